@@ -1,0 +1,20 @@
+"""Objectives: what is optimised, as typed terms a datum."""
+
+from ppvae.objectives.elbo import ELBO, Capacity, Objective
+from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
+from ppvae.objectives.terms import Context, Penalty, Term, Terms
+
+__all__ = [
+    "ELBO",
+    "Capacity",
+    "Constant",
+    "Context",
+    "Cosine",
+    "Cyclic",
+    "Linear",
+    "Objective",
+    "Penalty",
+    "Schedule",
+    "Term",
+    "Terms",
+]

@@ -1,0 +1,336 @@
+r"""The evidence lower bound of any (model, guide) pair, as typed terms a datum.
+
+For observed sites x, latent sites z and a guide q,
+
+.. math::
+    \log p(x) \geq \sum_{x} E_q[\log p(x \mid \mathrm{pa}_x)]
+        - \sum_{z} E_q\left[\mathrm{KL}\left(q(z \mid \mathrm{pa}^q_z) \,\|\,
+          p(z \mid \mathrm{pa}^p_z)\right)\right]
+
+One implementation over Pyro's traces serves every model. The two axes of each term:
+
+- how the inner KL is found: in closed form where torch has one registered for the two
+  distributions, else as :math:`\log q(z) - \log p(z)` at the sampled z;
+- how the outer expectation is taken: exactly over sites that the guide marks with
+  ``infer={"enumerate": "parallel"}``, by ``num_particles`` draws over all others.
+
+What is minimised weighs these terms (:class:`ELBO`); the plain ELBO is always beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.enum_messenger import EnumMessenger
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
+from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, check_pair
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term, Terms
+
+__all__ = ["ELBO", "Capacity", "Objective"]
+
+PARTICLES = "particles"
+
+
+@dataclass(frozen=True)
+class Capacity:
+    r"""Holds a KL at a target: :math:`\gamma \, | \frac1N \sum_n \mathrm{KL}_n - C(t) |`.
+
+    The absolute value is taken of the batch mean, never of each datum.
+
+    Arguments:
+        target: :math:`C(t)` in nats, a number or a schedule such as ``Linear(0, 25, 25_000)``.
+        gamma: The weight :math:`\gamma`, a number or a schedule.
+
+    References:
+        | Understanding disentangling in beta-VAE (Burgess et al., 2018)
+        | https://arxiv.org/abs/1804.03599
+        | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
+        | https://arxiv.org/abs/1804.00104
+    """
+
+    target: float | Schedule
+    gamma: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        as_schedule(self.target), as_schedule(self.gamma)
+
+    def __call__(self, kl: Tensor, step: Tensor) -> Tensor:
+        """The penalty () of the KL's batch mean ()."""
+        target, gamma = as_schedule(self.target)(step), as_schedule(self.gamma)(step)
+        return gamma.to(kl) * (kl - target.to(kl)).abs()
+
+
+SiteKey = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ELBO:
+    r"""What to optimise; call it on a model and a guide to get an :class:`Objective`.
+
+    .. math::
+        \mathrm{loss} = - \sum_x w_x(t) \, \overline{\log p}_x
+            + \sum_z w_z(t) \, \overline{\mathrm{KL}}_z
+            + \sum_g \gamma_g(t) \, \left| \sum_{z \in g} \overline{\mathrm{KL}}_z - C_g(t) \right|
+            + \sum_j \mathrm{term}_j
+
+    Arguments:
+        weights: Site name to :math:`w(t)`, a number or a schedule; one where not given. A weight
+            of a latent site multiplies its KL (beta-VAE, annealing), of an observed site its
+            log-likelihood.
+        capacity: Site name, or a tuple of site names that share one capacity, to
+            :class:`Capacity`; replaces the weight of those sites' KL.
+        num_particles: Monte Carlo draws a datum.
+        analytic: Use closed forms of the KL where registered.
+        terms: Further terms; usually added with ``+``.
+
+    Example:
+        >>> objective = ELBO(weights={"z": Linear(0.0, 4.0, steps=2000)})
+    """
+
+    weights: Mapping[str, float | Schedule] | None = None
+    capacity: Mapping[SiteKey, Capacity] | None = None
+    num_particles: int = 1
+    analytic: bool = True
+    terms: tuple[Term, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.num_particles < 1:
+            raise ValueError(
+                f"num_particles: expected an integer >= 1; got {self.num_particles}. Use 1."
+            )
+        for value in (self.weights or {}).values():
+            as_schedule(value)
+        names = [name for key in (self.capacity or {}) for name in _names(key)]
+        twice = sorted({n for n in names if names.count(n) > 1 or n in (self.weights or {})})
+        if twice:
+            raise ValueError(
+                f"capacity: expected each site once, and not among the weights; got {twice} "
+                "twice. Use gamma in Capacity as the site's weight."
+            )
+
+    def __add__(self, term: Term) -> ELBO:
+        if not isinstance(term, Term):
+            return NotImplemented
+        if term.name in {t.name for t in self.terms}:
+            raise ValueError(
+                f"terms: expected distinct names; got {term.name!r} twice. Rename one of them."
+            )
+        return replace(self, terms=(*self.terms, term))
+
+    def __call__(self, model: nn.Module, guide: nn.Module, *, num_data: int = 1) -> Objective:
+        """The objective of a pair.
+
+        Arguments:
+            model: The generative program.
+            guide: The variational program.
+            num_data: How many data the batches are drawn from; only global latents (outside the
+                data plate) need it.
+        """
+        return Objective(self, model, guide, num_data=num_data)
+
+
+def _names(key: SiteKey) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key
+
+
+class Objective(nn.Module):
+    """An :class:`ELBO` of one (model, guide) pair: call it on a batch to get :class:`Terms`.
+
+    Holds the model, the guide and the terms as sub-modules, and the optimiser step t of the
+    schedules as the buffer ``step``; ``advance`` moves it. The first call checks the pair
+    (:func:`ppvae.contract.check_pair`); later ones do no checks and never wait for the device.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int = 1
+    ) -> None:
+        super().__init__()
+        if num_data < 1:
+            raise ValueError(f"num_data: expected an integer >= 1; got {num_data}. Pass len(data).")
+        self.spec = spec
+        self.model = model
+        self.guide = guide
+        self.terms = nn.ModuleList(spec.terms)
+        self.num_data = num_data
+        self.weights = {k: as_schedule(v) for k, v in (spec.weights or {}).items()}
+        self.capacity = dict(spec.capacity or {})
+        self.structures: dict[frozenset[str], Structure] = {}
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def advance(self) -> None:
+        """Count one optimiser step."""
+        self.step += 1
+
+    def check(self, batch: Mapping[str, Tensor]) -> Structure:
+        """Check the pair on ``batch``, and that weights and capacities name its sites.
+
+        Raises:
+            ContractError: As :func:`ppvae.contract.check_pair`, or if a weight or a capacity
+                names a site that the pair does not have.
+        """
+        structure = check_pair(self.model, self.guide, batch)
+        held = {name for key in self.capacity for name in _names(key)}
+        known = set(structure.latent)
+        unknown = sorted(held - known) + sorted(set(self.weights) - known - set(structure.observed))
+        if unknown:
+            raise ContractError(
+                f"weights and capacity: expected latent sites {list(structure.latent)} or (for "
+                f"weights) observed sites {list(structure.observed)}; got {unknown}. "
+                "Use the model's site names."
+            )
+        self.structures[frozenset(batch)] = structure
+        return structure
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Terms:
+        structure = self.structures.get(frozenset(batch)) or self.check(batch)
+        with pyro.validation_enabled(False):
+            guide_trace, model_trace = self._trace(batch, structure)
+            reduce = _Reducer(structure, guide_trace, model_trace, self.spec, self.num_data)
+            log_likelihood = {}
+            for name in structure.observed:
+                site = model_trace.nodes[name]
+                log_likelihood[name] = reduce(site, site["fn"].log_prob(site["value"]))
+            kl = {}
+            for name in structure.latent:
+                q, p = guide_trace.nodes[name], model_trace.nodes[name]
+                analytic = self.spec.analytic and name not in structure.enumerated
+                kl[name] = reduce(p, _kl(q, p, analytic=analytic))
+            loss = self._weighted(log_likelihood, kl)
+            extras: dict[str, Tensor] = {}
+            if self.spec.terms:
+                context = self._context(batch, structure, guide_trace, model_trace, reduce)
+                for term in self.spec.terms:
+                    extras[term.name] = term(context)
+                loss = torch.stack([loss, *extras.values()]).sum()
+        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, extras=extras)
+
+    def _trace(self, batch: Mapping[str, Tensor], structure: Structure) -> tuple[Any, Any]:
+        nesting = structure.max_plate_nesting
+        guide: Any = self.guide
+        model: Any = self.model
+        if self.spec.num_particles > 1:
+            nesting += 1
+            plate = pyro.plate(PARTICLES, self.spec.num_particles, dim=-nesting)
+            guide, model = plate(guide), plate(model)
+        if structure.enumerated:
+            guide = EnumMessenger(first_available_dim=-1 - nesting)(guide)
+            model = EnumMessenger(first_available_dim=-1 - nesting)(model)
+        guide_trace = poutine.trace(guide).get_trace(**arguments(self.guide, batch))
+        model = poutine.replay(model, trace=guide_trace)
+        return guide_trace, poutine.trace(model).get_trace(**arguments(self.model, batch))
+
+    def _weighted(self, log_likelihood: Mapping[str, Tensor], kl: Mapping[str, Tensor]) -> Tensor:
+        means = {name: -value.mean() for name, value in log_likelihood.items()}
+        means |= {name: value.mean() for name, value in kl.items()}
+        parts = []
+        for key, capacity in self.capacity.items():
+            held = torch.stack([means.pop(name) for name in _names(key)]).sum()
+            parts.append(capacity(held, self.step))
+        for name, mean in means.items():
+            weight = self.weights.get(name)
+            parts.append(mean if weight is None else weight(self.step).to(mean) * mean)
+        return torch.stack(parts).sum()
+
+    def _context(
+        self,
+        batch: Mapping[str, Tensor],
+        structure: Structure,
+        guide_trace: Any,
+        model_trace: Any,
+        reduce: _Reducer,
+    ) -> Context:
+        sites = (*structure.latent, *structure.observed)
+        return Context(
+            batch=batch,
+            values={name: model_trace.nodes[name]["value"] for name in sites},
+            q={name: guide_trace.nodes[name]["fn"] for name in structure.latent},
+            p={name: model_trace.nodes[name]["fn"] for name in sites},
+            step=self.step,
+            expectation=reduce.expectation,
+            model=self.model,
+            guide=self.guide,
+        )
+
+
+def _kl(q: Any, p: Any, *, analytic: bool) -> Tensor:
+    """KL of one site, in closed form or at the sampled value, with shape (..., plates...)."""
+    if analytic:
+        try:
+            return kl_divergence(q["fn"], p["fn"])
+        except NotImplementedError:
+            pass
+    return q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
+
+
+class _Reducer:
+    """Reduces what belongs to a site, with shape (enumerated..., particles, plates...), to (N)."""
+
+    def __init__(
+        self, structure: Structure, guide_trace: Any, model_trace: Any, spec: ELBO, num_data: int
+    ) -> None:
+        self.particles = spec.num_particles > 1
+        self.nesting = structure.max_plate_nesting + self.particles
+        self.num_data = num_data
+        self.enumerated = []
+        for name in structure.enumerated:
+            site = guide_trace.nodes[name]
+            log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+            self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
+        self.rows = next(
+            frame.size
+            for name in (*structure.observed, *structure.latent)
+            for frame in model_trace.nodes[name]["cond_indep_stack"]
+            if frame.name == DATA_PLATE
+        )
+
+    def __call__(self, site: Any, value: Tensor) -> Tensor:
+        frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
+        value = self._expect(scale_and_mask(value, site["scale"], site["mask"]))
+        inner = [dim for name, dim in frames.items() if name not in (DATA_PLATE, PARTICLES)]
+        if inner:
+            value = value.sum(inner, keepdim=True)
+        if DATA_PLATE in frames:
+            return value.reshape(-1)
+        return (value.reshape(()) / self.num_data).expand(self.rows)
+
+    def expectation(self, value: Tensor) -> Tensor:
+        """(..., N) to (N)."""
+        return self._expect(value).reshape(-1)
+
+    def _expect(self, value: Tensor) -> Tensor:
+        log_weight = self._log_weight(value)
+        if log_weight is not None:
+            weight = log_weight.exp()
+            for dim in range(-max(weight.dim(), value.dim()), -self.nesting):
+                if _size(value, dim) == 1 and _size(weight, dim) > 1:
+                    weight = weight.sum(dim, keepdim=True)
+            # 0 log 0 = 0: a class of probability zero adds nothing, whatever its term.
+            value = torch.where(weight > 0, value, torch.zeros_like(value)) * weight
+            value = value.sum(tuple(range(-value.dim(), -self.nesting)))
+        if self.particles and value.dim() >= self.nesting:
+            value = value.mean(-self.nesting, keepdim=True)
+        return value
+
+    def _log_weight(self, value: Tensor) -> Tensor | None:
+        """log q of the enumerated sites on which ``value`` depends, and of those they depend on."""
+        total: Tensor | None = None
+        for dim, log_weight in reversed(self.enumerated):
+            if _size(value, dim) > 1 or (total is not None and _size(total, dim) > 1):
+                total = log_weight if total is None else total + log_weight
+        return total
+
+
+def _size(value: Tensor, dim: int) -> int:
+    return value.size(dim) if value.dim() >= -dim else 1

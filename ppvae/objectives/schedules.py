@@ -1,0 +1,109 @@
+r"""Schedules: a weight as a function of the optimiser step t.
+
+A schedule is called with the step as a tensor () and returns a tensor (), so that a compiled
+step does not recompile as the weight moves.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
+
+
+class Schedule(ABC):
+    """A weight as a function of the step."""
+
+    @abstractmethod
+    def __call__(self, step: Tensor) -> Tensor:
+        """The weight at ``step``, a tensor () in floating point."""
+
+
+def _fraction(step: Tensor, steps: int) -> Tensor:
+    return (step.to(torch.get_default_dtype()) / steps).clamp(0.0, 1.0)
+
+
+def _positive(name: str, steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"{name}: expected steps >= 1; got {steps}. Use Constant for no ramp.")
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same weight at every step."""
+
+    value: float
+
+    def __call__(self, step: Tensor) -> Tensor:
+        return step.new_full((), self.value, dtype=torch.get_default_dtype())
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    r""":math:`a + (b - a) \min(t / T, 1)`: from ``start`` to ``end`` over ``steps`` steps."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _positive("Linear", self.steps)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        return self.start + (self.end - self.start) * _fraction(step, self.steps)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    r""":math:`a + (b - a) (1 - \cos(\pi \min(t / T, 1))) / 2`."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _positive("Cosine", self.steps)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        ramp = 0.5 - 0.5 * torch.cos(math.pi * _fraction(step, self.steps))
+        return self.start + (self.end - self.start) * ramp
+
+
+@dataclass(frozen=True)
+class Cyclic(Schedule):
+    """Repeated linear ramps, each over half of ``period`` steps, then flat.
+
+    References:
+        | Cyclical Annealing Schedule (Fu et al., 2019)
+        | https://arxiv.org/abs/1903.10145
+    """
+
+    start: float
+    end: float
+    period: int
+
+    def __post_init__(self) -> None:
+        _positive("Cyclic", self.period)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        phase = (step.to(torch.get_default_dtype()) % self.period) / self.period
+        return self.start + (self.end - self.start) * (2 * phase).clamp(0.0, 1.0)
+
+
+def as_schedule(value: float | Schedule) -> Schedule:
+    """A number as a :class:`Constant`; a schedule as it is."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"weight: expected a number or a Schedule; got {type(value).__name__}. "
+            "Use a number, or Linear(start, end, steps)."
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"weight: expected a finite number; got {value}. Use a finite weight.")
+    return Constant(float(value))

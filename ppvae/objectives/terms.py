@@ -1,0 +1,116 @@
+"""What an objective returns (:class:`Terms`) and what can be added to one (:class:`Term`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppvae.objectives.schedules import Schedule, as_schedule
+
+__all__ = ["Context", "Penalty", "Term", "Terms"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    r"""One evaluation of an objective, in nats.
+
+    Attributes:
+        loss: The scalar that is minimised, with shape (), a mean over the batch.
+        log_likelihood: Observed site to :math:`E_q[\log p(x \mid \cdot)]`, with shape (N).
+        kl: Latent site to :math:`\mathrm{KL}(q \| p)`, with shape (N). A global latent (outside
+            the data plate) counts :math:`1 / N_\mathrm{data}` of its KL to each datum.
+        extras: Whatever else entered the loss, with shape () each.
+    """
+
+    loss: Tensor
+    log_likelihood: Mapping[str, Tensor]
+    kl: Mapping[str, Tensor]
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def elbo(self) -> Tensor:
+        """The plain ELBO, every weight one, with shape (N)."""
+        parts = [*self.log_likelihood.values(), *(-kl for kl in self.kl.values())]
+        return torch.stack(parts).sum(0)
+
+    def means(self) -> dict[str, Tensor]:
+        """Batch means by name, each with shape (): ``loss``, ``elbo``, ``log_likelihood/x``, ..."""
+        return {
+            "loss": self.loss.detach(),
+            "elbo": self.elbo.detach().mean(),
+            **{f"log_likelihood/{k}": v.detach().mean() for k, v in self.log_likelihood.items()},
+            **{f"kl/{k}": v.detach().mean() for k, v in self.kl.items()},
+            **{name: value.detach() for name, value in self.extras.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a :class:`Term` sees of one evaluation.
+
+    Attributes:
+        batch: The columns, each with shape (N, ...).
+        values: Every site's value, with shape (..., N, *event); the leading dimensions are those
+            of enumeration and of particles.
+        q: Latent site to the guide's distribution.
+        p: Site to the model's distribution.
+        step: The optimiser step, with shape ().
+        expectation: Reduces a tensor with shape (..., N) to (N): exact over enumerated sites,
+            the mean over particles.
+        model: The generative program.
+        guide: The variational program.
+    """
+
+    batch: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    q: Mapping[str, Any]
+    p: Mapping[str, Any]
+    step: Tensor
+    expectation: Callable[[Tensor], Tensor]
+    model: nn.Module
+    guide: nn.Module
+
+
+class Term(nn.Module, ABC):
+    """Something added to an objective: ``ELBO() + SomeTerm(...)``.
+
+    To write one, give it a ``name`` (its key among the extras) and a ``forward(context)`` that
+    returns what is to be *minimised*, a tensor () in nats a datum.
+    """
+
+    name: str
+
+    @abstractmethod
+    def forward(self, context: Context) -> Tensor:
+        """The contribution to the loss, with shape ()."""
+
+
+class Penalty(Term):
+    r"""A soft constraint: :math:`\lambda(t) \, \frac1N \sum_n E_q[r(\mathrm{sites})_n]`.
+
+    Arguments:
+        name: The term's name.
+        residual: Takes the :class:`Context` and returns penalties, with shape (..., N).
+        weight: :math:`\lambda`, a number or a schedule.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        residual: Callable[[Context], Tensor],
+        *,
+        weight: float | Schedule = 1.0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.residual = residual
+        self.weight = as_schedule(weight)
+
+    def forward(self, context: Context) -> Tensor:
+        penalty = context.expectation(self.residual(context)).mean()
+        return self.weight(context.step).to(penalty) * penalty
