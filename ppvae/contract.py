@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pyro
 import torch
@@ -31,7 +31,9 @@ from torch import Tensor, nn
 
 __all__ = [
     "DATA_PLATE",
+    "INDEX",
     "ContractError",
+    "DataBound",
     "Structure",
     "arguments",
     "check_pair",
@@ -41,7 +43,26 @@ __all__ = [
 ]
 
 DATA_PLATE = "data"
+INDEX = "index"
+
 Batch = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class DataBound(Protocol):
+    """A module that knows its training data, such as a GP prior over objects and views.
+
+    :func:`ppvae.fit` calls ``prepare`` of every such sub-module of the model, the guide and the
+    terms once, before the first step, and ``settle`` before each evaluation and after the last
+    step. A program that takes the argument ``index`` gets the rows' numbers in the training data
+    with each batch, in training only.
+    """
+
+    def prepare(self, data: Any) -> None:
+        """Take note of the training :class:`~ppvae.data.Dataset` (on the modules' device)."""
+
+    def settle(self, guide: nn.Module, data: Any) -> None:
+        """Bring what predictions need up to date, without moving a parameter."""
 
 
 class ContractError(ValueError):
