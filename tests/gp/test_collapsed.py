@@ -1,0 +1,407 @@
+"""The GP prior in weight space against dense algebra in float64, on an incomplete grid."""
+
+from __future__ import annotations
+
+import math
+
+import gpytorch
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+from ppvae.contract import data_plate
+from ppvae.gp import (
+    FourierFeatures,
+    FreeFormFeatures,
+    GPPrior,
+    LeaveViewOut,
+    ObjectTable,
+    angular_kernel,
+)
+from ppvae.objectives import ELBO
+
+P, Q, M, L = 9, 6, 3, 2
+
+
+def angles() -> Tensor:
+    return torch.arange(Q) * 2 * math.pi / Q
+
+
+def columns(*, double: bool = True) -> dict[str, Tensor]:
+    """A grid with a third of its cells missing, one cell seen twice, rows in random order."""
+    cells = torch.cartesian_prod(torch.arange(P), torch.arange(Q))
+    kept = cells[torch.randperm(len(cells))[: 2 * P * Q // 3]]
+    kept = torch.cat([kept, kept[:1]]) if double else kept
+    return {"object": kept[:, 0], "view": angles()[kept[:, 1]]}
+
+
+class Data(dict):
+    num_rows = property(lambda self: len(self["object"]))
+
+    def batch(self, rows, dtype=None, device=None):
+        return {name: column[rows] for name, column in self.items()}
+
+
+def make_prior(noise: float = 0.3) -> GPPrior:
+    prior = GPPrior(
+        ObjectTable(P, M), FourierFeatures(num_frequencies=2), latent_dim=L, noise=noise
+    )
+    prior.objects.table.data += 0.3
+    return prior
+
+
+def dense(prior: GPPrior, data: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """F (N, H) and K = F F^T + v1 I."""
+    v0, v1 = prior.variances()
+    x, r = prior.objects(data["object"]), prior.views(data["view"])
+    f = v0.sqrt() * torch.einsum("nm,nr->nmr", x, r).flatten(1)
+    return f, f @ f.T + v1 * torch.eye(len(f))
+
+
+def trained_prior(table: Tensor, data: dict[str, Tensor]) -> GPPrior:
+    prior = make_prior()
+    prior.prepare(data)
+    prior.table = table.clone()
+    return prior
+
+
+def test_bound_is_the_dense_kl_at_the_best_weights_with_its_gradients():
+    data = columns()
+    n = len(data["view"])
+    loc, scale = torch.randn(n, L, requires_grad=True), torch.rand(n, L).add_(0.2)
+    scale.requires_grad_()
+    prior = trained_prior(loc.detach(), data)
+    q = dist.Normal(loc, scale).to_event(1)
+    ours = kl_divergence(q, prior(**_named(data))).sum()
+
+    _, covariance = dense(prior, data)
+    p = dist.MultivariateNormal(torch.zeros(n), covariance)
+    exact = kl_divergence(dist.Normal(loc.T, scale.T).to_event(1), p).sum()
+    torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-9)
+
+    parameters = [loc, scale, prior.raw_noise, prior.objects.table, *_kernel(prior)]
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, parameters),
+        torch.autograd.grad(exact, parameters),
+        rtol=1e-7,
+        atol=1e-8,
+    )
+
+
+def _named(data):
+    return {"objects": data["object"], "views": data["view"]}
+
+
+def _kernel(prior):
+    return [p for p in prior.views.parameters() if p.requires_grad]
+
+
+def test_any_other_weights_give_a_looser_bound_by_the_known_slack():
+    data = columns()
+    n = len(data["view"])
+    loc, scale = torch.randn(n, L), torch.rand(n, L) + 0.2
+    stale = loc + 0.5 * torch.randn(n, L)
+    prior = trained_prior(stale, data)
+    p = prior(**_named(data))
+    ours = kl_divergence(dist.Normal(loc, scale).to_event(1), p).sum()
+    best = trained_prior(loc, data)
+    best.load_state_dict(prior.state_dict())
+    exact_p = best(**_named(data))
+    exact = kl_divergence(dist.Normal(loc, scale).to_event(1), exact_p).sum()
+    a = p.state.cholesky @ p.state.cholesky.T
+    gap = p.state.mean - exact_p.state.mean
+    slack = 0.5 * torch.einsum("hl,hk,kl->", gap, a, gap)
+    assert slack > 0.01
+    torch.testing.assert_close(ours - exact, slack, rtol=1e-8, atol=1e-8)
+
+
+def test_mini_batches_of_a_partition_average_to_the_whole():
+    data = columns()
+    n = len(data["view"])
+    loc, scale = torch.randn(n, L), torch.rand(n, L) + 0.2
+    prior = trained_prior(torch.randn(n, L), data)
+    whole = kl_divergence(dist.Normal(loc, scale).to_event(1), prior(**_named(data)))
+    parts = []
+    for rows in torch.randperm(n).split(5):
+        p = prior(data["object"][rows], data["view"][rows])
+        parts.append(kl_divergence(dist.Normal(loc[rows], scale[rows]).to_event(1), p))
+    torch.testing.assert_close(torch.cat(parts).sum(), whole.sum(), rtol=1e-12, atol=1e-10)
+
+
+def test_full_covariance_and_monte_carlo_agree_with_the_closed_form():
+    data = columns()
+    n = len(data["view"])
+    loc = torch.randn(n, L)
+    tril = torch.randn(n, L, L).tril() * 0.3 + torch.eye(L)
+    prior = trained_prior(loc, data)
+    p = prior(**_named(data))
+    full = kl_divergence(dist.MultivariateNormal(loc, scale_tril=tril), p).sum()
+    _, covariance = dense(prior, data)
+    big = torch.einsum("nij,nm,mkj->nimk", tril, torch.eye(n), tril).reshape(n * L, n * L)
+    prior_cov = torch.kron(covariance, torch.eye(L))
+    exact = kl_divergence(
+        dist.MultivariateNormal(loc.flatten(), big),
+        dist.MultivariateNormal(torch.zeros(n * L), prior_cov),
+    )
+    torch.testing.assert_close(full, exact, rtol=1e-9, atol=1e-8)
+
+    scale = torch.full((n, L), 0.4)
+    q = dist.Normal(loc, scale).to_event(1)
+    z = q.sample((4000,))
+    sampled = (q.log_prob(z) - p.log_prob(z)).mean(0).sum()
+    mean_field_gap = 0.5 * (scale.square() * p.leverage[:, None]).sum() / prior.variances()[1] ** 2
+    expected = kl_divergence(q, p).sum() + mean_field_gap
+    torch.testing.assert_close(sampled, expected, rtol=0.02, atol=0.5)
+
+
+class Encoder(nn.Module):
+    """A linear encoder of two-pixel data with a scale of its own for every datum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 2 * L)
+
+    def forward(self, x: Tensor) -> dist.TorchDistribution:
+        loc, raw = self.net(x).chunk(2, -1)
+        return dist.Normal(loc, raw.exp()).to_event(1)
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(L, 4)
+
+    def forward(self, z: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(self.net(z), 0.5).to_event(1)
+
+
+class Model(nn.Module):
+    def __init__(self, prior: GPPrior) -> None:
+        super().__init__()
+        self.prior, self.decoder = prior, Decoder()
+
+    def forward(self, x=None, *, object, view):  # noqa: A002
+        with data_plate(x, object, view):
+            z = pyro.sample("z", self.prior(object, view))
+            return pyro.sample("x", self.decoder(z), obs=x)
+
+
+class Guide(nn.Module):
+    def __init__(self, prior: GPPrior) -> None:
+        super().__init__()
+        self.prior, self.encoder = prior, Encoder()
+
+    def forward(self, x, *, index=None):
+        q = self.encoder(x)
+        if index is not None:
+            self.prior.record(index, q.mean)
+        with data_plate(x):
+            pyro.sample("z", q)
+
+
+def make_pair() -> tuple[Model, Guide, Data]:
+    data = Data(columns())
+    data["x"] = torch.randn(len(data["view"]), 4)
+    prior = make_prior()
+    prior.prepare(data)
+    return Model(prior), Guide(prior), data
+
+
+def test_settled_predictions_are_the_dense_gp_posterior():
+    model, guide, data = make_pair()
+    prior = model.prior
+    prior.settle(guide, data)
+    model.eval()
+    new = {"objects": torch.arange(P), "views": torch.full((P,), 1.234)}
+    predicted = prior(**new)
+
+    f, covariance = dense(prior, data)
+    v0, v1 = prior.variances()
+    x, r = prior.objects(new["objects"]), prior.views(new["views"])
+    f_new = v0.sqrt() * torch.einsum("nm,nr->nmr", x, r).flatten(1)
+    q = guide.encoder(data["x"])
+    solve = torch.linalg.solve(covariance, f @ f_new.T)  # (N, P)
+    loc = solve.T @ q.mean
+    conditional = (f_new * f_new).sum(1) - ((f @ f_new.T) * solve).sum(0) + v1
+    # The encodings are uncertain too: their variances pass through the same weights.
+    variance = conditional[:, None] + solve.square().T @ q.variance
+    torch.testing.assert_close(predicted.mean, loc, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(predicted.variance, variance, rtol=1e-8, atol=1e-9)
+
+
+def test_predictions_agree_with_gpytorch_on_exact_encodings():
+    data = columns(double=False)
+    n = len(data["view"])
+    table = torch.randn(n, L)
+    prior = trained_prior(table, data)
+    kernel = angular_kernel()
+    state = prior.state()
+    with torch.no_grad():
+        x, (v0, v1) = prior.objects(data["object"]), prior.variances()
+        exact = FourierFeatures(angular_kernel(), num_frequencies=12)
+        view = data["view"][:, None]
+        torch.testing.assert_close(
+            exact.covariance(data["view"]), kernel(view, view).to_dense(), rtol=1e-8, atol=1e-8
+        )
+        likelihood = gpytorch.likelihoods.GaussianLikelihood()
+        likelihood.noise = v1
+        features = v0.sqrt() * torch.einsum(
+            "nm,nr->nmr", x, prior.views(data["view"])
+        ).flatten(1)
+
+        class Exact(gpytorch.models.ExactGP):
+            def __init__(self):
+                super().__init__(features, table[:, 0], likelihood)
+                self.mean_module = gpytorch.means.ZeroMean()
+                self.covar_module = gpytorch.kernels.LinearKernel()
+                self.covar_module.variance = 1.0
+
+            def forward(self, rows):
+                return gpytorch.distributions.MultivariateNormal(
+                    self.mean_module(rows), self.covar_module(rows)
+                )
+
+        gp = Exact().eval()
+        likelihood.eval()
+        f = state.rows(prior.objects(torch.arange(P)), prior.views(torch.full((P,), 0.7)))
+        reference = gp(f)
+        torch.testing.assert_close((f @ state.mean)[:, 0], reference.mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            state.leverage(f), reference.variance, rtol=1e-3, atol=1e-4
+        )
+
+
+def test_leaving_a_view_out_is_the_fit_without_its_rows():
+    data = columns()
+    table = torch.randn(len(data["view"]), L)
+    prior = trained_prior(table, data)
+    keep = torch.ones(2, Q)
+    keep[0, 2] = keep[1, 4] = 0
+    mean, factor = prior.state().without(keep)
+    f, _ = dense(prior, data)
+    v1 = prior.variances()[1]
+    for which, view in ((0, 2), (1, 4)):
+        stays = (data["view"] - angles()[view]).abs() > 1e-6
+        rows = f[stays]
+        precision = torch.eye(rows.size(1)) + rows.T @ rows / v1
+        expected = torch.linalg.solve(precision, rows.T @ table[stays] / v1)
+        torch.testing.assert_close(mean[which], expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(factor[which] @ factor[which].T, precision)
+
+
+def test_the_weights_of_a_step_do_not_depend_on_its_batch():
+    model, guide, data = make_pair()
+    objective = ELBO()(model, guide)
+    rows = torch.arange(5)
+    batch = data.batch(rows) | {"index": rows}
+    objective.check(batch)
+    assert not model.prior.table.any()
+    first = objective(batch)
+    # An empty table gives m = 0: the KL of this batch knows nothing of its own encodings.
+    q = guide.encoder(data["x"][rows])
+    v1 = model.prior.variances()[1]
+    p = model.prior.state()
+    f = p.rows(model.prior.objects(data["object"][rows]), model.prior.views(data["view"][rows]))
+    h = p.leverage(f)[:, None]
+    share = (q.mean.square() + q.variance * (1 - h / v1)) / v1 + v1.log() - 1 - q.variance.log()
+    by_hand = 0.5 * (share.sum(-1) + L * p.log_det() / len(data["x"]))
+    torch.testing.assert_close(first.kl["z"], by_hand)
+    torch.testing.assert_close(model.prior.table[rows], q.mean)
+    assert objective(batch).kl["z"].sum() < first.kl["z"].sum()
+
+
+def test_evaluation_records_nothing():
+    model, guide, data = make_pair()
+    objective = ELBO()(model, guide).eval()
+    rows = torch.arange(5)
+    objective(data.batch(rows) | {"index": rows})
+    assert not model.prior.table.any()
+    assert torch.isfinite(objective(data.batch(rows)).elbo).all()
+
+
+def test_pyros_own_elbo_takes_the_pair():
+    model, guide, data = make_pair()
+    rows = torch.arange(5)
+    batch = data.batch(rows)
+    model.prior.table = torch.randn_like(model.prior.table)
+    ours = ELBO(analytic=False)(model, guide)
+    ours.check(batch)
+    torch.manual_seed(1)
+    loss = ours(batch).loss * 5
+    torch.manual_seed(1)
+
+    def program(x, object, view):  # noqa: A002
+        return model(x, object=object, view=view)
+
+    def variational(x, object, view):  # noqa: A002
+        return guide(x)
+
+    expected = Trace_ELBO().differentiable_loss(
+        program, variational, batch["x"], batch["object"], batch["view"]
+    )
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_leave_view_out_trains_decoder_kernel_and_objects(sample):
+    model, guide, data = make_pair()
+    model.prior.table = torch.randn_like(model.prior.table)
+    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + LeaveViewOut(
+        num_views=2, num_rows=4, sample=sample
+    )
+    objective = spec(model, guide, num_data=len(data["x"]))
+    rows = torch.arange(len(data["x"]))
+    terms = objective(data.batch(rows) | {"index": rows})
+    assert terms.extras["leave_view_out"] > 0
+    parameters = [model.decoder.net.weight, model.prior.objects.table, *_kernel(model.prior)]
+    for grad in torch.autograd.grad(terms.loss, parameters, retain_graph=True):
+        assert torch.isfinite(grad).all()
+        assert grad.abs().sum() > 0
+    encoder = torch.autograd.grad(terms.loss, guide.encoder.net.weight, allow_unused=True)[0]
+    assert encoder is None or not encoder.any()
+
+
+def test_leave_view_out_value_by_hand():
+    model, guide, data = make_pair()
+    model.prior.table = torch.randn_like(model.prior.table)
+    n = len(data["x"])
+    term = LeaveViewOut(num_views=Q, num_rows=n)
+    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + term
+    rows = torch.arange(n)
+    table = model.prior.table.clone()
+    loss = spec(model, guide)(data.batch(rows) | {"index": rows}).loss
+    f, _ = dense(model.prior, data)
+    v1 = model.prior.variances()[1]
+    total = torch.zeros(())
+    for view in angles():
+        out = (data["view"] - view).abs() < 1e-6
+        kept = f[~out]
+        precision = torch.eye(f.size(1)) + kept.T @ kept / v1
+        z = f[out] @ torch.linalg.solve(precision, kept.T @ table[~out] / v1)
+        total = total - model.decoder(z).log_prob(data["x"][out]).sum()
+    torch.testing.assert_close(loss, total / n)
+
+
+def test_bad_priors_and_data_are_refused_in_words():
+    prior = make_prior()
+    with pytest.raises(ValueError, match="expected ids from 0 to 8; got 0 to 9"):
+        prior.prepare({"object": torch.arange(10), "view": torch.zeros(10)})
+    with pytest.raises(ValueError, match="columns of one length; got 9 and 3"):
+        prior.prepare({"object": torch.arange(9), "view": torch.zeros(3)})
+    with pytest.raises(RuntimeError, match="prepare"):
+        prior.state()
+    with pytest.raises(ValueError, match="0 < floor < noise < 1"):
+        make_prior(noise=1.5)
+    free = FreeFormFeatures(angles())
+    with pytest.raises(ValueError, match="interpolates"):
+        free.check(torch.tensor([0.1]))
+    free.check(angles())
+    torch.testing.assert_close(free.covariance(angles()).diagonal(), torch.ones(Q))
+    with pytest.raises(ValueError, match="1 to 31"):
+        FourierFeatures(num_frequencies=0)
+    with pytest.raises(ValueError, match="num_objects"):
+        ObjectTable(0, 3)
