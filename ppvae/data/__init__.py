@@ -1,0 +1,21 @@
+"""Datasets: named columns of one length, from the package, from files, or made on the fly."""
+
+from ppvae.data.dataset import Dataset, Splits, as_splits, split_rows
+from ppvae.data.digits import digits, posed_digits, rotated_digits
+from ppvae.data.files import images, load, mnist, npy, npz, table
+
+__all__ = [
+    "Dataset",
+    "Splits",
+    "as_splits",
+    "digits",
+    "images",
+    "load",
+    "mnist",
+    "npy",
+    "npz",
+    "posed_digits",
+    "rotated_digits",
+    "split_rows",
+    "table",
+]
