@@ -1,0 +1,69 @@
+"""Variational autoencoders as probabilistic programs.
+
+A model and a guide are :class:`torch.nn.Module` objects whose ``forward`` is a Pyro program;
+:func:`fit` trains any pair of them, :func:`load` brings a saved run back. The names below load
+their modules at first use, so ``import ppvae`` costs next to nothing and changes no setting.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppvae import (
+        data,
+        distributions,
+        evaluate,
+        gp,
+        guides,
+        models,
+        nets,
+        objectives,
+        plots,
+    )
+    from ppvae.data import Dataset
+    from ppvae.evaluate import to_arviz
+    from ppvae.fitting import fit
+    from ppvae.run import load
+
+__all__ = [
+    "Dataset",
+    "__version__",
+    "data",
+    "distributions",
+    "evaluate",
+    "fit",
+    "gp",
+    "guides",
+    "load",
+    "models",
+    "nets",
+    "objectives",
+    "plots",
+    "to_arviz",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "ppvae.data",
+    "fit": "ppvae.fitting",
+    "load": "ppvae.run",
+    "to_arviz": "ppvae.evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in __all__:
+        value = importlib.import_module(f"ppvae.{name}")
+    else:
+        raise AttributeError(f"module 'ppvae' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

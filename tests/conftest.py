@@ -1,0 +1,77 @@
+"""What every test runs under: a seed of its own, a clean Pyro, float64, one thread."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and numpy start their threads: several workers share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import random
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the tests compute (default cpu)")
+    parser.addoption(
+        "--dtype",
+        default="float64",
+        choices=("float32", "float64"),
+        help="the default dtype within tests (default float64)",
+    )
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+    # Tensors among the parameters of tests are made at collection, before any fixture.
+    torch.set_default_dtype(getattr(torch, config.getoption("--dtype")))
+    pyro.set_rng_seed(0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skips = {}
+    if not config.getoption("--slow"):
+        skips["slow"] = pytest.mark.skip(reason="slow: runs with --slow")
+    if not torch.cuda.is_available():
+        skips["cuda"] = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        for name, skip in skips.items():
+            if name in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device of ``--device``."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """The dtype of ``--dtype``, which is the default dtype within tests."""
+    return getattr(torch, request.config.getoption("--dtype"))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(request: pytest.FixtureRequest, dtype: torch.dtype) -> Iterator[None]:
+    """Seed from the test's name; leave generators, default dtype and parameter store as found."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    pyro.clear_param_store()
+    try:
+        with torch.random.fork_rng(), pyro.validation_enabled(True):
+            pyro.set_rng_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+        pyro.clear_param_store()
