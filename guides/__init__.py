@@ -1,8 +1,9 @@
-"""Variational families, one idea a file.
-
-Each is a :class:`torch.nn.Module` over the same columns as the model it serves, and samples that
-model's latent sites. Any guide that offers a model's sites pairs with it.
-"""
+"""Variational families, one idea a file; import them as ``ppvae.guides``."""
 
 if __name__ != "ppvae.guides":
     raise ImportError("import ppvae.guides, not guides")
+
+from ppvae.guides.amortized import AmortizedGuide
+from ppvae.guides.gp import GPGuide
+
+__all__ = ["AmortizedGuide", "GPGuide"]

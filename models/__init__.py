@@ -1,8 +1,9 @@
-"""Generative programs, one idea a file.
-
-Each is a :class:`torch.nn.Module` whose ``forward`` samples the sites of its factorisation in
-order. The networks are handed in ready-made; the head of a network chooses the likelihood.
-"""
+"""Generative programs, one idea a file; import them as ``ppvae.models``."""
 
 if __name__ != "ppvae.models":
     raise ImportError("import ppvae.models, not models")
+
+from ppvae.models.gpvae import GPVAE
+from ppvae.models.vae import VAE
+
+__all__ = ["GPVAE", "VAE"]

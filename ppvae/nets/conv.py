@@ -1,0 +1,145 @@
+"""Convolutional networks for images of any height, width and number of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ppvae.nets.heads import Head
+from ppvae.nets.mlp import AddedInputs, check_datum, over_leading, sizes_of
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+
+def _default_channels(height: int, width: int) -> tuple[int, ...]:
+    """16, 32, ... 128: as many as halve the image to about 7 pixels, at most 5."""
+    depth = max(1, min(5, math.ceil(math.log2(max(height, width) / 7))))
+    return tuple(min(16 * 2**i, 128) for i in range(depth))
+
+
+def _sizes(height: int, width: int, depth: int) -> list[tuple[int, int]]:
+    """Sizes from full to smallest, each half of the last, rounded up."""
+    sizes = [(height, width)]
+    for _ in range(depth):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sizes.append((height, width))
+    return sizes
+
+
+def _image_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"{name}: expected an image shape (C, H, W); got {tuple(shape)}. "
+            "Pass data['x'].shape[1:], or use an MLP for data that are not images."
+        )
+    channels, height, width = (int(s) for s in shape)
+    return channels, height, width
+
+
+class ConvEncoder(nn.Module):
+    """Images (..., C, H, W) to a distribution, by 3 x 3 convolutions of stride 2.
+
+    Further inputs (..., F), such as a one-hot class, enter after the convolutions, which an
+    enumerated class therefore shares.
+
+    Arguments:
+        image_shape: (C, H, W), any size.
+        head: Turns the raw output into a distribution.
+        channels: Filters of each convolution; each halves height and width. By default as many
+            as leave about 7 pixels, from 16 doubling to 128.
+        conditions: Sizes of the further inputs.
+        hidden: Size of the layer after the convolutions.
+        activation: Makes the activations.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        head: Head,
+        *,
+        channels: Sequence[int] | None = None,
+        conditions: Sequence[int] = (),
+        hidden: int = 128,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.image_shape = _image_shape(image_shape, "ConvEncoder")
+        first, height, width = self.image_shape
+        widths = [first, *(_default_channels(height, width) if channels is None else channels)]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation()]
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        smallest = _sizes(height, width, len(widths) - 1)[-1]
+        self.first = AddedInputs((widths[-1] * math.prod(smallest), *conditions), hidden)
+        self.rest = nn.Sequential(activation(), nn.Linear(hidden, math.prod(head.raw_shape)))
+        self.head = head
+
+    def forward(self, x: Tensor, *conditions: Tensor) -> dist.TorchDistribution:
+        check_datum(x, self.image_shape, "ConvEncoder")
+        features = over_leading(self.convolutions, x, 3)
+        raw = self.rest(self.first(features, *conditions))
+        return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
+
+
+class _Upsample(nn.Module):
+    """To a given size by repeating pixels: no checkerboard, and any size, odd ones too."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, value: Tensor) -> Tensor:
+        return functional.interpolate(value, self.size)
+
+
+class ConvDecoder(nn.Module):
+    """Latents (..., Z), and further inputs (..., F), to a distribution of images.
+
+    A linear layer makes the smallest feature map; each stage doubles height and width by
+    repeating pixels and convolves (transposed convolutions leave checkerboards).
+
+    Arguments:
+        in_features: Z, or one size an input.
+        head: The likelihood, with an event shape (C, H, W) of any size.
+        channels: Filters from the smallest map to the full size; by default those of
+            :class:`ConvEncoder`, mirrored.
+        activation: Makes the activations.
+        kernel_size: Of the last convolution.
+    """
+
+    def __init__(
+        self,
+        in_features: int | Sequence[int],
+        head: Head,
+        *,
+        channels: Sequence[int] | None = None,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        _, height, width = _image_shape(head.event_shape, "ConvDecoder")
+        if channels is None:
+            channels = tuple(reversed(_default_channels(height, width)))
+        sizes = list(reversed(_sizes(height, width, len(channels))))
+        self.first_shape = (channels[0], *sizes[0])
+        self.first = AddedInputs(sizes_of(in_features, "ConvDecoder"), math.prod(self.first_shape))
+        layers: list[nn.Module] = [activation()]
+        widths = (*channels[1:], channels[-1])
+        for before, after, size in zip(channels, widths, sizes[1:], strict=True):
+            layers += [_Upsample(size), nn.Conv2d(before, after, 3, padding=1), activation()]
+        layers.append(
+            nn.Conv2d(channels[-1], head.raw_shape[0], kernel_size, padding=kernel_size // 2)
+        )
+        self.convolutions = nn.Sequential(*layers)
+        self.head = head
+
+    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        features = self.first(*inputs)
+        features = features.reshape(*features.shape[:-1], *self.first_shape)
+        return self.head(over_leading(self.convolutions, features, 3))

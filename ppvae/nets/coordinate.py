@@ -1,0 +1,188 @@
+r"""Decoders that know coordinates: the image as a function of place, and poses.
+
+Places are (right, up), from -1 to 1 between the centres of the border pixels' outer edges: a
+shift is in half image sides, positive to the right and up; an angle in radians is
+counter-clockwise; a scale above one enlarges. What stands at place g of the posed image is what
+stands at
+
+.. math::
+    T^{-1}(g) = \tfrac1s R(-\gamma) (g - t)
+
+of the unposed one, for angle :math:`\gamma`, shift t and scale s.
+
+References:
+    | Explicitly disentangling image content from translation and rotation with
+    | spatial-VAE (Bepler et al., 2019), https://arxiv.org/abs/1909.11663
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ppvae.nets.heads import Head
+from ppvae.nets.mlp import AddedInputs, sizes_of
+
+__all__ = ["CanvasDecoder", "CoordinateDecoder", "Pose", "grid", "transform_grid"]
+
+
+class Pose(NamedTuple):
+    """Where the content stands; a field left None is at rest.
+
+    Attributes:
+        angle: Counter-clockwise, in radians, with shape (...).
+        shift: Right and up, in half image sides, with shape (..., 2); (..., 1) in one dimension.
+        scale: The factor of size, with shape (...).
+    """
+
+    angle: Tensor | None = None
+    shift: Tensor | None = None
+    scale: Tensor | None = None
+
+
+def grid(*size: int) -> Tensor:
+    """Places of the pixels of an image (H, W), or of a spectrum (W): (H W, 2), or (W, 1).
+
+    The first coordinate points right and the second up, each in (-1, 1); rows of pixels go down.
+    """
+    axes = [(2 * torch.arange(n) + 1) / n - 1 for n in size]
+    if len(size) == 1:
+        return axes[0][:, None]
+    if len(size) != 2:
+        raise ValueError(f"grid: expected one or two sizes; got {size}. Pass (W) or (H, W).")
+    up, right = torch.meshgrid(-axes[0], axes[1], indexing="ij")
+    return torch.stack([right, up], -1).flatten(0, 1)
+
+
+def transform_grid(places: Tensor, pose: Pose) -> Tensor:
+    r""":math:`T^{-1}(g)` for each place: (G, D) and a pose (...) to (..., G, D)."""
+    if pose.shift is not None:
+        places = places - pose.shift[..., None, :]
+    if pose.angle is not None:
+        if places.size(-1) != 2:
+            raise ValueError(
+                "pose: expected two dimensions for an angle; got 1. Use a shift or a scale alone."
+            )
+        cos, sin = pose.angle.cos()[..., None], pose.angle.sin()[..., None]
+        right, up = places[..., 0], places[..., 1]
+        places = torch.stack([cos * right + sin * up, cos * up - sin * right], -1)
+    if pose.scale is not None:
+        places = places / pose.scale[..., None, None]
+    return places
+
+
+class CoordinateDecoder(nn.Module):
+    r"""The raw output as a network of place and latents, for any size and number of channels.
+
+    .. math::
+        \mathrm{raw}(g) = \mathrm{MLP}\left(W_g \, \phi(T^{-1} g) + W_z z + \ldots\right)
+
+    What depends on the place alone, or on the datum alone, is computed once and added.
+
+    Arguments:
+        in_features: Z, or one size an input.
+        head: The likelihood, with an event shape (C, H, W), or (C, W) in one dimension.
+        hidden: Sizes of the hidden layers.
+        num_frequencies: Fourier features :math:`\phi` of the coordinates, at 1 to this many half
+            turns across the image; 0 for the bare coordinates.
+        activation: Makes the activations.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self,
+        in_features: int | Sequence[int],
+        head: Head,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        num_frequencies: int = 0,
+        activation: Callable[[], nn.Module] = nn.Tanh,
+    ) -> None:
+        super().__init__()
+        if len(head.event_shape) not in (2, 3):
+            raise ValueError(
+                f"CoordinateDecoder: expected an event shape (C, H, W) or (C, W); got "
+                f"{head.event_shape}. Give the head the data's shape with its channels."
+            )
+        self.size = head.event_shape[1:]
+        self.register_buffer("places", grid(*self.size), persistent=False)
+        self.num_frequencies = num_frequencies
+        dims = len(self.size)
+        sizes = (dims * (1 + 2 * num_frequencies), *sizes_of(in_features, "CoordinateDecoder"))
+        self.first = AddedInputs(sizes, hidden[0])
+        layers: list[nn.Module] = [activation()]
+        widths = [*hidden, head.raw_shape[0]]
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(before, after), activation()]
+        self.rest = nn.Sequential(*layers[:-1])
+        self.head = head
+
+    def _features(self, places: Tensor) -> Tensor:
+        if self.num_frequencies == 0:
+            return places
+        turns = torch.arange(1, self.num_frequencies + 1).to(places) * math.pi / 2
+        phases = (places[..., None] * turns).flatten(-2)
+        return torch.cat([places, phases.cos(), phases.sin()], -1)
+
+    def forward(self, *inputs: Tensor, pose: Pose | None = None) -> dist.TorchDistribution:
+        places = self.places if pose is None else transform_grid(self.places, pose)
+        hidden = self.first(self._features(places), *(value[..., None, :] for value in inputs))
+        raw = self.rest(hidden).mT
+        return self.head(raw.reshape(*raw.shape[:-1], *self.size))
+
+
+class CanvasDecoder(nn.Module):
+    """Decode once to a canvas, then resample the canvas through the pose.
+
+    Takes the same pose as :class:`CoordinateDecoder` at a small fraction of its cost: one
+    bilinear look-up a pixel. Places outside the canvas are as its border.
+
+    Arguments:
+        canvas: A network that ends in ``heads.Raw(head.raw_shape)``.
+        head: The likelihood, with the event shape (C, H, W).
+    """
+
+    places: Tensor
+
+    def __init__(self, canvas: nn.Module, head: Head) -> None:
+        super().__init__()
+        if len(head.event_shape) != 3:
+            raise ValueError(
+                f"CanvasDecoder: expected an event shape (C, H, W); got {head.event_shape}. "
+                "Use a CoordinateDecoder in one dimension."
+            )
+        shape = getattr(getattr(canvas, "head", None), "event_shape", head.raw_shape)
+        if tuple(shape) != tuple(head.raw_shape):
+            raise ValueError(
+                f"CanvasDecoder: expected a canvas with shape {head.raw_shape}; got {shape}. "
+                "End the canvas network in heads.Raw(head.raw_shape)."
+            )
+        self.canvas = canvas
+        self.head = head
+        self.register_buffer("places", grid(*head.event_shape[1:]), persistent=False)
+
+    def forward(self, *inputs: Tensor, pose: Pose | None = None) -> dist.TorchDistribution:
+        raw = self.canvas(*inputs).mean
+        if pose is None:
+            return self.head(raw)
+        looked_up = transform_grid(self.places, pose) * self.places.new_tensor([1.0, -1.0])
+        looked_up = looked_up.unflatten(-2, self.head.event_shape[1:])
+        leading = torch.broadcast_shapes(raw.shape[:-3], looked_up.shape[:-3])
+        raw = raw.expand(*leading, *raw.shape[-3:])
+        looked_up = looked_up.expand(*leading, *looked_up.shape[-3:])
+        channels = raw.size(-3)
+        posed = functional.grid_sample(
+            raw.reshape(-1, *raw.shape[-3:]),
+            looked_up.reshape(-1, *looked_up.shape[-3:]),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        return self.head(posed.reshape(*leading, channels, *posed.shape[-2:]))

@@ -1,0 +1,126 @@
+r"""Fully connected networks over one or more inputs.
+
+Each input has a first linear layer of its own and the results are added, which is one layer on
+the concatenation, :math:`W [a, b] = W_a a + W_b b`, but keeps broadcast inputs (an enumerated
+class with shape (K, 1, C) against z with shape (N, Z)) small until they meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.nets.heads import Head
+
+__all__ = ["MLP", "AddedInputs", "sizes_of"]
+
+
+def sizes_of(in_features: int | Sequence[int], name: str) -> tuple[int, ...]:
+    """Input sizes as a tuple.
+
+    Raises:
+        ValueError: If there is none, or one below 1.
+    """
+    sizes = (in_features,) if isinstance(in_features, int) else tuple(in_features)
+    if not sizes or min(sizes) < 1:
+        raise ValueError(
+            f"{name}: expected input sizes of at least 1; got {sizes}. Give one size an input."
+        )
+    return sizes
+
+
+class AddedInputs(nn.Module):
+    """The first layer: one linear map an input, added, with one bias.
+
+    Arguments:
+        in_features: Sizes of the inputs.
+        out_features: Size of the output.
+    """
+
+    def __init__(self, in_features: Sequence[int], out_features: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(
+            nn.Linear(size, out_features, bias=i == 0) for i, size in enumerate(in_features)
+        )
+        # As one layer on the concatenation would be initialised.
+        bound = 1 / math.sqrt(sum(in_features))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if len(inputs) != len(self.maps):
+            raise ValueError(
+                f"network: expected {len(self.maps)} inputs; got {len(inputs)}. "
+                "Pass them in the order of in_features."
+            )
+        total = self.maps[0](inputs[0])
+        for linear, value in zip(list(self.maps)[1:], inputs[1:], strict=True):
+            total = total + linear(value)
+        return total
+
+
+class MLP(nn.Module):
+    """Linear layers and activations between inputs (..., F) and a head.
+
+    Arguments:
+        in_features: Size of the input, or one size an input; the shape of one datum (C, H, W)
+            counts with all its elements if given as ``in_shape``.
+        head: Turns the raw output into a distribution.
+        hidden: Sizes of the hidden layers.
+        activation: Makes the activation between layers.
+        in_shape: Shape of one datum of the first input, flattened before its layer; its size
+            then stands for the first of ``in_features``.
+    """
+
+    def __init__(
+        self,
+        in_features: int | Sequence[int],
+        head: Head,
+        *,
+        hidden: Sequence[int] = (256, 256),
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        in_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = sizes_of(in_features, "MLP")
+        self.in_shape = None if in_shape is None else tuple(in_shape)
+        if self.in_shape is not None and math.prod(self.in_shape) != sizes[0]:
+            raise ValueError(
+                f"MLP: expected in_features {math.prod(self.in_shape)} for in_shape "
+                f"{self.in_shape}; got {sizes[0]}. Use math.prod(in_shape)."
+            )
+        widths = [*hidden, math.prod(head.raw_shape)]
+        self.first = AddedInputs(sizes, widths[0])
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [activation(), nn.Linear(before, after)]
+        self.rest = nn.Sequential(*layers)
+        self.head = head
+
+    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        if self.in_shape is not None:
+            first = inputs[0]
+            check_datum(first, self.in_shape, "MLP")
+            inputs = (first.flatten(first.dim() - len(self.in_shape)), *inputs[1:])
+        raw = self.rest(self.first(*inputs))
+        return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
+
+
+def check_datum(value: Tensor, shape: tuple[int, ...], name: str) -> None:
+    """Raise a ValueError unless ``value`` ends in ``shape``."""
+    if tuple(value.shape[-len(shape) :]) != shape:
+        raise ValueError(
+            f"{name}: expected data with shape (..., {', '.join(map(str, shape))}); got "
+            f"{tuple(value.shape)}. Build the network for the data's shape."
+        )
+
+
+def over_leading(net: Callable[[Tensor], Tensor], value: Tensor, event_dim: int) -> Tensor:
+    """Apply ``net``, which takes (B, *event), to (..., *event)."""
+    leading = value.shape[: value.dim() - event_dim]
+    result = net(value.reshape(math.prod(leading), *value.shape[value.dim() - event_dim :]))
+    return result.reshape(torch.Size(leading) + result.shape[1:])
