@@ -194,6 +194,10 @@ class Objective(nn.Module):
         return structure
 
     def forward(self, batch: Mapping[str, Tensor]) -> Terms:
+        return self.evaluate(batch)[0]
+
+    def evaluate(self, batch: Mapping[str, Tensor]) -> tuple[Terms, Context]:
+        """The terms, and what a :class:`~ppvae.objectives.Term` saw to find its own."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
         with pyro.validation_enabled(False):
             guide_trace, model_trace = self._trace(batch, structure)
@@ -208,13 +212,11 @@ class Objective(nn.Module):
                 analytic = self.spec.analytic and name not in structure.enumerated
                 kl[name] = reduce(p, _kl(q, p, analytic=analytic))
             loss = self._weighted(log_likelihood, kl)
-            extras: dict[str, Tensor] = {}
-            if self.spec.terms:
-                context = self._context(batch, structure, guide_trace, model_trace, reduce)
-                for term in self.spec.terms:
-                    extras[term.name] = term(context)
+            context = self._context(batch, structure, guide_trace, model_trace, reduce)
+            extras = {term.name: term(context) for term in self.spec.terms}
+            if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
-        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, extras=extras)
+        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, extras=extras), context
 
     def _trace(self, batch: Mapping[str, Tensor], structure: Structure) -> tuple[Any, Any]:
         nesting = structure.max_plate_nesting

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -75,19 +75,42 @@ class Context:
     model: nn.Module
     guide: nn.Module
 
+    def detach(self) -> Context:
+        """The batch and the values alone, without gradients: what a critic is trained on."""
+        values = {name: value.detach() for name, value in self.values.items()}
+        return replace(self, values=values, q={}, p={})
+
 
 class Term(nn.Module, ABC):
     """Something added to an objective: ``ELBO() + SomeTerm(...)``.
 
     To write one, give it a ``name`` (its key among the extras) and a ``forward(context)`` that
     returns what is to be *minimised*, a tensor () in nats a datum.
+
+    A term with a *critic*, a network that is trained against its own loss, says so by
+    ``critic_parameters`` and ``critic_loss``. :func:`ppvae.fit` keeps those parameters out of the
+    main optimiser, and after each of its steps makes ``critic_updates`` steps of the critic's own
+    on the same samples.
     """
 
     name: str
+    critic_updates: int = 1
+    critic_learning_rate: float = 1e-4
 
     @abstractmethod
     def forward(self, context: Context) -> Tensor:
         """The contribution to the loss, with shape ()."""
+
+    def critic_parameters(self) -> Iterator[nn.Parameter]:
+        """The critic's parameters; none by default."""
+        return iter(())
+
+    def critic_loss(self, context: Context) -> Tensor:
+        """What the critic minimises, with shape (); ``context`` is :meth:`Context.detach`."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected critic_loss beside critic_parameters; got none. "
+            "Define what the critic minimises."
+        )
 
 
 class Penalty(Term):

@@ -1,0 +1,26 @@
+"""Fitting: the loop, its feeds, learning rates and callbacks."""
+
+from ppvae.fitting.callbacks import Checkpoint, Progress, TensorBoard
+from ppvae.fitting.loop import DivergenceError, fit
+from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
+from ppvae.fitting.step import Critic, Gradients, Step, adam
+from ppvae.fitting.training import Best, Training
+
+__all__ = [
+    "Best",
+    "Checkpoint",
+    "Critic",
+    "DivergenceError",
+    "Gradients",
+    "Progress",
+    "RateSchedule",
+    "Step",
+    "TensorBoard",
+    "Training",
+    "adam",
+    "constant",
+    "cosine",
+    "fit",
+    "one_cycle",
+    "warmup_cosine",
+]

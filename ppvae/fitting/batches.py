@@ -1,0 +1,194 @@
+"""Feeds: an epoch of mini-batches in random order, the last smaller one kept.
+
+Two ways to the same batches: from tensors resident on the device, by index, which costs no
+transfer; or, where data do not fit or are memory-mapped, through a torch DataLoader with pinned
+memory. Both keep uint8 as uint8 until a batch is on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ppvae.contract import INDEX, signature
+from ppvae.data import Dataset
+
+__all__ = ["Feed", "Loaded", "Resident", "columns_used", "fits", "make_feed"]
+
+Batch = dict[str, Tensor]
+
+
+class Resident:
+    """Batches drawn by index from columns on the device.
+
+    Arguments:
+        data: On the device.
+        batch_size: B.
+        generator: On the same device; draws an epoch's order.
+        dtype: Of the floating-point columns.
+        index: Add the rows' numbers as the column ``index``.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        batch_size: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        index: bool,
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.generator = generator
+        self.dtype = dtype
+        self.index = index
+
+    def __len__(self) -> int:
+        return -(-self.data.num_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(
+            self.data.num_rows, generator=self.generator, device=self.generator.device
+        )
+        for rows in order.split(self.batch_size):
+            batch = self.data.batch(rows, dtype=self.dtype)
+            if self.index:
+                batch[INDEX] = rows
+            yield batch
+
+
+class Loaded:
+    """Batches read from memory or disk by a torch DataLoader, ahead of the device.
+
+    Arguments:
+        data: Anywhere, memory-mapped or not.
+        batch_size: B.
+        generator: On the CPU; draws an epoch's order.
+        dtype: Of the floating-point columns.
+        index: Add the rows' numbers as the column ``index``.
+        device: Where the batches go.
+        workers: Processes that read; with none this one does.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        batch_size: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        index: bool,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
+        self.data = data
+        self.generator = generator
+        self.dtype = dtype
+        self.index = index
+        self.device = device
+        self.order = _Order(data.num_rows, batch_size, generator)
+        self.loader: DataLoader[Any] = DataLoader(
+            _Rows(data),
+            batch_size=None,
+            sampler=self.order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            generator=generator,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for columns in self.loader:
+            rows = columns.pop(INDEX)
+            picked = Dataset._trusted(columns, self.data)
+            batch = picked.batch(slice(None), dtype=self.dtype, device=self.device)
+            if self.index:
+                batch[INDEX] = rows.to(self.device, non_blocking=True)
+            yield batch
+
+
+class _Order:
+    """The row numbers of each batch of an epoch, in a new random order each time."""
+
+    def __init__(self, num_rows: int, batch_size: int, generator: torch.Generator) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return -(-self.num_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(self.num_rows, generator=self.generator)
+        return iter(order.split(self.batch_size))
+
+
+class _Rows(TorchDataset[Batch]):
+    """Whole batches by row numbers, as they are stored."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+    def __getitem__(self, rows: Tensor) -> Any:
+        return {**self.data.take(rows), INDEX: rows}
+
+
+Feed = Resident | Loaded
+
+
+def columns_used(data: Dataset, *modules: nn.Module, everything: bool = False) -> Dataset:
+    """Only the columns that the modules' programs take, or all of them."""
+    names: set[str] = set()
+    for module in modules:
+        parameters = signature(module)
+        everything |= any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names |= parameters.keys()
+    chosen = [name for name in data if everything or name in names]
+    # With no column in common the contract's check says what is missing.
+    return data.select(*chosen) if chosen else data
+
+
+def fits(data: Dataset, device: torch.device) -> bool:
+    """Whether the columns can be resident: none is memory-mapped, and a GPU has room for them."""
+    if data.mapped:
+        return False
+    if device.type != "cuda":
+        return True
+    size = sum(column.nbytes for column in data.values())
+    return size < 0.5 * torch.cuda.mem_get_info(device)[0]
+
+
+def make_feed(
+    data: Dataset,
+    batch_size: int,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    index: bool,
+    device: torch.device,
+    resident: bool,
+    workers: int,
+) -> Feed:
+    """The feed of training data, with its own generator seeded by ``seed``."""
+    place = device if resident else torch.device("cpu")
+    generator = torch.Generator(place).manual_seed(seed)
+    if resident:
+        return Resident(data, batch_size, generator=generator, dtype=dtype, index=index)
+    return Loaded(
+        data,
+        batch_size,
+        generator=generator,
+        dtype=dtype,
+        index=index,
+        device=device,
+        workers=workers,
+    )

@@ -1,0 +1,162 @@
+"""Callbacks: what else is to happen while :func:`ppvae.fit` trains.
+
+A callback is any object with some of the methods below. Each is called with the
+:class:`~ppvae.fitting.Training` under way, which it may read, and end after this epoch by
+``training.stop = True``.
+
+- ``on_fit_start(training)``: before the first step;
+- ``on_step_end(training)``: after each step; reading a tensor there waits for the device;
+- ``on_epoch_end(training)``: after each epoch, its row being ``training.history[-1]``;
+- ``on_fit_end(training)``: after the last step, at errors too.
+
+Random numbers drawn in a callback do not move those of training (but in ``on_step_end``).
+Predictions belong in ``with training.settled(): ...``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ppvae.fitting.training import Training
+from ppvae.fitting.trees import is_tree, load_tree, save_tree
+from ppvae.folders import RunError, refuse_unwritable
+
+__all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", "load_checkpoint"]
+
+HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
+
+
+def check_callbacks(callbacks: tuple[Any, ...]) -> None:
+    """Refuse what has none of the methods.
+
+    Raises:
+        TypeError: Naming the first that has none.
+    """
+    for callback in callbacks:
+        if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
+            raise TypeError(
+                f"callbacks: expected objects with one of the methods {', '.join(HOOKS)}; got "
+                f"{callback!r}. Give the class such a method, and pass an instance."
+            )
+
+
+class Checkpoint:
+    """Write everything needed to go on: ``fit(..., resume=folder)`` continues bit for bit.
+
+    Each time the folder is replaced whole, so that a crash while writing leaves the one before.
+    It holds ``training.json`` and ``training.safetensors``, no pickle.
+
+    Arguments:
+        folder: Where to.
+        every: Epochs between two.
+    """
+
+    def __init__(self, folder: str | Path, *, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every: expected an integer >= 1; got {every}. Use 1.")
+        self.folder = Path(folder)
+        self.every = every
+
+    def on_fit_start(self, training: Training) -> None:
+        refuse_unwritable(self.folder, is_tree)
+
+    def on_epoch_end(self, training: Training) -> None:
+        if training.epoch % self.every == 0 or training.stop or training.epoch == training.epochs:
+            save_tree(self.folder, training.state_dict())
+
+
+def load_checkpoint(folder: str | Path, device: torch.device) -> dict[str, Any]:
+    """What a :class:`Checkpoint` wrote, with tensors on ``device`` (generators' on the CPU).
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    state: dict[str, Any] = load_tree(Path(folder))
+    missing = sorted({"run", "epoch", "tensors", "optimizer", "order"} - state.keys())
+    if missing:
+        raise RunError(
+            f"resume: expected a folder written by Checkpoint; {str(folder)!r} lacks {missing}. "
+            "Name the checkpoint's folder, not the run's."
+        )
+    for name in ("tensors", "average"):
+        if isinstance(state[name], dict):
+            state[name] = {key: value.to(device) for key, value in state[name].items()}
+    if state["best"]["tensors"] is not None:
+        best = state["best"]["tensors"]
+        state["best"]["tensors"] = {key: value.to(device) for key, value in best.items()}
+    return state
+
+
+class TensorBoard:
+    """Write each epoch's row for TensorBoard.
+
+    Arguments:
+        folder: The log directory.
+        writer: Anything with ``add_scalar(name, value, step)``, in place of torch's own.
+
+    Raises:
+        ImportError: If the package ``tensorboard`` is not there.
+    """
+
+    def __init__(self, folder: str | Path, *, writer: Any = None) -> None:
+        if writer is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ImportError(
+                    "TensorBoard: expected the package 'tensorboard'; got none. "
+                    "Install it with: pip install tensorboard."
+                ) from error
+            writer = SummaryWriter(str(folder))
+        self.writer = writer
+
+    def on_epoch_end(self, training: Training) -> None:
+        row = training.history[-1]
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                self.writer.add_scalar(name, value, training.epoch)
+
+    def on_fit_end(self, training: Training) -> None:
+        if hasattr(self.writer, "close"):
+            self.writer.close()
+
+
+class Progress:
+    """A bar on stderr with the last epoch's loss and terms; never waits for the device."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def on_fit_start(self, training: Training) -> None:
+        self.bar = tqdm(
+            total=training.epochs * len(training.feed),
+            initial=training.steps,
+            desc=f"epoch {training.epoch}/{training.epochs}",
+            unit="step",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        )
+
+    def on_step_end(self, training: Training) -> None:
+        self.bar.update()
+
+    def on_epoch_end(self, training: Training) -> None:
+        row = training.history[-1]
+        shown = {
+            name.removeprefix("log_likelihood/"): f"{value:.4g}"
+            for name, value in row.items()
+            if name not in ("epoch", "step", "seconds", "learning_rate")
+            and not name.startswith(("val_log", "val_kl"))
+        }
+        self.bar.set_description(f"epoch {training.epoch}/{training.epochs}", refresh=False)
+        self.bar.set_postfix(shown, refresh=False)
+
+    def on_fit_end(self, training: Training) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,391 @@
+"""Train a model and a guide on data: one loop for every model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ppvae.contract import INDEX, signature
+from ppvae.data import Dataset, Splits, as_splits
+from ppvae.fitting.batches import columns_used, fits, make_feed
+from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
+from ppvae.fitting.devices import choose_device, forked
+from ppvae.fitting.rates import RateSchedule
+from ppvae.fitting.record import Fault
+from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
+from ppvae.fitting.tensors import Average, restore
+from ppvae.fitting.training import Training
+from ppvae.folders import refuse_unwritable
+from ppvae.objectives import ELBO
+from ppvae.run import Recipe, Run, describe, is_run
+
+__all__ = ["DivergenceError", "fit"]
+
+
+class DivergenceError(RuntimeError):
+    """Training came upon a number that is not finite.
+
+    Attributes:
+        run: The :class:`~ppvae.run.Run` up to there, with the last good weights.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+def fit(
+    model: nn.Module,
+    guide: nn.Module,
+    data: Splits | Dataset | Mapping[str, Any],
+    objective: ELBO | None = None,
+    *,
+    epochs: int = 100,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer] = adam,
+    schedule: RateSchedule | None = None,
+    clip_norm: float | None = None,
+    average: float | None = None,
+    validate_every: int = 1,
+    patience: int | None = None,
+    restore_best: bool | None = None,
+    seed: int | None = None,
+    device: str | torch.device | None = None,
+    precision: torch.dtype | None = None,
+    resident: bool | None = None,
+    workers: int = 0,
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+    resume: str | Path | None = None,
+) -> Run:
+    r"""Train a model and a guide, in place.
+
+    .. math::
+        \theta_{t+1} = \mathrm{Adam}\left(\theta_t, \nabla_\theta \,
+            \mathrm{loss}(\mathrm{batch}_t)\right)
+
+    Before the first step the pair is checked against the data
+    (:func:`ppvae.contract.check_pair`). No step waits for the device; losses are read once an
+    epoch. Nothing global is moved: neither the caller's random numbers nor Pyro's parameter store.
+
+    Arguments:
+        model: The generative program.
+        guide: The variational program.
+        data: What to train on, and in :class:`~ppvae.data.Splits` what to validate on.
+        objective: What to optimise; the plain ELBO by default.
+        epochs: Passes over the training data, in all, those before ``resume`` too.
+        batch_size: Data a step; the last batch of an epoch is smaller where N does not divide.
+        learning_rate: Handed to ``optimizer``.
+        optimizer: Makes the optimiser from parameters and a learning rate; fused Adam by default.
+        schedule: The learning rate over the steps, such as :func:`ppvae.fitting.cosine`.
+        clip_norm: The largest norm of the gradient of all parameters together.
+        average: The decay of an exponential moving average of the weights, such as 0.999. The
+            averaged weights are those validated, and those left at the end.
+        validate_every: Epochs between two validations on the plain ELBO, every weight one.
+        patience: End after this many validations in a row that brought nothing better.
+        restore_best: Whether to leave the weights of the best validation rather than the last
+            ones. By default where ``patience`` is given; never without validation data.
+        seed: Of the order of the data and of the latent noise. By default drawn from torch's
+            global generator; recorded in the run.
+        device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one here.
+        precision: ``torch.bfloat16`` for mixed precision in training (:class:`torch.autocast`).
+        resident: Whether the data are kept on the device; by default if they fit and none is
+            memory-mapped. Else a torch DataLoader reads them.
+        workers: Processes that read data which are not resident.
+        callbacks: Objects as :mod:`ppvae.fitting.callbacks` describes.
+        progress: Show a bar on stderr.
+        out: A folder to write the run to at the end, whether it ended well or not.
+        recipe: How to build the model and the guide again, for :func:`ppvae.load`.
+        resume: The folder of a :class:`~ppvae.fitting.Checkpoint` to go on from.
+
+    Returns:
+        The :class:`~ppvae.run.Run`; model and guide are in evaluation mode, on the device.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        ContractError: If model, guide and data do not fit together.
+        DataError: If the data cannot be used.
+        DivergenceError: If a loss is not finite; the weights are then the last good ones.
+        RunError: If ``out`` cannot be written, or ``resume`` cannot be read.
+    """
+    _at_least_one(
+        epochs=epochs, batch_size=batch_size, validate_every=validate_every, patience=patience
+    )
+    _positive(learning_rate=learning_rate, clip_norm=clip_norm)
+    _check(average is None or 0 < average < 1, "average", "a decay between 0 and 1", average)
+    _check(workers >= 0, "workers", "an integer >= 0", workers, "Use 0.")
+    _check(
+        precision in (None, torch.bfloat16, torch.float32),
+        "precision",
+        "torch.bfloat16 or None",
+        precision,
+        "float16 would need its losses scaled.",
+    )
+    check_callbacks(tuple(callbacks))
+    splits = as_splits(data)
+    train, validation = splits.train, splits.validation
+    if validation is None and (patience is not None or restore_best):
+        raise ValueError(
+            "patience and restore_best: expected validation data; got none. "
+            "Pass Splits, such as ppvae.data.split_rows(data), or leave them out."
+        )
+    keep_best = validation is not None and (
+        patience is not None if restore_best is None else restore_best
+    )
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        refuse_unwritable(folder, is_run)
+
+    spec = ELBO() if objective is None else objective
+    whole = spec(model, guide, num_data=train.num_rows)
+    place = choose_device(device, whole)
+    checkpoint = None if resume is None else load_checkpoint(resume, place)
+    if seed is None:
+        seed = checkpoint["run"]["seed"] if checkpoint else int(torch.randint(2**31, ()))
+    whole.to(place)
+    dtype = _dtype(whole)
+
+    everything = len(whole.terms) > 0
+    train = columns_used(train, model, guide, everything=everything)
+    resident = fits(train, place) if resident is None else resident
+    if resident:
+        train = train.to(place)
+    if validation is not None:
+        validation = columns_used(validation, model, guide, everything=everything)
+        validation = validation.to(place) if resident and fits(validation, place) else validation
+    index = INDEX in {**signature(model), **signature(guide)}
+
+    plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)(
+        model, guide, num_data=train.num_rows
+    )
+    with forked(place, seed):
+        training = _prepare(
+            whole,
+            plain,
+            feed=make_feed(
+                train,
+                batch_size,
+                seed=seed,
+                dtype=dtype,
+                index=index,
+                device=place,
+                resident=resident,
+                workers=workers,
+            ),
+            train=train,
+            validation=validation,
+            epochs=epochs,
+            device=place,
+            dtype=dtype,
+            seed=seed,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            average=average,
+            precision=precision,
+            index=index,
+        )
+        if checkpoint is not None:
+            training.load_state_dict(checkpoint)
+        run = Run(
+            model=model,
+            guide=guide,
+            objective=spec,
+            config={
+                "recipe": None if recipe is None else recipe.to_json(),
+                "data": {
+                    "columns": splits.train.spec,
+                    "rows": {
+                        name: None if split is None else split.num_rows
+                        for name, split in splits._asdict().items()
+                    },
+                },
+                "objective": describe(spec),
+                "fit": {
+                    "epochs": epochs,
+                    "batch_size": batch_size,
+                    "learning_rate": learning_rate,
+                    "optimizer": describe(optimizer),
+                    "schedule": describe(schedule),
+                    "clip_norm": clip_norm,
+                    "average": average,
+                    "validate_every": validate_every,
+                    "patience": patience,
+                    "restore_best": keep_best,
+                    "device": str(place),
+                    "precision": None if precision is None else str(precision),
+                    "resident": resident,
+                    "dtype": str(dtype),
+                },
+            },
+            seed=seed,
+        )
+        hooks = [*callbacks, *([Progress()] if progress else [])]
+        fault = None
+        status = "interrupted"
+        try:
+            status, fault = _loop(
+                training, hooks, validate_every=validate_every, patience=patience, best=keep_best
+            )
+        finally:
+            _finish(training, run, status, keep_best=keep_best, splits=splits)
+            if folder is not None:
+                run.save(folder)
+    if fault is not None:
+        raise DivergenceError(_explain(fault, training, clip_norm, precision), run)
+    return run
+
+
+def _prepare(
+    whole: Any,
+    plain: Any,
+    *,
+    learning_rate: float,
+    optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer],
+    schedule: RateSchedule | None,
+    clip_norm: float | None,
+    average: float | None,
+    precision: torch.dtype | None,
+    index: bool,
+    **rest: Any,
+) -> Training:
+    """Check the pair against the data, and put the parts together."""
+    parameters, critics = split_parameters(whole)
+    moved = optimizer(parameters, learning_rate)
+    feed = rest["feed"]
+    step = Step(
+        whole,
+        Gradients(whole, parameters, precision=precision, context=bool(critics)),
+        parameters,
+        moved,
+        scheduler=None if schedule is None else schedule(moved, rest["epochs"] * len(feed)),
+        clip_norm=clip_norm,
+        average=None if average is None else Average(parameters, average),
+        critics=[Critic(term) for term in critics],
+    )
+    training = Training(objective=whole, plain=plain, step=step, average=step.average, **rest)
+    for module in training.bound:
+        module.prepare(training.train)
+    rows = torch.arange(min(training.batch_size, training.train.num_rows), device=training.device)
+    batch = training.train.batch(rows, dtype=training.dtype, device=training.device)
+    whole.check({**batch, INDEX: rows} if index else batch)
+    if training.validation is not None:
+        first = slice(0, training.batch_size)
+        plain.check(training.validation.batch(first, dtype=training.dtype, device=training.device))
+    return training
+
+
+def _loop(
+    training: Training,
+    callbacks: Sequence[Any],
+    *,
+    validate_every: int,
+    patience: int | None,
+    best: bool,
+) -> tuple[str, Fault | None]:
+    """All epochs; how it ended."""
+    on_step_end = [c.on_step_end for c in callbacks if hasattr(c, "on_step_end")]
+    try:
+        _call(callbacks, "on_fit_start", training)
+        while training.epoch < training.epochs and not training.stop:
+            fault = training.run_epoch(on_step_end)
+            if fault is not None:
+                return "diverged", fault
+            last = training.epoch == training.epochs
+            if training.validation is not None and (last or not training.epoch % validate_every):
+                training.validate(keep_best=best)
+                if patience is not None and training.best.stale >= patience:
+                    training.stop = True
+            _call(callbacks, "on_epoch_end", training)
+    finally:
+        _call(callbacks, "on_fit_end", training)
+    return ("completed" if training.epoch >= training.epochs else "stopped"), None
+
+
+def _call(callbacks: Sequence[Any], hook: str, training: Training) -> None:
+    for callback in callbacks:
+        if hasattr(callback, hook):
+            with forked(training.device):
+                getattr(callback, hook)(training)
+
+
+def _finish(training: Training, run: Run, status: str, *, keep_best: bool, splits: Splits) -> None:
+    """Leave the weights that are wanted, settled and in evaluation mode; fill in the run."""
+    best = training.best
+    if keep_best and best.tensors is not None:
+        restore(training.objective, best.tensors)
+    elif training.average is not None:
+        training.average.apply()
+    training.objective.eval()
+    with torch.no_grad():
+        training.settle()
+    run.history = training.history
+    run.epochs = training.epoch
+    run.status = status
+    run.metrics = {
+        "train_seconds": training.seconds,
+        "epochs": training.epoch,
+        "n_train": training.train.num_rows,
+        "n_validation": 0 if splits.validation is None else splits.validation.num_rows,
+        "n_test": 0 if splits.test is None else splits.test.num_rows,
+        "seed": training.seed,
+    }
+    if best.epoch:
+        run.metrics |= {"best_epoch": best.epoch, "best_val_elbo": best.elbo}
+
+
+def _explain(
+    fault: Fault, training: Training, clip_norm: float | None, precision: torch.dtype | None
+) -> str:
+    where = f"step {fault.step} (epoch {training.epoch + 1} of {training.epochs})"
+    rate = training.optimizer.param_groups[0]["lr"]
+    if precision is torch.bfloat16:
+        remedy = "Train in full precision (precision=None)."
+    elif clip_norm is None:
+        remedy = "Clip the gradient (clip_norm=10.0), or lower the learning rate."
+    else:
+        remedy = f"Lower the learning rate (it was {rate:g})."
+    what = "the weights were" if fault.name == "weights" else f"{fault.name!r} was"
+    return (
+        f"training diverged at {where}: {what} the first that was not finite. The weights from "
+        f"before are kept, and the run so far is in this error's `run`. {remedy}"
+    )
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The dtype that most of the weights have."""
+    counts: dict[torch.dtype, int] = {}
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            counts[parameter.dtype] = counts.get(parameter.dtype, 0) + parameter.numel()
+    return max(counts, key=lambda dtype: counts[dtype]) if counts else torch.get_default_dtype()
+
+
+def _at_least_one(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        _check(value is None or (whole and value >= 1), name, "an integer >= 1", value)
+
+
+def _positive(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        good = value is None or (value > 0 and math.isfinite(value))
+        _check(good, name, "a finite number > 0", value)
+
+
+def _check(
+    good: bool, name: str, rule: str, value: object, remedy: str = "Use the default."
+) -> None:
+    if not good:
+        raise ValueError(f"{name}: expected {rule}; got {value}. {remedy}")

@@ -1,0 +1,188 @@
+"""One optimiser step: a batch of tensors in, the means of its terms out, no wait for the device.
+
+A :class:`Step` is made of three parts that know nothing of each other:
+
+- ``gradients``: batch to means, leaving gradients on the parameters (:class:`Gradients`: forward
+  and backward in eager torch). A compiled step is another such callable;
+- the update: clipping, optimiser, learning rate, the objective's own step;
+- the critics (:class:`Critic`): each trained by its own optimiser on this step's samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ppvae.fitting.tensors import Average
+from ppvae.objectives import Context, Term
+
+__all__ = ["Critic", "Gradients", "Step", "adam", "split_parameters"]
+
+Batch = Mapping[str, Tensor]
+Means = dict[str, Tensor]
+GradientFunction = Callable[[Batch], "tuple[Means, Context | None]"]
+
+
+def adam(parameters: Any, lr: float) -> Optimizer:
+    """Adam in one fused kernel, where the device has one."""
+    parameters = list(parameters)
+    fused = all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
+    return Adam(parameters, lr=lr, fused=fused)
+
+
+_FUSED = ("cuda", "cpu", "mps")
+
+
+def split_parameters(objective: nn.Module) -> tuple[list[nn.Parameter], list[Term]]:
+    """What the main optimiser trains, each parameter once; and the terms that have critics.
+
+    Raises:
+        ValueError: If nothing is to be trained, or if a critic shares a parameter with the
+            model, the guide or another critic.
+    """
+    terms = [m for m in getattr(objective, "terms", ()) if isinstance(m, Term)]
+    with_critics = [term for term in terms if any(True for _ in term.critic_parameters())]
+    owners: dict[int, str] = {
+        id(p): role
+        for role in ("model", "guide")
+        if isinstance(getattr(objective, role, None), nn.Module)
+        for p in getattr(objective, role).parameters()
+    }
+    critics = set()
+    for term in with_critics:
+        for parameter in term.critic_parameters():
+            if owners.get(id(parameter), term.name) != term.name:
+                raise ValueError(
+                    f"critic of {term.name!r}: expected parameters of its own; got one that "
+                    f"belongs to {owners[id(parameter)]!r} too. Give the critic its own network."
+                )
+            owners[id(parameter)] = term.name
+            critics.add(id(parameter))
+    main = [p for p in objective.parameters() if p.requires_grad and id(p) not in critics]
+    if not main:
+        raise ValueError(
+            "parameters: expected some to train; got none that requires a gradient. "
+            "Unfreeze part of the model or the guide."
+        )
+    return main, with_critics
+
+
+class Gradients:
+    """Forward and backward of one batch in eager torch.
+
+    Arguments:
+        objective: The :class:`~ppvae.objectives.Objective`.
+        parameters: Those whose ``.grad`` is filled; no other's is touched.
+        precision: The dtype of :class:`torch.autocast`, or None.
+        context: Whether the critics need the evaluation's context.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        parameters: Sequence[nn.Parameter],
+        *,
+        precision: torch.dtype | None = None,
+        context: bool = False,
+    ) -> None:
+        self.objective: Any = objective
+        self.parameters = list(parameters)
+        self.device_type = self.parameters[0].device.type
+        self.precision = precision
+        self.context = context
+
+    def __call__(self, batch: Batch) -> tuple[Means, Context | None]:
+        with torch.autocast(
+            self.device_type, dtype=self.precision, enabled=self.precision is not None
+        ):
+            context = None
+            if self.context:
+                terms, context = self.objective.evaluate(batch)
+            else:
+                terms = self.objective(batch)
+        terms.loss.backward(inputs=self.parameters)
+        return terms.means(), context
+
+
+class Critic:
+    """Trains one term's critic on the samples of each step.
+
+    Arguments:
+        term: A term with :meth:`~ppvae.objectives.Term.critic_parameters`.
+        optimizer: Makes its optimiser.
+    """
+
+    def __init__(self, term: Term, optimizer: Callable[[Any, float], Optimizer] = adam) -> None:
+        self.term = term
+        self.parameters = list(term.critic_parameters())
+        self.optimizer = optimizer(self.parameters, term.critic_learning_rate)
+
+    def __call__(self, context: Context) -> Means:
+        context = context.detach()
+        for _ in range(self.term.critic_updates):
+            loss = self.term.critic_loss(context)
+            loss.backward(inputs=self.parameters)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return {f"critic/{self.term.name}": loss.detach()}
+
+
+class Step:
+    """Batch to means, having moved the weights once.
+
+    Arguments:
+        objective: Its ``advance`` counts the step.
+        gradients: Fills the gradients of ``parameters``.
+        parameters: Those of ``optimizer``.
+        optimizer: Moves them.
+        scheduler: Moves its learning rate.
+        clip_norm: The largest norm of all gradients together.
+        average: An average of the weights to keep.
+        critics: Trained after the weights have moved.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        gradients: GradientFunction,
+        parameters: Sequence[nn.Parameter],
+        optimizer: Optimizer,
+        *,
+        scheduler: LRScheduler | None = None,
+        clip_norm: float | None = None,
+        average: Average | None = None,
+        critics: Sequence[Critic] = (),
+    ) -> None:
+        self.objective: Any = objective
+        self.gradients = gradients
+        self.parameters = list(parameters)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.clip_norm = clip_norm
+        self.average = average
+        self.critics = list(critics)
+
+    def __call__(self, batch: Batch) -> Means:
+        means, context = self.gradients(batch)
+        self.update()
+        if context is not None:
+            for critic in self.critics:
+                means |= critic(context)
+        return means
+
+    def update(self) -> None:
+        """Move the weights along the gradients they have."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        if self.average is not None:
+            self.average.update()
+        self.objective.advance()

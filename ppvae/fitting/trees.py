@@ -1,0 +1,89 @@
+"""Nested lists and dicts of numbers, strings and tensors, in JSON and safetensors: no pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ppvae.folders import RunError, read_json, replaced, write_json
+
+__all__ = ["is_tree", "load_tree", "save_tree"]
+
+KIND = "ppvae checkpoint"
+FORMAT = 1
+JSON, TENSORS = "training.json", "training.safetensors"
+
+
+def is_tree(folder: Path) -> bool:
+    """Whether :func:`save_tree` wrote this folder, and nobody added to it."""
+    return {path.name for path in folder.iterdir()} == {JSON, TENSORS}
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """Replace ``folder`` by one that holds ``tree``, whole or not at all.
+
+    Raises:
+        TypeError: If the tree holds something else.
+        RunError: If it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    encoded = _encode(tree, tensors)
+    with replaced(folder, is_tree) as new:
+        save_file(tensors, new / TENSORS)
+        write_json(new / JSON, {"kind": KIND, "format": FORMAT, "tree": encoded})
+
+
+def load_tree(folder: Path) -> Any:
+    """What :func:`save_tree` wrote, exactly; tensors on the CPU.
+
+    Raises:
+        RunError: If a file is missing, damaged or of another format.
+    """
+    document = read_json(folder / JSON)
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise RunError(f"{folder / JSON}: expected a {KIND}; got something else. Name its folder.")
+    if document.get("format") != FORMAT:
+        raise RunError(
+            f"{folder}: expected format {FORMAT}; got {document.get('format')!r}, of another "
+            "version of ppvae. Go on with that version."
+        )
+    try:
+        return _decode(document["tree"], load_file(folder / TENSORS))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise RunError(
+            f"{folder / TENSORS}: expected the checkpoint's tensors; got a damaged or missing "
+            f"file ({error}). Go on from an earlier checkpoint."
+        ) from error
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(v, tensors) for v in pair] for pair in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_encode(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"checkpoint: expected numbers, strings, lists, dicts and tensors; got "
+        f"{type(value).__name__}. Use an optimiser or a schedule whose state is made of these."
+    )
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    items = [_decode(v, tensors) for v in content] if kind != "dict" else []
+    if kind == "dict":
+        return {_decode(k, tensors): _decode(v, tensors) for k, v in content}
+    return tuple(items) if kind == "tuple" else items

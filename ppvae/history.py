@@ -1,0 +1,87 @@
+"""What training looked like: one row an epoch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import overload
+
+__all__ = ["History"]
+
+Row = dict[str, float]
+
+
+class History(Sequence[Row]):
+    """One row an epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
+
+    All are means over the epoch's data in nats a datum, but for ``epoch``, ``step``,
+    ``learning_rate`` and ``seconds``. A value that an epoch lacks (it was not validated) is
+    left out of its row.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
+        self._rows: list[Row] = [dict(row) for row in rows]
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add an epoch."""
+        self._rows.append(dict(row))
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self._rows == other._rows
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} epochs: {', '.join(self.columns)})"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names that occur, in the order of their first row."""
+        return list(dict.fromkeys(name for row in self._rows for name in row))
+
+    def column(self, name: str) -> list[float | None]:
+        """One value an epoch; None where the epoch lacks it.
+
+        Raises:
+            KeyError: If no epoch has it.
+        """
+        if name not in self.columns:
+            raise KeyError(f"history: expected one of {self.columns}; got {name!r}.")
+        return [row.get(name) for row in self._rows]
+
+    def to_csv(self, path: str | Path) -> None:
+        """One line an epoch below a header."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> History:
+        """What :meth:`to_csv` wrote, exactly.
+
+        Raises:
+            ValueError: If the file is no such table.
+        """
+        whole = ("epoch", "step")
+        with open(path, newline="", encoding="utf-8") as file:
+            return cls(
+                {
+                    name: int(text) if name in whole else float(text)
+                    for name, text in row.items()
+                    if text
+                }
+                for row in csv.DictReader(file, strict=True)
+            )
