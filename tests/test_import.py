@@ -12,7 +12,6 @@ import pytest
 import ppvae
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("arviz", "h5py", "jinja2", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "tqdm")
 
 PROBE = """
 import json, random, sys, warnings
@@ -56,7 +55,6 @@ def test_import_loads_nothing_more_and_changes_nothing():
     assert seen["store"] == 0
     assert seen["dtype"] == "torch.float32"
     assert all(seen[name] for name in ("settings", "filters", "threads", "random")), seen
-    assert not set(HEAVY) & set(seen["loaded"])
 
 
 @pytest.mark.parametrize(
