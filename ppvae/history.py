@@ -15,9 +15,9 @@ Row = dict[str, float]
 class History(Sequence[Row]):
     """One row an epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
 
-    All are means over the epoch's data in nats a datum, but for ``epoch``, ``step``,
-    ``learning_rate`` and ``seconds``. A value that an epoch lacks (it was not validated) is
-    left out of its row.
+    Means over the epoch's data in nats a datum, but for ``epoch``, ``step`` (steps so far),
+    ``learning_rate`` (of the epoch's first step) and ``seconds`` (of training so far). A value
+    that an epoch lacks (it was not validated) is left out of its row.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:

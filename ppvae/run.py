@@ -167,11 +167,10 @@ class Run:
                 "status": self.status,
                 "seed": self.seed,
                 "epochs": self.epochs,
+                **_environment(),
                 **self.config,
                 "weights": {"sha256": _digest(new / WEIGHTS), "shared": shared},
             }
-            for name, value in _environment().items():
-                config.setdefault(name, value)
             write_json(new / CONFIG, _plain(config))
             if folder.exists() and any(folder.iterdir()):
                 if read_json(folder / CONFIG).get("id") == self.id:
@@ -247,7 +246,7 @@ def load(
     guide: nn.Module | None = None,
     *,
     objective: ELBO | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> Run:
     """Bring back a run from its folder.
 
@@ -256,7 +255,7 @@ def load(
         model: Filled with the run's weights; built from the run's recipe by default.
         guide: Likewise.
         objective: Likewise, where its terms have weights of their own.
-        device: Where to put them.
+        device: Where to put them; where they are (or the CPU) by default.
 
     Raises:
         RunError: If a file is missing or damaged, of another format, or if the weights do not
@@ -282,7 +281,9 @@ def load(
         config={k: v for k, v in config.items() if k not in _OWN},
     )
     _fill(run, _read_weights(folder, config), config["weights"]["shared"])
-    run._modules().to(device).eval()
+    modules = run._modules().eval()
+    if device is not None:
+        modules.to(device)
     return run
 
 
@@ -327,7 +328,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a run of format {FORMAT}; got {config.get('format')!r}, written "
             f"by ppvae {config.get('ppvae')}. Load it with that version."
         )
-    lacks = sorted({*_OWN, "recipe"} - config.keys() - {"recipe"})
+    lacks = sorted(set(_OWN) - config.keys())
     weights = config.get("weights")
     if lacks or not isinstance(weights, dict) or not {"sha256", "shared"} <= weights.keys():
         raise RunError(
@@ -391,7 +392,10 @@ def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
 def _fill(run: Run, weights: dict[str, Tensor], shared: Mapping[str, str]) -> None:
     """Give the run's modules their tensors, with the dtype they were trained in."""
     wanted = run._modules().state_dict(keep_vars=True)
-    offered = {**weights, **{alias: weights[name] for alias, name in shared.items()}}
+    offered = {
+        **weights,
+        **{alias: weights[name] for alias, name in shared.items() if name in weights},
+    }
     missing, unknown = sorted(wanted.keys() - offered), sorted(offered.keys() - wanted)
     shapes = [
         f"{name} {tuple(offered[name].shape)} in the file, {tuple(value.shape)} in the module"
@@ -414,7 +418,7 @@ def _fill(run: Run, weights: dict[str, Tensor], shared: Mapping[str, str]) -> No
         )
     for name, value in wanted.items():
         # In place: a module shared by model and guide stays shared.
-        value.data = offered[name].clone()
+        value.data = offered[name].to(value.device, copy=True)
 
 
 def _digest(path: Path) -> str:

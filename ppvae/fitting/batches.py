@@ -100,13 +100,15 @@ class Loaded:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            generator=generator,
+            # The loader draws seeds for its workers: not from the generator of the order.
+            generator=torch.Generator().manual_seed(generator.initial_seed()),
         )
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
+        self.order.shuffle()
         for columns in self.loader:
             rows = columns.pop(INDEX)
             picked = Dataset._trusted(columns, self.data)
@@ -117,19 +119,24 @@ class Loaded:
 
 
 class _Order:
-    """The row numbers of each batch of an epoch, in a new random order each time."""
+    """The row numbers of each batch of an epoch; a loader may ask for them more than once."""
 
     def __init__(self, num_rows: int, batch_size: int, generator: torch.Generator) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
         self.generator = generator
+        self.rows: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return -(-self.num_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.rows)
+
+    def shuffle(self) -> None:
+        """Draw the order of a new epoch."""
         order = torch.randperm(self.num_rows, generator=self.generator)
-        return iter(order.split(self.batch_size))
+        self.rows = order.split(self.batch_size)
 
 
 class _Rows(TorchDataset[Batch]):

@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from ppvae.fitting.training import Training
@@ -61,17 +60,27 @@ class Checkpoint:
             raise ValueError(f"every: expected an integer >= 1; got {every}. Use 1.")
         self.folder = Path(folder)
         self.every = every
+        self._last = 0
 
     def on_fit_start(self, training: Training) -> None:
         refuse_unwritable(self.folder, is_tree)
 
     def on_epoch_end(self, training: Training) -> None:
         if training.epoch % self.every == 0 or training.stop or training.epoch == training.epochs:
-            save_tree(self.folder, training.state_dict())
+            self._save(training)
+
+    def on_fit_end(self, training: Training) -> None:
+        # Another callback may have ended the training after this one was asked.
+        if training.stop and training.epoch != self._last:
+            self._save(training)
+
+    def _save(self, training: Training) -> None:
+        save_tree(self.folder, training.state_dict())
+        self._last = training.epoch
 
 
-def load_checkpoint(folder: str | Path, device: torch.device) -> dict[str, Any]:
-    """What a :class:`Checkpoint` wrote, with tensors on ``device`` (generators' on the CPU).
+def load_checkpoint(folder: str | Path) -> dict[str, Any]:
+    """What a :class:`Checkpoint` wrote, with tensors on the CPU.
 
     Raises:
         RunError: If it is missing or damaged.
@@ -83,12 +92,6 @@ def load_checkpoint(folder: str | Path, device: torch.device) -> dict[str, Any]:
             f"resume: expected a folder written by Checkpoint; {str(folder)!r} lacks {missing}. "
             "Name the checkpoint's folder, not the run's."
         )
-    for name in ("tensors", "average"):
-        if isinstance(state[name], dict):
-            state[name] = {key: value.to(device) for key, value in state[name].items()}
-    if state["best"]["tensors"] is not None:
-        best = state["best"]["tensors"]
-        state["best"]["tensors"] = {key: value.to(device) for key, value in best.items()}
     return state
 
 

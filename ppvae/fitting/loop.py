@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def fit(
     _check(average is None or 0 < average < 1, "average", "a decay between 0 and 1", average)
     _check(workers >= 0, "workers", "an integer >= 0", workers, "Use 0.")
     _check(
-        precision in (None, torch.bfloat16, torch.float32),
+        precision in (None, torch.bfloat16),
         "precision",
         "torch.bfloat16 or None",
         precision,
@@ -148,7 +149,7 @@ def fit(
     spec = ELBO() if objective is None else objective
     whole = spec(model, guide, num_data=train.num_rows)
     place = choose_device(device, whole)
-    checkpoint = None if resume is None else load_checkpoint(resume, place)
+    checkpoint = None if resume is None else load_checkpoint(resume)
     if seed is None:
         seed = checkpoint["run"]["seed"] if checkpoint else int(torch.randint(2**31, ()))
     whole.to(place)
@@ -277,11 +278,12 @@ def _prepare(
     training = Training(objective=whole, plain=plain, step=step, average=step.average, **rest)
     for module in training.bound:
         module.prepare(training.train)
-    rows = torch.arange(min(training.batch_size, training.train.num_rows), device=training.device)
-    batch = training.train.batch(rows, dtype=training.dtype, device=training.device)
-    whole.check({**batch, INDEX: rows} if index else batch)
+    first = slice(0, training.batch_size)
+    batch = training.train.batch(first, dtype=training.dtype, device=training.device)
+    if index:
+        batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=training.device)
+    whole.check(batch)
     if training.validation is not None:
-        first = slice(0, training.batch_size)
         plain.check(training.validation.batch(first, dtype=training.dtype, device=training.device))
     return training
 
@@ -374,8 +376,8 @@ def _dtype(module: nn.Module) -> torch.dtype:
 
 def _at_least_one(**numbers: int | None) -> None:
     for name, value in numbers.items():
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        _check(value is None or (whole and value >= 1), name, "an integer >= 1", value)
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        _check(value is None or (whole and int(value) >= 1), name, "an integer >= 1", value)
 
 
 def _positive(**numbers: float | None) -> None:

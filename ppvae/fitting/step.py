@@ -11,6 +11,7 @@ A :class:`Step` is made of three parts that know nothing of each other:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -97,9 +98,12 @@ class Gradients:
         self.context = context
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]:
-        with torch.autocast(
-            self.device_type, dtype=self.precision, enabled=self.precision is not None
-        ):
+        mixed = (
+            nullcontext()
+            if self.precision is None
+            else torch.autocast(self.device_type, dtype=self.precision)
+        )
+        with mixed:
             context = None
             if self.context:
                 terms, context = self.objective.evaluate(batch)

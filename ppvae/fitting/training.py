@@ -127,6 +127,7 @@ class Training:
         started = time.perf_counter()
         record = Record(self.step.parameters)
         good = self._keep()
+        rate = float(self.optimizer.param_groups[0]["lr"])
         self.objective.train()
         for batch in self.feed:
             self.means = self.step(batch)
@@ -143,7 +144,6 @@ class Training:
         if fault is not None:
             return fault
         self.epoch += 1
-        rate = float(self.optimizer.param_groups[0]["lr"])
         self.seconds += time.perf_counter() - started
         self.history.append(
             {"epoch": self.epoch, "step": self.steps, **record.finish()}

@@ -1,0 +1,112 @@
+"""Feeds: the same batches from resident tensors and from a loader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ppvae.data import Dataset
+from ppvae.fitting import fit
+from ppvae.fitting.batches import Loaded, Resident, columns_used, fits, make_feed
+from tests.fitting.programs import D, Indexed, pair, table
+
+CPU = torch.device("cpu")
+
+
+def dataset(rows: int = 23) -> Dataset:
+    number = torch.arange(rows)
+    image = (number * 5 % 256).to(torch.uint8)[:, None].expand(-1, 3)
+    return Dataset({"x": image, "c": number.float(), "y": number % 4})
+
+
+def feed(data: Dataset, *, resident: bool, seed: int = 0, index: bool = True, workers: int = 0):
+    return make_feed(
+        data,
+        5,
+        seed=seed,
+        dtype=torch.float64,
+        index=index,
+        device=CPU,
+        resident=resident,
+        workers=workers,
+    )
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_an_epoch_has_every_row_once_in_a_new_order(resident):
+    batches = feed(dataset(), resident=resident)
+    assert isinstance(batches, Resident if resident else Loaded)
+    first, second = list(batches), list(batches)
+    assert len(batches) == len(first) == 5
+    assert [len(b["c"]) for b in first] == [5, 5, 5, 5, 3]
+    for epoch in (first, second):
+        rows = torch.cat([b["index"] for b in epoch])
+        assert rows.sort().values.tolist() == list(range(23))
+        for batch in epoch:
+            assert torch.equal(batch["c"], batch["index"].double())
+            expected = (batch["index"] * 5 % 256).double() / 255
+            torch.testing.assert_close(batch["x"][:, 0], expected)
+            assert batch["y"].dtype == torch.int64
+    orders = [torch.cat([b["index"] for b in epoch]).tolist() for epoch in (first, second)]
+    assert orders[0] != orders[1] != list(range(23))
+
+
+def test_both_feeds_give_the_same_batches_for_one_seed():
+    # On the CPU the two generators are the same one, so equal in value, not only in distribution.
+    left, right = (list(feed(dataset(), resident=r, seed=7)) for r in (True, False))
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_column_index_only_where_asked_for():
+    assert "index" not in next(iter(feed(dataset(), resident=True, index=False)))
+    assert "index" not in next(iter(feed(dataset(), resident=False, index=False)))
+
+
+def test_worker_processes_give_the_same_batches():
+    none = feed(dataset(), resident=False, seed=7)
+    some = feed(dataset(), resident=False, seed=7, workers=1)
+    left, right = ([*f, *f] for f in (none, some))
+    for a, b in zip(left, right, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def mapped(tmp_path) -> Dataset:
+    array = np.memmap(tmp_path / "x.dat", dtype=np.float32, mode="w+", shape=(40, D))
+    array[:] = table(40).numpy()
+    array.flush()
+    return Dataset({"x": np.memmap(tmp_path / "x.dat", np.float32, "r+", shape=(40, D))})
+
+
+def test_memory_mapped_data_are_not_made_resident(tmp_path):
+    data = mapped(tmp_path)
+    assert not fits(data, CPU)
+    assert fits(dataset(), CPU)
+    assert not isinstance(data.to(CPU)["x"], torch.Tensor)
+
+
+@pytest.mark.parametrize("guide", [None, Indexed])
+def test_training_from_disk_equals_training_from_memory(tmp_path, guide):
+    data = mapped(tmp_path)
+    runs = []
+    for columns in (data, {"x": torch.tensor(np.array(data["x"]))}):
+        model, linear = pair()
+        q = linear if guide is None else guide()
+        if guide is not None:
+            q.net.load_state_dict(linear.net.state_dict())
+        run = fit(model, q, columns, epochs=2, batch_size=16, seed=1, progress=False)
+        runs.append((run, [p.detach().clone() for p in (*model.parameters(), *q.parameters())]))
+    assert runs[0][0].config["fit"]["resident"] is False
+    assert runs[1][0].config["fit"]["resident"] is True
+    for a, b in zip(runs[0][1], runs[1][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_only_the_columns_that_are_used_travel():
+    data = Dataset({"x": table(5), "c": torch.zeros(5)})
+    assert list(columns_used(data, *pair())) == ["x"]
+    assert list(columns_used(data, *pair(), everything=True)) == ["x", "c"]
+    none = data.select("c")
+    assert list(columns_used(none, *pair())) == ["c"]
