@@ -184,7 +184,8 @@ class Step:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         if self.scheduler is not None:
             self.scheduler.step()
         if self.average is not None:

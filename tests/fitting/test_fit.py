@@ -17,6 +17,7 @@ from ppvae.fitting import DivergenceError, adam, cosine, fit
 from ppvae.fitting.tensors import named_tensors
 from ppvae.objectives import ELBO, Linear, Penalty
 from ppvae.run import RunError, load
+from tests.fitting.guard import Guard
 from tests.fitting.programs import (
     PPCA,
     D,
@@ -211,33 +212,6 @@ def test_every_row_is_seen_once_an_epoch_under_its_number():
 
     quiet(pair()[0], guide, {"x": table(50)}, epochs=3, callbacks=[Count()])
     assert [set(c.tolist()) for c in counts] == [{1.0}, {2.0}, {3.0}]
-
-
-class Guard:
-    """Makes everything that waits for the device an error, from the first step to the reading."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.monkeypatch = monkeypatch
-
-    def on_fit_start(self, training):
-        epoch, read = training.run_epoch, training._read
-
-        def refuse(*arguments, **options):
-            raise AssertionError("a step waited for the device")
-
-        def guarded(hooks):
-            for name in (
-                *("item", "tolist", "numpy", "cpu", "nonzero", "is_nonzero"),
-                *("__bool__", "__float__", "__int__", "__index__"),
-            ):
-                self.monkeypatch.setattr(Tensor, name, refuse)
-            return epoch(hooks)
-
-        def unguarded(*arguments):
-            self.monkeypatch.undo()
-            return read(*arguments)
-
-        training.run_epoch, training._read = guarded, unguarded
 
 
 EVERYTHING = {"epochs": 1, "clip_norm": 1.0, "average": 0.99, "schedule": cosine}
