@@ -13,7 +13,7 @@ import pytest
 import ppvae.guides
 import ppvae.models
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])

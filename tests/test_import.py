@@ -11,7 +11,7 @@ import pytest
 
 import ppvae
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 PROBE = """
 import json, random, sys, warnings

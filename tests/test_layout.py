@@ -15,7 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 SEES_ALL = {"ppvae.cli", "ppvae.report", "ppvae.zoo"}
 ROOMS = ("ppvae.models", "ppvae.guides")
 IMPORT_NAMES = {
@@ -190,7 +190,7 @@ def test_no_file_holds_the_path_of_a_machine():
     texts = {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".cfg", ".cff", ".json", ".sh", ""}
     found = []
     for file in files:
-        if file.suffix not in texts or not file.is_file() or file == Path(__file__):
+        if file.suffix not in texts or not file.is_file() or file == Path(__file__).resolve():
             continue
         for number, line in enumerate(file.read_text("utf-8", errors="ignore").split("\n"), 1):
             if LINUX_HOMES.search(line):

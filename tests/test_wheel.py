@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 UNSHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
