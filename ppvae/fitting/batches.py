@@ -57,7 +57,7 @@ class Resident:
             self.data.num_rows, generator=self.generator, device=self.generator.device
         )
         for rows in order.split(self.batch_size):
-            batch = self.data.batch(rows, dtype=self.dtype)
+            batch = self.data.batch(rows, dtype=self.dtype, device=rows.device)
             if self.index:
                 batch[INDEX] = rows
             yield batch

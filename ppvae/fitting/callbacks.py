@@ -139,7 +139,7 @@ class Progress:
         self.bar = tqdm(
             total=training.epochs * len(training.feed),
             initial=training.steps,
-            desc=f"epoch {training.epoch}/{training.epochs}",
+            desc=self._epoch(training),
             unit="step",
             file=sys.stderr,
             dynamic_ncols=True,
@@ -157,9 +157,13 @@ class Progress:
             if name not in ("epoch", "step", "seconds", "learning_rate")
             and not name.startswith(("val_log", "val_kl"))
         }
-        self.bar.set_description(f"epoch {training.epoch}/{training.epochs}", refresh=False)
+        self.bar.set_description(self._epoch(training), refresh=False)
         self.bar.set_postfix(shown, refresh=False)
 
     def on_fit_end(self, training: Training) -> None:
         if self.bar is not None:
             self.bar.close()
+
+    @staticmethod
+    def _epoch(training: Training) -> str:
+        return f"epoch {min(training.epoch + 1, training.epochs)}/{training.epochs}"

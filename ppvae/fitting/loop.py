@@ -123,6 +123,12 @@ def fit(
     )
     _positive(learning_rate=learning_rate, clip_norm=clip_norm)
     _check(average is None or 0 < average < 1, "average", "a decay between 0 and 1", average)
+    _check(
+        seed is None or (isinstance(seed, Integral) and 0 <= int(seed) < 2**63),
+        "seed",
+        "an integer from 0 to 2**63 - 1",
+        seed,
+    )
     _check(workers >= 0, "workers", "an integer >= 0", workers, "Use 0.")
     _check(
         precision in (None, torch.bfloat16),
@@ -150,7 +156,9 @@ def fit(
     whole = spec(model, guide, num_data=train.num_rows)
     place = choose_device(device, whole)
     checkpoint = None if resume is None else load_checkpoint(resume)
-    if seed is None:
+    if seed is not None:
+        seed = int(seed)
+    else:
         seed = checkpoint["run"]["seed"] if checkpoint else int(torch.randint(2**31, ()))
     whole.to(place)
     dtype = _dtype(whole)
@@ -203,33 +211,27 @@ def fit(
             model=model,
             guide=guide,
             objective=spec,
-            config={
-                "recipe": None if recipe is None else recipe.to_json(),
-                "data": {
-                    "columns": splits.train.spec,
-                    "rows": {
-                        name: None if split is None else split.num_rows
-                        for name, split in splits._asdict().items()
-                    },
-                },
-                "objective": describe(spec),
-                "fit": {
-                    "epochs": epochs,
-                    "batch_size": batch_size,
-                    "learning_rate": learning_rate,
-                    "optimizer": describe(optimizer),
-                    "schedule": describe(schedule),
-                    "clip_norm": clip_norm,
-                    "average": average,
-                    "validate_every": validate_every,
-                    "patience": patience,
-                    "restore_best": keep_best,
-                    "device": str(place),
-                    "precision": None if precision is None else str(precision),
-                    "resident": resident,
-                    "dtype": str(dtype),
-                },
-            },
+            config=_config(
+                splits,
+                spec,
+                recipe,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                optimizer=describe(optimizer),
+                schedule=describe(schedule),
+                clip_norm=clip_norm,
+                average=average,
+                validate_every=validate_every,
+                patience=patience,
+                restore_best=keep_best,
+                device=str(place),
+                precision=None if precision is None else str(precision),
+                dtype=str(dtype),
+                resident=resident,
+                workers=workers,
+                resumed=checkpoint is not None,
+            ),
             seed=seed,
         )
         hooks = [*callbacks, *([Progress()] if progress else [])]
@@ -246,6 +248,17 @@ def fit(
     if fault is not None:
         raise DivergenceError(_explain(fault, training, clip_norm, precision), run)
     return run
+
+
+def _config(splits: Splits, spec: ELBO, recipe: Recipe | None, **settings: Any) -> dict[str, Any]:
+    """What the run's ``config.json`` says of this fit."""
+    rows = {name: None if d is None else d.num_rows for name, d in splits._asdict().items()}
+    return {
+        "recipe": None if recipe is None else recipe.to_json(),
+        "data": {"columns": splits.train.spec, "rows": rows},
+        "objective": describe(spec),
+        "fit": settings,
+    }
 
 
 def _prepare(

@@ -243,6 +243,11 @@ class Training:
                     f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
                     f"got {mine[name]}. Use the same arguments, or start a new run."
                 )
+        if state["epoch"] > self.epochs:
+            raise ValueError(
+                f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
+                f"{self.epochs}. It counts all epochs, those before too."
+            )
         restore(self.objective, state["tensors"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.step.scheduler is not None:

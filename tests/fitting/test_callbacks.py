@@ -106,10 +106,11 @@ def test_a_checkpoint_every_so_often_and_at_the_end(tmp_path):
         ({"data": splits(40)}, "expected the number of training data"),
         ({"average": 0.9}, "expected the average"),
         ({"schedule": cosine}, "expected the scheduler"),
+        ({"epochs": 1}, "epochs: expected at least the 2 of the run that stopped; got 1"),
     ],
 )
 def test_going_on_with_something_else_is_refused(tmp_path, options, message):
-    quiet(*pair(), epochs=1, seed=3, callbacks=[Checkpoint(tmp_path / "c")])
+    quiet(*pair(), epochs=2, seed=3, callbacks=[Checkpoint(tmp_path / "c")])
     with pytest.raises(ValueError, match=message):
         quiet(*pair(), resume=tmp_path / "c", **options)
 
