@@ -272,7 +272,7 @@ def load(
         model=model,
         guide=guide,
         objective=ELBO() if objective is None else objective,
-        history=_read_history(folder),
+        history=_read_history(folder, config["epochs"]),
         metrics=read_json(folder / METRICS),
         seed=config["seed"],
         epochs=config["epochs"],
@@ -354,9 +354,12 @@ def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
         ) from error
 
 
-def _read_history(folder: Path) -> History:
+def _read_history(folder: Path, epochs: int) -> History:
     try:
-        return History.from_csv(folder / HISTORY)
+        history = History.from_csv(folder / HISTORY)
+        if len(history) != epochs:
+            raise ValueError(f"{len(history)} rows for {epochs} epochs")
+        return history
     except FileNotFoundError as error:
         raise RunError(
             f"{folder}: expected a file {HISTORY!r}; got none. Restore the folder from a copy."
