@@ -4,6 +4,19 @@ if __name__ != "ppvae.guides":
     raise ImportError("import ppvae.guides, not guides")
 
 from ppvae.guides.amortized import AmortizedGuide
+from ppvae.guides.conditional import ConditionalGuide
+from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
+from ppvae.guides.pose import Align
+from ppvae.guides.semisupervised import SemiSupervisedGuide
+from ppvae.guides.source import SourceGuide
 
-__all__ = ["AmortizedGuide", "GPGuide"]
+__all__ = [
+    "Align",
+    "AmortizedGuide",
+    "ConditionalGuide",
+    "FactorizedGuide",
+    "GPGuide",
+    "SemiSupervisedGuide",
+    "SourceGuide",
+]

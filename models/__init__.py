@@ -3,7 +3,20 @@
 if __name__ != "ppvae.models":
     raise ImportError("import ppvae.models, not models")
 
+from ppvae.models.cvae import ConditionalVAE
 from ppvae.models.gpvae import GPVAE
+from ppvae.models.jvae import JointVAE
+from ppvae.models.pose import PosedDecoder
+from ppvae.models.ssvae import SemiSupervisedVAE
 from ppvae.models.vae import VAE
+from ppvae.models.ved import Translation
 
-__all__ = ["GPVAE", "VAE"]
+__all__ = [
+    "GPVAE",
+    "VAE",
+    "ConditionalVAE",
+    "JointVAE",
+    "PosedDecoder",
+    "SemiSupervisedVAE",
+    "Translation",
+]

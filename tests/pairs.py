@@ -15,12 +15,41 @@ from torch import Tensor, nn
 
 from ppvae.contract import DataBound
 from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable
-from ppvae.guides import AmortizedGuide, GPGuide
-from ppvae.models import GPVAE, VAE
-from ppvae.nets import MLP, ConvDecoder, ConvEncoder, heads
-from ppvae.objectives import ELBO, Linear
+from ppvae.guides import (
+    Align,
+    AmortizedGuide,
+    ConditionalGuide,
+    FactorizedGuide,
+    GPGuide,
+    SemiSupervisedGuide,
+    SourceGuide,
+)
+from ppvae.models import (
+    GPVAE,
+    VAE,
+    ConditionalVAE,
+    JointVAE,
+    PosedDecoder,
+    SemiSupervisedVAE,
+)
+from ppvae.nets import (
+    MLP,
+    Angle,
+    CanvasDecoder,
+    Conditions,
+    ConvDecoder,
+    ConvEncoder,
+    CoordinateDecoder,
+    Embedding,
+    LogScale,
+    OneHot,
+    Shift,
+    Sites,
+    heads,
+)
+from ppvae.objectives import ELBO, Capacity, Linear, Supervision
 
-N, Z = 12, 2
+N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
 PIXELS = math.prod(SHAPE)
 
@@ -64,6 +93,43 @@ def gp() -> Pair:
     return Pair(GPVAE(prior, decoder(Z)), guide, batch, ELBO() + LeaveViewOut())
 
 
+def labels(*, missing: bool = False) -> Tensor:
+    y = torch.arange(N) % K
+    return y.where(torch.arange(N) < N // 2, torch.tensor(-1)) if missing else y
+
+
+def factors(*, missing: bool = False) -> Tensor:
+    c = torch.randn(N, C)
+    return c.where(torch.arange(N)[:, None] % 2 == 0, torch.tensor(torch.nan)) if missing else c
+
+
+def conditional(conditions: Conditions, **columns: Tensor) -> Pair:
+    return Pair(
+        ConditionalVAE(decoder(Z, *conditions.sizes), conditions, latent_dim=Z),
+        ConditionalGuide(encoder(heads.DiagonalNormal(Z), *conditions.sizes), conditions),
+        {"x": images(), **columns},
+    )
+
+
+def canvas(*in_features: int, shape: tuple[int, ...] = SHAPE) -> nn.Module:
+    head = heads.Bernoulli(shape)
+    return CanvasDecoder(MLP(in_features, heads.Raw(head.raw_shape), hidden=[16]), head)
+
+
+def coordinates(*in_features: int, shape: tuple[int, ...] = SHAPE) -> nn.Module:
+    return CoordinateDecoder(in_features, heads.Bernoulli(shape), hidden=[16, 16])
+
+
+def align(*names: str, shape: tuple[int, ...] = SHAPE, undo: bool = True) -> nn.Module:
+    families = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
+    sites = Sites({name: families[name] for name in names})
+    return Align(encoder(sites, shape=shape), shape, undo=undo)
+
+
+POSE = ("rotation", "translation", "scale")
+WIDTHS = {"rotation": 1.0, "translation": 0.3, "scale": 0.2}
+SPECTRUM = (1, 16)
+
 PAIRS: dict[str, Callable[[], Pair]] = {
     "vae, mlp": lambda: Pair(
         VAE(decoder(Z), latent_dim=Z),
@@ -82,6 +148,148 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         {"x": images(2, 9, 7)},
     ),
     "gpvae": gp,
+    "cvae, class": lambda: conditional(Conditions(OneHot(K)), y=labels()),
+    "cvae, factors": lambda: conditional(Conditions(factor_dim=C), c=factors()),
+    "cvae, embedded class and factor": lambda: conditional(
+        Conditions(Embedding(K, 2), factor_dim=1), y=labels(), c=factors()[:, 0]
+    ),
+    "jvae": lambda: Pair(
+        JointVAE(decoder(Z, K), latent_dim=Z, classes=K),
+        FactorizedGuide(encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)}))),
+        {"x": images()},
+        ELBO(capacity={"z": Capacity(0.5, gamma=2.0), "y": Capacity(0.1, gamma=2.0)}),
+    ),
+    "jvae, two classes": lambda: Pair(
+        JointVAE(decoder(Z, K, 2), latent_dim=Z, classes={"y": K, "a": 2}),
+        FactorizedGuide(
+            encoder(
+                Sites(
+                    {
+                        "z": heads.DiagonalNormal(Z),
+                        "y": heads.Classes(K),
+                        "a": heads.Classes(2),
+                    }
+                )
+            )
+        ),
+        {"x": images()},
+    ),
+    "ssvae, class": lambda: Pair(
+        SemiSupervisedVAE(decoder(Z, K), latent_dim=Z, num_classes=K),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), K),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+        ),
+        {"x": images(), "y": labels(missing=True)},
+        ELBO() + Supervision("y", weight=2.0),
+    ),
+    "ssvae, factors": lambda: Pair(
+        SemiSupervisedVAE(decoder(Z, C), latent_dim=Z, factor_dim=C),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), C), regressor=encoder(heads.DiagonalNormal(C))
+        ),
+        {"x": images(), "c": factors(missing=True)},
+        ELBO() + Supervision("c"),
+    ),
+    "ssvae, class and factors": lambda: Pair(
+        SemiSupervisedVAE(decoder(Z, K, C), latent_dim=Z, num_classes=K, factor_dim=C),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), K, C),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+            regressor=encoder(heads.DiagonalNormal(C)),
+        ),
+        {"x": images(), "y": labels(missing=True), "c": factors(missing=True)},
+        ELBO() + Supervision("y") + Supervision("c"),
+    ),
+    "rvae, coordinates": lambda: Pair(
+        VAE(PosedDecoder(coordinates(Z), rotation=1.0), latent_dim=Z),
+        AmortizedGuide(nn.Sequential(align("rotation"), encoder(heads.DiagonalNormal(Z)))),
+        {"x": images()},
+    ),
+    "trvae with scale, canvas": lambda: Pair(
+        VAE(PosedDecoder(canvas(Z), **WIDTHS), latent_dim=Z),
+        AmortizedGuide(nn.Sequential(align(*POSE), encoder(heads.DiagonalNormal(Z)))),
+        {"x": images()},
+    ),
+    "trvae, mean field, two channels": lambda: Pair(
+        VAE(PosedDecoder(coordinates(Z, shape=(2, 8, 8)), **WIDTHS), latent_dim=Z),
+        FactorizedGuide(
+            encoder(
+                Sites(
+                    {
+                        "rotation": Angle(),
+                        "translation": Shift(),
+                        "scale": LogScale(),
+                        "z": heads.DiagonalNormal(Z),
+                    }
+                ),
+                shape=(2, 8, 8),
+            )
+        ),
+        {"x": images(2, 8, 8)},
+    ),
+    "tvae, spectra": lambda: Pair(
+        VAE(PosedDecoder(coordinates(Z, shape=SPECTRUM), translation=0.3), latent_dim=Z),
+        AmortizedGuide(
+            nn.Sequential(
+                align("translation", shape=SPECTRUM),
+                encoder(heads.DiagonalNormal(Z), shape=SPECTRUM),
+            )
+        ),
+        {"x": images(*SPECTRUM)},
+    ),
+    "tvae, spectra, canvas": lambda: Pair(
+        VAE(PosedDecoder(canvas(Z, shape=SPECTRUM), translation=0.3, scale=0.1), latent_dim=Z),
+        AmortizedGuide(
+            nn.Sequential(
+                align("translation", "scale", shape=SPECTRUM),
+                encoder(heads.DiagonalNormal(Z), shape=SPECTRUM),
+            )
+        ),
+        {"x": images(*SPECTRUM)},
+    ),
+    "crvae": lambda: Pair(
+        ConditionalVAE(
+            PosedDecoder(canvas(Z, K), rotation=1.0), Conditions(OneHot(K)), latent_dim=Z
+        ),
+        ConditionalGuide(
+            encoder(heads.DiagonalNormal(Z), K), Conditions(OneHot(K)), trunk=align("rotation")
+        ),
+        {"x": images(), "y": labels()},
+    ),
+    "jtrvae": lambda: Pair(
+        JointVAE(
+            PosedDecoder(canvas(Z, K), rotation=1.0, translation=0.3), latent_dim=Z, classes=K
+        ),
+        FactorizedGuide(
+            nn.Sequential(
+                align("rotation", "translation"),
+                encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)})),
+            )
+        ),
+        {"x": images()},
+        ELBO(capacity={("z", "rotation"): Capacity(1.0), "y": Capacity(0.2)}),
+    ),
+    "ssrvae": lambda: Pair(
+        SemiSupervisedVAE(
+            PosedDecoder(coordinates(Z, K), rotation=1.0), latent_dim=Z, num_classes=K
+        ),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), K),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+            trunk=align("rotation"),
+        ),
+        {"x": images(), "y": labels(missing=True)},
+        ELBO() + Supervision("y"),
+    ),
+    "ved": lambda: Pair(
+        VAE(decoder(Z, shape=SPECTRUM), latent_dim=Z),
+        SourceGuide(encoder(heads.DiagonalNormal(Z))),
+        {"x": images(*SPECTRUM), "source": images()},
+    ),
 }
 
 

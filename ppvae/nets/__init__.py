@@ -1,21 +1,40 @@
 """Networks: modules whose forward returns a Distribution."""
 
 from ppvae.nets import heads
+from ppvae.nets.classes import Conditions, Embedding, OneHot
 from ppvae.nets.conv import ConvDecoder, ConvEncoder
-from ppvae.nets.coordinate import CanvasDecoder, CoordinateDecoder, Pose, grid, transform_grid
+from ppvae.nets.coordinate import (
+    CanvasDecoder,
+    CoordinateDecoder,
+    Pose,
+    grid,
+    place_grid,
+    resample,
+    transform_grid,
+)
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import MLP, AddedInputs
+from ppvae.nets.sites import Angle, LogScale, Shift, Sites
 
 __all__ = [
     "MLP",
     "AddedInputs",
+    "Angle",
     "CanvasDecoder",
+    "Conditions",
     "ConvDecoder",
     "ConvEncoder",
     "CoordinateDecoder",
+    "Embedding",
     "Head",
+    "LogScale",
+    "OneHot",
     "Pose",
+    "Shift",
+    "Sites",
     "grid",
     "heads",
+    "place_grid",
+    "resample",
     "transform_grid",
 ]

@@ -29,7 +29,15 @@ from torch.nn import functional
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import AddedInputs, sizes_of
 
-__all__ = ["CanvasDecoder", "CoordinateDecoder", "Pose", "grid", "transform_grid"]
+__all__ = [
+    "CanvasDecoder",
+    "CoordinateDecoder",
+    "Pose",
+    "grid",
+    "place_grid",
+    "resample",
+    "transform_grid",
+]
 
 
 class Pose(NamedTuple):
@@ -75,6 +83,45 @@ def transform_grid(places: Tensor, pose: Pose) -> Tensor:
     if pose.scale is not None:
         places = places / pose.scale[..., None, None]
     return places
+
+
+def place_grid(places: Tensor, pose: Pose) -> Tensor:
+    r""":math:`T(g) = s R(\gamma) g + t` for each place: (G, D) and a pose (...) to (..., G, D)."""
+    inverse = Pose(
+        angle=None if pose.angle is None else -pose.angle,
+        scale=None if pose.scale is None else 1 / pose.scale,
+    )
+    places = transform_grid(places, inverse)
+    return places if pose.shift is None else places + pose.shift[..., None, :]
+
+
+def resample(images: Tensor, places: Tensor) -> Tensor:
+    """Look images up at places, bilinearly; beyond the border they are as the border.
+
+    Arguments:
+        images: With shape (..., C, H, W), or (..., C, W) in one dimension.
+        places: One for each pixel of the result, with shape (..., H W, 2), or (..., W, 1).
+
+    Returns:
+        Images with the leading dimensions of both, broadcast.
+    """
+    flat = places.size(-1) == 1
+    if flat:
+        images = images.unsqueeze(-2)
+        places = torch.cat([places, torch.zeros_like(places)], -1)
+    channels, *size = images.shape[-3:]
+    leading = torch.broadcast_shapes(images.shape[:-3], places.shape[:-2])
+    # grid_sample counts rows downwards.
+    places = (places * places.new_tensor([1.0, -1.0])).unflatten(-2, size)
+    found = functional.grid_sample(
+        images.expand(*leading, channels, *size).reshape(-1, channels, *size),
+        places.expand(*leading, *size, 2).reshape(-1, *size, 2),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    found = found.reshape(*leading, channels, *size)
+    return found.squeeze(-2) if flat else found
 
 
 class CoordinateDecoder(nn.Module):
@@ -146,17 +193,17 @@ class CanvasDecoder(nn.Module):
 
     Arguments:
         canvas: A network that ends in ``heads.Raw(head.raw_shape)``.
-        head: The likelihood, with the event shape (C, H, W).
+        head: The likelihood, with the event shape (C, H, W), or (C, W) in one dimension.
     """
 
     places: Tensor
 
     def __init__(self, canvas: nn.Module, head: Head) -> None:
         super().__init__()
-        if len(head.event_shape) != 3:
+        if len(head.event_shape) not in (2, 3):
             raise ValueError(
-                f"CanvasDecoder: expected an event shape (C, H, W); got {head.event_shape}. "
-                "Use a CoordinateDecoder in one dimension."
+                f"CanvasDecoder: expected an event shape (C, H, W) or (C, W); got "
+                f"{head.event_shape}. Give the head the data's shape with its channels."
             )
         shape = getattr(getattr(canvas, "head", None), "event_shape", head.raw_shape)
         if tuple(shape) != tuple(head.raw_shape):
@@ -170,19 +217,6 @@ class CanvasDecoder(nn.Module):
 
     def forward(self, *inputs: Tensor, pose: Pose | None = None) -> dist.TorchDistribution:
         raw = self.canvas(*inputs).mean
-        if pose is None:
-            return self.head(raw)
-        looked_up = transform_grid(self.places, pose) * self.places.new_tensor([1.0, -1.0])
-        looked_up = looked_up.unflatten(-2, self.head.event_shape[1:])
-        leading = torch.broadcast_shapes(raw.shape[:-3], looked_up.shape[:-3])
-        raw = raw.expand(*leading, *raw.shape[-3:])
-        looked_up = looked_up.expand(*leading, *looked_up.shape[-3:])
-        channels = raw.size(-3)
-        posed = functional.grid_sample(
-            raw.reshape(-1, *raw.shape[-3:]),
-            looked_up.reshape(-1, *looked_up.shape[-3:]),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )
-        return self.head(posed.reshape(*leading, channels, *posed.shape[-2:]))
+        if pose is not None:
+            raw = resample(raw, transform_grid(self.places, pose))
+        return self.head(raw)

@@ -2,6 +2,7 @@
 
 from ppvae.objectives.elbo import ELBO, Capacity, Objective
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
+from ppvae.objectives.supervision import Supervision
 from ppvae.objectives.terms import Context, Penalty, Term, Terms
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Objective",
     "Penalty",
     "Schedule",
+    "Supervision",
     "Term",
     "Terms",
 ]

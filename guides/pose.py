@@ -1,0 +1,68 @@
+r"""The pose of an image, and the image brought back to rest.
+
+.. math::
+    q(\gamma, t, s \mid x) \; q(z, \ldots \mid T_{\gamma, t, s}^{-1} x)
+
+A first stage for any guide: it samples the pose and hands on the image as it would stand without
+it, so that what follows, content or class, need not see the pose at all. The family of
+spatial-VAE and pyroVED, :math:`q(\gamma, t, s \mid x) \, q(z \mid x)`, is ``undo=False``.
+
+References:
+    | Spatial Transformer Networks (Jaderberg et al., 2015), https://arxiv.org/abs/1506.02025
+    | Explicitly disentangling image content from translation and rotation with
+    | spatial-VAE (Bepler et al., 2019), https://arxiv.org/abs/1909.11663
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+from torch import Tensor, nn
+
+from ppvae.nets import Pose, grid, place_grid, resample
+
+__all__ = ["Align"]
+
+
+class Align(nn.Module):
+    r""":math:`q(\gamma, t, s \mid x)`, then :math:`T^{-1} x`.
+
+    Arguments:
+        network: x, with shape (N, C, H, W), to the distributions of ``rotation``,
+            ``translation`` and ``scale`` by name: a network that ends in
+            :class:`~ppvae.nets.Sites`.
+        event_shape: (C, H, W), or (C, W) in one dimension.
+        undo: Hand on the image at rest; else as it is.
+
+    Example:
+        >>> sites = Sites({"rotation": Angle(), "translation": Shift()})
+        >>> trunk = Align(MLP(784, sites, in_shape=(1, 28, 28)), (1, 28, 28))
+        >>> guide = AmortizedGuide(nn.Sequential(trunk, encoder))
+    """
+
+    places: Tensor
+
+    def __init__(
+        self, network: nn.Module, event_shape: Sequence[int], *, undo: bool = True
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.undo = undo
+        self.register_buffer("places", grid(*event_shape[1:]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pose = {
+            name: pyro.sample(name, q)  # (..., N |), of the translation (..., N | 2)
+            for name, q in self.network(x).items()
+        }
+        unknown = sorted(set(pose) - {"rotation", "translation", "scale"})
+        if unknown:
+            raise ValueError(
+                f"Align: expected the sites rotation, translation and scale; got {unknown}. "
+                "Sample other sites in the guide that comes after."
+            )
+        if not self.undo:
+            return x
+        at = Pose(pose.get("rotation"), pose.get("translation"), pose.get("scale"))
+        return resample(x, place_grid(self.places, at))

@@ -1,0 +1,106 @@
+r"""Classes and factors where they are known, their posterior where not.
+
+.. math::
+    q(y, c, z \mid x) = q(y \mid x) \, q(c \mid x) \, q(z \mid x, y, c)
+
+with :math:`q(y \mid x) = \delta_{y_n}` for a datum whose class is known, and c likewise. A class
+that is not known is enumerated.
+
+References:
+    | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
+    | https://arxiv.org/abs/1406.5298
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ppvae.contract import data_plate
+from ppvae.distributions.partly_known import PartlyKnown
+from ppvae.nets import OneHot
+from ppvae.nets.classes import check_labels
+
+__all__ = ["SemiSupervisedGuide"]
+
+
+class SemiSupervisedGuide(nn.Module):
+    r""":math:`q(y \mid x) \, q(c \mid x) \, q(z \mid x, y, c)`.
+
+    Arguments:
+        encoder: x, with shape (N, ...), then the one-hot class (..., N, K), then the factors
+            (..., N, C), to a distribution of z.
+        classifier: x to a categorical of y (``heads.Classes(K)``), or None.
+        num_classes: K, of the classifier.
+        regressor: x to a distribution of c (``heads.DiagonalNormal(C)``), or None.
+        trunk: What x goes through first, such as layers that all three share, or
+            :class:`~ppvae.guides.Align`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        classifier: nn.Module | None = None,
+        num_classes: int = 0,
+        regressor: nn.Module | None = None,
+        trunk: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if classifier is None and regressor is None:
+            raise ValueError(
+                "SemiSupervisedGuide: expected a classifier, a regressor or both; got neither. "
+                "Use an AmortizedGuide where no label is ever known."
+            )
+        self.encoder = encoder
+        self.classifier = classifier
+        self.regressor = regressor
+        self.trunk = nn.Identity() if trunk is None else trunk
+        if classifier is not None:
+            self.one_hot = OneHot(num_classes)
+
+    def prepare(self, data: Any) -> None:
+        """Check the training data's labels, whole.
+
+        Raises:
+            ValueError: If they are out of range, all missing, or all of one class.
+        """
+        if self.classifier is not None and "y" in data:
+            y = torch.as_tensor(data["y"])
+            check_labels(y, self.one_hot.num_classes, missing=True)
+            known = y[y >= 0]
+            _refuse_all_missing("y", len(known))
+            if bool((known == known[0]).all()):
+                raise ValueError(
+                    f"y: expected labels of at least two classes; got {int(known[0])} alone. "
+                    "Label some data of another class, or use a VAE."
+                )
+        if self.regressor is not None and "c" in data:
+            _refuse_all_missing("c", int((~torch.as_tensor(data["c"]).isnan()).sum()))
+
+    def settle(self, guide: nn.Module, data: Any) -> None:
+        """Nothing to bring up to date."""
+
+    def forward(self, x: Tensor, *, y: Tensor | None = None, c: Tensor | None = None) -> None:
+        with data_plate(x, y, c):
+            features = self.trunk(x)
+            inputs: list[Tensor] = []
+            if self.classifier is not None:
+                q = PartlyKnown.classes(self.classifier(features), y)
+                y = pyro.sample("y", q, infer={"enumerate": "parallel"})  # (..., N |)
+                inputs.append(self.one_hot(y))
+            if self.regressor is not None:
+                q = PartlyKnown.factors(self.regressor(features), c)
+                inputs.append(pyro.sample("c", q))  # (..., N | C)
+            pyro.sample("z", self.encoder(features, *inputs))  # (..., N | Z)
+
+
+def _refuse_all_missing(name: str, known: int) -> None:
+    if known == 0:
+        raise ValueError(
+            f"{name}: expected some known labels; got none, all are missing. "
+            "Label some data, or leave the column out to train without."
+        )

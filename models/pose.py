@@ -1,0 +1,85 @@
+r"""Invariances: rotation, translation and scale as latent sites of any model.
+
+.. math::
+    p(\gamma) \, p(t) \, p(s) \, p(x \mid z, \gamma, t, s), \qquad
+    \gamma \sim N(0, w_\gamma^2), \; t \sim N(0, w_t^2 I), \; \log s \sim N(0, w_s^2)
+
+A decoder that samples the pose it draws with: hand it to a model in place of its decoder, and a
+VAE becomes an rVAE, a joint VAE a jrVAE, with nothing else changed.
+
+References:
+    | Explicitly disentangling image content from translation and rotation with
+    | spatial-VAE (Bepler et al., 2019), https://arxiv.org/abs/1909.11663
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.nets import Pose
+
+__all__ = ["PosedDecoder"]
+
+
+class PosedDecoder(nn.Module):
+    r""":math:`p(\gamma) \, p(t) \, p(s) \, p(x \mid z, \gamma, t, s)`.
+
+    Samples the sites ``rotation`` (..., N |), ``translation`` (..., N | 2) and ``scale``
+    (..., N |), those that have a width, inside the plate of the model that calls it.
+
+    Arguments:
+        decoder: A :class:`~ppvae.nets.CoordinateDecoder` or :class:`~ppvae.nets.CanvasDecoder`.
+        rotation: :math:`w_\gamma` in radians.
+        translation: :math:`w_t` in half image sides.
+        scale: :math:`w_s`, of the logarithm of the factor of size.
+
+    Raises:
+        ValueError: If no width is given or one is not positive, or for a rotation of data that
+            are not square images.
+    """
+
+    zero: Tensor
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        *,
+        rotation: float | None = None,
+        translation: float | None = None,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        widths = {"rotation": rotation, "translation": translation, "scale": scale}
+        given = {name: width for name, width in widths.items() if width is not None}
+        if not given or not all(0 < width < math.inf for width in given.values()):
+            raise ValueError(
+                f"PosedDecoder: expected one or more widths > 0; got {widths}. "
+                "Use rotation=1.0 or translation=0.1, or a decoder without a pose."
+            )
+        head: Any = decoder.head
+        size = tuple(head.event_shape[1:])
+        if rotation is not None and (len(size) != 2 or size[0] != size[1]):
+            raise ValueError(
+                f"rotation: expected square images; got {size}. "
+                "Pad them to a square, or leave the rotation out."
+            )
+        self.decoder = decoder
+        self.widths = given
+        self.register_buffer("zero", torch.zeros(len(size)), persistent=False)
+
+    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        angle = shift = scale = None
+        if width := self.widths.get("rotation"):
+            angle = pyro.sample("rotation", dist.Normal(self.zero[0], width))  # (..., N |)
+        if width := self.widths.get("translation"):
+            prior = dist.Normal(self.zero, width).to_event(1)
+            shift = pyro.sample("translation", prior)  # (..., N | 2)
+        if width := self.widths.get("scale"):
+            scale = pyro.sample("scale", dist.LogNormal(self.zero[0], width))  # (..., N |)
+        return self.decoder(*inputs, pose=Pose(angle, shift, scale))

@@ -1,0 +1,49 @@
+r"""Semi-supervised VAE: classes or factors that are known of some data.
+
+.. math::
+    p(x, z, y, c) = N(z; 0, I) \, \tfrac1K \, N(c; 0, I) \, p(x \mid z, y, c)
+
+It is the program of :class:`~ppvae.models.JointVAE`; what is known enters through
+:class:`~ppvae.guides.SemiSupervisedGuide`, for which a known y or c is a point. The bound is then
+that of :math:`\log p(x, y, c)` where labels are known and of :math:`\log p(x)` where not, as
+in M2.
+
+References:
+    | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
+    | https://arxiv.org/abs/1406.5298
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ppvae.models.jvae import JointVAE
+
+__all__ = ["SemiSupervisedVAE"]
+
+
+class SemiSupervisedVAE(JointVAE):
+    r""":math:`p(x, z, y, c)` with the class y, the factors c, or both.
+
+    Arguments:
+        decoder: z, with shape (..., N, Z), then the one-hot class (..., N, K), then the factors
+            (..., N, C), to a distribution of x.
+        latent_dim: Z.
+        num_classes: K; 0 for no class.
+        factor_dim: C; 0 for no factor. Scale the targets to mean 0 and standard deviation 1.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, *, latent_dim: int, num_classes: int = 0, factor_dim: int = 0
+    ) -> None:
+        if num_classes < 1 and factor_dim < 1:
+            raise ValueError(
+                "SemiSupervisedVAE: expected num_classes, factor_dim or both; got neither. "
+                "Count the classes, or use a VAE."
+            )
+        super().__init__(
+            decoder,
+            latent_dim=latent_dim,
+            classes={"y": num_classes} if num_classes else {},
+            factors={"c": factor_dim} if factor_dim else {},
+        )

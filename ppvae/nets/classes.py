@@ -1,0 +1,128 @@
+"""What is known of a datum, as inputs of networks: classes by number, continuous factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Conditions", "Embedding", "OneHot", "check_labels"]
+
+
+def check_labels(y: Tensor, num_classes: int, *, missing: bool = False) -> None:
+    """Raise a ValueError unless every y is from 0 to ``num_classes`` - 1, or -1 if ``missing``."""
+    least, greatest = int(y.min()), int(y.max())
+    if greatest >= num_classes or least < (-1 if missing else 0):
+        wrong = greatest if greatest >= num_classes else least
+        rule = f"labels from 0 to {num_classes - 1}" + (", or -1 where missing" if missing else "")
+        remedy = (
+            "Drop the rows without a label, or use a semi-supervised model."
+            if wrong == -1
+            else "Number the classes from 0, or raise num_classes."
+        )
+        raise ValueError(f"y: expected {rule}; got {wrong}. {remedy}")
+
+
+class OneHot(nn.Module):
+    """Classes (...) to indicators (..., C), with any leading dimensions and without waiting.
+
+    Labels are checked while Pyro's validation is on, as in :func:`ppvae.contract.check_pair`; the
+    objective turns it off, and a class out of range is then all zeros.
+
+    Arguments:
+        num_classes: C.
+    """
+
+    ids: Tensor
+    unit: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1; got {num_classes}. Count them.")
+        self.num_classes = self.size = num_classes
+        self.register_buffer("ids", torch.arange(num_classes), persistent=False)
+        self.register_buffer("unit", torch.ones(()), persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        if dist.is_validation_enabled():
+            check_labels(y, self.num_classes)
+        return (y.unsqueeze(-1) == self.ids).to(self.unit.dtype)
+
+
+class Embedding(nn.Module):
+    """Classes (...) to learned vectors (..., E): for many classes, or classes that are alike.
+
+    Arguments:
+        num_classes: C.
+        size: E.
+    """
+
+    def __init__(self, num_classes: int, size: int) -> None:
+        super().__init__()
+        self.one_hot = OneHot(num_classes)
+        self.num_classes, self.size = num_classes, size
+        self.weight = nn.Parameter(torch.randn(num_classes, size))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.one_hot(y) @ self.weight
+
+
+class Conditions(nn.Module):
+    """The columns ``y`` and ``c`` as further inputs of a decoder and an encoder.
+
+    Arguments:
+        classes: Turns ``y`` into numbers: :class:`OneHot`, or an :class:`Embedding`; None where
+            there is no class.
+        factor_dim: How many continuous factors ``c`` has; 0 for none.
+
+    Attributes:
+        sizes: Of the inputs, in order, for the networks' ``in_features``.
+    """
+
+    def __init__(self, classes: OneHot | Embedding | None = None, *, factor_dim: int = 0) -> None:
+        super().__init__()
+        if classes is None and factor_dim < 1:
+            raise ValueError(
+                "Conditions: expected classes, factors or both; got neither. "
+                "Pass OneHot(num_classes), factor_dim, or use a VAE."
+            )
+        self.classes = classes
+        self.factor_dim = factor_dim
+        class_size = () if classes is None else (classes.size,)
+        self.sizes: tuple[int, ...] = (*class_size, *((factor_dim,) if factor_dim else ()))
+
+    def prepare(self, data: Any) -> None:
+        """Check the training data's columns, whole."""
+        if self.classes is not None and "y" in data:
+            check_labels(torch.as_tensor(data["y"]), self.classes.num_classes)
+
+    def settle(self, guide: nn.Module, data: Any) -> None:
+        """Nothing to bring up to date."""
+
+    def forward(self, y: Tensor | None, c: Tensor | None) -> tuple[Tensor, ...]:
+        """``y`` (..., N) and ``c`` (N, C), or (N) if there is one factor, as they are used."""
+        inputs: list[Tensor] = []
+        if self.classes is not None:
+            inputs.append(self.classes(_given("y", y)))
+        if self.factor_dim:
+            c = _given("c", c)
+            c = c.unsqueeze(-1) if c.dim() == 1 else c
+            if c.size(-1) != self.factor_dim:
+                raise ValueError(
+                    f"c: expected shape (..., {self.factor_dim}); got {tuple(c.shape)}. "
+                    "Set factor_dim to the number of factors."
+                )
+            inputs.append(c)
+        return tuple(inputs)
+
+
+def _given(name: str, column: Tensor | None) -> Tensor:
+    if column is None:
+        raise ValueError(
+            f"{name}: expected a column, which this model is conditioned on; got None. "
+            f"Pass {name}=..., or leave it out of Conditions."
+        )
+    return column

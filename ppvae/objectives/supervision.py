@@ -1,0 +1,44 @@
+"""The classification, or regression, loss of a site that is known of some data."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ppvae.distributions.partly_known import PartlyKnown
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["Supervision"]
+
+
+class Supervision(Term):
+    r""":math:`\alpha(t)` times the mean of :math:`-\log q(v_n \mid x_n)` over the known data.
+
+    The bound itself does not train the posterior of a label where the label is known; this term
+    does. The mean is over the batch's known data, so :math:`\alpha` does not depend on how many
+    are labelled (the paper's is relative to all data); a batch without any contributes nothing.
+
+    Arguments:
+        site: Whose guide distribution is :class:`~ppvae.distributions.partly_known.PartlyKnown`.
+        weight: :math:`\alpha`, a number or a schedule.
+
+    References:
+        | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
+        | https://arxiv.org/abs/1406.5298
+    """
+
+    def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
+        super().__init__()
+        self.name = f"supervision_{site}"
+        self.site = site
+        self.weight = as_schedule(weight)
+
+    def forward(self, context: Context) -> Tensor:
+        q = context.q[self.site]
+        if not isinstance(q, PartlyKnown):
+            # No labels in this batch's columns (a validation set without them).
+            return context.values["x"].new_zeros(())
+        log_prob = q.free.log_prob(q.value.expand(q.batch_shape + q.event_shape))
+        known = q.known.expand_as(log_prob)
+        loss = -log_prob.masked_fill(~known, 0.0).sum() / known.sum().clamp_min(1)
+        return self.weight(context.step).to(loss) * loss
