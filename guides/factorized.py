@@ -12,6 +12,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 from torch import Tensor, nn
 
@@ -35,5 +37,5 @@ class FactorizedGuide(nn.Module):
     def forward(self, x: Tensor) -> None:
         with data_plate(x):
             for name, q in self.encoder(x).items():
-                infer = {"enumerate": "parallel"} if q.has_enumerate_support else {}
+                infer: Any = {"enumerate": "parallel"} if q.has_enumerate_support else None
                 pyro.sample(name, q, infer=infer)  # (..., N | event of the site)

@@ -139,20 +139,23 @@ def rotated_digits(
 def posed_digits(
     digit: int | None = None,
     *,
+    source: Splits | None = None,
     rotation: float = math.pi / 3,
     shift: float = 0.1,
     scale: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    r"""The embedded digits turned, moved and resized at random by known amounts.
+    r"""Digits turned, moved and resized at random by known amounts.
 
-    Columns: those of :func:`digits`, and ``angle`` (N), radians counter-clockwise, uniform on
+    Columns: those of the source, and ``angle`` (N), radians counter-clockwise, uniform on
     :math:`\pm` ``rotation``; ``shift`` (N, 2), right and up in half image sides, normal with
     standard deviation ``shift`` (clipped at two); ``scale`` (N), the factor of size,
     log-normal with standard deviation ``scale``.
 
     Arguments:
         digit: Keep only this digit.
+        source: Images uint8 with their classes, such as :func:`ppvae.data.mnist`; by default the
+            embedded :func:`digits`.
         rotation: Half-width of the angles, in radians; pi is the full turn.
         shift: Standard deviation of the shifts, in half image sides.
         scale: Standard deviation of the logarithm of the size.
@@ -164,9 +167,11 @@ def posed_digits(
             f"{scale}. Use 0 for none."
         )
     generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for part in digits():
-        assert part is not None
+    parts: list[Dataset | None] = []
+    for part in digits() if source is None else source:
+        if part is None:
+            parts.append(None)
+            continue
         chosen = part if digit is None else part.take(part["y"] == digit)
         n = chosen.num_rows
         f32: dict[str, Any] = {"dtype": torch.float32, "generator": generator}
@@ -175,7 +180,9 @@ def posed_digits(
         size = (torch.randn(n, **f32).clamp(-2, 2) * scale).exp()
         x = _pose(torch.as_tensor(chosen["x"]), angle, moves, size)
         parts.append(chosen.with_columns(x=x, angle=angle, shift=moves, scale=size))
-    return Splits(*parts)
+    train, *rest = parts
+    assert train is not None
+    return Splits(train, *rest)
 
 
 def _pose(images: Tensor, angle: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class PartlyKnown(TorchDistribution):
     def support(self) -> Any:
         return self.free.support
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> PartlyKnown:
+    def expand(self, batch_shape: Any, _instance: object = None) -> PartlyKnown:
         return PartlyKnown(self.free.expand(batch_shape), self.value, self.known)
 
     def _fill(self, value: Tensor) -> Tensor:
@@ -89,12 +89,12 @@ class PartlyKnown(TorchDistribution):
         points = (self.value.unsqueeze(-1) == classes).to(probs)
         return torch.where(self.known.unsqueeze(-1), points, probs)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        return self._fill(self.free.rsample(sample_shape))
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self._fill(self.free.rsample(torch.Size(sample_shape)))
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
-            return self._fill(self.free.sample(sample_shape))
+            return self._fill(self.free.sample(torch.Size(sample_shape)))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         return self.free.enumerate_support(expand=expand)

@@ -32,14 +32,17 @@ class Sites(Head):
         if not heads:
             raise ValueError("Sites: expected a head for each site; got none. Name the sites.")
         self.heads = nn.ModuleDict(heads)
-        self.sizes = [math.prod(head.raw_shape) for head in heads.values()]
+        self.shapes = [head.raw_shape for head in heads.values()]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self.event_shape, self.raw_shape = (), (sum(self.sizes),)
 
     def forward(self, raw: Tensor) -> dict[str, dist.TorchDistribution]:  # type: ignore[override]
         parts = raw.split(self.sizes, -1)
         return {
-            name: head(part.reshape(*part.shape[:-1], *head.raw_shape))
-            for (name, head), part in zip(self.heads.items(), parts, strict=True)
+            name: head(part.reshape(*part.shape[:-1], *shape))
+            for (name, head), shape, part in zip(
+                self.heads.items(), self.shapes, parts, strict=True
+            )
         }
 
 
