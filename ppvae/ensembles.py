@@ -1,0 +1,373 @@
+r"""Ensembles: members trained from different seeds, and how far they agree on classes.
+
+A latent class has no name: what one member calls 3 another calls 7. Members are aligned by the
+permutation of their classes that agrees best with the others on the same data (Hungarian
+matching), then averaged:
+
+.. math::
+    \bar q_{nk} = \frac1M \sum_m q_m(y_n = \pi_m(k)), \qquad
+    d_n = \sqrt{\tfrac1M \sum_{mk} \left(q_m(y_n = \pi_m(k)) - \bar q_{nk}\right)^2}
+
+A class that every member finds is stable; one that comes and goes says that there are too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.overrides import TorchFunctionMode
+
+from ppvae.contract import DataBound, arguments, forked_rng
+from ppvae.data import Dataset, Splits, as_splits
+from ppvae.fitting import fit
+from ppvae.fitting.batches import columns_used, make_feed
+from ppvae.fitting.devices import choose_device, forked
+from ppvae.fitting.step import Gradients, Step, adam
+from ppvae.objectives import ELBO, Objective, Terms
+
+__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "fit_ensemble"]
+
+Builder = Callable[[], "tuple[nn.Module, nn.Module, ELBO]"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    r"""What the members of an ensemble say of the classes of the same data.
+
+    Attributes:
+        mean: :math:`\bar q`, with shape (N, K).
+        dispersion: d, with shape (N): 0 where all agree.
+        stability: For each class, how far members agree on who belongs to it, with shape (K):
+            :math:`\sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})`, the mean over pairs of
+            members; 1 for the same data in all.
+        order: :math:`\pi_m(k)`, with shape (M, K): the member's own name of class k.
+    """
+
+    mean: Tensor
+    dispersion: Tensor
+    stability: Tensor
+    order: Tensor
+
+
+def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreement:
+    """Align members by Hungarian matching, first with one of them, then with the mean of all.
+
+    Arguments:
+        probs: Class probabilities, with shape (M, N, K).
+        reference: The member whose names are kept, such as the one with the best ELBO.
+        rounds: At most this many alignments with the mean.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if probs.dim() != 3 or not 0 <= reference < len(probs):
+        raise ValueError(
+            f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "
+            f"{tuple(probs.shape)} and {reference}. Stack the members' probabilities."
+        )
+    target, order = probs[reference], torch.zeros(0)
+    for _ in range(rounds + 1):
+        found = torch.stack([_match(member, target) for member in probs])
+        if torch.equal(found, order):
+            break
+        order = found
+        aligned = torch.stack([m[:, own] for m, own in zip(probs, order, strict=True)])
+        target = aligned.mean(0)
+    mean = aligned.mean(0)
+    return Agreement(
+        mean=mean,
+        dispersion=(aligned - mean).square().sum(-1).mean(0).sqrt(),
+        stability=_stability(aligned),
+        order=order,
+    )
+
+
+def _match(member: Tensor, target: Tensor) -> Tensor:
+    """The member's own name of each class of the target, with shape (K)."""
+    rows, columns = linear_sum_assignment((target.mT @ member).cpu().numpy(), maximize=True)
+    return torch.as_tensor(columns)[torch.as_tensor(rows).argsort()].to(member.device)
+
+
+def _stability(aligned: Tensor) -> Tensor:
+    if len(aligned) == 1:
+        return aligned.new_ones(aligned.size(-1))
+    overlaps = []
+    for i, first in enumerate(aligned):
+        for second in aligned[i + 1 :]:
+            shared = torch.minimum(first, second).sum(0)
+            either = torch.maximum(first, second).sum(0)
+            overlaps.append(shared / either.clamp_min(1e-12))
+    return torch.stack(overlaps).mean(0)
+
+
+@dataclass
+class Ensemble:
+    """Members trained from different seeds.
+
+    Attributes:
+        members: (model, guide) of each, in evaluation mode.
+        seeds: Of each.
+        elbos: Of each, in nats a datum, on the validation data where there are some, else on the
+            training data.
+    """
+
+    members: list[tuple[nn.Module, nn.Module]]
+    seeds: list[int]
+    elbos: list[float]
+
+    @property
+    def best(self) -> int:
+        """The member with the highest ELBO."""
+        return max(range(len(self.elbos)), key=self.elbos.__getitem__)
+
+    def agree(self, batch: Mapping[str, Tensor], *, site: str = "y") -> Agreement:
+        """The members' agreement on the classes of data, without their labels.
+
+        Arguments:
+            batch: Columns, with shape (N, ...); a column named as the site is left out.
+            site: The discrete site.
+        """
+        known = {name: column for name, column in batch.items() if name != site}
+        probs = torch.stack([class_probs(guide, known, site) for _, guide in self.members])
+        return agreement(probs, reference=self.best)
+
+    def images(
+        self, order: Tensor, latents: Mapping[str, Tensor], *, site: str = "y"
+    ) -> tuple[Tensor, Tensor]:
+        """What the members expect to see at the same latents: mean and standard deviation.
+
+        Arguments:
+            order: :attr:`Agreement.order`, by which ``latents[site]`` is read.
+            latents: Every latent site of the model, with shape (N, ...).
+            site: The discrete site.
+
+        Returns:
+            Two tensors with the shape of ``x``.
+        """
+        means = []
+        rows = len(next(iter(latents.values())))
+        for (model, _), own in zip(self.members, order, strict=True):
+            held = {**latents, site: own[latents[site]]}
+            with torch.no_grad(), forked_rng(*latents.values()):
+                trace = poutine.trace(pyro.condition(model, data=held)).get_trace(size=rows)
+            likelihood: Any = trace.nodes["x"]["fn"]
+            means.append(likelihood.mean)
+        stacked = torch.stack(means)
+        return stacked.mean(0), stacked.std(0, correction=0)
+
+
+class _AtMean(Messenger):
+    """Each continuous latent at its mean, so that what depends on it is not a random draw."""
+
+    def _pyro_sample(self, message: Any) -> None:
+        fn = message["fn"]
+        if not message["is_observed"] and getattr(fn, "has_rsample", False):
+            message["value"], message["done"] = fn.mean, True
+
+
+def class_probs(guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y") -> Tensor:
+    """The guide's probabilities of a discrete site that depends on no other, (N, K)."""
+    with torch.no_grad(), forked_rng(*batch.values()), _AtMean():
+        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+    q: Any = trace.nodes[site]["fn"]
+    probs: Tensor = q.probs
+    return probs
+
+
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
+
+
+class _Vmapped(TorchFunctionMode):
+    """What vmap refuses, in words that it takes: noise drawn in place, and ``Tensor.data``."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
+            return torch.randn_like(args[0])
+        if func == _DATA:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+class Stacked(nn.Module):
+    """Objectives of the same kind side by side: one call of torch.func.vmap for all.
+
+    Its loss is the sum over members, so that every member's gradient is its own, and an
+    optimiser that works element by element, such as Adam, moves each as if it were alone. The
+    members' own tensors are left as they were until :meth:`unstack`.
+
+    Arguments:
+        objectives: Of models and guides of the same structure.
+        batch: On which the first is checked.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], batch: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        objectives[0].check(batch)
+        self.members = tuple(objectives)  # A tuple: their parameters are not this module's.
+        parameters, buffers = stack_module_state(list(objectives))
+        self.names = list(parameters)
+        self.parameters_of = nn.ParameterList(
+            nn.Parameter(v.detach()) for v in parameters.values()
+        )
+        self.buffers_of = buffers
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Terms:
+        base = self.members[0]
+        base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
+
+        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Any, ...]:
+            terms: Terms = functional_call(base, (parameters, buffers), (batch,))
+            return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
+
+        parameters = dict(zip(self.names, self.parameters_of, strict=True))
+        with _Vmapped():
+            together = vmap(one, randomness="different")(parameters, self.buffers_of)
+        loss, log_likelihood, kl, extras = together
+        means = [{k: v.mean(0) for k, v in part.items()} for part in (log_likelihood, kl, extras)]
+        return Terms(loss.sum(), *means)
+
+    def advance(self) -> None:
+        """Count one optimiser step."""
+        self.buffers_of["step"] = self.buffers_of["step"] + 1
+
+    @torch.no_grad()
+    def unstack(self) -> None:
+        """Put the members' parameters back where they came from."""
+        for name, stacked in zip(self.names, self.parameters_of, strict=True):
+            for member, value in zip(self.members, stacked, strict=True):
+                member.get_parameter(name).copy_(value)
+
+
+def fit_ensemble(
+    build: Builder,
+    data: Splits | Dataset | Mapping[str, Any],
+    *,
+    seeds: Sequence[int] = range(8),
+    side_by_side: bool = True,
+    epochs: int = 100,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> Ensemble:
+    """Train members that differ in their seed alone.
+
+    Arguments:
+        build: Returns a new (model, guide, objective); called once a member, with torch's
+            generator seeded for it.
+        data: As for :func:`ppvae.fit`.
+        seeds: One a member.
+        side_by_side: All at once, on the same batches with noise of their own
+            (:class:`Stacked`); else in turn by :func:`ppvae.fit`, each with an order of its own.
+            Modules that keep a state of the training data (a GP prior), and critics, need the
+            latter.
+        epochs: Passes over the training data.
+        batch_size: Data a step.
+        learning_rate: Of Adam.
+        device: As for :func:`ppvae.fit`.
+        options: In turn only: further arguments of :func:`ppvae.fit`.
+
+    Raises:
+        ValueError: If there is no seed, or if ``options`` are given side by side.
+    """
+    if len(seeds) == 0 or (side_by_side and options):
+        raise ValueError(
+            f"fit_ensemble: expected seeds, and no further options side by side; got "
+            f"{list(seeds)} and {sorted(options)}. Use side_by_side=False for all options of fit."
+        )
+    splits = as_splits(data)
+    built = []
+    for seed in seeds:
+        with forked(torch.device("cpu"), seed):
+            built.append(build())
+    size = splits.train.num_rows
+    if side_by_side:
+        objectives = [spec(model, guide, num_data=size) for model, guide, spec in built]
+        _train(objectives, splits.train, epochs, batch_size, learning_rate, device, seeds[0])
+    else:
+        for seed, (model, guide, spec) in zip(seeds, built, strict=True):
+            fit(
+                model,
+                guide,
+                splits,
+                spec,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                device=device,
+                seed=seed,
+                **{"progress": False, **options},
+            )
+    members = [(model.eval(), guide.eval()) for model, guide, _ in built]
+    held_out = splits.train if splits.validation is None else splits.validation
+    elbos = [_mean_elbo(model, guide, held_out) for model, guide in members]
+    return Ensemble(members, [int(seed) for seed in seeds], elbos)
+
+
+def _train(
+    objectives: Sequence[Objective],
+    data: Dataset,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    device: str | torch.device | None,
+    seed: int,
+) -> None:
+    """The members side by side, with the steps and the feed of :func:`ppvae.fit`."""
+    place = choose_device(device, objectives[0])
+    data = columns_used(
+        data, objectives[0].model, objectives[0].guide, everything=len(objectives[0].terms) > 0
+    ).to(place)
+    for objective in objectives:
+        for module in objective.to(place).modules():
+            if isinstance(module, DataBound):
+                module.prepare(data)
+    dtype = next(objectives[0].parameters()).dtype
+    stacked = Stacked(objectives, data.batch(slice(0, batch_size), dtype=dtype, device=place))
+    parameters = list(stacked.parameters())
+    step = Step(
+        stacked, Gradients(stacked, parameters), parameters, adam(parameters, learning_rate)
+    )
+    feed = make_feed(
+        data,
+        batch_size,
+        seed=seed,
+        dtype=dtype,
+        index=False,
+        device=place,
+        resident=True,
+        workers=0,
+    )
+    with forked(place, seed):
+        for _ in range(epochs):
+            for batch in feed:
+                step(batch)
+    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        raise ValueError(
+            "fit_ensemble: training came upon a number that is not finite. "
+            "Lower the learning rate, or use side_by_side=False to see where."
+        )
+    stacked.unstack()
+
+
+@torch.no_grad()
+def _mean_elbo(model: nn.Module, guide: nn.Module, data: Dataset, chunk: int = 1024) -> float:
+    objective = ELBO()(model, guide, num_data=data.num_rows)
+    first = next(objective.parameters())
+    total = 0.0
+    with forked_rng(first):
+        torch.manual_seed(0)
+        for start in range(0, data.num_rows, chunk):
+            rows = slice(start, min(start + chunk, data.num_rows))
+            batch = data.batch(rows, dtype=first.dtype, device=first.device)
+            total += float(objective(batch).elbo.sum())
+    return total / data.num_rows

@@ -1,0 +1,148 @@
+"""Ensembles: members side by side are members in turn, and classes are found again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
+from ppvae.guides import FactorizedGuide
+from ppvae.models import JointVAE
+from ppvae.nets import Sites, heads
+from ppvae.objectives import ELBO
+from tests.pairs import PAIRS, K, build, decoder, encoder
+
+SHAPE = (1, 2, 3)
+
+
+def blocks(rows: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of three kinds, one column bright in each."""
+    y = torch.arange(rows) % 3
+    x = 0.05 + 0.9 * torch.eye(3)[y][:, None, None, :].expand(-1, 1, 2, 3)
+    return x.contiguous(), y
+
+
+def small() -> tuple[nn.Module, nn.Module, ELBO]:
+    sites = Sites({"z": heads.DiagonalNormal(1), "y": heads.Classes(3)})
+    model = JointVAE(decoder(1, 3, shape=SHAPE), latent_dim=1, classes=3)
+    return model, FactorizedGuide(encoder(sites, shape=SHAPE)), ELBO()
+
+
+def test_renamed_classes_are_found_again():
+    truth = torch.eye(4)[torch.randint(4, (200,))]
+    names = torch.stack([torch.randperm(4) for _ in range(5)])
+    probs = torch.stack([truth[:, name.argsort()] for name in names])
+    found = agreement(probs, reference=2)
+    torch.testing.assert_close(found.mean, probs[2])
+    assert found.dispersion.max() < 1e-6
+    torch.testing.assert_close(found.stability, torch.ones(4))
+    torch.testing.assert_close(
+        torch.stack([p[:, own] for p, own in zip(probs, found.order, strict=True)]),
+        probs[2].expand(5, -1, -1),
+    )
+
+
+def test_dispersion_is_where_members_differ():
+    probs = torch.eye(2)[torch.arange(20) % 2].expand(4, -1, -1).clone()
+    probs[1, 0] = torch.tensor([0.0, 1.0])
+    found = agreement(probs)
+    assert found.dispersion[0] == pytest.approx((2 * 3 / 16) ** 0.5)
+    assert (found.dispersion[1:] == 0).all()
+    # Two of the six pairs, three times over, miss one of ten data of class 0.
+    assert found.stability[0] == pytest.approx((3 * 1 + 3 * 0.9) / 6)
+    assert found.stability[1] == pytest.approx((3 * 1 + 3 * 10 / 11) / 6)
+
+
+def test_one_member_agrees_with_itself_and_other_shapes_are_refused():
+    probs = torch.rand(1, 7, 3).softmax(-1)
+    assert (agreement(probs).stability == 1).all()
+    with pytest.raises(ValueError, match=r"expected probabilities \(M, N, K\)"):
+        agreement(probs[0])
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRS if n != "gpvae"])
+def test_every_stacked_member_gets_gradients(name):
+    pairs = [build(name, seed=seed) for seed in range(2)]
+    batch = pairs[0].batch
+    objectives = [pair.objective(pair.model, pair.guide) for pair in pairs]
+    stacked = Stacked(objectives, batch)
+    torch.manual_seed(1)
+    stacked(batch).loss.backward()
+    for parameter in stacked.parameters():
+        assert torch.isfinite(parameter.grad).all()
+        assert (parameter.grad.reshape(len(pairs), -1) != 0).any(1).all()
+
+
+def test_stacked_losses_are_the_members_where_there_is_no_noise():
+    objectives = []
+    for seed in range(3):
+        pair = build("jvae", seed=seed)
+        pair.guide.encoder.head.heads["z"].offset = -40.0
+        objectives.append(ELBO()(pair.model, pair.guide))
+    batch = pair.batch
+    stacked = Stacked(objectives, batch)
+    loss = stacked(batch).loss
+    expected = [o(batch).loss for o in objectives]
+    for o in objectives:
+        o.check(batch)
+    torch.testing.assert_close(loss, torch.stack(expected).sum(), rtol=1e-3, atol=1e-3)
+    gradients = torch.autograd.grad(loss, list(stacked.parameters()))
+    for i, o in enumerate(objectives):
+        own = torch.autograd.grad(expected[i], list(o.parameters()))
+        for stacked_gradient, gradient in zip(gradients, own, strict=True):
+            torch.testing.assert_close(stacked_gradient[i], gradient, rtol=0.05, atol=1e-2)
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_an_ensemble_finds_the_classes_and_agrees_on_them(side_by_side):
+    x, y = blocks()
+    state = torch.get_rng_state()
+    ensemble = fit_ensemble(
+        small,
+        {"x": x, "y": y},
+        seeds=range(4),
+        side_by_side=side_by_side,
+        epochs=60,
+        batch_size=40,
+        learning_rate=2e-2,
+        device="cpu",
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert len({float(next(m.parameters()).detach().sum()) for m, _ in ensemble.members}) == 4
+    found = ensemble.agree({"x": x, "y": y})
+    assert found.mean.shape == (len(x), 3)
+    assert found.order.shape == (4, 3)
+    best = class_probs(ensemble.members[ensemble.best][1], {"x": x}).argmax(-1)
+    assert all(len(best[y == k].unique()) == 1 for k in range(3))
+    latents = {"z": torch.zeros(3, 1), "y": torch.arange(3)}
+    mean, spread = ensemble.images(found.order, latents)
+    assert mean.shape == spread.shape == (3, *SHAPE)
+    assert (spread >= 0).all()
+
+
+def test_side_by_side_learns_as_much_as_in_turn():
+    x, _ = blocks()
+    options = {"seeds": range(3), "epochs": 20, "batch_size": 40, "learning_rate": 1e-2}
+    stacked = fit_ensemble(small, {"x": x}, device="cpu", **options)
+    in_turn = fit_ensemble(small, {"x": x}, device="cpu", side_by_side=False, **options)
+    assert stacked.elbos == pytest.approx(in_turn.elbos, abs=0.3)
+
+
+def test_bad_arguments_are_refused():
+    x, _ = blocks()
+    with pytest.raises(ValueError, match="expected seeds"):
+        fit_ensemble(small, {"x": x}, seeds=[])
+    with pytest.raises(ValueError, match=r"got \[0\] and \['patience'\]"):
+        fit_ensemble(small, {"x": x}, seeds=[0], patience=3)
+
+
+def test_the_best_member_has_the_highest_elbo():
+    assert Ensemble([], [0, 1, 2], [-3.0, -1.0, -2.0]).best == 1
+
+
+def test_probabilities_do_not_depend_on_noise_or_labels():
+    pair = build("jtrvae")
+    first = class_probs(pair.guide, pair.batch)
+    assert first.shape == (len(pair.batch["x"]), K)
+    torch.testing.assert_close(first, class_probs(pair.guide, pair.batch))
