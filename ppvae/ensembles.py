@@ -252,7 +252,7 @@ def fit_ensemble(
     data: Splits | Dataset | Mapping[str, Any],
     *,
     seeds: Sequence[int] = range(8),
-    side_by_side: bool = True,
+    side_by_side: bool | None = None,
     epochs: int = 100,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
@@ -267,18 +267,22 @@ def fit_ensemble(
         data: As for :func:`ppvae.fit`.
         seeds: One a member.
         side_by_side: All at once, on the same batches with noise of their own
-            (:class:`Stacked`); else in turn by :func:`ppvae.fit`, each with an order of its own.
-            Modules that keep a state of the training data (a GP prior), and critics, need the
-            latter.
+            (:class:`Stacked`), else in turn by :func:`ppvae.fit`, each with an order of its own.
+            By default side by side on a GPU, which small models leave idle, and in turn on a
+            CPU, where it saves little or nothing. Modules that keep a state of the training data
+            (a GP prior), and critics, need the members in turn.
         epochs: Passes over the training data.
         batch_size: Data a step.
         learning_rate: Of Adam.
         device: As for :func:`ppvae.fit`.
-        options: In turn only: further arguments of :func:`ppvae.fit`.
+        options: Further arguments of :func:`ppvae.fit`, which then trains them in turn.
 
     Raises:
         ValueError: If there is no seed, or if ``options`` are given side by side.
     """
+    if side_by_side is None:
+        cuda = choose_device(device, nn.Identity()).type == "cuda"
+        side_by_side = cuda and not options
     if len(seeds) == 0 or (side_by_side and options):
         raise ValueError(
             f"fit_ensemble: expected seeds, and no further options side by side; got "

@@ -124,7 +124,7 @@ def test_an_ensemble_finds_the_classes_and_agrees_on_them(side_by_side):
 def test_side_by_side_learns_as_much_as_in_turn():
     x, _ = blocks()
     options = {"seeds": range(3), "epochs": 20, "batch_size": 40, "learning_rate": 1e-2}
-    stacked = fit_ensemble(small, {"x": x}, device="cpu", **options)
+    stacked = fit_ensemble(small, {"x": x}, device="cpu", side_by_side=True, **options)
     in_turn = fit_ensemble(small, {"x": x}, device="cpu", side_by_side=False, **options)
     assert stacked.elbos == pytest.approx(in_turn.elbos, abs=0.3)
 
@@ -134,7 +134,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="expected seeds"):
         fit_ensemble(small, {"x": x}, seeds=[])
     with pytest.raises(ValueError, match=r"got \[0\] and \['patience'\]"):
-        fit_ensemble(small, {"x": x}, seeds=[0], patience=3)
+        fit_ensemble(small, {"x": x}, seeds=[0], side_by_side=True, patience=3)
 
 
 def test_the_best_member_has_the_highest_elbo():

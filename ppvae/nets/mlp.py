@@ -74,6 +74,8 @@ class MLP(nn.Module):
         activation: Makes the activation between layers.
         in_shape: Shape of one datum of the first input, flattened before its layer; its size
             then stands for the first of ``in_features``.
+        join: After how many hidden layers the further inputs come in. What is before them is
+            computed once for all enumerated classes.
     """
 
     def __init__(
@@ -84,9 +86,15 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (256, 256),
         activation: Callable[[], nn.Module] = nn.SiLU,
         in_shape: Sequence[int] | None = None,
+        join: int = 0,
     ) -> None:
         super().__init__()
         sizes = sizes_of(in_features, "MLP")
+        if not 0 <= join <= len(hidden):
+            raise ValueError(
+                f"join: expected 0 to {len(hidden)}, the number of hidden layers; got {join}. "
+                "Use 0, or 1."
+            )
         self.in_shape = None if in_shape is None else tuple(in_shape)
         if self.in_shape is not None and math.prod(self.in_shape) != sizes[0]:
             raise ValueError(
@@ -94,9 +102,14 @@ class MLP(nn.Module):
                 f"{self.in_shape}; got {sizes[0]}. Use math.prod(in_shape)."
             )
         widths = [*hidden, math.prod(head.raw_shape)]
-        self.first = AddedInputs(sizes, widths[0])
+        alone = [sizes[0], *hidden[:join]]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in zip(alone, alone[1:], strict=False):
+            layers += [nn.Linear(before, after), activation()]
+        self.alone = nn.Sequential(*layers)
+        self.first = AddedInputs((alone[-1], *sizes[1:]), widths[join])
+        layers = []
+        for before, after in zip(widths[join:], widths[join + 1 :], strict=False):
             layers += [activation(), nn.Linear(before, after)]
         self.rest = nn.Sequential(*layers)
         self.head = head
@@ -106,7 +119,7 @@ class MLP(nn.Module):
             first = inputs[0]
             check_datum(first, self.in_shape, "MLP")
             inputs = (first.flatten(first.dim() - len(self.in_shape)), *inputs[1:])
-        raw = self.rest(self.first(*inputs))
+        raw = self.rest(self.first(self.alone(inputs[0]), *inputs[1:]))
         return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
 
 

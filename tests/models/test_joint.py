@@ -16,7 +16,7 @@ from ppvae.data import Dataset
 from ppvae.data.dataset import DataError
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import JointVAE, SemiSupervisedVAE
-from ppvae.nets import heads
+from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO, Supervision
 from tests.pairs import K, N, Z, build, decoder, encoder
 
@@ -135,6 +135,20 @@ def test_missing_targets_are_refused_where_all_are_and_where_not_declared():
     data = Dataset(pair.batch, missing_ok=["c"])
     run = ppvae.fit(pair.model, pair.guide, data, pair.objective, epochs=2, progress=False)
     assert run.status == "completed"
+
+
+def test_what_comes_before_the_class_is_computed_once():
+    net = MLP([Z, K], heads.Bernoulli((1, 4, 4)), hidden=[8, 6], join=1)
+    rows = []
+    net.alone.register_forward_hook(lambda module, args, out: rows.append(out.shape))
+    z, one_hot = torch.randn(N, Z), torch.eye(K)[:, None]
+    together = net(z, one_hot).mean
+    assert together.shape == (K, N, 1, 4, 4)
+    assert rows == [(N, 8)]
+    each = torch.stack([net(z, one_hot[k]).mean for k in range(K)])
+    torch.testing.assert_close(together, each)
+    with pytest.raises(ValueError, match="join: expected 0 to 2"):
+        MLP([Z, K], heads.Bernoulli((1, 4, 4)), hidden=[8, 6], join=3)
 
 
 def test_bad_constructors_are_refused():
