@@ -1,0 +1,53 @@
+"""The same hand, another digit: a VAE conditioned on the class.
+
+z is what the class does not say, the style; swap the class at fixed z and the digit changes.
+Run: python examples/cvae.py --epochs 30 --out swapped.png
+"""
+
+import argparse
+
+import pyro
+import torch
+from pyro import poutine
+
+import ppvae
+from ppvae.data import digits
+from ppvae.guides import ConditionalGuide
+from ppvae.models import ConditionalVAE
+from ppvae.nets import MLP, Conditions, OneHot, heads
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+parser.add_argument("--out", default=None, help="an image file")
+options = parser.parse_args()
+
+data = digits()
+train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
+shape = tuple(train["x"].shape[1:])
+
+# The conditions say how the columns y and c enter the networks: here y, one-hot. For a
+# continuous factor write Conditions(factor_dim=1), for both Conditions(OneHot(10), factor_dim=1).
+conditions = Conditions(OneHot(10))
+model = ConditionalVAE(
+    MLP([8, *conditions.sizes], heads.Bernoulli(shape)), conditions, latent_dim=8
+)
+guide = ConditionalGuide(
+    MLP([784, *conditions.sizes], heads.DiagonalNormal(8), in_shape=shape), conditions
+)
+run = ppvae.fit(model, guide, data._replace(train=train), epochs=options.epochs, seed=0)
+print(f"validation ELBO {run.history.column('val_elbo')[-1]:.1f} nats a digit")
+
+# Eight test digits, their styles, and each style in all ten classes.
+chosen = data.test.batch(slice(0, 8))
+with torch.no_grad():
+    style = guide.encoder(chosen["x"], *conditions(chosen["y"], None)).mean
+    z, y = style.repeat_interleave(10, 0), torch.arange(10).repeat(8)
+    swapped = poutine.trace(pyro.do(model, data={"z": z})).get_trace(y=y).nodes["x"]["fn"].mean
+print(f"{len(swapped)} images, a row a style: {tuple(swapped.reshape(8, 10, *shape).shape)}")
+
+if options.out:
+    from matplotlib import pyplot
+
+    rows = torch.cat([chosen["x"][:, None], swapped.reshape(8, 10, *shape)], 1)[:, :, 0]
+    pyplot.imsave(options.out, rows.permute(0, 2, 1, 3).flatten(2).flatten(0, 1), cmap="gray")

@@ -1,0 +1,50 @@
+"""A hundred labels and thousands of images without: a semi-supervised VAE.
+
+Labelled and unlabelled data are one dataset; a missing label is -1. Where the class is known the
+guide's posterior of y is that class, elsewhere it is summed over all ten, exactly.
+Run: python examples/ssvae.py --labels 100 --epochs 30
+"""
+
+import argparse
+
+import torch
+
+import ppvae
+from ppvae.data import digits
+from ppvae.guides import SemiSupervisedGuide
+from ppvae.models import SemiSupervisedVAE
+from ppvae.nets import MLP, ConvEncoder, heads
+from ppvae.objectives import ELBO, Supervision
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--labels", type=int, default=100)
+parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+options = parser.parse_args()
+
+data = digits()
+train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
+shape = tuple(train["x"].shape[1:])
+row = torch.arange(train.num_rows)
+order = torch.randperm(train.num_rows, generator=torch.Generator().manual_seed(0))
+labelled = torch.isin(row, order[: options.labels])
+train = train.with_columns(y=torch.where(labelled, train["y"], -1))
+# Labelled rows come again, so that most batches hold some: a quarter as many as all.
+again = row[labelled].repeat(max(1, train.num_rows // (4 * options.labels)))
+train = train.take(torch.cat([row, again]))
+
+# What comes before the class joins is computed once for all ten (join=1).
+decoder = MLP([16, 10], heads.Bernoulli(shape), hidden=(256, 256), join=1)
+model = SemiSupervisedVAE(decoder, latent_dim=16, num_classes=10)
+classifier = ConvEncoder(shape, heads.Classes(10), channels=[32, 64])
+encoder = MLP([784, 10], heads.DiagonalNormal(16), hidden=(256, 256), in_shape=shape, join=1)
+guide = SemiSupervisedGuide(encoder, classifier=classifier, num_classes=10)
+
+# The bound says nothing to q(y | x) where y is known; the classification loss does.
+objective = ELBO() + Supervision("y", weight=50.0)
+run = ppvae.fit(model, guide, train, objective, epochs=options.epochs, seed=0)
+
+test = data.test.batch(slice(None))
+with torch.no_grad():
+    found = classifier(test["x"]).logits.argmax(-1)
+print(f"test accuracy with {options.labels} labels: {(found == test['y']).float().mean():.3f}")

@@ -1,0 +1,43 @@
+"""From an image to its spectrum, with error bars: an encoder-decoder between modalities.
+
+The "spectrum" of a digit is its ink by column, with noise. The encoder sees the image, the
+decoder gives the spectrum. Run: python examples/ved.py --epochs 40
+"""
+
+import argparse
+
+import torch
+
+import ppvae
+from ppvae.data import Splits, digits
+from ppvae.guides import SourceGuide
+from ppvae.models import VAE, Translation
+from ppvae.nets import MLP, ConvEncoder, heads
+from ppvae.predict import predict
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+options = parser.parse_args()
+
+
+def with_spectra(part):
+    images = part["x"].float() / 255
+    noise = 0.1 * torch.randn(len(images), 1, 28, generator=torch.Generator().manual_seed(0))
+    return part.with_columns(source=part["x"], x=images.mean(-2) * 4 + noise).select("x", "source")
+
+
+data = Splits(*map(with_spectra, digits()))
+train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
+
+# p(z) p(spectrum | z), and q(z | image): the observed site x is what is predicted.
+model = VAE(MLP(8, heads.Normal((1, 28), heads.Shared(0.3))), latent_dim=8)
+guide = SourceGuide(ConvEncoder((1, 28, 28), heads.DiagonalNormal(8), channels=[16, 32]))
+run = ppvae.fit(model, guide, data._replace(train=train), epochs=options.epochs, seed=0)
+
+test = data.test.batch(slice(0, 200))
+found = predict(Translation(model, guide), {"source": test["source"]}, num_draws=50)
+inside = (test["x"] > found.lower) & (test["x"] < found.upper)
+print(f"root mean squared error           {(found.mean - test['x']).square().mean().sqrt():.3f}")
+print(f"predicted standard deviation      {found.scale.mean():.3f} (the noise alone is 0.1)")
+print(f"within the interval of 90 percent {inside.float().mean():.3f}")

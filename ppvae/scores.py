@@ -1,0 +1,70 @@
+"""How well latents tell known factors: angles, shifts, classes."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+__all__ = ["circular_correlation", "clustering_accuracy", "linear_r2", "r2"]
+
+
+def _same_length(name: str, a: Tensor, b: Tensor) -> None:
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"{name}: expected two columns of one length of at least 2; got shapes "
+            f"{tuple(a.shape)} and {tuple(b.shape)}. Pass rows of the same data."
+        )
+
+
+def circular_correlation(a: Tensor, b: Tensor) -> float:
+    r"""Of angles in radians, each with shape (N); from -1 to 1, whatever their offset.
+
+    .. math::
+        \frac{\sum_{i < j} \sin(a_i - a_j) \sin(b_i - b_j)}
+        {\sqrt{\sum_{i < j} \sin^2(a_i - a_j) \sum_{i < j} \sin^2(b_i - b_j)}}
+
+    References:
+        | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
+    """
+    _same_length("circular_correlation", a, b)
+    a, b = a.double(), b.double()
+    # The sums over pairs, as products of sums over data.
+    same = (a.cos() * b.cos()).sum() * (a.sin() * b.sin()).sum()
+    mixed = (a.cos() * b.sin()).sum() * (a.sin() * b.cos()).sum()
+
+    def spread(angle: Tensor) -> Tensor:
+        double = 2 * angle
+        return len(angle) ** 2 - double.cos().sum().square() - double.sin().sum().square()
+
+    return float(4 * (same - mixed) / (spread(a) * spread(b)).sqrt())
+
+
+def r2(predicted: Tensor, true: Tensor) -> float:
+    """Share of the variance of ``true`` that ``predicted`` explains, both (N) or (N, D)."""
+    _same_length("r2", predicted, true)
+    residual = (true - predicted).double().square().sum()
+    return float(1 - residual / (true - true.mean(0)).double().square().sum())
+
+
+def linear_r2(features: Tensor, target: Tensor) -> float:
+    """R2 of the best linear prediction of a target (N) or (N, D) from features (N, F).
+
+    Fitted on even rows and scored on odd ones: features that say nothing score about zero.
+    """
+    _same_length("linear_r2", features, target)
+    ones = features.new_ones(len(features), 1)
+    design = torch.cat([features.reshape(len(features), -1), ones], 1).double()
+    target = target.reshape(len(target), -1).double()
+    weights = torch.linalg.lstsq(design[::2], target[::2]).solution
+    return r2(design[1::2] @ weights, target[1::2])
+
+
+def clustering_accuracy(found: Tensor, true: Tensor) -> float:
+    """Share of data in the right class, found classes (N) named by Hungarian matching."""
+    _same_length("clustering_accuracy", found, true)
+    size = int(max(found.max(), true.max())) + 1
+    counts = torch.bincount(found.long() * size + true.long(), minlength=size * size)
+    counts = counts.reshape(size, size).cpu()
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    return float(counts[rows, columns].sum() / len(found))
