@@ -1,0 +1,68 @@
+"""What the benchmarks of known, partly known and unknown factors share: options and report."""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+import ppvae
+from ppvae.data import Splits, digits, mnist
+
+SHAPE = (1, 28, 28)
+
+
+def parser(description, *, epochs):
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--mnist", help="folder of MNIST's files; else the embedded 5,000 digits")
+    made.add_argument("--epochs", type=int, default=epochs)
+    made.add_argument("--rows", type=int, help="train on so many images")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--device", default=None)
+    made.add_argument("--json", type=Path, help="write the results here, too")
+    return made
+
+
+def images(options):
+    data = mnist(options.mnist) if options.mnist else digits()
+    if options.rows is None:
+        return data
+    return Splits(data.train.take(torch.arange(options.rows)), data.validation, data.test)
+
+
+def batch_of(data, device="cpu"):
+    return data.batch(slice(None), device=device)
+
+
+def device_of(module):
+    return next(module.parameters()).device
+
+
+class Clock:
+    def __enter__(self):
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, *error):
+        self.seconds = time.perf_counter() - self.started
+
+
+def report(options, **results):
+    results = {
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
+        "versions": {
+            "ppvae": ppvae.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "threads": torch.get_num_threads(),
+        **results,
+    }
+    # Where the data lay is of no interest to others.
+    results["options"]["mnist"] = bool(options.mnist)
+    results["options"].pop("json")
+    print(json.dumps(results, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
