@@ -15,7 +15,7 @@ from ppvae.data import digits
 from ppvae.guides import FactorizedGuide
 from ppvae.models import JointVAE
 from ppvae.nets import MLP, Sites, heads
-from ppvae.objectives import ELBO, Capacity, Linear
+from ppvae.objectives import ELBO, Balance, Capacity, Linear
 from ppvae.scores import clustering_accuracy
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -27,18 +27,20 @@ data = digits()
 train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
 shape = tuple(train["x"].shape[1:])
 
-decoder = MLP([10, 10], heads.Bernoulli(shape), hidden=(256, 256), join=1)
-model = JointVAE(decoder, latent_dim=10, classes=10)
-sites = Sites({"z": heads.DiagonalNormal(10), "y": heads.Classes(10)})
+decoder = MLP([6, 10], heads.Bernoulli(shape), hidden=(256, 256), join=1)
+model = JointVAE(decoder, latent_dim=6, classes=10)
+sites = Sites({"z": heads.DiagonalNormal(6), "y": heads.Classes(10)})
 guide = FactorizedGuide(MLP(784, sites, hidden=(256, 256), in_shape=shape))
 
-steps = options.epochs * math.ceil(train.num_rows / 128)
+steps = max(1, options.epochs * math.ceil(train.num_rows / 128))
 objective = ELBO(
     capacity={
-        "z": Capacity(Linear(0.0, 15.0, steps=max(1, steps // 2)), gamma=10.0),
-        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 2)), gamma=10.0),
+        "z": Capacity(Linear(0.0, 12.0, steps=steps), gamma=10.0),
+        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 3)), gamma=10.0),
     }
 )
+# A capacity alone is also met by putting all images into one class; the balance is not.
+objective = objective + Balance("y", weight=30.0)
 run = ppvae.fit(model, guide, data._replace(train=train), objective, epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(None))

@@ -47,7 +47,7 @@ from ppvae.nets import (
     Sites,
     heads,
 )
-from ppvae.objectives import ELBO, Capacity, Linear, Supervision
+from ppvae.objectives import ELBO, Balance, Capacity, Linear, Supervision
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -157,7 +157,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         JointVAE(decoder(Z, K), latent_dim=Z, classes=K),
         FactorizedGuide(encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)}))),
         {"x": images()},
-        ELBO(capacity={"z": Capacity(0.5, gamma=2.0), "y": Capacity(0.1, gamma=2.0)}),
+        ELBO(capacity={"z": Capacity(0.5, gamma=2.0), "y": Capacity(0.1, gamma=2.0)}) + Balance(),
     ),
     "jvae, two classes": lambda: Pair(
         JointVAE(decoder(Z, K, 2), latent_dim=Z, classes={"y": K, "a": 2}),

@@ -24,14 +24,15 @@ from ppvae.nets import (
     Sites,
     heads,
 )
-from ppvae.objectives import ELBO, Capacity, Linear
+from ppvae.objectives import ELBO, Balance, Capacity, Linear
 from ppvae.scores import clustering_accuracy
 
 made = parser(__doc__, epochs=40)
 made.add_argument("--members", type=int, default=8)
-made.add_argument("--latent-dim", type=int, default=10)
-made.add_argument("--capacity", type=float, default=15.0, help="of z, in nats")
+made.add_argument("--latent-dim", type=int, default=6)
+made.add_argument("--capacity", type=float, default=12.0, help="of z, in nats")
 made.add_argument("--gamma", type=float, default=10.0)
+made.add_argument("--balance", type=float, default=30.0, help="weight of even classes")
 made.add_argument("--pose", action="store_true", help="rotation, translation and scale, too")
 options = made.parse_args()
 data = images(options)
@@ -51,12 +52,12 @@ def build():
         encoder = torch.nn.Sequential(
             Align(ConvEncoder(SHAPE, pose, channels=[16, 32]), SHAPE), encoder
         )
-    ramp = max(1, steps // 2)
     capacity = {
-        "z": Capacity(Linear(0.0, options.capacity, steps=ramp), gamma=options.gamma),
-        "y": Capacity(Linear(0.0, math.log(10), steps=ramp), gamma=options.gamma),
+        "z": Capacity(Linear(0.0, options.capacity, steps=max(1, steps)), gamma=options.gamma),
+        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 3)), gamma=options.gamma),
     }
-    return JointVAE(decoder, latent_dim=dim), FactorizedGuide(encoder), ELBO(capacity=capacity)
+    objective = ELBO(capacity=capacity) + Balance("y", weight=options.balance)
+    return JointVAE(decoder, latent_dim=dim), FactorizedGuide(encoder), objective
 
 
 with Clock() as clock:

@@ -1,5 +1,6 @@
 """Objectives: what is optimised, as typed terms a datum."""
 
+from ppvae.objectives.balance import Balance
 from ppvae.objectives.elbo import ELBO, Capacity, Objective
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
 from ppvae.objectives.supervision import Supervision
@@ -7,6 +8,7 @@ from ppvae.objectives.terms import Context, Penalty, Term, Terms
 
 __all__ = [
     "ELBO",
+    "Balance",
     "Capacity",
     "Constant",
     "Context",

@@ -1,0 +1,44 @@
+r"""Classes that are used evenly over the data.
+
+.. math::
+    \frac1N \sum_n \mathrm{KL}(q(y \mid x_n) \| p(y)) = I_q(x; y) + \mathrm{KL}(\bar q(y) \| p(y)),
+    \qquad \bar q(y) = \frac1N \sum_n q(y \mid x_n)
+
+The KL of the bound, or its capacity, does not tell the two parts apart: all data in one class cost
+the same as every datum surely in a class of its own. This term is about the second part.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["Balance"]
+
+
+class Balance(Term):
+    r""":math:`\lambda(t) \, \mathrm{KL}(\bar q(y) \| p(y))`, the mean taken over the batch.
+
+    Arguments:
+        site: An enumerated site that depends on no other.
+        weight: :math:`\lambda`, a number or a schedule; -1 of the KL's own weight leaves the
+            mutual information alone in the loss.
+
+    References:
+        | ELBO surgery (Hoffman and Johnson, 2016)
+    """
+
+    def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
+        super().__init__()
+        self.name = f"balance_{site}"
+        self.site = site
+        self.weight = as_schedule(weight)
+
+    def forward(self, context: Context) -> Tensor:
+        probs = context.q[self.site].probs
+        mean = probs.reshape(-1, probs.size(-1)).mean(0).clamp_min(1e-8)
+        prior = context.p[self.site].probs
+        prior = prior.reshape(-1, prior.size(-1))[0]
+        return self.weight(context.step).to(mean) * (mean * (mean / prior).log()).sum()
