@@ -98,7 +98,9 @@ sites = {
 }
 guide = FactorizedGuide(MLP(100, Sites(sites), hidden=(128, 128)))
 objective = ELBO() + Penalty("rough", rough, weight=100.0)
-run = ppvae.fit(model, guide, {"x": x}, objective, epochs=options.epochs, learning_rate=3e-3, seed=0)
+run = ppvae.fit(
+    model, guide, {"x": x}, objective, epochs=options.epochs, learning_rate=3e-3, seed=0
+)
 
 with torch.no_grad():
     found = guide.encoder(x)

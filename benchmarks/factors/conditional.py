@@ -8,6 +8,7 @@ import torch
 from common import SHAPE, Clock, batch_of, device_of, images, parser, report
 
 import ppvae
+from ppvae.fitting import cosine
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, ConvEncoder, OneHot, heads
@@ -19,7 +20,7 @@ options = made.parse_args()
 data, dim = images(options), options.latent_dim
 settings = {
     "epochs": options.epochs,
-    "schedule": ppvae.fitting.cosine(),
+    "schedule": cosine,
     "seed": options.seed,
     "device": options.device,
     "progress": False,

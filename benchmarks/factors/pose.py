@@ -13,6 +13,7 @@ from torch import nn
 import ppvae
 from ppvae.data import posed_digits
 from ppvae.ensembles import _AtMean
+from ppvae.fitting import cosine
 from ppvae.guides import Align, AmortizedGuide
 from ppvae.models import VAE, PosedDecoder
 from ppvae.nets import (
@@ -68,7 +69,7 @@ with Clock() as clock:
         epochs=options.epochs,
         batch_size=100,
         learning_rate=2e-3,
-        schedule=ppvae.fitting.cosine(),
+        schedule=cosine,
         seed=options.seed,
         device=options.device,
         progress=False,

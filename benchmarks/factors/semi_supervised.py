@@ -8,6 +8,7 @@ import torch
 from common import SHAPE, Clock, batch_of, device_of, images, parser, report
 
 import ppvae
+from ppvae.fitting import cosine
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, heads
@@ -54,7 +55,7 @@ for labels in options.labels:
             ELBO() + Supervision("y", weight=options.weight),
             epochs=options.epochs,
             batch_size=200,
-            schedule=ppvae.fitting.cosine(),
+            schedule=cosine,
             seed=options.seed,
             device=options.device,
             progress=False,

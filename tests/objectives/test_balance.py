@@ -21,7 +21,7 @@ def balance(logits, *, weight=1.0):
 
 
 def test_even_classes_cost_nothing_and_one_class_for_all_costs_its_surprise():
-    assert balance([0.0, 0.0, 0.0]).extras["balance_y"] == pytest.approx(0.0, abs=1e-6)
+    assert balance([0.0, 0.0, 0.0]).extras["balance_y"].item() == pytest.approx(0.0, abs=1e-6)
     terms = balance([50.0, 0.0, 0.0], weight=2.0)
     assert terms.extras["balance_y"].item() == pytest.approx(2 * math.log(K), rel=1e-4)
     torch.testing.assert_close(terms.loss, -terms.elbo.mean() + terms.extras["balance_y"])
