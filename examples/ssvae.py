@@ -6,6 +6,7 @@ Run: python examples/ssvae.py --labels 100 --epochs 30
 """
 
 import argparse
+import math
 
 import torch
 
@@ -14,7 +15,7 @@ from ppvae.data import digits
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, heads
-from ppvae.objectives import ELBO, Supervision
+from ppvae.objectives import ELBO, Balance, Linear, Supervision
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
@@ -41,7 +42,10 @@ encoder = MLP([784, 10], heads.DiagonalNormal(16), hidden=(256, 256), in_shape=s
 guide = SemiSupervisedGuide(encoder, classifier=classifier, num_classes=10)
 
 # The bound says nothing to q(y | x) where y is known; the classification loss does.
-objective = ELBO() + Supervision("y", weight=50.0)
+# A content that is dear at first leaves the class something to say.
+steps = max(1, options.epochs * math.ceil(train.num_rows / 128))
+objective = ELBO(weights={"z": Linear(8.0, 1.0, steps=steps)})
+objective = objective + Balance("y", weight=10.0) + Supervision("y", weight=50.0)
 run = ppvae.fit(model, guide, train, objective, epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(None))
