@@ -1,0 +1,79 @@
+"""One entry a model, found by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from ppvae.data import Splits
+from ppvae.objectives import ELBO
+from ppvae.run import Run
+from ppvae.zoo.options import Options, parse_options
+
+__all__ = ["Entry", "Figures", "build", "entry", "names"]
+
+Spec: TypeAlias = Mapping[str, Mapping[str, Any]]
+Figures: TypeAlias = "list[tuple[str, str, Figure]]"
+
+# Name to the module with its ENTRY; a module is imported when its entry is asked for.
+MODULES = {
+    "vae": "ppvae.zoo.vae",
+    "gpvae": "ppvae.zoo.gpvae",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a model is built, trained and reported on.
+
+    Attributes:
+        name: As on the command line.
+        summary: One line.
+        options: The dataclass of its options.
+        build: From the data's spec and the options to (model, guide, objective).
+        default_data: The embedded dataset.
+        fit: Default arguments of :func:`ppvae.fit`.
+        metrics: From the run and the splits to further metrics.
+        figures: From the run and the splits to (file name, caption, figure), in the report's
+            order.
+        optimizer: From the model and the options to the ``optimizer`` of :func:`ppvae.fit`.
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    build: Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
+    default_data: Callable[[], Splits]
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
+    figures: Callable[[Run, Splits], Figures] = lambda run, splits: []
+
+
+def names() -> list[str]:
+    """The models' names."""
+    return list(MODULES)
+
+
+def entry(name: str) -> Entry:
+    """The entry of a model.
+
+    Raises:
+        ValueError: If there is no model with that name.
+    """
+    if name not in MODULES:
+        raise ValueError(
+            f"model: expected one of {names()}; got {name!r}. See ppvae list."
+        )
+    found: Entry = importlib.import_module(MODULES[name]).ENTRY
+    return found
+
+
+def build(name: str, spec: Spec, **options: Any) -> tuple[nn.Module, nn.Module, ELBO]:
+    """Model, guide and objective of an entry; what a run's recipe names."""
+    found = entry(name)
+    return found.build(spec, parse_options(found.options, options))

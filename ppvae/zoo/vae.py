@@ -1,0 +1,99 @@
+"""``vae``: the variational autoencoder, on images or vectors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ppvae.data import digits
+from ppvae.guides import AmortizedGuide
+from ppvae.models import VAE
+from ppvae.nets import MLP, ConvDecoder, ConvEncoder, heads
+from ppvae.objectives import ELBO, Linear
+from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.options import Options, option
+
+__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder"]
+
+LIKELIHOODS = (
+    "bernoulli",
+    "continuous-bernoulli",
+    "normal",
+    "normal-per-pixel",
+    "laplace",
+    "poisson",
+    "negative-binomial",
+)
+
+
+def likelihood(name: str, event_shape: tuple[int, ...]) -> heads.Head:
+    """A likelihood head by its name on the command line."""
+    makers: dict[str, Any] = {
+        "bernoulli": lambda: heads.Bernoulli(event_shape),
+        "continuous-bernoulli": lambda: heads.ContinuousBernoulli(event_shape),
+        "normal": lambda: heads.Normal(event_shape, heads.Shared()),
+        "normal-per-pixel": lambda: heads.Normal(event_shape, heads.PerElement()),
+        "laplace": lambda: heads.Laplace(event_shape),
+        "poisson": lambda: heads.Poisson(event_shape),
+        "negative-binomial": lambda: heads.NegativeBinomial(event_shape),
+    }
+    head: heads.Head = makers[name]()
+    return head
+
+
+def autoencoder(
+    shape: tuple[int, ...],
+    latent_head: heads.Head,
+    likelihood_head: heads.Head,
+    *,
+    network: str,
+    hidden: tuple[int, ...],
+) -> tuple[nn.Module, nn.Module]:
+    """An encoder and a decoder for data of one shape: fully connected or convolutional."""
+    latent_dim = latent_head.event_shape[0]
+    if network == "conv":
+        return ConvEncoder(shape, latent_head), ConvDecoder(latent_dim, likelihood_head)
+    encoder = MLP(math.prod(shape), latent_head, hidden=hidden, in_shape=shape)
+    return encoder, MLP(latent_dim, likelihood_head, hidden=tuple(reversed(hidden)))
+
+
+@dataclass(frozen=True)
+class VAEOptions(Options):
+    """Options of ``vae``."""
+
+    latent_dim: int = option(10, "dimensions of z")
+    network: str = option("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
+    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
+    likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
+    full_covariance: bool = option(False, "full-covariance normal posterior")
+    beta: float = option(1.0, "weight of the KL (beta-VAE)")
+    warmup: int = option(0, "optimiser steps over which the KL's weight rises from 0")
+
+
+def _build(spec: Spec, options: VAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
+    shape = tuple(spec["x"]["shape"])
+    family = heads.FullNormal if options.full_covariance else heads.DiagonalNormal
+    encoder, decoder = autoencoder(
+        shape,
+        family(options.latent_dim),
+        likelihood(options.likelihood, shape),
+        network=options.network,
+        hidden=options.hidden,
+    )
+    model = VAE(decoder, latent_dim=options.latent_dim)
+    weight = Linear(0.0, options.beta, options.warmup) if options.warmup else options.beta
+    objective = ELBO() if weight == 1.0 else ELBO(weights={"z": weight})
+    return model, AmortizedGuide(encoder), objective
+
+
+ENTRY = Entry(
+    name="vae",
+    summary="variational autoencoder, beta-VAE",
+    options=VAEOptions,
+    build=_build,
+    default_data=digits,
+    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+)
