@@ -2,7 +2,7 @@ r"""GP-prior VAE: latents that vary smoothly over views and are shared between o
 
 .. math::
     p(Z) \prod_n p(x_n \mid z_n), \qquad
-    z_l \sim \mathrm{GP}\left(0, \; v_0 \, k(p, p') \, k(w, w') + v_1 \delta\right), \; l = 1 \ldots L
+    z_l \sim \mathrm{GP}\left(0, \; v_0 \, k(p, p') \, k(w, w') + v_1 \delta\right)
 
 References:
     | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)

@@ -14,16 +14,13 @@ if TYPE_CHECKING:
     from ppvae import (
         data,
         distributions,
-        evaluate,
         gp,
         guides,
         models,
         nets,
         objectives,
-        plots,
     )
     from ppvae.data import Dataset
-    from ppvae.evaluate import to_arviz
     from ppvae.fitting import fit
     from ppvae.run import load
 
@@ -32,7 +29,6 @@ __all__ = [
     "__version__",
     "data",
     "distributions",
-    "evaluate",
     "fit",
     "gp",
     "guides",
@@ -40,8 +36,6 @@ __all__ = [
     "models",
     "nets",
     "objectives",
-    "plots",
-    "to_arviz",
 ]
 
 __version__ = "0.1.0"
@@ -50,7 +44,6 @@ _HOMES = {
     "Dataset": "ppvae.data",
     "fit": "ppvae.fitting",
     "load": "ppvae.run",
-    "to_arviz": "ppvae.evaluate",
 }
 
 

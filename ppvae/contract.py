@@ -108,7 +108,9 @@ def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
     for name, parameter in parameters.items():
         if name in batch:
             chosen[name] = batch[name]
-        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+        elif (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        ):
             raise ContractError(
                 f"{type(module).__name__}: expected a column {name!r} in the data; got columns "
                 f"{sorted(batch)}. Add the column, or choose a model that does not need it."
@@ -145,7 +147,7 @@ def forked_rng(*tensors: Tensor) -> Iterator[None]:
         yield
 
 
-def _sites(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
+def _sites(trace: Any) -> dict[str, dict[str, Any]]:
     return {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
 
 

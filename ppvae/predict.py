@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.contract import arguments, forked_rng
+from ppvae.inference import evaluating
 
 __all__ = ["Prediction", "predict"]
 
@@ -81,15 +83,14 @@ def predict(
     rows = len(next(iter(known.values())))
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     parts: list[list[Tensor]] = []
-    training = model.training
-    model.eval()
-    with forked_rng(*known.values()):
+    with evaluating(model), forked_rng(*known.values()):
         torch.manual_seed(seed)
         for start in range(0, rows, chunk):
             given = {name: column[start : start + chunk] for name, column in known.items()}
             means, variances, draws = [], [], []
             for _ in range(num_draws):
-                node = poutine.trace(model).get_trace(**arguments(model, given)).nodes[site]
+                trace = poutine.trace(model).get_trace(**arguments(model, given))
+                node: Any = trace.nodes[site]
                 means.append(node["fn"].mean)
                 variances.append(node["fn"].variance)
                 draws.append(node["value"])
@@ -100,6 +101,7 @@ def predict(
             part = [mean.mean(0), (latent + noise).sqrt(), latent.sqrt()]
             part += [end.reshape(mean.shape[1:]) for end in ends]
             parts.append([*part, drawn] if keep_draws else part)
-    model.train(training)
-    joined = [torch.cat(pieces, 1 if i == 5 else 0) for i, pieces in enumerate(zip(*parts, strict=True))]
+    joined = [
+        torch.cat(pieces, 1 if i == 5 else 0) for i, pieces in enumerate(zip(*parts, strict=True))
+    ]
     return Prediction(*joined)

@@ -95,8 +95,7 @@ def rotated_digits(
     threes = _asset("threes.npz")["x"][:num_objects].astype(np.float32) / 255
     degrees = np.arange(num_angles) * 360 / num_angles
     turned = [
-        ndimage.rotate(threes, angle, axes=(2, 1), reshape=False, order=order)
-        for angle in degrees
+        ndimage.rotate(threes, angle, axes=(2, 1), reshape=False, order=order) for angle in degrees
     ]
     images = np.stack(turned)[:, :, None]
     if clip:
@@ -127,7 +126,7 @@ def rotated_digits(
     train, valid, test = (gather(rows[name]) for name in ("train", "validation", "test"))
     assert train is not None
     assert test is not None
-    unseen = ~torch.isin(test["object"], train["object"])
+    unseen = ~torch.isin(torch.as_tensor(test["object"]), torch.as_tensor(train["object"]))
     if unseen.any():
         raise DataError(
             f"rotated_digits: {int(unseen.sum())} test objects have no training image. "

@@ -37,7 +37,7 @@ def load(path: PathLike, *, seed: int = 0, **options: Any) -> Splits:
     if path.is_dir():
         data = images(path, **options)
     else:
-        readers = {".npz": npz, ".npy": npy, ".csv": table, ".parquet": table}
+        readers: dict[str, Any] = {".npz": npz, ".npy": npy, ".csv": table, ".parquet": table}
         if path.suffix not in readers:
             raise DataError(
                 f"{path.name}: expected a folder of images or one of {sorted(readers)}; got "
@@ -181,7 +181,8 @@ def images(
     pictures: list[np.ndarray] = []
     for path in paths:
         try:
-            with Image.open(path) as picture:
+            with Image.open(path) as opened:
+                picture: Any = opened
                 if channels is None:
                     channels = 1 if picture.mode in ("1", "L", "I", "I;16", "F") else 3
                 picture = picture.convert("L" if channels == 1 else "RGB")
@@ -252,8 +253,10 @@ def mnist(
         raise DataError(f"validation: expected 0 to 59,999; got {validation}. Use 10,000.")
     if folder is not None:
         root = _existing(folder)
-        parts = [(_idx(root, f"{p}-images-idx3-ubyte"), _idx(root, f"{p}-labels-idx1-ubyte"))
-                 for p in ("train", "t10k")]
+        parts = [
+            (_idx(root, f"{p}-images-idx3-ubyte"), _idx(root, f"{p}-labels-idx1-ubyte"))
+            for p in ("train", "t10k")
+        ]
         (x, y), (x_test, y_test) = parts
     elif download:
         from sklearn.datasets import fetch_openml

@@ -19,8 +19,8 @@ __all__ = [
     "FreeFormFeatures",
     "GPPrior",
     "GPState",
-    "LeaveViewOut",
     "Layout",
+    "LeaveViewOut",
     "ObjectTable",
     "angular_kernel",
 ]

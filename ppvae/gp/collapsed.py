@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
@@ -75,14 +76,12 @@ class CollapsedGP(TorchDistribution):
         self.dtype = dtype
         super().__init__(x.shape[:-1], torch.Size([latent_dim]), validate_args=False)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> CollapsedGP:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> CollapsedGP:
         if torch.Size(batch_shape) == self.batch_shape:
             return self
         x = self._x.expand(*batch_shape, self._x.size(-1))
         r = self._r.expand(*batch_shape, self._r.size(-1))
-        return CollapsedGP(
-            self._read, x, r, latent_dim=self.event_shape[0], dtype=self.dtype
-        )
+        return CollapsedGP(self._read, x, r, latent_dim=self.event_shape[0], dtype=self.dtype)
 
     @cached_property
     def state(self) -> GPState:
@@ -120,7 +119,7 @@ class CollapsedGP(TorchDistribution):
         variance = (self.state.v1 + self.leverage)[..., None]
         return variance.expand(self.loc.shape).to(self.dtype)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         return Normal(self.mean, self.variance.sqrt()).rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Feature maps: a kernel as an inner product of finitely many features, :math:`k(a, b) = r(a)^\top r(b)`.
+r"""Feature maps: a kernel as an inner product of features, :math:`k(a, b) = r(a)^\top r(b)`.
 
 Every map keeps the kernel's diagonal at one, :math:`|r(a)| = 1`: the scale of a GP prior is in
 its variances alone, else features, variances and the latents' scale are not identified.
@@ -52,9 +52,7 @@ def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> Per
     GPyTorch's ``PeriodicKernel.lengthscale`` stands for :math:`\ell^2`; here ``lengthscale`` is
     :math:`\ell`, in radians of half the phase.
     """
-    kernel = PeriodicKernel(
-        lengthscale_constraint=Positive(), period_length_constraint=Positive()
-    )
+    kernel = PeriodicKernel(lengthscale_constraint=Positive(), period_length_constraint=Positive())
     kernel.initialize(lengthscale=lengthscale**2, period_length=period)
     kernel.raw_period_length.requires_grad_(False)
     return kernel

@@ -16,6 +16,8 @@ and the object features, not the encodings.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -95,10 +97,10 @@ class LeaveViewOut(Term):
         batch = {name: column[rows] for name, column in context.batch.items()}
         model = context.model
         with poutine.block(), poutine.condition(data={self.site: z}):
-            trace = poutine.trace(model).get_trace(**arguments(model, batch))
+            nodes: dict[str, Any] = poutine.trace(model).get_trace(**arguments(model, batch)).nodes
         observed = [
             site["fn"].log_prob(site["value"])
-            for name, site in trace.nodes.items()
+            for name, site in nodes.items()
             if site["type"] == "sample" and name in context.batch and site["is_observed"]
         ]
         return torch.stack(observed).sum(0)

@@ -30,7 +30,7 @@ __all__ = ["GPPrior"]
 
 
 class GPPrior(nn.Module):
-    r"""A multi-output GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
+    r"""A GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
 
     :math:`v_0 + v_1 = 1`, both learned, and :math:`v_1 \geq` ``floor``.
 
@@ -166,7 +166,7 @@ class GPPrior(nn.Module):
             rows = torch.arange(start, stop, device=self.table.device)
             batch = data.batch(rows, dtype=self.raw_noise.dtype, device=self.table.device)
             trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-            q = trace.nodes[self.site]["fn"]
+            q: Any = trace.nodes[self.site]["fn"]
             locs.append(q.mean)
             variances.append(q.variance)
         guide.train(training)

@@ -166,6 +166,6 @@ def _project(sums: Tensor, r: Tensor, v0: Tensor, v1: Tensor) -> Tensor:
 
 
 def quadratic(f: Tensor, cholesky: Tensor) -> Tensor:
-    r""":math:`f^\top A^{-1} f` from the lower factor of A: (..., B, H), (..., H, H) to (..., B)."""
+    r""":math:`f^\top A^{-1} f` from A's lower factor: (..., B, H), (..., H, H) to (..., B)."""
     half = torch.linalg.solve_triangular(cholesky, f.mT, upper=False)
     return half.square().sum(-2)

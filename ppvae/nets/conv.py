@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 

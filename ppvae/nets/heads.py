@@ -119,7 +119,7 @@ class Bernoulli(Elementwise):
         return self.declare(_GreyBernoulli(logits=raw, validate_args=False))
 
 
-class _GreyBernoulli(dist.Bernoulli):  # type: ignore[misc]
+class _GreyBernoulli(dist.Bernoulli):
     """A Bernoulli that scores grey values."""
 
     support = torch.distributions.constraints.unit_interval
@@ -208,7 +208,8 @@ class _LocationScale(Elementwise):
 
 class Normal(_LocationScale):
     r""":math:`N(x; \mathrm{raw}, \sigma^2)`; ``scale`` is :class:`Fixed`, :class:`Shared` or
-    :class:`PerElement`."""
+    :class:`PerElement`.
+    """
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         return self.declare(dist.Normal(*self.loc_scale(raw)))
@@ -285,7 +286,7 @@ class DiagonalNormal(Head):
 
 
 class FullNormal(Head):
-    r""":math:`N(z; \mu, L L^\top)`, with Z + Z (Z + 1) / 2 raw numbers; the identity at raw zero."""
+    r""":math:`N(z; \mu, L L^\top)`, Z + Z (Z + 1) / 2 raw numbers; the identity at raw zero."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -158,7 +158,9 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if num_data < 1:
-            raise ValueError(f"num_data: expected an integer >= 1; got {num_data}. Pass len(data).")
+            raise ValueError(
+                f"num_data: expected an integer >= 1; got {num_data}. Pass len(data)."
+            )
         self.spec = spec
         self.model = model
         self.guide = guide
@@ -183,7 +185,9 @@ class Objective(nn.Module):
         structure = check_pair(self.model, self.guide, batch)
         held = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
-        unknown = sorted(held - known) + sorted(set(self.weights) - known - set(structure.observed))
+        unknown = sorted(held - known) + sorted(
+            set(self.weights) - known - set(structure.observed)
+        )
         if unknown:
             raise ContractError(
                 f"weights and capacity: expected latent sites {list(structure.latent)} or (for "
@@ -326,7 +330,7 @@ class _Reducer:
         return value
 
     def _log_weight(self, value: Tensor) -> Tensor | None:
-        """log q of the enumerated sites on which ``value`` depends, and of those they depend on."""
+        """log q of the enumerated sites that ``value`` depends on, and of their ancestors."""
         total: Tensor | None = None
         for dim, log_weight in reversed(self.enumerated):
             if _size(value, dim) > 1 or (total is not None and _size(total, dim) > 1):

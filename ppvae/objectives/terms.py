@@ -39,7 +39,7 @@ class Terms:
         return torch.stack(parts).sum(0)
 
     def means(self) -> dict[str, Tensor]:
-        """Batch means by name, each with shape (): ``loss``, ``elbo``, ``log_likelihood/x``, ..."""
+        """Batch means by name, each with shape (): ``loss``, ``elbo``, ``kl/z``, ..."""
         return {
             "loss": self.loss.detach(),
             "elbo": self.elbo.detach().mean(),

@@ -66,9 +66,7 @@ def entry(name: str) -> Entry:
         ValueError: If there is no model with that name.
     """
     if name not in MODULES:
-        raise ValueError(
-            f"model: expected one of {names()}; got {name!r}. See ppvae list."
-        )
+        raise ValueError(f"model: expected one of {names()}; got {name!r}. See ppvae list.")
     found: Entry = importlib.import_module(MODULES[name]).ENTRY
     return found
 

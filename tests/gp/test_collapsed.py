@@ -249,9 +249,7 @@ def test_predictions_agree_with_gpytorch_on_exact_encodings():
         )
         likelihood = gpytorch.likelihoods.GaussianLikelihood()
         likelihood.noise = v1
-        features = v0.sqrt() * torch.einsum(
-            "nm,nr->nmr", x, prior.views(data["view"])
-        ).flatten(1)
+        features = v0.sqrt() * torch.einsum("nm,nr->nmr", x, prior.views(data["view"])).flatten(1)
 
         class Exact(gpytorch.models.ExactGP):
             def __init__(self):
@@ -270,9 +268,7 @@ def test_predictions_agree_with_gpytorch_on_exact_encodings():
         f = state.rows(prior.objects(torch.arange(P)), prior.views(torch.full((P,), 0.7)))
         reference = gp(f)
         torch.testing.assert_close((f @ state.mean)[:, 0], reference.mean, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
-            state.leverage(f), reference.variance, rtol=1e-3, atol=1e-4
-        )
+        torch.testing.assert_close(state.leverage(f), reference.variance, rtol=1e-3, atol=1e-4)
 
 
 def test_leaving_a_view_out_is_the_fit_without_its_rows():

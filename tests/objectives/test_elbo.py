@@ -134,9 +134,7 @@ def test_exact_guide_reaches_the_exact_evidence():
     model, batch = LinearGaussian(), data()
     sampled = ELBO(analytic=False)(model, ExactGuide(model))(batch)
     # log p(x, z) - log q(z) is log p(x) at every z when q is exact: no noise is left.
-    torch.testing.assert_close(
-        sampled.elbo, model.log_evidence(batch["x"]), atol=1e-9, rtol=1e-9
-    )
+    torch.testing.assert_close(sampled.elbo, model.log_evidence(batch["x"]), atol=1e-9, rtol=1e-9)
 
 
 def test_full_covariance_kl_is_closed_form():
@@ -180,9 +178,7 @@ def test_agrees_with_traceenum_elbo_over_dependent_classes(particles):
     ours = ELBO(analytic=False, num_particles=particles)(model, guide)
     structure = ours.check(batch)
     assert structure.enumerated == ("y", "a")
-    theirs = TraceEnum_ELBO(
-        num_particles=particles, vectorize_particles=True, max_plate_nesting=1
-    )
+    theirs = TraceEnum_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
     torch.manual_seed(1)
     loss = ours(batch).loss * N
     torch.manual_seed(1)

@@ -1,0 +1,86 @@
+"""What a fitted pair says of data: posterior means of latents, and means decoded from them.
+
+Nothing here draws at random: encoding the same data twice gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from ppvae.contract import arguments, signature
+
+__all__ = ["decode", "encode", "evaluating", "posterior"]
+
+
+class _AtMean(Messenger):
+    """Puts each distribution's mean in place of a draw; the mode where it has no mean."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["done"] or msg["is_observed"] or not hasattr(msg["fn"], "batch_shape"):
+            return
+        fn = msg["fn"]
+        discrete = fn.has_enumerate_support
+        msg["value"] = fn.mode if discrete else fn.mean
+        msg["done"] = True
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the duration, each sub-module's own mode restored after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    with evaluating(guide), _AtMean():
+        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample"
+        and not node["is_observed"]
+        and hasattr(node["fn"], "batch_shape")
+    }
+
+
+def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The guide's distribution of each latent site, those before it at their means."""
+    return {name: node["fn"] for name, node in _latent_sites(guide, batch).items()}
+
+
+def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The posterior mean of each latent site, with shape (N, ...); a class's mode."""
+    return {name: node["value"] for name, node in _latent_sites(guide, batch).items()}
+
+
+def decode(
+    model: nn.Module, latents: Mapping[str, Tensor], *, site: str = "x", **columns: Tensor
+) -> dict[str, Tensor]:
+    """The mean of the observed site at these latents, by name, with shape (N, ...).
+
+    Arguments:
+        model: The generative program.
+        latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...).
+        site: The observed site.
+        columns: Known columns that the model takes.
+    """
+    batch: dict[str, Any] = {name: value for name, value in columns.items() if name != site}
+    if "size" in signature(model):
+        batch["size"] = len(next(iter(latents.values())))
+    with evaluating(model), poutine.condition(data=dict(latents)), _AtMean():
+        trace = poutine.trace(model).get_trace(**arguments(model, batch))
+    fn: Any = trace.nodes[site]["fn"]
+    return {site: fn.mean}
