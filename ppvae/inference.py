@@ -67,17 +67,23 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decode(
-    model: nn.Module, latents: Mapping[str, Tensor], *, site: str = "x", **columns: Tensor
+    model: nn.Module,
+    latents: Mapping[str, Tensor],
+    *,
+    columns: Mapping[str, Tensor] | None = None,
+    site: str = "x",
 ) -> dict[str, Tensor]:
     """The mean of the observed site at these latents, by name, with shape (N, ...).
 
     Arguments:
         model: The generative program.
         latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...).
+        columns: Known columns that the model takes, by name.
         site: The observed site.
-        columns: Known columns that the model takes.
     """
-    batch: dict[str, Any] = {name: value for name, value in columns.items() if name != site}
+    batch: dict[str, Any] = {
+        name: value for name, value in (columns or {}).items() if name != site
+    }
     if "size" in signature(model):
         batch["size"] = len(next(iter(latents.values())))
     with evaluating(model), poutine.condition(data=dict(latents)), _AtMean():

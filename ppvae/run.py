@@ -214,7 +214,7 @@ class Run:
         return decode(
             self.model,
             {name: moved[name] for name in latents},
-            **{name: moved[name] for name in columns},
+            columns={name: moved[name] for name in columns},
         )
 
     def _modules(self) -> nn.ModuleDict:
