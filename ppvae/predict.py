@@ -83,7 +83,7 @@ def predict(
     rows = len(next(iter(known.values())))
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     parts: list[list[Tensor]] = []
-    with evaluating(model), forked_rng(*known.values()):
+    with forked_rng(*known.values()), evaluating(model):
         torch.manual_seed(seed)
         for start in range(0, rows, chunk):
             given = {name: column[start : start + chunk] for name, column in known.items()}
