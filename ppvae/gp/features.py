@@ -3,6 +3,9 @@ r"""Feature maps: a kernel as an inner product of features, :math:`k(a, b) = r(a
 Every map keeps the kernel's diagonal at one, :math:`|r(a)| = 1`: the scale of a GP prior is in
 its variances alone, else features, variances and the latents' scale are not identified.
 The kernels, their constraints and their priors are GPyTorch's.
+
+Maps of single columns are here; :mod:`ppvae.gp.line`, :mod:`ppvae.gp.covariates` and
+:mod:`ppvae.gp.inducing` have others, and :mod:`ppvae.gp.compose` makes sums and products of them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ __all__ = [
     "FreeFormFeatures",
     "ObjectTable",
     "angular_kernel",
+    "finite",
+    "unit_rows",
 ]
 
 
@@ -40,10 +45,31 @@ class FeatureMap(nn.Module, ABC):
     def check(self, values: Tensor) -> None:
         """Raise a ValueError if the kernel cannot say anything about some of ``values``."""
 
+    def check_training(self, values: Tensor) -> None:
+        """As :meth:`check`, for the whole column of training data: what must be there, too."""
+        self.check(values)
+
     def covariance(self, a: Tensor, b: Tensor | None = None) -> Tensor:
         """:math:`k(a, b)`, with shape (N, N')."""
         features = self(a)
         return features @ (features if b is None else self(b)).mT
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows (..., R) divided by their norms, in float64; a row of zeros stays one."""
+    rows = rows.double()
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def finite(values: Tensor, what: str) -> None:
+    """Raise a ValueError if some of ``values`` is not a finite number."""
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        row = int(bad.reshape(len(values), -1).any(-1).nonzero()[0])
+        raise ValueError(
+            f"{what}: expected finite numbers; got {values[row].tolist()} in row {row}. "
+            "Drop the rows that lack one."
+        )
 
 
 def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> PeriodicKernel:
@@ -113,6 +139,9 @@ class FourierFeatures(FeatureMap):
         coefficients = (self.cosines @ kappa).clamp_min(1e-12)
         return coefficients / coefficients.sum()
 
+    def check(self, values: Tensor) -> None:
+        finite(values, "views")
+
     def forward(self, values: Tensor) -> Tensor:
         phase = values.double()[..., None] * (2 * math.pi / self.period) * self.frequencies
         waves = torch.cat([torch.ones_like(phase[..., :1]), phase.cos(), phase.sin()], -1)
@@ -162,8 +191,7 @@ class FreeFormFeatures(FeatureMap):
             )
 
     def forward(self, values: Tensor) -> Tensor:
-        rows = self.root.double()
-        return (rows / rows.norm(dim=-1, keepdim=True))[self._codes(values)]
+        return unit_rows(self.root)[self._codes(values)]
 
 
 class ObjectTable(FeatureMap):
@@ -183,9 +211,14 @@ class ObjectTable(FeatureMap):
             )
         self.num_objects = num_objects
         self.num_features = num_features
-        self.table = nn.Parameter(torch.randn(num_objects, num_features))
+        # Short rows: an optimiser's step of a given size turns them further.
+        self.table = nn.Parameter(torch.randn(num_objects, num_features) / num_features**0.5)
 
     def check(self, values: Tensor) -> None:
+        if values.is_floating_point():
+            raise ValueError(
+                f"objects: expected integer ids; got {values.dtype}. Number the objects from 0."
+            )
         if len(values) > 0 and (values.min() < 0 or values.max() >= self.num_objects):
             raise ValueError(
                 f"objects: expected ids from 0 to {self.num_objects - 1}; got "
@@ -193,6 +226,16 @@ class ObjectTable(FeatureMap):
                 "train with more objects."
             )
 
+    def check_training(self, values: Tensor) -> None:
+        self.check(values)
+        counts = torch.bincount(values, minlength=self.num_objects)
+        absent = (counts == 0).nonzero()[:, 0]
+        if len(absent) > 0:
+            raise ValueError(
+                f"objects: expected every id from 0 to {self.num_objects - 1} among the training "
+                f"data; got no view of {len(absent)}, such as {absent[:3].tolist()}. Number only "
+                "the objects that are there; infer_objects finds the features of new ones."
+            )
+
     def forward(self, values: Tensor) -> Tensor:
-        rows = self.table[values].double()
-        return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        return unit_rows(self.table[values])

@@ -1,0 +1,83 @@
+r"""Kernels over objects that are known by covariates rather than by name alone.
+
+Lookup(covariates, NetworkFeatures(nn.Linear(D, M, bias=False), M))          # linear
+Lookup(covariates, NetworkFeatures(nn.Sequential(...), M))                   # a network
+Lookup(covariates, InducingFeatures(RBFKernel(ard_num_dims=D), points))      # RBF
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ppvae.gp.features import FeatureMap, finite, unit_rows
+
+__all__ = ["Lookup", "NetworkFeatures"]
+
+
+class NetworkFeatures(FeatureMap):
+    r""":math:`k(a, b) = g(a)^\top g(b)` with g a network, its outputs scaled to unit norm.
+
+    ``nn.Linear`` gives the kernel linear in the covariates, ``nn.Identity`` their cosine.
+
+    Arguments:
+        network: Covariates (N, D) to (N, M).
+        num_features: M.
+    """
+
+    def __init__(self, network: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features = num_features
+
+    def check(self, values: Tensor) -> None:
+        finite(values, "covariates")
+        rows = self._outputs(values)
+        if rows.size(-1) != self.num_features:
+            raise ValueError(
+                f"NetworkFeatures: expected a network with {self.num_features} outputs; got "
+                f"{rows.size(-1)}. Set num_features to the network's last width."
+            )
+        nil = (rows.norm(dim=-1) < 1e-12).nonzero()[:, 0]
+        if len(nil) > 0:
+            raise ValueError(
+                f"covariates: expected a direction from each; got features of norm zero in row "
+                f"{int(nil[0])}. Add a constant covariate, or a bias."
+            )
+
+    def forward(self, values: Tensor) -> Tensor:
+        return unit_rows(self._outputs(values))
+
+    def _outputs(self, values: Tensor) -> Tensor:
+        parameter = next(self.network.parameters(), values)
+        rows: Tensor = self.network(values.to(parameter.dtype))
+        return rows
+
+
+class Lookup(FeatureMap):
+    """A kernel of the covariates that belong to an object's id.
+
+    Arguments:
+        covariates: Of objects 0 to P - 1, with shape (P, ...).
+        features: The kernel of covariates.
+    """
+
+    covariates: Tensor
+
+    def __init__(self, covariates: Tensor, features: FeatureMap) -> None:
+        super().__init__()
+        features.check(covariates)
+        self.register_buffer("covariates", covariates)
+        self.features = features
+        self.num_features = features.num_features
+
+    def check(self, values: Tensor) -> None:
+        known = len(self.covariates)
+        if len(values) > 0 and (values.min() < 0 or values.max() >= known):
+            raise ValueError(
+                f"objects: expected ids from 0 to {known - 1}, the rows of the covariates; got "
+                f"{int(values.min())} to {int(values.max())}. Give covariates for every object."
+            )
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows: Tensor = self.features(self.covariates[values])
+        return rows

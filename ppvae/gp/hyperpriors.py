@@ -1,0 +1,67 @@
+r"""Priors on kernels' hyperparameters, as a term of the objective (maximum a posteriori).
+
+.. math::
+    - \frac{1}{N} \sum_i \log p(\theta_i)
+
+over every prior that a GPyTorch module of the model or the guide has been given, as in
+``RBFKernel(lengthscale_prior=GammaPrior(3.0, 6.0))`` or ``kernel.register_prior(...)``. Divided
+by the number of data, since the loss is a mean a datum. The plain ELBO stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gpytorch import Module
+from torch import Tensor, nn
+
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["HyperPriors", "log_hyperprior"]
+
+
+def log_hyperprior(*modules: nn.Module) -> Tensor | None:
+    r""":math:`\sum_i \log p(\theta_i)` of the modules' GPyTorch priors, (); None without any."""
+    priors = {
+        id(prior): (prior, closure, owner)
+        for module in modules
+        for part in module.modules()
+        if isinstance(part, Module)
+        for _, owner, prior, closure, _ in part.named_priors()
+    }
+    values = [prior.log_prob(closure(owner)).sum() for prior, closure, owner in priors.values()]
+    return torch.stack(values).sum() if values else None
+
+
+class HyperPriors(Term):
+    """The negative log prior density of all kernels' hyperparameters, a datum.
+
+    Told the number of training data by :func:`ppvae.fit`; in your own loop call
+    ``prepare(data)``.
+
+    Raises:
+        ValueError: In the first step, if no kernel has a prior.
+    """
+
+    name = "hyper_priors"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_data = 1
+
+    def prepare(self, data: Any) -> None:
+        """Take note of the number of training data."""
+        self.num_data = data.num_rows
+
+    def settle(self, guide: nn.Module, data: Any) -> None:
+        """Nothing to do."""
+
+    def forward(self, context: Context) -> Tensor:
+        total = log_hyperprior(context.model, context.guide)
+        if total is None:
+            raise ValueError(
+                "HyperPriors: expected a GPyTorch prior on some hyperparameter; got none. Give "
+                "the kernel one, such as RBFKernel(lengthscale_prior=GammaPrior(3.0, 6.0))."
+            )
+        return -total / self.num_data

@@ -1,0 +1,137 @@
+r"""Stationary kernels on an interval, by the eigenfunctions of the Laplacian on a wider one.
+
+With spectral density :math:`S(\omega) = \int \kappa(\tau) e^{-i \omega \tau} d\tau`,
+
+.. math::
+    \kappa(a - b) \approx \sum_{j=1}^{J} S\left(\tfrac{\pi j}{2 B}\right) \varphi_j(a)
+        \varphi_j(b), \qquad
+    \varphi_j(a) = \sqrt{\tfrac{1}{B}} \sin\left(\tfrac{\pi j (a - c + B)}{2 B}\right)
+
+on :math:`[c - B, c + B]`; exact in the limit of J and B. Differentiable in the kernel's
+hyperparameters, and valid at any place of the domain, seen or not.
+
+References:
+    | Hilbert space methods for reduced-rank Gaussian process regression
+    | (Solin and Sarkka, 2020)
+    | https://arxiv.org/abs/1401.5508
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from gpytorch.kernels import (
+    AdditiveKernel,
+    Kernel,
+    MaternKernel,
+    RBFKernel,
+    ScaleKernel,
+    SpectralMixtureKernel,
+)
+from torch import Tensor
+
+from ppvae.gp.features import FeatureMap, finite, unit_rows
+
+__all__ = ["HilbertFeatures", "spectral_density"]
+
+
+def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
+    r""":math:`S(\omega)` of a stationary GPyTorch kernel on the line, at (J) angular frequencies.
+
+    Known for RBF, Matern and spectral-mixture kernels, and for sums and multiples of them.
+
+    Raises:
+        ValueError: For any other kernel.
+    """
+    omega = frequencies.double()
+    if isinstance(kernel, ScaleKernel):
+        return kernel.outputscale.double() * spectral_density(kernel.base_kernel, omega)
+    if isinstance(kernel, AdditiveKernel):
+        return torch.stack([spectral_density(k, omega) for k in kernel.kernels]).sum(0)
+    if isinstance(kernel, SpectralMixtureKernel):
+        weights = kernel.mixture_weights.double().reshape(-1, 1)
+        means = 2 * math.pi * kernel.mixture_means.double().reshape(-1, 1)
+        scales = 2 * math.pi * kernel.mixture_scales.double().reshape(-1, 1)
+        bells = [(-0.5 * ((omega - m) / scales).square()).exp() for m in (means, -means)]
+        return (weights * math.sqrt(math.pi / 2) / scales * (bells[0] + bells[1])).sum(0)
+    if isinstance(kernel, RBFKernel):
+        scale = kernel.lengthscale.double().reshape(())
+        return math.sqrt(2 * math.pi) * scale * (-0.5 * (scale * omega).square()).exp()
+    if isinstance(kernel, MaternKernel):
+        nu = float(kernel.nu)
+        scale = kernel.lengthscale.double().reshape(())
+        constant = 2 * math.sqrt(math.pi) * math.gamma(nu + 0.5) / math.gamma(nu)
+        rate = 2 * nu / scale.square()
+        return constant * rate**nu * (rate + omega.square()) ** (-nu - 0.5)
+    raise ValueError(
+        f"kernel: expected RBFKernel, MaternKernel or SpectralMixtureKernel, or a sum or multiple "
+        f"of them; got {type(kernel).__name__}. Use InducingFeatures, which takes any kernel."
+    )
+
+
+class HilbertFeatures(FeatureMap):
+    r"""A stationary GPyTorch kernel of a number in a domain.
+
+    Rows are rescaled to unit norm, which sets :math:`\kappa(0) = 1` and mends the truncation's
+    error on the diagonal.
+
+    Arguments:
+        kernel: On the line; see :func:`spectral_density`.
+        domain: Least and greatest value there will be, in training and in prediction.
+        num_features: J. The error is small once :math:`\pi J / 2 B` is well past the kernel's
+            bandwidth: three or four over the lengthscale for RBF, more for Matern.
+        boundary: B over the domain's half-width; at least one. The nearer the lengthscale comes
+            to the domain's width, the larger it must be.
+
+    Raises:
+        ValueError: If the domain is empty, ``boundary`` is below one, or the kernel unknown.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        domain: tuple[float, float],
+        *,
+        num_features: int = 24,
+        boundary: float = 1.5,
+    ) -> None:
+        super().__init__()
+        low, high = domain
+        if not low < high:
+            raise ValueError(
+                f"domain: expected its least value, then its greatest; got {domain}. "
+                "Use the least and greatest value of the column."
+            )
+        if boundary < 1 or num_features < 1:
+            raise ValueError(
+                f"HilbertFeatures: expected boundary >= 1 and num_features >= 1; got {boundary} "
+                f"and {num_features}. Use the defaults."
+            )
+        self.kernel = kernel
+        self.domain = (float(low), float(high))
+        self.num_features = num_features
+        self.half_width = boundary * (high - low) / 2
+        steps = torch.arange(1, num_features + 1, dtype=torch.float64)
+        self.register_buffer(
+            "frequencies", steps * math.pi / (2 * self.half_width), persistent=False
+        )
+        spectral_density(kernel, self.frequencies)
+
+    def check(self, values: Tensor) -> None:
+        low, high = self.domain
+        finite(values, "views")
+        slack = 1e-6 * (high - low)
+        if len(values) > 0 and (values.min() < low - slack or values.max() > high + slack):
+            raise ValueError(
+                f"views: expected values within the domain [{low:g}, {high:g}]; got "
+                f"{values.min().item():g} to {values.max().item():g}. Widen the domain."
+            )
+
+    def forward(self, values: Tensor) -> Tensor:
+        low, high = self.domain
+        place = values.double()[..., None] - ((low + high) / 2 - self.half_width)
+        waves = (place * self.frequencies).sin()
+        return unit_rows(waves * spectral_density(self.kernel, self.frequencies).sqrt())
