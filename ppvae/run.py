@@ -184,29 +184,16 @@ class Run:
             data: A :class:`~ppvae.data.Dataset`, or columns by name.
             batch_size: Rows at a time.
         """
-        from ppvae.data import as_splits
-        from ppvae.inference import encode
+        from ppvae.inference import batches, encode
 
-        columns = as_splits(data).train
-        first = next(p for p in self.guide.parameters() if p.is_floating_point())
-        parts = [
-            encode(
-                self.guide,
-                columns.batch(
-                    slice(start, min(start + batch_size, columns.num_rows)),
-                    dtype=first.dtype,
-                    device=first.device,
-                ),
-            )
-            for start in range(0, columns.num_rows, batch_size)
-        ]
+        parts = [encode(self.guide, batch) for batch in batches(self.guide, data, batch_size)]
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
     def decode(self, latents: Mapping[str, Tensor], **columns: Tensor) -> dict[str, Tensor]:
         """Means of the observed sites by name at these latents (what :meth:`encode` returned)."""
-        from ppvae.inference import decode
+        from ppvae.inference import decode, placement
 
-        first = next(p for p in self.model.parameters() if p.is_floating_point())
+        first = placement(self.model)
         moved = {
             name: value.to(first.device, first.dtype if value.is_floating_point() else value.dtype)
             for name, value in {**latents, **columns}.items()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyro
@@ -35,6 +36,7 @@ import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, check_pair
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term, Terms
+from ppvae.objectives.weights import log_weights
 
 __all__ = ["ELBO", "Capacity", "Objective"]
 
@@ -267,6 +269,14 @@ class Objective(nn.Module):
             expectation=reduce.expectation,
             model=self.model,
             guide=self.guide,
+            log_weights=partial(
+                log_weights,
+                structure,
+                guide_trace,
+                model_trace,
+                particles=self.spec.num_particles,
+                plate=PARTICLES,
+            ),
         )
 
 

@@ -64,6 +64,8 @@ class Context:
             the mean over particles.
         model: The generative program.
         guide: The variational program.
+        log_weights: Gives the importance weights' logarithms, with shape (S, N); see
+            :func:`ppvae.objectives.weights.log_weights`.
     """
 
     batch: Mapping[str, Tensor]
@@ -74,6 +76,7 @@ class Context:
     expectation: Callable[[Tensor], Tensor]
     model: nn.Module
     guide: nn.Module
+    log_weights: Callable[[], Tensor]
 
     def detach(self) -> Context:
         """The batch and the values alone, without gradients: what a critic is trained on."""

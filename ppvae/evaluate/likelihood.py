@@ -1,0 +1,173 @@
+r"""The likelihood of data under a fitted model, estimated by importance sampling.
+
+.. math::
+    \log \hat p(x_n) = \log \frac1S \sum_s \frac{p(x_n, z_{sn})}{q(z_{sn} \mid x_n)}
+        \geq \mathrm{ELBO}_n \text{ in expectation}, \qquad
+    \mathrm{ELBO}_n = -\mathrm{distortion}_n - \mathrm{rate}_n
+
+Enumerated sites are summed exactly (:mod:`ppvae.objectives.weights`), and where labels are known
+the number is of :math:`p(x_n, y_n)`: leave the column out for :math:`p(x_n)`. Under a GP prior it
+is the density of each datum given the training data.
+
+References:
+    | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
+    | https://arxiv.org/abs/1509.00519
+    | Fixing a Broken ELBO (Alemi et al., 2018), https://arxiv.org/abs/1711.00464
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.data import as_splits
+from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
+from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.objectives import ELBO, Objective
+from ppvae.run import Run
+
+__all__ = ["LikelihoodEstimate", "log_likelihood", "summary"]
+
+# Numbers of the observed and latent sites held at once, all particles and classes counted.
+BUDGET = 2**22
+
+
+@dataclass(frozen=True)
+class LikelihoodEstimate:
+    r"""Of N data, in nats, each with shape (N), on the CPU in float64.
+
+    Attributes:
+        log_likelihood: :math:`\log \hat p(x_n)`, from ``num_particles`` draws of the guide.
+        elbo: The plain ELBO.
+        rate: :math:`\sum_z \mathrm{KL}(q(z \mid x_n) \| p(z))`.
+        distortion: :math:`-E_q \log p(x_n \mid z)`.
+        pareto_k: Of the weights; above 0.7 do not trust this datum's ``log_likelihood``, nor the
+            guide there.
+        effective: The effective number of draws, :math:`(\sum w)^2 / \sum w^2`.
+        num_particles: S.
+    """
+
+    log_likelihood: Tensor
+    elbo: Tensor
+    rate: Tensor
+    distortion: Tensor
+    pareto_k: Tensor
+    effective: Tensor
+    num_particles: int
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of ``log_likelihood``, by the delta method, with shape (N)."""
+        return (1 / self.effective - 1 / self.num_particles).clamp_min(0).sqrt()
+
+    def means(self) -> dict[str, float]:
+        """Means over the data by name, and the share of data with k above 0.7."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        found = {name: float(v.mean()) for name, v in values.items() if isinstance(v, Tensor)}
+        found["untrusted"] = float((self.pareto_k > TRUSTED_K).double().mean())
+        return found
+
+
+def log_likelihood(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    num_particles: int = 64,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> LikelihoodEstimate:
+    """Importance-weighted log p(x) a datum, with the diagnostic of its weights.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        num_particles: S, draws of the guide a datum; memory does not grow with it.
+        batch_size: Rows at a time.
+        seed: Of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ValueError: If ``num_particles`` or ``batch_size`` is below 1.
+        ContractError: If the data lack a column.
+    """
+    if num_particles < 1:
+        raise ValueError(f"num_particles: expected an integer >= 1; got {num_particles}. Use 64.")
+    parts = []
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        for batch in batches(run.guide, data, batch_size):
+            parts.append(_estimate(run, batch, num_particles))
+    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return LikelihoodEstimate(**values, num_particles=num_particles)
+
+
+def _estimate(run: Run, batch: Mapping[str, Tensor], num_particles: int) -> dict[str, Tensor]:
+    weights, rates, distortions = [], [], []
+    for objective in _passes(run, batch, num_particles):
+        terms, context = objective.evaluate(batch)
+        weights.append(context.log_weights().double())
+        share = objective.spec.num_particles / num_particles
+        rates.append(share * torch.stack([*terms.kl.values()]).sum(0).double())
+        fit = torch.stack([*terms.log_likelihood.values()]).sum(0).double()
+        distortions.append(-share * fit)
+    log_weights = torch.cat(weights)
+    rate, distortion = torch.stack(rates).sum(0), torch.stack(distortions).sum(0)
+    total = log_weights.logsumexp(0)
+    values = {
+        "log_likelihood": total - math.log(num_particles),
+        "elbo": -rate - distortion,
+        "rate": rate,
+        "distortion": distortion,
+        "pareto_k": pareto_k(log_weights),
+        "effective": (2 * total - (2 * log_weights).logsumexp(0)).exp(),
+    }
+    return {name: value.cpu() for name, value in values.items()}
+
+
+def _passes(run: Run, batch: Mapping[str, Tensor], num_particles: int) -> Iterator[Objective]:
+    """Plain objectives that together draw ``num_particles``, as many at once as fit."""
+    one = ELBO()(run.model, run.guide)
+    _, context = one.evaluate({name: column[:1] for name, column in batch.items()})
+    sites = [math.prod(fn.batch_shape) * math.prod(fn.event_shape) for fn in context.p.values()]
+    rows = len(next(iter(batch.values())))
+    at_once = min(num_particles, max(1, BUDGET // (rows * sum(sites))))
+    full = ELBO(num_particles=at_once)(run.model, run.guide)
+    for _ in range(num_particles // at_once):
+        yield full
+    if rest := num_particles % at_once:
+        yield ELBO(num_particles=rest)(run.model, run.guide)
+
+
+def summary(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    num_particles: int = 64,
+    max_rows: int | None = 1000,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The two numbers every model can be asked for: ``elbo`` and ``log_likelihood``.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        num_particles: S, draws of the guide a datum.
+        max_rows: Look at so many rows, evenly spaced; None for all.
+        batch_size: Rows at a time.
+        seed: Of the draws.
+
+    Returns:
+        Means over the same rows, in nats a datum.
+    """
+    columns = as_splits(data).train
+    if max_rows is not None and columns.num_rows > max_rows:
+        step = torch.arange(max_rows, dtype=torch.float64) * columns.num_rows / max_rows
+        columns = columns.take(step.long())
+    means = log_likelihood(
+        run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
+    ).means()
+    return {name: means[name] for name in ("elbo", "log_likelihood")}

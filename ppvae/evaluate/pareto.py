@@ -1,0 +1,70 @@
+r"""The Pareto shape k of importance weights: can their mean be trusted?
+
+The largest weights are fitted by a generalised Pareto distribution. Its shape k says how heavy
+the tail is: below 0.5 the mean converges fast, up to 0.7 it is usable, above 0.7 it is not, and
+above 1 the weights have no finite mean at all. Of the weights :math:`p(x, z) / q(z \mid x)` it is
+thus a diagnostic of the guide, one a datum.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["TRUSTED_K", "pareto_k"]
+
+TRUSTED_K = 0.7
+_LEAST_TAIL = 5
+# Of Zhang and Stephens' prior for the scale, and of PSIS's weak prior, k = 0.5 with 10 data.
+_PRIOR_SCALE = 3
+_PRIOR_COUNT, _PRIOR_K = 10, 0.5
+
+
+def pareto_k(log_weights: Tensor) -> Tensor:
+    r"""The Pareto shape of S weights a datum.
+
+    Arguments:
+        log_weights: :math:`\log w`, with shape (S, N), not necessarily normalised.
+
+    Returns:
+        k, with shape (N), in float64; NaN where S is below 21, too few for a tail; 0 where the
+        largest weights are all equal.
+
+    References:
+        | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao and Gabry, 2024)
+        | https://arxiv.org/abs/1507.02646
+        | A New and Efficient Estimation Method for the Generalized Pareto Distribution
+        | (Zhang and Stephens, 2009), Technometrics 51
+    """
+    if log_weights.dim() != 2:
+        raise ValueError(
+            f"log_weights: expected shape (S, N); got {tuple(log_weights.shape)}. "
+            "Put the draws first and the data second."
+        )
+    draws, rows = log_weights.shape
+    size = math.ceil(min(draws / 5, 3 * math.sqrt(draws)))
+    if size < _LEAST_TAIL:
+        return torch.full((rows,), math.nan, dtype=torch.float64)
+    ordered = log_weights.detach().double().cpu().sort(0).values.T
+    weights = (ordered - ordered[:, -1:]).exp()
+    tail = weights[:, -size:] - weights[:, -size - 1, None]
+    # Differences at the level of rounding, or a cutoff that ties with the tail, are no tail.
+    flat = tail[:, -1] <= 1e-12
+    k = _shape(torch.where(flat[:, None], torch.ones_like(tail), tail).clamp_min(1e-300))
+    return torch.where(flat, torch.zeros_like(k), k)
+
+
+def _shape(tail: Tensor) -> Tensor:
+    """Zhang and Stephens' estimate of k from ascending exceedances (N, M): (N)."""
+    size = tail.size(1)
+    count = 30 + int(math.sqrt(size))
+    quartile, largest = tail[:, int(size / 4 + 0.5) - 1, None], tail[:, -1:]
+    grid = 1 - (count / (torch.arange(1, count + 1, dtype=tail.dtype) - 0.5)).sqrt()
+    b = 1 / largest + grid / (_PRIOR_SCALE * quartile)
+    k = torch.log1p(-b[..., None] * tail[:, None, :]).mean(-1)
+    profile = size * ((-b / k).log() - k - 1)
+    mean_b = (b * profile.softmax(-1)).sum(-1, keepdim=True)
+    estimate = torch.log1p(-mean_b * tail).mean(-1)
+    return (size * estimate + _PRIOR_COUNT * _PRIOR_K) / (size + _PRIOR_COUNT)

@@ -1,0 +1,76 @@
+r"""Importance weights: what the evidence is estimated from.
+
+.. math::
+    w_{sn} = \sum_{y \,:\, q(y) > 0} \frac{p(x_n, z_{sn}, y)}{q(z_{sn} \mid x_n, y)}, \qquad
+    \hat p(x_n) = \frac1S \sum_s w_{sn}
+
+Sites y that the guide enumerates are summed exactly, over the guide's support: where a label is
+known, that is the label alone, and the weight is of :math:`p(x_n, y_n)`.
+
+References:
+    | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
+    | https://arxiv.org/abs/1509.00519
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+
+from ppvae.contract import DATA_PLATE, Structure
+
+__all__ = ["log_weights"]
+
+
+def log_weights(
+    structure: Structure, guide_trace: Any, model_trace: Any, *, particles: int, plate: str
+) -> Tensor:
+    r""":math:`\log w`, with shape (S, N).
+
+    A latent outside the data plate is drawn from its posterior and weighs nothing: the mean of
+    the weights is then the density of a datum given the training data.
+
+    Arguments:
+        structure: Of the pair.
+        guide_trace: Of the guide, run on N data.
+        model_trace: Of the model, replayed against it.
+        particles: S.
+        plate: The name of the particles' plate.
+
+    Raises:
+        ValueError: If an enumerated site is in a plate within the data plate.
+    """
+    nesting = structure.max_plate_nesting + (particles > 1)
+    parts = []
+    for name in (*structure.observed, *structure.latent):
+        site = model_trace.nodes[name]
+        frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
+        if DATA_PLATE not in frames:
+            continue
+        inner = [dim for key, dim in frames.items() if key not in (DATA_PLATE, plate)]
+        value = _log_prob(site)
+        if name in structure.enumerated:
+            if inner:
+                raise ValueError(
+                    f"importance weights: expected the enumerated site {name!r} in the data plate "
+                    f"alone; got the plates {sorted(frames)}. Use one site for each element."
+                )
+            absent = _log_prob(guide_trace.nodes[name]) == -torch.inf
+            value = torch.where(absent, -torch.inf, value)
+        elif name in structure.latent:
+            value = value - _log_prob(guide_trace.nodes[name])
+        parts.append(value.sum(inner, keepdim=True) if inner else value)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    if total.dim() > nesting:
+        total = total.logsumexp(tuple(range(total.dim() - nesting)))
+    total = total.reshape(-1, total.size(-1))
+    return total.expand(particles, total.size(-1))
+
+
+def _log_prob(site: Any) -> Tensor:
+    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])

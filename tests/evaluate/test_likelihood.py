@@ -1,0 +1,168 @@
+"""Importance-weighted likelihood and its diagnostic, where the exact answer is known."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from ppvae.contract import ContractError, data_plate
+from ppvae.data import Dataset
+from ppvae.evaluate import log_likelihood, pareto_k, summary
+from ppvae.run import Run
+from tests.evaluate.programs import linear_run, pair_run
+from tests.pairs import PAIRS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    import arviz
+
+
+def test_with_the_exact_guide_every_draw_gives_the_evidence(dtype):
+    run = linear_run()
+    x = run.model.draw(40)
+    found = log_likelihood(run, {"x": x}, num_particles=64, batch_size=16)
+    exact = run.model.log_evidence(x).double()
+    tolerance = 1e-6 if dtype == torch.float64 else 1e-3
+    torch.testing.assert_close(found.log_likelihood, exact, rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.effective, torch.full((40,), 64.0, dtype=torch.float64))
+    assert found.pareto_k.max() < 0.5
+    # The bound differs by the reconstruction term's Monte Carlo alone.
+    assert (found.elbo - exact).abs().mean() < 1.0
+
+
+def test_a_guide_that_is_too_narrow_is_found_out():
+    x = linear_run().model.draw(60)
+    exact = log_likelihood(linear_run(), {"x": x}, num_particles=256)
+    wrong = log_likelihood(linear_run(shift=0.5, spread=0.25), {"x": x}, num_particles=256)
+    assert exact.means()["untrusted"] == 0
+    assert wrong.means()["untrusted"] > 0.5
+    assert wrong.pareto_k.median() > 0.7
+
+
+def test_a_guide_that_is_too_wide_is_still_right():
+    run = linear_run(spread=1.5)
+    x = run.model.draw(60)
+    found = log_likelihood(run, {"x": x}, num_particles=2000)
+    error = found.log_likelihood - run.model.log_evidence(x)
+    assert error.abs().max() < 5 * found.standard_error.max()
+    assert found.pareto_k.median() < 0.5
+    assert (found.log_likelihood > found.elbo).double().mean() > 0.95
+    torch.testing.assert_close(found.elbo, -found.rate - found.distortion)
+
+
+class TwoClasses(nn.Module):
+    """p(y) N(x; mu_y, 1) with a class alone: its evidence is a sum of two terms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor([-1.0, 2.0]))
+        self.logits = nn.Parameter(torch.tensor([0.3, -0.3]))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            y = pyro.sample("y", dist.Categorical(logits=self.logits))
+            return pyro.sample("x", dist.Normal(self.loc[y], 1.0), obs=x)
+
+
+class UnsureClass(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([1.0, -2.0]))
+
+    def forward(self, x):
+        with data_plate(x):
+            q = dist.Categorical(logits=self.logits)
+            pyro.sample("y", q, infer={"enumerate": "parallel"})
+
+
+@pytest.mark.parametrize("num_particles", [1, 5])
+def test_enumerated_classes_are_summed_whatever_the_guide_thinks(num_particles):
+    run, x = Run(TwoClasses(), UnsureClass()), torch.randn(9)
+    found = log_likelihood(run, {"x": x}, num_particles=num_particles)
+    exact = torch.logsumexp(
+        dist.Normal(run.model.loc, 1.0).log_prob(x[:, None]) + run.model.logits.log_softmax(0), 1
+    )
+    torch.testing.assert_close(found.log_likelihood, exact.detach().double())
+    assert (found.elbo < found.log_likelihood).all()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_works_for_every_model_and_repeats(name):
+    run, data = pair_run(name)
+    found = log_likelihood(run, data, num_particles=70, batch_size=5)
+    for value in (found.log_likelihood, found.elbo, found.rate, found.distortion):
+        assert value.shape == (data.num_rows,)
+        assert torch.isfinite(value).all()
+    # An untrained guide is loose: with 70 draws the estimate must exceed the bound on average.
+    assert found.log_likelihood.mean() > found.elbo.mean() - 1e-9
+    again = log_likelihood(run, data, num_particles=70, batch_size=5)
+    assert torch.equal(found.log_likelihood, again.log_likelihood)
+    assert summary(run, data, num_particles=8).keys() == {"elbo", "log_likelihood"}
+
+
+def test_what_is_looked_at_does_not_move():
+    run, data = pair_run("vae, mlp")
+    run.model.train()
+    before = [p.clone() for p in run.model.parameters()]
+    state = torch.random.get_rng_state()
+    log_likelihood(run, data, num_particles=3)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert run.model.training
+    assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
+
+
+def test_many_rows_are_thinned_evenly():
+    run = linear_run()
+    x = run.model.draw(50)
+    few = summary(run, {"x": x}, max_rows=10)["log_likelihood"]
+    assert few == pytest.approx(float(run.model.log_evidence(x[::5]).mean()), abs=1e-3)
+
+
+def test_a_known_label_is_part_of_the_evidence():
+    run, data = pair_run("ssvae, class")
+    joint = log_likelihood(run, data, num_particles=400)
+    marginal = log_likelihood(run, data.select("x"), num_particles=400)
+    known = torch.as_tensor(data["y"]) >= 0
+    assert (joint.log_likelihood < marginal.log_likelihood)[known].all()
+    missing = (joint.log_likelihood - marginal.log_likelihood)[~known].abs()
+    assert missing.max() < 6 * joint.standard_error.max()
+
+
+@pytest.mark.parametrize("draws", [25, 64, 400])
+def test_k_is_arvizs(draws):
+    if not hasattr(arviz, "psislw"):
+        pytest.skip("this ArviZ has no psislw")
+    weights = torch.randn(draws, 30, dtype=torch.float64) * torch.linspace(0.1, 4, 30)
+    _, expected = arviz.psislw(weights.T.numpy())
+    torch.testing.assert_close(pareto_k(weights), torch.as_tensor(expected))
+
+
+def test_k_is_that_of_pareto_weights():
+    shapes = torch.tensor([0.2, 0.5, 1.0, 1.5])
+    uniform = torch.rand(200_000, 4, dtype=torch.float64)
+    weights = -uniform.log() * shapes
+    assert (pareto_k(weights) - shapes).abs().max() < 0.1
+
+
+def test_equal_weights_have_no_tail_and_few_are_not_enough():
+    assert torch.equal(pareto_k(torch.full((50, 2), -300.0)), torch.zeros(2, dtype=torch.float64))
+    assert pareto_k(torch.randn(20, 3)).isnan().all()
+    assert math.isfinite(pareto_k(torch.randn(21, 1)))
+
+
+def test_bad_input_is_refused():
+    run, data = pair_run("cvae, class")
+    with pytest.raises(ValueError, match="num_particles: expected an integer >= 1; got 0"):
+        log_likelihood(run, data, num_particles=0)
+    with pytest.raises(ValueError, match="batch_size: expected an integer >= 1; got 0"):
+        log_likelihood(run, data, batch_size=0)
+    with pytest.raises(ContractError, match="x"):
+        log_likelihood(run, Dataset({"y": data["y"]}))
+    with pytest.raises(ValueError, match=r"log_weights: expected shape \(S, N\); got \(3,\)"):
+        pareto_k(torch.zeros(3))
