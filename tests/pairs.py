@@ -45,9 +45,10 @@ from ppvae.nets import (
     OneHot,
     Shift,
     Sites,
+    Warp,
     heads,
 )
-from ppvae.objectives import ELBO, Balance, Capacity, Linear, Supervision
+from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear, Supervision
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -173,6 +174,12 @@ PAIRS: dict[str, Callable[[], Pair]] = {
             )
         ),
         {"x": images()},
+    ),
+    "jvae, consistent": lambda: Pair(
+        JointVAE(decoder(Z, K), latent_dim=Z, classes=K),
+        FactorizedGuide(encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)}))),
+        {"x": images()},
+        ELBO() + Consistency(Warp(SHAPE, rotation=0.1, bend=0.1)),
     ),
     "ssvae, class": lambda: Pair(
         SemiSupervisedVAE(decoder(Z, K), latent_dim=Z, num_classes=K),

@@ -1,13 +1,14 @@
 """Datasets: named columns of one length, from the package, from files, or made on the fly."""
 
 from ppvae.data.dataset import Dataset, Splits, as_splits, split_rows
-from ppvae.data.digits import digits, posed_digits, rotated_digits
+from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.files import images, load, mnist, npy, npz, table
 
 __all__ = [
     "Dataset",
     "Splits",
     "as_splits",
+    "digit_spectra",
     "digits",
     "images",
     "load",

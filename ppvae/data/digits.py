@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppvae.data.dataset import DataError, Dataset, Splits
 
-__all__ = ["digits", "posed_digits", "rotated_digits"]
+__all__ = ["digit_spectra", "digits", "posed_digits", "rotated_digits"]
 
 
 def _asset(name: str) -> dict[str, np.ndarray]:
@@ -182,6 +182,29 @@ def posed_digits(
     train, *rest = parts
     assert train is not None
     return Splits(train, *rest)
+
+
+def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
+    """Posed digits, and the ink of each image by column as a noisy spectrum.
+
+    Columns: ``source`` uint8 (N, 1, 28, 28), the image of :func:`posed_digits`; ``x`` float32
+    (N, 1, 28), four times the mean of a column's pixels in [0, 1], plus normal noise; ``y``,
+    ``angle`` and ``shift`` as there.
+
+    Arguments:
+        noise: Standard deviation of the noise.
+        seed: Of the poses and of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for part in posed_digits(seed=seed):
+        assert part is not None
+        image = torch.as_tensor(part["x"])
+        ink = 4 * image.float().mean(-2) / 255
+        ink = ink + noise * torch.randn(ink.shape, generator=generator)
+        kept = part.select("y", "angle", "shift")
+        parts.append(kept.with_columns(source=image, x=ink))
+    return Splits(*parts)
 
 
 def _pose(images: Tensor, angle: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

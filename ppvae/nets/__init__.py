@@ -15,6 +15,7 @@ from ppvae.nets.coordinate import (
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import MLP, AddedInputs
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
+from ppvae.nets.warp import Warp
 
 __all__ = [
     "MLP",
@@ -32,6 +33,7 @@ __all__ = [
     "Pose",
     "Shift",
     "Sites",
+    "Warp",
     "grid",
     "heads",
     "place_grid",

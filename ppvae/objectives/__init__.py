@@ -1,6 +1,7 @@
 """Objectives: what is optimised, as typed terms a datum."""
 
 from ppvae.objectives.balance import Balance
+from ppvae.objectives.consistency import Consistency
 from ppvae.objectives.elbo import ELBO, Capacity, Objective
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
 from ppvae.objectives.supervision import Supervision
@@ -10,6 +11,7 @@ __all__ = [
     "ELBO",
     "Balance",
     "Capacity",
+    "Consistency",
     "Constant",
     "Context",
     "Cosine",

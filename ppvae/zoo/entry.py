@@ -24,6 +24,10 @@ Figures: TypeAlias = "list[tuple[str, str, Figure]]"
 MODULES = {
     "vae": "ppvae.zoo.vae",
     "gpvae": "ppvae.zoo.gpvae",
+    "cvae": "ppvae.zoo.cvae",
+    "ssvae": "ppvae.zoo.ssvae",
+    "jvae": "ppvae.zoo.jvae",
+    "ved": "ppvae.zoo.ved",
 }
 
 
@@ -37,6 +41,8 @@ class Entry:
         options: The dataclass of its options.
         build: From the data's spec and the options to (model, guide, objective).
         default_data: The embedded dataset.
+        arrange: From the splits, default or the user's, and the options to those that are fitted.
+        missing_ok: Columns of a user's file that may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
         metrics: From the run and the splits to further metrics.
         figures: From the run and the splits to (file name, caption, figure), in the report's
@@ -49,6 +55,8 @@ class Entry:
     options: type[Options]
     build: Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
     default_data: Callable[[], Splits]
+    arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
+    missing_ok: tuple[str, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
     metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
     figures: Callable[[Run, Splits], Figures] = lambda run, splits: []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ppvae.objectives import ELBO, Linear
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
 
-__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder"]
+__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "likelihood"]
 
 LIKELIHOODS = (
     "bernoulli",
@@ -51,13 +52,22 @@ def autoencoder(
     *,
     network: str,
     hidden: tuple[int, ...],
+    conditions: Sequence[int] = (),
+    join: int = 0,
 ) -> tuple[nn.Module, nn.Module]:
-    """An encoder and a decoder for data of one shape: fully connected or convolutional."""
-    latent_dim = latent_head.event_shape[0]
+    """An encoder and a decoder for data of one shape: fully connected or convolutional.
+
+    Both take further inputs of the sizes ``conditions``, after ``join`` layers of the mlp.
+    """
+    sizes = (latent_head.event_shape[0], *conditions)
     if network == "conv":
-        return ConvEncoder(shape, latent_head), ConvDecoder(latent_dim, likelihood_head)
-    encoder = MLP(math.prod(shape), latent_head, hidden=hidden, in_shape=shape)
-    return encoder, MLP(latent_dim, likelihood_head, hidden=tuple(reversed(hidden)))
+        encoder = ConvEncoder(shape, latent_head, conditions=conditions)
+        return encoder, ConvDecoder(sizes, likelihood_head)
+    pixels = (math.prod(shape), *conditions)
+    return (
+        MLP(pixels, latent_head, hidden=hidden, in_shape=shape, join=join),
+        MLP(sizes, likelihood_head, hidden=tuple(reversed(hidden)), join=join),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+r"""Changes of a datum that leave its class the same, stated to the guide.
+
+.. math::
+    \frac1N \sum_n \mathrm{KL}\left(\bar q(y \mid x_n) \,\|\, q(y \mid T x_n)\right)
+
+for a random change T, such as a small turn. It is no part of a bound on the evidence: it is what
+the user knows about q(y | x) and the model does not say. The plain ELBO beside it is untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ppvae.contract import arguments
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["Consistency"]
+
+
+class Consistency(Term):
+    r""":math:`\lambda(t) \, \frac1N \sum_n \mathrm{KL}(\bar q(y | x_n) \| q(y | T x_n))`.
+
+    The target :math:`\bar q` is the guide's own posterior, the label where it is known, and gets
+    no gradient; a datum whose greatest probability is below ``threshold`` counts nothing.
+
+    Arguments:
+        change: T, from a column (N, ...) to the same shape, such as :class:`~ppvae.nets.Warp`.
+        site: An enumerated site that depends on no other.
+        column: What is changed.
+        weight: :math:`\lambda`, a number or a schedule.
+        threshold: Of the target's greatest probability, from 0 to 1.
+
+    References:
+        | Unsupervised Data Augmentation for Consistency Training (Xie et al., 2019)
+        | https://arxiv.org/abs/1904.12848
+        | Learning Discrete Representations via Information Maximizing Self-Augmented Training
+        | (Hu et al., 2017), https://arxiv.org/abs/1702.08720
+    """
+
+    def __init__(
+        self,
+        change: Callable[[Tensor], Tensor],
+        site: str = "y",
+        *,
+        column: str = "x",
+        weight: float | Schedule = 1.0,
+        threshold: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= threshold < 1:
+            raise ValueError(
+                f"Consistency: expected a threshold from 0 to below 1; got {threshold}. "
+                "Use 0 to count every datum."
+            )
+        self.name = f"consistency_{site}"
+        self.change = change
+        self.site = site
+        self.column = column
+        self.weight = as_schedule(weight)
+        self.threshold = threshold
+
+    def forward(self, context: Context) -> Tensor:
+        target = context.q[self.site].probs.detach()
+        columns = {name: v for name, v in context.batch.items() if name != self.site}
+        columns[self.column] = self.change(columns[self.column])
+        trace = poutine.trace(context.guide).get_trace(**arguments(context.guide, columns))
+        changed: Any = trace.nodes[self.site]["fn"]
+        kl = (torch.xlogy(target, target) - target * changed.logits).sum(-1)
+        mean = (kl * (target.amax(-1) >= self.threshold)).mean()
+        return self.weight(context.step).to(mean) * mean

@@ -1,0 +1,78 @@
+"""What the entries with classes share: how many there are, and how well they are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppvae.data import Splits
+from ppvae.inference import posterior
+from ppvae.nets import MLP, ConvEncoder, Head, Warp
+from ppvae.objectives import ELBO, Balance, Consistency
+from ppvae.run import Run
+from ppvae.zoo.entry import Spec
+
+__all__ = ["class_count", "class_probabilities", "network", "taught", "test_accuracy"]
+
+
+def class_count(spec: Spec, asked: int) -> int:
+    """``asked``, or as many classes as the column ``y`` has.
+
+    Raises:
+        ValueError: If 0 is asked and there is no column ``y``, or if it has one class.
+    """
+    found = int(spec["y"]["classes"]) if "y" in spec else 0
+    count = asked or found
+    if count < 2:
+        raise ValueError(
+            f"num_classes: expected at least 2 classes in a column 'y'; got {count}. "
+            "Add the column, or use the model vae."
+        )
+    return count
+
+
+def network(
+    shape: tuple[int, ...], head: Head, *, kind: str, hidden: tuple[int, ...]
+) -> nn.Module:
+    """A network of x: convolutional or fully connected."""
+    if kind == "conv":
+        return ConvEncoder(shape, head)
+    return MLP(math.prod(shape), head, hidden=hidden, in_shape=shape)
+
+
+def taught(
+    objective: ELBO, shape: tuple[int, ...], site: str, *, balance: float, consistency: float
+) -> ELBO:
+    """The objective, with even classes and, of images, the same class after small warps."""
+    if balance:
+        objective = objective + Balance(site, weight=balance)
+    if consistency and len(shape) == 3:
+        warp = Warp(shape, rotation=0.2, translation=0.1, scale=0.15, bend=0.05)
+        objective = objective + Consistency(warp, site, weight=consistency)
+    return objective
+
+
+def class_probabilities(run: Run, x: Tensor, *, site: str = "y", chunk: int = 1024) -> Tensor:
+    """The guide's q(y | x) without labels, with shape (N, K)."""
+    parts: list[Any] = [posterior(run.guide, {"x": rows})[site] for rows in x.split(chunk)]
+    return torch.cat([part.probs for part in parts])
+
+
+def test_accuracy(
+    run: Run, splits: Splits, score: Callable[[Tensor, Tensor], float]
+) -> dict[str, float]:
+    """``accuracy`` on the test data that have a label; nothing where none has."""
+    test = splits.test
+    if test is None or "y" not in test:
+        return {}
+    y = torch.as_tensor(test["y"])
+    if not bool((y >= 0).any()):
+        return {}
+    first = next(run.guide.parameters())
+    rows = test.take(y >= 0).batch(slice(None), dtype=first.dtype, device=first.device)
+    found = class_probabilities(run, rows["x"]).argmax(-1)
+    return {"accuracy": score(found, rows["y"])}

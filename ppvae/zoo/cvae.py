@@ -1,0 +1,75 @@
+"""``cvae``: the conditional VAE, on classes, on continuous factors, or on both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from ppvae.data import digits
+from ppvae.guides import ConditionalGuide
+from ppvae.models import ConditionalVAE
+from ppvae.nets import Conditions, Embedding, OneHot, heads
+from ppvae.objectives import ELBO
+from ppvae.zoo.classes import class_count
+from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.options import Options, option
+from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
+
+__all__ = ["ENTRY", "CVAEOptions", "conditions_of"]
+
+
+@dataclass(frozen=True)
+class CVAEOptions(Options):
+    """Options of ``cvae``."""
+
+    latent_dim: int = option(10, "dimensions of z")
+    num_classes: int = option(0, "classes in the column y; 0 counts them")
+    embedding: int = option(0, "size of a learned vector a class; 0 for one-hot")
+    factor_dim: int = option(0, "factors in the column c; 0 counts them")
+    network: str = option("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
+    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
+    likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
+    beta: float = option(1.0, "weight of the KL")
+
+
+def conditions_of(spec: Spec, options: CVAEOptions) -> Conditions:
+    """The columns ``y`` and ``c``, whichever the data have, as inputs of the networks."""
+    factors = math.prod(spec["c"]["shape"]) if "c" in spec else 0
+    if options.factor_dim not in (0, factors):
+        raise ValueError(
+            f"factor_dim: expected {factors}, the size of the column 'c'; got "
+            f"{options.factor_dim}. Leave the option out."
+        )
+    if factors and "y" not in spec:
+        return Conditions(factor_dim=factors)
+    count = class_count(spec, options.num_classes)
+    classes = Embedding(count, options.embedding) if options.embedding else OneHot(count)
+    return Conditions(classes, factor_dim=factors)
+
+
+def _build(spec: Spec, options: CVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
+    shape = tuple(spec["x"]["shape"])
+    conditions = conditions_of(spec, options)
+    encoder, decoder = autoencoder(
+        shape,
+        heads.DiagonalNormal(options.latent_dim),
+        likelihood(options.likelihood, shape),
+        network=options.network,
+        hidden=options.hidden,
+        conditions=conditions.sizes,
+    )
+    model = ConditionalVAE(decoder, conditions, latent_dim=options.latent_dim)
+    objective = ELBO() if options.beta == 1.0 else ELBO(weights={"z": options.beta})
+    return model, ConditionalGuide(encoder, conditions), objective
+
+
+ENTRY = Entry(
+    name="cvae",
+    summary="conditional VAE: classes, continuous factors, or both are known",
+    options=CVAEOptions,
+    build=_build,
+    default_data=digits,
+    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+)

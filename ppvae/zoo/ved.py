@@ -1,0 +1,84 @@
+"""``ved``: the encoder-decoder between modalities, such as an image and its spectrum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ppvae.data import Splits, digit_spectra
+from ppvae.guides import SourceGuide
+from ppvae.models import VAE, Translation
+from ppvae.nets import MLP, ConvDecoder, heads
+from ppvae.objectives import ELBO
+from ppvae.predict import predict
+from ppvae.run import Run
+from ppvae.zoo.classes import network
+from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.options import Options, option
+from ppvae.zoo.vae import LIKELIHOODS, likelihood
+
+__all__ = ["ENTRY", "VEDOptions"]
+
+
+@dataclass(frozen=True)
+class VEDOptions(Options):
+    """Options of ``ved``."""
+
+    latent_dim: int = option(8, "dimensions of z")
+    encoder: str = option("conv", "kind of encoder, of the source", choices=("mlp", "conv"))
+    decoder: str = option("mlp", "kind of decoder, of x", choices=("mlp", "conv"))
+    hidden: tuple[int, ...] = option((256, 256), "sizes of the hidden layers of the mlps")
+    likelihood: str = option("normal", "of an element of x", choices=LIKELIHOODS)
+    beta: float = option(1.0, "weight of the KL")
+
+
+def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]:
+    if "source" not in spec:
+        raise ValueError(
+            f"ved: expected columns 'source' and 'x'; got {list(spec)}. Name what is given "
+            "'source' and what is to be predicted 'x'."
+        )
+    source, shape = tuple(spec["source"]["shape"]), tuple(spec["x"]["shape"])
+    head = likelihood(options.likelihood, shape)
+    if options.decoder == "conv" and len(shape) == 3:
+        decoder: nn.Module = ConvDecoder(options.latent_dim, head)
+    else:
+        decoder = MLP(options.latent_dim, head, hidden=options.hidden)
+    kind = options.encoder if len(source) == 3 else "mlp"
+    encoder = network(
+        source, heads.DiagonalNormal(options.latent_dim), kind=kind, hidden=options.hidden
+    )
+    model = VAE(decoder, latent_dim=options.latent_dim)
+    objective = ELBO() if options.beta == 1.0 else ELBO(weights={"z": options.beta})
+    return model, SourceGuide(encoder), objective
+
+
+def _metrics(run: Run, splits: Splits) -> dict[str, float]:
+    """How far off the prediction from the source is, and whether it knows."""
+    if splits.test is None:
+        return {}
+    first = next(run.guide.parameters())
+    rows = splits.test.take(torch.arange(min(500, splits.test.num_rows)))
+    batch = rows.batch(slice(None), dtype=first.dtype, device=first.device)
+    found = predict(Translation(run.model, run.guide), {"source": batch["source"]}, num_draws=100)
+    x = batch["x"]
+    inside = (x >= found.lower) & (x <= found.upper)
+    return {
+        "rmse": math.sqrt(float((found.mean - x).square().mean())),
+        "predicted_sd": float(found.scale.mean()),
+        "coverage_90": float(inside.double().mean()),
+    }
+
+
+ENTRY = Entry(
+    name="ved",
+    summary="encoder-decoder between modalities: from 'source' to 'x', with error bars",
+    options=VEDOptions,
+    build=_build,
+    default_data=digit_spectra,
+    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    metrics=_metrics,
+)

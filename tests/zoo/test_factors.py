@@ -1,0 +1,173 @@
+"""The entries with known, partly known and unknown factors: built, fitted, measured."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+import ppvae
+from ppvae.data import Dataset, Splits
+from ppvae.run import Recipe
+from ppvae.zoo import build, entry
+from ppvae.zoo.options import parse_options
+from ppvae.zoo.ssvae import keep_labels
+from tests.pairs import K, N, images
+
+SMALL = {
+    "cvae": {"latent_dim": 2, "hidden": (8,)},
+    "ssvae": {"latent_dim": 2, "hidden": (8, 8), "labels": 6, "steps": 5},
+    "jvae": {"latent_dim": 2, "hidden": (8, 8), "classes": (K,), "steps": 5},
+    "ved": {"latent_dim": 2, "hidden": (8,)},
+}
+
+
+def columns(**more):
+    return {"x": images(), "y": torch.arange(N) % K, **more}
+
+
+def splits(**more):
+    part = Dataset(columns(**more), missing_ok=["c"])
+    return Splits(part, part, part)
+
+
+def fitted(name, data, **options):
+    found = entry(name)
+    chosen = parse_options(found.options, {**SMALL[name], **options})
+    data = found.arrange(data, chosen)
+    model, guide, objective = found.build(data.train.spec, chosen)
+    run = ppvae.fit(
+        model, guide, data, objective, **{**found.fit, "epochs": 1}, seed=0, progress=False
+    )
+    return run, found.metrics(run, data)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_run_of_an_entry_trains_and_comes_back_from_its_recipe(name, tmp_path):
+    found = entry(name)
+    data = splits(source=images()) if name == "ved" else splits()
+    chosen = parse_options(found.options, SMALL[name])
+    arranged = found.arrange(data, chosen)
+    recipe = Recipe("ppvae.zoo:build", name=name, options=SMALL[name], spec=arranged.train.spec)
+    model, guide, objective = recipe.build()
+    run = ppvae.fit(
+        model, guide, arranged, objective, epochs=2, seed=0, progress=False, recipe=recipe
+    )
+    run.save(tmp_path / name)
+    again = ppvae.load(tmp_path / name)
+    for before, after in zip(model.parameters(), again.model.parameters(), strict=True):
+        torch.testing.assert_close(before, after)
+    assert found.metrics(again, arranged) == found.metrics(run, arranged)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_its_default_data_fit_it(name):
+    found = entry(name)
+    data = found.arrange(found.default_data(), found.options())
+    model, guide, objective = found.build(data.train.spec, found.options())
+    batch = data.train.batch(slice(0, 8), dtype=torch.get_default_dtype())
+    assert torch.isfinite(objective(model, guide)(batch).loss)
+    json.dumps(data.train.spec)
+
+
+@pytest.mark.parametrize("name", ["ssvae", "jvae"])
+def test_accuracy_is_reported_where_test_labels_exist(name):
+    run, metrics = fitted(name, splits())
+    assert 0 <= metrics["accuracy"] <= 1
+    data = splits()
+    bare = data._replace(test=data.test.select("x"))
+    assert entry(name).metrics(run, bare) == {}
+    none = data._replace(test=data.test.with_columns(y=torch.full((N,), -1)))
+    assert entry(name).metrics(run, none) == {}
+
+
+def test_accuracy_leaves_out_test_data_without_a_label():
+    run, _ = fitted("ssvae", splits())
+    data = splits()
+    found = ppvae.inference.posterior(run.guide, {"x": data.test["x"]})["y"].probs.argmax(-1)
+    y = found.clone()
+    y[0], y[1:4] = (found[0] + 1) % K, -1
+    metrics = entry("ssvae").metrics(run, data._replace(test=data.test.with_columns(y=y)))
+    assert metrics["accuracy"] == pytest.approx((N - 4) / (N - 3))
+
+
+def test_a_cvae_takes_the_factors_and_classes_that_the_data_have():
+    sizes = []
+    for spec in (
+        splits().train.spec,
+        splits(c=torch.randn(N, 2)).train.spec,
+        splits(c=torch.randn(N)).train.select("x", "c").spec,
+    ):
+        sizes.append(build("cvae", spec, **SMALL["cvae"])[0].conditions.sizes)
+    assert sizes == [(K,), (K, 2), (1,)]
+    embedded = build("cvae", splits().train.spec, **SMALL["cvae"], embedding=5)[0]
+    assert embedded.conditions.sizes == (5,)
+    conv = build("cvae", splits().train.spec, latent_dim=2, network="conv")
+    assert conv[0](y=torch.arange(K)).shape == (K, 1, 8, 8)
+
+
+def test_an_ssvae_of_targets_is_trained_on_those_that_are_known():
+    c = torch.randn(N, 2)
+    c[::2] = math.nan
+    data = splits(c=c)
+    data = Splits(*(part.select("x", "c") for part in data))
+    run, metrics = fitted("ssvae", data, labels=0)
+    assert run.guide.classifier is None
+    assert metrics == {}
+
+
+def test_spectra_are_taken_by_every_entry_but_for_their_warps():
+    x = images(1, 16)
+    for name in ("cvae", "ssvae", "jvae"):
+        part = Dataset({"x": x, "y": torch.arange(N) % K})
+        assert fitted(name, Splits(part, part, part))[0].status == "completed"
+
+
+def test_labels_are_kept_evenly_and_their_rows_come_again():
+    data = Dataset({"x": torch.arange(60.0)[:, None], "y": torch.arange(60) % K})
+    kept = keep_labels(data, 6, repeat=0.5, seed=0)
+    assert kept.num_rows == 60 + 30
+    assert torch.bincount(kept["y"][:60] + 1).tolist() == [54, 2, 2, 2]
+    assert torch.bincount(kept["y"][60:]).tolist() == [10, 10, 10]
+    assert not torch.equal(keep_labels(data, 6, repeat=0.5, seed=1)["y"], kept["y"])
+    assert torch.equal(keep_labels(data, 0, repeat=0.0, seed=0)["y"], data["y"])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "options", "message"),
+    [
+        ("cvae", {"y": torch.arange(N)}, {"num_classes": K}, f"from 0 to {K - 1}; got {N - 1}"),
+        ("cvae", {"y": torch.zeros(N).long()}, {}, "at least 2 classes in a column 'y'; got 1"),
+        ("cvae", {"c": torch.randn(N, 2)}, {"factor_dim": 3}, "factor_dim: expected 2"),
+        ("ssvae", {"y": torch.zeros(N).long()}, {}, "at least 2 classes in a column 'y'; got 1"),
+        ("ssvae", {"y": torch.full((N,), -1)}, {"labels": 0}, "at least 2 classes"),
+        (
+            "ssvae",
+            {"y": torch.full((N,), -1)},
+            {"labels": 0, "num_classes": K},
+            "expected some known labels",
+        ),
+        (
+            "ssvae",
+            {"y": torch.arange(N)},
+            {"num_classes": K, "labels": 0},
+            "or -1 where missing; got 11",
+        ),
+        ("ssvae", {}, {"labels": N + 1}, f"labels: expected at most {N}"),
+        ("jvae", {}, {"classes": (1,)}, "classes: expected at least 2"),
+        ("ved", {}, {}, "expected columns 'source' and 'x'"),
+    ],
+)
+def test_bad_input_is_refused_in_words(name, data, options, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(name, splits(**data), **options)
+
+
+def test_data_without_labels_or_targets_are_no_ssvaes():
+    bare = Splits(splits().train.select("x"))
+    with pytest.raises(ValueError, match="expected a column 'y' or 'c'"):
+        fitted("ssvae", bare)
+    with pytest.raises(ValueError, match="c: expected some known labels"):
+        fitted("ssvae", splits(c=torch.full((N,), math.nan)), labels=0)
