@@ -12,6 +12,7 @@ from ppvae.nets.coordinate import (
     resample,
     transform_grid,
 )
+from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import MLP, AddedInputs
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
@@ -27,6 +28,7 @@ __all__ = [
     "ConvEncoder",
     "CoordinateDecoder",
     "Embedding",
+    "EquivariantPose",
     "Head",
     "LogScale",
     "OneHot",

@@ -269,6 +269,7 @@ class Objective(nn.Module):
             expectation=reduce.expectation,
             model=self.model,
             guide=self.guide,
+            enumerated=structure.enumerated,
             log_weights=partial(
                 log_weights,
                 structure,

@@ -66,6 +66,7 @@ class Context:
         guide: The variational program.
         log_weights: Gives the importance weights' logarithms, with shape (S, N); see
             :func:`ppvae.objectives.weights.log_weights`.
+        enumerated: The latent sites that are summed exactly.
     """
 
     batch: Mapping[str, Tensor]
@@ -77,6 +78,7 @@ class Context:
     model: nn.Module
     guide: nn.Module
     log_weights: Callable[[], Tensor]
+    enumerated: tuple[str, ...] = ()
 
     def detach(self) -> Context:
         """The batch and the values alone, without gradients: what a critic is trained on."""
