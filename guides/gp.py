@@ -32,8 +32,8 @@ class GPGuide(nn.Module):
         self.prior = prior
 
     def forward(self, x: Tensor, *, index: Tensor | None = None) -> Tensor:
-        q = self.encoder(x)
-        if index is not None:
-            self.prior.record(index, q.mean)
         with data_plate(x):
+            q = self.encoder(x)
+            if index is not None:
+                self.prior.record(index, q)
             return pyro.sample("z", q)  # (..., N | L)

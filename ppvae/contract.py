@@ -34,6 +34,7 @@ __all__ = [
     "INDEX",
     "ContractError",
     "DataBound",
+    "Stepped",
     "Structure",
     "arguments",
     "check_pair",
@@ -63,6 +64,17 @@ class DataBound(Protocol):
 
     def settle(self, guide: nn.Module, data: Any) -> None:
         """Bring what predictions need up to date, without moving a parameter."""
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A module with work to do between optimiser steps, such as solving a GP anew.
+
+    :meth:`ppvae.objectives.Objective.advance` calls it after each step, outside the graph.
+    """
+
+    def advance(self) -> None:
+        """An optimiser step has been made."""
 
 
 class ContractError(ValueError):

@@ -17,6 +17,7 @@ from ppvae.gp.leave_out import LeaveViewOut
 from ppvae.gp.line import HilbertFeatures, spectral_density
 from ppvae.gp.prior import GPPrior
 from ppvae.gp.state import GPState
+from ppvae.gp.weighted import WeightedNormal
 
 __all__ = [
     "CollapsedGP",
@@ -36,6 +37,7 @@ __all__ = [
     "ObjectTable",
     "ProductFeatures",
     "SumFeatures",
+    "WeightedNormal",
     "angular_kernel",
     "log_hyperprior",
     "spectral_density",

@@ -1,15 +1,21 @@
 r"""The GP prior with its weights integrated out, as a distribution over one batch's latents.
 
-For :math:`q(Z) = \prod_{nl} N(\mu_{nl}, s_{nl}^2)` over all N data and :math:`p(Z)` the GP,
+For :math:`q(Z) = \prod_{nl} N(\mu_{nl}, s_{nl}^2)` over all N data and :math:`p(Z)` the GP with
+covariance :math:`F F^\top + v_1 I`, and for any vectors :math:`m_l` and matrix :math:`S`,
 
 .. math::
     \mathrm{KL}(q(Z) \| p(Z)) \leq \tfrac12 \sum_l \left\{ \sum_n \left[
-        \frac{(\mu_{nl} - f_n \cdot m_l)^2 + s_{nl}^2 (1 - h_n / v_1)}{v_1} - \log s_{nl}^2
-        \right] + |m_l|^2 + N \log v_1 + \log |A| - N \right\}
+        \frac{(\mu_{nl} - f_n \cdot m_l)^2 + s_{nl}^2 (1 - h_n / v_1) + h_n}{v_1}
+        - \log s_{nl}^2 + \log v_1 - 1 \right]
+        + |m_l|^2 + \mathrm{tr} \, S - \log |S| - H \right\}, \qquad h_n = f_n^\top S f_n
 
-with equality at :math:`m_l = A^{-1} F^\top \mu_l / v_1`. It is a sum over data: the KL registered
-here is datum n's share, so that the mean over a mini-batch is an unbiased estimate for any m
-fixed before the batch was drawn. The cost of a batch is free of N but for A.
+(:math:`\log |A| \leq \mathrm{tr} \, S A - \log |S| - H`), with equality at
+:math:`S = A^{-1}`, :math:`m_l = S F^\top \mu_l / v_1`. It is a sum over data: the KL registered
+here is datum n's share, and the mean over a mini-batch is an unbiased estimate for any m and S
+fixed before the batch was drawn. Its gradients, those of the features and the variances too, are
+the exact ones at the best m and S: what these would add is nil there, but for the term
+in :math:`s^2`, whose gradient :class:`~ppvae.gp.GPState` prepares (``spread``). A batch costs
+:math:`O(N_b H (H + L))` whatever N is, and no matrix is factorised in it.
 
 References:
     | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
@@ -20,7 +26,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -36,9 +42,28 @@ from torch.distributions import (
     register_kl,
 )
 
-from ppvae.gp.state import GPState
+__all__ = ["CollapsedGP", "Frozen"]
 
-__all__ = ["CollapsedGP"]
+
+@dataclass(frozen=True)
+class Frozen:
+    r"""The GP as it was last solved, constant between two refreshes.
+
+    Attributes:
+        mean: m, with shape (H, L).
+        covariance: S, with shape (H, H).
+        spread: B of :class:`~ppvae.gp.GPState`, with shape (H, H).
+        share: :math:`(|m|^2 + L (\mathrm{tr} \, S - \log |S| - H)) / N`, with shape ().
+        left_out: m without each fold, with shape (folds, H, L).
+        folds: Each training datum's fold, with shape (N).
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    spread: Tensor
+    share: Tensor
+    left_out: Tensor
+    folds: Tensor
 
 
 class CollapsedGP(TorchDistribution):
@@ -50,89 +75,83 @@ class CollapsedGP(TorchDistribution):
     predictive given exact encodings.
 
     Arguments:
-        read: Returns the GP as of this step; called once, when a number is first asked for, so
-            that a program conditioned on its latents does no GP algebra.
-        x: Object features of these data, with shape (N, M).
-        r: View features of these data, with shape (N, R).
-        latent_dim: L.
-        dtype: Of what is returned (the GP itself is in float64).
+        f: Rows of F of these data, with shape (N, H).
+        v1: Variance of the noise, with shape ().
+        frozen: The GP as it was last solved.
     """
 
     support = constraints.real_vector
     arg_constraints: dict[str, constraints.Constraint] = {}
     has_rsample = True
 
-    def __init__(
-        self,
-        read: Callable[[], GPState],
-        x: Tensor,
-        r: Tensor,
-        *,
-        latent_dim: int,
-        dtype: torch.dtype,
-    ) -> None:
-        self._read = read
-        self._x, self._r = x, r
-        self.dtype = dtype
-        super().__init__(x.shape[:-1], torch.Size([latent_dim]), validate_args=False)
+    def __init__(self, f: Tensor, v1: Tensor, frozen: Frozen) -> None:
+        self.f, self.v1, self.frozen = f, v1, frozen
+        event_shape = torch.Size(frozen.mean.shape[-1:])
+        super().__init__(f.shape[:-1], event_shape, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CollapsedGP:
         if torch.Size(batch_shape) == self.batch_shape:
             return self
-        x = self._x.expand(*batch_shape, self._x.size(-1))
-        r = self._r.expand(*batch_shape, self._r.size(-1))
-        return CollapsedGP(self._read, x, r, latent_dim=self.event_shape[0], dtype=self.dtype)
-
-    @cached_property
-    def state(self) -> GPState:
-        """The GP as of this step."""
-        return self._read()
-
-    @cached_property
-    def f(self) -> Tensor:
-        """The rows of F of these data, with shape (..., N, H)."""
-        return self.state.rows(self._x, self._r)
+        f = self.f.expand(*batch_shape, self.f.size(-1))
+        return CollapsedGP(f, self.v1, self.frozen)
 
     @cached_property
     def loc(self) -> Tensor:
         r""":math:`f_n \cdot m`, with shape (..., N, L)."""
-        return self.f @ self.state.mean
+        return self.f @ self.frozen.mean
+
+    @cached_property
+    def solved(self) -> Tensor:
+        r""":math:`S f_n`, with shape (..., N, H)."""
+        return self.f @ self.frozen.covariance
 
     @cached_property
     def leverage(self) -> Tensor:
-        r""":math:`h_n = f_n^\top A^{-1} f_n`, with shape (..., N)."""
-        return self.state.leverage(self.f)
+        r""":math:`h_n = f_n^\top S f_n`, with shape (..., N)."""
+        return (self.solved * self.f).sum(-1)
 
     @cached_property
     def share(self) -> Tensor:
-        r""":math:`\sum_l (|m_l|^2 + \log |A|) / N`, with shape ()."""
-        state = self.state
-        total = state.mean.square().sum() + self.event_shape[0] * state.log_det()
-        return total / state.layout.num_rows
+        r""":math:`\sum_l \log |A| / N + |m_l|^2 / N`, estimated at n, with shape (..., N)."""
+        return self.frozen.share + self.event_shape[0] * self.leverage / self.v1
 
     @property
     def mean(self) -> Tensor:
-        return self.loc.to(self.dtype)
+        return self.loc
 
     @property
     def variance(self) -> Tensor:
-        variance = (self.state.v1 + self.leverage)[..., None]
-        return variance.expand(self.loc.shape).to(self.dtype)
+        return (self.v1 + self.leverage)[..., None].expand(self.loc.shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         return Normal(self.mean, self.variance.sqrt()).rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        v1 = self.state.v1
-        squares = (value - self.loc).square() / v1 + v1.log() + math.log(2 * math.pi)
-        return (-0.5 * (squares.sum(-1) + self.share)).to(self.dtype)
+        squares = (value - self.loc).square() / self.v1 + self.v1.log() + math.log(2 * math.pi)
+        return -0.5 * (squares.sum(-1) + self.share)
 
 
 def _share(loc: Tensor, variance: Tensor, log_det: Tensor, p: CollapsedGP) -> Tensor:
-    v1 = p.state.v1
-    shrunk = variance.double() * (1 - p.leverage / v1)[..., None]
-    squares = ((loc - p.loc).square() + shrunk) / v1 + v1.log() - 1
-    return (0.5 * (squares.sum(-1) - log_det.double() + p.share)).to(p.dtype)
+    """The KL's share of each datum; ``variance`` has shape (..., N, L)."""
+    squares = (loc - p.loc).square().sum(-1) / p.v1
+    shrunk = variance.sum(-1) * ((1 - p.leverage / p.v1) / p.v1).detach()
+    constant = p.event_shape[0] * (p.v1.log() - 1)
+    total = squares + shrunk + constant - log_det + p.share
+    return 0.5 * (total + _gradient_alone(_through_features(variance.sum(-1).detach(), p)))
+
+
+def _through_features(variance: Tensor, p: CollapsedGP) -> Tensor:
+    r"""Gradient of :math:`\sum_n s_n^2 (1 - h_n / v_1) / v_1`, A's part in it too, not its value.
+
+    As :math:`(1 - h_n / v_1) / v_1 = \min_b |e_n - F b|^2 / v_1 + |b|^2`, the best b may be held.
+    """
+    best = (p.solved / p.v1).detach()
+    own = variance * (1 - 2 * (p.f * best).sum(-1)) / p.v1
+    return own + ((p.f @ p.frozen.spread) * p.f).sum(-1) / p.v1
+
+
+def _gradient_alone(value: Tensor) -> Tensor:
+    return value - value.detach()
 
 
 @register_kl(Independent, CollapsedGP)

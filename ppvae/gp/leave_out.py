@@ -1,17 +1,16 @@
-r"""Train the decoder on what prediction will feed it: leave one view out.
+r"""Train the decoder on what prediction will feed it: leave each datum's view out.
 
 The decoder of a GP-prior VAE is trained on encodings, and asked for GP predictions. Logs of
 third parties show reconstructions 7 to 10 times better than predictions of an unseen view. This
-term mirrors the test: at each step it takes seen views out of the weights' posterior, predicts
-the batch's images of those views, and adds their negative log-likelihood,
+term mirrors the test: it predicts each datum of the batch from the weights' posterior given all
+training data but those of its own view (or group of views, where views are many), and adds the
+negative log-likelihood
 
 .. math::
-    \lambda(t) \; \frac1K \sum_{n : q(n) = v}
-        - \log p\left(x_n \mid z_n^{-v}\right), \qquad
-    z_n^{-v} = f_n \cdot m_{-v} + \sqrt{f_n^\top A_{-v}^{-1} f_n + v_1} \; \epsilon_n
+    \lambda(t) \; \frac1N \sum_n - \log p\left(x_n \mid z_n^{-}\right), \qquad
+    z_n^{-} = f_n \cdot m_{-q(n)}
 
-with :math:`A_{-v}, m_{-v}` from the other views alone. Gradients reach the decoder, the kernels
-and the object features, not the encodings.
+Gradients reach the decoder, the kernels and the object features, not the encodings.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from torch import Tensor
 
 from ppvae.contract import INDEX, arguments
 from ppvae.gp.collapsed import CollapsedGP
-from ppvae.gp.state import quadratic
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 
@@ -32,75 +30,55 @@ __all__ = ["LeaveViewOut"]
 
 
 class LeaveViewOut(Term):
-    """The negative log-likelihood of images at views left out of the GP's posterior.
+    """The negative log-likelihood of the batch, each datum predicted without its own view.
+
+    A likelihood with a calibrated scale (:class:`ppvae.nets.Calibrated`) learns it here, from
+    these predictions.
 
     Arguments:
         weight: Lambda, a number or a schedule.
-        num_views: How many views are left out, each alone, at a step.
-        num_rows: K, how many of the batch's data are predicted for each.
-        site: The site whose prior is the GP.
-        sample: Draw the latents from the leave-out predictive; else take its mean.
+        site: The site whose prior is a :class:`~ppvae.gp.GPPrior` with ``folds``.
     """
 
     name = "leave_view_out"
 
-    def __init__(
-        self,
-        *,
-        weight: float | Schedule = 1.0,
-        num_views: int = 1,
-        num_rows: int = 16,
-        site: str = "z",
-        sample: bool = False,
-    ) -> None:
+    def __init__(self, *, weight: float | Schedule = 1.0, site: str = "z") -> None:
         super().__init__()
-        if num_views < 1 or num_rows < 1:
-            raise ValueError(
-                f"LeaveViewOut: expected num_views, num_rows >= 1; got {num_views}, {num_rows}. "
-                "Use the defaults."
-            )
         self.weight = as_schedule(weight)
-        self.num_views = num_views
-        self.num_rows = num_rows
         self.site = site
-        self.sample = sample
 
     def forward(self, context: Context) -> Tensor:
+        """The term, with shape ().
+
+        Raises:
+            ValueError: If the site's prior is no GP, or was made without folds.
+        """
         p = context.p[self.site]
         if not isinstance(p, CollapsedGP):
             # Outside training there is no table to leave a view out of.
             return next(iter(context.batch.values())).new_zeros(())
-        state = p.state
-        codes = state.layout.view_codes[context.batch[INDEX]]
-        num_views = state.r.size(0)
-        left_out = torch.randperm(num_views, device=codes.device)[: self.num_views]
-        keep = torch.ones(len(left_out), num_views, dtype=torch.float64, device=codes.device)
-        keep.scatter_(1, left_out[:, None], 0.0)
-        mean, factor = state.without(keep)
-
-        shown = codes == left_out[:, None]
-        rank = shown + torch.rand(shown.shape, device=codes.device)
-        rows = rank.topk(min(self.num_rows, shown.size(1)), dim=1).indices
-        valid = shown.gather(1, rows)
-        f = p.f[rows]
-        z = f @ mean
-        if self.sample:
-            spread = (quadratic(f, factor) + state.v1)[..., None].sqrt()
-            z = z + spread * torch.randn_like(z)
-        log_likelihood = self._decode(context, z.flatten(0, 1).to(p.dtype), rows.flatten())
-        chosen = torch.where(valid.flatten(), log_likelihood, log_likelihood.new_zeros(()))
-        loss = -chosen.sum() / valid.sum().clamp_min(1)
+        if len(p.frozen.left_out) < 2:
+            raise ValueError(
+                f"LeaveViewOut: expected a GPPrior with at least 2 folds of views at site "
+                f"{self.site!r}; got {len(p.frozen.left_out)}. Use GPPrior(..., folds=16) and "
+                "data with several views."
+            )
+        folds = p.frozen.folds[context.batch[INDEX]]
+        z = torch.bmm(p.f[:, None], p.frozen.left_out[folds])[:, 0]
+        losses = [-value for value in self._log_likelihoods(context, z)]
+        loss = torch.stack(losses).sum(0).mean()
         return self.weight(context.step).to(loss) * loss
 
-    def _decode(self, context: Context, z: Tensor, rows: Tensor) -> Tensor:
-        """The model's log-likelihood of the batch's ``rows`` at latents ``z``: (K)."""
-        batch = {name: column[rows] for name, column in context.batch.items()}
+    def _log_likelihoods(self, context: Context, z: Tensor) -> list[Tensor]:
+        """The model's log-likelihoods of the batch at latents ``z``, each with shape (N)."""
         model = context.model
         with poutine.block(), poutine.condition(data={self.site: z}):
-            nodes: dict[str, Any] = poutine.trace(model).get_trace(**arguments(model, batch)).nodes
-        observed = [
-            site["fn"].log_prob(site["value"])
-            for name, site in nodes.items()
-            if site["type"] == "sample" and name in context.batch and site["is_observed"]
-        ]
-        return torch.stack(observed).sum(0)
+            trace: Any = poutine.trace(model).get_trace(**arguments(model, context.batch))
+        found = []
+        for name, node in trace.nodes.items():
+            if node["type"] == "sample" and node["is_observed"] and name in context.batch:
+                found.append(node["fn"].log_prob(node["value"]))
+                calibrated = getattr(node["fn"], "calibrated", None)
+                if calibrated is not None:
+                    found.append(calibrated().log_prob(node["value"]))
+        return found

@@ -5,7 +5,9 @@ r"""A Gaussian-process prior over object x view on the latents of any model.
 replaces :math:`N(0, I)`. What it is depends on when it is asked:
 
 - in training, :class:`~ppvae.gp.CollapsedGP`: datum n's share of the bound on the GP's KL, from
-  the table of the last encodings (:meth:`GPPrior.record`, called by the guide);
+  the table of the last encodings (:meth:`GPPrior.record`, called by the guide). The algebra on
+  the table is done anew every ``refresh`` steps (:meth:`GPPrior.advance`); the bound holds at
+  what is left of the last one;
 - in evaluation, the GP's posterior predictive given the training data, a Normal:
   :math:`E z_* = f_* \cdot m`, :math:`\mathrm{Var} z_{*l} = f_*^\top S_l f_* + v_1` with
   :math:`S_l = A^{-1} + A^{-1} F^\top D_l F A^{-1} / v_1^2`, :math:`D_l = \mathrm{diag} \, s_l^2`.
@@ -22,9 +24,10 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.contract import arguments
-from ppvae.gp.collapsed import CollapsedGP
+from ppvae.gp.collapsed import CollapsedGP, Frozen
 from ppvae.gp.features import FeatureMap
-from ppvae.gp.state import GPState, Layout, gram
+from ppvae.gp.layout import Layout
+from ppvae.gp.state import GPState, weight_noise
 
 __all__ = ["GPPrior"]
 
@@ -41,9 +44,13 @@ class GPPrior(nn.Module):
         noise: The initial :math:`v_1`.
         floor: The least :math:`v_1`.
         site: The name of the latent site it is the prior of.
+        refresh: Optimiser steps between two solutions of the GP. The features' gradient does not
+            wait for them. At 1 the gradient is exact at every step.
+        folds: At most how many groups of views :class:`~ppvae.gp.LeaveViewOut` leaves out, each
+            in turn; 0 if it is not used.
 
     Raises:
-        ValueError: If ``noise`` is not between ``floor`` and one.
+        ValueError: If ``noise`` is not between ``floor`` and one, or a count is too small.
 
     References:
         | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
@@ -53,6 +60,13 @@ class GPPrior(nn.Module):
     mean: Tensor
     covariance: Tensor
     table: Tensor
+    table_variances: Tensor
+    age: Tensor
+    frozen_mean: Tensor
+    frozen_covariance: Tensor
+    frozen_spread: Tensor
+    frozen_share: Tensor
+    frozen_left_out: Tensor
 
     def __init__(
         self,
@@ -61,8 +75,10 @@ class GPPrior(nn.Module):
         *,
         latent_dim: int,
         noise: float = 0.1,
-        floor: float = 1e-4,
+        floor: float = 1e-3,
         site: str = "z",
+        refresh: int = 8,
+        folds: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < floor < noise < 1:
@@ -70,81 +86,148 @@ class GPPrior(nn.Module):
                 f"noise: expected 0 < floor < noise < 1; got floor {floor} and noise {noise}. "
                 "Use the defaults."
             )
+        if latent_dim < 1 or refresh < 1 or folds < 0:
+            raise ValueError(
+                f"GPPrior: expected latent_dim, refresh >= 1 and folds >= 0; got {latent_dim}, "
+                f"{refresh}, {folds}. Use 16, 8 and 16."
+            )
         self.objects = objects
         self.views = views
         self.latent_dim = latent_dim
         self.floor = floor
         self.site = site
+        self.refresh = refresh
+        self.folds = folds
         share = (noise - floor) / (1 - floor)
         self.raw_noise = nn.Parameter(torch.tensor(share).logit())
         size = objects.num_features * views.num_features
         # The posterior of the weights; the prior, N(0, I), until there are training data.
-        self.register_buffer("mean", torch.zeros(size, latent_dim, dtype=torch.float64))
-        eye = torch.eye(size, dtype=torch.float64)
-        self.register_buffer("covariance", eye.repeat(latent_dim, 1, 1))
-        self.register_buffer("table", torch.zeros(0, latent_dim), persistent=False)
+        self.register_buffer("mean", torch.zeros(size, latent_dim))
+        self.register_buffer("covariance", torch.eye(size).repeat(latent_dim, 1, 1))
+        for name, value in {
+            "table": torch.zeros(0, latent_dim),
+            "table_variances": torch.zeros(0),
+            "age": torch.zeros((), dtype=torch.int64),
+            "frozen_mean": torch.zeros(size, latent_dim),
+            "frozen_covariance": torch.eye(size),
+            "frozen_spread": torch.zeros(size, size),
+            "frozen_share": torch.zeros(()),
+            "frozen_left_out": torch.zeros(0, size, latent_dim),
+        }.items():
+            self.register_buffer(name, value, persistent=False)
         self.layout: Layout | None = None
-        self._staged: tuple[Tensor, Tensor] | None = None
+        self._age: int | None = None
 
     def variances(self) -> tuple[Tensor, Tensor]:
         r""":math:`v_0, v_1`, each with shape (), in float64."""
         v1 = self.floor + (1 - self.floor) * self.raw_noise.double().sigmoid()
         return 1 - v1, v1
 
+    def rows(self, objects: Tensor, views: Tensor) -> Tensor:
+        r""":math:`f = \sqrt{v_0} \, x \otimes r`: (N), (N) to (N, H), in the latents' dtype."""
+        v0, _ = self.variances()
+        x, r = self.objects(objects), self.views(views)
+        f = v0.sqrt() * (x[..., :, None] * r[..., None, :]).flatten(-2)
+        return f.to(self.raw_noise.dtype)
+
     def prepare(self, data: Any) -> None:
         """Take note of the training data's columns ``object`` and ``view``; reset the table."""
         objects, views = torch.as_tensor(data["object"]), torch.as_tensor(data["view"])
         device = self.raw_noise.device
-        self.objects.check(objects)
-        self.views.check(views)
-        self.layout = Layout(objects.to(device), views.to(device))
-        self.table = torch.zeros(len(objects), self.latent_dim, device=device)
+        self.objects.check_training(objects)
+        self.views.check_training(views)
+        self.layout = Layout(objects.to(device), views.to(device), folds=max(1, self.folds))
+        self.table = self.frozen_mean.new_zeros(len(objects), self.latent_dim)
+        self.table_variances = self.frozen_mean.new_ones(len(objects)) * self.latent_dim
+        if self.folds > 0:
+            shape = (self.layout.num_folds, *self.frozen_mean.shape)
+            self.frozen_left_out = self.frozen_mean.new_zeros(shape)
+        self.age.zero_()
+        self._age = None
+        self.solve()
 
-    def record(self, index: Tensor, loc: Tensor) -> None:
-        """Stage a batch's encodings for the table; they enter it once this step has read it.
+    @torch.no_grad()
+    def record(self, index: Tensor, q: dist.TorchDistribution) -> None:
+        """Put a batch's encodings into the table; the next refresh reads them.
 
         Arguments:
             index: Row numbers in the training data, with shape (N).
-            loc: Posterior means, with shape (..., N, L).
+            q: Their posterior, with shape (..., N | L); the first of particles is taken.
         """
         if self.training and self.layout is not None:
-            loc = loc.detach().reshape(-1, *loc.shape[-2:])[0]
-            self._staged = index, loc.to(self.table.dtype)
+            mean = q.mean.reshape(-1, *q.mean.shape[-2:])[0]
+            total = q.variance.reshape(-1, *q.variance.shape[-2:])[0].sum(-1)
+            self.table.index_copy_(0, index, mean.to(self.table))
+            self.table_variances.index_copy_(0, index, total.to(self.table))
 
-    def state(self) -> GPState:
-        """The GP given the table of encodings, with gradients into kernels and variances."""
+    def advance(self) -> None:
+        """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
+        if self.layout is None:
+            return
+        if self._age is None:  # The one time that a resumed run's count is read.
+            self._age = int(self.age)
+        self._age += 1
+        self.age += 1
+        if self._age % self.refresh == 0:
+            self.solve()
+
+    def state(self, *, leave_out: bool = False) -> GPState:
+        """The GP given the table of encodings, in float64.
+
+        Raises:
+            RuntimeError: If there are no training data yet.
+        """
+        return GPState.solve(
+            self._layout(),
+            *self._features(),
+            *self.variances(),
+            table=self.table,
+            variances=self.table_variances,
+            leave_out=leave_out,
+        )
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """Solve the GP for the table as it is; what the next steps are trained against."""
+        layout, state = self._layout(), self.state(leave_out=self.folds > 0)
+        size, latent_dim = state.mean.shape
+        slack = state.covariance.trace() + state.log_det - size
+        share = (state.mean.square().sum() + latent_dim * slack) / layout.num_rows
+        self.frozen_mean.copy_(state.mean)
+        self.frozen_covariance.copy_(state.covariance)
+        self.frozen_spread.copy_(state.spread)
+        self.frozen_share.copy_(share)
+        self.frozen_left_out.copy_(state.left_out)
+
+    def forward(self, objects: Tensor, views: Tensor) -> dist.TorchDistribution:
+        """The prior of the latents that show ``objects`` (N) in ``views`` (N): (N | L)."""
+        f = self.rows(objects, views)
+        v1 = self.variances()[1].to(f)
+        if self.training and self.layout is not None:
+            frozen = Frozen(
+                self.frozen_mean,
+                self.frozen_covariance,
+                self.frozen_spread,
+                self.frozen_share,
+                self.frozen_left_out,
+                self.layout.fold_codes,
+            )
+            return CollapsedGP(f, v1, frozen)
+        spread = torch.einsum("...h,lhk,...k->...l", f, self.covariance, f).clamp_min(0)
+        return dist.Normal(f @ self.mean, (spread + v1).sqrt()).to_event(1)
+
+    def _layout(self) -> Layout:
         if self.layout is None:
             raise RuntimeError(
                 "GPPrior: expected prepare(data) before training; got no training data. "
                 "ppvae.fit does it; in your own loop call prior.prepare(data) first."
             )
-        layout = self.layout
-        x, r = self.objects(layout.objects), self.views(layout.views)
-        return GPState.build(layout, x, r, self.table, *self.variances())
+        return self.layout
 
-    def forward(self, objects: Tensor, views: Tensor) -> dist.TorchDistribution:
-        """The prior of the latents that show ``objects`` (N) in ``views`` (N): (N | L)."""
-        x, r = self.objects(objects), self.views(views)
-        dtype = self.raw_noise.dtype
-        if self.training and self.layout is not None:
-            return CollapsedGP(self._read, x, r, latent_dim=self.latent_dim, dtype=dtype)
-        loc, variance = self._moments(x, r)
-        return dist.Normal(loc.to(dtype), variance.sqrt().to(dtype)).to_event(1)
-
-    def _read(self) -> GPState:
-        """The state before this batch's rows enter the table: m may not depend on the batch."""
-        state = self.state()
-        if self._staged is not None:
-            index, loc = self._staged
-            self.table.index_copy_(0, index, loc)
-            self._staged = None
-        return state
-
-    def _moments(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        v0, v1 = self.variances()
-        f = v0.sqrt() * (x[..., :, None] * r[..., None, :]).flatten(-2)
-        spread = torch.einsum("...h,lhk,...k->...l", f, self.covariance, f)
-        return f @ self.mean, spread.clamp_min(0) + v1
+    def _features(self) -> tuple[Tensor, Tensor]:
+        layout = self._layout()
+        with torch.no_grad():
+            return self.objects(layout.objects), self.views(layout.views)
 
     @torch.no_grad()
     def settle(self, guide: nn.Module, data: Any, *, chunk: int = 512) -> None:
@@ -170,15 +253,17 @@ class GPPrior(nn.Module):
             locs.append(q.mean)
             variances.append(q.variance)
         guide.train(training)
-        self.table = torch.cat(locs).to(self.table)
+        all_variances = torch.cat(variances)
+        self.table.copy_(torch.cat(locs))
+        self.table_variances.copy_(all_variances.sum(-1))
+        self.solve()
         state = self.state()
+        noise = weight_noise(
+            self.layout,
+            *self._features(),
+            *self.variances(),
+            covariance=state.covariance,
+            variances=all_variances,
+        )
         self.mean.copy_(state.mean)
-        self.covariance.copy_(self._covariance(state, torch.cat(variances).double()))
-
-    def _covariance(self, state: GPState, variances: Tensor) -> Tensor:
-        """S_l for each latent, with shape (L, H, H)."""
-        assert self.layout is not None
-        cells = self.layout.cell_sums(variances).movedim(-1, 0)
-        inverse = torch.cholesky_inverse(state.cholesky)
-        noise = gram(cells, state.x, state.r) * (state.v0 / state.v1.square())
-        return inverse + inverse @ noise @ inverse
+        self.covariance.copy_(state.covariance + noise)

@@ -33,7 +33,14 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
-from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, check_pair
+from ppvae.contract import (
+    DATA_PLATE,
+    ContractError,
+    Stepped,
+    Structure,
+    arguments,
+    check_pair,
+)
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term, Terms
 from ppvae.objectives.weights import log_weights
@@ -174,8 +181,11 @@ class Objective(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def advance(self) -> None:
-        """Count one optimiser step."""
+        """Count one optimiser step, here and in the sub-modules that count them too."""
         self.step += 1
+        for module in self.modules():
+            if module is not self and isinstance(module, Stepped):
+                module.advance()
 
     def check(self, batch: Mapping[str, Tensor]) -> Structure:
         """Check the pair on ``batch``, and that weights and capacities name its sites.

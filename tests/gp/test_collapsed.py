@@ -34,7 +34,12 @@ def angles() -> Tensor:
 def columns(*, double: bool = True) -> dict[str, Tensor]:
     """A grid with a third of its cells missing, one cell seen twice, rows in random order."""
     cells = torch.cartesian_prod(torch.arange(P), torch.arange(Q))
-    kept = cells[torch.randperm(len(cells))[: 2 * P * Q // 3]]
+    # Every object in some view, else in random ones.
+    one_each = torch.arange(P) * Q + torch.arange(P) % Q
+    order = torch.cat([one_each, torch.randperm(P * Q)])
+    order = torch.tensor(list(dict.fromkeys(order.tolist())))
+    kept = cells[order[: 2 * P * Q // 3]]
+    assert len(kept[:, 0].unique()) == P
     kept = torch.cat([kept, kept[:1]]) if double else kept
     return {"object": kept[:, 0], "view": angles()[kept[:, 1]]}
 
@@ -46,9 +51,9 @@ class Data(dict):
         return {name: column[rows] for name, column in self.items()}
 
 
-def make_prior(noise: float = 0.3) -> GPPrior:
+def make_prior(noise: float = 0.3, **options) -> GPPrior:
     prior = GPPrior(
-        ObjectTable(P, M), FourierFeatures(num_frequencies=2), latent_dim=L, noise=noise
+        ObjectTable(P, M), FourierFeatures(num_frequencies=2), latent_dim=L, noise=noise, **options
     )
     prior.objects.table.data += 0.3
     return prior
@@ -62,11 +67,21 @@ def dense(prior: GPPrior, data: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return f, f @ f.T + v1 * torch.eye(len(f))
 
 
-def trained_prior(table: Tensor, data: dict[str, Tensor]) -> GPPrior:
-    prior = make_prior()
+def trained_prior(
+    table: Tensor, data: dict[str, Tensor], variances: Tensor | None = None, **options
+) -> GPPrior:
+    """A prior solved for these encodings (N, L) and their variances (N, L)."""
+    prior = make_prior(**options)
     prior.prepare(data)
-    prior.table = table.clone()
+    fill(prior, table, variances)
     return prior
+
+
+def fill(prior: GPPrior, table: Tensor, variances: Tensor | None = None) -> None:
+    prior.table.copy_(table)
+    if variances is not None:
+        prior.table_variances.copy_(variances.sum(-1))
+    prior.solve()
 
 
 def test_bound_is_the_dense_kl_at_the_best_weights_with_its_gradients():
@@ -74,7 +89,7 @@ def test_bound_is_the_dense_kl_at_the_best_weights_with_its_gradients():
     n = len(data["view"])
     loc, scale = torch.randn(n, L, requires_grad=True), torch.rand(n, L).add_(0.2)
     scale.requires_grad_()
-    prior = trained_prior(loc.detach(), data)
+    prior = trained_prior(loc.detach(), data, scale.detach().square())
     q = dist.Normal(loc, scale).to_event(1)
     ours = kl_divergence(q, prior(**_named(data))).sum()
 
@@ -104,19 +119,32 @@ def test_any_other_weights_give_a_looser_bound_by_the_known_slack():
     data = columns()
     n = len(data["view"])
     loc, scale = torch.randn(n, L), torch.rand(n, L) + 0.2
-    stale = loc + 0.5 * torch.randn(n, L)
-    prior = trained_prior(stale, data)
+    prior = trained_prior(loc + 0.5 * torch.randn(n, L), data)
+    q = dist.Normal(loc, scale).to_event(1)
     p = prior(**_named(data))
-    ours = kl_divergence(dist.Normal(loc, scale).to_event(1), p).sum()
-    best = trained_prior(loc, data)
-    best.load_state_dict(prior.state_dict())
-    exact_p = best(**_named(data))
-    exact = kl_divergence(dist.Normal(loc, scale).to_event(1), exact_p).sum()
-    a = p.state.cholesky @ p.state.cholesky.T
-    gap = p.state.mean - exact_p.state.mean
-    slack = 0.5 * torch.einsum("hl,hk,kl->", gap, a, gap)
+    ours, stale = kl_divergence(q, p).sum(), p.frozen.mean.clone()
+    fill(prior, loc)
+    best = prior(**_named(data))
+    exact = kl_divergence(q, best).sum()
+    gap = stale - best.frozen.mean
+    slack = 0.5 * torch.einsum("hl,hk,kl->", gap, best.frozen.covariance.inverse(), gap)
     assert slack > 0.01
     torch.testing.assert_close(ours - exact, slack, rtol=1e-8, atol=1e-8)
+
+
+def test_a_bound_solved_at_other_variances_is_looser():
+    data = columns()
+    n = len(data["view"])
+    loc, scale = torch.randn(n, L), torch.full((n, L), 1e-6)
+    q = dist.Normal(loc, scale).to_event(1)
+    prior = trained_prior(loc, data)
+    with torch.no_grad():
+        prior.raw_noise += 0.7
+        prior.objects.table += 0.2
+        stale = kl_divergence(q, prior(**_named(data))).sum()
+        prior.solve()
+        exact = kl_divergence(q, prior(**_named(data))).sum()
+    assert stale > exact + 0.1
 
 
 def test_mini_batches_of_a_partition_average_to_the_whole():
@@ -153,7 +181,8 @@ def test_full_covariance_and_monte_carlo_agree_with_the_closed_form():
     q = dist.Normal(loc, scale).to_event(1)
     z = q.sample((4000,))
     sampled = (q.log_prob(z) - p.log_prob(z)).mean(0).sum()
-    mean_field_gap = 0.5 * (scale.square() * p.leverage[:, None]).sum() / prior.variances()[1] ** 2
+    v1 = prior.variances()[1]
+    mean_field_gap = 0.5 * (scale.square() * p.leverage[:, None]).sum() / v1.square()
     expected = kl_divergence(q, p).sum() + mean_field_gap
     torch.testing.assert_close(sampled, expected, rtol=0.02, atol=0.5)
 
@@ -198,15 +227,15 @@ class Guide(nn.Module):
     def forward(self, x, *, index=None):
         q = self.encoder(x)
         if index is not None:
-            self.prior.record(index, q.mean)
+            self.prior.record(index, q)
         with data_plate(x):
             pyro.sample("z", q)
 
 
-def make_pair() -> tuple[Model, Guide, Data]:
+def make_pair(**options) -> tuple[Model, Guide, Data]:
     data = Data(columns())
     data["x"] = torch.randn(len(data["view"]), 4)
-    prior = make_prior()
+    prior = make_prior(**options)
     prior.prepare(data)
     return Model(prior), Guide(prior), data
 
@@ -265,48 +294,57 @@ def test_predictions_agree_with_gpytorch_on_exact_encodings():
 
         gp = Exact().eval()
         likelihood.eval()
-        f = state.rows(prior.objects(torch.arange(P)), prior.views(torch.full((P,), 0.7)))
+        f = prior.rows(torch.arange(P), torch.full((P,), 0.7))
         reference = gp(f)
         torch.testing.assert_close((f @ state.mean)[:, 0], reference.mean, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(state.leverage(f), reference.variance, rtol=1e-3, atol=1e-4)
+        leverage = (f @ state.covariance * f).sum(-1)
+        torch.testing.assert_close(leverage, reference.variance, rtol=1e-3, atol=1e-4)
 
 
-def test_leaving_a_view_out_is_the_fit_without_its_rows():
+@pytest.mark.parametrize("folds", [Q, 2])
+def test_leaving_views_out_is_the_fit_without_their_rows(folds):
     data = columns()
     table = torch.randn(len(data["view"]), L)
-    prior = trained_prior(table, data)
-    keep = torch.ones(2, Q)
-    keep[0, 2] = keep[1, 4] = 0
-    mean, factor = prior.state().without(keep)
+    prior = trained_prior(table, data, folds=folds)
     f, _ = dense(prior, data)
     v1 = prior.variances()[1]
-    for which, view in ((0, 2), (1, 4)):
-        stays = (data["view"] - angles()[view]).abs() > 1e-6
+    codes = torch.round(data["view"] / angles()[1]).long() % folds
+    assert len(prior.frozen_left_out) == folds
+    for fold in range(folds):
+        stays = codes != fold
         rows = f[stays]
         precision = torch.eye(rows.size(1)) + rows.T @ rows / v1
         expected = torch.linalg.solve(precision, rows.T @ table[stays] / v1)
-        torch.testing.assert_close(mean[which], expected, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(factor[which] @ factor[which].T, precision)
+        torch.testing.assert_close(prior.frozen_left_out[fold], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_weights_of_a_step_do_not_depend_on_its_batch():
-    model, guide, data = make_pair()
+    model, guide, data = make_pair(refresh=2)
+    prior = model.prior
     objective = ELBO()(model, guide)
     rows = torch.arange(5)
     batch = data.batch(rows) | {"index": rows}
     objective.check(batch)
-    assert not model.prior.table.any()
+    assert not prior.table.any()
     first = objective(batch)
     # An empty table gives m = 0: the KL of this batch knows nothing of its own encodings.
     q = guide.encoder(data["x"][rows])
-    v1 = model.prior.variances()[1]
-    p = model.prior.state()
-    f = p.rows(model.prior.objects(data["object"][rows]), model.prior.views(data["view"][rows]))
-    h = p.leverage(f)[:, None]
-    share = (q.mean.square() + q.variance * (1 - h / v1)) / v1 + v1.log() - 1 - q.variance.log()
-    by_hand = 0.5 * (share.sum(-1) + L * p.log_det() / len(data["x"]))
-    torch.testing.assert_close(first.kl["z"], by_hand)
-    torch.testing.assert_close(model.prior.table[rows], q.mean)
+    v1 = prior.variances()[1]
+    f = prior.rows(data["object"][rows], data["view"][rows])
+    h = (f @ prior.frozen_covariance * f).sum(-1)
+    size = f.size(1)
+    share = q.mean.square().sum(-1) / v1 + q.variance.sum(-1) * (1 - h / v1) / v1
+    share = share + L * (v1.log() - 1 + h / v1) - q.variance.log().sum(-1)
+    covariance = prior.frozen_covariance
+    slack = L * (covariance.trace() - covariance.logdet() - size) / len(data["x"])
+    torch.testing.assert_close(first.kl["z"], 0.5 * (share + slack))
+    torch.testing.assert_close(prior.table[rows], q.mean)
+    torch.testing.assert_close(prior.table_variances[rows], q.variance.sum(-1))
+    again = objective(batch)
+    torch.testing.assert_close(again.kl["z"], first.kl["z"])
+    objective.advance()
+    torch.testing.assert_close(objective(batch).kl["z"], first.kl["z"])
+    objective.advance()  # the second step: solved anew
     assert objective(batch).kl["z"].sum() < first.kl["z"].sum()
 
 
@@ -323,7 +361,7 @@ def test_pyros_own_elbo_takes_the_pair():
     model, guide, data = make_pair()
     rows = torch.arange(5)
     batch = data.batch(rows)
-    model.prior.table = torch.randn_like(model.prior.table)
+    fill(model.prior, torch.randn_like(model.prior.table))
     ours = ELBO(analytic=False)(model, guide)
     ours.check(batch)
     torch.manual_seed(1)
@@ -342,13 +380,10 @@ def test_pyros_own_elbo_takes_the_pair():
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sample", [False, True])
-def test_leave_view_out_trains_decoder_kernel_and_objects(sample):
-    model, guide, data = make_pair()
-    model.prior.table = torch.randn_like(model.prior.table)
-    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + LeaveViewOut(
-        num_views=2, num_rows=4, sample=sample
-    )
+def test_leave_view_out_trains_decoder_kernel_and_objects():
+    model, guide, data = make_pair(folds=Q)
+    fill(model.prior, torch.randn_like(model.prior.table))
+    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + LeaveViewOut()
     objective = spec(model, guide, num_data=len(data["x"]))
     rows = torch.arange(len(data["x"]))
     terms = objective(data.batch(rows) | {"index": rows})
@@ -362,11 +397,10 @@ def test_leave_view_out_trains_decoder_kernel_and_objects(sample):
 
 
 def test_leave_view_out_value_by_hand():
-    model, guide, data = make_pair()
-    model.prior.table = torch.randn_like(model.prior.table)
+    model, guide, data = make_pair(folds=Q)
+    fill(model.prior, torch.randn_like(model.prior.table))
     n = len(data["x"])
-    term = LeaveViewOut(num_views=Q, num_rows=n)
-    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + term
+    spec = ELBO(weights={"x": 0.0, "z": 0.0}) + LeaveViewOut(weight=0.5)
     rows = torch.arange(n)
     table = model.prior.table.clone()
     loss = spec(model, guide)(data.batch(rows) | {"index": rows}).loss
@@ -379,13 +413,22 @@ def test_leave_view_out_value_by_hand():
         precision = torch.eye(f.size(1)) + kept.T @ kept / v1
         z = f[out] @ torch.linalg.solve(precision, kept.T @ table[~out] / v1)
         total = total - model.decoder(z).log_prob(data["x"][out]).sum()
-    torch.testing.assert_close(loss, total / n)
+    torch.testing.assert_close(loss, 0.5 * total / n)
+
+
+def test_leave_view_out_asks_for_folds():
+    model, guide, data = make_pair()
+    rows = torch.arange(4)
+    with pytest.raises(ValueError, match="folds=16"):
+        (ELBO() + LeaveViewOut())(model, guide)(data.batch(rows) | {"index": rows})
 
 
 def test_bad_priors_and_data_are_refused_in_words():
     prior = make_prior()
     with pytest.raises(ValueError, match="expected ids from 0 to 8; got 0 to 9"):
         prior.prepare({"object": torch.arange(10), "view": torch.zeros(10)})
+    with pytest.raises(ValueError, match="refresh >= 1"):
+        make_prior(refresh=0)
     with pytest.raises(ValueError, match="columns of one length; got 9 and 3"):
         prior.prepare({"object": torch.arange(9), "view": torch.zeros(3)})
     with pytest.raises(RuntimeError, match="prepare"):
