@@ -2,7 +2,8 @@ r"""Invariances: rotation, translation and scale as latent sites of any model.
 
 .. math::
     p(\gamma) \, p(t) \, p(s) \, p(x \mid z, \gamma, t, s), \qquad
-    \gamma \sim N(0, w_\gamma^2), \; t \sim N(0, w_t^2 I), \; \log s \sim N(0, w_s^2)
+    \gamma \sim \mathrm{WrappedNormal}(0, w_\gamma^2), \;
+    t \sim N(0, w_t^2 I), \; \log s \sim N(0, w_s^2)
 
 A decoder that samples the pose it draws with: hand it to a model in place of its decoder, and a
 VAE becomes an rVAE, a joint VAE a jrVAE, with nothing else changed.
@@ -22,9 +23,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.distributions import CircularUniform, WrappedNormal
 from ppvae.nets import Pose
 
 __all__ = ["PosedDecoder"]
+
+
+EVERY_ANGLE = ("rotation", math.inf)
 
 
 class PosedDecoder(nn.Module):
@@ -35,7 +40,7 @@ class PosedDecoder(nn.Module):
 
     Arguments:
         decoder: A :class:`~ppvae.nets.CoordinateDecoder` or :class:`~ppvae.nets.CanvasDecoder`.
-        rotation: :math:`w_\gamma` in radians.
+        rotation: :math:`w_\gamma` in radians; ``math.inf`` for every angle alike.
         translation: :math:`w_t` in half image sides.
         scale: :math:`w_s`, of the logarithm of the factor of size.
 
@@ -57,7 +62,9 @@ class PosedDecoder(nn.Module):
         super().__init__()
         widths = {"rotation": rotation, "translation": translation, "scale": scale}
         given = {name: width for name, width in widths.items() if width is not None}
-        if not given or not all(0 < width < math.inf for width in given.values()):
+        if not given or not all(
+            0 < width < math.inf or (name, width) == EVERY_ANGLE for name, width in given.items()
+        ):
             raise ValueError(
                 f"PosedDecoder: expected one or more widths > 0; got {widths}. "
                 "Use rotation=1.0 or translation=0.1, or a decoder without a pose."
@@ -76,10 +83,15 @@ class PosedDecoder(nn.Module):
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         angle = shift = scale = None
         if width := self.widths.get("rotation"):
-            angle = pyro.sample("rotation", dist.Normal(self.zero[0], width))  # (..., N |)
+            angle = pyro.sample("rotation", self._angles(width))  # (..., N |)
         if width := self.widths.get("translation"):
             prior = dist.Normal(self.zero, width).to_event(1)
             shift = pyro.sample("translation", prior)  # (..., N | 2)
         if width := self.widths.get("scale"):
             scale = pyro.sample("scale", dist.LogNormal(self.zero[0], width))  # (..., N |)
         return self.decoder(*inputs, pose=Pose(angle, shift, scale))
+
+    def _angles(self, width: float) -> dist.TorchDistribution:
+        if width == math.inf:
+            return CircularUniform(like=self.zero)
+        return WrappedNormal(self.zero[0], width)

@@ -21,8 +21,10 @@ from ppvae.guides import (
     ConditionalGuide,
     FactorizedGuide,
     GPGuide,
+    PseudoGuide,
     SemiSupervisedGuide,
     SourceGuide,
+    WeightSpaceGuide,
 )
 from ppvae.models import (
     GPVAE,
@@ -41,6 +43,7 @@ from ppvae.nets import (
     ConvEncoder,
     CoordinateDecoder,
     Embedding,
+    EquivariantPose,
     LogScale,
     OneHot,
     Shift,
@@ -213,6 +216,16 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "rvae, coordinates": lambda: Pair(
         VAE(PosedDecoder(coordinates(Z), rotation=1.0), latent_dim=Z),
         AmortizedGuide(nn.Sequential(align("rotation"), encoder(heads.DiagonalNormal(Z)))),
+        {"x": images()},
+    ),
+    "trvae with scale, equivariant": lambda: Pair(
+        VAE(PosedDecoder(canvas(Z), **{**WIDTHS, "rotation": math.inf}), latent_dim=Z),
+        AmortizedGuide(
+            nn.Sequential(
+                Align(EquivariantPose(SHAPE, scale=True, angles=4, hidden=[8]), SHAPE),
+                encoder(heads.DiagonalNormal(Z)),
+            )
+        ),
         {"x": images()},
     ),
     "trvae with scale, canvas": lambda: Pair(

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.distributions import WrappedNormal
 from ppvae.nets.heads import Head, positive
 
 __all__ = ["Angle", "LogScale", "Shift", "Sites"]
@@ -63,18 +64,24 @@ class _Narrow(Head):
 
 
 class Angle(_Narrow):
-    r"""An angle in radians, :math:`N(\gamma; \mu, \sigma^2)`, with 2 raw numbers.
+    r"""An angle in radians, wrapped at the full turn, with 3 raw numbers (a, b, spread).
+
+    .. math::
+        q(\gamma) = \mathrm{WrappedNormal}(\mathrm{atan2}(b, 1 + a), \sigma^2)
+
+    The network points in a direction, so that an angle just below pi and one just above -pi are
+    neighbours for it, too.
 
     Arguments:
         init: The scale at raw zero.
     """
 
     def __init__(self, init: float = 0.1) -> None:
-        super().__init__((), 2, init)
+        super().__init__((), 3, init)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
-        loc, spread = raw.unbind(-1)
-        return dist.Normal(loc, self.scale(spread))
+        right, up, spread = raw.unbind(-1)
+        return WrappedNormal(torch.atan2(up, 1 + right), self.scale(spread))
 
 
 class Shift(_Narrow):

@@ -112,7 +112,7 @@ def test_the_content_of_a_turned_image_is_that_of_the_image_at_rest():
 
 
 def test_heads_start_narrow_and_at_rest():
-    raw = torch.zeros(3, 8)
+    raw = torch.zeros(3, 9)
     q = Sites({"rotation": Angle(), "translation": Shift(init=0.2), "scale": LogScale()})(raw)
     assert q["rotation"].batch_shape == q["scale"].batch_shape == (3,)
     assert q["translation"].event_shape == (2,)

@@ -1,0 +1,169 @@
+r"""Where an image stands, by a network that turns and moves with it.
+
+A network that reads the angle off the pixels has to learn each angle. This one learns what an
+image at rest looks like, and turns with the image by construction: it shows a small scoring
+network s the image at K angles, brought to its centre t and its size,
+
+.. math::
+    p_k(x) = \mathrm{softmax}_k \; s(T_{\alpha_k, t, r}^{-1} x), \qquad
+    \gamma = \arg \sum_k p_k e^{i \alpha_k}, \qquad \alpha_k = 2 \pi k / K
+
+so that an image turned by :math:`\beta` about its centre is found turned by :math:`\beta` more,
+exactly at the K angles and as closely as the scores are smooth between them. Centre and size are
+the first two moments of the image's intensity, which move and grow with it; the network corrects
+them in the frame at rest.
+
+References:
+    | Group Equivariant Convolutional Networks (Cohen and Welling, 2016)
+    | https://arxiv.org/abs/1602.07576
+    | Explicitly disentangling image content from translation and rotation with
+    | spatial-VAE (Bepler et al., 2019), https://arxiv.org/abs/1909.11663
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.distributions import WrappedNormal
+from ppvae.nets.coordinate import Pose, grid, place_grid, resample
+from ppvae.nets.heads import positive
+from ppvae.nets.mlp import check_datum
+
+__all__ = ["EquivariantPose", "moments"]
+
+
+def moments(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and radius of the intensity above the image's darkest pixel.
+
+    Arguments:
+        x: Images (..., C, H, W), or spectra (..., C, W).
+        places: Of the pixels, (G, D).
+
+    Returns:
+        The mean place (..., D) and the root-mean-square distance from it (...).
+    """
+    weight = x.mean(-1 - places.size(-1)).flatten(-places.size(-1))
+    weight = weight - weight.amin(-1, keepdim=True)
+    tiny = torch.finfo(weight.dtype).tiny
+    # An even image has its centre in the middle.
+    weight = weight + tiny
+    weight = weight / weight.sum(-1, keepdim=True)
+    centre = weight @ places
+    squares = (places - centre.unsqueeze(-2)).square().sum(-1)
+    return centre, (weight * squares).sum(-1).clamp_min(tiny).sqrt()
+
+
+class EquivariantPose(nn.Module):
+    r"""x to the posteriors of ``rotation``, ``translation`` and ``scale``, those asked for.
+
+    The network of :class:`~ppvae.guides.Align`.
+
+    Arguments:
+        shape: Of a datum, (C, H, W), or (C, W) in one dimension.
+        rotation: Find the angle; square images only.
+        translation: Find the shift.
+        scale: Find the size.
+        angles: K.
+        hidden: Sizes of the scoring network's hidden layers.
+        activation: Makes its activations.
+        init: Scale of the posteriors at the start.
+
+    Raises:
+        ValueError: If nothing is asked for, K is below 3, or the angle of data that are not
+            square images is asked for.
+    """
+
+    places: Tensor
+    turns: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        rotation: bool = True,
+        translation: bool = True,
+        scale: bool = False,
+        angles: int = 16,
+        hidden: Sequence[int] = (64, 64),
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        init: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        size = self.shape[1:]
+        if not (rotation or translation or scale):
+            raise ValueError(
+                "EquivariantPose: expected one or more of rotation, translation and scale; got "
+                "none. Use an encoder without Align."
+            )
+        if rotation and (len(size) != 2 or size[0] != size[1]):
+            raise ValueError(
+                f"rotation: expected square images; got {size}. "
+                "Pad them to a square, or leave the rotation out."
+            )
+        if rotation and angles < 3:
+            raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
+        self.rotation, self.translation = rotation, translation
+        dims = len(size)
+        # score, spread of the angle | offset and its spread | log size and its spread
+        self.sizes = [2, 2 * dims, 2]
+        widths = [math.prod(self.shape), *hidden]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(before, after), activation()]
+        self.network = nn.Sequential(*layers, nn.Linear(widths[-1], sum(self.sizes)))
+        # Of an image of size one.
+        self.log_radius = nn.Parameter(torch.tensor(math.log(0.4))) if scale else None
+        self.register_buffer("places", grid(*size), persistent=False)
+        count = angles if rotation else 1
+        self.register_buffer("turns", torch.arange(count) * 2 * math.pi / count, persistent=False)
+        self.offset = math.log(math.expm1(init))
+
+    def forward(self, x: Tensor) -> dict[str, dist.TorchDistribution]:
+        check_datum(x, self.shape, "EquivariantPose")
+        centre, radius = moments(x, self.places.to(x))
+        size = None if self.log_radius is None else (radius.log() - self.log_radius).exp()
+        at = Pose(
+            self.turns.to(x).expand(*x.shape[: -len(self.shape)], -1) if self.rotation else None,
+            centre.unsqueeze(-2) if self.translation else None,
+            size.unsqueeze(-1) if size is not None else None,
+        )
+        upright = resample(x.unsqueeze(-1 - len(self.shape)), place_grid(self.places.to(x), at))
+        raw = self.network(upright.flatten(-len(self.shape)))  # (..., N, K, 2 + 2 D + 2)
+        score, moved, grown = raw.split(self.sizes, -1)
+        p = score[..., 0].softmax(-1).unsqueeze(-1)
+        turned = torch.cat([self.turns.cos()[:, None], self.turns.sin()[:, None]], -1).to(x)
+        right, up = (p * turned).sum(-2).unbind(-1)
+        found: dict[str, dist.TorchDistribution] = {}
+        if self.rotation:
+            spread = (p[..., 0] * score[..., 1]).sum(-1)
+            found["rotation"] = WrappedNormal(torch.atan2(up, right), self._spread(spread))
+        if self.translation:
+            found["translation"] = self._shift(centre, size, p, moved, at.angle)
+        if size is not None:
+            residual, spread = (p * grown).sum(-2).unbind(-1)
+            found["scale"] = dist.LogNormal(size.log() + residual, self._spread(spread))
+        return found
+
+    def _spread(self, raw: Tensor) -> Tensor:
+        return positive(raw + self.offset, 1e-3)
+
+    def _shift(
+        self, centre: Tensor, size: Tensor | None, p: Tensor, moved: Tensor, angle: Tensor | None
+    ) -> dist.TorchDistribution:
+        """The centre, and the offset in the frame at rest brought into the image's."""
+        offset, spread = moved.chunk(2, -1)
+        if angle is not None:
+            cos, sin = angle.cos(), angle.sin()
+            right, up = offset.unbind(-1)
+            offset = torch.stack([cos * right - sin * up, sin * right + cos * up], -1)
+        offset = (p * offset).sum(-2)
+        if size is not None:
+            offset = offset * size.unsqueeze(-1)
+        scale = self._spread((p * spread).sum(-2))
+        return dist.Normal(centre + 0.3 * offset, scale).to_event(1)
