@@ -8,8 +8,10 @@ from ppvae.guides.conditional import ConditionalGuide
 from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
 from ppvae.guides.pose import Align
+from ppvae.guides.pseudo import PseudoGuide
 from ppvae.guides.semisupervised import SemiSupervisedGuide
 from ppvae.guides.source import SourceGuide
+from ppvae.guides.weight_space import WeightSpaceGuide
 
 __all__ = [
     "Align",
@@ -17,6 +19,8 @@ __all__ = [
     "ConditionalGuide",
     "FactorizedGuide",
     "GPGuide",
+    "PseudoGuide",
     "SemiSupervisedGuide",
     "SourceGuide",
+    "WeightSpaceGuide",
 ]

@@ -51,7 +51,7 @@ from ppvae.nets import (
     Warp,
     heads,
 )
-from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear, Supervision
+from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear, Supervision, Term
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -84,17 +84,18 @@ def decoder(*in_features: int, shape: tuple[int, ...] = SHAPE) -> nn.Module:
     return MLP(in_features, heads.Bernoulli(shape), hidden=[16])
 
 
-def gp() -> Pair:
+def gp(guide: Callable[[GPPrior], nn.Module] | None = None, *terms: Term, folds: int = 0) -> Pair:
     cells = torch.cartesian_prod(torch.arange(4), torch.arange(3))
-    prior = GPPrior(ObjectTable(4, 2), FourierFeatures(num_frequencies=2), latent_dim=Z)
+    views = FourierFeatures(num_frequencies=2)
+    prior = GPPrior(ObjectTable(4, 2), views, latent_dim=Z, folds=folds)
     batch = {
         "x": images(),
         "object": cells[:, 0],
         "view": cells[:, 1] * 2 * math.pi / 3,
         "index": torch.arange(len(cells)),
     }
-    guide = GPGuide(encoder(heads.DiagonalNormal(Z)), prior)
-    return Pair(GPVAE(prior, decoder(Z)), guide, batch, ELBO() + LeaveViewOut())
+    made = GPGuide(encoder(heads.DiagonalNormal(Z)), prior) if guide is None else guide(prior)
+    return Pair(GPVAE(prior, decoder(Z)), made, batch, sum(terms, ELBO()))
 
 
 def labels(*, missing: bool = False) -> Tensor:
@@ -152,6 +153,12 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         {"x": images(2, 9, 7)},
     ),
     "gpvae": gp,
+    "gpvae, leave view out": lambda: gp(None, LeaveViewOut(), folds=3),
+    "gpvae, weight space": lambda: gp(WeightSpaceGuide),
+    "gpvae, weight space, dense": lambda: gp(lambda prior: WeightSpaceGuide(prior, full=True)),
+    "gpvae, pseudo-observations": lambda: gp(
+        lambda prior: PseudoGuide(encoder(heads.DiagonalNormal(Z)), prior)
+    ),
     "cvae, class": lambda: conditional(Conditions(OneHot(K)), y=labels()),
     "cvae, factors": lambda: conditional(Conditions(factor_dim=C), c=factors()),
     "cvae, embedded class and factor": lambda: conditional(
@@ -319,7 +326,12 @@ def build(name: str, *, seed: int = 0, device: torch.device | str = "cpu") -> Pa
         torch.manual_seed(seed)
         pair = Pair(*PAIRS[name]())
     batch = {column: value.to(device) for column, value in pair.batch.items()}
-    for module in nn.ModuleList([pair.model.to(device), pair.guide.to(device)]).modules():
+    return prepare(Pair(pair.model.to(device), pair.guide.to(device), batch, pair.objective))
+
+
+def prepare(pair: Pair) -> Pair:
+    """What :func:`ppvae.fit` does before the first step, and after weights have been loaded."""
+    for module in nn.ModuleList([pair.model, pair.guide]).modules():
         if isinstance(module, DataBound):
-            module.prepare(batch)
-    return pair._replace(batch=batch)
+            module.prepare(pair.batch)
+    return pair

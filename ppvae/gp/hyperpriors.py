@@ -52,7 +52,7 @@ class HyperPriors(Term):
 
     def prepare(self, data: Any) -> None:
         """Take note of the number of training data."""
-        self.num_data = data.num_rows
+        self.num_data = len(next(iter(data.values())))
 
     def settle(self, guide: nn.Module, data: Any) -> None:
         """Nothing to do."""

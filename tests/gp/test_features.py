@@ -186,7 +186,7 @@ def test_hyperpriors_are_summed_once_and_shared_among_the_data():
     expected = expected + torch.distributions.Normal(0.0, 2.0).log_prob(scaled.outputscale)
     torch.testing.assert_close(log_hyperprior(views, nn.ModuleList([kernel])), expected)
     term = HyperPriors()
-    term.prepare(type("Data", (), {"num_rows": 20}))
+    term.prepare({"x": torch.zeros(20)})
     loss = term(SimpleNamespace(model=views, guide=nn.Identity()))
     torch.testing.assert_close(loss, -expected / 20)
     loss.backward()

@@ -1,0 +1,155 @@
+r"""Pseudo-observations: the encoder gives Gaussian pseudo-likelihoods, q is the GP's posterior.
+
+With :math:`N(y_{nl}; z_{nl}, s_{nl}^2)` in place of datum n's likelihood,
+
+.. math::
+    q(Z, w) = q(w) \prod_n q(z_n \mid w), \qquad
+    q(z_{nl} \mid w) = N\left(a y_{nl} + (1 - a) f_n \cdot w_l, \; a s_{nl}^2\right), \quad
+    a = \frac{v_1}{v_1 + s_{nl}^2}
+
+and :math:`q(w_l) = N(m_l, A_l^{-1})`, :math:`A_l = I + F^\top D_l F`, :math:`m_l = A_l^{-1}
+F^\top D_l y_l`, :math:`D_l = \mathrm{diag}(v_1 + s_{nl}^2)^{-1}`. The bound holds for any q(w),
+so that with q(w) solved for the table of the last pseudo-observations, every ``refresh`` steps,
+a mini-batch's estimate of it is unbiased. Where SVGPVAE has inducing points, this is exact.
+
+References:
+    | Scalable Gaussian Process Variational Autoencoders (Jazbec et al., 2021)
+    | https://arxiv.org/abs/2010.13472
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ppvae.contract import data_plate
+from ppvae.gp import GPPrior, WeightedNormal
+
+__all__ = ["PseudoGuide"]
+
+
+class PseudoGuide(nn.Module):
+    r""":math:`q(z \mid X)`, the GP's posterior given pseudo-observations of every training datum.
+
+    Arguments:
+        encoder: x, with shape (N, ...), to a normal distribution: the pseudo-observation
+            :math:`y` and its standard deviation :math:`s`.
+        prior: The model's GP prior, the same module. It need not solve anything meanwhile:
+            give it a large ``refresh``.
+        refresh: Optimiser steps between two solutions for :math:`q(w)`, each of L Cholesky
+            factorisations (H x H).
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    table: Tensor
+    table_variances: Tensor
+    weights_kl: Tensor
+
+    def __init__(self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16) -> None:
+        super().__init__()
+        if refresh < 1:
+            raise ValueError(f"refresh: expected an integer >= 1; got {refresh}. Use 16.")
+        self.encoder = encoder
+        self.prior = prior
+        self.refresh = refresh
+        size, latent_dim = prior.mean.shape
+        self.register_buffer("mean", torch.zeros(size, latent_dim))
+        self.register_buffer("covariance", torch.eye(size).repeat(latent_dim, 1, 1))
+        self.register_buffer("table", torch.zeros(0, latent_dim), persistent=False)
+        self.register_buffer("table_variances", torch.zeros(0, latent_dim), persistent=False)
+        self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
+        self._steps = 0
+
+    def prepare(self, data: Any) -> None:
+        """Reset the table: to what the prior expects, at every training datum."""
+        self.table = self.mean.new_zeros(len(data["object"]), self.mean.size(1))
+        self.table_variances = torch.ones_like(self.table)
+        self._steps = 0
+        if self.prior.layout is None:
+            self.prior.prepare(data)
+        self.solve()
+
+    def advance(self) -> None:
+        """Count an optimiser step; solve for q(w) where ``refresh`` of them have gone by."""
+        self._steps += 1
+        if len(self.table) > 0 and self._steps % self.refresh == 0:
+            self.solve()
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """The posterior of the weights given the table of pseudo-observations."""
+        layout, prior = self.prior.layout, self.prior
+        assert layout is not None
+        x, r = prior.objects(layout.objects), prior.views(layout.views)
+        v0, v1 = prior.variances()
+        precisions = 1 / (v1 + self.table_variances.double())
+        gram = v0 * layout.gram(x, r, precisions.mT)
+        gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        factor = torch.linalg.cholesky(gram)
+        weighted = precisions * self.table.double()
+        projection = v0.sqrt() * layout.fold_projections(x, r, weighted).sum(0)
+        mean = torch.cholesky_solve(projection.mT[..., None], factor)[..., 0].mT
+        covariance = torch.cholesky_inverse(factor)
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
+        trace = covariance.diagonal(dim1=-2, dim2=-1).sum()
+        self.weights_kl.copy_(0.5 * (mean.square().sum() + trace + log_det - mean.numel()))
+        self.mean.copy_(mean)
+        self.covariance.copy_(covariance)
+
+    @torch.no_grad()
+    def settle(self, guide: nn.Module, data: Any, *, chunk: int = 512) -> None:
+        """Encode all training data afresh, solve, and hand q(w) to the prior, which predicts."""
+        if len(self.table) == 0:
+            return
+        training = self.encoder.training
+        self.encoder.eval()
+        for start in range(0, len(self.table), chunk):
+            rows = torch.arange(start, min(start + chunk, len(self.table)))
+            rows = rows.to(self.table.device)
+            batch = data.batch(rows, dtype=self.mean.dtype, device=self.table.device)
+            self._record(rows, self.encoder(batch["x"]))
+        self.encoder.train(training)
+        self.solve()
+        self.prior.mean.copy_(self.mean)
+        self.prior.covariance.copy_(self.covariance)
+
+    @torch.no_grad()
+    def _record(self, index: Tensor, pseudo: Any) -> None:
+        """Put pseudo-observations (..., N | L) of training rows (N) into the table."""
+        for table, values in (
+            (self.table, pseudo.mean),
+            (self.table_variances, pseudo.variance),
+        ):
+            table.index_copy_(0, index, values.reshape(-1, *values.shape[-2:])[0].to(table))
+
+    def forward(
+        self,
+        x: Tensor,
+        object: Tensor,  # noqa: A002
+        view: Tensor,
+        *,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        with data_plate(x, object, view):
+            pseudo = self.encoder(x)
+            if index is not None and self.training and len(self.table) > 0:
+                self._record(index, pseudo)
+            f = self.prior.rows(object, view)
+            v1 = self.prior.variances()[1].to(f)
+            fitted = f @ self.mean
+            spread = torch.einsum("...h,lhk,...k->...l", f, self.covariance, f).clamp_min(0)
+            share = v1 / (v1 + pseudo.variance)
+            own = share * pseudo.variance
+            squares = share.square() * ((pseudo.mean - fitted).square() + spread)
+            kl = 0.5 * ((squares + own) / v1 - 1 - (own / v1).log()).sum(-1)
+            kl = kl + self.weights_kl / max(1, len(self.table))
+            q = WeightedNormal(
+                share * pseudo.mean + (1 - share) * fitted,
+                (own + (1 - share).square() * spread).sqrt(),
+                kl,
+            )
+            return pyro.sample("z", q)  # (..., N | L)
