@@ -17,24 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
-from ppvae.contract import DataBound, arguments, forked_rng
+from ppvae.contract import DataBound, forked_rng
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device, forked
-from ppvae.fitting.step import Gradients, Step, adam
+from ppvae.fitting.step import Step, adam
+from ppvae.inference import decode, posterior
 from ppvae.objectives import ELBO, Objective, Terms
 
-__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "fit_ensemble"]
+__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
 
 Builder = Callable[[], "tuple[nn.Module, nn.Module, ELBO]"]
 
@@ -154,33 +152,22 @@ class Ensemble:
             Two tensors with the shape of ``x``.
         """
         means = []
-        rows = len(next(iter(latents.values())))
         for (model, _), own in zip(self.members, order, strict=True):
-            held = {**latents, site: own[latents[site]]}
-            with torch.no_grad(), forked_rng(*latents.values()):
-                trace = poutine.trace(pyro.condition(model, data=held)).get_trace(size=rows)
-            likelihood: Any = trace.nodes["x"]["fn"]
-            means.append(likelihood.mean)
+            means.append(decode(model, {**latents, site: own[latents[site]]})["x"])
         stacked = torch.stack(means)
         return stacked.mean(0), stacked.std(0, correction=0)
 
 
-class _AtMean(Messenger):
-    """Each continuous latent at its mean, so that what depends on it is not a random draw."""
-
-    def _pyro_sample(self, message: Any) -> None:
-        fn = message["fn"]
-        if not message["is_observed"] and getattr(fn, "has_rsample", False):
-            message["value"], message["done"] = fn.mean, True
-
-
-def class_probs(guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y") -> Tensor:
+def class_probs(
+    guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y", *, chunk: int = 1024
+) -> Tensor:
     """The guide's probabilities of a discrete site that depends on no other, (N, K)."""
-    with torch.no_grad(), forked_rng(*batch.values()), _AtMean():
-        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-    q: Any = trace.nodes[site]["fn"]
-    probs: Tensor = q.probs
-    return probs
+    rows = len(next(iter(batch.values())))
+    parts: list[Any] = []
+    for start in range(0, rows, chunk):
+        part = {name: column[start : start + chunk] for name, column in batch.items()}
+        parts.append(posterior(guide, part)[site])
+    return torch.cat([q.probs for q in parts])
 
 
 _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
@@ -245,6 +232,20 @@ class Stacked(nn.Module):
         for name, stacked in zip(self.names, self.parameters_of, strict=True):
             for member, value in zip(self.members, stacked, strict=True):
                 member.get_parameter(name).copy_(value)
+
+
+class _Together:
+    """The gradients of all members from one backward pass: a step's first part."""
+
+    compile_seconds: float | None = None
+
+    def __init__(self, stacked: Stacked) -> None:
+        self.stacked = stacked
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], None]:
+        terms: Terms = self.stacked(batch)
+        terms.loss.backward()
+        return terms.means(), None
 
 
 def fit_ensemble(
@@ -338,9 +339,7 @@ def _train(
     dtype = next(objectives[0].parameters()).dtype
     stacked = Stacked(objectives, data.batch(slice(0, batch_size), dtype=dtype, device=place))
     parameters = list(stacked.parameters())
-    step = Step(
-        stacked, Gradients(stacked, parameters), parameters, adam(parameters, learning_rate)
-    )
+    step = Step(stacked, _Together(stacked), parameters, adam(parameters, learning_rate))
     feed = make_feed(
         data,
         batch_size,

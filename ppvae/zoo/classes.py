@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppvae.data import Splits
-from ppvae.inference import posterior
+from ppvae.ensembles import class_probs
 from ppvae.nets import MLP, ConvEncoder, Head, Warp
 from ppvae.objectives import ELBO, Balance, Consistency
 from ppvae.run import Run
 from ppvae.zoo.entry import Spec
 
-__all__ = ["class_count", "class_probabilities", "network", "taught", "test_accuracy"]
+__all__ = ["class_count", "network", "taught", "test_accuracy"]
 
 
 def class_count(spec: Spec, asked: int) -> int:
@@ -56,12 +55,6 @@ def taught(
     return objective
 
 
-def class_probabilities(run: Run, x: Tensor, *, site: str = "y", chunk: int = 1024) -> Tensor:
-    """The guide's q(y | x) without labels, with shape (N, K)."""
-    parts: list[Any] = [posterior(run.guide, {"x": rows})[site] for rows in x.split(chunk)]
-    return torch.cat([part.probs for part in parts])
-
-
 def test_accuracy(
     run: Run, splits: Splits, score: Callable[[Tensor, Tensor], float]
 ) -> dict[str, float]:
@@ -74,5 +67,5 @@ def test_accuracy(
         return {}
     first = next(run.guide.parameters())
     rows = test.take(y >= 0).batch(slice(None), dtype=first.dtype, device=first.device)
-    found = class_probabilities(run, rows["x"]).argmax(-1)
+    found = class_probs(run.guide, {"x": rows["x"]}).argmax(-1)
     return {"accuracy": score(found, rows["y"])}
