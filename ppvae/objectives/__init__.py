@@ -2,25 +2,50 @@
 
 from ppvae.objectives.balance import Balance
 from ppvae.objectives.consistency import Consistency
+from ppvae.objectives.critics import Critic, JointCritic, SeparableCritic, critic_between
 from ppvae.objectives.elbo import ELBO, Capacity, Objective
+from ppvae.objectives.estimators import (
+    MINE,
+    NWJ,
+    SMILE,
+    DonskerVaradhan,
+    Estimator,
+    InfoNCE,
+)
+from ppvae.objectives.information import MutualInformation
+from ppvae.objectives.measuring import information_of, measure, train_critic
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
 from ppvae.objectives.supervision import Supervision
 from ppvae.objectives.terms import Context, Penalty, Term, Terms
 
 __all__ = [
     "ELBO",
+    "MINE",
+    "NWJ",
+    "SMILE",
     "Balance",
     "Capacity",
     "Consistency",
     "Constant",
     "Context",
     "Cosine",
+    "Critic",
     "Cyclic",
+    "DonskerVaradhan",
+    "Estimator",
+    "InfoNCE",
+    "JointCritic",
     "Linear",
+    "MutualInformation",
     "Objective",
     "Penalty",
     "Schedule",
+    "SeparableCritic",
     "Supervision",
     "Term",
     "Terms",
+    "critic_between",
+    "information_of",
+    "measure",
+    "train_critic",
 ]

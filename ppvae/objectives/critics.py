@@ -1,0 +1,145 @@
+r"""Critics: networks that score how well two values belong together.
+
+A critic is called with a and b, with shapes (N, ...), and gives the scores :math:`T(a_i, b_i)`,
+with shape (N), and :math:`T(a_i, b_j)` of each a with the b of others, with shape (N, M). The
+others of row i are rows i + 1, ..., i + M, counted round the batch, which is in random order.
+
+The two forms:
+
+- :class:`SeparableCritic`, :math:`f(a) \cdot g(b)`: each value goes through its network once, so
+  all N (N - 1) pairs cost one matrix product;
+- :class:`JointCritic`, :math:`h(f(a), b)`: sees both at once, and costs a pass of h a pair.
+
+An image a goes through f once in both; f is any network, convolutional ones too
+(:func:`critic_between` makes one by the shapes).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ppvae.nets import MLP, ConvEncoder, heads
+
+__all__ = ["Critic", "JointCritic", "SeparableCritic", "critic_between"]
+
+
+def _others(size: int, count: int | None, device: torch.device) -> Tensor:
+    """Row numbers of the M others of each row, with shape (N, M)."""
+    if size < 2:
+        raise ValueError(
+            f"critic: expected at least 2 data, for each is told from the others; got {size}. "
+            "Choose a batch_size that leaves no row over."
+        )
+    shifts = torch.arange(1, min(count or size, size - 1) + 1, device=device)
+    return (torch.arange(size, device=device)[:, None] + shifts) % size
+
+
+class Critic(nn.Module, ABC):
+    """Scores of pairs."""
+
+    @abstractmethod
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of pairs that belong together, (N), and of those that do not, (N, M).
+
+        Raises:
+            ValueError: If there is one datum only.
+        """
+
+
+class SeparableCritic(Critic):
+    r""":math:`T(a, b) = f(a) \cdot g(b) + u(a) + v(b)`, with all others of the batch.
+
+    Arguments:
+        first: f and u: a, with shape (N, ...), to F + 1 numbers: a network that ends in
+            ``heads.Raw((F + 1,))``.
+        second: g and v, likewise of b.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        others = _others(len(a), None, a.device)
+        f, g = self.first(a).mean, self.second(b).mean
+        scores = f[:, :-1] @ g[:, :-1].T + f[:, -1:] + g[:, -1]
+        return scores.diagonal(), scores.gather(1, others)
+
+
+class JointCritic(Critic):
+    r""":math:`T(a, b) = h(f(a), b)`.
+
+    Arguments:
+        network: h: the features of a, with shape (..., F), and b, with shape (..., B), to one
+            number: a network that ends in ``heads.Raw((1,))``.
+        features: f: a, with shape (N, ...), to F numbers, a network that ends in
+            ``heads.Raw((F,))``; without it a itself, flattened.
+        others: M, or all others of the batch.
+    """
+
+    def __init__(
+        self, network: nn.Module, features: nn.Module | None = None, *, others: int | None = None
+    ) -> None:
+        super().__init__()
+        if others is not None and others < 1:
+            raise ValueError(f"others: expected at least 1; got {others}. Use None for all.")
+        self.network = network
+        self.features = features
+        self.others = others
+
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        others = _others(len(a), self.others, a.device)
+        seen = a.flatten(1) if self.features is None else self.features(a).mean
+        b = b.flatten(1)
+        joint = self.network(seen, b).mean
+        marginal = self.network(seen[:, None], b[others]).mean
+        return joint.squeeze(-1), marginal.squeeze(-1)
+
+
+def _embedding(shape: Sequence[int], size: int, hidden: Sequence[int]) -> nn.Module:
+    head = heads.Raw((size,))
+    if len(shape) == 3:
+        return ConvEncoder(shape, head, channels=_thin(shape), hidden=hidden[0])
+    return MLP(math.prod(shape), head, hidden=hidden, in_shape=shape)
+
+
+def _thin(shape: Sequence[int]) -> tuple[int, ...]:
+    """Filters that halve an image to 4 pixels or so: 8, 16, ... 64, fewer than an encoder has."""
+    depth = max(1, min(5, round(math.log2(max(shape[1:]) / 4))))
+    return tuple(min(8 * 2**i, 64) for i in range(depth))
+
+
+def critic_between(
+    first: Sequence[int],
+    second: Sequence[int],
+    *,
+    form: Literal["separable", "joint"] = "separable",
+    features: int = 32,
+    hidden: Sequence[int] = (128, 128),
+) -> Critic:
+    """A critic for values of these shapes: images through convolutions, the rest through an MLP.
+
+    Arguments:
+        first: Shape of one a, such as (3, 64, 64) or (10,).
+        second: Shape of one b.
+        form: :class:`SeparableCritic` or :class:`JointCritic`.
+        features: F.
+        hidden: Sizes of the hidden layers.
+    """
+    if form == "separable":
+        return SeparableCritic(
+            _embedding(first, features + 1, hidden), _embedding(second, features + 1, hidden)
+        )
+    image = len(first) == 3
+    inputs = (features if image else math.prod(first), math.prod(second))
+    return JointCritic(
+        MLP(inputs, heads.Raw((1,)), hidden=hidden),
+        _embedding(first, features, hidden) if image else None,
+    )

@@ -1,0 +1,212 @@
+r"""Estimators of mutual information from a critic's scores.
+
+A critic scores pairs: :math:`T(a_i, b_i)` of what belongs together, with shape (N), and
+:math:`T(a_i, b_j)` of what does not, with shape (N, M). Each estimator here is a lower bound of
+
+.. math::
+    I(a; b) = E_{p(a, b)}\left[\log \frac{p(a, b)}{p(a) \, p(b)}\right],
+
+or close to one, in nats. They differ in bias and in variance:
+
+========================== ================================= =====================================
+estimator                  bias                              variance
+========================== ================================= =====================================
+:class:`DonskerVaradhan`   small                             large, and grows as :math:`e^I`
+:class:`MINE`              small                             small: a moving average over steps
+:class:`NWJ`               small                             larger than Donsker-Varadhan's
+:class:`InfoNCE`           never above :math:`\log(M + 1)`   small
+:class:`SMILE`             grows with I, by the clipping     bounded by the clipping
+========================== ================================= =====================================
+
+References:
+    | On Variational Bounds of Mutual Information (Poole et al., 2019)
+    | https://arxiv.org/abs/1905.06922
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
+
+
+def log_mean_exp(scores: Tensor) -> Tensor:
+    """Of all elements, with shape ()."""
+    return scores.flatten().logsumexp(0) - math.log(scores.numel())
+
+
+class Estimator(nn.Module, ABC):
+    """From a critic's scores to an estimate, and to what the critic minimises.
+
+    To write one, define ``forward``; ``loss`` too if the critic is not trained to raise the
+    estimate itself.
+    """
+
+    @abstractmethod
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        """The estimate in nats, with shape ().
+
+        Its gradient is what the encoder follows; nothing is remembered of the scores.
+
+        Arguments:
+            joint: Scores of pairs that belong together, with shape (N).
+            marginal: Scores of each a with M others' b, with shape (N, M).
+        """
+
+    def loss(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        """What the critic minimises, with shape (); scores as in ``forward``."""
+        return -self(joint, marginal)
+
+    def measure(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        """The estimate from these scores and no others, with shape (); scores as in ``forward``.
+
+        What to report of data that the critic was not trained on.
+        """
+        return self(joint, marginal)
+
+
+class DonskerVaradhan(Estimator):
+    r""":math:`\overline{T(a_i, b_i)} - \log \overline{e^{T(a_i, b_j)}}`.
+
+    The logarithm of a batch's mean: its gradient is biased, and rare large scores make it
+    oscillate.
+
+    References:
+        | Asymptotic evaluation of certain Markov process expectations (Donsker and Varadhan, 1983)
+    """
+
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        return joint.mean() - log_mean_exp(marginal)
+
+
+class MINE(Estimator):
+    r"""Donsker-Varadhan with moving averages in place of the batch's means.
+
+    .. math::
+        \hat I = m_t - \log \eta_t, \qquad
+        m_t = d \, m_{t-1} + (1 - d) \overline{T(a_i, b_i)}, \qquad
+        \eta_t = d \, \eta_{t-1} + (1 - d) \overline{e^{T(a_i, b_j)}}
+
+    with the gradient :math:`\nabla \overline{T(a_i, b_i)} - \nabla \overline{e^{T}} / \eta_t`,
+    whose bias goes as d goes to 1, where a batch's own denominator leaves it as it is. The paper
+    takes the average in the gradient alone; here the estimate is of the same averages, so what is
+    reported does not oscillate either.
+
+    The averages move when the critic is trained (``loss``), not when an estimate is asked for.
+
+    Arguments:
+        decay: d, how much of the averages a step of the critic keeps.
+
+    References:
+        | MINE: Mutual Information Neural Estimation (Belghazi et al., 2018), equation 12
+        | https://arxiv.org/abs/1801.04062
+    """
+
+    steps: Tensor
+    mean: Tensor
+    log_partition: Tensor
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
+        self.decay = decay
+        self.register_buffer("steps", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("log_partition", torch.zeros(()))
+
+    def _averages(self, joint: Tensor, marginal: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the joint scores, and the logarithm of that of the others, this batch included."""
+        # A plain mean of the first batches, until there are enough of them to forget some.
+        keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
+        mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)
+        log_partition = torch.logaddexp(
+            keep.log() + self.log_partition,
+            torch.log1p(-keep) + log_mean_exp(marginal).to(keep),
+        )
+        return mean, log_partition
+
+    def _estimate(self, joint: Tensor, marginal: Tensor, mean: Tensor, log: Tensor) -> Tensor:
+        slope = joint.mean() - (marginal - log).exp().mean()
+        return (mean - log) + (slope - slope.detach())
+
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        averages = self._averages(joint.detach(), marginal.detach())
+        return self._estimate(joint, marginal, *averages)
+
+    def loss(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        mean, log_partition = self._averages(joint.detach(), marginal.detach())
+        self.steps += 1
+        self.mean.copy_(mean)
+        self.log_partition.copy_(log_partition)
+        return -self._estimate(joint, marginal, mean, log_partition)
+
+    def measure(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        return joint.mean() - log_mean_exp(marginal)
+
+
+class NWJ(Estimator):
+    r""":math:`\overline{T(a_i, b_i)} - e^{-1} \, \overline{e^{T(a_i, b_j)}}`, without a logarithm.
+
+    Unbiased given the critic; its critic must find the scores' level by itself.
+
+    References:
+        | Estimating divergence functionals and the likelihood ratio (Nguyen, Wainwright and
+        | Jordan, 2010), https://arxiv.org/abs/0809.0853
+    """
+
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        return joint.mean() - (marginal - 1).exp().mean()
+
+
+class InfoNCE(Estimator):
+    r"""Which of M + 1 belongs to :math:`a_i`? Never more than :math:`\log(M + 1)`.
+
+    .. math::
+        \hat I = \frac1N \sum_i \left[ T(a_i, b_i)
+            - \log \frac{e^{T(a_i, b_i)} + \sum_j e^{T(a_i, b_j)}}{M + 1} \right]
+
+    References:
+        | Representation Learning with Contrastive Predictive Coding (van den Oord et al., 2018)
+        | https://arxiv.org/abs/1807.03748
+    """
+
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        everyone = torch.cat([joint[:, None], marginal], 1)
+        return (joint - everyone.logsumexp(1)).mean() + math.log(everyone.size(1))
+
+
+class SMILE(Estimator):
+    r"""Donsker-Varadhan with clipped scores, its critic trained as a classifier.
+
+    .. math::
+        \hat I = \overline{T(a_i, b_i)}
+            - \log \overline{\mathrm{clip}(e^{T(a_i, b_j)}, e^{-\tau}, e^\tau)}
+
+    The critic tells pairs from non-pairs by the Jensen-Shannon loss, whose optimum is the log
+    density ratio too.
+
+    Arguments:
+        clip: :math:`\tau`; a larger one has less bias and more variance.
+
+    References:
+        | Understanding the Limitations of Variational Mutual Information Estimators
+        | (Song and Ermon, 2020), https://arxiv.org/abs/1910.06222
+    """
+
+    def __init__(self, clip: float = 5.0) -> None:
+        super().__init__()
+        if not clip > 0:
+            raise ValueError(f"clip: expected a number above 0; got {clip}. Use 5.")
+        self.clip = clip
+
+    def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        return joint.mean() - log_mean_exp(marginal.clamp(-self.clip, self.clip))
+
+    def loss(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        return functional.softplus(-joint).mean() + functional.softplus(marginal).mean()

@@ -1,0 +1,129 @@
+r"""Mutual information between two sites, as a term of an objective.
+
+.. math::
+    \mathrm{loss} \mathrel{+}= -\alpha(t) \, \hat I(a; b), \qquad
+    I(a; b) = \mathrm{KL}\left(q(a, b) \,\|\, q(a) \, q(b)\right)
+
+With a = x, the data, and b = z, a latent, this is InfoMax-VAE. :math:`\hat I` is an estimator's
+(:mod:`ppvae.objectives.estimators`) from the scores of a critic (:mod:`ppvae.objectives.critics`)
+that has its own optimiser and learns from detached samples.
+
+References:
+    | InfoMax-VAE: Variational Information Maximization in Variational Autoencoders
+    | (Rezaabad and Vishwanath, 2020), https://arxiv.org/abs/1912.13361
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from ppvae.objectives.critics import Critic
+from ppvae.objectives.estimators import MINE, Estimator
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["MutualInformation"]
+
+
+class MutualInformation(Term):
+    r""":math:`-\alpha(t) \, \hat I(a; b)`: information that the optimiser is to raise.
+
+    Arguments:
+        first: a: a site or a column, in floating point.
+        second: b, likewise; at least one of the two is a latent site.
+        critic: Scores pairs of a and b. Its parameters are no part of the model.
+        estimator: From scores to an estimate; by default :class:`MINE`.
+        weight: :math:`\alpha`, a number or a schedule; negative to lower the information.
+        updates: Steps of the critic for each of the main optimiser's.
+        learning_rate: Of the critic's optimiser.
+
+    Raises:
+        ValueError: On a batch, if a name is unknown, or of a discrete site or of one that depends
+            on an enumerated one, or if there is one datum only.
+
+    Example:
+        >>> critic = critic_between((1, 28, 28), (10,))
+        >>> ELBO(weights={"z": 4.0}) + MutualInformation("x", "z", critic, weight=4.0)
+    """
+
+    def __init__(
+        self,
+        first: str,
+        second: str,
+        critic: Critic,
+        *,
+        estimator: Estimator | None = None,
+        weight: float | Schedule = 1.0,
+        updates: int = 1,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if updates < 1:
+            raise ValueError(f"updates: expected at least 1; got {updates}. Use 1.")
+        if first == second:
+            raise ValueError(
+                f"MutualInformation: expected two sites; got {first!r} twice. Name another one."
+            )
+        self.name = f"information_{first}_{second}"
+        self.first, self.second = first, second
+        self.critic = critic
+        self.estimator = MINE() if estimator is None else estimator
+        self.weight = as_schedule(weight)
+        self.critic_updates = updates
+        self.critic_learning_rate = learning_rate
+        self.leading: dict[str, int] = {}
+
+    def forward(self, context: Context) -> Tensor:
+        estimate = self.information(context)
+        return -self.weight(context.step).to(estimate) * estimate
+
+    def information(self, context: Context) -> Tensor:
+        r""":math:`\hat I(a; b)` in nats, with shape ()."""
+        self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
+        return self.estimator(*self._scores(context))
+
+    def critic_parameters(self) -> Iterator[nn.Parameter]:
+        return self.critic.parameters()
+
+    def critic_loss(self, context: Context) -> Tensor:
+        return self.estimator.loss(*self._scores(context))
+
+    def _scores(self, context: Context) -> tuple[Tensor, Tensor]:
+        first, second = (self._draw(context, name) for name in (self.first, self.second))
+        scores: tuple[Tensor, Tensor] = self.critic(first, second)
+        return scores
+
+    def _draw(self, context: Context, name: str) -> Tensor:
+        """The first particle's draws, with shape (N, ...)."""
+        value = context.values[name] if name in context.values else context.batch[name]
+        for _ in range(self.leading.get(name, 0)):
+            value = value[0]
+        return value.unsqueeze(-1) if value.dim() == 1 else value
+
+
+def _leading(context: Context, name: str) -> int:
+    """How many dimensions of a site's value stand before those of its data."""
+    if name not in context.values and name not in context.batch:
+        raise ValueError(
+            f"MutualInformation: expected one of the sites {sorted(context.values)} or the "
+            f"columns {sorted(context.batch)}; got {name!r}. Use one of these names."
+        )
+    value = context.values[name] if name in context.values else context.batch[name]
+    q = context.q.get(name)
+    if not value.is_floating_point() or (q is not None and q.has_enumerate_support):
+        raise ValueError(
+            f"MutualInformation: expected continuous sites; {name!r} is discrete, and no gradient "
+            "passes through its draws. Use Balance, whose docstring gives its information."
+        )
+    if q is None:
+        return 0
+    leading = value.dim() - len(q.event_shape) - 1
+    classes = [context.values[site].dim() - 1 for site in context.enumerated]
+    if classes and leading >= min(classes):
+        raise ValueError(
+            f"MutualInformation: expected a site that depends on no class that is summed over; "
+            f"{name!r} depends on {list(context.enumerated)}. Use a guide where it does not."
+        )
+    return leading

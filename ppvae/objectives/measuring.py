@@ -1,0 +1,137 @@
+r"""Mutual information of samples, outside an objective: a critic trained for that alone.
+
+A bound that a model was trained to raise is best checked by a critic that had no part in it:
+:func:`information_of` trains a fresh one on the encodings of one dataset and measures on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppvae.contract import arguments
+from ppvae.objectives.critics import Critic, critic_between
+from ppvae.objectives.estimators import MINE, Estimator
+
+__all__ = ["information_of", "measure", "train_critic"]
+
+Draw = Callable[[], "tuple[Tensor, Tensor]"]
+
+
+def train_critic(
+    critic: Critic,
+    estimator: Estimator,
+    draw: Draw,
+    *,
+    steps: int,
+    learning_rate: float = 1e-3,
+    clip_norm: float = 10.0,
+) -> Tensor:
+    """Train a critic on samples; the estimate at each step, with shape (steps).
+
+    The learning rate falls linearly to zero over the last half of the steps.
+
+    Arguments:
+        critic: Trained in place.
+        estimator: Gives its loss.
+        draw: A fresh batch of pairs a and b, each with shape (N, ...).
+        steps: How many, each on a fresh batch.
+        learning_rate: Of Adam.
+        clip_norm: The largest norm of the gradient.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1; got {steps}. Use 1,000 or more.")
+    optimizer = torch.optim.Adam(critic.parameters(), learning_rate)
+    fall = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: min(1.0, 2 * (1 - t / steps)))
+    estimates = []
+    for _ in range(steps):
+        joint, marginal = critic(*draw())
+        optimizer.zero_grad()
+        estimator.loss(joint, marginal).backward()
+        nn.utils.clip_grad_norm_(critic.parameters(), clip_norm)
+        optimizer.step()
+        fall.step()
+        estimates.append(estimator(joint.detach(), marginal.detach()))
+    return torch.stack(estimates)
+
+
+def measure(
+    critic: Critic, estimator: Estimator, a: Tensor, b: Tensor, *, block: int = 256
+) -> float:
+    """The estimate in nats from pairs that the critic was not trained on.
+
+    Arguments:
+        critic: A trained one.
+        estimator: The one it was trained with.
+        a: With shape (N, ...).
+        b: With shape (N, ...).
+        block: Each pair is told from the others of its block; what is left over is left out.
+
+    Raises:
+        ValueError: If there is one datum only.
+    """
+    size = min(block, len(a))
+    rows = len(a) // size * size
+    with torch.no_grad():
+        scores = [
+            critic(a[start : start + size], b[start : start + size])
+            for start in range(0, rows, size)
+        ]
+        joint, marginal = (torch.cat(parts) for parts in zip(*scores, strict=True))
+        return float(estimator.measure(joint, marginal))
+
+
+def information_of(
+    guide: nn.Module,
+    train: Mapping[str, Tensor],
+    test: Mapping[str, Tensor],
+    *,
+    site: str = "z",
+    column: str = "x",
+    critic: Critic | None = None,
+    estimator: Estimator | None = None,
+    steps: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    generator: torch.Generator | None = None,
+) -> float:
+    r""":math:`\hat I(x; z)` in nats under the guide, by a critic of its own.
+
+    Arguments:
+        guide: Samples ``site``; it is not changed.
+        train: Columns to train the critic on, such as ``splits.train.batch(slice(None))``.
+        test: Columns to measure on.
+        site: A continuous latent site.
+        column: The other of the two.
+        critic: By default :func:`~ppvae.objectives.critics.critic_between` for the shapes.
+        estimator: By default :class:`~ppvae.objectives.estimators.MINE`.
+        steps: Of the critic's training.
+        batch_size: Data a step.
+        learning_rate: Of the critic's training.
+        generator: Draws the batches; by default the global one.
+    """
+    rows = len(train[column])
+    if critic is None:
+        shapes = (train[column].shape[1:], _draw(guide, test, site).shape[1:])
+        critic = critic_between(*shapes).to(train[column])
+    estimator = (MINE() if estimator is None else estimator).to(train[column])
+
+    def draw() -> tuple[Tensor, Tensor]:
+        index = torch.randperm(rows, generator=generator)[:batch_size]
+        batch = {name: value[index.to(value.device)] for name, value in train.items()}
+        return batch[column], _draw(guide, batch, site)
+
+    train_critic(critic, estimator, draw, steps=steps, learning_rate=learning_rate)
+    return measure(critic, estimator, test[column], _draw(guide, test, site))
+
+
+def _draw(guide: nn.Module, batch: Mapping[str, Any], site: str) -> Tensor:
+    """One draw of a guide's site, without gradients, with shape (N, ...)."""
+    with torch.no_grad():
+        trace: Any = poutine.trace(guide).get_trace(**arguments(guide, batch))
+    value: Tensor = trace.nodes[site]["value"]
+    return value
