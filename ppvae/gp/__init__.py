@@ -12,9 +12,13 @@ from ppvae.gp.features import (
 )
 from ppvae.gp.hyperpriors import HyperPriors, log_hyperprior
 from ppvae.gp.inducing import InducingFeatures
+from ppvae.gp.interpolation import interpolate_latents
+from ppvae.gp.joined import Joined, JoinedPrior, Mixing, StandardPrior
 from ppvae.gp.layout import Layout
+from ppvae.gp.leave_one_out import leave_one_out
 from ppvae.gp.leave_out import LeaveViewOut
 from ppvae.gp.line import HilbertFeatures, spectral_density
+from ppvae.gp.new_objects import infer_objects, latents_of
 from ppvae.gp.prior import GPPrior
 from ppvae.gp.state import GPState
 from ppvae.gp.weighted import WeightedNormal
@@ -30,15 +34,23 @@ __all__ = [
     "HilbertFeatures",
     "HyperPriors",
     "InducingFeatures",
+    "Joined",
+    "JoinedPrior",
     "Layout",
     "LeaveViewOut",
     "Lookup",
+    "Mixing",
     "NetworkFeatures",
     "ObjectTable",
     "ProductFeatures",
+    "StandardPrior",
     "SumFeatures",
     "WeightedNormal",
     "angular_kernel",
+    "infer_objects",
+    "interpolate_latents",
+    "latents_of",
+    "leave_one_out",
     "log_hyperprior",
     "spectral_density",
 ]

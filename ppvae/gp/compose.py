@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ppvae.gp.features import FeatureMap
+from ppvae.gp.features import FeatureMap, kronecker_rows
 
 __all__ = ["Column", "ProductFeatures", "SumFeatures"]
 
@@ -88,7 +88,7 @@ class ProductFeatures(_Composition):
     def forward(self, values: Tensor) -> Tensor:
         rows = self.parts[0](values)
         for part in list(self.parts)[1:]:
-            rows = (rows[..., :, None] * part(values)[..., None, :]).flatten(-2)
+            rows = kronecker_rows(rows, part(values))
         return rows
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "ObjectTable",
     "angular_kernel",
     "finite",
+    "kronecker_rows",
     "unit_rows",
 ]
 
@@ -59,6 +60,11 @@ def unit_rows(rows: Tensor) -> Tensor:
     """Rows (..., R) divided by their norms, in float64; a row of zeros stays one."""
     rows = rows.double()
     return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def kronecker_rows(a: Tensor, b: Tensor) -> Tensor:
+    r""":math:`a_n \otimes b_n` of each row: (..., A), (..., B) to (..., A B)."""
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)
 
 
 def finite(values: Tensor, what: str) -> None:
@@ -136,14 +142,16 @@ class FourierFeatures(FeatureMap):
         parameter = next(self.kernel.parameters())
         nodes = self.nodes.to(parameter.dtype)
         kappa = self.kernel(nodes, nodes[:1]).to_dense().squeeze(-1).double()
-        coefficients = (self.cosines @ kappa).clamp_min(1e-12)
+        coefficients = (self.cosines.double() @ kappa).clamp_min(1e-12)
         return coefficients / coefficients.sum()
 
     def check(self, values: Tensor) -> None:
         finite(values, "views")
 
     def forward(self, values: Tensor) -> Tensor:
-        phase = values.double()[..., None] * (2 * math.pi / self.period) * self.frequencies
+        phase = (
+            values.double()[..., None] * (2 * math.pi / self.period) * self.frequencies.double()
+        )
         waves = torch.cat([torch.ones_like(phase[..., :1]), phase.cos(), phase.sin()], -1)
         c = self.coefficients()
         return waves * torch.cat([c, c[1:]]).sqrt()

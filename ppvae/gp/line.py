@@ -133,5 +133,6 @@ class HilbertFeatures(FeatureMap):
     def forward(self, values: Tensor) -> Tensor:
         low, high = self.domain
         place = values.double()[..., None] - ((low + high) / 2 - self.half_width)
-        waves = (place * self.frequencies).sin()
-        return unit_rows(waves * spectral_density(self.kernel, self.frequencies).sqrt())
+        frequencies = self.frequencies.double()
+        waves = (place * frequencies).sin()
+        return unit_rows(waves * spectral_density(self.kernel, frequencies).sqrt())

@@ -98,6 +98,8 @@ class GPPrior(nn.Module):
         self.site = site
         self.refresh = refresh
         self.folds = folds
+        # Which of the site's dimensions this is the prior of; a JoinedPrior says.
+        self.block = slice(None)
         share = (noise - floor) / (1 - floor)
         self.raw_noise = nn.Parameter(torch.tensor(share).logit())
         size = objects.num_features * views.num_features
@@ -155,8 +157,9 @@ class GPPrior(nn.Module):
             q: Their posterior, with shape (..., N | L); the first of particles is taken.
         """
         if self.training and self.layout is not None:
-            mean = q.mean.reshape(-1, *q.mean.shape[-2:])[0]
-            total = q.variance.reshape(-1, *q.variance.shape[-2:])[0].sum(-1)
+            mean, variance = q.mean[..., self.block], q.variance[..., self.block]
+            mean = mean.reshape(-1, *mean.shape[-2:])[0]
+            total = variance.reshape(-1, *variance.shape[-2:])[0].sum(-1)
             self.table.index_copy_(0, index, mean.to(self.table))
             self.table_variances.index_copy_(0, index, total.to(self.table))
 
@@ -250,8 +253,8 @@ class GPPrior(nn.Module):
             batch = data.batch(rows, dtype=self.raw_noise.dtype, device=self.table.device)
             trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
             q: Any = trace.nodes[self.site]["fn"]
-            locs.append(q.mean)
-            variances.append(q.variance)
+            locs.append(q.mean[..., self.block])
+            variances.append(q.variance[..., self.block])
         guide.train(training)
         all_variances = torch.cat(variances)
         self.table.copy_(torch.cat(locs))

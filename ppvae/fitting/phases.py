@@ -1,0 +1,105 @@
+r"""Training in phases: which parameters move in which epochs.
+
+A GP prior's kernel may be held while the networks train, then trained alone, then with all else
+(Casale et al. 2018)::
+
+    kernels = [model.prior]
+    networks = [model.decoder, guide.encoder]
+    fit(..., callbacks=[Phases(Phase(50, hold=kernels), Phase(10, hold=networks), Phase(None))])
+
+Held parameters get no gradient, so that neither they nor the optimiser's memory of them move;
+the learning rate's schedule goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ppvae.fitting.training import Training
+
+__all__ = ["Phase", "Phases"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs, and what is held fixed in them.
+
+    Attributes:
+        epochs: How many; None for all that are left.
+        hold: Modules or parameters that do not move.
+    """
+
+    epochs: int | None
+    hold: Sequence[nn.Module | nn.Parameter] = ()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are held."""
+        found: list[nn.Parameter] = []
+        for part in self.hold:
+            found += [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        return found
+
+
+class Phases:
+    """A callback of :func:`ppvae.fit` that goes through phases.
+
+    Arguments:
+        phases: In order.
+        repeat: Start over after the last, rather than stay in it.
+
+    Raises:
+        ValueError: If a phase has less than one epoch, or one without an end is not the last.
+    """
+
+    def __init__(self, *phases: Phase, repeat: bool = False) -> None:
+        lengths = [phase.epochs for phase in phases]
+        if not phases or any(length is not None and length < 1 for length in lengths):
+            raise ValueError(
+                f"Phases: expected phases of at least one epoch; got {lengths}. "
+                "Leave out those that have none."
+            )
+        if None in (lengths if repeat else lengths[:-1]):
+            raise ValueError(
+                f"Phases: expected a phase without an end to be the last; got {lengths}. "
+                "Give the others a number of epochs."
+            )
+        self.phases = phases
+        self.repeat = repeat
+        self._training: Training | None = None
+        self._handle: Any = None
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase of an epoch, counted from 0."""
+        lengths = [phase.epochs for phase in self.phases]
+        if self.repeat:
+            epoch %= sum(length for length in lengths if length is not None)
+        for phase, length in zip(self.phases, lengths, strict=True):
+            if length is None or epoch < length:
+                return phase
+            epoch -= length
+        return self.phases[-1]
+
+    def on_fit_start(self, training: Training) -> None:
+        moved = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
+        for number, phase in enumerate(self.phases):
+            held = {id(p) for p in phase.parameters()}
+            if held >= moved:
+                raise ValueError(
+                    f"Phases: expected something left to train in phase {number}; got every "
+                    "parameter held. Hold less."
+                )
+        self._training = training
+        self._handle = training.optimizer.register_step_pre_hook(self._hold)
+
+    def on_fit_end(self, training: Training) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _hold(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        assert self._training is not None
+        for parameter in self.phase(self._training.epoch).parameters():
+            parameter.grad = None

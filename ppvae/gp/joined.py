@@ -1,0 +1,154 @@
+r"""Latents in blocks, each with a prior of its own: per-latent kernels, and styles beside a GP.
+
+    JoinedPrior(
+        GPPrior(objects, slow_views, latent_dim=8),     # one kernel for the first eight,
+        GPPrior(objects, fast_views, latent_dim=4),     # another for the next four,
+        StandardPrior(2),                               # and two that no GP explains
+    )
+
+stands wherever a :class:`~ppvae.gp.GPPrior` does. With :class:`Mixing` before the decoder it is
+the linear model of coregionalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, constraints, kl_divergence, register_kl
+
+from ppvae.gp.prior import GPPrior
+
+__all__ = ["Joined", "JoinedPrior", "Mixing", "StandardPrior"]
+
+
+class Joined(TorchDistribution):
+    """Independent blocks side by side, with shape (N | L), L the sum of theirs.
+
+    Arguments:
+        parts: Distributions with shape (N | L_i).
+    """
+
+    support = constraints.real_vector
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    has_rsample = True
+
+    def __init__(self, parts: Sequence[TorchDistribution]) -> None:
+        self.parts = tuple(parts)
+        self.sizes = [part.event_shape[0] for part in parts]
+        event_shape = torch.Size([sum(self.sizes)])
+        super().__init__(parts[0].batch_shape, event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Joined:
+        return Joined([part.expand(batch_shape) for part in self.parts])
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([part.mean for part in self.parts], -1)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.cat([part.variance for part in self.parts], -1)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        return torch.cat([part.rsample(sample_shape) for part in self.parts], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        split = zip(self.parts, value.split(self.sizes, -1), strict=True)
+        return torch.stack([part.log_prob(block) for part, block in split]).sum(0)
+
+
+@register_kl(Independent, Joined)
+def _kl_joined(q: Independent, p: Joined) -> Tensor:
+    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    locs, scales = q.base_dist.loc.split(p.sizes, -1), q.base_dist.scale.split(p.sizes, -1)
+    blocks = [dist.Normal(*moments).to_event(1) for moments in zip(locs, scales, strict=True)]
+    return torch.stack([kl_divergence(*pair) for pair in zip(blocks, p.parts, strict=True)]).sum(0)
+
+
+class StandardPrior(nn.Module):
+    """N(0, I): latents that neither object nor view says anything of.
+
+    Arguments:
+        latent_dim: L.
+    """
+
+    zero: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, objects: Tensor, views: Tensor) -> TorchDistribution:
+        loc = self.zero.expand(len(objects), self.latent_dim)
+        return dist.Normal(loc, torch.ones_like(loc)).to_event(1)
+
+
+class JoinedPrior(nn.Module):
+    """Blocks of latents, each under its own prior.
+
+    Arguments:
+        parts: GP priors of the same site and :class:`StandardPrior`.
+    """
+
+    def __init__(self, *parts: GPPrior | StandardPrior) -> None:
+        super().__init__()
+        if not parts:
+            raise ValueError("JoinedPrior: expected a prior or more; got none. Use GPPrior.")
+        self.parts = nn.ModuleList(parts)
+        self.latent_dim = sum(part.latent_dim for part in parts)
+        start = 0
+        for part in parts:
+            if isinstance(part, GPPrior):
+                part.block = slice(start, start + part.latent_dim)
+            start += part.latent_dim
+
+    def record(self, index: Tensor, q: TorchDistribution) -> None:
+        """Put a batch's encodings into the tables of the GP priors.
+
+        Arguments:
+            index: Row numbers in the training data, with shape (N).
+            q: Their posterior, with shape (..., N | L).
+        """
+        for part in self.parts:
+            if isinstance(part, GPPrior):
+                part.record(index, q)
+
+    def forward(self, objects: Tensor, views: Tensor) -> TorchDistribution:
+        return Joined([part(objects, views) for part in self.parts])
+
+
+class Mixing(nn.Module):
+    r"""Coregionalisation: :math:`u = B z`, mixtures of independent GPs.
+
+    .. math::
+        \mathrm{cov}(u_i(a), u_j(b)) = \sum_l B_{il} B_{jl} \, k_l(a, b)
+
+    ``nn.Sequential(Mixing(L, K), decoder)`` is a decoder of coregionalised latents: the prior on
+    z stays a product of GPs, and all that is exact of it stays so.
+
+    Arguments:
+        latent_dim: L, independent GPs.
+        out_features: K, coregionalised latents; fewer or more.
+
+    References:
+        | Kernels for Vector-Valued Functions: a Review (Alvarez, Rosasco and Lawrence, 2012)
+        | https://arxiv.org/abs/1106.6251
+    """
+
+    def __init__(self, latent_dim: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, latent_dim) / latent_dim**0.5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z @ self.weight.mT
+
+    def covariance(self, kernels: Tensor) -> Tensor:
+        """Between coregionalised latents: (L, N, N') of the GPs to (K, K, N, N')."""
+        return torch.einsum("il,jl,lnm->ijnm", self.weight, self.weight, kernels.to(self.weight))
