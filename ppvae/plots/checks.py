@@ -1,0 +1,228 @@
+"""Whether to believe it: covariances, calibration, Pareto k, errors by method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
+from ppvae.plots.values import Array, Values, as_array
+
+__all__ = ["calibration", "covariance", "method_errors", "pareto_k"]
+
+
+@styled
+def covariance(
+    matrix: Values | Mapping[str, Values],
+    *,
+    ticks: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    label: str = "covariance",
+) -> Figure:
+    """A heat map of a covariance or correlation matrix, or several side by side by name.
+
+    Arguments:
+        matrix: With shape (Q, Q), or a title to each.
+        ticks: What the rows are, Q of them, or a title to them; about eight of them are shown.
+        label: What the colours are.
+
+    Raises:
+        ValueError: If a matrix is not square or the ticks are not as many.
+    """
+    matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
+    names = ticks if isinstance(ticks, Mapping) else dict.fromkeys(matrices, ticks or ())
+    wide = TEXT_WIDTH if len(matrices) > 1 else 4.6
+    height = min(4.0, 0.82 * wide / len(matrices))
+    figure = Figure(figsize=(wide, height), layout="constrained")
+    panels = figure.subplots(1, len(matrices), squeeze=False).ravel()
+    for axes, (title, values) in zip(panels, matrices.items(), strict=True):
+        array = _square(values)
+        signed = float(array.min()) < -1e-6 * float(np.abs(array).max())
+        end = max(float(np.abs(array).max()), 1e-12)
+        shown = axes.imshow(
+            array,
+            cmap=DIVERGING if signed else SEQUENTIAL,
+            vmin=-end if signed else 0.0,
+            vmax=end,
+        )
+        bar = figure.colorbar(shown, ax=axes, label=label, shrink=0.8)
+        bar.outline.set_visible(False)
+        axes.set_title(title, loc="left")
+        axes.spines[:].set_visible(False)
+        _name_rows(axes, list(names.get(title, ())), len(array))
+    return figure
+
+
+def _name_rows(axes: Axes, names: list[str], number: int) -> None:
+    if not names:
+        return
+    if len(names) != number:
+        raise ValueError(
+            f"ticks: expected {number}, one a row; got {len(names)}. Pass as many names."
+        )
+    places = range(0, number, max(1, number // 8))
+    axes.set_xticks(places, [names[i] for i in places], rotation=45, ha="right")
+    axes.set_yticks(places, [names[i] for i in places])
+
+
+def _square(values: Values) -> Array:
+    array = as_array(values)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+        raise ValueError(
+            f"covariance: expected a square matrix; got shape {array.shape}. Pass (Q, Q)."
+        )
+    return array
+
+
+@styled
+def method_errors(
+    mean: Mapping[str, float],
+    standard_error: Mapping[str, float] | None = None,
+    *,
+    references: Mapping[str, float] | None = None,
+    label: str = "mean squared error per pixel",
+) -> Figure:
+    """Errors by method as dots with standard errors; lower is better.
+
+    Arguments:
+        mean: Method to its error.
+        standard_error: Method to the standard error of it, for those that have one.
+        references: Name to an error for comparison, drawn as a line across.
+        label: What the error is.
+
+    Raises:
+        ValueError: If there is no method, or a standard error without one.
+    """
+    bars = dict(standard_error or {})
+    if not mean or set(bars) - set(mean):
+        raise ValueError(
+            f"methods: expected a mean for each of {sorted(bars) or 'one or more'}; got "
+            f"{sorted(mean)}. Pass {{method: error}}."
+        )
+    figure = Figure(figsize=(TEXT_WIDTH, 0.9 + 0.32 * len(mean)), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, value) in enumerate(mean.items()):
+        error = bars.get(name)
+        axes.errorbar(value, place, xerr=error, fmt="o", color=COLOURS[0], capsize=3, ms=5)
+        said = f"{value:.4f}" if error is None else f"{value:.4f} \u00b1 {error:.4f}"
+        axes.annotate(said, (value, place), (0, 5), textcoords="offset points", ha="center")
+    for name, value in (references or {}).items():
+        axes.axvline(value, color=MUTED, ls="--", lw=1)
+        axes.annotate(
+            name,
+            (value, 1),
+            (2, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=20,
+            color=MUTED,
+        )
+    axes.set_yticks(range(len(mean)), list(mean))
+    axes.set_ylim(len(mean) - 0.5, -0.8)
+    axes.set_xlim(left=0.0)
+    axes.margins(x=0.12)
+    axes.grid(visible=True, axis="x")
+    axes.set_xlabel(f"{label} (lower is better)")
+    return figure
+
+
+@styled
+def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure:
+    r"""Whether predictive intervals hold what they promise.
+
+    Left: a histogram of the probability integral transform :math:`F_n(x_n)`, flat where
+    predictions are calibrated, with humps at the ends where they are too sure, in the middle
+    where they are not sure enough. Right: how much of the data the central interval of each
+    level really holds, on the diagonal where it holds what it says.
+
+    Arguments:
+        pit: :math:`F_n(x_n)` of any shape, between 0 and 1.
+        interval: The level whose coverage is written down.
+        bins: Of the histogram.
+
+    Raises:
+        ValueError: If a value is not between 0 and 1, or there is none.
+    """
+    values = as_array(pit).ravel()
+    if not values.size or not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            "pit: expected values between 0 and 1, at least one; got "
+            f"{f'{values.min():g} to {values.max():g}' if values.size else 'none'}. "
+            "Pass the predictive distribution function at the data."
+        )
+    figure = Figure(figsize=(TEXT_WIDTH, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    weights = np.full(values.size, bins / values.size)
+    left.hist(values, bins, (0, 1), weights=weights, color=COLOURS[0], alpha=0.8)
+    left.axhline(1.0, color="black", ls="--", lw=1, label="calibrated")
+    left.set(
+        xlabel="share of the prediction below the datum",
+        ylabel="density of the data",
+        xlim=(0, 1),
+    )
+    left.legend(loc="lower center")
+    levels = np.linspace(0, 1, 101)
+    held = np.searchsorted(np.sort(2 * np.abs(values - 0.5)), levels + 1e-12) / values.size
+    right.plot(levels, levels, color="black", ls="--", lw=1, label="calibrated")
+    right.plot(levels, held, color=COLOURS[0], label="this model")
+    share = float(np.mean(2 * np.abs(values - 0.5) <= interval + 1e-12))
+    right.plot([interval], [share], "o", color=COLOURS[2])
+    right.annotate(
+        f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} %",
+        (interval, share),
+        (-12, -34),
+        textcoords="offset points",
+        ha="right",
+        arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.8},
+    )
+    right.set(xlabel="level of the interval", ylabel="data inside", xlim=(0, 1), ylim=(0, 1.02))
+    right.legend(loc="upper left")
+    return figure
+
+
+@styled
+def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
+    """A histogram of the Pareto shape of each datum's importance weights.
+
+    Up to the threshold the guide covers the posterior well enough for importance weighting;
+    above one the weights have no mean to speak of.
+
+    Arguments:
+        k: With shape (N).
+        threshold: The largest good value.
+
+    Raises:
+        ValueError: If no value is finite.
+    """
+    values = as_array(k).ravel()
+    values = values[np.isfinite(values)]
+    if not values.size:
+        raise ValueError("pareto_k: expected a finite value; got none. Draw more weights.")
+    edges = np.linspace(min(0.0, values.min()), max(1.2, values.max()), 41).tolist()
+    ranges = (
+        ("good", -np.inf, threshold, COLOURS[0], ""),
+        ("doubtful", threshold, 1.0, COLOURS[1], "//"),
+        ("bad", 1.0, np.inf, COLOURS[2], "xx"),
+    )
+    figure = Figure(figsize=(TEXT_WIDTH, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for name, low, high, colour, hatch in ranges:
+        part = values[(values > low) & (values <= high)]
+        share = 100 * part.size / values.size
+        bound = f"k > {low:g}" if high == np.inf else f"k \u2264 {high:g}"
+        axes.hist(
+            part,
+            edges,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.3,
+            label=f"{name} ({bound}): {share:.1f} %",
+        )
+    for place in (threshold, 1.0):
+        axes.axvline(place, color=MUTED, ls="--", lw=1)
+    axes.set(xlabel="Pareto k of a datum", ylabel="data")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

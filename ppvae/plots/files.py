@@ -1,0 +1,47 @@
+"""Figures as files that a report lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ppvae.folders import RunError, write_json
+
+__all__ = ["CAPTIONS", "save"]
+
+CAPTIONS = "captions.json"
+
+
+def save(folder: str | Path, figures: Iterable[tuple[str, str, Figure]]) -> list[Path]:
+    """Write figures as PNG into a folder, and their captions, in order, into captions.json.
+
+    Arguments:
+        folder: Made if it is not there; figures of other names in it stay, but are not listed.
+        figures: (file name, caption, figure) each; ``.png`` is added where the name lacks it.
+
+    Raises:
+        RunError: If two have one name, a name is not a plain one, or a file cannot be written.
+    """
+    folder = Path(folder)
+    listed: list[dict[str, str]] = []
+    paths: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, caption, figure in figures:
+            file = name if name.endswith(".png") else f"{name}.png"
+            if Path(file).name != file or file in {entry["file"] for entry in listed}:
+                raise RunError(
+                    f"figures: expected plain file names, each once; got {name!r}. Rename it."
+                )
+            figure.savefig(folder / file)
+            listed.append({"file": file, "caption": caption})
+            paths.append(folder / file)
+        write_json(folder / CAPTIONS, listed)
+    except OSError as error:
+        raise RunError(
+            f"plots: could not write {str(folder)!r} ({error.strerror or error}). "
+            "Free some space, or name another folder."
+        ) from error
+    return paths

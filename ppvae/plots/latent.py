@@ -1,0 +1,299 @@
+"""Where data lie in latent space, and what the places there decode to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from ppvae.plots.sheet import grey_limits, picture_rows, sheet
+from ppvae.plots.style import COLOURS, CYCLIC, MARKERS, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
+from ppvae.plots.values import Array, Values, as_array, as_images, as_matrix, same_rows
+
+__all__ = ["densities", "latents", "manifold", "prior_range", "traversals"]
+
+Decode: TypeAlias = Callable[[Tensor], Any]
+Kind: TypeAlias = Literal["class", "cyclic", "continuous"]
+
+
+@styled
+def latents(
+    z: Values,
+    *,
+    colour: Values | None = None,
+    kind: Kind | None = None,
+    name: str = "",
+) -> Figure:
+    """A scatter of latents: two dimensions as they are, more by their principal components.
+
+    Arguments:
+        z: With shape (N, Z); with Z = 1, drawn against ``colour``.
+        colour: With shape (N): a class, an angle in radians, or any number.
+        kind: Which of these; by default a class where the numbers are whole, else continuous.
+        name: What the colour is.
+
+    Raises:
+        ValueError: If shapes do not fit.
+    """
+    points = as_matrix("latents", z)
+    shade = None if colour is None else as_array(colour).reshape(-1)
+    same_rows(latents=points, colour=shade)
+    if kind is None:
+        whole = shade is not None and np.array_equal(shade, np.round(shade))
+        kind = "class" if whole else "continuous"
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    if points.shape[1] == 1 and shade is None:
+        axes.hist(points[:, 0], bins=40, color=COLOURS[0])
+        axes.set(xlabel="z", ylabel="data")
+        return figure
+    if points.shape[1] == 1:
+        assert shade is not None
+        points, labels = np.stack([points[:, 0], shade], 1), ("z", name)
+    elif points.shape[1] == 2:
+        labels = ("z 1", "z 2")
+        axes.set_aspect("equal", adjustable="datalim")
+    else:
+        points, labels = _principal(points)
+        axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    _scatter(figure, axes, points, shade, kind, name)
+    return figure
+
+
+def _principal(points: Array) -> tuple[Array, tuple[str, str]]:
+    centred = points - points.mean(0)
+    _, values, directions = np.linalg.svd(centred, full_matrices=False)
+    shares = 100 * values**2 / max(float((values**2).sum()), 1e-300)
+    labels = tuple(f"principal component {i + 1} ({shares[i]:.0f} % of variance)" for i in (0, 1))
+    return centred @ directions[:2].T, (labels[0], labels[1])
+
+
+def _scatter(
+    figure: Figure, axes: Axes, points: Array, shade: Array | None, kind: Kind, name: str
+) -> None:
+    x, y = points.T
+    size = min(22.0, max(4.0, 12000 / len(points)))
+    if shade is None:
+        axes.scatter(x, y, s=size, color=COLOURS[0], alpha=0.7, linewidths=0)
+    elif kind == "class":
+        for i, value in enumerate(np.unique(shade)):
+            axes.scatter(
+                x[shade == value],
+                y[shade == value],
+                s=size,
+                color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)],
+                alpha=0.7,
+                linewidths=0,
+                label=f"{value:g}",
+            )
+        axes.legend(
+            title=name or None, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.6
+        )
+    else:
+        cyclic = kind == "cyclic"
+        dots = axes.scatter(
+            x,
+            y,
+            c=np.degrees(np.mod(shade, 2 * math.pi)) if cyclic else shade,
+            cmap=CYCLIC if cyclic else SEQUENTIAL,
+            vmin=0.0 if cyclic else None,
+            vmax=360.0 if cyclic else None,
+            s=size,
+            edgecolors=MUTED,
+            linewidths=0.2,
+        )
+        bar = figure.colorbar(dots, ax=axes, label=f"{name} (degrees)" if cyclic else name)
+        if cyclic:
+            bar.set_ticks(list(range(0, 361, 90)))
+        bar.outline.set_visible(False)
+
+
+def prior_range(number: int = 15, *, coverage: float = 0.95) -> Array:
+    r"""Evenly spaced values that span the central part of N(0, 1): by default -1.96 to 1.96.
+
+    Raises:
+        ValueError: If ``number`` is below two or ``coverage`` not between 0 and 1.
+    """
+    if number < 2 or not 0 < coverage < 1:
+        raise ValueError(
+            f"traversal: expected at least 2 values and a coverage between 0 and 1; got {number} "
+            f"and {coverage}. Use 15 and 0.95."
+        )
+    end = math.sqrt(2) * float(torch.erfinv(torch.tensor(coverage, dtype=torch.float64)))
+    return np.linspace(-end, end, number)
+
+
+@styled
+def traversals(
+    decode: Decode,
+    latent_dim: int,
+    *,
+    dims: Sequence[int] | None = None,
+    at: Tensor | None = None,
+    number: int = 15,
+    coverage: float = 0.95,
+    by_channel: bool = False,
+) -> Figure:
+    """What changes along each latent dimension, the others at rest: a row a dimension.
+
+    Arguments:
+        decode: From z, with shape (K, Z), to images (K, C, H, W).
+        latent_dim: Z.
+        dims: Which dimensions, from zero; all by default.
+        at: Where the others rest, with shape (Z); at zero by default.
+        number: Steps across the prior.
+        coverage: Of the prior, by the steps.
+        by_channel: Also one row a channel.
+
+    Raises:
+        ValueError: If an argument is out of range or ``decode`` returns no images.
+    """
+    dims = tuple(range(latent_dim)) if dims is None else tuple(dims)
+    values = prior_range(number, coverage=coverage)
+    rows = []
+    walks = [_decoded(decode, _places(latent_dim, at, {d: values}), number) for d in dims]
+    limits = grey_limits(np.concatenate(walks))
+    for d, walk in zip(dims, walks, strict=True):
+        for label, part in _channels(walk, by_channel):
+            rows += picture_rows(f"z {d + 1}{label and f', {label}'}", part, limits=limits)
+    shown = [f"{v:.1f}" if i % 2 == 0 or number < 12 else "" for i, v in enumerate(values)]
+    return sheet(rows, feet=shown, foot="value")
+
+
+@styled
+def manifold(
+    decode: Decode | Mapping[str, Decode],
+    latent_dim: int = 2,
+    *,
+    dims: tuple[int, int] = (0, 1),
+    at: Tensor | None = None,
+    number: int = 15,
+    coverage: float = 0.95,
+    by_channel: bool = False,
+) -> Figure:
+    """What a plane of latent space decodes to: a grid of images over two dimensions.
+
+    Arguments:
+        decode: From z, with shape (K, Z), to images (K, C, H, W); or several by name, such as
+            one a class, for a panel each.
+        latent_dim: Z.
+        dims: The two dimensions, across and up, from zero.
+        at: Where the others rest, with shape (Z); at zero by default.
+        number: Steps across the prior in each of the two.
+        coverage: Of the prior, by the steps.
+        by_channel: Also one panel a channel.
+
+    Raises:
+        ValueError: If an argument is out of range or ``decode`` returns no images.
+    """
+    values = prior_range(number, coverage=coverage)
+    across, up = np.meshgrid(values, values)
+    places = _places(latent_dim, at, {dims[0]: across.ravel(), dims[1]: up.ravel()})
+    named = decode if isinstance(decode, Mapping) else {"": decode}
+    grids = {name: _decoded(one, places, number**2) for name, one in named.items()}
+    limits = grey_limits(np.concatenate(list(grids.values())))
+    panels = [
+        (row.label.replace("\n", ", "), row)
+        for name, grid in grids.items()
+        for label, part in _channels(grid, by_channel)
+        for row in picture_rows(", ".join(filter(None, (name, label))), part, limits=limits)
+    ]
+    columns = min(len(panels), 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3)
+    lines = math.ceil(len(panels) / columns)
+    side = 5.0 if columns == 1 else TEXT_WIDTH / columns
+    figure = Figure(figsize=(columns * side, lines * side), layout="constrained")
+    shape = figure.subplots(lines, columns, squeeze=False).ravel()
+    step = values[1] - values[0]
+    for axes, (title, row) in zip(shape, panels, strict=False):
+        for picture, x, y in zip(row.pictures, across.ravel(), up.ravel(), strict=True):
+            axes.imshow(
+                picture,
+                cmap=row.cmap,
+                vmin=row.limits[0],
+                vmax=row.limits[1],
+                extent=(x - step / 2, x + step / 2, y - step / 2, y + step / 2),
+            )
+        ends = (values[0] - step / 2, values[-1] + step / 2)
+        axes.set(xlim=ends, ylim=ends, xlabel=f"z {dims[0] + 1}", ylabel=f"z {dims[1] + 1}")
+        axes.set_title(title, loc="left")
+        axes.spines[:].set_visible(False)
+    for axes in shape[len(panels) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> Tensor:
+    """Latents (K, Z) at rest but for the dimensions that are moved."""
+    rest = torch.zeros(latent_dim) if at is None else at.detach()
+    if rest.shape != (latent_dim,) or not all(0 <= d < latent_dim for d in moved):
+        raise ValueError(
+            f"latents: expected dimensions from 0 to {latent_dim - 1} about a place of shape "
+            f"({latent_dim},); got {sorted(moved)} about {tuple(rest.shape)}. Name others."
+        )
+    places = rest.repeat(len(next(iter(moved.values()))), 1)
+    for d, values in moved.items():
+        places[:, d] = torch.as_tensor(values).to(places)
+    return places
+
+
+def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
+    found = as_images("decode", decode(places))
+    if len(found) != number:
+        raise ValueError(
+            f"decode: expected {number} images for as many latents; got {len(found)}. "
+            "Return one image a row."
+        )
+    return found
+
+
+def _channels(images: Array, by_channel: bool) -> list[tuple[str, Array]]:
+    """All channels together and, if asked for, each alone."""
+    alone = range(images.shape[1]) if by_channel and images.shape[1] == 3 else ()
+    return [("", images), *((f"channel {k + 1}", images[:, k : k + 1]) for k in alone)]
+
+
+@styled
+def densities(mean: Values, log_variance: Values) -> Figure:
+    r"""What the encoder says of all data, by latent dimension: its means and log variances.
+
+    A dimension whose means all lie at zero and whose log variances lie at zero is unused: its
+    posterior is the prior.
+
+    Arguments:
+        mean: With shape (N, Z).
+        log_variance: :math:`\\log \\sigma^2`, with shape (N, Z).
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    tables = [as_matrix("mean", mean), as_matrix("log_variance", log_variance)]
+    if tables[0].shape != tables[1].shape:
+        raise ValueError(
+            f"densities: expected one shape; got means {tables[0].shape} and log variances "
+            f"{tables[1].shape}. Pass both of the same data."
+        )
+    figure = Figure(figsize=(TEXT_WIDTH, 4.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    places = np.arange(1, tables[0].shape[1] + 1)
+    for axes, table, colour in ((above, tables[0], COLOURS[0]), (below, tables[1], COLOURS[6])):
+        bodies: Any = axes.violinplot(table, places, widths=0.85, showextrema=False)["bodies"]
+        for body in bodies:
+            body.set(facecolor=colour, alpha=0.75)
+        axes.plot(places, np.median(table, 0), "_", color="black", ms=6, label="median")
+    above.axhspan(-1.96, 1.96, color="0.93", zorder=0, label="central 95 % of the prior")
+    above.set_ylabel("mean")
+    below.axhline(0.0, color=MUTED, ls="--", lw=1, label="the prior's")
+    below.set(xlabel="latent dimension", ylabel="log variance")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (above, below):
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return figure

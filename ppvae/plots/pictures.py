@@ -1,0 +1,223 @@
+"""Images beside what a model makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ppvae.plots.sheet import deviation_row, difference_row, grey_limits, picture_rows, sheet
+from ppvae.plots.style import COLOURS, MUTED, TEXT_WIDTH, styled
+from ppvae.plots.values import Array, Values, as_array, as_images, same_rows
+
+__all__ = ["images", "methods_by_object", "predictions", "reconstructions"]
+
+
+@styled
+def images(
+    pictures: Values,
+    *,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    per_row: int = 10,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """A grid of images: one channel grey, three RGB, else one row a channel.
+
+    Arguments:
+        pictures: With shape (R, N, C, H, W), or (N, C, H, W) broken into rows of ``per_row``.
+        row_labels: R of them.
+        column_labels: N of them.
+        per_row: Images a row, where the rows are not given.
+        limits: The values shown black and white; 0 and 1 for intensities by default.
+
+    Raises:
+        ValueError: If a shape or a number of labels is wrong.
+    """
+    array = as_images("images", pictures, dims=(4, 5))
+    if array.ndim == 4:
+        columns = min(per_row, len(array))
+        blanks = np.full((-len(array) % columns, *array.shape[1:]), np.nan)
+        array = np.concatenate([array, blanks]).reshape(-1, columns, *array.shape[1:])
+    _count("row_labels", row_labels, array.shape[0])
+    _count("column_labels", column_labels, array.shape[1])
+    limits = grey_limits(array) if limits is None else limits
+    labels = [""] * len(array) if row_labels is None else row_labels
+    rows = [
+        part
+        for label, row in zip(labels, array, strict=True)
+        for part in picture_rows(label, row, limits=limits)
+    ]
+    return sheet(rows, column_labels=column_labels)
+
+
+@styled
+def reconstructions(
+    original: Values,
+    mean: Values,
+    scale: Values | None = None,
+    *,
+    number: int = 10,
+    column_labels: Sequence[str] | None = None,
+) -> Figure:
+    """Data above what the model makes of its encoding.
+
+    Arguments:
+        original: Images with shape (N, C, H, W), or rows of numbers (N, D), drawn as curves.
+        mean: The decoded mean, with the same shape.
+        scale: Its standard deviation, with the same shape.
+        number: The first how many.
+        column_labels: What is in the columns.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    data, fitted, spread = _same_shape(original=original, mean=mean, scale=scale, number=number)
+    if data.ndim == 2:
+        return _curves(data, fitted, spread)
+    as_images("reconstructions", data)
+    limits = grey_limits(data)
+    rows = picture_rows("Original", data, limits=limits)
+    rows += picture_rows("Reconstruction", fitted, limits=limits)
+    if spread is not None:
+        rows.append(deviation_row("Standard\ndeviation", spread))
+    return sheet(
+        rows,
+        column_labels=_first(column_labels, len(data)),
+        feet=[_short(e) for e in _errors(data, fitted)],
+        foot="MSE",
+    )
+
+
+@styled
+def predictions(
+    true: Values,
+    mean: Values,
+    scale: Values | None = None,
+    *,
+    number: int = 10,
+    column_labels: Sequence[str] | None = None,
+) -> Figure:
+    """Rows true, predicted mean, their difference, standard deviation; a column an object.
+
+    Below a column stands its mean squared error per pixel. Differences are averaged over
+    channels, deviations are their root mean square.
+
+    Arguments:
+        true: Images that the model has not seen, with shape (N, C, H, W).
+        mean: Their predictive means, with the same shape.
+        scale: Their predictive standard deviations, with the same shape.
+        number: The first how many.
+        column_labels: What is in the columns.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    data, predicted, spread = _same_shape(true=true, mean=mean, scale=scale, number=number)
+    as_images("predictions", data)
+    limits = grey_limits(data)
+    rows = picture_rows("True", data, limits=limits)
+    rows += picture_rows("Predicted", predicted, limits=limits)
+    rows.append(difference_row("Predicted\nless true", predicted - data))
+    if spread is not None:
+        rows.append(deviation_row("Standard\ndeviation", spread))
+    return sheet(
+        rows,
+        column_labels=_first(column_labels, len(data)),
+        feet=[_short(e) for e in _errors(data, predicted)],
+        foot="MSE",
+    )
+
+
+@styled
+def methods_by_object(
+    true: Values,
+    predicted: Mapping[str, Values],
+    *,
+    number: int = 10,
+    column_labels: Sequence[str] | None = None,
+) -> Figure:
+    """Out-of-sample predictions of several methods, a row each below the truth.
+
+    A method's mean squared error per pixel, over all images given, stands below its name.
+
+    Arguments:
+        true: With shape (N, C, H, W).
+        predicted: Method to predictions, with the same shape.
+        number: The first how many are shown.
+        column_labels: What is in the columns.
+
+    Raises:
+        ValueError: If shapes differ, or there is no method.
+    """
+    if not predicted:
+        raise ValueError("methods: expected at least one; got none. Pass {name: predictions}.")
+    data = as_images("true", true)
+    limits = grey_limits(data)
+    rows = picture_rows("True", data[:number], limits=limits)
+    for name, values in predicted.items():
+        array, _, _ = _same_shape(**{name: values, "true": true}, number=len(data))
+        label = f"{name}\nMSE {_short(float(_errors(data, array).mean()))}"
+        rows += picture_rows(label, array[:number], limits=limits)
+    return sheet(rows, column_labels=_first(column_labels, min(number, len(data))))
+
+
+def _curves(data: Array, fitted: Array, spread: Array | None) -> Figure:
+    number = len(data)
+    columns = min(2, number)
+    lines = -(-number // columns)
+    figure = Figure(figsize=(TEXT_WIDTH, 0.5 + 1.2 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    places = np.arange(data.shape[1])
+    for axes, x, m, s in zip(
+        panels, data, fitted, [None] * number if spread is None else spread, strict=False
+    ):
+        if s is not None:
+            axes.fill_between(places, m - 2 * s, m + 2 * s, color=COLOURS[0], alpha=0.25, lw=0)
+        axes.plot(places, x, color=MUTED, lw=1, label="original")
+        axes.plot(places, m, color=COLOURS[0], label="reconstruction")
+    for axes in panels[number:]:
+        axes.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    figure.supxlabel("feature", fontsize=9)
+    return figure
+
+
+def _same_shape(*, number: int, **values: Values | None) -> tuple[Array, Array, Array | None]:
+    """The first ``number`` rows of two or three arrays of one shape."""
+    arrays = {name: as_array(value) for name, value in values.items() if value is not None}
+    same_rows(**arrays)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"images: expected one shape; got {said}. Pass the same images.")
+    first, second, *third = (array[:number] for array in arrays.values())
+    return first, second, third[0] if third else None
+
+
+def _errors(true: Array, predicted: Array) -> Array:
+    """The mean squared error of each row."""
+    errors: Array = np.square(true - predicted).reshape(len(true), -1).mean(1)
+    return errors
+
+
+def _short(value: float) -> str:
+    """Three decimals where they say something."""
+    return f"{value:.3f}" if 0.0005 <= value < 100 else f"{value:.1e}"
+
+
+def _first(labels: Sequence[str] | None, number: int) -> Sequence[str] | None:
+    if labels is None:
+        return None
+    if len(labels) < number:
+        _count("column_labels", labels, number)
+    return labels[:number]
+
+
+def _count(name: str, labels: Sequence[str] | None, number: int) -> None:
+    if labels is not None and len(labels) != number:
+        raise ValueError(
+            f"{name}: expected {number}, one for each; got {len(labels)}. Pass as many labels."
+        )

@@ -1,0 +1,174 @@
+"""A sheet of pictures: rows with a label, columns with a heading and a foot, colour bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ppvae.plots.style import DIVERGING, SEQUENTIAL, TEXT_WIDTH
+from ppvae.plots.values import Array
+
+__all__ = ["Row", "deviation_row", "difference_row", "grey_limits", "picture_rows", "sheet"]
+
+_GAP = 0.05  # between pictures, as a share of a picture
+_TILE = 0.95  # inches, the largest
+_LINE = 0.17  # inches, a line of text
+_LETTER = 0.075  # inches, a letter of 9 pt
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side.
+
+    Attributes:
+        label: Stands to the left.
+        pictures: With shape (N, H, W) for a colour map, (N, H, W, 3) for RGB.
+        limits: The values at the two ends of the colour map.
+        cmap: The colour map.
+        bar: Whether a colour bar stands to the right.
+    """
+
+    label: str
+    pictures: Array
+    limits: tuple[float, float] = (0.0, 1.0)
+    cmap: str = "gray"
+    bar: bool = False
+
+
+def grey_limits(images: Array) -> tuple[float, float]:
+    """0 and 1 for what is an intensity, if with a margin; else the range of the data."""
+    low, high = float(np.nanmin(images)), float(np.nanmax(images))
+    if low >= -0.5 and high <= 1.5:
+        return 0.0, 1.0
+    return low, max(high, low + 1e-12)
+
+
+def picture_rows(
+    label: str, images: Array, *, limits: tuple[float, float] | None = None
+) -> list[Row]:
+    """Images (N, C, H, W) as rows: one channel grey, three RGB, else one row a channel."""
+    limits = grey_limits(images) if limits is None else limits
+    low, high = limits
+    channels = images.shape[1]
+    if channels == 3:
+        rgb = np.clip((images - low) / (high - low), 0.0, 1.0)
+        return [Row(label, np.moveaxis(rgb, 1, -1))]
+    if channels == 1:
+        return [Row(label, images[:, 0], limits)]
+    labels = [f"{label}\nchannel {k + 1}".strip() for k in range(channels)]
+    return [Row(labels[k], images[:, k], limits) for k in range(channels)]
+
+
+def difference_row(label: str, difference: Array) -> Row:
+    """Signed values (N, C, H, W), averaged over channels, about a white zero."""
+    mean = difference.mean(1)
+    largest = max(float(np.nanmax(np.abs(mean))), 1e-12)
+    return Row(label, mean, (-largest, largest), DIVERGING, bar=True)
+
+
+def deviation_row(label: str, scale: Array) -> Row:
+    """Standard deviations (N, C, H, W), root mean square over channels."""
+    spread = np.sqrt(np.square(scale).mean(1))
+    return Row(label, spread, (0.0, max(float(np.nanmax(spread)), 1e-12)), SEQUENTIAL, bar=True)
+
+
+def sheet(
+    rows: Sequence[Row],
+    *,
+    column_labels: Sequence[str] | None = None,
+    feet: Sequence[str] | None = None,
+    head: str = "",
+    foot: str = "",
+) -> Figure:
+    """One axes a row, one picture a column, all pictures of one size.
+
+    Arguments:
+        rows: From top to bottom, with as many pictures each.
+        column_labels: Above the first row.
+        feet: Below the last row.
+        head: What the column labels are.
+        foot: What the feet are.
+    """
+    columns = len(rows[0].pictures)
+    height, width = rows[0].pictures.shape[1:3]
+    labels = [line for row in rows for line in row.label.split("\n")]
+    longest = max([*map(len, labels), len(foot) if feet else 0])
+    left = 0.1 + _LETTER * longest
+    right = 0.75 if any(row.bar for row in rows) else 0.1
+    tile = min((TEXT_WIDTH - left - right) / columns, _TILE)
+    tall = tile * height / width
+    top = 0.08 + _LINE * (_lines(column_labels) + bool(head))
+    bottom = 0.06 + _LINE * _lines(feet)
+    figure_width, figure_height = left + columns * tile + right, top + len(rows) * tall + bottom
+    figure = Figure(figsize=(figure_width, figure_height))
+    for i, row in enumerate(rows):
+        y = figure_height - top - (i + 1) * tall
+        axes = figure.add_axes(
+            (
+                left / figure_width,
+                y / figure_height,
+                columns * tile / figure_width,
+                tall * (1 - _GAP) / figure_height,
+            )
+        )
+        _fill(axes, row)
+        if row.bar:
+            place = (
+                (left + columns * tile + 0.06) / figure_width,
+                (y + 0.04 * tall) / figure_height,
+                0.09 / figure_width,
+                tall * 0.87 / figure_height,
+            )
+            bar = figure.colorbar(axes.images[0], cax=figure.add_axes(place))
+            low, high = row.limits
+            bar.set_ticks([low, (low + high) / 2, high])
+            bar.ax.set_yticklabels([f"{v:.2g}" for v in (low, (low + high) / 2, high)])
+            bar.outline.set_visible(False)
+    centres = [i + (1 - _GAP) / 2 for i in range(columns)]
+    first, last = figure.axes[0], [a for a in figure.axes if a.get_label() != "<colorbar>"][-1]
+    if column_labels is not None:
+        axis = first.secondary_xaxis("top")
+        axis.set_xticks(centres, list(column_labels))
+        axis.tick_params(length=0, pad=2)
+        axis.spines["top"].set_visible(False)
+        if head:
+            axis.set_xlabel(head)
+    if feet is not None:
+        last.set_xticks(centres, list(feet))
+        last.tick_params(length=0, pad=2)
+        last.text(
+            -0.06 / (columns * tile),
+            -2 / (72 * tall),
+            foot,
+            transform=last.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8.5,
+        )
+    return figure
+
+
+def _fill(axes: Axes, row: Row) -> None:
+    for i, picture in enumerate(row.pictures):
+        axes.imshow(
+            picture,
+            cmap=row.cmap,
+            vmin=row.limits[0],
+            vmax=row.limits[1],
+            extent=(i, i + 1 - _GAP, 0, 1),
+            aspect="auto",
+        )
+    axes.set_xlim(0, len(row.pictures))
+    axes.set_ylim(0, 1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.set_ylabel(row.label, rotation=0, ha="right", va="center", multialignment="right")
+
+
+def _lines(labels: Sequence[str] | None) -> int:
+    return 0 if labels is None else max(label.count("\n") + 1 for label in labels)

@@ -1,0 +1,70 @@
+"""What plots take: tensors or arrays, checked and made into numpy arrays."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Array", "Values", "as_array", "as_images", "as_matrix", "same_rows"]
+
+Array: TypeAlias = NDArray[np.float64]
+Values: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+
+
+def as_array(values: Any) -> Array:
+    """Float64 on the CPU, with the same shape; a uint8 intensity 0..255 becomes 0..1."""
+    found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array: Array = found.astype(np.float64)
+    return array / 255.0 if found.dtype == np.uint8 else array
+
+
+def as_images(name: str, values: Any, *, dims: tuple[int, ...] = (4,)) -> Array:
+    """Images with shape (..., C, H, W).
+
+    Raises:
+        ValueError: If the number of dimensions is not among ``dims``, or there is no image.
+    """
+    array = as_array(values)
+    if array.ndim not in dims or not array.size:
+        shapes = {4: "(N, C, H, W)", 5: "(R, N, C, H, W)"}
+        rule = " or ".join(shapes[d] for d in dims)
+        raise ValueError(
+            f"{name}: expected images with shape {rule}, at least one; got shape "
+            f"{array.shape}. Add the channel dimension, also where it is one."
+        )
+    return array
+
+
+def as_matrix(name: str, values: Any) -> Array:
+    """A table with shape (N, D); a column (N) becomes (N, 1).
+
+    Raises:
+        ValueError: If it is neither, or has no row.
+    """
+    array = as_array(values)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.size:
+        raise ValueError(
+            f"{name}: expected shape (N, D) with at least one row; got shape {array.shape}. "
+            "Flatten what is in a row."
+        )
+    return array
+
+
+def same_rows(**columns: Any) -> int:
+    """The number of rows that all columns share; those that are None are left out.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"{' and '.join(lengths)}: expected one number of rows; got "
+            f"{', '.join(map(str, lengths.values()))}. Pass rows of the same data."
+        )
+    return next(iter(lengths.values()))
