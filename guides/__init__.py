@@ -11,16 +11,19 @@ from ppvae.guides.pose import Align
 from ppvae.guides.pseudo import PseudoGuide
 from ppvae.guides.semisupervised import SemiSupervisedGuide
 from ppvae.guides.source import SourceGuide
+from ppvae.guides.two_stage import DoubleEmbeddingGuide, SingleEmbeddingGuide
 from ppvae.guides.weight_space import WeightSpaceGuide
 
 __all__ = [
     "Align",
     "AmortizedGuide",
     "ConditionalGuide",
+    "DoubleEmbeddingGuide",
     "FactorizedGuide",
     "GPGuide",
     "PseudoGuide",
     "SemiSupervisedGuide",
+    "SingleEmbeddingGuide",
     "SourceGuide",
     "WeightSpaceGuide",
 ]

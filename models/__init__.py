@@ -8,6 +8,7 @@ from ppvae.models.gpvae import GPVAE
 from ppvae.models.jvae import JointVAE
 from ppvae.models.pose import PosedDecoder
 from ppvae.models.ssvae import SemiSupervisedVAE
+from ppvae.models.two_stage import TwoStageVAE
 from ppvae.models.vae import VAE
 from ppvae.models.ved import Translation
 
@@ -19,4 +20,5 @@ __all__ = [
     "PosedDecoder",
     "SemiSupervisedVAE",
     "Translation",
+    "TwoStageVAE",
 ]

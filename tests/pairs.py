@@ -19,10 +19,12 @@ from ppvae.guides import (
     Align,
     AmortizedGuide,
     ConditionalGuide,
+    DoubleEmbeddingGuide,
     FactorizedGuide,
     GPGuide,
     PseudoGuide,
     SemiSupervisedGuide,
+    SingleEmbeddingGuide,
     SourceGuide,
     WeightSpaceGuide,
 )
@@ -33,6 +35,7 @@ from ppvae.models import (
     JointVAE,
     PosedDecoder,
     SemiSupervisedVAE,
+    TwoStageVAE,
 )
 from ppvae.nets import (
     MLP,
@@ -129,6 +132,11 @@ def align(*names: str, shape: tuple[int, ...] = SHAPE, undo: bool = True) -> nn.
     families = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
     sites = Sites({name: families[name] for name in names})
     return Align(encoder(sites, shape=shape), shape, undo=undo)
+
+
+def two_stage(guide: nn.Module) -> Pair:
+    model = TwoStageVAE(decoder(3), decoder(Z), latent_dims=(3, Z))
+    return Pair(model, guide, {"x": images()}, ELBO(weights={"x1": 0.8, "z1": 0.8}))
 
 
 POSE = ("rotation", "translation", "scale")
@@ -311,6 +319,18 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         ),
         {"x": images(), "y": labels(missing=True)},
         ELBO() + Supervision("y"),
+    ),
+    "two stages, single embedding": lambda: two_stage(
+        SingleEmbeddingGuide(
+            encoder(heads.Raw((4,))),
+            MLP(4, heads.DiagonalNormal(3), hidden=[8]),
+            MLP(4, heads.DiagonalNormal(Z), hidden=[8]),
+        )
+    ),
+    "two stages, double embedding": lambda: two_stage(
+        DoubleEmbeddingGuide(
+            encoder(heads.DiagonalNormal(3)), MLP(3, heads.DiagonalNormal(Z), hidden=[8])
+        )
     ),
     "ved": lambda: Pair(
         VAE(decoder(Z, shape=SPECTRUM), latent_dim=Z),
