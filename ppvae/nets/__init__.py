@@ -1,6 +1,7 @@
 """Networks: modules whose forward returns a Distribution."""
 
 from ppvae.nets import heads
+from ppvae.nets.calibrated import Calibrated
 from ppvae.nets.classes import Conditions, Embedding, OneHot
 from ppvae.nets.conv import ConvDecoder, ConvEncoder
 from ppvae.nets.coordinate import (
@@ -22,6 +23,7 @@ __all__ = [
     "MLP",
     "AddedInputs",
     "Angle",
+    "Calibrated",
     "CanvasDecoder",
     "Conditions",
     "ConvDecoder",

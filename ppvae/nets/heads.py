@@ -273,12 +273,17 @@ class Classes(Head):
 
 
 class DiagonalNormal(Head):
-    r""":math:`N(z; \mu, \mathrm{diag} \, \sigma^2)`, with 2 Z raw numbers."""
+    r""":math:`N(z; \mu, \mathrm{diag} \, \sigma^2)`, with 2 Z raw numbers.
 
-    def __init__(self, dim: int) -> None:
+    Arguments:
+        dim: Z.
+        init: The scale at raw zero.
+    """
+
+    def __init__(self, dim: int, *, init: float = 1.0) -> None:
         super().__init__()
         self.event_shape, self.raw_shape = _event((dim,), "DiagonalNormal"), (2 * dim,)
-        self.offset = _raw_positive(1.0)
+        self.offset = _raw_positive(init)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         loc, spread = raw.chunk(2, -1)

@@ -112,15 +112,24 @@ class MLP(nn.Module):
         for before, after in zip(widths[join:], widths[join + 1 :], strict=False):
             layers += [activation(), nn.Linear(before, after)]
         self.rest = nn.Sequential(*layers)
+        self.feature_shape = (widths[-2] if len(self.rest) > 0 else widths[-1],)
         self.head = head
 
-    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+    def features(self, *inputs: Tensor) -> Tensor:
+        """What the last linear layer sees, with shape (..., *feature_shape)."""
         if self.in_shape is not None:
             first = inputs[0]
             check_datum(first, self.in_shape, "MLP")
             inputs = (first.flatten(first.dim() - len(self.in_shape)), *inputs[1:])
-        raw = self.rest(self.first(self.alone(inputs[0]), *inputs[1:]))
+        return self.rest[:-1](self.first(self.alone(inputs[0]), *inputs[1:]))
+
+    def emit(self, features: Tensor) -> dist.TorchDistribution:
+        """The distribution from :meth:`features`."""
+        raw = self.rest[-1](features) if len(self.rest) > 0 else features
         return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
+
+    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        return self.emit(self.features(*inputs))
 
 
 def check_datum(value: Tensor, shape: tuple[int, ...], name: str) -> None:

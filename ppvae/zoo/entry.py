@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ppvae.data import Splits
+from ppvae.fitting import adam
 from ppvae.objectives import ELBO
 from ppvae.run import Run
 from ppvae.zoo.options import Options, parse_options
@@ -44,10 +45,10 @@ class Entry:
         arrange: From the splits, default or the user's, and the options to those that are fitted.
         missing_ok: Columns of a user's file that may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
+        optimizer: From the model and the guide to the ``optimizer`` of :func:`ppvae.fit`.
         metrics: From the run and the splits to further metrics.
         figures: From the run and the splits to (file name, caption, figure), in the report's
             order.
-        optimizer: From the model and the options to the ``optimizer`` of :func:`ppvae.fit`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
     missing_ok: tuple[str, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Callable[[nn.Module, nn.Module], Any] = lambda model, guide: adam
     metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
     figures: Callable[[Run, Splits], Figures] = lambda run, splits: []
 

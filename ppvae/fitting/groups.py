@@ -1,0 +1,49 @@
+"""Learning rates of their own for parts of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from ppvae.fitting.step import can_fuse
+
+__all__ = ["grouped_adam"]
+
+
+def grouped_adam(
+    *groups: tuple[Iterable[nn.Parameter], float],
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> Callable[[Iterable[nn.Parameter], float], Optimizer]:
+    """Adam with the learning rate multiplied for some parameters.
+
+    Arguments:
+        groups: Parameters and their factor; those in no group have factor one.
+        betas: Of Adam.
+
+    Returns:
+        What :func:`ppvae.fit` takes as ``optimizer``.
+
+    Raises:
+        ValueError: If a parameter is in two groups.
+    """
+    factors: dict[int, float] = {}
+    for parameters, factor in groups:
+        for parameter in parameters:
+            if id(parameter) in factors:
+                raise ValueError(
+                    "grouped_adam: expected each parameter in one group; got one of shape "
+                    f"{tuple(parameter.shape)} in two. Name it once."
+                )
+            factors[id(parameter)] = factor
+
+    def optimizer(parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        everything = list(parameters)
+        for parameter in everything:
+            by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        chosen = [{"params": p, "lr": learning_rate * f} for f, p in by_factor.items()]
+        return Adam(chosen, lr=learning_rate, betas=betas, fused=can_fuse(everything))
+
+    return optimizer

@@ -1,0 +1,101 @@
+"""``gpvae``: a GP prior over object x view on the latents; predicts views never seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ppvae.data import rotated_digits
+from ppvae.fitting import grouped_adam, warmup_cosine
+from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable, angular_kernel
+from ppvae.guides import GPGuide
+from ppvae.models import GPVAE
+from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
+from ppvae.objectives import ELBO
+from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.options import Options, option
+
+__all__ = ["ENTRY", "GPVAEOptions"]
+
+
+@dataclass(frozen=True)
+class GPVAEOptions(Options):
+    """Options of ``gpvae``."""
+
+    latent_dim: int = option(64, "dimensions of z")
+    rank: int = option(32, "features an object, the rank of the object covariance")
+    frequencies: int = option(4, "frequencies of the periodic view kernel")
+    period: float = option(2 * math.pi, "period of the views, in their unit")
+    lengthscale: float = option(1.0, "initial lengthscale of the view kernel")
+    noise: float = option(0.1, "initial variance of the latents that the GP does not explain")
+    refresh: int = option(8, "steps between two solutions of the GP")
+    leave_out: float = option(1.0, "weight of the leave-one-view-out likelihood")
+    network: str = option("conv", "kind of decoder", choices=("conv", "mlp"))
+    hidden: int = option(64, "size of the hidden layers")
+    channels: tuple[int, ...] = option((32, 16), "filters of the convolutional decoder")
+
+
+def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
+    head = heads.Normal(shape, heads.Shared(math.exp(-1.5)))
+    if options.network == "mlp" or len(shape) != 3:
+        return MLP(options.latent_dim, head, hidden=(options.hidden, 4 * options.hidden))
+    return ConvDecoder(
+        options.latent_dim,
+        head,
+        channels=options.channels,
+        last_channels=max(1, options.channels[-1] // 2),
+        hidden=options.hidden,
+        upsample="shuffle",
+    )
+
+
+def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
+    shape = tuple(spec["x"]["shape"])
+    prior = GPPrior(
+        ObjectTable(spec["object"]["classes"], options.rank),
+        FourierFeatures(
+            angular_kernel(options.lengthscale, options.period),
+            num_frequencies=options.frequencies,
+            period=options.period,
+        ),
+        latent_dim=options.latent_dim,
+        noise=options.noise,
+        refresh=options.refresh,
+        folds=16 if options.leave_out > 0 else 0,
+    )
+    head = heads.DiagonalNormal(options.latent_dim, init=math.exp(-1.0))
+    encoder = MLP(math.prod(shape), head, hidden=(options.hidden,), in_shape=shape)
+    model = GPVAE(prior, Calibrated(_decoder(shape, options)))
+    objective = ELBO()
+    if options.leave_out > 0:
+        objective += LeaveViewOut(weight=options.leave_out)
+    return model, GPGuide(encoder, prior), objective
+
+
+def _optimizer(model: nn.Module, guide: nn.Module) -> Any:
+    parts: Any = model
+    return grouped_adam(
+        (parts.prior.parameters(), 2.5),
+        (parts.decoder.decoder.head.parameters(), 2.0),
+        betas=(0.9, 0.99),
+    )
+
+
+ENTRY = Entry(
+    name="gpvae",
+    summary="GP-prior VAE over objects and views; predicts views never seen",
+    options=GPVAEOptions,
+    build=_build,
+    default_data=rotated_digits,
+    fit={
+        "epochs": 60,
+        "batch_size": 128,
+        "learning_rate": 4e-3,
+        "schedule": warmup_cosine(0.1, floor=0.01),
+        "validate_every": 10,
+    },
+    optimizer=_optimizer,
+)

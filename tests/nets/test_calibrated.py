@@ -1,0 +1,66 @@
+"""A scale that is learned apart from the mean."""
+
+from __future__ import annotations
+
+import pyro
+import pytest
+import torch
+
+from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
+
+
+def decoders():
+    image = heads.Normal((2, 9, 7), heads.Shared(0.3))
+    vector = heads.Normal((5,), heads.Shared(0.3))
+    return {
+        "conv": ConvDecoder(3, image, channels=(8, 4), upsample="shuffle"),
+        "mlp": MLP(3, vector, hidden=(6,)),
+        "linear": MLP(3, vector, hidden=()),
+    }
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp", "linear"])
+def test_mean_and_scale_are_trained_apart(kind):
+    decoder = Calibrated(decoders()[kind], init=0.1)
+    z = torch.randn(4, 3)
+    fn = decoder(z)
+    torch.testing.assert_close(fn.mean, decoder.decoder(z).mean)
+    assert (fn.stddev - 0.3).abs().max() < 1e-6
+    x = torch.randn(fn.mean.shape)
+    fn.log_prob(x).sum().backward()
+    assert all(p.grad is None for p in decoder.net.parameters())
+    assert all(p.grad is not None for p in decoder.decoder.parameters())
+    decoder.zero_grad()
+    fn = decoder(z)
+    fn.calibrated().log_prob(x).sum().backward()
+    assert all(p.grad is None for p in decoder.decoder.parameters())
+    assert all(p.grad is not None for p in decoder.net.parameters())
+    expanded = fn.expand((2, 4))
+    assert expanded.calibrated().log_prob(x).shape == (2, 4)
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_the_learned_scale_is_the_likelihood_in_evaluation(kind):
+    decoder = Calibrated(decoders()[kind])
+    z = torch.randn(6, 3)
+    with torch.no_grad():
+        mean = decoder(z).mean
+        x = mean + 0.02 * torch.randn_like(mean)
+    optimizer = torch.optim.Adam(decoder.net.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = -decoder(z).calibrated().log_prob(x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    decoder.eval()
+    fn = decoder(z)
+    torch.testing.assert_close(fn.mean, mean)
+    assert abs(fn.stddev.log().mean() - torch.tensor(0.02).log()) < 0.25
+    with pyro.plate("data", 6, dim=-1):
+        assert pyro.sample("x", fn, obs=x).shape == x.shape
+
+
+def test_another_likelihood_is_refused():
+    decoder = Calibrated(MLP(3, heads.Bernoulli((5,)), hidden=(4,)))
+    with pytest.raises(ValueError, match="normal likelihood"):
+        decoder(torch.randn(2, 3))

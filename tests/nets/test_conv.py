@@ -1,0 +1,21 @@
+"""Convolutional networks of any size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppvae.nets import ConvDecoder, heads
+
+
+@pytest.mark.parametrize("size", [(28, 28), (9, 13), (128, 128)])
+def test_sub_pixel_decoder_makes_any_size(size):
+    head = heads.Normal((3, *size), heads.Shared())
+    decoder = ConvDecoder((4, 2), head, hidden=16, upsample="shuffle", last_channels=5)
+    fn = decoder(torch.randn(2, 1, 4), torch.randn(3, 2))
+    assert fn.batch_shape == (2, 3)
+    assert fn.event_shape == (3, *size)
+    features = decoder.features(torch.randn(2, 1, 4), torch.randn(3, 2))
+    assert features.shape == (2, 3, 5, *size)
+    with pytest.raises(ValueError, match="'repeat' or 'shuffle'"):
+        ConvDecoder(4, head, upsample="transposed")
