@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ppvae import (
         data,
         distributions,
+        evaluate,
         gp,
         guides,
         models,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         objectives,
     )
     from ppvae.data import Dataset
+    from ppvae.evaluate import to_arviz
     from ppvae.fitting import fit
     from ppvae.run import load
 
@@ -29,6 +31,7 @@ __all__ = [
     "__version__",
     "data",
     "distributions",
+    "evaluate",
     "fit",
     "gp",
     "guides",
@@ -36,6 +39,7 @@ __all__ = [
     "models",
     "nets",
     "objectives",
+    "to_arviz",
 ]
 
 __version__ = "0.1.0"
@@ -44,6 +48,7 @@ _HOMES = {
     "Dataset": "ppvae.data",
     "fit": "ppvae.fitting",
     "load": "ppvae.run",
+    "to_arviz": "ppvae.evaluate",
 }
 
 

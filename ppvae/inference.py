@@ -101,8 +101,17 @@ def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The posterior mean of each latent site, with shape (N, ...); a class's mode."""
-    return {name: node["value"] for name, node in _latent_sites(guide, batch).items()}
+    """The posterior mean of each latent site, with shape (N, ...).
+
+    Of a class y it is the mode, with shape (N), and its probabilities (N, K) stand beside it as
+    ``y_probs``.
+    """
+    encoded = {}
+    for name, node in _latent_sites(guide, batch).items():
+        encoded[name] = node["value"]
+        if node["fn"].has_enumerate_support:
+            encoded[f"{name}_probs"] = node["fn"].probs
+    return encoded
 
 
 def decode(

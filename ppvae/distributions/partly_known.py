@@ -77,6 +77,10 @@ class PartlyKnown(TorchDistribution):
         return self._fill(self.free.mean)
 
     @property
+    def mode(self) -> Tensor:
+        return self._fill(self.free.mode)
+
+    @property
     def variance(self) -> Tensor:
         known = self.known.reshape(self.known.shape + (1,) * len(self.event_shape))
         return self.free.variance.masked_fill(known, 0.0)

@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppvae.data import as_splits
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
+from ppvae.evaluate.rows import thinned
 from ppvae.inference import batches, evaluating, placement, seeded
 from ppvae.objectives import ELBO, Objective
 from ppvae.run import Run
@@ -163,10 +163,7 @@ def summary(
     Returns:
         Means over the same rows, in nats a datum.
     """
-    columns = as_splits(data).train
-    if max_rows is not None and columns.num_rows > max_rows:
-        step = torch.arange(max_rows, dtype=torch.float64) * columns.num_rows / max_rows
-        columns = columns.take(step.long())
+    columns, _ = thinned(data, max_rows)
     means = log_likelihood(
         run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
     ).means()

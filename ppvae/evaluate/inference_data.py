@@ -1,0 +1,338 @@
+"""A fitted run as ArviZ's InferenceData (its DataTree from version 1 on).
+
+| group | what | leading dims |
+|---|---|---|
+| posterior | draws of each latent from the guide; ``y_probs`` of y | chain, draw, sample |
+| posterior_predictive | replicates of each observed site, not the data | chain, draw, sample |
+| log_likelihood | of the data at each draw | chain, draw, sample |
+| sample_stats | ``log_weight``, log p(x, z) - log q(z given x) | chain, draw, sample |
+| prior, prior_predictive | the model run without data | chain, draw, sample |
+| observed_data, constant_data | the observed columns, and the others | sample |
+| predictions, predictions_constant_data | of unseen columns | chain, draw, sample |
+
+Draws of a variational posterior are independent: there is one chain, and r-hat says nothing. The
+diagnostic is the Pareto k of ``log_weight`` (:func:`ppvae.evaluate.pareto_k`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import ppvae
+from ppvae.contract import Structure
+from ppvae.data import Dataset
+from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.rows import thinned
+from ppvae.evaluate.stores import Store, store_for
+from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.objectives import ELBO
+from ppvae.run import Run, describe
+
+__all__ = ["to_arviz"]
+
+# Numbers of one site drawn at once.
+BUDGET = 2**23
+OBSERVED_DIMS = {1: ("feature",), 2: ("channel", "position"), 3: ("channel", "row", "column")}
+COLUMN_DIMS = {"view": "component", "c": "factor"}
+COORDINATES = ("object", "view", "y")
+LEAD = ("chain", "draw", "sample")
+POSTERIOR = (
+    "posterior",
+    "posterior_predictive",
+    "log_likelihood",
+    "sample_stats",
+    "observed_data",
+    "constant_data",
+)
+
+
+def to_arviz(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    num_draws: int = 100,
+    max_rows: int | None = None,
+    prior_rows: int = 50,
+    unseen: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    seed: int = 0,
+    path: str | Path | None = None,
+) -> Any:
+    """Draws of everything a run says of data, for ArviZ.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name, that the model observes.
+        num_draws: S, draws a datum.
+        max_rows: Take so many rows of ``data`` and of ``unseen``, evenly spaced; None for all.
+        prior_rows: Rows of ``data`` whose prior is drawn from; 0 for no prior.
+        unseen: Columns to predict at, such as ``object`` and ``view``. Observed columns among
+            them are kept as ``predictions_constant_data``, to compare with, and not used.
+        chunk: Rows drawn at a time; as many as suit memory by default.
+        seed: Of the draws; the caller's generators are left as they were.
+        path: A file ``*.nc`` or a folder ``*.zarr`` to write to as the draws come, so that they
+            need not fit into memory. The result then reads from it lazily.
+
+    Returns:
+        ``arviz.InferenceData``, or ``xarray.DataTree`` with ArviZ 1. Dims: ``chain`` (one),
+        ``draw``, ``sample``, and ``channel, row, column`` of images, ``channel, position`` of
+        spectra, ``feature`` of vectors, ``latent``, ``class``; a site whose size disagrees with
+        another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
+        ``data``; ``object``, ``view`` and ``y`` are coordinates along it.
+
+    Raises:
+        ValueError: If a number is out of range, or the path ends in something else.
+        ContractError: If the data lack a column.
+    """
+    for name, value, least in (
+        ("num_draws", num_draws, 1),
+        ("prior_rows", prior_rows, 0),
+        ("chunk", 1 if chunk is None else chunk, 1),
+    ):
+        if value < least:
+            raise ValueError(
+                f"{name}: expected an integer >= {least}; got {value}. Use the default."
+            )
+    columns, rows = thinned(data, max_rows)
+    store = store_for(path)
+    try:
+        with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+            first = next(batches(run.guide, columns, 1))
+            structure = ELBO()(run.model, run.guide).check(first)
+            size = chunk or _chunk(first, structure, num_draws)
+            export = _Export(run, store, structure, num_draws, size)
+            export.posterior(columns, rows)
+            if prior_rows:
+                export.prior(*_among(columns, rows, prior_rows))
+            if unseen is not None:
+                export.predictions(*thinned(unseen, max_rows))
+        attributes = _attributes(run, seed)
+        filled = [name for name, group in export.groups.items() if group.arrays]
+        for name in ("", *filled):
+            store.describe(name, {**attributes, **export.attributes(name)})
+        return _container(store.open())
+    except BaseException:
+        store.discard()
+        raise
+
+
+def _among(columns: Dataset, rows: Tensor, count: int) -> tuple[Dataset, Tensor]:
+    few, chosen = thinned(columns, count)
+    return few, rows[chosen]
+
+
+def _chunk(first: Mapping[str, Tensor], structure: Structure, num_draws: int) -> int:
+    """Rows at a time, a multiple of 16 where it can be: the size of the files' pieces."""
+    largest = max(math.prod(structure.event_shapes[name]) for name in structure.observed)
+    rows = max(1, BUDGET // (num_draws * largest))
+    return rows - rows % 16 if rows > 16 else rows
+
+
+def _attributes(run: Run, seed: int) -> dict[str, Any]:
+    return {
+        "inference_library": "ppvae",
+        "inference_library_version": ppvae.__version__,
+        "created_at": datetime.now(timezone.utc).isoformat(),
+        "run_id": run.id,
+        "run_seed": run.seed,
+        "run_status": run.status,
+        "run_epochs": run.epochs,
+        "draws_seed": seed,
+        "objective": json.dumps(describe(run.objective)),
+        "model": type(run.model).__name__,
+        "guide": type(run.guide).__name__,
+    }
+
+
+def _container(tree: Any) -> Any:
+    """What this version of ArviZ works with."""
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces its own next version at import.
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    if hasattr(arviz, "InferenceData"):
+        return arviz.InferenceData.from_datatree(tree)
+    return tree
+
+
+class _Group:
+    """One group of the store: its arrays, and the size of each dim."""
+
+    def __init__(self, store: Store, name: str, rows: Tensor, along: Mapping[str, Tensor]) -> None:
+        self.store = store
+        self.name = name
+        self.rows = rows
+        self.along = along
+        self.arrays: dict[str, Any] = {}
+        self.sizes: dict[str, int] = {}
+
+    def put(self, name: str, values: Tensor, dims: tuple[str, ...], at: int) -> None:
+        """Write the values of rows from ``at`` on; ``dims`` are those of ``values``."""
+        array = values.detach().cpu()
+        array = array.float() if array.is_floating_point() else array.long()
+        if name not in self.arrays:
+            dims = self._own(name, dims, tuple(array.shape))
+            shape = [
+                len(self.rows) if dim == "sample" else n
+                for dim, n in zip(dims, array.shape, strict=True)
+            ]
+            numbers = array.numpy()
+            self._coordinates(dims, shape)
+            self.arrays[name] = self.store.create(self.name, name, dims, shape, numbers.dtype)
+        if "sample" not in dims:
+            if at == 0:
+                self.arrays[name][...] = array.numpy()
+            return
+        axis = dims.index("sample")
+        stop = at + array.shape[axis]
+        self.arrays[name][(slice(None),) * axis + (slice(at, stop),)] = array.numpy()
+
+    def _own(self, name: str, dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """A dim that stands for another size already gets the variable's name in front."""
+        return tuple(
+            dim if dim == "sample" or self.sizes.get(dim, size) == size else f"{name}_{dim}"
+            for dim, size in zip(dims, shape, strict=True)
+        )
+
+    def _coordinates(self, dims: tuple[str, ...], shape: list[int]) -> None:
+        for dim, size in zip(dims, shape, strict=True):
+            if dim not in self.sizes:
+                self.sizes[dim] = size
+                numbers = self.rows if dim == "sample" else torch.arange(size)
+                array = self.store.create(self.name, dim, (dim,), (size,), "int64")
+                array[...] = numbers.numpy()
+                if dim == "sample":
+                    for name, column in self.along.items():
+                        self.put(name, column, ("sample", *_event_dims(name, column.dim() - 1)), 0)
+
+
+class _Export:
+    """Draws, chunk by chunk, into groups."""
+
+    def __init__(
+        self, run: Run, store: Store, structure: Structure, num_draws: int, chunk: int
+    ) -> None:
+        self.run = run
+        self.store = store
+        self.structure = structure
+        self.num_draws = num_draws
+        self.chunk = chunk
+        self.groups: dict[str, _Group] = {}
+
+    def attributes(self, group: str) -> dict[str, str]:
+        """What tells xarray which variables of a group are coordinates along its samples."""
+        along = " ".join(self.groups[group].along) if group in self.groups else ""
+        return {"coordinates": along} if along else {}
+
+    def posterior(self, columns: Dataset, rows: Tensor) -> None:
+        """Posterior, replicates, log-likelihoods and weights of the data, and the data."""
+        given: dict[str, Tensor] = {}
+        for at, batch in self._batches(columns):
+            draws = posterior_draws(self.run, batch, self.structure, self.num_draws, given=given)
+            given = draws.globals()
+            if at == 0:
+                self._open(POSTERIOR, columns, rows)
+            self._latents("posterior", draws, at)
+            self._observed("posterior_predictive", draws, at)
+            weight = draws.log_weight
+            assert weight is not None
+            for group, values in (
+                ("log_likelihood", draws.log_likelihood),
+                ("sample_stats", {"log_weight": weight}),
+            ):
+                for name, value in values.items():
+                    self.groups[group].put(name, value[None], LEAD, at)
+            self._columns(batch, at, "observed_data", "constant_data")
+
+    def prior(self, columns: Dataset, rows: Tensor) -> None:
+        """Draws of the prior, and of the data under it."""
+        given: dict[str, Tensor] = {}
+        for at, batch in self._batches(columns):
+            draws = predictive_draws(
+                self.run,
+                batch,
+                self.structure,
+                self.num_draws,
+                rows=len(next(iter(batch.values()))),
+                use_guide=False,
+                given=given,
+            )
+            given = draws.globals()
+            if at == 0:
+                self._open(("prior", "prior_predictive"), columns, rows)
+            self._latents("prior", draws, at)
+            self._observed("prior_predictive", draws, at)
+
+    def predictions(self, columns: Dataset, rows: Tensor) -> None:
+        """Draws of the latents and the data at columns that nothing is observed at."""
+        given: dict[str, Tensor] = {}
+        for at, batch in self._batches(columns):
+            draws = predictive_draws(
+                self.run,
+                batch,
+                self.structure,
+                self.num_draws,
+                rows=len(next(iter(batch.values()))),
+                given=given,
+            )
+            given = draws.globals()
+            constant = "predictions_constant_data"
+            if at == 0:
+                self._open(("predictions", constant), columns, rows)
+            self._latents("predictions", draws, at)
+            self._observed("predictions", draws, at)
+            self._columns(batch, at, constant, constant)
+
+    def _batches(self, columns: Dataset) -> Any:
+        chunks = batches(self.run.guide, columns, self.chunk)
+        return ((i * self.chunk, batch) for i, batch in enumerate(chunks))
+
+    def _open(self, groups: Sequence[str], columns: Dataset, rows: Tensor) -> None:
+        """Make groups whose samples are these rows."""
+        sites = {*self.structure.latent, *self.structure.observed}
+        along = {
+            name: torch.as_tensor(columns[name])
+            for name in COORDINATES
+            if name in columns and name not in sites
+        }
+        for group in groups:
+            kept = {} if group.endswith("constant_data") else along
+            self.groups[group] = _Group(self.store, group, rows, kept)
+
+    def _latents(self, group: str, draws: Draws, at: int) -> None:
+        for name, value in draws.latent.items():
+            lead = ("chain", "draw") if name in draws.shared else LEAD
+            rank = value.dim() + 1 - len(lead)
+            base = {0: (), 1: ("latent",)}.get(rank, tuple(f"{name}_{i}" for i in range(rank)))
+            self.groups[group].put(name, value[None], (*lead, *base), at)
+        for name, value in draws.probs.items():
+            self.groups[group].put(f"{name}_probs", value[None], (*LEAD, "class"), at)
+
+    def _observed(self, group: str, draws: Draws, at: int) -> None:
+        for name, value in draws.observed.items():
+            dims = (*LEAD, *_event_dims(name, value.dim() - 2))
+            self.groups[group].put(name, value[None], dims, at)
+
+    def _columns(self, batch: Mapping[str, Tensor], at: int, observed: str, others: str) -> None:
+        for name, value in batch.items():
+            group = observed if name in self.structure.observed else others
+            self.groups[group].put(
+                name, value, ("sample", *_event_dims(name, value.dim() - 1)), at
+            )
+
+
+def _event_dims(name: str, rank: int) -> tuple[str, ...]:
+    if rank == 1 and name in COLUMN_DIMS:
+        return (COLUMN_DIMS[name],)
+    if rank == 0:
+        return ()
+    return OBSERVED_DIMS.get(rank, tuple(f"{name}_{i}" for i in range(rank)))

@@ -1,0 +1,191 @@
+"""Where draws are written as they come: memory, a netCDF file, or a zarr folder.
+
+Each store makes named arrays in named groups, of a size known beforehand, that are filled piece
+by piece (``array[slices] = values``), and is then opened as an xarray DataTree. The files are
+what xarray itself would write, without the whole ever being in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+
+__all__ = ["Memory", "NetCDF", "Store", "Zarr", "store_for"]
+
+# Numbers in one compressed piece of a variable.
+PIECE = 2**18
+
+
+class Store(ABC):
+    """Arrays by group and name."""
+
+    @abstractmethod
+    def create(
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
+    ) -> Any:
+        """An array to be filled by assignment to slices."""
+
+    @abstractmethod
+    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of a group; "" is the root."""
+
+    @abstractmethod
+    def open(self) -> xarray.DataTree:
+        """Close what is written; give it back, lazily where it is on disk."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what is half written."""
+
+
+class Memory(Store):
+    """Arrays in memory."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.attributes: dict[str, dict[str, Any]] = {}
+
+    def create(
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
+    ) -> Any:
+        array = np.empty(tuple(shape), dtype)
+        self.groups.setdefault(group, {})[name] = (tuple(dims), array)
+        return array
+
+    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+        self.attributes[group] = dict(attributes)
+
+    def open(self) -> xarray.DataTree:
+        datasets = {"/": xarray.Dataset(attrs=self.attributes.get("", {}))}
+        for group, variables in self.groups.items():
+            attributes = dict(self.attributes.get(group, {}))
+            coordinates = attributes.pop("coordinates", "").split()
+            dataset = xarray.Dataset(variables, attrs=attributes)
+            datasets[f"/{group}"] = dataset.set_coords(coordinates)
+        return xarray.DataTree.from_dict(datasets)
+
+    def discard(self) -> None:
+        self.groups.clear()
+
+
+class NetCDF(Store):
+    """A netCDF file, written under a temporary name and moved into place when whole."""
+
+    def __init__(self, path: Path) -> None:
+        import h5netcdf
+
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = h5netcdf.File(self.partial, "w")
+
+    def _group(self, name: str) -> Any:
+        if not name:
+            return self.file
+        return self.file[name] if name in self.file.groups else self.file.create_group(name)
+
+    def create(
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
+    ) -> Any:
+        parent = self._group(group)
+        for dim, size in zip(dims, shape, strict=True):
+            if dim not in parent.dimensions:
+                parent.dimensions[dim] = size
+        if np.prod(shape) <= PIECE:
+            return parent.create_variable(name, tuple(dims), dtype)
+        return parent.create_variable(
+            name,
+            tuple(dims),
+            dtype,
+            chunks=pieces(dims, shape),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
+
+    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+        self._group(group).attrs.update(attributes)
+
+    def open(self) -> xarray.DataTree:
+        self.file.close()
+        os.replace(self.partial, self.path)
+        return xarray.open_datatree(self.path, engine="h5netcdf")
+
+    def discard(self) -> None:
+        self.file.close()
+        self.partial.unlink(missing_ok=True)
+
+
+class Zarr(Store):
+    """A zarr folder (zarr 3 or later), written under a temporary name and moved when whole."""
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
+        self.consolidate = zarr.consolidate_metadata
+
+    def create(
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
+    ) -> Any:
+        parent = self.root.require_group(group)
+        whole = np.prod(shape) <= PIECE
+        return parent.create_array(
+            name,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(shape) if whole else pieces(dims, shape),
+            dimension_names=tuple(dims),
+        )
+
+    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+        (self.root.require_group(group) if group else self.root).attrs.update(attributes)
+
+    def open(self) -> xarray.DataTree:
+        self.consolidate(self.root.store)
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.replace(self.partial, self.path)
+        return xarray.open_datatree(self.path, engine="zarr", chunks=None)
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            shutil.rmtree(self.partial)
+
+
+def pieces(dims: Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:
+    """Compressed pieces of about a million bytes: few draws and samples, all of an image."""
+    sizes = dict(zip(dims, shape, strict=True))
+    inner = int(np.prod([n for dim, n in sizes.items() if dim not in ("draw", "sample")]))
+    samples = max(1, min(sizes.get("sample", 1), 16, PIECE // inner))
+    draws = max(1, min(sizes.get("draw", 1), PIECE // (inner * samples)))
+    return tuple({"draw": draws, "sample": samples}.get(d, n) for d, n in sizes.items())
+
+
+def store_for(path: str | Path | None) -> Store:
+    """Memory without a path; a zarr folder if it ends in ``.zarr``; else a netCDF file.
+
+    Raises:
+        ValueError: If it ends in anything but ``.nc`` or ``.zarr``.
+        ModuleNotFoundError: If zarr is asked for and not installed.
+    """
+    if path is None:
+        return Memory()
+    path = Path(path)
+    if path.suffix == ".zarr":
+        return Zarr(path)
+    if path.suffix != ".nc":
+        raise ValueError(
+            f"path: expected a name that ends in .nc or .zarr; got {path.name!r}. Use arviz.nc."
+        )
+    return NetCDF(path)

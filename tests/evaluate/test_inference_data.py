@@ -1,0 +1,225 @@
+"""The export to ArviZ: what is in it, in memory and on disk, for every model."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from ppvae.contract import ContractError, data_plate
+from ppvae.data import Dataset
+from ppvae.evaluate import log_likelihood, pareto_k, to_arviz
+from ppvae.run import Run
+from tests.evaluate.programs import linear_run, pair_run
+from tests.pairs import PAIRS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    import arviz
+
+DRAWS = 6
+
+
+def group(tree, name):
+    """A group's dataset, on either line of ArviZ."""
+    found = tree[name]
+    return found.to_dataset() if hasattr(found, "to_dataset") else found
+
+
+def names(tree):
+    return (
+        {str(g).strip("/") for g in tree.groups()}
+        if callable(tree.groups)
+        else {str(g).strip("/") for g in tree.groups if g != "/"}
+    )
+
+
+def unseen_of(data):
+    columns = {name: column for name, column in data.items() if name != "x"}
+    return Dataset(columns, missing_ok=["c"]).take(torch.arange(4)) if columns else None
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_model_leaves_with_its_sites(name, tmp_path):
+    run, data = pair_run(name)
+    unseen = unseen_of(data)
+    tree = to_arviz(
+        run,
+        data,
+        num_draws=DRAWS,
+        chunk=5,
+        prior_rows=7,
+        unseen=unseen,
+        path=tmp_path / "arviz.nc",
+    )
+    rows, x = data.num_rows, torch.as_tensor(data["x"])
+    for at, leading in (("posterior", rows), ("prior", 7)):
+        drawn = group(tree, at)
+        for site, value in run.encode(data).items():
+            assert drawn[site].shape == (1, DRAWS, leading, *value.shape[1:])
+            assert drawn[site].dims[:3] == ("chain", "draw", "sample")
+            assert np.isfinite(drawn[site]).all()
+        replicates = group(tree, f"{at}_predictive")["x"]
+        assert replicates.shape == (1, DRAWS, leading, *x.shape[1:])
+        assert np.isfinite(replicates).all()
+    images = ("channel", "row", "column") if x.dim() == 4 else ("channel", "position")
+    assert group(tree, "observed_data")["x"].dims == ("sample", *images)
+    np.testing.assert_allclose(group(tree, "observed_data")["x"], x, rtol=1e-6)
+    assert group(tree, "log_likelihood")["x"].shape == (1, DRAWS, rows)
+    others = set(data) - {"x"}
+    assert ("constant_data" in names(tree)) == bool(others)
+    if unseen is not None:
+        assert set(group(tree, "predictions_constant_data").data_vars) == others
+        assert group(tree, "predictions")["x"].shape == (1, DRAWS, 4, *x.shape[1:])
+    else:
+        assert "predictions" not in names(tree)
+
+
+@pytest.mark.parametrize("name", ["gpvae", "ssvae, class and factors", "tvae, spectra"])
+def test_disk_and_memory_hold_the_same(name, tmp_path):
+    run, data = pair_run(name)
+    path = tmp_path / "new" / "arviz.nc"
+    kept = to_arviz(run, data, num_draws=DRAWS, chunk=5)
+    written = to_arviz(run, data, num_draws=DRAWS, chunk=5, path=path)
+    reopened = arviz.from_netcdf(path)
+    assert names(kept) == names(written) == names(reopened)
+    for name in names(kept):
+        for tree in (written, reopened):
+            assert group(kept, name).equals(group(tree, name).load())
+            assert set(group(kept, name).coords) == set(group(tree, name).coords)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_views_and_objects_are_coordinates_and_the_run_is_named():
+    run, data = pair_run("gpvae")
+    tree = to_arviz(run, data, num_draws=DRAWS, unseen=unseen_of(data))
+    drawn = group(tree, "predictions")
+    np.testing.assert_allclose(drawn["view"], data["view"][:4], rtol=1e-6)
+    assert drawn["object"].dims == ("sample",)
+    assert {"object", "view"} <= set(group(tree, "constant_data").data_vars)
+    attributes = group(tree, "posterior").attrs
+    assert attributes["inference_library"] == "ppvae"
+    assert attributes["run_id"] == run.id
+    assert json.loads(attributes["objective"])["type"] == "ELBO"
+
+
+def test_replicates_are_not_the_data_and_follow_the_posterior():
+    run = linear_run()
+    x = run.model.draw(8)
+    tree = to_arviz(run, {"x": x}, num_draws=4000)
+    draws = group(tree, "posterior")["z"].values[0]
+    exact = run.encode({"x": x})["z"].numpy()
+    np.testing.assert_allclose(draws.mean(0), exact, atol=0.1)
+    replicates = group(tree, "posterior_predictive")["x"].values[0]
+    expected = exact @ run.model.weight.detach().T.numpy() + run.model.bias.detach().numpy()
+    np.testing.assert_allclose(replicates.mean(0), expected, atol=0.15)
+    assert np.abs(replicates - x.numpy()).min() > 0
+    prior = group(tree, "prior_predictive")["x"].values.reshape(-1, x.shape[1])
+    np.testing.assert_allclose(np.cov(prior.T), run.model.covariance.detach(), rtol=0.1, atol=0.1)
+
+
+def test_the_weights_give_the_evidence_and_loo_works():
+    run = linear_run(spread=1.3)
+    x = run.model.draw(30)
+    tree = to_arviz(run, {"x": x}, num_draws=500)
+    weight = torch.as_tensor(group(tree, "sample_stats")["log_weight"].values[0]).double()
+    found = weight.logsumexp(0) - np.log(500)
+    assert (found - run.model.log_evidence(x)).abs().max() < 0.3
+    assert pareto_k(weight).median() < 0.5
+    assert (found - log_likelihood(run, {"x": x}).log_likelihood).abs().max() < 0.6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isfinite(arviz.loo(tree).elpd_loo)
+
+
+class Shared(nn.Module):
+    """p(w) prod p(x_n | w, z_n): w is one for all data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(()))
+
+    def forward(self, x=None, *, size=None):
+        w = pyro.sample("w", dist.Normal(torch.zeros(2), self.one).to_event(1))
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(0.0, self.one))
+            return pyro.sample("x", dist.Normal(w[..., 0] + z, 0.1), obs=x)
+
+
+class SharedGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        pyro.sample("w", dist.Normal(self.loc, 1.0).to_event(1))
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(x, 0.1))
+
+
+def test_a_latent_of_all_data_has_one_draw_whatever_the_chunks():
+    run = Run(Shared(), SharedGuide())
+    tree = to_arviz(run, {"x": torch.randn(7)}, num_draws=50, chunk=2)
+    posterior = group(tree, "posterior")
+    assert posterior["w"].dims == ("chain", "draw", "latent")
+    w = posterior["w"].values[0, :, 0]
+    made = group(tree, "posterior_predictive")["x"].values[0] - posterior["z"].values[0]
+    np.testing.assert_allclose(made, np.repeat(w[:, None], 7, 1), atol=0.6)
+
+
+def test_rows_are_thinned_and_numbered():
+    run, data = pair_run("vae, mlp")
+    tree = to_arviz(run, data, num_draws=2, max_rows=4, prior_rows=2)
+    assert group(tree, "posterior")["sample"].values.tolist() == [0, 3, 6, 9]
+    assert group(tree, "prior")["sample"].values.tolist() == [0, 6]
+    assert "prior" not in names(to_arviz(run, data, num_draws=2, prior_rows=0))
+
+
+def test_draws_repeat_and_leave_the_generator_alone():
+    run, data = pair_run("jvae")
+    state = torch.random.get_rng_state()
+    first = group(to_arviz(run, data, num_draws=2), "posterior")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert first.equals(group(to_arviz(run, data, num_draws=2), "posterior"))
+    assert not first.equals(group(to_arviz(run, data, num_draws=2, seed=1), "posterior"))
+
+
+def test_zarr_holds_the_same(tmp_path):
+    pytest.importorskip("zarr", minversion="3")
+    run, data = pair_run("gpvae")
+    kept = to_arviz(run, data, num_draws=DRAWS, chunk=5)
+    written = to_arviz(run, data, num_draws=DRAWS, chunk=5, path=tmp_path / "draws.zarr")
+    for name in names(kept):
+        assert group(kept, name).equals(group(written, name).load())
+
+
+class NoSize(nn.Module):
+    def forward(self, x=None):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+class NoSizeGuide(nn.Module):
+    def forward(self, x):
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+
+def test_bad_input_is_refused_and_leaves_no_file(tmp_path):
+    run, data = pair_run("vae, mlp")
+    with pytest.raises(ValueError, match="num_draws: expected an integer >= 1; got 0"):
+        to_arviz(run, data, num_draws=0)
+    with pytest.raises(ValueError, match="max_rows: expected an integer >= 1"):
+        to_arviz(run, data, max_rows=0)
+    with pytest.raises(ValueError, match=r"path: expected a name that ends in \.nc or \.zarr"):
+        to_arviz(run, data, path=tmp_path / "draws.h5")
+    with pytest.raises(ContractError, match="expected predictions of 3 data; got {1}"):
+        to_arviz(Run(NoSize(), NoSizeGuide()), {"x": torch.randn(3)}, path=tmp_path / "a.nc")
+    assert not list(tmp_path.iterdir())
