@@ -62,7 +62,8 @@ def report(options, **results):
     }
     # Where the data lay is of no interest to others.
     results["options"]["mnist"] = bool(options.mnist)
-    results["options"].pop("json")
+    for path in ("json", "keep"):
+        results["options"].pop(path, None)
     print(json.dumps(results, indent=2))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, Warp, heads
 from ppvae.objectives import ELBO, Balance, Consistency, Linear, Supervision
 
-made = parser(__doc__, epochs=7)
+made = parser(__doc__, epochs=5)
 made.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 3000])
 made.add_argument("--latent-dim", type=int, default=32)
 made.add_argument("--start", type=float, default=8.0, help="weight of the KL of z at first")
@@ -63,7 +63,7 @@ for labels in options.labels:
         + Supervision("y", weight=options.weight)
     )
     if options.consistency:
-        warp = Warp(SHAPE, rotation=0.25, translation=0.1, scale=0.15, bend=0.05)
+        warp = Warp(SHAPE, rotation=0.25, translation=0.1, scale=0.15, bend=0.08)
         objective = objective + Consistency(warp, weight=options.consistency)
     with Clock() as clock:
         ppvae.fit(

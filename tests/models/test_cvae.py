@@ -29,6 +29,35 @@ def test_a_class_swapped_at_fixed_content_changes_the_image():
     torch.testing.assert_close(trace.nodes["x"]["fn"].mean, swapped)
 
 
+def test_condition_scores_a_latent_and_do_does_not():
+    pair = build("cvae, class")
+    x, y = pair.batch["x"], pair.batch["y"]
+    z = torch.randn(N, Z)
+    likelihood = pair.model.decoder(z, *pair.model.conditions(y, None)).log_prob(x).sum()
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum()
+    held = poutine.trace(poutine.condition(pair.model, {"z": z})).get_trace(x, y=y)
+    torch.testing.assert_close(held.log_prob_sum(), likelihood + prior)
+    done = poutine.trace(poutine.do(pair.model, {"z": z})).get_trace(x, y=y)
+    done.compute_log_prob()
+    torch.testing.assert_close(done.nodes["x"]["log_prob_sum"], likelihood)
+    assert not done.nodes["z"]["is_observed"]
+
+
+def test_a_model_conditioned_on_an_image_is_the_model_given_that_image():
+    pair = build("cvae, class")
+    x, y = pair.batch["x"], pair.batch["y"]
+    elbos = []
+    for model, batch in (
+        (pair.model, {"x": x, "y": y}),
+        (poutine.condition(pair.model, {"x": x}), {"y": y}),
+    ):
+        torch.manual_seed(1)
+        guide_trace = poutine.trace(pair.guide).get_trace(x, y=y)
+        trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(**batch)
+        elbos.append(trace.log_prob_sum() - guide_trace.log_prob_sum())
+    torch.testing.assert_close(*elbos)
+
+
 def test_factors_of_one_dimension_may_be_a_plain_column():
     conditions = Conditions(factor_dim=1)
     (c,) = conditions(None, torch.arange(3.0))
