@@ -42,7 +42,7 @@ def test_mean_and_scale_are_trained_apart(kind):
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
 def test_the_learned_scale_is_the_likelihood_in_evaluation(kind):
     decoder = Calibrated(decoders()[kind])
-    z = torch.randn(6, 3)
+    z = torch.randn(100, 3)
     with torch.no_grad():
         mean = decoder(z).mean
         x = mean + 0.02 * torch.randn_like(mean)
@@ -56,7 +56,7 @@ def test_the_learned_scale_is_the_likelihood_in_evaluation(kind):
     fn = decoder(z)
     torch.testing.assert_close(fn.mean, mean)
     assert abs(fn.stddev.log().mean() - torch.tensor(0.02).log()) < 0.25
-    with pyro.plate("data", 6, dim=-1):
+    with pyro.plate("data", 100, dim=-1):
         assert pyro.sample("x", fn, obs=x).shape == x.shape
 
 
