@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppvae.data import Splits
 from ppvae.ensembles import class_probs
+from ppvae.inference import placement
 from ppvae.nets import MLP, ConvEncoder, Head, Warp
 from ppvae.objectives import ELBO, Balance, Consistency
 from ppvae.run import Run
@@ -50,7 +51,7 @@ def taught(
     if balance:
         objective = objective + Balance(site, weight=balance)
     if consistency and len(shape) == 3:
-        warp = Warp(shape, rotation=0.2, translation=0.1, scale=0.15, bend=0.05)
+        warp = Warp(shape, rotation=0.25, translation=0.1, scale=0.15, bend=0.08)
         objective = objective + Consistency(warp, site, weight=consistency)
     return objective
 
@@ -65,7 +66,7 @@ def test_accuracy(
     y = torch.as_tensor(test["y"])
     if not bool((y >= 0).any()):
         return {}
-    first = next(run.guide.parameters())
-    rows = test.take(y >= 0).batch(slice(None), dtype=first.dtype, device=first.device)
+    like = placement(run.guide)
+    rows = test.take(y >= 0).batch(slice(None), dtype=like.dtype, device=like.device)
     found = class_probs(run.guide, {"x": rows["x"]}).argmax(-1)
     return {"accuracy": score(found, rows["y"])}

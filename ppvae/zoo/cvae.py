@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ppvae.data import digits
+from ppvae.data import Splits, digits
 from ppvae.guides import ConditionalGuide
 from ppvae.models import ConditionalVAE
 from ppvae.nets import Conditions, Embedding, OneHot, heads
 from ppvae.objectives import ELBO
+from ppvae.run import Run
 from ppvae.zoo.classes import class_count
-from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.pictures import class_figures
 from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
 
 __all__ = ["ENTRY", "CVAEOptions", "conditions_of"]
@@ -65,6 +67,15 @@ def _build(spec: Spec, options: CVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     return model, ConditionalGuide(encoder, conditions), objective
 
 
+def _figures(run: Run, splits: Splits) -> Figures:
+    conditions = run.model.conditions
+    if not isinstance(conditions, Conditions) or conditions.classes is None:
+        return []
+    train = splits.train.batch(slice(None)) if conditions.factor_dim else {}
+    rest = {"c": train["c"].mean(0)} if train else {}
+    return class_figures(run, splits, classes=conditions.classes.num_classes, rest=rest)
+
+
 ENTRY = Entry(
     name="cvae",
     summary="conditional VAE: classes, continuous factors, or both are known",
@@ -72,4 +83,5 @@ ENTRY = Entry(
     build=_build,
     default_data=digits,
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    figures=_figures,
 )

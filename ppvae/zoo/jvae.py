@@ -18,6 +18,7 @@ from ppvae.scores import clustering_accuracy
 from ppvae.zoo.classes import network, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.pictures import joint_figures
 from ppvae.zoo.vae import LIKELIHOODS, likelihood
 
 __all__ = ["ENTRY", "JVAEOptions"]
@@ -31,9 +32,9 @@ class JVAEOptions(Options):
     latent_dim: int = option(6, "dimensions of z")
     capacity_z: float = option(12.0, "nats that the KL of z is held at in the end")
     capacity_y: float = option(0.0, "nats of the classes; 0 for all that they can hold")
-    gamma: float = option(10.0, "weight of both capacities")
-    balance: float = option(30.0, "weight of even classes")
-    consistency: float = option(30.0, "weight of the same class after small warps of an image")
+    gamma: float = option(100.0, "weight of both capacities")
+    balance: float = option(100.0, "weight of even classes")
+    consistency: float = option(200.0, "weight of the same class after small warps of an image")
     steps: int = option(1000, "optimiser steps over which the capacities rise")
     network: str = option("conv", "kind of encoder", choices=("mlp", "conv"))
     hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps")
@@ -91,4 +92,5 @@ ENTRY = Entry(
     default_data=digits,
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 2e-3},
     metrics=_metrics,
+    figures=joint_figures,
 )

@@ -17,6 +17,7 @@ from ppvae.run import Run
 from ppvae.zoo.classes import class_count, network, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.pictures import joint_figures
 from ppvae.zoo.vae import LIKELIHOODS, likelihood
 
 __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
@@ -160,4 +161,5 @@ ENTRY = Entry(
     missing_ok=("c",),
     fit={"epochs": 20, "batch_size": 200, "learning_rate": 1e-3},
     metrics=_metrics,
+    figures=joint_figures,
 )

@@ -6,17 +6,19 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ppvae.data import Splits, digit_spectra
+from ppvae import plots
+from ppvae.data import Dataset, Splits, digit_spectra
 from ppvae.guides import SourceGuide
+from ppvae.inference import placement
 from ppvae.models import VAE, Translation
 from ppvae.nets import MLP, ConvDecoder, heads
 from ppvae.objectives import ELBO
-from ppvae.predict import predict
+from ppvae.predict import Prediction, predict
 from ppvae.run import Run
 from ppvae.zoo.classes import network
-from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import LIKELIHOODS, likelihood
 
@@ -56,21 +58,38 @@ def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]
     return model, SourceGuide(encoder), objective
 
 
+def _predicted(run: Run, data: Dataset, number: int) -> tuple[Prediction, Tensor]:
+    """Of the first rows, and what was measured."""
+    like = placement(run.guide)
+    rows = data.take(torch.arange(min(number, data.num_rows)))
+    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    translation = Translation(run.model, run.guide)
+    return predict(translation, {"source": batch["source"]}, num_draws=100), batch["x"]
+
+
 def _metrics(run: Run, splits: Splits) -> dict[str, float]:
     """How far off the prediction from the source is, and whether it knows."""
     if splits.test is None:
         return {}
-    first = next(run.guide.parameters())
-    rows = splits.test.take(torch.arange(min(500, splits.test.num_rows)))
-    batch = rows.batch(slice(None), dtype=first.dtype, device=first.device)
-    found = predict(Translation(run.model, run.guide), {"source": batch["source"]}, num_draws=100)
-    x = batch["x"]
+    found, x = _predicted(run, splits.test, 500)
     inside = (x >= found.lower) & (x <= found.upper)
     return {
         "rmse": math.sqrt(float((found.mean - x).square().mean())),
         "predicted_sd": float(found.scale.mean()),
         "coverage_90": float(inside.double().mean()),
     }
+
+
+def _figures(run: Run, splits: Splits) -> Figures:
+    """Predictions from the source, beside what was measured."""
+    data = splits.test or splits.train
+    found, x = _predicted(run, data, 10)
+    if x.dim() == 4:
+        figure = plots.predictions(x, found.mean, found.scale)
+    else:
+        figure = plots.reconstructions(x.flatten(1), found.mean.flatten(1), found.scale.flatten(1))
+    caption = "Predicted from the source alone, with two standard deviations, and measured."
+    return [("predictions.png", caption, figure)]
 
 
 ENTRY = Entry(
@@ -81,4 +100,5 @@ ENTRY = Entry(
     default_data=digit_spectra,
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
     metrics=_metrics,
+    figures=_figures,
 )

@@ -13,6 +13,7 @@ from ppvae.data import Dataset, Splits
 from ppvae.run import Recipe
 from ppvae.zoo import build, entry
 from ppvae.zoo.options import parse_options
+from ppvae.zoo.pictures import class_decoder
 from ppvae.zoo.ssvae import keep_labels
 from tests.pairs import K, N, images
 
@@ -70,6 +71,44 @@ def test_its_default_data_fit_it(name):
     batch = data.train.batch(slice(0, 8), dtype=torch.get_default_dtype())
     assert torch.isfinite(objective(model, guide)(batch).loss)
     json.dumps(data.train.spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("cvae", ["classes.png", "manifold.png", "latents.png"]),
+        ("ssvae", ["classes.png", "manifold.png", "latents.png"]),
+        ("jvae", ["classes.png", "manifold.png", "latents.png"]),
+        ("ved", ["predictions.png"]),
+    ],
+)
+def test_its_figures(name, files):
+    data = splits(source=images()) if name == "ved" else splits()
+    made = entry(name).figures(fitted(name, data)[0], data)
+    assert [file for file, _, _ in made] == files
+    for _, caption, figure in made:
+        assert caption.endswith(".")
+        assert figure.axes
+
+
+def test_figures_leave_out_what_the_data_do_not_have():
+    c = torch.randn(N, 2)
+    bare = [part.select("x", "c") for part in splits(c=c)]
+    assert entry("cvae").figures(fitted("cvae", Splits(*bare))[0], Splits(*bare)) == []
+    assert entry("ssvae").figures(fitted("ssvae", Splits(*bare))[0], Splits(*bare)) == []
+    both = splits(c=c)
+    run = fitted("cvae", both, latent_dim=1)[0]
+    assert [made[0] for made in entry("cvae").figures(run, both)] == ["classes.png", "latents.png"]
+    run = fitted("jvae", splits(), classes=(K, 2))[0]
+    assert len(entry("jvae").figures(run, splits())) == 3
+
+
+@pytest.mark.parametrize("name", ["cvae", "jvae"])
+def test_a_class_decoder_decodes_that_class(name):
+    run = fitted(name, splits())[0]
+    z, y = torch.randn(4, 2), torch.full((4,), 1)
+    expected = run.model.decoder(z, torch.eye(K)[y]).mean
+    torch.testing.assert_close(class_decoder(run, 1)(z), expected)
 
 
 @pytest.mark.parametrize("name", ["ssvae", "jvae"])

@@ -1,0 +1,102 @@
+"""Figures that the entries with classes share: styles by class, manifolds by class, latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ppvae import plots
+from ppvae.contract import signature
+from ppvae.data import Splits
+from ppvae.inference import decode, encode, placement
+from ppvae.models import JointVAE
+from ppvae.run import Run
+from ppvae.zoo.entry import Figures
+
+__all__ = ["class_decoder", "class_figures", "joint_figures"]
+
+STYLES, STEPS, SHOWN = 6, 8, 10
+
+
+def class_decoder(
+    run: Run, k: int, *, site: str = "y", rest: Mapping[str, Tensor] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """From z, with shape (N, Z), to the means of class k.
+
+    Arguments:
+        run: Of a model with a class, a column or a latent site.
+        k: The class.
+        site: Its name.
+        rest: Further columns or latents by name, one row each.
+    """
+    known = signature(run.model)
+    like = placement(run.model)
+    others = {
+        name: row.to(like if row.is_floating_point() else like.device)
+        for name, row in (rest or {}).items()
+    }
+
+    def decoded(z: Tensor) -> Tensor:
+        z = z.to(like)
+        held = {name: row.expand(len(z), *row.shape) for name, row in others.items()}
+        held[site] = torch.full((len(z),), k, device=z.device)
+        columns = {name: value for name, value in held.items() if name in known}
+        latents = {"z": z, **{n: v for n, v in held.items() if n not in known}}
+        return decode(run.model, latents, columns=columns)["x"]
+
+    return decoded
+
+
+def class_figures(
+    run: Run, splits: Splits, *, classes: int, rest: Mapping[str, Tensor] | None = None
+) -> Figures:
+    """Of images: styles in every class, manifolds by class; and the latents by label.
+
+    Arguments:
+        run: Of a model with z and a class y.
+        splits: The test data are encoded, or those to validate or to train on.
+        classes: K.
+        rest: As of :func:`class_decoder`.
+    """
+    data = splits.test or splits.validation or splits.train
+    like = placement(run.guide)
+    rows = data.take(torch.arange(min(2000, data.num_rows)))
+    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    z = encode(run.guide, batch)["z"]
+    made: Figures = []
+    if batch["x"].dim() == 4:
+        decoders = {
+            f"class {k}": class_decoder(run, k, rest=rest) for k in range(min(classes, SHOWN))
+        }
+        styles = z[torch.linspace(0, len(z) - 1, STYLES).long()]
+        each = torch.stack([one(styles) for one in decoders.values()], 1)
+        figure = plots.images(each, column_labels=[name.split()[1] for name in decoders])
+        made.append(
+            (
+                "classes.png",
+                "A row shows one style z, a column one class: decoded means.",
+                figure,
+            )
+        )
+        if z.size(-1) > 1:
+            figure = plots.manifold(decoders, z.size(-1), number=STEPS)
+            made.append(
+                ("manifold.png", "Decoded means over the first two dimensions of z.", figure)
+            )
+    if "y" in batch and bool((batch["y"] >= 0).all()):
+        figure = plots.latents(z, colour=batch["y"], kind="class", name="class")
+        made.append(("latents.png", "Posterior means of z by the data's class.", figure))
+    return made
+
+
+def joint_figures(run: Run, splits: Splits) -> Figures:
+    """:func:`class_figures` of a joint or semi-supervised VAE, all else at its prior's mean."""
+    model = run.model
+    if not isinstance(model, JointVAE) or "y" not in model.counts:
+        return []
+    like = placement(model)
+    rest = {name: like.new_zeros(dim) for name, dim in model.factors.items()}
+    rest |= {name: torch.tensor(0) for name in model.counts if name != "y"}
+    return class_figures(run, splits, classes=model.counts["y"], rest=rest)
