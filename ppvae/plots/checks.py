@@ -107,7 +107,14 @@ def method_errors(
         error = bars.get(name)
         axes.errorbar(value, place, xerr=error, fmt="o", color=COLOURS[0], capsize=3, ms=5)
         said = f"{value:.4f}" if error is None else f"{value:.4f} \u00b1 {error:.4f}"
-        axes.annotate(said, (value, place), (0, 5), textcoords="offset points", ha="center")
+        axes.annotate(
+            said,
+            (value, place),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
+        )
     for name, value in (references or {}).items():
         axes.axvline(value, color=MUTED, ls="--", lw=1)
         axes.annotate(
@@ -169,14 +176,8 @@ def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure
     right.plot(levels, held, color=COLOURS[0], label="this model")
     share = float(np.mean(2 * np.abs(values - 0.5) <= interval + 1e-12))
     right.plot([interval], [share], "o", color=COLOURS[2])
-    right.annotate(
-        f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} %",
-        (interval, share),
-        (-12, -34),
-        textcoords="offset points",
-        ha="right",
-        arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.8},
-    )
+    said = f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} % of the data"
+    right.text(0.97, 0.05, said, transform=right.transAxes, ha="right", color=COLOURS[2])
     right.set(xlabel="level of the interval", ylabel="data inside", xlim=(0, 1), ylim=(0, 1.02))
     right.legend(loc="upper left")
     return figure

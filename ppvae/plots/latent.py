@@ -80,7 +80,7 @@ def _scatter(
     figure: Figure, axes: Axes, points: Array, shade: Array | None, kind: Kind, name: str
 ) -> None:
     x, y = points.T
-    size = min(22.0, max(4.0, 12000 / len(points)))
+    size = min(22.0, max(9.0, 12000 / len(points)))
     if shade is None:
         axes.scatter(x, y, s=size, color=COLOURS[0], alpha=0.7, linewidths=0)
     elif kind == "class":
@@ -165,7 +165,10 @@ def traversals(
     for d, walk in zip(dims, walks, strict=True):
         for label, part in _channels(walk, by_channel):
             rows += picture_rows(f"z {d + 1}{label and f', {label}'}", part, limits=limits)
-    shown = [f"{v:.1f}" if i % 2 == 0 or number < 12 else "" for i, v in enumerate(values)]
+    shown = [
+        f"{v:.1f}".replace("-", "\u2212") if i % 2 == 0 or number < 12 else ""
+        for i, v in enumerate(values)
+    ]
     return sheet(rows, feet=shown, foot="value")
 
 
@@ -212,23 +215,23 @@ def manifold(
     side = 5.0 if columns == 1 else TEXT_WIDTH / columns
     figure = Figure(figsize=(columns * side, lines * side), layout="constrained")
     shape = figure.subplots(lines, columns, squeeze=False).ravel()
-    step = values[1] - values[0]
+    half = (values[1] - values[0]) / 2
+    ends = (values[0] - half, values[-1] + half)
     for axes, (title, row) in zip(shape, panels, strict=False):
-        for picture, x, y in zip(row.pictures, across.ravel(), up.ravel(), strict=True):
-            axes.imshow(
-                picture,
-                cmap=row.cmap,
-                vmin=row.limits[0],
-                vmax=row.limits[1],
-                extent=(x - step / 2, x + step / 2, y - step / 2, y + step / 2),
-            )
-        ends = (values[0] - step / 2, values[-1] + step / 2)
-        axes.set(xlim=ends, ylim=ends, xlabel=f"z {dims[0] + 1}", ylabel=f"z {dims[1] + 1}")
+        low, high = row.limits
+        axes.imshow(_tiled(row.pictures, number), row.cmap, vmin=low, vmax=high, extent=2 * ends)
+        axes.set(xlabel=f"z {dims[0] + 1}", ylabel=f"z {dims[1] + 1}")
         axes.set_title(title, loc="left")
         axes.spines[:].set_visible(False)
     for axes in shape[len(panels) :]:
         axes.set_visible(False)
     return figure
+
+
+def _tiled(pictures: Array, number: int) -> Array:
+    """Pictures (number^2, H, W, ...), rows from the bottom up, as one picture."""
+    rows = pictures.reshape(number, number, *pictures.shape[1:])[::-1]
+    return np.concatenate(np.concatenate(rows, axis=1), axis=1)
 
 
 def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> Tensor:
@@ -258,7 +261,10 @@ def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
 def _channels(images: Array, by_channel: bool) -> list[tuple[str, Array]]:
     """All channels together and, if asked for, each alone."""
     alone = range(images.shape[1]) if by_channel and images.shape[1] == 3 else ()
-    return [("", images), *((f"channel {k + 1}", images[:, k : k + 1]) for k in alone)]
+    return [
+        ("RGB" if alone else "", images),
+        *((f"channel {k + 1}", images[:, k : k + 1]) for k in alone),
+    ]
 
 
 @styled

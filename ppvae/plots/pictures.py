@@ -75,7 +75,7 @@ def reconstructions(
     """
     data, fitted, spread = _same_shape(original=original, mean=mean, scale=scale, number=number)
     if data.ndim == 2:
-        return _curves(data, fitted, spread)
+        return _curves(data, fitted, spread, ("original", "reconstruction"))
     as_images("reconstructions", data)
     limits = grey_limits(data)
     rows = picture_rows("Original", data, limits=limits)
@@ -105,7 +105,8 @@ def predictions(
     channels, deviations are their root mean square.
 
     Arguments:
-        true: Images that the model has not seen, with shape (N, C, H, W).
+        true: Images that the model has not seen, with shape (N, C, H, W), or rows of numbers
+            (N, D), drawn as curves.
         mean: Their predictive means, with the same shape.
         scale: Their predictive standard deviations, with the same shape.
         number: The first how many.
@@ -115,6 +116,8 @@ def predictions(
         ValueError: If shapes differ.
     """
     data, predicted, spread = _same_shape(true=true, mean=mean, scale=scale, number=number)
+    if data.ndim == 2:
+        return _curves(data, predicted, spread, ("true", "predicted"))
     as_images("predictions", data)
     limits = grey_limits(data)
     rows = picture_rows("True", data, limits=limits)
@@ -163,7 +166,8 @@ def methods_by_object(
     return sheet(rows, column_labels=_first(column_labels, min(number, len(data))))
 
 
-def _curves(data: Array, fitted: Array, spread: Array | None) -> Figure:
+def _curves(data: Array, fitted: Array, spread: Array | None, names: tuple[str, str]) -> Figure:
+    """A panel a row: what it is, and what the model says with two standard deviations."""
     number = len(data)
     columns = min(2, number)
     lines = -(-number // columns)
@@ -174,13 +178,21 @@ def _curves(data: Array, fitted: Array, spread: Array | None) -> Figure:
         panels, data, fitted, [None] * number if spread is None else spread, strict=False
     ):
         if s is not None:
-            axes.fill_between(places, m - 2 * s, m + 2 * s, color=COLOURS[0], alpha=0.25, lw=0)
-        axes.plot(places, x, color=MUTED, lw=1, label="original")
-        axes.plot(places, m, color=COLOURS[0], label="reconstruction")
+            axes.fill_between(
+                places,
+                m - 2 * s,
+                m + 2 * s,
+                color=COLOURS[0],
+                alpha=0.25,
+                lw=0,
+                label="\u00b1 2 standard deviations",
+            )
+        axes.plot(places, x, color=MUTED, lw=1, label=names[0])
+        axes.plot(places, m, color=COLOURS[0], label=names[1])
     for axes in panels[number:]:
         axes.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.supxlabel("feature", fontsize=9)
     return figure
 

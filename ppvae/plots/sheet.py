@@ -105,6 +105,7 @@ def sheet(
     bottom = 0.06 + _LINE * _lines(feet)
     figure_width, figure_height = left + columns * tile + right, top + len(rows) * tall + bottom
     figure = Figure(figsize=(figure_width, figure_height))
+    strips = []
     for i, row in enumerate(rows):
         y = figure_height - top - (i + 1) * tall
         axes = figure.add_axes(
@@ -116,35 +117,36 @@ def sheet(
             )
         )
         _fill(axes, row)
+        strips.append(axes)
         if row.bar:
             place = (
                 (left + columns * tile + 0.06) / figure_width,
-                (y + 0.04 * tall) / figure_height,
+                (y + 0.12 * tall) / figure_height,
                 0.09 / figure_width,
-                tall * 0.87 / figure_height,
+                tall * 0.71 / figure_height,
             )
             bar = figure.colorbar(axes.images[0], cax=figure.add_axes(place))
             low, high = row.limits
-            bar.set_ticks([low, (low + high) / 2, high])
-            bar.ax.set_yticklabels([f"{v:.2g}" for v in (low, (low + high) / 2, high)])
+            marks = (low, (low + high) / 2, high) if tall > 0.6 else (low, high)
+            bar.set_ticks(list(marks), labels=[f"{v:.2g}" for v in marks])
+            bar.ax.tick_params(labelsize=8, length=2)
             bar.outline.set_visible(False)
     centres = [i + (1 - _GAP) / 2 for i in range(columns)]
-    first, last = figure.axes[0], [a for a in figure.axes if a.get_label() != "<colorbar>"][-1]
     if column_labels is not None:
-        axis = first.secondary_xaxis("top")
+        axis = strips[0].secondary_xaxis("top")
         axis.set_xticks(centres, list(column_labels))
         axis.tick_params(length=0, pad=2)
         axis.spines["top"].set_visible(False)
         if head:
             axis.set_xlabel(head)
     if feet is not None:
-        last.set_xticks(centres, list(feet))
-        last.tick_params(length=0, pad=2)
-        last.text(
+        strips[-1].set_xticks(centres, list(feet))
+        strips[-1].tick_params(length=0, pad=2)
+        strips[-1].text(
             -0.06 / (columns * tile),
             -2 / (72 * tall),
             foot,
-            transform=last.transAxes,
+            transform=strips[-1].transAxes,
             ha="right",
             va="top",
             fontsize=8.5,
