@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-__all__ = ["circular_correlation", "clustering_accuracy", "linear_r2", "r2"]
+__all__ = ["circular_correlation", "clustering_accuracy", "linear_r2", "r2", "shift_r2"]
 
 
 def _same_length(name: str, a: Tensor, b: Tensor) -> None:
@@ -45,6 +45,29 @@ def r2(predicted: Tensor, true: Tensor) -> float:
     _same_length("r2", predicted, true)
     residual = (true - predicted).double().square().sum()
     return float(1 - residual / (true - true.mean(0)).double().square().sum())
+
+
+def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
+    r"""R2 of shifts, both (N, D), whatever point of the content a model takes for its origin.
+
+    A model that finds all poses may draw its content off the centre of its canvas, by one offset
+    d for all data; its shifts are then :math:`t + R(\gamma) d`. The best d is taken out.
+
+    Arguments:
+        found: The shifts inferred.
+        true: The true shifts.
+        angle: The true angles in radians (N), if the data are turned.
+    """
+    _same_length("shift_r2", found, true)
+    error = (found - true).double()
+    if angle is None:
+        return r2(found - error.mean(0), true)
+    cos, sin = angle.double().cos(), angle.double().sin()
+    right, up = error.unbind(-1)
+    offset_right = (cos * right + sin * up).mean()
+    offset_up = (cos * up - sin * right).mean()
+    offset = [cos * offset_right - sin * offset_up, sin * offset_right + cos * offset_up]
+    return r2(found - torch.stack(offset, -1), true)
 
 
 def linear_r2(features: Tensor, target: Tensor) -> float:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ppvae.scores import circular_correlation, clustering_accuracy, linear_r2, r2
+from ppvae.scores import circular_correlation, clustering_accuracy, linear_r2, r2, shift_r2
 
 
 def test_circular_correlation_is_the_sum_over_pairs():
@@ -32,6 +32,18 @@ def test_r2_is_the_variance_explained():
     features = torch.cat([true @ torch.randn(2, 2), torch.randn(400, 1)], 1)
     assert linear_r2(features, true) == pytest.approx(1.0)
     assert linear_r2(torch.randn(400, 3), true[:, 0]) < 0.1
+
+
+def test_shifts_are_scored_whatever_the_origin_of_the_content():
+    true, angle = torch.randn(300, 2), 6 * torch.rand(300)
+    cos, sin = angle.cos(), angle.sin()
+    turned = torch.stack([0.5 * cos + 0.2 * sin, 0.5 * sin - 0.2 * cos], -1)
+    assert r2(true + turned, true) < 0.9
+    assert shift_r2(true + turned, true, angle) == pytest.approx(1.0)
+    assert shift_r2(true + 3.0, true) == pytest.approx(1.0)
+    line = torch.randn(300, 1)
+    assert shift_r2(line + 1.0, line) == pytest.approx(1.0)
+    assert shift_r2(torch.randn(300, 2), true, angle) < 0
 
 
 def test_clusters_are_named_so_that_most_are_right():

@@ -10,8 +10,8 @@ network s the image at K angles, brought to its centre t and its size,
 
 so that an image turned by :math:`\beta` about its centre is found turned by :math:`\beta` more,
 exactly at the K angles and as closely as the scores are smooth between them. Centre and size are
-the first two moments of the image's intensity, which move and grow with it; the network corrects
-them in the frame at rest.
+the first two moments of the image's intensity, which move and grow with it; the network may
+correct them in the frame at rest.
 
 References:
     | Group Equivariant Convolutional Networks (Cohen and Welling, 2016)
@@ -72,6 +72,8 @@ class EquivariantPose(nn.Module):
         hidden: Sizes of the scoring network's hidden layers.
         activation: Makes its activations.
         init: Scale of the posteriors at the start.
+        corrected: Let the network correct centre and size: for images whose intensity is not
+            all content. Left out, what shift and size mean does not depend on the training.
 
     Raises:
         ValueError: If nothing is asked for, K is below 3, or the angle of data that are not
@@ -92,6 +94,7 @@ class EquivariantPose(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: Callable[[], nn.Module] = nn.SiLU,
         init: float = 0.1,
+        corrected: bool = False,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -108,7 +111,7 @@ class EquivariantPose(nn.Module):
             )
         if rotation and angles < 3:
             raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
-        self.rotation, self.translation = rotation, translation
+        self.rotation, self.translation, self.corrected = rotation, translation, corrected
         dims = len(size)
         # score, spread of the angle | offset and its spread | log size and its spread
         self.sizes = [2, 2 * dims, 2]
@@ -146,8 +149,9 @@ class EquivariantPose(nn.Module):
         if self.translation:
             found["translation"] = self._shift(centre, size, p, moved, at.angle)
         if size is not None:
-            residual, spread = (p * grown).sum(-2).unbind(-1)
-            found["scale"] = dist.LogNormal(size.log() + residual, self._spread(spread))
+            growth, spread = (p * grown).sum(-2).unbind(-1)
+            loc = size.log() + growth if self.corrected else size.log()
+            found["scale"] = dist.LogNormal(loc, self._spread(spread))
         return found
 
     def _spread(self, raw: Tensor) -> Tensor:
@@ -156,8 +160,11 @@ class EquivariantPose(nn.Module):
     def _shift(
         self, centre: Tensor, size: Tensor | None, p: Tensor, moved: Tensor, angle: Tensor | None
     ) -> dist.TorchDistribution:
-        """The centre, and the offset in the frame at rest brought into the image's."""
+        """The centre, and its correction in the frame at rest brought into the image's."""
         offset, spread = moved.chunk(2, -1)
+        scale = self._spread((p * spread).sum(-2))
+        if not self.corrected:
+            return dist.Normal(centre, scale).to_event(1)
         if angle is not None:
             cos, sin = angle.cos(), angle.sin()
             right, up = offset.unbind(-1)
@@ -165,5 +172,4 @@ class EquivariantPose(nn.Module):
         offset = (p * offset).sum(-2)
         if size is not None:
             offset = offset * size.unsqueeze(-1)
-        scale = self._spread((p * spread).sum(-2))
-        return dist.Normal(centre + 0.3 * offset, scale).to_event(1)
+        return dist.Normal(centre + offset, scale).to_event(1)

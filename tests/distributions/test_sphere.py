@@ -1,0 +1,186 @@
+"""Directions: normalisation, moments, divergences and gradients against quadrature and SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import integrate, special
+from torch.distributions import kl_divergence
+
+from ppvae.distributions import PowerSpherical, SphericalUniform, VonMisesFisher
+
+FAMILIES = [PowerSpherical, VonMisesFisher]
+families = pytest.mark.parametrize("family", FAMILIES)
+dims = pytest.mark.parametrize("dim", [2, 3, 4, 10])
+concentrations = pytest.mark.parametrize("kappa", [0.1, 3.0, 60.0])
+
+
+def made(family, dim: int, kappa: float):
+    loc = torch.linspace(-1, 2, dim)
+    return family(loc / loc.norm(), torch.tensor(kappa))
+
+
+def by_angle(q, of) -> float:
+    """The integral over the sphere of ``of(log p, cos)``, by the angle to the mean direction."""
+    dim = q.event_shape[0]
+    loc = q.loc.double() / q.loc.double().norm()
+    q = type(q)(loc, q.concentration.double())  # adaptive quadrature wants a smooth integrand
+    # A unit vector across the mean direction.
+    across = torch.zeros_like(loc)
+    across[0] = 1
+    across = across - q.loc * (across @ q.loc)
+    across = across / across.norm()
+    area = 2 * math.pi ** ((dim - 1) / 2) / math.gamma((dim - 1) / 2)
+
+    def integrand(theta: float) -> float:
+        x = math.cos(theta) * q.loc + math.sin(theta) * across
+        log_p = q.log_prob(x)
+        return float(of(log_p, torch.tensor(math.cos(theta), dtype=torch.float64))) * math.sin(
+            theta
+        ) ** (dim - 2)
+
+    return area * integrate.quad(integrand, 0, math.pi, limit=200, points=[0.1, 0.5, 1.5])[0]
+
+
+@families
+@dims
+@concentrations
+def test_it_integrates_to_one_and_its_divergence_from_uniform_is_the_integral(family, dim, kappa):
+    q, p = made(family, dim, kappa), SphericalUniform(dim)
+    assert by_angle(q, lambda log_p, t: log_p.exp()) == pytest.approx(1, abs=1e-5)
+    divergence = by_angle(q, lambda log_p, t: log_p.exp() * (log_p + p.log_volume))
+    assert float(kl_divergence(q, p)) == pytest.approx(divergence, abs=1e-4)
+    assert float(q.entropy()) == pytest.approx(p.log_volume - divergence, abs=1e-4)
+
+
+@families
+@dims
+@concentrations
+def test_draws_have_the_mean_and_spread_of_the_density(family, dim, kappa):
+    q = made(family, dim, kappa)
+    drawn = q.sample((20_000,))
+    torch.testing.assert_close(drawn.norm(dim=-1), torch.ones(20_000), rtol=1e-5, atol=1e-5)
+    mean = by_angle(q, lambda log_p, t: t * log_p.exp())
+    square = by_angle(q, lambda log_p, t: t * t * log_p.exp())
+    t = drawn @ q.loc
+    assert t.mean().item() == pytest.approx(mean, abs=5 * t.std().item() / 20_000**0.5)
+    squares = t.square()
+    assert squares.mean().item() == pytest.approx(square, abs=5 * squares.std().item() / 141)
+    # Across the mean direction nothing is preferred.
+    rest = drawn - t[:, None] * q.loc
+    assert rest.mean(0).norm() < 5 / 20_000**0.5
+
+
+@families
+@dims
+@concentrations
+def test_draws_carry_the_gradient_of_their_expectation(family, dim, kappa):
+    loc = torch.linspace(-1, 2, dim)
+    loc, at = loc / loc.norm(), torch.tensor(kappa, requires_grad=True)
+
+    def expected(value: float) -> float:
+        return by_angle(family(loc, torch.tensor(value)), lambda log_p, t: t * log_p.exp())
+
+    step = 1e-2 * kappa
+    slope = (expected(kappa + step) - expected(kappa - step)) / (2 * step)
+    t = family(loc, at.expand(20_000)).rsample() @ loc
+    (found,) = torch.autograd.grad(t.mean(), at)
+    assert found.item() == pytest.approx(slope, rel=0.05, abs=5e-3 * abs(slope) + 1e-4)
+
+
+@families
+def test_turning_the_mean_direction_turns_the_draws(family):
+    angle = torch.tensor(0.7, requires_grad=True)
+    loc = torch.stack([angle.cos(), angle.sin(), torch.zeros(())])
+    x = family(loc.expand(20_000, 3), torch.full((20_000,), 5.0)).rsample().mean(0)
+    slopes = [torch.autograd.grad(x[i], angle, retain_graph=True)[0].item() for i in (0, 1)]
+    length = x.detach().norm().item()
+    assert slopes == pytest.approx([-length * math.sin(0.7), length * math.cos(0.7)], abs=0.03)
+
+
+def test_the_normaliser_is_that_of_bessel_functions():
+    for dim in (2, 3, 5, 20, 100):
+        for kappa in (0.01, 1.0, 30.0, 2000.0):
+            q = VonMisesFisher(torch.eye(dim)[0], torch.tensor(kappa))
+            order = dim / 2 - 1
+            scaled = float(special.ive(order, kappa))
+            if scaled < 1e-250:
+                continue
+            log_c = order * math.log(kappa) - dim / 2 * math.log(2 * math.pi) - math.log(scaled)
+            assert q.log_prob(q.loc).item() == pytest.approx(log_c, rel=1e-5, abs=1e-5)
+            ratio = float(special.ive(order + 1, kappa)) / scaled
+            assert q.resultant.item() == pytest.approx(ratio, rel=1e-4, abs=1e-6)
+
+
+def test_on_the_circle_it_is_von_mises():
+    q = VonMisesFisher(torch.tensor([math.cos(0.4), math.sin(0.4)]), torch.tensor(2.5))
+    angle = torch.linspace(-3, 3, 13)
+    x = torch.stack([angle.cos(), angle.sin()], -1)
+    expected = dist.VonMises(torch.tensor(0.4), torch.tensor(2.5)).log_prob(angle)
+    torch.testing.assert_close(q.log_prob(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_divergence_of_two_von_mises_fishers_is_that_of_their_draws():
+    q, p = made(VonMisesFisher, 4, 8.0), VonMisesFisher(torch.eye(4)[2], torch.tensor(2.0))
+    x = q.sample((100_000,))
+    gaps = q.log_prob(x) - p.log_prob(x)
+    error = 5 * gaps.std().item() / 100_000**0.5
+    assert float(kl_divergence(q, p)) == pytest.approx(gaps.mean().item(), abs=error)
+    assert float(kl_divergence(q, q)) == pytest.approx(0, abs=1e-5)
+
+
+@families
+def test_densities_and_divergences_pass_gradcheck(family):
+    double = {"dtype": torch.float64}
+    loc = torch.nn.functional.normalize(torch.randn(2, 3, **double), dim=-1).requires_grad_()
+    kappa = torch.tensor([0.5, 20.0], **double, requires_grad=True)
+    x = torch.nn.functional.normalize(torch.randn(2, 3, **double), dim=-1)
+    assert torch.autograd.gradcheck(lambda m, k: family(m, k).log_prob(x), (loc, kappa))
+    uniform = SphericalUniform(3, (2,), like=x)
+    assert torch.autograd.gradcheck(lambda k: kl_divergence(family(loc, k), uniform), kappa)
+
+
+@families
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_shapes_and_dtypes_follow_the_parameters(family, kind):
+    loc = torch.eye(3, dtype=kind)
+    q = family(loc, torch.tensor(4.0, dtype=kind)).expand((2, 3))
+    p = SphericalUniform(3, (3,), like=loc).expand((2, 3))
+    for fn in (q, p):
+        assert fn.batch_shape == (2, 3)
+        assert fn.event_shape == (3,)
+        drawn = fn.sample((5,))
+        assert drawn.shape == (5, 2, 3, 3)
+        assert drawn.dtype == fn.log_prob(drawn).dtype == fn.mean.dtype == kind
+        assert fn.log_prob(drawn).shape == (5, 2, 3)
+        assert fn.to_event(1).log_prob(drawn).shape == (5, 2)
+        assert fn.mean.shape == (2, 3, 3)
+    assert kl_divergence(q, p).shape == (2, 3)
+
+
+@families
+def test_a_mean_direction_along_the_first_axis_has_finite_gradients(family):
+    loc = torch.eye(3)[0].requires_grad_()
+    x = family(loc, torch.tensor(5.0)).rsample((10,))
+    x.square().sum().backward()
+    assert torch.isfinite(loc.grad).all()
+
+
+def test_the_uniform_says_nothing():
+    p = SphericalUniform(5)
+    drawn = p.sample((20_000,))
+    torch.testing.assert_close(drawn.norm(dim=-1), torch.ones(20_000), rtol=1e-5, atol=1e-5)
+    assert drawn.mean(0).norm() < 0.03
+    assert float(p.entropy()) == pytest.approx(math.log(8 * math.pi**2 / 3))
+
+
+def test_what_is_no_direction_is_refused_in_words():
+    with pytest.raises(ValueError, match="D at least 2"):
+        PowerSpherical(torch.ones(1), torch.tensor(1.0))
+    with pytest.raises(ValueError, match="dim: expected at least 2"):
+        SphericalUniform(1)
+    with pytest.raises(ValueError, match="concentration"):
+        VonMisesFisher(torch.eye(3)[0], torch.tensor(-1.0), validate_args=True)
