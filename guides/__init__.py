@@ -5,6 +5,7 @@ if __name__ != "ppvae.guides":
 
 from ppvae.guides.amortized import AmortizedGuide
 from ppvae.guides.conditional import ConditionalGuide
+from ppvae.guides.conditional_gp import ConditionalGPGuide
 from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
 from ppvae.guides.pose import Align
@@ -17,6 +18,7 @@ from ppvae.guides.weight_space import WeightSpaceGuide
 __all__ = [
     "Align",
     "AmortizedGuide",
+    "ConditionalGPGuide",
     "ConditionalGuide",
     "DoubleEmbeddingGuide",
     "FactorizedGuide",

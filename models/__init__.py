@@ -3,6 +3,7 @@
 if __name__ != "ppvae.models":
     raise ImportError("import ppvae.models, not models")
 
+from ppvae.models.conditional_gpvae import ConditionalGPVAE
 from ppvae.models.cvae import ConditionalVAE
 from ppvae.models.gpvae import GPVAE
 from ppvae.models.jvae import JointVAE
@@ -15,6 +16,7 @@ from ppvae.models.ved import Translation
 __all__ = [
     "GPVAE",
     "VAE",
+    "ConditionalGPVAE",
     "ConditionalVAE",
     "JointVAE",
     "PosedDecoder",

@@ -18,6 +18,7 @@ from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable
 from ppvae.guides import (
     Align,
     AmortizedGuide,
+    ConditionalGPGuide,
     ConditionalGuide,
     DoubleEmbeddingGuide,
     FactorizedGuide,
@@ -31,6 +32,7 @@ from ppvae.guides import (
 from ppvae.models import (
     GPVAE,
     VAE,
+    ConditionalGPVAE,
     ConditionalVAE,
     JointVAE,
     PosedDecoder,
@@ -40,6 +42,8 @@ from ppvae.models import (
 from ppvae.nets import (
     MLP,
     Angle,
+    AnyDirection,
+    AnyRotation,
     CanvasDecoder,
     Conditions,
     ConvDecoder,
@@ -51,6 +55,8 @@ from ppvae.nets import (
     OneHot,
     Shift,
     Sites,
+    TurnedDecoder,
+    TurnedEncoder,
     Warp,
     heads,
 )
@@ -99,6 +105,17 @@ def gp(guide: Callable[[GPPrior], nn.Module] | None = None, *terms: Term, folds:
     }
     made = GPGuide(encoder(heads.DiagonalNormal(Z)), prior) if guide is None else guide(prior)
     return Pair(GPVAE(prior, decoder(Z)), made, batch, sum(terms, ELBO()))
+
+
+def turned_gp() -> Pair:
+    pair = gp(folds=3)
+    prior = pair.model.prior
+    canvas = MLP(Z, heads.Raw((1, 16, 16)), hidden=[16])
+    return pair._replace(
+        model=ConditionalGPVAE(prior, TurnedDecoder(canvas, heads.Bernoulli(SHAPE))),
+        guide=ConditionalGPGuide(TurnedEncoder(encoder(heads.DiagonalNormal(Z)), SHAPE), prior),
+        objective=ELBO() + LeaveViewOut(),
+    )
 
 
 def labels(*, missing: bool = False) -> Tensor:
@@ -155,6 +172,21 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         {"x": images()},
         ELBO(weights={"z": Linear(0.5, 1.0, steps=10)}),
     ),
+    "vae, sphere": lambda: Pair(
+        VAE(decoder(3), prior=AnyDirection(3)),
+        AmortizedGuide(encoder(heads.PowerSphericalDirection(3))),
+        {"x": images()},
+    ),
+    "vae, sphere, von Mises-Fisher": lambda: Pair(
+        VAE(decoder(4), prior=AnyDirection(4)),
+        AmortizedGuide(encoder(heads.VonMisesFisherDirection(4))),
+        {"x": images()},
+    ),
+    "vae, rotations": lambda: Pair(
+        VAE(MLP(9, heads.Bernoulli(SHAPE), hidden=[16], in_shape=(3, 3)), prior=AnyRotation()),
+        AmortizedGuide(encoder(heads.Rotation())),
+        {"x": images()},
+    ),
     "vae, conv, normal": lambda: Pair(
         VAE(ConvDecoder(Z, heads.Normal((2, 9, 7)), channels=[8]), latent_dim=Z),
         AmortizedGuide(ConvEncoder((2, 9, 7), heads.DiagonalNormal(Z), channels=[8], hidden=16)),
@@ -164,6 +196,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "gpvae, leave view out": lambda: gp(None, LeaveViewOut(), folds=3),
     "gpvae, weight space": lambda: gp(WeightSpaceGuide),
     "gpvae, weight space, dense": lambda: gp(lambda prior: WeightSpaceGuide(prior, full=True)),
+    "gpvae, networks that turn": turned_gp,
     "gpvae, pseudo-observations": lambda: gp(
         lambda prior: PseudoGuide(encoder(heads.DiagonalNormal(Z)), prior)
     ),

@@ -16,13 +16,17 @@ from ppvae.nets.coordinate import (
 from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import MLP, AddedInputs
+from ppvae.nets.priors import AnyDirection, AnyRotation, Prior, StandardNormal
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
+from ppvae.nets.turned import TurnedDecoder, TurnedEncoder
 from ppvae.nets.warp import Warp
 
 __all__ = [
     "MLP",
     "AddedInputs",
     "Angle",
+    "AnyDirection",
+    "AnyRotation",
     "Calibrated",
     "CanvasDecoder",
     "Conditions",
@@ -35,8 +39,12 @@ __all__ = [
     "LogScale",
     "OneHot",
     "Pose",
+    "Prior",
     "Shift",
     "Sites",
+    "StandardNormal",
+    "TurnedDecoder",
+    "TurnedEncoder",
     "Warp",
     "grid",
     "heads",

@@ -1,0 +1,37 @@
+r"""GP-prior VAE whose decoder is told the view, too.
+
+.. math::
+    p(Z) \prod_n p(x_n \mid z_n, w_n), \qquad
+    z_l \sim \mathrm{GP}\left(0, \; v_0 \, k(p, p') \, k(w, w') + v_1 \delta\right)
+
+With a decoder that knows what a view does to an image, such as
+:class:`~ppvae.nets.TurnedDecoder`, the latents are left with the content, and its slow change.
+"""
+
+from __future__ import annotations
+
+import pyro
+from torch import Tensor, nn
+
+from ppvae.contract import data_plate
+
+__all__ = ["ConditionalGPVAE"]
+
+
+class ConditionalGPVAE(nn.Module):
+    r""":math:`p(Z \mid \mathrm{object}, \mathrm{view}) \prod_n p(x_n \mid z_n, \mathrm{view}_n)`.
+
+    Arguments:
+        prior: The GP over object and view, a :class:`~ppvae.gp.GPPrior`.
+        decoder: z, with shape (..., N, L), and views (N) to a distribution of x.
+    """
+
+    def __init__(self, prior: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.prior = prior
+        self.decoder = decoder
+
+    def forward(self, x: Tensor | None = None, *, object: Tensor, view: Tensor) -> Tensor:  # noqa: A002
+        with data_plate(x, object, view):
+            z = pyro.sample("z", self.prior(object, view))  # (..., N | L)
+            return pyro.sample("x", self.decoder(z, view), obs=x)  # (..., N | C, H, W)

@@ -1,0 +1,83 @@
+r"""Networks that know by how much an image was turned, and turn it back.
+
+A decoder that draws the unturned content and turns it by the known angle, and an encoder that
+turns the image back before it looks: what is left for the latents is content alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from ppvae.nets.coordinate import Pose, grid, resample, transform_grid
+from ppvae.nets.heads import Head
+from ppvae.nets.mlp import over_leading
+
+__all__ = ["TurnedDecoder", "TurnedEncoder"]
+
+
+class TurnedDecoder(nn.Module):
+    """Latents (..., N, Z) and angles (N) to a distribution of images turned by these angles.
+
+    Arguments:
+        canvas: A network to a canvas (C, k H, k W), ending in ``heads.Raw``. It is turned at its
+            own size and averaged down to the image's: at k = 2 the look-up hardly blurs.
+        head: The likelihood, with the event shape (C, H, W).
+
+    Raises:
+        ValueError: If canvas and likelihood differ in channels, or k is not whole.
+    """
+
+    places: Tensor
+
+    def __init__(self, canvas: nn.Module, head: Head) -> None:
+        super().__init__()
+        made: Any = canvas
+        size, raw = tuple(made.head.event_shape), tuple(head.raw_shape)
+        self.factor = size[-1] // raw[-1]
+        if (
+            len(raw) != 3
+            or self.factor < 1
+            or size != (raw[0], *(self.factor * s for s in raw[1:]))
+        ):
+            raise ValueError(
+                f"TurnedDecoder: expected a canvas with shape {raw}, height and width a whole "
+                f"number of times that; got {size}. End the canvas network in heads.Raw(shape)."
+            )
+        self.canvas = canvas
+        self.head = head
+        self.register_buffer("places", grid(*size[1:]), persistent=False)
+
+    def forward(self, z: Tensor, angle: Tensor) -> dist.TorchDistribution:
+        raw = self.canvas(z).mean
+        turned = transform_grid(self.places, Pose(angle=angle.to(z)))
+        image = resample(raw, turned)
+        if self.factor > 1:
+            image = over_leading(lambda flat: avg_pool2d(flat, self.factor), image, 3)
+        return self.head(image)
+
+
+class TurnedEncoder(nn.Module):
+    """Images (N, C, H, W) and angles (N): turns the images back by them, then encodes.
+
+    Arguments:
+        encoder: Images to a distribution.
+        event_shape: (C, H, W).
+    """
+
+    places: Tensor
+
+    def __init__(self, encoder: nn.Module, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.event_shape = tuple(event_shape)
+        self.register_buffer("places", grid(*self.event_shape[1:]), persistent=False)
+
+    def forward(self, x: Tensor, angle: Tensor) -> dist.TorchDistribution:
+        back = transform_grid(self.places, Pose(angle=-angle.to(x)))
+        made: dist.TorchDistribution = self.encoder(resample(x, back))
+        return made
