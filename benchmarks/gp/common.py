@@ -105,8 +105,6 @@ def write(path, results):
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    text = json.dumps(
-        {"versions": versions, "threads": torch.get_num_threads(), **results}, indent=2
-    )
+    results = {"versions": versions, "threads": torch.get_num_threads(), **results}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

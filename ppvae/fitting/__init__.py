@@ -1,7 +1,9 @@
 """Fitting: the loop, its feeds, learning rates and callbacks."""
 
 from ppvae.fitting.callbacks import Checkpoint, Progress, TensorBoard
+from ppvae.fitting.groups import grouped_adam
 from ppvae.fitting.loop import DivergenceError, fit
+from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
 from ppvae.fitting.step import Critic, Gradients, Step, adam
 from ppvae.fitting.training import Best, Training
@@ -12,6 +14,8 @@ __all__ = [
     "Critic",
     "DivergenceError",
     "Gradients",
+    "Phase",
+    "Phases",
     "Progress",
     "RateSchedule",
     "Step",
@@ -21,6 +25,7 @@ __all__ = [
     "constant",
     "cosine",
     "fit",
+    "grouped_adam",
     "one_cycle",
     "warmup_cosine",
 ]
