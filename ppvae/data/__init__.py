@@ -1,5 +1,6 @@
 """Datasets: named columns of one length, from the package, from files, or made on the fly."""
 
+from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, as_splits, split_rows
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.files import images, load, mnist, npy, npz, table
@@ -8,6 +9,7 @@ __all__ = [
     "Dataset",
     "Splits",
     "as_splits",
+    "cells",
     "digit_spectra",
     "digits",
     "images",
