@@ -1,0 +1,177 @@
+"""What a run's folder says: settings, numbers, history, pictures. Nothing is computed anew."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from ppvae.folders import RunError, read_json
+from ppvae.history import History
+from ppvae.plots.files import CAPTIONS
+from ppvae.run import is_run
+
+__all__ = ["Facts", "Picture", "read"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of the run.
+
+    Attributes:
+        name: The file's name without its suffix.
+        caption: What it shows; empty if nobody said.
+        data: The file as base64.
+        width: In pixels.
+        height: In pixels.
+        inches: How wide it was drawn.
+    """
+
+    name: str
+    caption: str
+    data: str
+    width: int
+    height: int
+    inches: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything a report is made of.
+
+    Attributes:
+        config: ``config.json``.
+        metrics: ``metrics.json``, nested tables joined by dots.
+        history: ``history.csv``.
+        pictures: In the report's order.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    pictures: list[Picture] = field(default_factory=list)
+
+    def number(self, name: str) -> float | None:
+        """A metric, if it is there and a finite number."""
+        value = self.metrics.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Epochs and values of a column of the history, where it has one."""
+        if name not in self.history.columns:
+            return [], []
+        pairs = [
+            (int(row.get("epoch", i + 1)), row[name])
+            for i, row in enumerate(self.history)
+            if name in row
+        ]
+        return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+    @property
+    def model(self) -> str:
+        """The name it was built by, or that of what built it."""
+        recipe = self.config.get("recipe") or {}
+        return str(recipe.get("name") or recipe.get("builder") or "A fitted pair")
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the data's column ``y`` has."""
+        data = self.config.get("data") or {}
+        found = (data.get("columns") or {}).get("y") or {}
+        return found.get("classes")
+
+
+def read(folder: str | Path) -> Facts:
+    """Read a run's folder; its weights are not needed.
+
+    Raises:
+        RunError: If it is no run, or a file is missing or damaged.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    if not is_run(folder):
+        raise RunError(
+            f"{folder / 'config.json'}: expected that of a ppvae run; got another. "
+            "Name the folder that fit or save wrote."
+        )
+    metrics = read_json(folder / "metrics.json")
+    if not isinstance(metrics, dict):
+        raise RunError(
+            f"{folder / 'metrics.json'}: expected names and numbers; got a damaged file. "
+            "Evaluate the run again: ppvae evaluate."
+        )
+    return Facts(config, _flat(metrics), _history(folder / "history.csv"), _pictures(folder))
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _history(path: Path) -> History:
+    try:
+        return History.from_csv(path)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path.parent}: expected a file {path.name!r}; got none. "
+            "Restore the folder from a copy."
+        ) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path}: expected a table of numbers; got a damaged file ({error}). "
+            "Restore the folder from a copy."
+        ) from error
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    plots = folder / "plots"
+    if not (plots / CAPTIONS).exists():
+        return [_picture(path, "") for path in sorted(plots.glob("*.png"))]
+    listed = read_json(plots / CAPTIONS)
+    try:
+        pairs = [(str(entry["file"]), str(entry["caption"])) for entry in listed]
+    except (TypeError, KeyError) as error:
+        raise RunError(
+            f"{plots / CAPTIONS}: expected a list of file and caption; got a damaged file "
+            f"({error}). Evaluate the run again: ppvae evaluate."
+        ) from error
+    for name, _ in pairs:
+        if Path(name).name != name:
+            raise RunError(
+                f"{plots / CAPTIONS}: expected plain file names; got {name!r}. "
+                "Put the picture into the folder plots."
+            )
+    return [_picture(plots / name, caption) for name, caption in pairs]
+
+
+def _picture(path: Path, caption: str) -> Picture:
+    try:
+        content = path.read_bytes()
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
+            image.load()
+            width, height = image.size
+            dots = float(image.info.get("dpi", (120.0, 120.0))[0])
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path.parent}: expected the picture {path.name!r}; got none. "
+            "Evaluate the run again: ppvae evaluate."
+        ) from error
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise RunError(
+            f"{path}: expected a PNG; got a damaged file ({error}). "
+            "Evaluate the run again: ppvae evaluate."
+        ) from error
+    text = base64.b64encode(content).decode("ascii")
+    return Picture(path.stem, caption, text, width, height, width / max(dots, 1.0))

@@ -1,0 +1,136 @@
+"""The report: one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from ppvae.folders import RunError
+from ppvae.report.facts import Facts, read
+from ppvae.report.rules import verdict
+from ppvae.report.words import duration, meaning, shown
+
+__all__ = ["render", "write"]
+
+FILE = "report.html"
+_PIXELS_AN_INCH = 120
+_SIGNS = {"ok": "\u2713", "caution": "!", "bad": "\u2717", "unknown": "?"}
+_SIZES = {"n_train": "training data", "n_validation": "validation", "n_test": "test"}
+
+
+def write(folder: str | Path) -> Path:
+    """Write ``report.html`` into a run's folder from what is there, whole or not at all.
+
+    Arguments:
+        folder: What :func:`ppvae.fit` (``out=``) or :meth:`ppvae.run.Run.save` wrote, with plots
+            from :func:`ppvae.plots.save` if there are any.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        RunError: If the folder is no run, a file is missing or damaged, or the report cannot be
+            written.
+    """
+    folder = Path(folder)
+    page = render(read(folder))
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, folder / FILE)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise RunError(
+            f"report: could not write {str(folder / FILE)!r} ({error.strerror or error}). "
+            "Free some space, or make the folder writable."
+        ) from error
+    return folder / FILE
+
+
+def render(facts: Facts) -> str:
+    """The page as HTML, everything from the run escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["signs"] = _SIGNS
+    source = resources.files("ppvae.report") / "templates" / FILE
+    template = environment.from_string(source.read_text(encoding="utf-8"))
+    return template.render(
+        model=facts.model,
+        summary=_summary(facts),
+        facts=_in_short(facts),
+        answers=verdict(facts),
+        pictures=[
+            {
+                "name": p.name,
+                "caption": p.caption or p.name.replace("_", " "),
+                "data": p.data,
+                "width": round(p.inches * _PIXELS_AN_INCH),
+                "height": round(p.inches * _PIXELS_AN_INCH * p.height / p.width),
+            }
+            for p in facts.pictures
+        ],
+        numbers=[
+            (name.replace("_", " "), name, shown(value), *meaning(name))
+            for name, value in facts.metrics.items()
+        ],
+        command=facts.config.get("command"),
+        settings=_settings(facts.config),
+        config=json.dumps(facts.config, indent=2),
+    )
+
+
+def _summary(facts: Facts) -> str:
+    """What the model is, where it is one of the library's own."""
+    from ppvae.zoo.entry import entry, names
+
+    recipe = facts.config.get("recipe") or {}
+    if recipe.get("builder") != "ppvae.zoo:build" or recipe.get("name") not in names():
+        return ""
+    return entry(recipe["name"]).summary
+
+
+def _in_short(facts: Facts) -> list[str]:
+    """When, how long, on how much."""
+    sizes = [
+        f"{shown(facts.metrics[name])} {text}"
+        for name, text in _SIZES.items()
+        if facts.metrics.get(name)
+    ]
+    seconds = facts.number("train_seconds")
+    device = (facts.config.get("fit") or {}).get("device")
+    found = [
+        ", ".join(sizes),
+        ""
+        if seconds is None
+        else f"trained in {duration(seconds)}" + f" on {device}" * bool(device),
+        f"seed {facts.config.get('seed')}",
+        str(facts.config.get("created") or "").partition("T")[0],
+    ]
+    return [text for text in found if text]
+
+
+def _settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What is needed to do it again, by topic."""
+    recipe, fit = config.get("recipe") or {}, config.get("fit") or {}
+    versions = ("ppvae", "python", "torch", "pyro")
+    topics = {
+        "Model": {"built by": recipe.get("builder"), "name": recipe.get("name")}
+        | dict(recipe.get("options") or {}),
+        "Training": {"seed": config.get("seed")} | dict(fit),
+        "Versions": {name: config.get(name) for name in versions},
+    }
+    return [
+        (topic, [(name.replace("_", " "), shown(v)) for name, v in rows.items() if v is not None])
+        for topic, rows in topics.items()
+    ]

@@ -1,0 +1,286 @@
+"""The verdict: a table of rules, each a look at the facts that ends in a mark and its reason.
+
+To add a rule, write a function from :class:`~ppvae.report.facts.Facts` to a :class:`Finding`
+(or None where the facts do not say) and give it a line in :data:`RULES`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ppvae.report.facts import Facts
+from ppvae.report.words import duration, shown
+
+__all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "verdict"]
+
+Mark = Literal["ok", "caution", "bad", "unknown"]
+Rule = Callable[[Facts], "Finding | None"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the verdict."""
+
+    mark: Mark
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To one question: the worst mark among its findings.
+
+    Attributes:
+        question: As the reader asks it.
+        mark: Of the whole.
+        short: The answer in a few words.
+        findings: Its reasons.
+    """
+
+    question: str
+    mark: Mark
+    short: str
+    findings: tuple[Finding, ...]
+
+
+# Shares of the ELBO's whole rise during training.
+_STILL_RISING, _FALLEN, _GAP = 0.02, 0.02, 0.1
+_UNUSED_NATS: Final = 0.01
+_COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
+_UNTRUSTED: Final = (0.05, 0.25)
+
+
+def ended(facts: Facts) -> Finding:
+    """How training ended."""
+    epochs = facts.config.get("epochs", len(facts.history))
+    seconds = facts.number("train_seconds")
+    when = "" if seconds is None else f" in {duration(seconds)}"
+    said: dict[str, tuple[Mark, str]] = {
+        "completed": ("ok", f"All {epochs} epochs ran{when}."),
+        "stopped": (
+            "ok",
+            f"Stopped early after {epochs} epochs{when}: validation no longer improved.",
+        ),
+        "interrupted": ("caution", f"Interrupted after {epochs} epochs{when}."),
+        "diverged": (
+            "bad",
+            f"Diverged after {epochs} epochs: a number was not finite. The weights are the last "
+            "good ones. Lower the learning rate, or set clip_norm.",
+        ),
+    }
+    status = facts.config.get("status")
+    return Finding(*said.get(str(status), ("caution", f"Ended as {status!r}, after {epochs}.")))
+
+
+def level(facts: Facts) -> Finding | None:
+    """Whether the ELBO still rises, is level or has fallen again, on validation data if any."""
+    name, epochs, values = _followed(facts)
+    if len(values) < 6:
+        return None
+    if not all(map(math.isfinite, values)):
+        return Finding("bad", f"The {name} is not finite at some epoch.")
+    window = max(2, len(values) // 5)
+    late, before = values[-window:], values[-2 * window : -window]
+    rise = statistics.fmean(late) - statistics.fmean(before)
+    whole = max(values) - values[0]
+    last = f"the last {epochs[-1] - epochs[-window - 1]} of {epochs[-1]} epochs"
+    noise = _noise(values[-2 * window :]) * math.sqrt(2 / window)
+    tolerance = max(_STILL_RISING * whole, 2 * noise)
+    if rise > tolerance:
+        return Finding(
+            "caution",
+            f"The {name} still rose by {shown(rise)} nats over {last}, {rise / whole:.0%} of its "
+            "whole rise: more epochs would help.",
+        )
+    best = max(range(len(values)), key=values.__getitem__)
+    fall = values[best] - statistics.fmean(late)
+    kept = (facts.config.get("fit") or {}).get("restore_best")
+    if fall > max(_FALLEN * whole, 3 * noise):
+        if kept:
+            return Finding(
+                "ok",
+                f"The {name} was best at epoch {epochs[best]} and fell after it; the weights of "
+                "that epoch were kept.",
+            )
+        return Finding(
+            "caution",
+            f"The {name} has fallen by {shown(fall)} nats since epoch {epochs[best]}: stop "
+            "there (patience, restore_best), or look for the reason.",
+        )
+    return Finding("ok", f"The {name} is level: it moved by {shown(rise)} nats over {last}.")
+
+
+def generalises(facts: Facts) -> Finding | None:
+    """Training data against data that it did not see."""
+    _, seen = facts.curve("elbo")
+    _, unseen = facts.curve("val_elbo")
+    if len(seen) < 2 or not unseen or not math.isfinite(seen[-1] - unseen[-1]):
+        return None
+    gap = seen[-1] - unseen[-1]
+    text = f"ELBO {shown(seen[-1])} on training data, {shown(unseen[-1])} on validation data"
+    if gap > _GAP * (max(seen) - seen[0]):
+        return Finding("caution", f"{text}: part of what it learned does not carry over.")
+    return Finding("ok", f"{text}: what it learned carries over.")
+
+
+def latents_used(facts: Facts) -> Finding | None:
+    """Whether each latent's posterior differs from its prior."""
+    ends = {
+        name.removeprefix("kl/"): facts.curve(name)[1][-1]
+        for name in facts.history.columns
+        if name.startswith("kl/")
+    }
+    if not ends:
+        return None
+    unused = [site for site, value in ends.items() if value < _UNUSED_NATS]
+    if len(unused) == len(ends):
+        return Finding(
+            "bad",
+            f"The latents carry nothing: the posterior of {', '.join(unused)} is the prior. "
+            "Raise the KL's weight slowly, or weaken the decoder.",
+        )
+    if unused:
+        return Finding("caution", f"Unused: the posterior of {', '.join(unused)} is the prior.")
+    said = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
+    return Finding("ok", f"The latents carry information, in nats a datum: {said}.")
+
+
+def pareto(facts: Facts) -> Finding | None:
+    """Whether the guide covers the posterior, by the weights of its draws."""
+    share = facts.number("untrusted")
+    if share is None:
+        return None
+    good, fair = _UNTRUSTED
+    mark: Mark = "ok" if share <= good else "caution" if share <= fair else "bad"
+    end = "the guide covers the posterior" if mark == "ok" else "it misses part of the posterior"
+    return Finding(mark, f"Pareto k is above 0.7 for {share:.1%} of the data: {end}.")
+
+
+def coverage(facts: Facts) -> Finding | None:
+    """Whether 90 % predictive intervals hold 90 % of the truth."""
+    share = facts.number("coverage_90")
+    if share is None:
+        return None
+    (low, high), (lowest, highest) = _COVERAGE
+    text = f"90 % predictive intervals hold {share:.1%} of the truth"
+    if low <= share <= high:
+        return Finding("ok", f"{text}: calibrated.")
+    how = "too sure of itself" if share < low else "less sure than it could be"
+    return Finding("caution" if lowest <= share <= highest else "bad", f"{text}: {how}.")
+
+
+def unseen_views(facts: Facts) -> Finding | None:
+    """Predictions of what it has not seen against two that need no model."""
+    error = facts.number("test_mse")
+    naive = {
+        "the training mean": facts.number("mse_train_mean"),
+        "copying the nearest view": facts.number("mse_nearest_view"),
+    }
+    known = {name: value for name, value in naive.items() if value is not None}
+    if error is None or not known:
+        return None
+    spread = facts.number("test_mse_se")
+    said = shown(error) + ("" if spread is None else f" \u00b1 {shown(spread)}")
+    others = " and ".join(f"{shown(value)} for {name}" for name, value in known.items())
+    text = f"Mean squared error {said} a pixel at views it has not seen, against {others}"
+    ratio = min(known.values()) / max(error, 1e-300)
+    if ratio >= 2:
+        return Finding("ok", f"{text}: {ratio:.1f} times smaller.")
+    if ratio > 1 and min(known.values()) - error > 2 * (spread or 0.0):
+        return Finding("caution", f"{text}: better, but less than twice.")
+    return Finding("bad", f"{text}: no better than doing without a model.")
+
+
+def told_apart(facts: Facts) -> Finding | None:
+    """Classes, against chance."""
+    share = facts.number("accuracy")
+    if share is None:
+        return None
+    classes = facts.classes
+    text = f"{share:.1%} of the test data are put into the right class"
+    if not classes:
+        mark: Mark = "ok" if share >= 0.9 else "caution"
+        return Finding(mark, f"{text}.")
+    chance = 1 / classes
+    text += f", where chance is {chance:.1%}"
+    if share >= 0.9:
+        return Finding("ok", f"{text}.")
+    if share <= chance + 0.1 * (1 - chance):
+        return Finding("bad", f"{text}: hardly better.")
+    return Finding("caution", f"{text}.")
+
+
+def held_out(facts: Facts) -> Finding | None:
+    """The likelihood of test data, against how the ELBO rose in training."""
+    elbo, likelihood = facts.number("elbo"), facts.number("log_likelihood")
+    _, seen = facts.curve("elbo")
+    if elbo is None or len(seen) < 2:
+        return None
+    more = "" if likelihood is None else f" (log likelihood {shown(likelihood)})"
+    text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(seen[-1])} a training datum"
+    if seen[-1] - elbo > _GAP * (max(seen) - seen[0]):
+        return Finding("caution", f"{text}: test data fit worse.")
+    return Finding("ok", f"{text}: test data fit as well.")
+
+
+RULES: Final[dict[str, tuple[Rule, ...]]] = {
+    "Is it trained?": (ended, level, generalises, latents_used),
+    "Is the posterior trustworthy?": (pareto, coverage),
+    "What does it predict?": (unseen_views, told_apart, held_out),
+}
+
+# What the worst mark comes to, by question.
+QUESTIONS: Final[dict[str, dict[Mark, str]]] = {
+    "Is it trained?": {
+        "ok": "Yes",
+        "caution": "Yes, with a reservation",
+        "bad": "No",
+        "unknown": "Not known",
+    },
+    "Is the posterior trustworthy?": {
+        "ok": "Yes, by what was measured",
+        "caution": "With care",
+        "bad": "No",
+        "unknown": "Not measured",
+    },
+    "What does it predict?": {
+        "ok": "Data it has not seen, well",
+        "caution": "Data it has not seen, with limits",
+        "bad": "Nothing of use",
+        "unknown": "Not measured",
+    },
+}
+
+_SEVERITY: Final[tuple[Mark, ...]] = ("unknown", "ok", "caution", "bad")
+
+
+def verdict(facts: Facts) -> list[Answer]:
+    """An answer to each question, by its rules.
+
+    Arguments:
+        facts: Of the run.
+    """
+    answers = []
+    for question, rules in RULES.items():
+        found = tuple(f for f in (rule(facts) for rule in rules) if f is not None)
+        if not found:
+            found = (Finding("unknown", "Not in metrics.json; ppvae evaluate measures it."),)
+        mark = max((f.mark for f in found), key=_SEVERITY.index)
+        answers.append(Answer(question, mark, QUESTIONS[question][mark], found))
+    return answers
+
+
+def _followed(facts: Facts) -> tuple[str, list[int], list[float]]:
+    epochs, values = facts.curve("val_elbo")
+    if len(values) >= 6:
+        return "validation ELBO", epochs, values
+    return ("training ELBO", *facts.curve("elbo"))
+
+
+def _noise(values: list[float]) -> float:
+    """The standard deviation about a smooth curve, from second differences."""
+    bends = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    return math.sqrt(sum(b * b for b in bends) / max(len(bends), 1) / 6)
