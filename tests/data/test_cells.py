@@ -75,14 +75,15 @@ def test_the_nucleus_is_where_and_as_large_as_the_factors_say(data):
 
 
 def test_the_cell_is_long_in_the_direction_it_should(data):
-    green = torch.as_tensor(data["x"])[:, GREEN].double()
-    _, _, covariance = moments((green - 30).clamp_min(0))
+    light = torch.as_tensor(data["x"]).amax(1)
+    _, _, covariance = moments((light > 50).double())
     long = torch.as_tensor(data["elongation"]) > 1.5
     axis = torch.linalg.eigh(covariance).eigenvectors[:, :, 1]
     found = torch.atan2(axis[:, 1], axis[:, 0])[long]
     # Directions of axes: a half turn is none.
     error = 2 * (found - torch.as_tensor(data["orientation"])[long])
-    assert error.cos().mean() > 0.7
+    # Neighbours mislead in some pictures, hence the median.
+    assert error.cos().median() > 0.9
 
 
 def test_intensity_background_and_noise_are_seen(data):
