@@ -70,57 +70,65 @@ def grid(*size: int) -> Tensor:
 
 def transform_grid(places: Tensor, pose: Pose) -> Tensor:
     r""":math:`T^{-1}(g)` for each place: (G, D) and a pose (...) to (..., G, D)."""
-    if pose.shift is not None:
-        places = places - pose.shift[..., None, :]
-    if pose.angle is not None:
-        if places.size(-1) != 2:
-            raise ValueError(
-                "pose: expected two dimensions for an angle; got 1. Use a shift or a scale alone."
-            )
-        cos, sin = pose.angle.cos()[..., None], pose.angle.sin()[..., None]
-        right, up = places[..., 0], places[..., 1]
-        places = torch.stack([cos * right + sin * up, cos * up - sin * right], -1)
+    linear = _linear(places, pose.angle, pose.scale).mT
     if pose.scale is not None:
-        places = places / pose.scale[..., None, None]
-    return places
+        linear = linear / pose.scale[..., None, None].square()
+    if pose.shift is None:
+        return places @ linear.mT
+    # One product of matrices, and one pass over the places.
+    return places @ linear.mT - (linear @ pose.shift[..., None]).mT
 
 
 def place_grid(places: Tensor, pose: Pose) -> Tensor:
     r""":math:`T(g) = s R(\gamma) g + t` for each place: (G, D) and a pose (...) to (..., G, D)."""
-    inverse = Pose(
-        angle=None if pose.angle is None else -pose.angle,
-        scale=None if pose.scale is None else 1 / pose.scale,
-    )
-    places = transform_grid(places, inverse)
-    return places if pose.shift is None else places + pose.shift[..., None, :]
+    placed = places @ _linear(places, pose.angle, pose.scale).mT
+    return placed if pose.shift is None else placed + pose.shift[..., None, :]
 
 
-def resample(images: Tensor, places: Tensor) -> Tensor:
+def _linear(places: Tensor, angle: Tensor | None, scale: Tensor | None) -> Tensor:
+    r""":math:`s R(\gamma)`, with shape (..., D, D)."""
+    dims = places.size(-1)
+    if angle is None:
+        linear = torch.eye(dims, dtype=places.dtype, device=places.device)
+    elif dims != 2:
+        raise ValueError(
+            f"pose: expected two dimensions for an angle; got {dims}. "
+            "Use a shift or a scale alone."
+        )
+    else:
+        cos, sin = angle.cos(), angle.sin()
+        linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    return linear if scale is None else linear * scale[..., None, None]
+
+
+def resample(images: Tensor, places: Tensor, size: Sequence[int] | None = None) -> Tensor:
     """Look images up at places, bilinearly; beyond the border they are as the border.
 
     Arguments:
         images: With shape (..., C, H, W), or (..., C, W) in one dimension.
         places: One for each pixel of the result, with shape (..., H W, 2), or (..., W, 1).
+        size: Height and width, or width, of the result; by default those of the images.
 
     Returns:
         Images with the leading dimensions of both, broadcast.
     """
     flat = places.size(-1) == 1
+    own = images.shape[-1:] if flat else images.shape[-2:]
+    size = own if size is None else torch.Size(size)
     if flat:
-        images = images.unsqueeze(-2)
+        images, size = images.unsqueeze(-2), torch.Size([1, *size])
         places = torch.cat([places, torch.zeros_like(places)], -1)
-    channels, *size = images.shape[-3:]
     leading = torch.broadcast_shapes(images.shape[:-3], places.shape[:-2])
     # grid_sample counts rows downwards.
     places = (places * places.new_tensor([1.0, -1.0])).unflatten(-2, size)
     found = functional.grid_sample(
-        images.expand(*leading, channels, *size).reshape(-1, channels, *size),
+        images.expand(*leading, *images.shape[-3:]).reshape(-1, *images.shape[-3:]),
         places.expand(*leading, *size, 2).reshape(-1, *size, 2),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
     )
-    found = found.reshape(*leading, channels, *size)
+    found = found.reshape(*leading, images.size(-3), *size)
     return found.squeeze(-2) if flat else found
 
 

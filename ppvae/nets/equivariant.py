@@ -82,6 +82,7 @@ class EquivariantPose(nn.Module):
 
     places: Tensor
     turns: Tensor
+    turned: Tensor
 
     def __init__(
         self,
@@ -123,50 +124,62 @@ class EquivariantPose(nn.Module):
         # Of an image of size one.
         self.log_radius = nn.Parameter(torch.tensor(math.log(0.4))) if scale else None
         self.register_buffer("places", grid(*size), persistent=False)
-        count = angles if rotation else 1
-        self.register_buffer("turns", torch.arange(count) * 2 * math.pi / count, persistent=False)
+        self.count = angles if rotation else 1
+        turns = torch.arange(self.count) * 2 * math.pi / self.count
+        self.register_buffer("turns", turns, persistent=False)
+        # The pixels' places turned by each angle: (K G, D).
+        turned = place_grid(self.places, Pose(turns)) if rotation else self.places
+        self.register_buffer("turned", turned.reshape(-1, dims), persistent=False)
         self.offset = math.log(math.expm1(init))
 
     def forward(self, x: Tensor) -> dict[str, dist.TorchDistribution]:
         check_datum(x, self.shape, "EquivariantPose")
         centre, radius = moments(x, self.places.to(x))
         size = None if self.log_radius is None else (radius.log() - self.log_radius).exp()
-        at = Pose(
-            self.turns.to(x).expand(*x.shape[: -len(self.shape)], -1) if self.rotation else None,
-            centre.unsqueeze(-2) if self.translation else None,
-            size.unsqueeze(-1) if size is not None else None,
-        )
-        upright = resample(x.unsqueeze(-1 - len(self.shape)), place_grid(self.places.to(x), at))
-        raw = self.network(upright.flatten(-len(self.shape)))  # (..., N, K, 2 + 2 D + 2)
+        raw = self.network(self._at_rest(x, centre, size).flatten(-len(self.shape)))
+        # (..., N, K, 2 + 2 D + 2)
         score, moved, grown = raw.split(self.sizes, -1)
         p = score[..., 0].softmax(-1).unsqueeze(-1)
-        turned = torch.cat([self.turns.cos()[:, None], self.turns.sin()[:, None]], -1).to(x)
-        right, up = (p * turned).sum(-2).unbind(-1)
+        turns = self.turns.to(x)
+        right, up = ((p[..., 0] * part).sum(-1) for part in (turns.cos(), turns.sin()))
         found: dict[str, dist.TorchDistribution] = {}
         if self.rotation:
             spread = (p[..., 0] * score[..., 1]).sum(-1)
             found["rotation"] = WrappedNormal(torch.atan2(up, right), self._spread(spread))
         if self.translation:
-            found["translation"] = self._shift(centre, size, p, moved, at.angle)
+            found["translation"] = self._shift(centre, size, p, moved)
         if size is not None:
             growth, spread = (p * grown).sum(-2).unbind(-1)
             loc = size.log() + growth if self.corrected else size.log()
             found["scale"] = dist.LogNormal(loc, self._spread(spread))
         return found
 
+    def _at_rest(self, x: Tensor, centre: Tensor, size: Tensor | None) -> Tensor:
+        """x, with shape (..., *shape), as it would stand without each pose: (..., K, *shape)."""
+        places = self.turned.to(x)
+        if size is not None:
+            places = places * size[..., None, None]
+        if self.translation:
+            places = places + centre.unsqueeze(-2)
+        height, *width = self.shape[1:]
+        # All K are looked up as one tall image, so that x is read K times and not copied.
+        tall = resample(x, places, (self.count * height, *width))
+        dim = -len(self.shape[1:])
+        return tall.unflatten(dim, (self.count, height)).movedim(dim - 1, dim - 2)
+
     def _spread(self, raw: Tensor) -> Tensor:
         return positive(raw + self.offset, 1e-3)
 
     def _shift(
-        self, centre: Tensor, size: Tensor | None, p: Tensor, moved: Tensor, angle: Tensor | None
+        self, centre: Tensor, size: Tensor | None, p: Tensor, moved: Tensor
     ) -> dist.TorchDistribution:
         """The centre, and its correction in the frame at rest brought into the image's."""
         offset, spread = moved.chunk(2, -1)
         scale = self._spread((p * spread).sum(-2))
         if not self.corrected:
             return dist.Normal(centre, scale).to_event(1)
-        if angle is not None:
-            cos, sin = angle.cos(), angle.sin()
+        if self.rotation:
+            cos, sin = self.turns.to(p).cos(), self.turns.to(p).sin()
             right, up = offset.unbind(-1)
             offset = torch.stack([cos * right - sin * up, sin * right + cos * up], -1)
         offset = (p * offset).sum(-2)

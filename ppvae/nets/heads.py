@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.distributions import PowerSpherical, RotationNormal, VonMisesFisher
+
 __all__ = [
     "Bernoulli",
     "Categorical",
@@ -32,9 +34,12 @@ __all__ = [
     "Normal",
     "PerElement",
     "Poisson",
+    "PowerSphericalDirection",
     "Raw",
+    "Rotation",
     "Scale",
     "Shared",
+    "VonMisesFisherDirection",
     "positive",
 ]
 
@@ -309,3 +314,73 @@ class FullNormal(Head):
         lower = lower.index_copy(-1, self.below, below).unflatten(-1, (dim, dim))
         tril = lower + torch.diag_embed(positive(diagonal + self.offset))
         return dist.MultivariateNormal(loc, scale_tril=tril)
+
+
+class _Direction(Head):
+    """A direction and a concentration, from D + 1 raw numbers."""
+
+    family: type[PowerSpherical] | type[VonMisesFisher]
+
+    def __init__(self, dim: int, *, init: float = 10.0) -> None:
+        super().__init__()
+        if dim < 2:
+            raise ValueError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
+        self.event_shape, self.raw_shape = (dim,), (dim + 1,)
+        self.offset = _raw_positive(init)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        loc = functional.normalize(raw[..., :-1], dim=-1, eps=1e-6)
+        return self.family(loc, positive(raw[..., -1] + self.offset))
+
+
+class PowerSphericalDirection(_Direction):
+    r"""A unit vector, :class:`~ppvae.distributions.PowerSpherical`, with D + 1 raw numbers.
+
+    Arguments:
+        dim: D, at least 2.
+        init: The concentration at raw zero.
+    """
+
+    family = PowerSpherical
+
+
+class VonMisesFisherDirection(_Direction):
+    r"""A unit vector, :class:`~ppvae.distributions.VonMisesFisher`, with D + 1 raw numbers.
+
+    Arguments:
+        dim: D, at least 2.
+        init: The concentration at raw zero.
+    """
+
+    family = VonMisesFisher
+
+
+class Rotation(Head):
+    r"""A rotation in three dimensions, :class:`~ppvae.distributions.RotationNormal`, with event
+    shape (3, 3), from 9 raw numbers: two vectors that Gram and Schmidt make a frame, the
+    identity at raw zero, and three scales.
+
+    Arguments:
+        init: The scale about each axis at raw zero, in radians.
+
+    References:
+        | On the Continuity of Rotation Representations in Neural Networks (Zhou et al., 2019)
+        | https://arxiv.org/abs/1812.07035
+    """
+
+    frame: Tensor
+
+    def __init__(self, init: float = 0.3) -> None:
+        super().__init__()
+        self.event_shape, self.raw_shape = (3, 3), (9,)
+        self.offset = _raw_positive(init)
+        self.register_buffer("frame", torch.eye(3)[:2], persistent=False)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        first, second = (raw[..., :6].unflatten(-1, (2, 3)) + self.frame).unbind(-2)
+        first = functional.normalize(first, dim=-1, eps=1e-6)
+        second = second - (first * second).sum(-1, keepdim=True) * first
+        second = functional.normalize(second, dim=-1, eps=1e-6)
+        third = torch.linalg.cross(first, second, dim=-1)
+        loc = torch.stack([first, second, third], -1)
+        return RotationNormal(loc, positive(raw[..., 6:] + self.offset))
