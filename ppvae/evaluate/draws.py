@@ -17,12 +17,53 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, signature
+from ppvae.objectives import ELBO
 from ppvae.objectives.weights import log_weights
 from ppvae.run import Run
 
-__all__ = ["Draws", "posterior_draws", "predictive_draws"]
+__all__ = ["Draws", "Sites", "posterior_draws", "predictive_draws", "sites_of"]
 
 PARTICLES = "particles"
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What a pair samples and observes.
+
+    Attributes:
+        structure: Of the pair.
+        columns: Observed site to the column it is observed at, often of the same name.
+    """
+
+    structure: Structure
+    columns: Mapping[str, str]
+
+    def known(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The columns that nothing is observed at."""
+        return {k: v for k, v in batch.items() if k not in self.columns.values()}
+
+
+def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
+    """Run a pair once on some rows.
+
+    Raises:
+        ContractError: If the pair does not fit the batch, or if an observed site has neither
+            the name nor the value of a column.
+    """
+    objective = ELBO()(run.model, run.guide)
+    structure = objective.check(batch)
+    _, context = objective.evaluate(batch)
+    columns = {}
+    for site in structure.observed:
+        same = [name for name, value in batch.items() if value is context.values[site]]
+        named = [site] if site in batch else same
+        if not named:
+            raise ContractError(
+                f"site {site!r}: expected to be observed at a column; got values that are none "
+                f"of {sorted(batch)}. Pass the column itself as obs, or name the site after it."
+            )
+        columns[site] = named[0]
+    return Sites(structure, columns)
 
 
 @dataclass(frozen=True)
@@ -69,7 +110,7 @@ class _Given(Messenger):
 def posterior_draws(
     run: Run,
     batch: Mapping[str, Tensor],
-    structure: Structure,
+    sites: Sites,
     num_draws: int,
     *,
     given: Mapping[str, Tensor] | None = None,
@@ -81,10 +122,11 @@ def posterior_draws(
     Arguments:
         run: Its model and guide, as they are (evaluation mode is the caller's affair).
         batch: Columns by name, each with shape (N, ...).
-        structure: Of the pair.
+        sites: Of the pair.
         num_draws: S.
         given: Draws of shared sites, from :meth:`Draws.globals` of other rows.
     """
+    structure = sites.structure
     guide_trace = _trace(run.guide, batch, structure, num_draws, given)
     with poutine.replay(trace=guide_trace):
         model_trace = _trace(run.model, batch, structure, num_draws)
@@ -111,7 +153,7 @@ def posterior_draws(
 def predictive_draws(
     run: Run,
     columns: Mapping[str, Tensor],
-    structure: Structure,
+    sites: Sites,
     num_draws: int,
     *,
     rows: int,
@@ -127,7 +169,7 @@ def predictive_draws(
     Arguments:
         run: Its model and guide, as they are.
         columns: What is known, by name, each with shape (N, ...); observed ones are not used.
-        structure: Of the pair.
+        sites: Of the pair.
         num_draws: S.
         rows: N.
         use_guide: False for the prior whatever the guide needs.
@@ -136,13 +178,14 @@ def predictive_draws(
     Raises:
         ContractError: If the model cannot tell how many data to sample.
     """
-    known: dict[str, Any] = {k: v for k, v in columns.items() if k not in structure.observed}
+    structure, known = sites.structure, sites.known(columns)
+    sized: dict[str, Any] = {**known, "size": rows}
     if use_guide and _runs_on(run.guide, known):
         guide_trace = _trace(run.guide, known, structure, num_draws, given)
         with poutine.replay(trace=guide_trace):
-            trace = _trace(run.model, {**known, "size": rows}, structure, num_draws)
+            trace = _trace(run.model, sized, structure, num_draws)
     else:
-        trace = _trace(run.model, {**known, "size": rows}, structure, num_draws, given)
+        trace = _trace(run.model, sized, structure, num_draws, given)
     drawn = _draws(structure, trace, trace)
     found = {value.shape[1] for value in drawn.observed.values()}
     if found != {rows}:

@@ -28,13 +28,11 @@ import torch
 from torch import Tensor
 
 import ppvae
-from ppvae.contract import Structure
 from ppvae.data import Dataset
-from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.stores import Store, store_for
 from ppvae.inference import batches, evaluating, placement, seeded
-from ppvae.objectives import ELBO
 from ppvae.run import Run, describe
 
 __all__ = ["to_arviz"]
@@ -107,9 +105,9 @@ def to_arviz(
     try:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
             first = next(batches(run.guide, columns, 1))
-            structure = ELBO()(run.model, run.guide).check(first)
-            size = chunk or _chunk(first, structure, num_draws)
-            export = _Export(run, store, structure, num_draws, size)
+            sites = sites_of(run, first)
+            size = chunk or _chunk(sites, num_draws)
+            export = _Export(run, store, sites, num_draws, size)
             export.posterior(columns, rows)
             if prior_rows:
                 export.prior(*_among(columns, rows, prior_rows))
@@ -130,9 +128,10 @@ def _among(columns: Dataset, rows: Tensor, count: int) -> tuple[Dataset, Tensor]
     return few, rows[chosen]
 
 
-def _chunk(first: Mapping[str, Tensor], structure: Structure, num_draws: int) -> int:
+def _chunk(sites: Sites, num_draws: int) -> int:
     """Rows at a time, a multiple of 16 where it can be: the size of the files' pieces."""
-    largest = max(math.prod(structure.event_shapes[name]) for name in structure.observed)
+    shapes = sites.structure.event_shapes
+    largest = max(math.prod(shapes[name]) for name in sites.structure.observed)
     rows = max(1, BUDGET // (num_draws * largest))
     return rows - rows % 16 if rows > 16 else rows
 
@@ -218,12 +217,10 @@ class _Group:
 class _Export:
     """Draws, chunk by chunk, into groups."""
 
-    def __init__(
-        self, run: Run, store: Store, structure: Structure, num_draws: int, chunk: int
-    ) -> None:
+    def __init__(self, run: Run, store: Store, sites: Sites, num_draws: int, chunk: int) -> None:
         self.run = run
         self.store = store
-        self.structure = structure
+        self.sites = sites
         self.num_draws = num_draws
         self.chunk = chunk
         self.groups: dict[str, _Group] = {}
@@ -237,7 +234,7 @@ class _Export:
         """Posterior, replicates, log-likelihoods and weights of the data, and the data."""
         given: dict[str, Tensor] = {}
         for at, batch in self._batches(columns):
-            draws = posterior_draws(self.run, batch, self.structure, self.num_draws, given=given)
+            draws = posterior_draws(self.run, batch, self.sites, self.num_draws, given=given)
             given = draws.globals()
             if at == 0:
                 self._open(POSTERIOR, columns, rows)
@@ -260,7 +257,7 @@ class _Export:
             draws = predictive_draws(
                 self.run,
                 batch,
-                self.structure,
+                self.sites,
                 self.num_draws,
                 rows=len(next(iter(batch.values()))),
                 use_guide=False,
@@ -279,7 +276,7 @@ class _Export:
             draws = predictive_draws(
                 self.run,
                 batch,
-                self.structure,
+                self.sites,
                 self.num_draws,
                 rows=len(next(iter(batch.values()))),
                 given=given,
@@ -298,7 +295,7 @@ class _Export:
 
     def _open(self, groups: Sequence[str], columns: Dataset, rows: Tensor) -> None:
         """Make groups whose samples are these rows."""
-        sites = {*self.structure.latent, *self.structure.observed}
+        sites = {*self.sites.structure.latent, *self.sites.structure.observed}
         along = {
             name: torch.as_tensor(columns[name])
             for name in COORDINATES
@@ -324,10 +321,13 @@ class _Export:
 
     def _columns(self, batch: Mapping[str, Tensor], at: int, observed: str, others: str) -> None:
         for name, value in batch.items():
-            group = observed if name in self.structure.observed else others
-            self.groups[group].put(
-                name, value, ("sample", *_event_dims(name, value.dim() - 1)), at
-            )
+            dims = ("sample", *_event_dims(name, value.dim() - 1))
+            sites = [site for site, column in self.sites.columns.items() if column == name]
+            # Observed data go by their sites, as their replicates do.
+            for site in sites:
+                self.groups[observed].put(site, value, dims, at)
+            if not sites:
+                self.groups[others].put(name, value, dims, at)
 
 
 def _event_dims(name: str, rank: int) -> tuple[str, ...]:

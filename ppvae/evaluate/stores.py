@@ -134,7 +134,6 @@ class Zarr(Store):
         self.partial = path.with_name(f".{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
-        self.consolidate = zarr.consolidate_metadata
 
     def create(
         self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
@@ -153,10 +152,9 @@ class Zarr(Store):
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)
 
     def open(self) -> xarray.DataTree:
-        self.consolidate(self.root.store)
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
-        return xarray.open_datatree(self.path, engine="zarr", chunks=None)
+        return xarray.open_datatree(self.path, engine="zarr", consolidated=False, chunks=None)
 
     def discard(self) -> None:
         with suppress(OSError):

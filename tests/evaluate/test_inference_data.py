@@ -46,7 +46,7 @@ def unseen_of(data):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_every_model_leaves_with_its_sites(name, tmp_path):
+def test_every_model_leaves_with_its_sites(name):
     run, data = pair_run(name)
     unseen = unseen_of(data)
     tree = to_arviz(
@@ -56,7 +56,6 @@ def test_every_model_leaves_with_its_sites(name, tmp_path):
         chunk=5,
         prior_rows=7,
         unseen=unseen,
-        path=tmp_path / "arviz.nc",
     )
     rows, x = data.num_rows, torch.as_tensor(data["x"])
     for at, leading in (("posterior", rows), ("prior", 7)):
@@ -65,13 +64,17 @@ def test_every_model_leaves_with_its_sites(name, tmp_path):
             assert drawn[site].shape == (1, DRAWS, leading, *value.shape[1:])
             assert drawn[site].dims[:3] == ("chain", "draw", "sample")
             assert np.isfinite(drawn[site]).all()
-        replicates = group(tree, f"{at}_predictive")["x"]
-        assert replicates.shape == (1, DRAWS, leading, *x.shape[1:])
-        assert np.isfinite(replicates).all()
+        for replicates in group(tree, f"{at}_predictive").data_vars.values():
+            assert replicates.shape == (1, DRAWS, leading, *x.shape[1:])
+            assert np.isfinite(replicates).all()
     images = ("channel", "row", "column") if x.dim() == 4 else ("channel", "position")
-    assert group(tree, "observed_data")["x"].dims == ("sample", *images)
-    np.testing.assert_allclose(group(tree, "observed_data")["x"], x, rtol=1e-6)
-    assert group(tree, "log_likelihood")["x"].shape == (1, DRAWS, rows)
+    observed = group(tree, "observed_data").data_vars
+    assert observed.keys() == group(tree, "posterior_predictive").data_vars.keys()
+    assert observed.keys() == group(tree, "log_likelihood").data_vars.keys()
+    for site, values in observed.items():
+        assert values.dims == ("sample", *images)
+        np.testing.assert_allclose(values, x, rtol=1e-6)
+        assert group(tree, "log_likelihood")[site].shape == (1, DRAWS, rows)
     others = set(data) - {"x"}
     assert ("constant_data" in names(tree)) == bool(others)
     if unseen is not None:

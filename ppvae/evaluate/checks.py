@@ -1,0 +1,235 @@
+r"""Posterior predictive checks: do replicates look like the data?
+
+Two questions, two sets of replicates :math:`\tilde x` of each datum:
+
+- :func:`check_reconstructions`: given the datum itself,
+  :math:`z \sim q(z \mid x), \tilde x \sim p(x \mid z)`. It uses the data twice, so that its
+  p-values crowd around a half even if all is well; extreme ones still say that it is not.
+- :func:`check_predictions`: given the known columns alone,
+  :math:`z \sim p(z \mid \mathrm{columns})`, which for a GP prior is the posterior predictive of
+  an unseen view. If the model is right the p-values and the PIT are uniform.
+
+References:
+    | Posterior Predictive Assessment of Model Fitness via Realized Discrepancies
+    | (Gelman, Meng and Stern, 1996), Statistica Sinica 6
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
+from ppvae.evaluate.rows import thinned
+from ppvae.evaluate.scoring import covered, crps, interval_score, pit
+from ppvae.evaluate.statistics import STATISTICS, Statistic
+from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.run import Run
+
+__all__ = ["Check", "StatisticCheck", "check_predictions", "check_reconstructions"]
+
+BUDGET = 2**22
+Batch = Mapping[str, Tensor]
+Replicates = Callable[[Batch, Sites, Batch], Draws]
+
+
+@dataclass(frozen=True)
+class StatisticCheck:
+    r"""One statistic of the data and of their replicates.
+
+    Attributes:
+        observed: :math:`T(x_n)`, with shape (N).
+        replicated: :math:`T(\tilde x_n^s)`, with shape (S, N).
+        p_values: :math:`P(T(\tilde x_n) \geq T(x_n))`, ties randomised, with shape (N).
+        p_value: The same of the mean over all data: does the data set as a whole fit?
+        coverage: Share of data whose statistic is within the central interval, by interval.
+    """
+
+    observed: Tensor
+    replicated: Tensor
+    p_values: Tensor
+    p_value: float
+    coverage: Mapping[float, float]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Data against their replicates, by statistic and by element (pixel, channel of a spectrum).
+
+    Attributes:
+        statistics: By name.
+        pit: Of each element, ties randomised, with shape (N, ...).
+        coverage: Interval to the share of data it covers, at each element, with shape (...).
+        crps: The mean over elements, with shape (N).
+        interval_score: Interval to the mean over elements, with shape (N).
+    """
+
+    statistics: Mapping[str, StatisticCheck]
+    pit: Tensor
+    coverage: Mapping[float, Tensor]
+    crps: Tensor
+    interval_score: Mapping[float, Tensor]
+
+    def means(self) -> dict[str, float]:
+        """One number each: p-values, coverages and scores by name, such as ``coverage/0.9``."""
+        found = {f"p_value/{name}": check.p_value for name, check in self.statistics.items()}
+        for name, check in self.statistics.items():
+            found |= {f"coverage/{name}/{k:g}": v for k, v in check.coverage.items()}
+        found |= {f"coverage/{k:g}": float(v.mean()) for k, v in self.coverage.items()}
+        found |= {f"interval_score/{k:g}": float(v.mean()) for k, v in self.interval_score.items()}
+        return found | {"crps": float(self.crps.mean())}
+
+
+def check_reconstructions(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    statistics: Mapping[str, Statistic] | None = None,
+    intervals: Sequence[float] = (0.5, 0.9),
+    num_draws: int = 200,
+    max_rows: int | None = 500,
+    site: str | None = None,
+    seed: int = 0,
+) -> Check:
+    """Check replicates of the data given the data.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        statistics: By name; intensity, contrast, edges and area by default.
+        intervals: Probabilities of central intervals.
+        num_draws: S, replicates a datum.
+        max_rows: Look at so many rows, evenly spaced; None for all.
+        site: The observed site; the last by default.
+        seed: Of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ValueError: If ``num_draws`` is below 2, if there is no such observed site, or if a
+            statistic does not give one number a datum.
+    """
+
+    def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:
+        return posterior_draws(run, batch, sites, num_draws, given=given)
+
+    return _check(run, data, replicates, statistics, intervals, num_draws, max_rows, site, seed)
+
+
+def check_predictions(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    statistics: Mapping[str, Statistic] | None = None,
+    intervals: Sequence[float] = (0.5, 0.9),
+    num_draws: int = 200,
+    max_rows: int | None = 500,
+    site: str | None = None,
+    seed: int = 0,
+) -> Check:
+    """Check predictions of the data from their other columns; as :func:`check_reconstructions`.
+
+    Held-out data at unseen views, for a GP prior; without known columns, draws of the prior.
+    """
+
+    def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:
+        rows = len(next(iter(batch.values())))
+        return predictive_draws(run, batch, sites, num_draws, rows=rows, given=given)
+
+    return _check(run, data, replicates, statistics, intervals, num_draws, max_rows, site, seed)
+
+
+def _check(
+    run: Run,
+    data: Mapping[str, Any],
+    replicates: Replicates,
+    statistics: Mapping[str, Statistic] | None,
+    intervals: Sequence[float],
+    num_draws: int,
+    max_rows: int | None,
+    site: str | None,
+    seed: int,
+) -> Check:
+    if num_draws < 2:
+        raise ValueError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
+    chosen = STATISTICS if statistics is None else statistics
+    columns, _ = thinned(data, max_rows)
+    parts: list[dict[str, Tensor]] = []
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        sites = sites_of(run, next(batches(run.guide, columns, 1)))
+        observed = sites.structure.observed
+        name = observed[-1] if site is None else site
+        if name not in observed:
+            raise ValueError(
+                f"site: expected one of the observed sites {list(observed)}; got {name!r}. "
+                "Name one of them."
+            )
+        size = max(1, BUDGET // (num_draws * math.prod(sites.structure.event_shapes[name])))
+        given: Batch = {}
+        for batch in batches(run.guide, columns, size):
+            draws = replicates(batch, sites, given)
+            given = draws.globals()
+            truth = batch[sites.columns[name]]
+            parts.append(_compare(draws.observed[name], truth, chosen, intervals))
+        whole = {
+            key: torch.cat([part[key] for part in parts], 1 if key.startswith("T~/") else 0)
+            for key in parts[0]
+        }
+        checks = {key: _statistic(whole, key, intervals) for key in chosen}
+    return Check(
+        statistics=checks,
+        pit=whole["pit"],
+        coverage={k: whole[f"covered/{k}"].double().mean(0) for k in intervals},
+        crps=whole["crps"],
+        interval_score={k: whole[f"score/{k}"] for k in intervals},
+    )
+
+
+def _compare(
+    drawn: Tensor,
+    truth: Tensor,
+    statistics: Mapping[str, Statistic],
+    intervals: Sequence[float],
+) -> dict[str, Tensor]:
+    """What one chunk of data adds, on the CPU."""
+    found = {"pit": pit(drawn, truth), "crps": _by_datum(crps(drawn, truth))}
+    for probability in intervals:
+        found[f"covered/{probability}"] = covered(drawn, truth, probability)
+        found[f"score/{probability}"] = _by_datum(interval_score(drawn, truth, probability))
+    for name, statistic in statistics.items():
+        found[f"T/{name}"] = _apply(name, statistic, truth)
+        flat = _apply(name, statistic, drawn.flatten(0, 1))
+        found[f"T~/{name}"] = flat.reshape(drawn.shape[:2])
+    return {key: value.cpu() for key, value in found.items()}
+
+
+def _by_datum(value: Tensor) -> Tensor:
+    return value.reshape(len(value), -1).mean(1)
+
+
+def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
+    found = statistic(values)
+    if found.shape != values.shape[:1]:
+        raise ValueError(
+            f"statistic {name!r}: expected one number a datum, shape ({len(values)},), for values "
+            f"with shape {tuple(values.shape)}; got {tuple(found.shape)}. Reduce all but the "
+            "first dimension."
+        )
+    return found
+
+
+def _statistic(
+    whole: Mapping[str, Tensor], name: str, intervals: Sequence[float]
+) -> StatisticCheck:
+    observed, replicated = whole[f"T/{name}"], whole[f"T~/{name}"]
+    overall = pit(replicated.mean(1), observed.mean())
+    return StatisticCheck(
+        observed=observed,
+        replicated=replicated,
+        p_values=1 - pit(replicated, observed),
+        p_value=1 - float(overall),
+        coverage={k: float(covered(replicated, observed, k).double().mean()) for k in intervals},
+    )

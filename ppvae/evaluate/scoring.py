@@ -1,0 +1,100 @@
+r"""Scores of draws against what came true, element by element.
+
+A forecast is S draws with shape (S, ...) of a truth with shape (...). The continuous ranked
+probability score is Pyro's (:func:`pyro.ops.stats.crps_empirical`).
+"""
+
+from __future__ import annotations
+
+import torch
+from pyro.ops.stats import crps_empirical
+from torch import Tensor
+
+__all__ = ["covered", "crps", "interval", "interval_score", "pit"]
+
+
+def _draws(draws: Tensor, truth: Tensor) -> None:
+    if draws.dim() != truth.dim() + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
+        raise ValueError(
+            f"draws: expected shape (S, ...) with S >= 2 for a truth with shape (...); got "
+            f"{tuple(draws.shape)} and {tuple(truth.shape)}. Put the draws first."
+        )
+
+
+def pit(draws: Tensor, truth: Tensor) -> Tensor:
+    r"""The probability integral transform, randomised where draws tie with the truth.
+
+    .. math::
+        u = \frac{\#\{\tilde x^s < x\} + v \, (\#\{\tilde x^s = x\} + 1)}{S + 1}, \qquad
+        v \sim U(0, 1)
+
+    Uniform on [0, 1] if the truth is drawn as the draws are, for discrete x too. One minus it is
+    the Bayesian p-value :math:`P(\tilde x \geq x)`.
+
+    Arguments:
+        draws: :math:`\tilde x^s`, with shape (S, ...).
+        truth: x, with shape (...).
+
+    Returns:
+        u, with shape (...).
+
+    References:
+        | Predictive model assessment for count data (Czado, Gneiting and Held, 2009)
+    """
+    _draws(draws, truth)
+    below, equal = (draws < truth).sum(0), (draws == truth).sum(0)
+    v = torch.rand(truth.shape, dtype=torch.get_default_dtype(), device=truth.device)
+    return (below + v * (equal + 1)) / (len(draws) + 1)
+
+
+def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """The ends of the central interval that holds this share of the draws, each (...).
+
+    Raises:
+        ValueError: If the probability is not between 0 and 1.
+    """
+    if not 0 < probability < 1:
+        raise ValueError(
+            f"probability: expected a number between 0 and 1; got {probability}. Use 0.9."
+        )
+    tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
+    # torch.quantile refuses large inputs; the draws are few and the elements many.
+    ordered, at = draws.sort(0).values, tails * (len(draws) - 1)
+    low = at.floor().long()
+    share = (at - low).reshape(-1, *[1] * (draws.dim() - 1))
+    high = (low + 1).clamp_max(len(draws) - 1)
+    lower, upper = torch.lerp(ordered[low], ordered[high], share)
+    return lower, upper
+
+
+def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
+    """Whether the truth lies in the central interval, its ends included: boolean (...)."""
+    _draws(draws, truth)
+    lower, upper = interval(draws, probability)
+    return (lower <= truth) & (truth <= upper)
+
+
+def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
+    r"""Width of the central interval and a fine for what it misses; smaller is better.
+
+    .. math::
+        (u - l) + \frac2\alpha (l - x)_+ + \frac2\alpha (x - u)_+, \qquad
+        \alpha = 1 - \mathrm{probability}
+
+    References:
+        | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
+    """
+    _draws(draws, truth)
+    lower, upper = interval(draws, probability)
+    outside = (lower - truth).clamp_min(0) + (truth - upper).clamp_min(0)
+    return upper - lower + 2 / (1 - probability) * outside
+
+
+def crps(draws: Tensor, truth: Tensor) -> Tensor:
+    r""":math:`E|\tilde x - x| - \frac12 E|\tilde x - \tilde x'|`, with shape (...).
+
+    In the units of x; smaller is better, and the absolute error where all draws are one.
+    """
+    _draws(draws, truth)
+    score: Tensor = crps_empirical(draws, truth)
+    return score

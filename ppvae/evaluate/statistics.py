@@ -1,0 +1,46 @@
+"""Test statistics: one number an image, spectrum or vector, to compare data with replicates.
+
+A statistic is any function from values with shape (M, ...) to numbers with shape (M).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from torch import Tensor
+
+__all__ = ["STATISTICS", "Statistic", "area", "contrast", "edges", "intensity"]
+
+Statistic: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def intensity(x: Tensor) -> Tensor:
+    """The mean of all elements."""
+    return x.flatten(1).mean(1)
+
+
+def contrast(x: Tensor) -> Tensor:
+    """The standard deviation over elements."""
+    return x.flatten(1).std(1, correction=0)
+
+
+def area(x: Tensor) -> Tensor:
+    """The share of elements above a half."""
+    return (x.flatten(1) > 0.5).to(x).mean(1)
+
+
+def edges(x: Tensor) -> Tensor:
+    """The mean absolute difference of neighbours, along rows and (of images) columns."""
+    total = x.diff(dim=-1).abs().flatten(1).mean(1)
+    if x.dim() == 4:
+        total = total + x.diff(dim=-2).abs().flatten(1).mean(1)
+    return total
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "intensity": intensity,
+    "contrast": contrast,
+    "edges": edges,
+    "area": area,
+}

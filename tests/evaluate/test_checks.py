@@ -1,0 +1,145 @@
+"""Predictive checks and calibration: uniform on the model's own data, extreme on another's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppvae.evaluate import (
+    amortization_gap,
+    check_predictions,
+    check_reconstructions,
+    log_likelihood,
+    simulation_based_calibration,
+    uniformity,
+)
+from ppvae.evaluate.statistics import STATISTICS, area, contrast, edges, intensity
+from tests.evaluate.programs import D, Z, linear_run, pair_run
+from tests.pairs import PAIRS
+
+SUMS = {"mean": lambda x: x.mean(1), "largest": lambda x: x.amax(1), "spread": lambda x: x.std(1)}
+
+
+def test_p_values_are_uniform_on_the_models_own_data():
+    run = linear_run()
+    found = check_predictions(run, {"x": run.model.draw(200)}, statistics=SUMS)
+    for check in found.statistics.values():
+        assert uniformity(check.p_values) > 1e-3
+        assert 0.001 < check.p_value < 0.999
+        assert check.coverage[0.9] == pytest.approx(0.9, abs=0.08)
+    for element in found.pit.T:
+        assert uniformity(element) > 1e-3
+    for probability, coverage in found.coverage.items():
+        assert coverage.shape == (D,)
+        assert (coverage - probability).abs().max() < 0.13
+
+
+def test_p_values_are_extreme_on_data_from_another_model():
+    run = linear_run()
+    wide = run.model.bias.detach() + 2.5 * (run.model.draw(200) - run.model.bias.detach())
+    found = check_predictions(run, {"x": wide}, statistics=SUMS)
+    assert found.statistics["spread"].p_value < 0.01
+    assert uniformity(found.statistics["spread"].p_values) < 1e-6
+    assert found.coverage[0.9].max() < 0.75
+    assert all(uniformity(element) < 1e-3 for element in found.pit.T)
+    own = check_predictions(run, {"x": run.model.draw(200)}, statistics=SUMS)
+    assert found.crps.mean() > 1.5 * own.crps.mean()
+    assert found.interval_score[0.9].mean() > 1.5 * own.interval_score[0.9].mean()
+
+
+def test_reconstructions_use_the_data_twice():
+    run = linear_run()
+    x = run.model.draw(200)
+    given = check_reconstructions(run, {"x": x}, statistics=SUMS)
+    free = check_predictions(run, {"x": x}, statistics=SUMS)
+    p = given.statistics["mean"].p_values
+    assert p.std() < free.statistics["mean"].p_values.std()
+    assert given.crps.mean() < free.crps.mean()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_checks_work_for_every_model(name):
+    run, data = pair_run(name)
+    for check in (check_predictions, check_reconstructions):
+        found = check(run, data, num_draws=5)
+        assert found.pit.shape == tuple(data["x"].shape)
+        assert found.statistics.keys() == STATISTICS.keys()
+        assert found.statistics["edges"].replicated.shape == (5, data.num_rows)
+        assert all(0 <= v <= 1 for k, v in found.means().items() if not k.startswith("interval"))
+    again = check_predictions(run, data, num_draws=5)
+    assert torch.equal(again.pit, check_predictions(run, data, num_draws=5).pit)
+
+
+def test_statistics_by_hand():
+    image = torch.tensor([[0.0, 1.0], [1.0, 1.0]])[None, None]
+    assert float(intensity(image)) == pytest.approx(0.75)
+    assert float(area(image)) == pytest.approx(0.75)
+    assert float(contrast(image)) == pytest.approx((0.75 * 0.25) ** 0.5)
+    assert float(edges(image)) == pytest.approx(0.5 + 0.5)
+    assert float(edges(image[..., 0, :])) == pytest.approx(1.0)
+
+
+def test_calibration_is_uniform_with_the_exact_guide():
+    run = linear_run()
+    found = simulation_based_calibration(run, {"x": torch.zeros(1, D)}, num_datasets=200)
+    assert found.pit["z"].shape == (200, Z)
+    assert found.p_values["z"].shape == (Z,)
+    assert found.p_values["z"].min() > 1e-3
+    # The simulated data are the model's.
+    simulated = torch.as_tensor(found.data["x"])
+    expected = run.model.covariance.diagonal().sqrt().detach()
+    torch.testing.assert_close(simulated.std(0), expected, rtol=0.2, atol=0.1)
+
+
+@pytest.mark.parametrize("wrong", [{"spread": 0.4}, {"spread": 2.5}, {"shift": 0.5}])
+def test_calibration_finds_a_wrong_guide(wrong):
+    found = simulation_based_calibration(linear_run(**wrong), {"x": torch.zeros(1, D)})
+    assert found.p_values["z"].max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["jvae", "gpvae", "ssvae, class and factors", "jtrvae"])
+def test_calibration_works_for_classes_and_columns(name):
+    run, data = pair_run(name)
+    found = simulation_based_calibration(run, data, num_datasets=15, num_draws=4)
+    for site, value in run.encode(data).items():
+        if not site.endswith("_probs"):
+            assert found.pit[site].shape == (15, *value.shape[1:])
+            assert ((found.pit[site] >= 0) & (found.pit[site] <= 1)).all()
+
+
+def test_the_gap_of_an_exact_guide_is_nil_and_of_a_shifted_one_what_it_costs():
+    exact = linear_run()
+    x = exact.model.draw(4)
+    kept = [p.clone() for p in exact.guide.parameters()]
+    found = amortization_gap(exact, {"x": x}, steps=20, max_rows=4)
+    assert found.gap.abs().max() < 0.15
+    assert all(torch.equal(a, b) for a, b in zip(kept, exact.guide.parameters(), strict=True))
+    shifted = linear_run(shift=0.5)
+    found = amortization_gap(shifted, {"x": x}, steps=150, learning_rate=1e-2, max_rows=4)
+    evidence = log_likelihood(shifted, {"x": x}, num_particles=5000).log_likelihood
+    lost = evidence - found.amortized
+    assert (lost > 0.1).all()
+    assert (found.gap > 0.8 * lost).all()
+
+
+@pytest.mark.parametrize("name", ["gpvae", "jvae", "ssvae, class"])
+def test_the_gap_works_for_any_guide_and_repeats(name):
+    run, data = pair_run(name)
+    found = amortization_gap(run, data, steps=3, max_rows=2)
+    assert found.rows.tolist() == [0, 6]
+    assert torch.isfinite(found.gap).all()
+    assert torch.equal(found.gap, amortization_gap(run, data, steps=3, max_rows=2).gap)
+
+
+def test_bad_input_is_refused():
+    run, data = pair_run("vae, mlp")
+    with pytest.raises(ValueError, match="num_draws: expected an integer >= 2; got 1"):
+        check_predictions(run, data, num_draws=1)
+    with pytest.raises(ValueError, match=r"site: expected one of the observed sites \['x'\]"):
+        check_reconstructions(run, data, site="z")
+    with pytest.raises(ValueError, match="statistic 'whole': expected one number a datum"):
+        check_predictions(run, data, statistics={"whole": lambda x: x.mean()}, num_draws=2)
+    with pytest.raises(ValueError, match="calibration: expected num_datasets"):
+        simulation_based_calibration(run, data, num_draws=1)
+    with pytest.raises(ValueError, match="steps: expected an integer >= 1; got 0"):
+        amortization_gap(run, data, steps=0)
