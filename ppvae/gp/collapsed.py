@@ -115,6 +115,11 @@ class CollapsedGP(TorchDistribution):
         r""":math:`\sum_l \log |A| / N + |m_l|^2 / N`, estimated at n, with shape (..., N)."""
         return self.frozen.share + self.event_shape[0] * self.leverage / self.v1
 
+    def left_out(self, index: Tensor) -> Tensor:
+        r""":math:`f_n \cdot m_{-q(n)}`, each without its own fold: training rows (N) to (N, L)."""
+        weights = self.frozen.left_out[self.frozen.folds[index]]
+        return torch.bmm(self.f[:, None], weights)[:, 0]
+
     @property
     def mean(self) -> Tensor:
         return self.loc

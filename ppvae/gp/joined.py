@@ -21,6 +21,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, constraints, kl_divergence, register_kl
 
+from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.prior import GPPrior
 
 __all__ = ["Joined", "JoinedPrior", "Mixing", "StandardPrior"]
@@ -53,6 +54,11 @@ class Joined(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         return torch.cat([part.variance for part in self.parts], -1)
+
+    def left_out(self, index: Tensor) -> Tensor:
+        """Each datum without its own fold where a GP says, else the mean: (N) to (N, L)."""
+        found = [p.left_out(index) if isinstance(p, CollapsedGP) else p.mean for p in self.parts]
+        return torch.cat(found, -1)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         return torch.cat([part.rsample(sample_shape) for part in self.parts], -1)

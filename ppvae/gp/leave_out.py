@@ -42,8 +42,11 @@ class LeaveViewOut(Term):
 
     name = "leave_view_out"
 
-    def __init__(self, *, weight: float | Schedule = 1.0, site: str = "z") -> None:
+    def __init__(
+        self, *, weight: float | Schedule = 1.0, site: str = "z", sample: bool = False
+    ) -> None:
         super().__init__()
+        self.sample = sample
         self.weight = as_schedule(weight)
         self.site = site
 
@@ -54,17 +57,20 @@ class LeaveViewOut(Term):
             ValueError: If the site's prior is no GP, or was made without folds.
         """
         p = context.p[self.site]
-        if not isinstance(p, CollapsedGP):
+        parts = [part for part in getattr(p, "parts", [p]) if isinstance(part, CollapsedGP)]
+        if not parts:
             # Outside training there is no table to leave a view out of.
             return next(iter(context.batch.values())).new_zeros(())
-        if len(p.frozen.left_out) < 2:
+        folds = min(len(part.frozen.left_out) for part in parts)
+        if folds < 2:
             raise ValueError(
                 f"LeaveViewOut: expected a GPPrior with at least 2 folds of views at site "
-                f"{self.site!r}; got {len(p.frozen.left_out)}. Use GPPrior(..., folds=16) and "
-                "data with several views."
+                f"{self.site!r}; got {folds}. Use GPPrior(..., folds=16) and data with several "
+                "views."
             )
-        folds = p.frozen.folds[context.batch[INDEX]]
-        z = torch.bmm(p.f[:, None], p.frozen.left_out[folds])[:, 0]
+        z = p.left_out(context.batch[INDEX])
+        if self.sample:
+            z = z + p.variance.sqrt() * torch.randn_like(z)
         losses = [-value for value in self._log_likelihoods(context, z)]
         loss = torch.stack(losses).sum(0).mean()
         return self.weight(context.step).to(loss) * loss

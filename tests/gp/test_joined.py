@@ -20,6 +20,7 @@ from ppvae.gp import (
     HilbertFeatures,
     Joined,
     JoinedPrior,
+    LeaveViewOut,
     Mixing,
     ObjectTable,
     ProductFeatures,
@@ -28,6 +29,7 @@ from ppvae.gp import (
 from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, heads
+from ppvae.objectives import ELBO
 
 P, N = 6, 20
 
@@ -90,6 +92,34 @@ def test_it_trains_and_predicts_where_a_gp_prior_does():
     # Each block was settled on its own dimensions of the encodings.
     encoded = guide.encoder(torch.as_tensor(rows["x"])).mean
     torch.testing.assert_close(prior.parts[1].table, encoded[:, 2:3].detach())
+
+
+def test_leave_view_out_leaves_the_view_out_of_every_block():
+    data = {"object": torch.arange(N) % P, "view": torch.arange(N) // P * 1.5}
+    views = FourierFeatures(num_frequencies=2)
+    gps = [GPPrior(ObjectTable(P, 2), views, latent_dim=size, folds=4) for size in (2, 1)]
+    prior = JoinedPrior(gps[0], StandardPrior(1), gps[1]).train()
+    q = dist.Normal(torch.randn(N, 4), 0.1).to_event(1)
+    for part in gps:
+        part.prepare(data)
+    prior.record(torch.arange(N), q)
+    for part in gps:
+        part.solve()
+    index = torch.tensor([3, 11])
+    found = prior(data["object"][index], data["view"][index]).left_out(index)
+    assert torch.equal(found[:, 2], torch.zeros(2))
+    for part, block in ((gps[0], slice(0, 2)), (gps[1], slice(3, 4))):
+        f = part.rows(data["object"], data["view"])
+        for row, at in enumerate(index.tolist()):
+            rest = data["view"] != data["view"][at]
+            covariance = f[rest] @ f[rest].T + part.variances()[1] * torch.eye(int(rest.sum()))
+            exact = f[at] @ f[rest].T @ torch.linalg.solve(covariance, q.mean[rest, block])
+            torch.testing.assert_close(found[row, block], exact)
+    model = GPVAE(prior, MLP(4, heads.Normal((2,)), hidden=[4]))
+    batch = {"x": torch.randn(2, 2), **{k: v[index] for k, v in data.items()}, "index": index}
+    guide = GPGuide(MLP(2, heads.DiagonalNormal(4), hidden=[4]), prior)
+    terms = (ELBO() + LeaveViewOut())(model, guide, num_data=N)(batch)
+    assert terms.extras["leave_view_out"].abs() > 0
 
 
 def test_mixtures_have_the_covariance_of_coregionalisation():
