@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ppvae.objectives.critics import Critic
 from ppvae.objectives.estimators import MINE, Estimator
+from ppvae.objectives.measuring import measure
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 
@@ -84,6 +85,11 @@ class MutualInformation(Term):
         self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
         return self.estimator(*self._scores(context))
 
+    def measure(self, context: Context) -> float:
+        r""":math:`\hat I(a; b)` in nats, of data that the critic was not trained on."""
+        self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
+        return measure(self.critic, self.estimator, *self._pair(context))
+
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         return self.critic.parameters()
 
@@ -91,9 +97,11 @@ class MutualInformation(Term):
         return self.estimator.loss(*self._scores(context))
 
     def _scores(self, context: Context) -> tuple[Tensor, Tensor]:
-        first, second = (self._draw(context, name) for name in (self.first, self.second))
-        scores: tuple[Tensor, Tensor] = self.critic(first, second)
+        scores: tuple[Tensor, Tensor] = self.critic(*self._pair(context))
         return scores
+
+    def _pair(self, context: Context) -> tuple[Tensor, Tensor]:
+        return self._draw(context, self.first), self._draw(context, self.second)
 
     def _draw(self, context: Context, name: str) -> Tensor:
         """The first particle's draws, with shape (N, ...)."""

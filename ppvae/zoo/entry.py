@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from matplotlib.figure import Figure
 from torch import nn
 
-from ppvae.data import Splits
+from ppvae.data import Dataset, Splits
 from ppvae.fitting import adam
 from ppvae.objectives import ELBO
 from ppvae.run import Run
@@ -29,6 +29,9 @@ MODULES = {
     "ssvae": "ppvae.zoo.ssvae",
     "jvae": "ppvae.zoo.jvae",
     "ved": "ppvae.zoo.ved",
+    "infomax": "ppvae.zoo.infomax",
+    "two-stage-single": "ppvae.zoo.two_stage_single",
+    "two-stage-double": "ppvae.zoo.two_stage_double",
 }
 
 
@@ -47,6 +50,7 @@ class Entry:
         fit: Default arguments of :func:`ppvae.fit`.
         optimizer: From the model and the guide to the ``optimizer`` of :func:`ppvae.fit`.
         metrics: From the run and the splits to further metrics.
+        unseen: From the splits to columns for the predictions in arviz.nc, or None.
         figures: From the run and the splits to (file name, caption, figure), in the report's
             order.
     """
@@ -61,6 +65,7 @@ class Entry:
     fit: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Callable[[nn.Module, nn.Module], Any] = lambda model, guide: adam
     metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
+    unseen: Callable[[Splits], Dataset | None] = lambda splits: None
     figures: Callable[[Run, Splits], Figures] = lambda run, splits: []
 
 

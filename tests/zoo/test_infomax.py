@@ -1,0 +1,81 @@
+"""The entries with mutual-information terms: built, fitted, measured, loaded."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import ppvae
+from ppvae.data import Dataset, Splits
+from ppvae.objectives import MutualInformation
+from ppvae.run import Recipe
+from ppvae.zoo import build, entry
+from ppvae.zoo.information import ESTIMATORS, information_metrics
+from tests.pairs import images
+
+NAMES = ["infomax", "two-stage-single", "two-stage-double"]
+SMALL = {"network": "mlp", "hidden": [8], "latent_dim": 2}
+STAGES = {**SMALL, "first_latent_dim": 3, "second_hidden": [4]}
+OPTIONS = {name: SMALL if name == "infomax" else STAGES for name in NAMES}
+
+
+def splits() -> Splits:
+    part = Dataset({"x": images()})
+    return Splits(part, part, part)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_trains_is_measured_and_comes_back_from_its_recipe(name, tmp_path):
+    data = splits()
+    recipe = Recipe("ppvae.zoo:build", name=name, options=OPTIONS[name], spec=data.train.spec)
+    model, guide, objective = recipe.build()
+    run = ppvae.fit(model, guide, data, objective, epochs=2, seed=0, progress=False, recipe=recipe)
+    state = torch.get_rng_state()
+    metrics = entry(name).metrics(run, data)
+    assert torch.equal(state, torch.get_rng_state())
+    assert math.isfinite(metrics["mutual_information"])
+    if name != "infomax":
+        second = "x,z2" if name == "two-stage-single" else "z1,z2"
+        assert set(metrics) == {
+            "mutual_information",
+            "mutual_information/x,z1",
+            f"mutual_information/{second}",
+        }
+    run.save(tmp_path / name)
+    again = ppvae.load(tmp_path / name)
+    # The critics come back, too.
+    assert information_metrics(again, data) == pytest.approx(metrics)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_can_be_chosen(name, estimator):
+    spec = splits().train.spec
+    *_, objective = build(name, spec, **OPTIONS[name], estimator=estimator, critic="joint")
+    terms = [t for t in objective.terms if isinstance(t, MutualInformation)]
+    assert len(terms) == (1 if name == "infomax" else 2)
+    assert all(isinstance(t.estimator, ESTIMATORS[estimator]) for t in terms)
+
+
+def test_alpha_beta_and_gamma_are_the_objectives():
+    chosen = {"alpha1": 2.0, "alpha2": 3.0, "beta1": 4.0, "beta2": 5.0, "gamma": 0.5}
+    *_, objective = build("two-stage-single", splits().train.spec, **STAGES, **chosen)
+    assert objective.weights == {"x1": 0.5, "z1": 2.0, "z2": 5.0}
+    step = torch.zeros(())
+    assert [float(t.weight(step)) for t in objective.terms] == [1.0, 3.0]
+    *_, objective = build("infomax", splits().train.spec, **SMALL, alpha=2.0, beta=4.0)
+    assert objective.weights == {"z": 4.0}
+    assert [float(t.weight(step)) for t in objective.terms] == [2.0]
+
+
+def test_without_a_term_or_with_one_datum_there_is_no_metric():
+    data = splits()
+    model, guide, objective = build("vae", data.train.spec, hidden=[8], latent_dim=2)
+    run = ppvae.fit(model, guide, data, objective, epochs=1, progress=False)
+    assert information_metrics(run, data) == {}
+    model, guide, objective = build("infomax", data.train.spec, **SMALL)
+    run = ppvae.fit(model, guide, data, objective, epochs=1, progress=False)
+    one = data._replace(test=data.test.take(torch.tensor([0])))
+    assert information_metrics(run, one) == {}
