@@ -17,6 +17,7 @@ from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
 from ppvae.objectives import ELBO
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.unseen import unseen_figures, unseen_metrics
 
 __all__ = ["ENTRY", "GPVAEOptions"]
 
@@ -33,6 +34,7 @@ class GPVAEOptions(Options):
     noise: float = option(0.1, "initial variance of the latents that the GP does not explain")
     refresh: int = option(8, "steps between two solutions of the GP")
     leave_out: float = option(1.0, "weight of the leave-one-view-out likelihood")
+    sample: bool = option(False, "whether that term draws the latents or takes their mean")
     network: str = option("conv", "kind of decoder", choices=("conv", "mlp"))
     hidden: int = option(64, "size of the hidden layers")
     channels: tuple[int, ...] = option((32, 16), "filters of the convolutional decoder")
@@ -71,7 +73,7 @@ def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELB
     model = GPVAE(prior, Calibrated(_decoder(shape, options)))
     objective = ELBO()
     if options.leave_out > 0:
-        objective += LeaveViewOut(weight=options.leave_out)
+        objective += LeaveViewOut(weight=options.leave_out, sample=options.sample)
     return model, GPGuide(encoder, prior), objective
 
 
@@ -98,4 +100,7 @@ ENTRY = Entry(
         "validate_every": 10,
     },
     optimizer=_optimizer,
+    metrics=unseen_metrics,
+    unseen=lambda splits: splits.test,
+    figures=unseen_figures,
 )

@@ -1,4 +1,4 @@
-"""Figures that the entries with classes share: styles by class, manifolds by class, latents."""
+"""Figures that entries share: of every model, and of those with classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppvae.models import JointVAE
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
 
-__all__ = ["class_decoder", "class_figures", "joint_figures"]
+__all__ = ["class_decoder", "class_figures", "common_figures", "joint_figures"]
 
 STYLES, STEPS, SHOWN = 6, 8, 10
 
@@ -100,3 +100,18 @@ def joint_figures(run: Run, splits: Splits) -> Figures:
     rest = {name: like.new_zeros(dim) for name, dim in model.factors.items()}
     rest |= {name: torch.tensor(0) for name in model.counts if name != "y"}
     return class_figures(run, splits, classes=model.counts["y"], rest=rest)
+
+
+def common_figures(run: Run, splits: Splits) -> Figures:
+    """Of every model: reconstructions where it has x and z, and the loss by term."""
+    data = splits.test or splits.validation or splits.train
+    like = placement(run.guide)
+    rows = data.take(torch.linspace(0, data.num_rows - 1, min(SHOWN, data.num_rows)).long())
+    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    made: Figures = []
+    mean = decode(run.model, encode(run.guide, batch), columns=batch)["x"]
+    if mean.shape == batch["x"].shape and mean.dim() in (2, 4):
+        caption = "Held-out data above, encoded and decoded below."
+        made.append(("reconstructions.png", caption, plots.reconstructions(batch["x"], mean)))
+    made.append(("loss.png", "The loss by term over epochs.", plots.loss_by_term(run.history)))
+    return made

@@ -1,0 +1,164 @@
+"""What a GP-prior VAE predicts at views it has not seen: numbers and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ppvae import plots
+from ppvae.data import Dataset, Splits
+from ppvae.gp import GPPrior
+from ppvae.inference import encode, placement
+from ppvae.predict import Prediction, predict, predictive_log_likelihood
+from ppvae.run import Run
+from ppvae.zoo.entry import Figures
+
+__all__ = ["nearest_view", "unseen_figures", "unseen_metrics"]
+
+
+def _prior(run: Run) -> GPPrior:
+    prior: Any = run.model.prior
+    assert isinstance(prior, GPPrior)
+    return prior
+
+
+def _held_out(splits: Splits) -> Dataset:
+    return splits.test or splits.validation or splits.train
+
+
+def _predicted(run: Run, splits: Splits) -> tuple[dict[str, Tensor], Prediction]:
+    """The held-out columns, and the predictions of their x."""
+    like = placement(run.model)
+    batch = _held_out(splits).batch(slice(None), dtype=like.dtype, device=like.device)
+    return batch, predict(run.model, batch)
+
+
+def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tensor:
+    """For each row its object's training datum at the nearest view, with shape (N, ...).
+
+    Objects without training data get the mean of the training data.
+    """
+    views, objects = (torch.as_tensor(train[name]) for name in ("view", "object"))
+    distance = (torch.as_tensor(rows["view"])[:, None] - views).abs()
+    if period is not None:
+        distance = torch.minimum(distance % period, -distance % period)
+    same = torch.as_tensor(rows["object"])[:, None] == objects
+    nearest = distance.where(same, torch.inf).argmin(1)
+    x = train.batch(nearest)["x"]
+    known = same.any(1).reshape(-1, *[1] * (x.dim() - 1))
+    return x.where(known, _mean(train).to(x))
+
+
+def _mean(train: Dataset) -> Tensor:
+    chunks = torch.arange(train.num_rows).split(4096)
+    return torch.stack([train.batch(rows)["x"].double().sum(0) for rows in chunks]).sum(0) / float(
+        train.num_rows
+    )
+
+
+def unseen_metrics(run: Run, splits: Splits) -> dict[str, float]:
+    """Errors, density and coverage of the held-out views, beside two baselines."""
+    batch, prediction = _predicted(run, splits)
+    x, held_out = batch["x"], _held_out(splits)
+    rows = len(x)
+    errors = (prediction.mean - x).square().flatten(1).mean(1)
+    baselines = {
+        "mse_train_mean": _mean(splits.train).to(x).expand_as(x),
+        "mse_nearest_view": nearest_view(
+            splits.train, held_out, period=getattr(_prior(run).views, "period", None)
+        ).to(x),
+    }
+    varies = _varies(splits.train).to(x.device).expand_as(x)
+    inside = (x >= prediction.lower) & (x <= prediction.upper)
+    return {
+        "test_mse": float(errors.mean()),
+        "test_mse_se": float(errors.std() / rows**0.5),
+        "test_log_likelihood": float(predictive_log_likelihood(run.model, batch).mean()),
+        "coverage_90": float(inside[varies].double().mean()),
+        **{name: float((mean - x).square().mean()) for name, mean in baselines.items()},
+    }
+
+
+def _varies(train: Dataset) -> Tensor:
+    """Which elements of x vary over the training data: a border that never does is no test."""
+    x = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
+    return x.var(0) > 1e-4
+
+
+def unseen_figures(run: Run, splits: Splits) -> Figures:
+    """What a GP-prior VAE predicts at held-out views, and what its GP has learned."""
+    batch, prediction = _predicted(run, splits)
+    train = splits.train
+    like = placement(run.model)
+    x = batch["x"]
+    made: Figures = []
+    if x.dim() == 4:
+        objects = [f"object {int(p)}" for p in batch["object"]]
+        made.append(
+            (
+                "predictions.png",
+                "The unseen view of ten objects: true, predicted from the other views, their "
+                "difference, and the predicted standard deviation.",
+                plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects),
+            )
+        )
+        turned = _all_views(run, train)
+        if turned is not None:
+            made.append(turned)
+    pit = (torch.erf((x - prediction.mean) / (prediction.scale * 2**0.5)) + 1) / 2
+    varies = _varies(train).to(x.device).expand_as(x)
+    made.append(
+        (
+            "calibration.png",
+            "Predictions of the unseen view against what was there, by element of x that varies.",
+            plots.calibration(pit[varies]),
+        )
+    )
+    prior = _prior(run)
+    views = torch.unique(torch.as_tensor(train["view"]), dim=0)
+    matrices = {}
+    with torch.no_grad():
+        if len(views) > 1:
+            matrices["views"] = prior.views.covariance(views.to(like)).cpu()
+        matrices["objects"] = prior.objects.covariance(
+            torch.arange(min(40, int(train.spec["object"]["classes"])), device=like.device)
+        ).cpu()
+    made.append(
+        (
+            "covariances.png",
+            "Learned correlations of the latents between views, in order, and between objects.",
+            plots.covariance(matrices, label="correlation"),
+        )
+    )
+    some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())
+    z = encode(run.guide, some.batch(slice(None), dtype=like.dtype, device=like.device))["z"]
+    view = torch.as_tensor(some["view"])
+    if view.dim() == 1:
+        figure = plots.latents(z.cpu(), colour=view, kind="cyclic", name="view")
+        made.append(("latents.png", "Latent means of training data by their view.", figure))
+    return made
+
+
+def _all_views(run: Run, train: Dataset) -> tuple[str, str, Figure] | None:
+    """A few objects over the whole circle of views, seen and unseen."""
+    period = getattr(_prior(run).views, "period", None)
+    if period is None:
+        return None
+    like = placement(run.model)
+    objects = torch.unique(torch.as_tensor(train["object"]))[:4].to(like.device)
+    views = torch.arange(12).to(like) * period / 12
+    columns = {
+        "object": objects.repeat_interleave(len(views)),
+        "view": views.repeat(len(objects)),
+    }
+    mean = predict(run.model, columns, num_draws=20).mean
+    figure = plots.images(
+        mean.reshape(len(objects), len(views), *mean.shape[1:]),
+        row_labels=[f"object {int(p)}" for p in objects],
+        column_labels=[f"{360 * i / len(views):.0f}°" for i in range(len(views))],
+    )
+    caption = "Predicted over a whole turn, at angles of the training images and between."
+    return ("turn.png", caption, figure)

@@ -1,0 +1,84 @@
+"""Predictions of a linear-Gaussian model, whose predictive density is known exactly."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ppvae.contract import data_plate
+from ppvae.predict import predict, predictive_log_likelihood
+
+A, NOISE = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 0.0]]), 0.3
+
+
+class Linear(nn.Module):
+    """x = c + z A + noise, z standard normal; with a plate within the data if asked for."""
+
+    def __init__(self, *, inner: bool = False) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor | None = None, *, c: Tensor) -> Tensor:
+        a = A.to(c)
+        with data_plate(x, c):
+            if self.inner:
+                with pyro.plate("inner", 4, dim=-2):
+                    pyro.sample("extra", dist.Normal(c.new_zeros(()), 1.0))
+            z = pyro.sample("z", dist.Normal(c.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(c + z @ a, NOISE).to_event(1), obs=x)
+
+
+def exact(c: Tensor) -> dist.MultivariateNormal:
+    covariance = A.T @ A + NOISE**2 * torch.eye(3)
+    return dist.MultivariateNormal(c.double(), covariance.double())
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_moments_and_intervals_are_those_of_the_predictive(inner):
+    c = torch.randn(5, 3)
+    found = predict(Linear(inner=inner), {"c": c}, num_draws=8000, interval=0.8)
+    p = exact(c)
+    scale = p.variance.sqrt()
+    assert ((found.mean - p.mean).abs() < 5 * scale / 8000**0.5).all()
+    torch.testing.assert_close(found.scale.double(), scale, rtol=0.05, atol=0)
+    latent = (scale.square() - NOISE**2).sqrt()
+    torch.testing.assert_close(found.latent_scale.double(), latent, rtol=0.05, atol=0)
+    half = 1.2816 * scale
+    torch.testing.assert_close((found.upper - found.lower).double(), 2 * half, rtol=0.08, atol=0)
+    torch.testing.assert_close((found.upper + found.lower).double() / 2, p.mean, rtol=0, atol=0.2)
+    assert found.draws is None
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_log_likelihood_is_that_of_the_predictive(inner):
+    c = torch.randn(4, 3)
+    x = exact(c).sample().to(c)
+    found = predictive_log_likelihood(Linear(inner=inner), {"x": x, "c": c}, num_draws=40_000)
+    torch.testing.assert_close(found.double(), exact(c).log_prob(x.double()), rtol=0, atol=0.15)
+
+
+def test_rows_in_parts_are_the_same_kind_of_numbers_and_the_caller_keeps_its_generator(
+    monkeypatch,
+):
+    model, c = Linear().train(), torch.randn(7, 3)
+    state = torch.get_rng_state()
+    monkeypatch.setattr("ppvae.predict.BUDGET", 10 * 3 * 2)
+    found = predict(model, {"c": c}, num_draws=10, keep_draws=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert found.draws.shape == (10, 7, 3)
+    assert found.mean.shape == found.lower.shape == (7, 3)
+    again = predict(model, {"c": c}, num_draws=10, keep_draws=True)
+    assert torch.equal(found.draws, again.draws)
+    other = predict(model, {"c": c}, num_draws=10, keep_draws=True, seed=1)
+    assert not torch.equal(found.draws, other.draws)
+
+
+def test_bad_numbers_are_refused():
+    with pytest.raises(ValueError, match="num_draws >= 2"):
+        predict(Linear(), {"c": torch.zeros(2, 3)}, num_draws=1)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        predict(Linear(), {"c": torch.zeros(2, 3)}, interval=90)
