@@ -39,8 +39,10 @@ class PseudoGuide(nn.Module):
             :math:`y` and its standard deviation :math:`s`.
         prior: The model's GP prior, the same module. It need not solve anything meanwhile:
             give it a large ``refresh``.
-        refresh: Optimiser steps between two solutions for :math:`q(w)`, each of L Cholesky
-            factorisations (H x H).
+        refresh: Optimiser steps between two solutions for :math:`q(w)`.
+        shared: One covariance of the weights for all latents, from their mean precision: L times
+            cheaper. The bound holds as it is; q is the GP's posterior where the encoder's
+            standard deviations are alike for all latents of a datum.
     """
 
     mean: Tensor
@@ -49,16 +51,21 @@ class PseudoGuide(nn.Module):
     table_variances: Tensor
     weights_kl: Tensor
 
-    def __init__(self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16) -> None:
+    def __init__(
+        self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16, shared: bool = False
+    ) -> None:
         super().__init__()
         if refresh < 1:
             raise ValueError(f"refresh: expected an integer >= 1; got {refresh}. Use 16.")
         self.encoder = encoder
         self.prior = prior
         self.refresh = refresh
+        self.shared = shared
         size, latent_dim = prior.mean.shape
         self.register_buffer("mean", torch.zeros(size, latent_dim))
-        self.register_buffer("covariance", torch.eye(size).repeat(latent_dim, 1, 1))
+        self.register_buffer(
+            "covariance", torch.eye(size).repeat(1 if shared else latent_dim, 1, 1)
+        )
         self.register_buffer("table", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("table_variances", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
@@ -87,16 +94,21 @@ class PseudoGuide(nn.Module):
         x, r = prior.objects(layout.objects), prior.views(layout.views)
         v0, v1 = prior.variances()
         precisions = 1 / (v1 + self.table_variances.double())
+        if self.shared:
+            precisions = precisions.mean(1, keepdim=True)
         gram = v0 * layout.gram(x, r, precisions.mT)
         gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
         factor = torch.linalg.cholesky(gram)
         weighted = precisions * self.table.double()
         projection = v0.sqrt() * layout.fold_projections(x, r, weighted).sum(0)
-        mean = torch.cholesky_solve(projection.mT[..., None], factor)[..., 0].mT
+        copies = len(projection.mT) // len(factor)
+        rhs = projection.mT.unflatten(0, (-1, copies)).mT
+        mean = torch.cholesky_solve(rhs, factor).mT.flatten(0, 1).mT
         covariance = torch.cholesky_inverse(factor)
         log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
         trace = covariance.diagonal(dim1=-2, dim2=-1).sum()
-        self.weights_kl.copy_(0.5 * (mean.square().sum() + trace + log_det - mean.numel()))
+        spread = copies * (trace + log_det) - mean.numel()
+        self.weights_kl.copy_(0.5 * (mean.square().sum() + spread))
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
 

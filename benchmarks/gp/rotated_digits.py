@@ -157,7 +157,7 @@ def weight_space(splits, options, seed):
 def pseudo(splits, options, seed):
     model, amortized, _ = build(splits.train, leave_out=0.0, refresh=NEVER, **options.settings)
     model.decoder = model.decoder.decoder
-    guide = PseudoGuide(amortized.encoder, model.prior, refresh=32)
+    guide = PseudoGuide(amortized.encoder, model.prior, shared=True)
     train(
         model,
         guide,

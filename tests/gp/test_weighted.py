@@ -68,25 +68,27 @@ def evidence(covariance: Tensor, x: Tensor) -> Tensor:
     return MultivariateNormal(torch.zeros(len(x)), noisy).log_prob(x.T).sum()
 
 
-def pseudo(prior: GPPrior, data: Data) -> PseudoGuide:
+def pseudo(prior: GPPrior, data: Data, *, shared: bool = False) -> PseudoGuide:
     """Its pseudo-observations are the data, which in this model is exact."""
-    guide = PseudoGuide(Known(), prior)
+    guide = PseudoGuide(Known(), prior, shared=shared)
     guide.prepare(data)
     guide.settle(guide, data)
     return guide
 
 
-def test_pseudo_observations_reach_the_evidence_of_a_linear_model():
+@pytest.mark.parametrize("shared", [False, True])
+def test_pseudo_observations_reach_the_evidence_of_a_linear_model(shared):
     prior, data = setting()
-    guide = pseudo(prior, data)
+    guide = pseudo(prior, data, shared=shared)
     model = GPVAE(prior, Known()).train()
     exact = evidence(dense(prior, data)[1], data["x"])
     torch.testing.assert_close(bound(model, guide.train(), data).sum(), exact)
 
 
-def test_pseudo_observations_posterior_is_the_dense_gps():
+@pytest.mark.parametrize("shared", [False, True])
+def test_pseudo_observations_posterior_is_the_dense_gps(shared):
     prior, data = setting()
-    guide = pseudo(prior, data).eval()
+    guide = pseudo(prior, data, shared=shared).eval()
     f, covariance = dense(prior, data)
     gain = torch.linalg.solve(covariance + NOISE**2 * torch.eye(len(f)), covariance).T
     q = ELBO()(GPVAE(prior, Known()).eval(), guide, num_data=len(f)).evaluate(dict(data))[1]
@@ -160,6 +162,25 @@ def test_mini_batches_are_unbiased(kind):
     parts = torch.randperm(data.num_rows).split(6)
     pieces = torch.cat([bound(model, guide, data, rows) for rows in parts])
     torch.testing.assert_close(pieces.sum(), whole.sum())
+
+
+def test_shared_weights_are_a_looser_bound_where_the_noise_differs():
+    class Uneven(nn.Module):
+        def forward(self, value: Tensor) -> Independent:
+            return dist.Normal(value, torch.tensor([0.1, 1.0]).expand_as(value)).to_event(1)
+
+    prior, data = setting()
+    model = GPVAE(prior, Known()).train()
+    exact = evidence(dense(prior, data)[1], data["x"])
+    totals = []
+    for shared in (False, True):
+        guide = PseudoGuide(Uneven(), prior, shared=shared)
+        guide.prepare(data)
+        guide.settle(guide, data)
+        totals.append(bound(model, guide.train(), data).sum())
+    assert torch.isfinite(totals[1])
+    assert totals[1] < exact
+    assert totals[0] < exact
 
 
 def test_pseudo_observations_are_solved_anew_every_refresh():
