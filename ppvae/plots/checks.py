@@ -162,7 +162,7 @@ def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure
     figure = Figure(figsize=(TEXT_WIDTH, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     weights = np.full(values.size, bins / values.size)
-    left.hist(values, bins, (0, 1), weights=weights, color=COLOURS[0], alpha=0.8)
+    left.hist(values, bins, range=(0, 1), weights=weights, color=COLOURS[0], alpha=0.8)
     left.axhline(1.0, color="black", ls="--", lw=1, label="calibrated")
     left.set(
         xlabel="share of the prediction below the datum",

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from ppvae.folders import RunError
 from ppvae.report.facts import Facts, read
 from ppvae.report.rules import verdict
-from ppvae.report.words import duration, meaning, shown
+from ppvae.report.words import duration, in_order, meaning, shown
 
 __all__ = ["render", "write"]
 
@@ -81,8 +81,7 @@ def render(facts: Facts) -> str:
             for p in facts.pictures
         ],
         numbers=[
-            (name.replace("_", " "), name, shown(value), *meaning(name))
-            for name, value in facts.metrics.items()
+            (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
         ],
         command=facts.config.get("command"),
         settings=_settings(facts.config),

@@ -4,59 +4,88 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["GLOSSARY", "Meaning", "duration", "meaning", "shown"]
+__all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "shown"]
 
 
 class Meaning(NamedTuple):
-    """Of a metric: its unit and one line."""
+    """Of a metric: what people call it, its unit and one line."""
 
+    title: str
     unit: str
     text: str
 
 
-# A row a metric; those that are not here are listed without an explanation.
-GLOSSARY = {
-    "elbo": Meaning("nats a datum", "Lower bound of the log likelihood; higher is better."),
-    "log_likelihood": Meaning(
-        "nats a datum", "Log density of held-out data, latents averaged out; higher is better."
+# A row a metric, in the report's order. Others come between the results and the circumstances.
+_RESULTS = {
+    "test_mse": Meaning(
+        "Test error", "MSE a pixel", "Mean squared error of the predictions; lower is better."
     ),
-    "rate": Meaning("nats a datum", "KL of posterior and prior: what the latents carry."),
-    "distortion": Meaning("nats a datum", "Minus the expected log likelihood given the latents."),
-    "pareto_k": Meaning("", "Mean Pareto shape of the importance weights; good up to 0.7."),
-    "untrusted": Meaning("share", "Data whose Pareto k is above 0.7."),
-    "effective": Meaning("draws", "Effective number of importance draws a datum."),
-    "test_mse": Meaning("per pixel", "Mean squared error of the predictions; lower is better."),
-    "test_mse_se": Meaning("per pixel", "Standard error of it over the test data."),
-    "mse_train_mean": Meaning("per pixel", "The error of always predicting the training mean."),
-    "mse_nearest_view": Meaning("per pixel", "The error of copying the object's nearest view."),
-    "test_log_likelihood": Meaning("nats a datum", "Log density of the predictions at the truth."),
-    "coverage_90": Meaning("share", "Truth inside the 90 % predictive interval; 0.9 is right."),
-    "accuracy": Meaning("share", "Test data put into the right class."),
-    "mutual_information": Meaning("nats", "Estimated information of the latents about the data."),
-    "active_units": Meaning("dimensions", "Latent dimensions that the data move."),
-    "rmse": Meaning("unit of x", "Root mean squared error of the predictions."),
-    "predicted_sd": Meaning("unit of x", "Mean standard deviation of the predictions."),
-    "train_seconds": Meaning("s", "Time of training."),
-    "epochs": Meaning("", "Passes over the training data."),
-    "best_epoch": Meaning("", "The epoch with the best validation ELBO."),
-    "best_val_elbo": Meaning("nats a datum", "The best ELBO on the validation data."),
-    "n_train": Meaning("rows", "Training data."),
-    "n_validation": Meaning("rows", "Validation data."),
-    "n_test": Meaning("rows", "Test data."),
-    "seed": Meaning("", "Of all random numbers."),
-    "compiled": Meaning("", "Whether the training step was compiled."),
+    "test_mse_se": Meaning("its standard error", "MSE a pixel", "Over the test images."),
+    "mse_train_mean": Meaning(
+        "Error of the mean", "MSE a pixel", "Of always predicting the training mean."
+    ),
+    "mse_nearest_view": Meaning(
+        "Error of the nearest view", "MSE a pixel", "Of copying the object's nearest view."
+    ),
+    "test_log_likelihood": Meaning(
+        "Log predictive density", "nats a datum", "Of the test data; higher is better."
+    ),
+    "coverage_90": Meaning(
+        "Coverage", "share", "Of the truth by 90 % predictive intervals; 0.9 is right."
+    ),
+    "accuracy": Meaning("Accuracy", "share", "Test data put into the right class."),
+    "rmse": Meaning("Root mean squared error", "unit of x", "Of the predictions."),
+    "predicted_sd": Meaning("Predicted deviation", "unit of x", "Mean over the predictions."),
+    "elbo": Meaning(
+        "ELBO", "nats a datum", "Lower bound of the log likelihood; higher is better."
+    ),
+    "log_likelihood": Meaning(
+        "Log likelihood", "nats a datum", "Of held-out data, latents averaged out, estimated."
+    ),
+    "rate": Meaning("Rate", "nats a datum", "KL of posterior and prior: what the latents carry."),
+    "distortion": Meaning(
+        "Distortion", "nats a datum", "Minus the expected log likelihood given the latents."
+    ),
+    "pareto_k": Meaning("Pareto k", "", "Mean over the data; good up to 0.7."),
+    "untrusted": Meaning("Pareto k above 0.7", "share", "Of the data."),
+    "effective": Meaning("Effective draws", "draws", "Of the importance draws a datum."),
+    "mutual_information": Meaning(
+        "Mutual information", "nats", "Of the latents and the data, estimated."
+    ),
+    "active_units": Meaning("Active units", "dimensions", "Of the latents, moved by the data."),
 }
+_CIRCUMSTANCES = {
+    "train_seconds": Meaning("Training time", "s", ""),
+    "epochs": Meaning("Epochs", "", "Passes over the training data."),
+    "best_epoch": Meaning("Best epoch", "", "By the ELBO on the validation data."),
+    "best_val_elbo": Meaning("Best validation ELBO", "nats a datum", ""),
+    "n_train": Meaning("Training data", "rows", ""),
+    "n_validation": Meaning("Validation data", "rows", ""),
+    "n_test": Meaning("Test data", "rows", ""),
+    "seed": Meaning("Seed", "", "Of all random numbers."),
+    "compiled": Meaning("Compiled", "", "Whether the training step was compiled."),
+}
+GLOSSARY = _RESULTS | _CIRCUMSTANCES
 
 
 def meaning(name: str) -> Meaning:
-    """Of a metric by its name; without words where nobody wrote them."""
-    return GLOSSARY.get(name, Meaning("", ""))
+    """Of a metric by its name; the name itself where nobody wrote more."""
+    return GLOSSARY.get(name, Meaning(name.replace("_", " "), "", ""))
 
 
-def shown(value: Any) -> str:
-    """Four significant digits; whole numbers whole."""
+def in_order(names: Iterable[str]) -> list[str]:
+    """Results first, then those without an explanation, the circumstances last."""
+    given = list(names)
+    others = [name for name in given if name not in GLOSSARY]
+    order = [*_RESULTS, *others, *_CIRCUMSTANCES]
+    return sorted(given, key=order.index)
+
+
+def shown(value: Any, digits: int = 4) -> str:
+    """To so many significant digits; whole numbers whole."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -64,7 +93,7 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return "not a number"
-        return f"{value:.4g}".replace("-", "\u2212").replace("inf", "\u221e")
+        return f"{value:.{digits}g}".replace("-", "\u2212").replace("inf", "\u221e")
     if value is None:
         return "\u2013"
     return value if isinstance(value, str) else json.dumps(value)

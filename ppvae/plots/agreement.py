@@ -1,0 +1,40 @@
+"""What a model found against what is known."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from ppvae.plots.style import COLOURS, MUTED, styled
+from ppvae.plots.values import Values, as_matrix, same_rows
+
+__all__ = ["agreement"]
+
+
+@styled
+def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Figure:
+    """Found against true values, a panel a factor, with the line on which they agree.
+
+    Arguments:
+        true: With shape (N) or (N, D).
+        found: Of the same shape.
+        names: What each of the D is, with its unit.
+
+    Raises:
+        ValueError: If shapes or the number of names do not fit.
+    """
+    known, inferred = as_matrix("true", true), as_matrix("found", found)
+    same_rows(true=known, found=inferred)
+    count = known.shape[1]
+    if inferred.shape[1] != count or len(names) not in (0, count):
+        raise ValueError(
+            f"agreement: expected as many found as true values a row, {count}, and a name of "
+            f"each or none; got {inferred.shape[1]} and {names}. Pass columns of the same factors."
+        )
+    figure = Figure(figsize=(0.4 + 3.0 * count, 3.2), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for k, axes in enumerate(panels):
+        axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8)
+        axes.scatter(known[:, k], inferred[:, k], s=6, color=COLOURS[0], alpha=0.5, linewidths=0)
+        name = names[k] if names else ""
+        axes.set(xlabel=f"{name} true".strip(), ylabel=f"{name} found".strip())
+    return figure

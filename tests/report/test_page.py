@@ -1,0 +1,228 @@
+"""The page says what the folder says, needs nothing else, and is there whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from ppvae import report
+from ppvae.folders import RunError
+from ppvae.report import words
+from tests.report.folders import folder
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, name):
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    path = folder(tmp_path_factory.mktemp("report") / "run")
+    report.write(path)
+    return path
+
+
+@pytest.fixture
+def page(made):
+    return Page((made / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def test_write_says_where_the_report_is(run):
+    assert report.write(str(run)) == run / "report.html"
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
+
+
+def test_the_verdict_comes_first_then_pictures_numbers_and_how_to_repeat(page):
+    heads = [attrs["id"] for tag, attrs in page.tags if tag == "h2"]
+    assert heads == ["verdict", "pictures", "numbers", "again"]
+    assert page.text.index("4.2 times smaller") < page.text.index("Predictions of the unseen view")
+    assert "GP-prior VAE" in page.text
+    for number in ("0.0184", "0.078", "0.0882", "90.5%", "\u221298.5", "4 min", "4050"):
+        assert number in page.text
+    for setting in ("latent dim", "16", "learning rate", "0.004", "torch", "seed 3"):
+        assert setting in page.text
+
+
+def test_the_page_needs_nothing_but_itself(page, made):
+    source = (made / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//|\burl\(|@import", re.sub(r'base64,[^"]*', "", source))
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert not page.all("a")
+    policy = [m for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy[0]["content"].startswith("default-src 'none'")
+
+
+def test_pictures_are_the_files_in_the_order_of_their_captions(page, made):
+    names = ("predictions.png", "loss.png")
+    for image, name in zip(page.all("img"), names, strict=True):
+        data = base64.b64decode(image["src"].partition("base64,")[2])
+        assert data == (made / "plots" / name).read_bytes()
+        assert image["alt"]
+        assert int(image["width"]) <= 840, "fits the column"
+    assert page.text.index("Predictions of the unseen") < page.text.index("Loss by term.")
+
+
+def test_pictures_without_captions_are_sorted_by_name(run):
+    (run / "plots" / "captions.json").unlink()
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    assert [image["alt"] for image in page.all("img")] == ["loss", "predictions"]
+
+
+def test_a_run_without_pictures_has_a_report(run):
+    shutil.rmtree(run / "plots")
+    assert "None yet" in Page(report.write(run).read_text(encoding="utf-8")).text
+
+
+def test_what_the_run_says_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script> & \"'"
+    config = {"recipe": {"builder": evil, "name": None, "options": {evil: evil}}, "data": {}}
+    path = folder(
+        tmp_path / "run", config=config, metrics={evil: evil, "x": 1.0}, captions=(evil, "b")
+    )
+    source = report.write(path).read_text(encoding="utf-8")
+    page = Page(source)
+    assert "<script" not in source
+    assert page.all("img")[0]["alt"] == evil
+    assert evil in page.text
+
+
+def test_metrics_of_any_kind_are_listed(run):
+    metrics = {
+        "seed": 3,
+        "nested": {"a": 0.5, "deep": {"b": None}},
+        "list": [1, 2],
+        "infinite": float("inf"),
+        "missing": float("nan"),
+        "flag": True,
+    }
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    rows = re.findall(
+        r'title="([^"]*)">[^<]*</th><td class="value">([^<]*)<',
+        report.write(run).read_text(encoding="utf-8"),
+    )
+    assert dict(rows) == {
+        "seed": "3",
+        "nested.a": "0.5",
+        "nested.deep.b": "\u2013",
+        "list": "[1, 2]",
+        "infinite": "\u221e",
+        "missing": "not a number",
+        "flag": "yes",
+    }
+    assert rows[-1][0] == "seed", "results before circumstances"
+
+
+def test_a_bare_config_still_makes_a_page(run):
+    config = json.loads((run / "config.json").read_text())
+    bare = {name: config[name] for name in ("kind", "format", "status", "epochs", "seed")}
+    (run / "config.json").write_text(json.dumps(bare))
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    assert "A fitted pair" in page.text
+
+
+DAMAGE = {
+    "no config": ("config.json", None, "expected a file 'config.json'; got none"),
+    "config": ("config.json", "{", "expected JSON; got a damaged file"),
+    "another's config": ("config.json", '{"kind": "web"}', "that of a ppvae run; got another"),
+    "no metrics": ("metrics.json", None, "expected a file 'metrics.json'; got none"),
+    "metrics": ("metrics.json", "[1]", "expected names and numbers"),
+    "no history": ("history.csv", None, "expected a file 'history.csv'; got none"),
+    "history": ("history.csv", "epoch,elbo\none,two\n", "expected a table of numbers"),
+    "no picture": ("plots/loss.png", None, "expected the picture 'loss.png'; got none"),
+    "picture": ("plots/loss.png", "not a picture", "expected a PNG; got a damaged file"),
+    "captions": ("plots/captions.json", '{"a": 1}', "expected a list of file and caption"),
+    "path": (
+        "plots/captions.json",
+        '[{"file": "../config.json", "caption": ""}]',
+        "expected plain file names",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_said_in_words_and_the_old_report_stays(run, case):
+    file, content, message = DAMAGE[case]
+    before = (run / "report.html").read_bytes()
+    if content is None:
+        (run / file).unlink()
+    else:
+        (run / file).write_text(content)
+    with pytest.raises(RunError, match=re.escape(message)):
+        report.write(run)
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_half_a_picture_is_damage(run):
+    path = run / "plots" / "loss.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(RunError, match="expected a PNG"):
+        report.write(run)
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing(run, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    before = (run / "report.html").read_bytes()
+    monkeypatch.setattr("ppvae.report.page.os.replace", full)
+    with pytest.raises(RunError, match="could not write .*No space left"):
+        report.write(run)
+    assert (run / "report.html").read_bytes() == before
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.42, "0.4 s"), (61, "61 s"), (243, "4 min"), (7300, "2 h 2 min")],
+)
+def test_durations(seconds, said):
+    assert words.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.018412, "0.01841"),
+        (-98.25, "\u221298.25"),
+        (4050, "4050"),
+        (60000, "60\u2009000"),
+        (1e-7, "1e\u221207"),
+        ("text", "text"),
+    ],
+)
+def test_numbers_as_people_write_them(value, said):
+    assert words.shown(value) == said

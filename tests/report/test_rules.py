@@ -1,0 +1,149 @@
+"""The verdict, rule by rule: facts in, mark and reason out."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from ppvae.history import History
+from ppvae.report import rules
+from ppvae.report.facts import Facts
+from ppvae.report.rules import QUESTIONS, RULES, verdict
+from tests.report.folders import GOOD, GPVAE, trained
+
+
+def curve(values, name="elbo", **others):
+    rows = [
+        {"epoch": e + 1, name: v, **{k: c[e] for k, c in others.items()}}
+        for e, v in enumerate(values)
+    ]
+    return Facts(history=History(rows))
+
+
+def rising(n=40):
+    return [-100.0 + e for e in range(n)]
+
+
+def metric(**metrics):
+    return Facts(metrics=metrics)
+
+
+def status(name):
+    return Facts(config={"status": name, "epochs": 7}, metrics={"train_seconds": 61.0})
+
+
+NOISE = [(-1) ** e * (1 + e % 3) for e in range(40)]
+LEVEL = [-100 - 100 * 0.7**e for e in range(40)]
+FALLEN = [-100 - 100 * 0.7**e - max(0, e - 15) for e in range(40)]
+TEN = {"data": {"columns": {"y": {"classes": 10}}}}
+
+CASES = [
+    (rules.ended, status("completed"), "ok", "All 7 epochs ran in 61 s"),
+    (rules.ended, status("stopped"), "ok", "Stopped early after 7"),
+    (rules.ended, status("interrupted"), "caution", "Interrupted after 7"),
+    (rules.ended, status("diverged"), "bad", "Diverged after 7"),
+    (rules.ended, status("odd"), "caution", "odd"),
+    (rules.level, curve(LEVEL), "ok", "training ELBO is level"),
+    (rules.level, curve([v + 2 * n for v, n in zip(LEVEL, NOISE, strict=True)]), "ok", "level"),
+    (rules.level, curve(rising()), "caution", "still rose by 8 nats over the last 8 of 40 epochs"),
+    (rules.level, curve(FALLEN), "caution", "fallen by .* nats since epoch 16"),
+    (rules.level, curve([-100.0] * 10), "ok", "level"),
+    (rules.level, curve([-5.0, -9, -9, -8, -7, -6]), "caution", "still rose"),
+    (rules.level, curve([*rising(9), math.nan]), "bad", "not finite"),
+    (rules.level, curve(rising(5)), None, ""),
+    (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
+    (rules.generalises, curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]), "ok", "carries over"),
+    (rules.generalises, curve(LEVEL, val_elbo=[v - 30 for v in LEVEL]), "caution", "not carry"),
+    (rules.generalises, curve(LEVEL), None, ""),
+    (rules.latents_used, curve([1.0, 12.5], "kl/z"), "ok", "z 12.5"),
+    (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
+    (rules.latents_used, curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}), "caution", "of y is"),
+    (rules.latents_used, curve(LEVEL), None, ""),
+    (rules.pareto, metric(untrusted=0.01), "ok", "1.0% of the data"),
+    (rules.pareto, metric(untrusted=0.2), "caution", "20.0%"),
+    (rules.pareto, metric(untrusted=0.9), "bad", "90.0%"),
+    (rules.pareto, metric(untrusted=math.nan), None, ""),
+    (rules.pareto, metric(), None, ""),
+    (rules.coverage, metric(coverage_90=0.87), "ok", "87.0% of the truth: calibrated"),
+    (rules.coverage, metric(coverage_90=0.93), "ok", "calibrated"),
+    (rules.coverage, metric(coverage_90=0.86), "caution", "too sure"),
+    (rules.coverage, metric(coverage_90=0.96), "caution", "less sure than it could be"),
+    (rules.coverage, metric(coverage_90=0.5), "bad", "too sure"),
+    (rules.coverage, metric(coverage_90=1.0), "bad", "less sure"),
+    (rules.coverage, metric(), None, ""),
+    (rules.unseen_views, metric(**GOOD), "ok", "0.0184 \u00b1 0.0004 a pixel.*4.2 times smaller"),
+    (rules.unseen_views, metric(**GOOD | {"test_mse": 0.06}), "caution", "less than twice"),
+    (rules.unseen_views, metric(**GOOD | {"test_mse": 0.0775}), "bad", "no better"),
+    (rules.unseen_views, metric(**GOOD | {"test_mse": 0.2}), "bad", "without a model"),
+    (rules.unseen_views, metric(test_mse=0.02, mse_train_mean=0.08), "ok", "4.0 times"),
+    (rules.unseen_views, metric(test_mse=0.02), None, ""),
+    (rules.told_apart, Facts(TEN, {"accuracy": 0.95}), "ok", "95.0% .* chance is 10.0%"),
+    (rules.told_apart, Facts(TEN, {"accuracy": 0.5}), "caution", "50.0%"),
+    (rules.told_apart, Facts(TEN, {"accuracy": 0.12}), "bad", "hardly better"),
+    (rules.told_apart, metric(accuracy=0.95), "ok", "95.0%"),
+    (rules.told_apart, metric(), None, ""),
+    (
+        rules.held_out,
+        Facts(metrics={"elbo": -101.0}, history=curve(LEVEL).history),
+        "ok",
+        "fit as well",
+    ),
+    (
+        rules.held_out,
+        Facts(metrics={"elbo": -140.0}, history=curve(LEVEL).history),
+        "caution",
+        "fit worse",
+    ),
+    (rules.held_out, metric(elbo=-101.0), None, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "facts", "mark", "words"),
+    CASES,
+    ids=[f"{rule.__name__}-{mark}-{i}" for i, (rule, _, mark, _) in enumerate(CASES)],
+)
+def test_rule(rule, facts, mark, words):
+    found = rule(facts)
+    if mark is None:
+        assert found is None
+        return
+    assert found.mark == mark
+    assert re.search(words, found.text), found.text
+
+
+def test_every_rule_is_tested_with_every_outcome_it_can_have():
+    tested = {rule for rule, *_ in CASES}
+    assert tested == {rule for group in RULES.values() for rule in group}
+    for rule in tested - {rules.generalises, rules.held_out}:
+        assert {"ok", "bad"} <= {mark for r, _, mark, _ in CASES if r is rule}
+
+
+def test_best_weights_kept_are_no_reason_for_caution():
+    facts = Facts(config={"fit": {"restore_best": True}}, history=curve(FALLEN).history)
+    found = rules.level(facts)
+    assert found.mark == "ok"
+    assert "best at epoch 16" in found.text
+
+
+def test_an_answer_is_as_good_as_its_worst_finding():
+    config = GPVAE | {"status": "completed", "epochs": 40}
+    good = verdict(Facts(config, GOOD, trained()))
+    assert [a.mark for a in good] == ["ok", "ok", "ok"]
+    bad = verdict(Facts(config, GOOD | {"coverage_90": 0.5}, trained()))
+    assert [a.mark for a in bad] == ["ok", "bad", "ok"]
+    assert bad[1].short == QUESTIONS["Is the posterior trustworthy?"]["bad"]
+
+
+def test_what_was_not_measured_is_said_to_be_unknown():
+    answers = verdict(Facts({"status": "completed", "epochs": 1}, {}, History([{"epoch": 1}])))
+    assert [a.mark for a in answers] == ["ok", "unknown", "unknown"]
+    assert "ppvae evaluate" in answers[1].findings[0].text
+
+
+def test_each_question_has_words_for_each_mark():
+    assert list(QUESTIONS) == list(RULES)
+    for words in QUESTIONS.values():
+        assert set(words) == {"ok", "caution", "bad", "unknown"}
