@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppvae.nets.heads import Head
+from ppvae.nets.heads import Head, Raw
 from ppvae.nets.mlp import AddedInputs, sizes_of
 
 __all__ = [
@@ -222,6 +222,18 @@ class CanvasDecoder(nn.Module):
         self.canvas = canvas
         self.head = head
         self.register_buffer("places", grid(*head.event_shape[1:]), persistent=False)
+
+    @classmethod
+    def of(cls, network: nn.Module) -> CanvasDecoder:
+        """Of a decoder that knows no poses: its output is the canvas, its head the likelihood.
+
+        Arguments:
+            network: With the attribute ``head``, such as an :class:`~ppvae.nets.MLP`; from here
+                on it is part of the canvas decoder, and ends in raw numbers.
+        """
+        head: Any = network.head
+        network.head = Raw(head.raw_shape)
+        return cls(network, head)
 
     def forward(self, *inputs: Tensor, pose: Pose | None = None) -> dist.TorchDistribution:
         raw = self.canvas(*inputs).mean

@@ -84,6 +84,16 @@ def test_the_sites_are_those_with_a_width_and_have_that_width(kind):
     assert trace.nodes["scale"]["value"].log().std() == pytest.approx(0.2, rel=0.05)
 
 
+def test_a_network_made_a_canvas_draws_what_it_drew():
+    network = MLP(2, heads.Bernoulli((1, 8, 8)), hidden=[4])
+    z = torch.randn(3, 2)
+    before = network(z).mean
+    decoder = CanvasDecoder.of(network)
+    torch.testing.assert_close(decoder(z).mean, before)
+    turned = decoder(z, pose=Pose(angle=torch.full((3,), math.pi / 2)))
+    torch.testing.assert_close(turned.mean, torch.rot90(before, 1, (-2, -1)))
+
+
 def test_latents_decode_to_what_they_say():
     pair = build("trvae with scale, canvas")
     rest = {"z": torch.randn(1, 2), "translation": torch.zeros(1, 2), "scale": torch.ones(1)}
