@@ -2,10 +2,11 @@
 
 A class that every member finds again is stable; one that comes and goes says that there are too
 many. Where members differ on an image, its dispersion is high.
-Run: python examples/ensemble.py --members 8 --epochs 10
+Run: python examples/ensemble.py --members 8 --epochs 10 --classes 5 10 15
 """
 
 import argparse
+from functools import partial
 
 import torch
 
@@ -20,7 +21,7 @@ from ppvae.scores import clustering_accuracy
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--members", type=int, default=8)
-parser.add_argument("--classes", type=int, default=10)
+parser.add_argument("--classes", type=int, nargs="+", default=[10], help="numbers to compare")
 parser.add_argument("--rows", type=int, default=None, help="train on so many images")
 parser.add_argument("--out", default=None, help="an image file: mean and dispersion of classes")
 options = parser.parse_args()
@@ -28,26 +29,33 @@ options = parser.parse_args()
 data = digits()
 train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
 shape = tuple(train["x"].shape[1:])
-classes = options.classes
+test = data.test.batch(slice(None))
 
 
-def build():
+def build(classes):
     sites = Sites({"z": heads.DiagonalNormal(2), "y": heads.Classes(classes)})
     decoder = MLP([2, classes], heads.Bernoulli(shape), hidden=(128, 128), join=1)
     guide = FactorizedGuide(MLP(784, sites, hidden=(128, 128), in_shape=shape))
     return JointVAE(decoder, latent_dim=2, classes=classes), guide, ELBO()
 
 
-ensemble = fit_ensemble(
-    build, data._replace(train=train), seeds=range(options.members), epochs=options.epochs
-)
-test = data.test.batch(slice(None))
-found = ensemble.agree({"x": test["x"]})
-print("ELBO of each member  ", *(f"{elbo:.1f}" for elbo in ensemble.elbos))
-print("stability of classes ", *(f"{s:.2f}" for s in found.stability))
-print(f"mean dispersion       {found.dispersion.mean():.3f}")
-print(f"clustering accuracy   {clustering_accuracy(found.mean.argmax(-1), test['y']):.3f}")
+for classes in options.classes:
+    ensemble = fit_ensemble(
+        partial(build, classes),
+        data._replace(train=train),
+        seeds=range(options.members),
+        epochs=options.epochs,
+    )
+    found = ensemble.agree({"x": test["x"]})
+    print(f"{classes} classes")
+    print("  ELBO of each member  ", *(f"{elbo:.1f}" for elbo in ensemble.elbos))
+    print("  stability of classes ", *(f"{s:.2f}" for s in found.stability))
+    print(f"  mean stability        {found.stability.mean():.3f}")
+    print(f"  mean dispersion       {found.dispersion.mean():.3f}")
+    accuracy = clustering_accuracy(found.mean.argmax(-1), test["y"])
+    print(f"  clustering accuracy   {accuracy:.3f}")
 
+# Of the last number of classes: what the members expect each to look like, and where they differ.
 latents = {"z": torch.zeros(classes, 2), "y": torch.arange(classes)}
 mean, spread = ensemble.images(found.order, latents)
 if options.out:

@@ -1,7 +1,7 @@
 """From an image to its spectrum, with error bars: an encoder-decoder between modalities.
 
-The "spectrum" of a digit is its ink by column, with noise. The encoder sees the image, the
-decoder gives the spectrum. Run: python examples/ved.py --epochs 40
+The "spectrum" of a turned and moved digit is its ink by column, with noise. The encoder sees the
+image, the decoder gives the spectrum. Run: python examples/ved.py --epochs 40
 """
 
 import argparse
@@ -9,7 +9,7 @@ import argparse
 import torch
 
 import ppvae
-from ppvae.data import Splits, digits
+from ppvae.data import digit_spectra
 from ppvae.guides import SourceGuide
 from ppvae.models import VAE, Translation
 from ppvae.nets import MLP, ConvEncoder, heads
@@ -20,14 +20,7 @@ parser.add_argument("--epochs", type=int, default=40)
 parser.add_argument("--rows", type=int, default=None, help="train on so many images")
 options = parser.parse_args()
 
-
-def with_spectra(part):
-    images = part["x"].float() / 255
-    noise = 0.1 * torch.randn(len(images), 1, 28, generator=torch.Generator().manual_seed(0))
-    return part.with_columns(source=part["x"], x=images.mean(-2) * 4 + noise).select("x", "source")
-
-
-data = Splits(*map(with_spectra, digits()))
+data = digit_spectra()
 train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
 
 # p(z) p(spectrum | z), and q(z | image): the observed site x is what is predicted.

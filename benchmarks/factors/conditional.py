@@ -14,7 +14,7 @@ from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, ConvEncoder, OneHot, heads
 from ppvae.objectives import ELBO
 
-made = parser(__doc__, epochs=50)
+made = parser(__doc__, epochs=10)
 made.add_argument("--latent-dim", type=int, default=10)
 options = made.parse_args()
 data, dim = images(options), options.latent_dim
@@ -45,9 +45,9 @@ with Clock() as clock:
     ppvae.fit(model, guide, data, **settings)
 
 device = device_of(model)
-judge = ConvEncoder(SHAPE, heads.Classes(10), channels=[32, 64]).to(device)
+judge = ConvEncoder(SHAPE, heads.Classes(10), channels=[16, 32]).to(device)
 optimizer = torch.optim.Adam(judge.parameters())
-for _ in range(max(1, min(5, options.epochs))):
+for _ in range(max(1, min(3, options.epochs))):
     for rows in torch.randperm(data.train.num_rows).split(128):
         batch = data.train.batch(rows, device=device)
         optimizer.zero_grad()

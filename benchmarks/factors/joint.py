@@ -33,11 +33,12 @@ from ppvae.nets import (
 from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
 from ppvae.scores import clustering_accuracy
 
-made = parser(__doc__, epochs=3)
+made = parser(__doc__, epochs=2)
 made.add_argument("--members", type=int, default=8)
 made.add_argument("--latent-dim", type=int, default=6)
 made.add_argument("--capacity", type=float, default=12.0, help="of z, in nats")
-made.add_argument("--gamma", type=float, default=100.0)
+made.add_argument("--gamma-z", type=float, default=10.0)
+made.add_argument("--gamma-y", type=float, default=100.0)
 made.add_argument("--balance", type=float, default=100.0, help="weight of even classes")
 made.add_argument("--consistency", type=float, default=200.0, help="weight under small warps")
 made.add_argument("--keep", type=Path, help="a .npz file of members")
@@ -61,8 +62,8 @@ def build():
             Align(ConvEncoder(SHAPE, pose, channels=[16, 32]), SHAPE), encoder
         )
     capacity = {
-        "z": Capacity(Linear(0.0, options.capacity, steps=max(1, steps)), gamma=options.gamma),
-        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 3)), gamma=options.gamma),
+        "z": Capacity(Linear(0.0, options.capacity, steps=max(1, steps)), gamma=options.gamma_z),
+        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 3)), gamma=options.gamma_y),
     }
     objective = ELBO(capacity=capacity) + Balance("y", weight=options.balance)
     if options.consistency:

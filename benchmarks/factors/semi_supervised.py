@@ -19,7 +19,7 @@ from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, Warp, heads
 from ppvae.objectives import ELBO, Balance, Consistency, Linear, Supervision
 
-made = parser(__doc__, epochs=5)
+made = parser(__doc__, epochs=4)
 made.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 3000])
 made.add_argument("--latent-dim", type=int, default=32)
 made.add_argument("--start", type=float, default=8.0, help="weight of the KL of z at first")
@@ -50,10 +50,10 @@ results = {}
 for labels in options.labels:
     torch.manual_seed(options.seed)
     dim = options.latent_dim
-    decoder = MLP([dim, 10], heads.Bernoulli(SHAPE), hidden=(256, 256), join=1)
+    decoder = MLP([dim, 10], heads.Bernoulli(SHAPE), hidden=(128, 128), join=1)
     model = SemiSupervisedVAE(decoder, latent_dim=dim, num_classes=10)
-    classifier = ConvEncoder(SHAPE, heads.Classes(10), channels=[32, 64], hidden=256)
-    encoder = MLP([784, 10], heads.DiagonalNormal(dim), hidden=(256, 256), in_shape=SHAPE, join=1)
+    classifier = ConvEncoder(SHAPE, heads.Classes(10), channels=[16, 32], hidden=128)
+    encoder = MLP([784, 10], heads.DiagonalNormal(dim), hidden=(128, 128), in_shape=SHAPE, join=1)
     guide = SemiSupervisedGuide(encoder, classifier=classifier, num_classes=10)
     train = partly_labelled(labels)
     steps = options.epochs * math.ceil(train.num_rows / 200)

@@ -32,7 +32,8 @@ class JVAEOptions(Options):
     latent_dim: int = option(6, "dimensions of z")
     capacity_z: float = option(12.0, "nats that the KL of z is held at in the end")
     capacity_y: float = option(0.0, "nats of the classes; 0 for all that they can hold")
-    gamma: float = option(100.0, "weight of both capacities")
+    gamma_z: float = option(10.0, "weight of the capacity of z")
+    gamma_y: float = option(100.0, "weight of the capacity of the classes")
     balance: float = option(100.0, "weight of even classes")
     consistency: float = option(200.0, "weight of the same class after small warps of an image")
     steps: int = option(1000, "optimiser steps over which the capacities rise")
@@ -67,9 +68,9 @@ def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     most = sum(math.log(k) for k in options.classes)
     # That of the classes rises first, so that they speak before z has said it all.
     capacity: dict[str | tuple[str, ...], Capacity] = {
-        "z": Capacity(Linear(0.0, options.capacity_z, options.steps), options.gamma),
+        "z": Capacity(Linear(0.0, options.capacity_z, options.steps), options.gamma_z),
         tuple(counts): Capacity(
-            Linear(0.0, options.capacity_y or most, max(1, options.steps // 3)), options.gamma
+            Linear(0.0, options.capacity_y or most, max(1, options.steps // 3)), options.gamma_y
         ),
     }
     objective = ELBO(capacity=capacity)

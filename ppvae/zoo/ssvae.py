@@ -34,7 +34,7 @@ class SSVAEOptions(Options):
     labels_seed: int = option(0, "of the choice of those rows")
     repeat: float = option(0.25, "labelled rows come again, to this share of all rows")
     network: str = option("conv", "kind of classifier", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((256, 256), "sizes of the hidden layers of the mlps")
+    hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps")
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     supervision: float = option(50.0, "weight of the loss on known labels")
     balance: float = option(10.0, "weight of even classes")
@@ -159,7 +159,7 @@ ENTRY = Entry(
     default_data=digits,
     arrange=_arrange,
     missing_ok=("c",),
-    fit={"epochs": 20, "batch_size": 200, "learning_rate": 1e-3},
+    fit={"epochs": 40, "batch_size": 200, "learning_rate": 1e-3},
     metrics=_metrics,
     figures=joint_figures,
 )
