@@ -16,8 +16,9 @@ class History(Sequence[Row]):
     """One row an epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
 
     Means over the epoch's data in nats a datum, but for ``epoch``, ``step`` (steps so far),
-    ``learning_rate`` (of the epoch's first step) and ``seconds`` (of training so far). A value
-    that an epoch lacks (it was not validated) is left out of its row.
+    ``learning_rate`` (of the epoch's first step), ``seconds`` (of training so far) and
+    ``compile_seconds`` (what of them went into compiling, in the epoch that did). A value that an
+    epoch lacks (it was not validated) is left out of its row.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:

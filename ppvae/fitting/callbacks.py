@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ppvae.fitting.compiled import CompiledGradients
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.folders import RunError, refuse_unwritable
@@ -145,8 +146,12 @@ class Progress:
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 10.0,
         )
+        if isinstance(training.step.gradients, CompiledGradients):
+            self.bar.set_description("compiling")
 
     def on_step_end(self, training: Training) -> None:
+        if self.bar.desc.startswith("compiling"):
+            self.bar.set_description(self._epoch(training), refresh=False)
         self.bar.update()
 
     def on_epoch_end(self, training: Training) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from ppvae.contract import INDEX, signature
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
+from ppvae.fitting.compiled import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, forked
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.record import Fault
@@ -60,6 +61,7 @@ def fit(
     seed: int | None = None,
     device: str | torch.device | None = None,
     precision: torch.dtype | None = None,
+    compile: bool | Literal["auto"] = "auto",  # noqa: A002
     resident: bool | None = None,
     workers: int = 0,
     callbacks: Sequence[Any] = (),
@@ -99,6 +101,11 @@ def fit(
             global generator; recorded in the run.
         device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one here.
         precision: ``torch.bfloat16`` for mixed precision in training (:class:`torch.autocast`).
+        compile: Whether the forward and backward pass are compiled
+            (:mod:`ppvae.fitting.compiled`), handlers and all; by default where so many steps are
+            to be made that it pays. A model that cannot be trained compiled is trained in eager
+            torch, and the log says why. What a model or guide changes from step to step must then
+            be a parameter, a buffer or a column.
         resident: Whether the data are kept on the device; by default if they fit and none is
             memory-mapped. Else a torch DataLoader reads them.
         workers: Processes that read data which are not resident.
@@ -137,6 +144,7 @@ def fit(
         precision,
         "float16 would need its losses scaled.",
     )
+    _check(compile in (True, False, "auto"), "compile", 'True, False or "auto"', compile)
     check_callbacks(tuple(callbacks))
     splits = as_splits(data)
     train, validation = splits.train, splits.validation
@@ -204,6 +212,7 @@ def fit(
             average=average,
             precision=precision,
             index=index,
+            compiled=compile,
         )
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
@@ -228,6 +237,7 @@ def fit(
                 device=str(place),
                 precision=None if precision is None else str(precision),
                 dtype=str(dtype),
+                compile=compile,
                 resident=resident,
                 workers=workers,
                 resumed=checkpoint is not None,
@@ -272,18 +282,22 @@ def _prepare(
     average: float | None,
     precision: torch.dtype | None,
     index: bool,
+    compiled: bool | Literal["auto"],
     **rest: Any,
 ) -> Training:
     """Check the pair against the data, and put the parts together."""
     parameters, critics = split_parameters(whole)
     moved = optimizer(parameters, learning_rate)
-    feed = rest["feed"]
+    total_steps = rest["epochs"] * len(rest["feed"])
+    gradients: Any = Gradients(whole, parameters, precision=precision, context=bool(critics))
+    if pays(rest["device"], total_steps) if compiled == "auto" else compiled:
+        gradients = CompiledGradients(gradients)
     step = Step(
         whole,
-        Gradients(whole, parameters, precision=precision, context=bool(critics)),
+        gradients,
         parameters,
         moved,
-        scheduler=None if schedule is None else schedule(moved, rest["epochs"] * len(feed)),
+        scheduler=None if schedule is None else schedule(moved, total_steps),
         clip_norm=clip_norm,
         average=None if average is None else Average(parameters, average),
         critics=[Critic(term) for term in critics],
@@ -356,6 +370,10 @@ def _finish(training: Training, run: Run, status: str, *, keep_best: bool, split
         "n_test": 0 if splits.test is None else splits.test.num_rows,
         "seed": training.seed,
     }
+    gradients = training.step.gradients
+    run.metrics["compiled"] = isinstance(gradients, CompiledGradients) and gradients.used
+    if gradients.compile_seconds is not None:
+        run.metrics["compile_seconds"] = gradients.compile_seconds
     if best.epoch:
         run.metrics |= {"best_epoch": best.epoch, "best_val_elbo": best.elbo}
 

@@ -3,7 +3,7 @@
 A :class:`Step` is made of three parts that know nothing of each other:
 
 - ``gradients``: batch to means, leaving gradients on the parameters (:class:`Gradients`: forward
-  and backward in eager torch). A compiled step is another such callable;
+  and backward in eager torch; :class:`~ppvae.fitting.compiled.CompiledGradients`: compiled);
 - the update: clipping, optimiser, learning rate, the objective's own step;
 - the critics (:class:`Critic`): each trained by its own optimiser on this step's samples.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +20,33 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.fitting.tensors import Average
-from ppvae.objectives import Context, Term
+from ppvae.objectives import Context, Term, Terms
 
 __all__ = ["Critic", "Gradients", "Step", "adam", "split_parameters"]
 
 Batch = Mapping[str, Tensor]
 Means = dict[str, Tensor]
-GradientFunction = Callable[[Batch], "tuple[Means, Context | None]"]
+
+
+class GradientFunction(Protocol):
+    """Batch to means, leaving gradients on the parameters."""
+
+    @property
+    def compile_seconds(self) -> float | None:
+        """What compiling took; None where nothing was compiled, or not yet."""
+
+    def __call__(self, batch: Batch) -> tuple[Means, Context | None]: ...
 
 
 def adam(parameters: Any, lr: float) -> Optimizer:
     """Adam in one fused kernel, where the device has one."""
     parameters = list(parameters)
-    fused = all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
-    return Adam(parameters, lr=lr, fused=fused)
+    return Adam(parameters, lr=lr, fused=can_fuse(parameters))
+
+
+def can_fuse(parameters: Sequence[Tensor]) -> bool:
+    """Whether the device has Adam in one kernel."""
+    return all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
 
 
 _FUSED = ("cuda", "cpu", "mps")
@@ -81,7 +94,12 @@ class Gradients:
         parameters: Those whose ``.grad`` is filled; no other's is touched.
         precision: The dtype of :class:`torch.autocast`, or None.
         context: Whether the critics need the evaluation's context.
+
+    Attributes:
+        compile_seconds: None: nothing is compiled.
     """
+
+    compile_seconds: float | None = None
 
     def __init__(
         self,
@@ -98,19 +116,20 @@ class Gradients:
         self.context = context
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]:
+        terms, context = self.evaluate(batch)
+        terms.loss.backward(inputs=self.parameters)
+        return terms.means(), context if self.context else None
+
+    def evaluate(self, batch: Batch) -> tuple[Terms, Context]:
+        """The forward pass alone."""
         mixed = (
             nullcontext()
             if self.precision is None
             else torch.autocast(self.device_type, dtype=self.precision)
         )
         with mixed:
-            context = None
-            if self.context:
-                terms, context = self.objective.evaluate(batch)
-            else:
-                terms = self.objective(batch)
-        terms.loss.backward(inputs=self.parameters)
-        return terms.means(), context
+            evaluated: tuple[Terms, Context] = self.objective.evaluate(batch)
+        return evaluated
 
 
 class Critic:

@@ -128,6 +128,7 @@ class Training:
         record = Record(self.step.parameters)
         good = self._keep()
         rate = float(self.optimizer.param_groups[0]["lr"])
+        compiled = self.step.gradients.compile_seconds
         self.objective.train()
         for batch in self.feed:
             self.means = self.step(batch)
@@ -149,6 +150,9 @@ class Training:
             {"epoch": self.epoch, "step": self.steps, **record.finish()}
             | {"learning_rate": rate, "seconds": self.seconds}
         )
+        compile_seconds = self.step.gradients.compile_seconds
+        if compile_seconds is not None and compiled is None:
+            self.history[-1]["compile_seconds"] = compile_seconds
         return None
 
     def _read(self, record: Record, good: tuple[dict[str, Tensor], list[Tensor]]) -> Fault | None:

@@ -1,0 +1,309 @@
+"""A loss, with all Python that leads to it, traced once into a graph of tensor operations.
+
+The programs, Pyro's handlers and the backward pass run in Python once, at tracing; what is left
+is a function of tensors: parameters, buffers and a batch in, the terms' means and the gradients
+out. Tracing is sound where all that changes from step to step is such a tensor. What can be seen
+to break that is refused (:class:`UntraceableError`): a Python attribute that a program sets, a
+tensor that no module has registered, a number read back from a tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+
+from ppvae.fitting.devices import forked
+
+__all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
+
+Tensors = Mapping[str, Tensor]
+Function = Callable[[Tensors], tuple[Tensor, Sequence[Tensor]]]
+Shapes = dict[str, tuple[torch.Size, torch.dtype, torch.device]]
+
+
+class UntraceableError(RuntimeError):
+    """A function that cannot be traced soundly; the message says why."""
+
+
+def shapes_of(tensors: Tensors) -> Shapes:
+    """What a graph is made for: names, shapes, dtypes and devices."""
+    return {name: (t.shape, t.dtype, t.device) for name, t in tensors.items()}
+
+
+class Graph:
+    """A function's outputs and the gradients of its loss, as one graph.
+
+    Arguments:
+        function: Takes named tensors, returns the loss () and what else is wanted.
+        module: Holds every parameter and buffer that the function uses.
+        parameters: Those whose gradients are wanted.
+        inputs: Examples of the named tensors; the graph is for their shapes.
+
+    Attributes:
+        code: The :class:`torch.fx.GraphModule`: tensors of the module in the order of
+            :meth:`state`, then the inputs, to a flat list.
+        shapes: Of the inputs.
+
+    Raises:
+        UntraceableError: If it cannot be traced soundly.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        module: nn.Module,
+        parameters: Sequence[nn.Parameter],
+        inputs: Tensors,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.shapes = shapes_of(inputs)
+        self._places, self._first = _places(module)
+        self._graded: list[nn.Parameter] = []
+        state = self.state()
+        trained = {id(parameter) for parameter in self.parameters}
+        self._trained = [i for i, tensor in enumerate(state) if id(tensor) in trained]
+        self._names = list(inputs)
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            return self._evaluate(function, tensors[: len(state)], tensors[len(state) :])
+
+        examples = [
+            tensor.detach().clone() if i not in self._trained else tensor.detach()
+            for i, tensor in enumerate(state)
+        ]
+        device = next(iter(self.parameters)).device
+        with forked(device), _unchanged_attributes(module), _KnownEquality():
+            self.code: GraphModule = make_fx(flat)(*examples, *inputs.values())
+        _refuse_captured(self.code, module)
+        self._signature = [
+            f"{t.dtype} {tuple(t.shape)} {t.stride()} {t.device}"
+            for t in (*state, *inputs.values())
+        ]
+
+    def state(self) -> list[Tensor]:
+        """The module's parameters and buffers as they are now, each once."""
+        return [store[leaf] for store, leaf in self._first]
+
+    def fits(self, inputs: Tensors) -> bool:
+        """Whether the graph is for these shapes."""
+        return shapes_of(inputs) == self.shapes
+
+    def key(self) -> str:
+        """Equal for graphs that are the same function: operations, constants, shapes."""
+        parts = [self.code.code, *self._signature]
+        for node in self.code.graph.nodes:
+            if node.op == "get_attr":
+                constant = getattr(self.code, node.target)
+                parts.append(f"{node.target} {constant.dtype} {constant.tolist()}")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def take(self, flat: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Set the gradients from what the graph returned; give back the function's outputs."""
+        outputs = len(flat) - len(self._graded)
+        for parameter, gradient in zip(self._graded, flat[outputs:], strict=True):
+            parameter.grad = gradient
+        return flat[:outputs]
+
+    def _evaluate(
+        self, function: Function, state: Sequence[Tensor], inputs: Sequence[Tensor]
+    ) -> list[Tensor]:
+        values = list(state)
+        by_id = {}
+        for i, parameter in enumerate(self.state()):
+            if i in self._trained:
+                by_id[id(parameter)] = values[i] = values[i].detach().requires_grad_()
+        with self._swapped(values), torch.enable_grad():
+            loss, outputs = function(dict(zip(self._names, inputs, strict=True)))
+            gradients = torch.autograd.grad(
+                loss, [by_id[id(p)] for p in self.parameters], allow_unused=True
+            )
+        graded = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
+        self._graded = [parameter for parameter, _ in graded]
+        return [*(value.detach() for value in outputs), *(gradient for _, gradient in graded)]
+
+    @contextmanager
+    def _swapped(self, values: Sequence[Tensor]) -> Iterator[None]:
+        """Put ``values`` in the places of the module's tensors.
+
+        A buffer that is then replaced, rather than changed in place, is changed in place.
+        """
+        kept = self.state()
+        for value, places in zip(values, self._places, strict=True):
+            for store, leaf in places:
+                store[leaf] = value
+        try:
+            yield
+            for value, (store, leaf) in zip(values, self._first, strict=True):
+                if store[leaf] is not value:
+                    if store[leaf].shape != value.shape:
+                        raise UntraceableError(f"a step changes the shape of the buffer {leaf!r}")
+                    value.copy_(store[leaf].detach())
+        finally:
+            for value, places in zip(kept, self._places, strict=True):
+                for store, leaf in places:
+                    store[leaf] = value
+
+
+Place = tuple[dict[str, Any], str]
+
+
+def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
+    """Where each parameter and buffer is held: everywhere, and first."""
+    places: dict[int, list[Place]] = {}
+    for sub in module.modules():
+        for store in (sub._parameters, sub._buffers):
+            for leaf, tensor in store.items():
+                if tensor is not None:
+                    places.setdefault(id(tensor), []).append((store, leaf))
+    return list(places.values()), [held[0] for held in places.values()]
+
+
+_TENSORS = ("_parameters", "_buffers", "_modules")
+
+
+@contextmanager
+def _unchanged_attributes(module: nn.Module) -> Iterator[None]:
+    """Refuse a function that changes Python attributes of modules: a graph would not do so.
+
+    To set one to the number or the word that it was is no change.
+    """
+    before = [(sub, _attributes(sub)) for sub in module.modules()]
+    try:
+        yield
+    except UntraceableError:
+        raise
+    except Exception as error:
+        raise UntraceableError(f"{_where(error)} raises {first_line(error)}") from error
+    finally:
+        changed = []
+        for sub, attributes in before:
+            now = _attributes(sub)
+            for name in attributes.keys() | now.keys():
+                if name not in attributes or name not in now or attributes[name] != now[name]:
+                    changed.append(f"{type(sub).__name__}.{name}")
+                    _restore(sub, name, attributes)
+    if changed:
+        raise UntraceableError(f"a step sets the Python attribute {', '.join(sorted(changed))}")
+
+
+def first_line(error: Exception) -> str:
+    """The type of an error and the first sentence of its message."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__} ({text.split('. ')[0].split(' - ')[0]})"
+
+
+def _where(error: Exception) -> str:
+    """The last place outside torch and Pyro that the error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    engine = {"torch", "pyro", Path(__file__).name}
+    own = [f for f in frames if not engine & set(Path(f.filename).parts)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno} ({frame.line})"
+
+
+class _Kept:
+    """A Python value and, of a container, its items."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.items: list[Any] = []
+        if isinstance(value, dict):
+            self.items = [*value.keys(), *value.values()]
+        elif isinstance(value, list | set):
+            self.items = list(value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Kept) or len(self.items) != len(other.items):
+            return False
+        a, b = self.value, other.value
+        containers = type(a) is type(b) and isinstance(a, dict | list | set)
+        return (containers or _same(a, b)) and all(
+            _same(one, two) for one, two in zip(self.items, other.items, strict=True)
+        )
+
+    def put_back(self) -> Any:
+        """The value, with the items it had."""
+        if isinstance(self.value, list):
+            self.value[:] = self.items
+        elif isinstance(self.value, set):
+            self.value.clear()
+            self.value.update(self.items)
+        elif isinstance(self.value, dict):
+            half = len(self.items) // 2
+            pairs = dict(zip(self.items[:half], self.items[half:], strict=True))
+            self.value.clear()
+            self.value.update(pairs)
+        return self.value
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are one, or equal numbers or words."""
+    plain = isinstance(a, _PLAIN) and isinstance(b, _PLAIN)
+    return a is b or (plain and type(a) is type(b) and a == b)
+
+
+_PLAIN = (bool, int, float, str, torch.Size, torch.dtype, torch.device)
+
+
+def _attributes(module: nn.Module) -> dict[str, _Kept]:
+    return {name: _Kept(value) for name, value in vars(module).items() if name not in _TENSORS}
+
+
+def _restore(module: nn.Module, name: str, attributes: Mapping[str, _Kept]) -> None:
+    if name in attributes:
+        vars(module)[name] = attributes[name].put_back()
+    else:
+        del vars(module)[name]
+
+
+class _KnownEquality(TorchFunctionMode):
+    """Answers ``torch.equal`` where no value has to be read.
+
+    Tensors of two shapes are not equal. GPyTorch asks of two of one shape, only to make the
+    distance of a point to itself exactly nil, and takes a no for an answer.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.equal:
+            a, b = args
+            asker = str(sys._getframe(1).f_globals.get("__name__"))
+            if a.shape != b.shape or asker.startswith("gpytorch."):
+                return False
+        return func(*args, **(kwargs or {}))
+
+
+def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
+    """Refuse tensors that came from elsewhere than the module or the inputs.
+
+    A number that the program itself makes into a tensor is lifted afresh at each run; any other
+    constant is a tensor that may change without the graph's knowing.
+    """
+    for node in code.graph.nodes:
+        if node.op != "get_attr":
+            continue
+        fresh = all(use.target is torch.ops.aten.lift_fresh_copy.default for use in node.users)
+        if not fresh:
+            held = getattr(code, node.target)
+            owners = [
+                f"{type(sub).__name__}.{name}"
+                for sub in module.modules()
+                for name, value in vars(sub).items()
+                if value is held
+            ]
+            what = owners[0] if owners else f"one with shape {tuple(held.shape)}"
+            raise UntraceableError(
+                f"a step uses a tensor that is neither a parameter nor a buffer ({what})"
+            )

@@ -1,0 +1,366 @@
+"""Compiled steps: they do what eager ones do, and step aside where they cannot."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from ppvae.contract import data_plate
+from ppvae.fitting import compiled as module
+from ppvae.fitting import fit
+from ppvae.fitting.compiled import CompiledGradients, pays
+from ppvae.fitting.step import Gradients, split_parameters
+from ppvae.objectives import ELBO, Capacity, Linear
+from tests.fitting.programs import D, Z, pair, splits
+from tests.fitting.test_critics import Regression
+from tests.pairs import PAIRS, build
+
+
+class Backend:
+    """Runs the graph as it was traced, and counts how often it is asked to compile."""
+
+    def __init__(self, change=lambda code: code) -> None:
+        self.change = change
+        self.calls = 0
+        self.shapes: list[list[torch.Size]] = []
+        # Graphs compiled by one backend are not another's.
+        self.__module__, self.__qualname__ = __name__, f"Backend{id(self)}"
+
+    def __call__(self, code, examples):
+        self.calls += 1
+        self.shapes.append([example.shape for example in examples])
+        return self.change(code)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    made = Backend()
+    monkeypatch.setattr(module, "inductor", made)
+    monkeypatch.setattr(module, "_COMPILED", type(module._COMPILED)())
+    return made
+
+
+def quiet(model, guide, objective=None, **options):
+    # 50 data in batches of 16: three of the compiled shape, one of 2 rows.
+    options = {"epochs": 13, "batch_size": 16, "seed": 0, "progress": False, **options}
+    return fit(model, guide, splits(), objective, **options)
+
+
+def column(run, name="loss"):
+    return torch.tensor(run.history.column(name))
+
+
+def assert_same(ours, theirs):
+    for name in theirs.history[0].keys() - {"seconds", "compile_seconds"}:
+        torch.testing.assert_close(column(ours, name), column(theirs, name), rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_run_has_the_losses_of_an_eager_one(backend):
+    objective = ELBO(weights={"z": Linear(0.0, 1.0, steps=30)})
+    run = quiet(*pair(), objective, compile=True)
+    assert_same(run, quiet(*pair(), objective, compile=False))
+    assert run.metrics["compiled"]
+    assert run.epochs == 13
+    # One graph: the smaller batch and the moving weight made no second one.
+    assert backend.calls == 1
+    assert torch.Size([16, D]) in backend.shapes[0]
+    assert run.history[0]["compile_seconds"] == run.metrics["compile_seconds"] > 0
+    assert "compile_seconds" not in run.history[1]
+
+
+def test_a_capacity_and_an_average_and_a_clipped_gradient(backend):
+    objective = ELBO(capacity={"z": Capacity(Linear(0.0, 2.0, steps=40), gamma=3.0)})
+    options = {"average": 0.9, "clip_norm": 1.0}
+    run = quiet(*pair(), objective, compile=True, **options)
+    assert_same(run, quiet(*pair(), objective, compile=False, **options))
+    assert run.metrics["compiled"]
+
+
+def test_a_second_fit_reuses_the_graph_and_another_model_does_not(backend):
+    quiet(*pair(), compile=True, epochs=1)
+    quiet(*pair(3), compile=True, epochs=1)
+    assert backend.calls == 1
+    # The same operations with another constant in them.
+    quiet(*pair(), ELBO(weights={"z": 0.5}), compile=True, epochs=1)
+    assert backend.calls == 2
+    assert_same(
+        quiet(*pair(), ELBO(weights={"z": 0.5}), compile=True, epochs=2),
+        quiet(*pair(), ELBO(weights={"z": 0.5}), compile=False, epochs=2),
+    )
+
+
+def gradients(model, guide, spec=None, *, num_data=12, backend=None, batch=None):
+    objective = (spec or ELBO())(model, guide, num_data=num_data).train()
+    objective.check(batch)
+    parameters, _ = split_parameters(objective)
+    return CompiledGradients(Gradients(objective, parameters), backend=backend)
+
+
+def test_noise_is_new_at_each_step_and_follows_the_seed(backend):
+    batch = {"x": splits().train["x"][:16]}
+    step = gradients(*pair(), batch=batch, backend=backend)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = step(batch)[0]["log_likelihood/x"]
+    second = step(batch)[0]["log_likelihood/x"]
+    assert first != second
+    assert not torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    assert step(batch)[0]["log_likelihood/x"] == first
+    assert step(batch)[0]["log_likelihood/x"] == second
+
+
+class Twins(nn.Module):
+    """Two sites of one shape and one distribution: their noise must not be shared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(Z))
+
+    def forward(self, x=None):
+        with data_plate(x):
+            base = dist.Normal(self.scale.new_zeros(Z), self.scale).to_event(1)
+            a, b = pyro.sample("a", base), pyro.sample("b", base)
+            pyro.sample("x", dist.Normal((a - b).sum(-1), 1.0), obs=x)
+
+
+class TwinsGuide(Twins):
+    def forward(self, x=None):
+        with data_plate(x):
+            for name in "ab":
+                pyro.sample(name, dist.Normal(self.scale.new_zeros(Z), self.scale).to_event(1))
+
+
+def test_two_like_sites_have_noise_of_their_own(backend):
+    batch = {"x": torch.zeros(16)}
+    step = gradients(Twins(), TwinsGuide(), batch=batch, backend=backend)
+    # With one noise for both the residual would be nil.
+    assert step(batch)[0]["log_likelihood/x"] < -1.2
+    assert step.reason is None
+
+
+# Draws by rejection, as often as it takes.
+UNTRACEABLE = {"vae, sphere, von Mises-Fisher": "while waiting.any()"}
+
+# The others with --slow: tracing takes a second each.
+BRIEFLY = (
+    *("vae, conv, normal", "jvae", "gpvae, leave view out", "ssvae, class", "jtrvae"),
+    *UNTRACEABLE,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in BRIEFLY else pytest.mark.slow) for name in PAIRS],
+)
+def test_every_pair_is_traced_and_agrees_with_eager(name, backend):
+    model, guide, batch, spec = build(name)
+    step = gradients(model, guide, spec, batch=batch, backend=backend)
+    torch.manual_seed(1)
+    ours = step(batch)[0], [p.grad for p in step.eager.parameters]
+    if name in UNTRACEABLE:
+        assert UNTRACEABLE[name] in str(step.reason)
+        return
+    assert step.reason is None
+    torch.manual_seed(1)
+    for parameter in step.eager.parameters:
+        parameter.grad = None
+    theirs = step.eager(batch)[0], [p.grad for p in step.eager.parameters]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class Normalised(nn.Module):
+    """A guide that keeps statistics of its batches, in place and not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(D)
+        self.net = nn.Linear(D, Z)
+        self.register_buffer("total", torch.zeros(D))
+        self.total: torch.Tensor
+
+    def forward(self, x):
+        if self.training:
+            self.total = self.total + x.sum(0)
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(self.net(self.norm(x)), 1.0).to_event(1))
+
+
+def test_buffers_move_as_in_eager(backend):
+    runs = {}
+    for compile in (True, False):
+        torch.manual_seed(0)
+        model, guide = pair()[0], Normalised()
+        runs[compile] = quiet(model, guide, compile=compile, epochs=3), guide
+    assert runs[True][0].metrics["compiled"]
+    assert_same(runs[True][0], runs[False][0])
+    torch.testing.assert_close(runs[True][1].state_dict(), runs[False][1].state_dict())
+    assert runs[True][1].norm.num_batches_tracked == 3 * 4
+    torch.testing.assert_close(runs[True][1].total, 3 * splits().train["x"].sum(0))
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_critics_are_trained_beside_a_compiled_step(backend, updates):
+    def term():
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return Regression(updates=updates)
+
+    run = quiet(*pair(), ELBO() + term(), compile=True, epochs=3)
+    assert run.metrics["compiled"]
+    assert "critic/regression" in run.history[0]
+    assert_same(run, quiet(*pair(), ELBO() + term(), compile=False, epochs=3))
+
+
+def test_a_critic_of_several_particles_is_trained_in_eager(backend, caplog):
+    run = quiet(*pair(), ELBO(num_particles=2) + Regression(), compile=True, epochs=1)
+    assert not run.metrics["compiled"]
+    assert "because a critic sees enumerated sites or several particles." in caplog.text
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) if x.mean() > -100 else x[:, :Z]
+
+
+class Counting(nn.Linear):
+    count = 0
+
+    def forward(self, x):
+        self.count += 1
+        return super().forward(x) / self.count**0.5
+
+
+class Growing(nn.Linear):
+    def __init__(self, *sizes) -> None:
+        super().__init__(*sizes)
+        self.seen: list[int] = []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return super().forward(x)
+
+
+class Unregistered(nn.Linear):
+    def __init__(self, *sizes) -> None:
+        super().__init__(*sizes)
+        self.shift = [torch.zeros(Z)]
+        self.gain = torch.ones(Z)
+
+    def forward(self, x):
+        return super().forward(x) * self.gain
+
+
+CANNOT = {
+    "a branch on a value": (Branching, r"because test_compiled.py:\d+ \(return .* raises Runt"),
+    "a counter": (Counting, "because a step sets the Python attribute Counting.count."),
+    "a list that grows": (Growing, "because a step sets the Python attribute Growing.seen."),
+    "a bare tensor": (Unregistered, r"neither a parameter nor a buffer \(Unregistered.gain\)."),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_what_cannot_be_traced_is_trained_in_eager_and_said_once(case, backend, caplog):
+    network, reason = CANNOT[case]
+    runs, guides = [], []
+    for compile in (True, False):
+        torch.manual_seed(0)
+        model, guide = pair()
+        guide.net = network(D, Z)
+        runs.append(quiet(model, guide, compile=compile, epochs=2))
+        guides.append(guide)
+    assert backend.calls == 0
+    messages = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(messages) == 1
+    assert messages[0].startswith("compile: the steps run in eager torch, because ")
+    assert re.search(reason, messages[0])
+    assert not runs[0].metrics["compiled"]
+    if case != "a counter":  # It counts the eager step that a trace is held against.
+        assert_same(*runs)
+    if case == "a list that grows":
+        assert set(guides[0].net.seen) == set(guides[1].net.seen)
+
+
+def refuse(code):
+    raise NotImplementedError("no compiler here")
+
+
+def twice_the_means(code):
+    return lambda *tensors: [2 * tensor for tensor in code(*tensors)]
+
+
+def wrong_gradients(code):
+    return lambda *tensors: [t if t.dim() == 0 else t + 1 for t in code(*tensors)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (refuse, "the compiler raises NotImplementedError (no compiler here)."),
+        (twice_the_means, "its compiled step has 'loss' = "),
+        (wrong_gradients, "its compiled step has gradients that differ by "),
+    ],
+)
+def test_a_compiler_that_fails_or_is_wrong_is_not_used(change, reason, backend, caplog):
+    backend.change = change
+    run = quiet(*pair(), compile=True, epochs=2)
+    assert reason in caplog.text
+    assert not run.metrics["compiled"]
+    assert_same(run, quiet(*pair(), compile=False, epochs=2))
+
+
+def test_it_is_by_default_for_long_runs_only(backend):
+    run = quiet(*pair(), epochs=2)
+    assert not run.metrics["compiled"]
+    assert run.config["fit"]["compile"] == "auto"
+    assert "compile_seconds" not in run.metrics
+    assert pays(torch.device("cpu"), 10_000)
+    assert not pays(torch.device("cpu"), 9_999)
+    assert not pays(torch.device("mps"), 10_000)
+    with pytest.raises(ValueError, match='compile: expected True, False or "auto"; got maybe'):
+        quiet(*pair(), compile="maybe")
+
+
+def test_the_cache_forgets_what_was_used_longest_ago(backend, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT", 2)
+    for weight in (0.1, 0.2, 0.3, 0.1):
+        quiet(*pair(), ELBO(weights={"z": weight}), compile=True, epochs=1)
+    assert backend.calls == 4
+    quiet(*pair(), ELBO(weights={"z": 0.3}), compile=True, epochs=1)
+    assert backend.calls == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vae, mlp", "jvae", "gpvae"])
+def test_inductor_agrees_with_eager_step_for_step(name):
+    model, guide, batch, spec = build(name)
+    step = gradients(model, guide, spec, batch=batch)
+    torch.manual_seed(1)
+    ours = [step(batch)[0]["loss"] for _ in range(3)]
+    assert step.reason is None
+    torch.manual_seed(1)
+    theirs = [step.eager(batch)[0]["loss"].detach() for _ in range(3)]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert len(set(map(float, ours))) == 3
+
+
+@pytest.mark.slow
+def test_inductor_trains_as_eager_and_is_reused():
+    first = quiet(*pair(), compile=True)
+    assert_same(first, quiet(*pair(), compile=False))
+    again = quiet(*pair(), compile=True)
+    assert_same(again, first)
+    assert again.metrics["compile_seconds"] < 0.5 * first.metrics["compile_seconds"]
+
+
+@pytest.mark.cuda
+def test_a_captured_graph_trains_as_eager():
+    runs = [quiet(*pair(), compile=compile, device="cuda") for compile in (True, False)]
+    assert runs[0].metrics["compiled"]
+    assert_same(*runs)
