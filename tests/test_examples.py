@@ -15,6 +15,7 @@ EXAMPLES = {
     "cvae.py": [*TINY, "--out", "swapped.png"],
     "ensemble.py": [*TINY, "--members", "2", "--classes", "3", "--out", "maps.png"],
     "jvae.py": TINY,
+    "kernels.py": TINY,
     "peaks.py": TINY,
     "rvae.py": TINY,
     "ssvae.py": [*TINY, "--labels", "50"],
