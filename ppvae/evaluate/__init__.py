@@ -7,34 +7,66 @@ from ppvae.evaluate.checks import (
     check_predictions,
     check_reconstructions,
 )
+from ppvae.evaluate.clusters import ClusterScores, cluster_scores
+from ppvae.evaluate.embedding import Dependencies, dependencies, kmeans, tsne, umap
+from ppvae.evaluate.factors import DCI, dci, mig, mutual_information_matrix, sap
 from ppvae.evaluate.gap import AmortizationGap, amortization_gap
 from ppvae.evaluate.inference_data import to_arviz
+from ppvae.evaluate.latents import Surgery, active_units, elbo_surgery, invariance
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summary
+from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
+from ppvae.evaluate.probes import knn_probe, linear_probe
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
+from ppvae.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 
 __all__ = [
+    "DCI",
     "STATISTICS",
     "TRUSTED_K",
     "AmortizationGap",
     "Calibration",
     "Check",
+    "ClusterScores",
+    "Dependencies",
     "LikelihoodEstimate",
+    "Neighbours",
     "Statistic",
     "StatisticCheck",
+    "Surgery",
+    "active_units",
     "amortization_gap",
     "check_predictions",
     "check_reconstructions",
+    "circular_correlation",
+    "cluster_scores",
+    "clustering_accuracy",
     "covered",
     "crps",
+    "dci",
+    "dependencies",
+    "elbo_surgery",
     "interval",
     "interval_score",
+    "invariance",
+    "kmeans",
+    "knn_overlap",
+    "knn_probe",
+    "linear_probe",
+    "linear_r2",
     "log_likelihood",
+    "mig",
+    "mutual_information_matrix",
+    "neighbours",
     "pareto_k",
     "pit",
+    "r2",
+    "sap",
     "simulation_based_calibration",
     "summary",
     "to_arviz",
+    "tsne",
+    "umap",
     "uniformity",
 ]

@@ -1,0 +1,40 @@
+"""Do classes that were found agree with classes that are known?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from torch import Tensor
+
+from ppvae.scores import clustering_accuracy
+
+__all__ = ["ClusterScores", "cluster_scores"]
+
+
+@dataclass(frozen=True)
+class ClusterScores:
+    """One is perfect; of random classes ARI is about 0.
+
+    Attributes:
+        accuracy: Share of data in the right class, found classes named by Hungarian matching.
+        ari: The adjusted Rand index.
+        nmi: Mutual information over the mean of both entropies.
+    """
+
+    accuracy: float
+    ari: float
+    nmi: float
+
+
+def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
+    """Agreement of found classes (N) with known ones (N), whatever the found ones are called.
+
+    Data whose class is unknown (-1) are left out.
+    """
+    found, true = found[true >= 0].cpu(), true[true >= 0].cpu()
+    return ClusterScores(
+        accuracy=clustering_accuracy(found, true),
+        ari=float(adjusted_rand_score(true.numpy(), found.numpy())),
+        nmi=float(normalized_mutual_info_score(true.numpy(), found.numpy())),
+    )

@@ -1,0 +1,103 @@
+"""Pictures of many dimensions in two, clusters, and who depends on whom: through scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.covariance import GraphicalLassoCV
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+__all__ = ["Dependencies", "dependencies", "kmeans", "tsne", "umap"]
+
+
+def _rows(codes: Tensor, least: int) -> np.ndarray:
+    if codes.dim() < 2 or len(codes) < least:
+        raise ValueError(
+            f"codes: expected shape (N, ...) with N >= {least}; got {tuple(codes.shape)}. "
+            "Pass run.encode(data)['z'] of more data."
+        )
+    rows: np.ndarray = codes.detach().cpu().flatten(1).double().numpy()
+    return rows
+
+
+def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
+    """t-SNE of codes (N, Z) in two dimensions: (N, 2).
+
+    References:
+        | Visualizing Data using t-SNE (van der Maaten and Hinton, 2008), JMLR 9
+    """
+    rows = _rows(codes, 4)
+    perplexity = min(perplexity, (len(rows) - 1) / 3)
+    method = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return torch.as_tensor(method.fit_transform(rows))
+
+
+def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
+    """UMAP of codes (N, Z) in two dimensions: (N, 2); needs the package ``umap-learn``.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+
+    References:
+        | UMAP (McInnes, Healy and Melville, 2018), https://arxiv.org/abs/1802.03426
+    """
+    rows = _rows(codes, 4)
+    try:
+        from umap import UMAP
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "umap: expected the package umap-learn; it is not installed. "
+            "pip install umap-learn, or use tsne."
+        ) from error
+    method = UMAP(n_neighbors=min(neighbours, len(rows) - 1), random_state=seed, n_jobs=1)
+    return torch.as_tensor(method.fit_transform(rows))
+
+
+def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
+    """The cluster of each of the codes (N, Z), the best of ten starts: (N), int64."""
+    rows = _rows(codes, clusters)
+    return torch.as_tensor(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)).long()
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Of Z variables.
+
+    Attributes:
+        partial_correlation: Of each two given all others, with shape (Z, Z), ones on the diagonal.
+        alpha: The penalty that cross-validation chose.
+    """
+
+    partial_correlation: Tensor
+    alpha: float
+
+
+def dependencies(codes: Tensor) -> Dependencies:
+    r"""Which latent dimensions depend on each other directly: the graphical lasso.
+
+    :math:`-P_{ij} / \sqrt{P_{ii} P_{jj}}` of the sparse precision P of the standardised codes.
+
+    Arguments:
+        codes: With shape (N, Z), Z at least 2; for dependence across views, the codes of an
+            object's views side by side, (objects, views * Z).
+
+    References:
+        | Sparse inverse covariance estimation with the graphical lasso (Friedman et al., 2008)
+    """
+    rows = _rows(codes, 10)
+    if rows.shape[1] < 2 or not (rows.std(0) > 0).all():
+        raise ValueError(
+            f"codes: expected at least two dimensions, all of which vary; got shape {rows.shape}. "
+            "Leave out constant ones."
+        )
+    found = GraphicalLassoCV().fit(StandardScaler().fit_transform(rows))
+    precision = torch.as_tensor(found.precision_)
+    scale = precision.diagonal().sqrt()
+    partial = -precision / scale[:, None] / scale
+    partial.fill_diagonal_(1.0)
+    return Dependencies(partial, float(found.alpha_))

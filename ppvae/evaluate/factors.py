@@ -1,0 +1,166 @@
+r"""Disentanglement: does each latent dimension tell one known factor, and each factor one?
+
+Codes :math:`z` with shape (N, Z) against factors :math:`v` with shape (N, F), whole numbers for a
+class and floating-point numbers for a quantity. No two of the scores ask the same:
+MIG and SAP whether one dimension stands out for each factor; DCI whether a dimension serves one
+factor (disentanglement), a factor has one dimension (completeness), and all of it can be told
+(informativeness).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import mutual_info_score
+from torch import Tensor
+
+from ppvae.evaluate.probes import is_class, score
+
+__all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
+
+
+@dataclass(frozen=True)
+class DCI:
+    """Each between 0 and 1, larger is better; ``importance`` has shape (Z, F)."""
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    importance: Tensor
+
+
+def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, list[Tensor]]:
+    factors = factors.unsqueeze(-1) if factors.dim() == 1 else factors
+    if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors):
+        raise ValueError(
+            f"codes and factors: expected shapes (N, Z) and (N, F); got {tuple(codes.shape)} and "
+            f"{tuple(factors.shape)}. Draw both from the same rows."
+        )
+    if codes.size(1) < least or len(codes) < 10:
+        raise ValueError(
+            f"codes: expected at least {least} dimensions and 10 rows; got {tuple(codes.shape)}. "
+            "Use a larger latent, or more data."
+        )
+    columns = [column.cpu() for column in factors.unbind(1)]
+    if any(column.unique().numel() < 2 for column in columns):
+        raise ValueError("factors: expected columns that vary; got a constant one. Leave it out.")
+    return codes.detach().cpu(), columns
+
+
+def _levels(column: Tensor, bins: int) -> np.ndarray:
+    """A class as it is; a quantity in bins of equal width."""
+    if is_class(column):
+        return column.numpy()
+    values = column.double()
+    low, high = values.min(), values.max()
+    width = (high - low).clamp_min(torch.finfo(values.dtype).tiny)
+    levels: np.ndarray = ((values - low) / width * bins).long().clamp_max(bins - 1).numpy()
+    return levels
+
+
+def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20) -> Tensor:
+    """I(z_i; v_j) in nats from histograms of equal width, with shape (Z, F)."""
+    values, columns = _checked(codes, factors, least=1)
+    levels = [_levels(column, bins) for column in columns]
+    dims = [_levels(dim.double(), bins) for dim in values.unbind(1)]
+    return torch.tensor([[mutual_info_score(v, z) for v in levels] for z in dims])
+
+
+def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
+    r"""The mutual information gap: how far the best dimension is ahead of the second.
+
+    .. math::
+        \frac1F \sum_j \frac{I(z_{(1)}; v_j) - I(z_{(2)}; v_j)}{H(v_j)}
+
+    Arguments:
+        codes: z, with shape (N, Z), Z at least 2.
+        factors: v, with shape (N, F) or (N).
+        bins: Of the histograms of codes and of floating-point factors.
+
+    References:
+        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018)
+        | https://arxiv.org/abs/1802.04942
+    """
+    _, columns = _checked(codes, factors, least=2)
+    information = mutual_information_matrix(codes, factors, bins=bins)
+    levels = [_levels(column, bins) for column in columns]
+    entropy = torch.tensor([mutual_info_score(v, v) for v in levels])
+    first, second = information.topk(2, dim=0).values
+    return float(((first - second) / entropy).mean())
+
+
+def sap(codes: Tensor, factors: Tensor) -> float:
+    """The gap between the two dimensions that predict a factor best, each alone, by a line.
+
+    Of a class it is the accuracy of a logistic regression on half the rows, trained on the other
+    half; of a quantity, R2. (The paper takes a linear support vector machine for classes.)
+
+    Arguments:
+        codes: z, with shape (N, Z), Z at least 2.
+        factors: v, with shape (N, F) or (N).
+
+    References:
+        | Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
+        | (Kumar, Sattigeri and Balakrishnan, 2018), https://arxiv.org/abs/1711.00848
+    """
+    values, columns = _checked(codes, factors, least=2)
+    gaps = []
+    for column in columns:
+        found = torch.tensor([_alone(dim[:, None], column) for dim in values.unbind(1)])
+        first, second = found.topk(2).values
+        gaps.append(float(first - second))
+    return sum(gaps) / len(gaps)
+
+
+def _alone(dim: Tensor, column: Tensor) -> float:
+    method = LogisticRegression(max_iter=1000) if is_class(column) else LinearRegression()
+    return max(0.0, score(method, dim, column))
+
+
+def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DCI:
+    r"""Disentanglement, completeness and informativeness, from the importances of forests.
+
+    With :math:`R_{ij}` the importance of dimension i for factor j, and rows and columns of R
+    made to sum to one, disentanglement is :math:`\sum_i \rho_i (1 - H_F(R_{i \cdot}))` with
+    :math:`\rho_i` a dimension's share of all importance, and completeness
+    :math:`\frac1F \sum_j (1 - H_Z(R_{\cdot j}))`, entropies to the base of the number of
+    entries. Informativeness is the mean accuracy, or R2, on held-out rows.
+
+    Arguments:
+        codes: z, with shape (N, Z), Z at least 2.
+        factors: v, with shape (N, F) or (N), F at least 2 for disentanglement to say anything.
+        trees: In each forest.
+        seed: Of the forests.
+
+    References:
+        | A Framework for the Quantitative Evaluation of Disentangled Representations
+        | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
+    """
+    values, columns = _checked(codes, factors, least=2)
+    importances, told = [], []
+    for column in columns:
+        family = RandomForestClassifier if is_class(column) else RandomForestRegressor
+        # Each split sees all dimensions: a random few would be credited for lack of the right one.
+        forest = family(n_estimators=trees, max_features=None, random_state=seed)
+        told.append(max(0.0, score(forest, values, column)))
+        importances.append(torch.as_tensor(forest.feature_importances_))
+    importance = torch.stack(importances, 1)
+    share = importance.sum(1) / importance.sum()
+    return DCI(
+        disentanglement=float((share * (1 - _entropy(importance))).sum()),
+        completeness=float((1 - _entropy(importance.T)).mean()),
+        informativeness=sum(told) / len(told),
+        importance=importance,
+    )
+
+
+def _entropy(rows: Tensor) -> Tensor:
+    """Of each row made to sum to one, to the base of its length: (R, K) to (R)."""
+    if rows.size(1) < 2:
+        return torch.zeros(len(rows), dtype=rows.dtype)
+    probs = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)
+    return -torch.special.xlogy(probs, probs).sum(1) / np.log(rows.size(1))

@@ -1,0 +1,139 @@
+r"""Is a latent used, and does the aggregated posterior match the prior?
+
+.. math::
+    \underbrace{\frac1N \sum_n \mathrm{KL}(q(z \mid x_n) \| p(z))}_{\text{rate}}
+        = \underbrace{I_q(x; z)}_{\leq \log N}
+        + \underbrace{\mathrm{KL}(\bar q(z) \| p(z))}_{\text{marginal}}, \qquad
+    \bar q(z) = \frac1N \sum_n q(z \mid x_n)
+
+A large marginal KL means holes: draws of the prior fall where no datum is encoded.
+
+References:
+    | ELBO surgery (Hoffman and Johnson, 2016)
+    | Importance Weighted Autoencoders (Burda et al., 2015), on active units
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.evaluate.draws import sites_of
+from ppvae.evaluate.rows import thinned
+from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.objectives import ELBO
+from ppvae.run import Run
+
+__all__ = ["Surgery", "active_units", "elbo_surgery", "invariance"]
+
+CHUNK = 128
+
+
+def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
+    r"""Which dimensions move with the data: :math:`\mathrm{Var}_n(E_q[z \mid x_n])` > threshold.
+
+    Arguments:
+        means: Posterior means, with shape (N, Z).
+        threshold: In the prior's units; the paper's 0.01.
+
+    Returns:
+        Boolean, with shape (Z).
+    """
+    if means.dim() != 2 or len(means) < 2:
+        raise ValueError(
+            f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "
+            "Pass run.encode(data)['z']."
+        )
+    return means.double().var(0) > threshold
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """In nats a datum; ``rate`` is the sum of the two others up to Monte Carlo error."""
+
+    rate: float
+    mutual_information: float
+    marginal_kl: float
+
+
+def elbo_surgery(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    site: str = "z",
+    num_draws: int = 16,
+    max_rows: int = 1000,
+    seed: int = 0,
+) -> Surgery:
+    """Split a site's KL into what it says of each datum and how far all data are off the prior.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        site: A latent site.
+        num_draws: Draws a datum.
+        max_rows: N, evenly spaced; N squared densities are found. The mutual information cannot
+            exceed log N.
+        seed: Of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ValueError: If there is no such latent site, or it is one of all data together.
+    """
+    columns, _ = thinned(data, max_rows)
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        batch = next(batches(run.guide, columns, columns.num_rows))
+        latent = sites_of(run, {k: v[:1] for k, v in batch.items()}).structure.latent
+        if site not in latent:
+            raise ValueError(
+                f"site: expected one of the latent sites {list(latent)}; got {site!r}. "
+                "Name one of them."
+            )
+        # One pass fixes what the site may depend on, such as a pose.
+        _, context = ELBO()(run.model, run.guide).evaluate(batch)
+        q, p = context.q[site], context.p[site]
+        rows = columns.num_rows
+        if tuple(q.batch_shape) != (rows,):
+            raise ValueError(
+                f"site {site!r}: expected one distribution a datum; got batch shape "
+                f"{tuple(q.batch_shape)}. Choose a site that depends on no enumerated one."
+            )
+        rate = own = mixed = 0.0
+        for _ in range(num_draws):
+            z = q.sample()
+            log_q = q.log_prob(z)
+            pairs = [q.log_prob(part.unsqueeze(1)).logsumexp(1) for part in z.split(CHUNK)]
+            aggregate = torch.cat(pairs) - math.log(rows)
+            rate += float((log_q - p.log_prob(z)).mean()) / num_draws
+            own += float((log_q - aggregate).mean()) / num_draws
+            mixed += float((aggregate - p.log_prob(z)).mean()) / num_draws
+    return Surgery(rate=rate, mutual_information=own, marginal_kl=mixed)
+
+
+def invariance(codes: Tensor, transformed: Tensor) -> float:
+    r"""How little codes move when data are transformed, from 1 (not at all) to 0 (as data differ).
+
+    .. math::
+        1 - \frac{\sum_n \|z(x_n) - z(T x_n)\|^2}{2 \sum_n \|z(x_n) - \bar z\|^2}
+
+    The denominator is what two unrelated data differ by; below 0 the transformation moves codes
+    further than that.
+
+    Arguments:
+        codes: Of the data, with shape (N, Z).
+        transformed: Of the same data transformed, with shape (N, Z).
+    """
+    if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
+        raise ValueError(
+            f"codes: expected two tensors of one shape (N, Z), N >= 2; got {tuple(codes.shape)} "
+            f"and {tuple(transformed.shape)}. Encode the same rows before and after."
+        )
+    moved = (codes - transformed).double().square().sum()
+    spread = (codes - codes.mean(0)).double().square().sum()
+    if spread <= torch.finfo(torch.float64).tiny:
+        raise ValueError("codes: expected codes that differ; got a constant. Train further.")
+    return float(1 - moved / (2 * spread))

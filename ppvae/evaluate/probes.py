@@ -1,0 +1,70 @@
+"""Probes: what simple predictors read off a representation, trained on half the rows.
+
+A target of whole numbers is a class, scored by accuracy; one of floating-point numbers is a
+quantity, scored by R2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+__all__ = ["is_class", "knn_probe", "linear_probe", "score"]
+
+
+def is_class(target: Tensor) -> bool:
+    """Whether a column holds classes (whole numbers) rather than a quantity."""
+    return not target.is_floating_point()
+
+
+def score(method: Any, features: Tensor, target: Tensor, *, seed: int = 0) -> float:
+    """Fit a scikit-learn predictor on a random half of the rows; its score on the other.
+
+    Arguments:
+        method: A classifier or regressor.
+        features: With shape (N, ...), flattened.
+        target: With shape (N), or (N, D) for a regressor; classes of -1 are left out.
+        seed: Of the halves.
+
+    Raises:
+        ValueError: If the lengths differ, or fewer than four rows are known.
+    """
+    if len(features) != len(target):
+        raise ValueError(
+            f"probe: expected features and a target of one length; got {len(features)} and "
+            f"{len(target)}. Draw both from the same rows."
+        )
+    if is_class(target):
+        features, target = features[target >= 0], target[target >= 0]
+    if len(target) < 4:
+        raise ValueError(f"probe: expected at least 4 known rows; got {len(target)}. Label more.")
+    rows = features.detach().cpu().flatten(1).double().numpy()
+    known = target.cpu().numpy()
+    train, test, train_target, test_target = train_test_split(
+        rows, known, test_size=0.5, random_state=seed
+    )
+    method.fit(train, train_target)
+    return float(method.score(test, test_target))
+
+
+def linear_probe(features: Tensor, target: Tensor) -> float:
+    """Accuracy of a logistic regression, or R2 of a ridge regression, on scaled features.
+
+    Arguments:
+        features: With shape (N, ...).
+        target: Classes (N), whole numbers, or quantities (N) or (N, D).
+    """
+    method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
+    return score(make_pipeline(StandardScaler(), method), features, target)
+
+
+def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
+    """Accuracy, or R2, of the k nearest neighbours; as :func:`linear_probe`."""
+    family = KNeighborsClassifier if is_class(target) else KNeighborsRegressor
+    return score(family(n_neighbors=k), features, target)
