@@ -6,8 +6,8 @@ others of row i are rows i + 1, ..., i + M, counted round the batch, which is in
 
 The two forms:
 
-- :class:`SeparableCritic`, :math:`f(a) \cdot g(b)`: each value goes through its network once, so
-  all N (N - 1) pairs cost one matrix product;
+- :class:`SeparableCritic`, of :math:`\|f(a) - g(b)\|`: each value goes through its network once,
+  so all N (N - 1) pairs cost one matrix product;
 - :class:`JointCritic`, :math:`h(f(a), b)`: sees both at once, and costs a pass of h a pair.
 
 An image a goes through f once in both; f is any network, convolutional ones too
@@ -53,7 +53,11 @@ class Critic(nn.Module, ABC):
 
 
 class SeparableCritic(Critic):
-    r""":math:`T(a, b) = f(a) \cdot g(b) + u(a) + v(b)`, with all others of the batch.
+    r""":math:`T(a, b) = -\tfrac12 \|f(a) - g(b)\|^2 + u(a) + v(b)`, with all others of the batch.
+
+    The same functions as :math:`f(a) \cdot g(b) + u(a) + v(b)`, which is the usual form; but where
+    a nearly tells b the scores are a narrow ridge, along which the usual form's parts would have
+    to cancel (correlated normals with 5 nats in one dimension, same training: 4.8 and 3.3 nats).
 
     Arguments:
         first: f and u: a, with shape (N, ...), to F + 1 numbers: a network that ends in
@@ -69,8 +73,13 @@ class SeparableCritic(Critic):
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         others = _others(len(a), None, a.device)
         f, g = self.first(a).mean, self.second(b).mean
-        scores = f[:, :-1] @ g[:, :-1].T + f[:, -1:] + g[:, -1]
+        scores = f[:, :-1] @ g[:, :-1].T + _offset(f)[:, None] + _offset(g)
         return scores.diagonal(), scores.gather(1, others)
+
+
+def _offset(code: Tensor) -> Tensor:
+    """What a value adds to each of its scores: u less half of the square of f."""
+    return code[:, -1] - 0.5 * code[:, :-1].square().sum(1)
 
 
 class JointCritic(Critic):

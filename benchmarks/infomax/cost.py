@@ -1,0 +1,67 @@
+"""What a critic costs: the time of an optimiser step with it, over that of a step without.
+
+Run: python benchmarks/infomax/cost.py
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from ppvae.data import cells, digits
+from ppvae.fitting import fit
+from ppvae.zoo import build
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--steps", type=int, default=20, help="timed, in turn with and without")
+options = parser.parse_args()
+
+
+class Clock:
+    """Seconds of each step."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def on_epoch_start(self, training):
+        self.last = time.perf_counter()
+
+    def on_step_end(self, training):
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+
+
+CASES = {
+    "cells, 3 x 64 x 64, conv": (cells(512).train, {"network": "conv"}, {}),
+    "digits, 784, mlp 512-256": (digits().train, {"network": "mlp"}, {}),
+    "digits, joint critic": (digits().train, {"network": "mlp"}, {"critic": "joint"}),
+}
+for case, (data, shared, own) in CASES.items():
+    medians = {}
+    clocks = {"vae": Clock(), "infomax": Clock()}
+    steps = max(1, data.num_rows // 128)
+    for _ in range(-(-options.steps // steps)):
+        for name, clock in clocks.items():
+            torch.manual_seed(0)
+            model, guide, objective = build(
+                name, data.spec, **shared, **(own if name == "infomax" else {})
+            )
+            rows = data.take(torch.arange(min(data.num_rows, options.steps * 128)))
+            fit(
+                model,
+                guide,
+                {"x": rows["x"]},
+                objective,
+                epochs=1,
+                batch_size=128,
+                callbacks=[clock],
+                progress=False,
+            )
+    for name, clock in clocks.items():
+        medians[name] = statistics.median(clock.seconds[1:])
+    print(
+        f"{case}: {1e3 * medians['vae']:.1f} ms without, {1e3 * medians['infomax']:.1f} with, "
+        f"{medians['infomax'] / medians['vae']:.2f} x"
+    )
