@@ -1,0 +1,130 @@
+"""Side by side with pyroVED 0.3: its rotational VAEs and ours, same data, networks and epochs.
+
+Seconds an epoch, and the held-out ELBO, of the rotational VAE (--classes 0) or of the joint one.
+pyroVED brings no more than itself: pip install --no-deps pyroved==0.3.0, in an environment of the
+benchmark's own; torchvision, which it needs for one plot, is stubbed.
+"""
+
+import math
+import statistics
+import sys
+import time
+import types
+
+import pyro
+import torch
+from common import SHAPE, batch_of, images, parser, report
+from torch import nn
+
+import ppvae
+from ppvae.data import posed_digits
+from ppvae.guides import FactorizedGuide
+from ppvae.models import VAE, JointVAE, PosedDecoder
+from ppvae.nets import MLP, Angle, CanvasDecoder, CoordinateDecoder, Sites, heads
+from ppvae.objectives import ELBO
+
+made = parser(__doc__, epochs=10)
+made.add_argument("--classes", type=int, default=0, help="of the joint VAE; 0 for none")
+made.add_argument("--latent-dim", type=int, default=2)
+made.add_argument("--draws", type=int, default=10, help="of the held-out ELBO")
+made.set_defaults(rows=1000)
+options = made.parse_args()
+
+data = posed_digits(source=images(options), rotation=math.pi / 3, shift=0.0, seed=options.seed)
+train, test = batch_of(data.train)["x"], batch_of(data.test)["x"][:500]
+BATCH, RATE = 100, 1e-3
+
+
+def theirs():
+    stub = types.ModuleType("torchvision.utils")
+    stub.make_grid = None
+    sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.utils": stub}
+    import pyroved
+
+    chosen = {"latent_dim": options.latent_dim, "invariances": ["r"], "device": "cpu"}
+    size = SHAPE[1:]
+    model = (
+        pyroved.models.jiVAE(size, discrete_dim=options.classes, **chosen)
+        if options.classes
+        else pyroved.models.iVAE(size, **chosen)
+    )
+    trainer = pyroved.trainers.SVItrainer(
+        model, lr=RATE, device="cpu", enumerate_parallel=bool(options.classes)
+    )
+    loader = pyroved.utils.init_dataloader(train[:, 0], batch_size=BATCH)
+    seconds = []
+    for _ in range(options.epochs):
+        started = time.perf_counter()
+        trainer.step(loader)
+        seconds.append(time.perf_counter() - started)
+    with torch.no_grad():
+        loss = sum(
+            trainer.svi.evaluate_loss(test[i : i + BATCH, 0])
+            for _ in range(options.draws)
+            for i in range(0, len(test), BATCH)
+        )
+    pyro.clear_param_store()
+    return seconds, -loss / options.draws / len(test)
+
+
+def ours(kind, epochs=options.epochs):
+    torch.manual_seed(options.seed)
+    head, dim, classes = heads.Bernoulli(SHAPE), options.latent_dim, options.classes
+    sizes = [dim, classes] if classes else [dim]
+    # pyroVED's networks: two hidden layers of 128, and one more of places and latents together.
+    decoder = {
+        "coordinates": lambda: CoordinateDecoder(sizes, head, hidden=(128, 128, 128)),
+        "canvas": lambda: CanvasDecoder(
+            MLP(sizes, heads.Raw(head.raw_shape), hidden=(128, 128), activation=nn.Tanh), head
+        ),
+    }[kind]()
+    posed = PosedDecoder(decoder, rotation=1.0)
+    sites = {"rotation": Angle(), "z": heads.DiagonalNormal(dim)}
+    if classes:
+        model, sites = (
+            JointVAE(posed, latent_dim=dim, classes=classes),
+            {**sites, "y": heads.Classes(classes)},
+        )
+    else:
+        model = VAE(posed, latent_dim=dim)
+    encoder = MLP(
+        math.prod(SHAPE), Sites(sites), hidden=(128, 128), activation=nn.Tanh, in_shape=SHAPE
+    )
+    guide = FactorizedGuide(encoder)
+    run = ppvae.fit(
+        model,
+        guide,
+        {"x": train},
+        epochs=epochs,
+        batch_size=BATCH,
+        learning_rate=RATE,
+        seed=options.seed,
+        device="cpu",
+        progress=False,
+    )
+    objective = ELBO()(model, guide)
+    with torch.no_grad():
+        elbos = [
+            objective({"x": test[i : i + BATCH]}).elbo.mean()
+            for _ in range(options.draws)
+            for i in range(0, len(test), BATCH)
+        ]
+    return run.history.column("seconds"), float(torch.stack(elbos).mean())
+
+
+results = {}
+for name, made in {
+    "pyroved": theirs,
+    "coordinates": lambda: ours("coordinates"),
+    "canvas": lambda: ours("canvas"),
+    "canvas, ten times the epochs": lambda: ours("canvas", 10 * options.epochs),
+}.items():
+    seconds, elbo = made()
+    results[name] = {
+        "seconds_per_epoch": statistics.median(seconds),
+        "held_out_elbo": elbo,
+    }
+base = results["pyroved"]["seconds_per_epoch"]
+for result in results.values():
+    result["times_as_fast"] = base / result["seconds_per_epoch"]
+report(options, **results)
