@@ -30,6 +30,7 @@ def latents(
     colour: Values | None = None,
     kind: Kind | None = None,
     name: str = "",
+    labels: tuple[str, str] | None = None,
 ) -> Figure:
     """A scatter of latents: two dimensions as they are, more by their principal components.
 
@@ -38,6 +39,7 @@ def latents(
         colour: With shape (N): a class, an angle in radians, or any number.
         kind: Which of these; by default a class where the numbers are whole, else continuous.
         name: What the colour is.
+        labels: What the two axes are, where z is no latent but such as an embedding of it.
 
     Raises:
         ValueError: If shapes do not fit.
@@ -56,14 +58,15 @@ def latents(
         return figure
     if points.shape[1] == 1:
         assert shade is not None
-        points, labels = np.stack([points[:, 0], shade], 1), ("z", name)
+        points, names = np.stack([points[:, 0], shade], 1), ("z", name)
     elif points.shape[1] == 2:
-        labels = ("z 1", "z 2")
+        names = ("z 1", "z 2")
         axes.set_aspect("equal", adjustable="datalim")
     else:
-        points, labels = _principal(points)
+        points, names = _principal(points)
         axes.set_aspect("equal", adjustable="datalim")
-    axes.set(xlabel=labels[0], ylabel=labels[1])
+    across, up = names if labels is None else labels
+    axes.set(xlabel=across, ylabel=up)
     _scatter(figure, axes, points, shade, kind, name)
     return figure
 

@@ -39,18 +39,23 @@ def as_images(name: str, values: Any, *, dims: tuple[int, ...] = (4,)) -> Array:
 
 
 def as_matrix(name: str, values: Any) -> Array:
-    """A table with shape (N, D); a column (N) becomes (N, 1).
+    """A table of finite numbers with shape (N, D); a column (N) becomes (N, 1).
 
     Raises:
-        ValueError: If it is neither, or has no row.
+        ValueError: If it is neither, has fewer than two rows, or a number is not finite.
     """
     array = as_array(values)
     if array.ndim == 1:
         array = array[:, None]
-    if array.ndim != 2 or not array.size:
+    if array.ndim != 2 or len(array) < 2 or not array.size:
         raise ValueError(
-            f"{name}: expected shape (N, D) with at least one row; got shape {array.shape}. "
+            f"{name}: expected shape (N, D) with at least two rows; got shape {array.shape}. "
             "Flatten what is in a row."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{name}: expected finite numbers; got {(~np.isfinite(array)).sum()} that are not. "
+            "Leave those rows out."
         )
     return array
 

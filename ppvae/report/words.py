@@ -50,7 +50,9 @@ _RESULTS = {
         "Distortion", "nats a datum", "Minus the expected log likelihood given the latents."
     ),
     "pareto_k": Meaning("Pareto k", "", "Mean over the data; good up to 0.7."),
-    "untrusted": Meaning("Pareto k above 0.7", "share", "Of the data."),
+    "untrusted": Meaning(
+        "Pareto k above 0.7", "share", "Data where importance weights are not to be trusted."
+    ),
     "effective": Meaning("Effective draws", "draws", "Of the importance draws a datum."),
     "mutual_information": Meaning(
         "Mutual information", "nats", "Of the latents and the data, estimated."
@@ -58,13 +60,13 @@ _RESULTS = {
     "active_units": Meaning("Active units", "dimensions", "Of the latents, moved by the data."),
 }
 _CIRCUMSTANCES = {
-    "train_seconds": Meaning("Training time", "s", ""),
+    "train_seconds": Meaning("Training time", "s", "Validation included, evaluation not."),
     "epochs": Meaning("Epochs", "", "Passes over the training data."),
     "best_epoch": Meaning("Best epoch", "", "By the ELBO on the validation data."),
-    "best_val_elbo": Meaning("Best validation ELBO", "nats a datum", ""),
-    "n_train": Meaning("Training data", "rows", ""),
-    "n_validation": Meaning("Validation data", "rows", ""),
-    "n_test": Meaning("Test data", "rows", ""),
+    "best_val_elbo": Meaning("Best validation ELBO", "nats a datum", "At that epoch."),
+    "n_train": Meaning("Training data", "rows", "What the weights were fitted to."),
+    "n_validation": Meaning("Validation data", "rows", "Watched in training, not fitted to."),
+    "n_test": Meaning("Test data", "rows", "Seen by nothing before the evaluation."),
     "seed": Meaning("Seed", "", "Of all random numbers."),
     "compiled": Meaning("Compiled", "", "Whether the training step was compiled."),
 }

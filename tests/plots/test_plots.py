@@ -254,6 +254,18 @@ def test_latents_of_many_dimensions_are_projected():
     assert "% of variance" in axes.get_xlabel()
 
 
+def test_an_embedding_names_its_own_axes():
+    axes = plots.latents(torch.randn(9, 2), labels=("t-SNE 1", "t-SNE 2")).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("t-SNE 1", "t-SNE 2")
+
+
+def test_one_latent_is_drawn_against_the_colour():
+    z, angle = torch.randn(9), torch.rand(9)
+    axes = plots.latents(z, colour=angle, name="angle").axes[0]
+    assert_allclose(axes.collections[0].get_offsets(), torch.stack([z, angle], 1))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("z", "angle")
+
+
 def test_manifold_holds_each_decoded_image_in_its_place():
     number = 5
     (axes,) = strips(plots.manifold(decode, 3, dims=(0, 1), number=number))
@@ -380,6 +392,11 @@ BAD = {
         "expected one number of rows; got 2, 3",
     ),
     "colour": (lambda: plots.latents(torch.rand(4, 2), colour=torch.rand(3)), "rows; got 4, 3"),
+    "one row": (lambda: plots.latents(torch.rand(1, 3)), "at least two rows"),
+    "not finite": (
+        lambda: plots.latents(torch.tensor([[1.0, 2.0], [math.nan, 0.0]])),
+        "expected finite numbers; got 1",
+    ),
     "square": (lambda: plots.covariance(torch.rand(2, 3)), r"square matrix; got shape \(2, 3\)"),
     "ticks": (lambda: plots.covariance(torch.eye(3), ticks=["a"]), "ticks: expected 3"),
     "dims": (lambda: plots.traversals(decode, 2, dims=(2,)), "from 0 to 1"),
