@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
-from ppvae.contract import DataBound, forked_rng
+from ppvae.contract import DataBound
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device, forked
 from ppvae.fitting.step import Step, adam
-from ppvae.inference import decode, posterior
+from ppvae.inference import batches, decode, placement, posterior, seeded
 from ppvae.objectives import ELBO, Objective, Terms
 
 __all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
@@ -162,12 +162,8 @@ def class_probs(
     guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y", *, chunk: int = 1024
 ) -> Tensor:
     """The guide's probabilities of a discrete site that depends on no other, (N, K)."""
-    rows = len(next(iter(batch.values())))
-    parts: list[Any] = []
-    for start in range(0, rows, chunk):
-        part = {name: column[start : start + chunk] for name, column in batch.items()}
-        parts.append(posterior(guide, part)[site])
-    return torch.cat([q.probs for q in parts])
+    found: list[Any] = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
+    return torch.cat([q.probs for q in found])
 
 
 _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
@@ -194,6 +190,10 @@ class Stacked(nn.Module):
     Arguments:
         objectives: Of models and guides of the same structure.
         batch: On which the first is checked.
+
+    Raises:
+        ValueError: When called, if torch.func.vmap does not take the programs (torch's samplers
+            of Beta and Dirichlet, and with them those on spheres).
     """
 
     def __init__(self, objectives: Sequence[Objective], batch: Mapping[str, Tensor]) -> None:
@@ -216,8 +216,14 @@ class Stacked(nn.Module):
             return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
 
         parameters = dict(zip(self.names, self.parameters_of, strict=True))
-        with _Vmapped():
-            together = vmap(one, randomness="different")(parameters, self.buffers_of)
+        try:
+            with _Vmapped():
+                together = vmap(one, randomness="different")(parameters, self.buffers_of)
+        except RuntimeError as error:
+            raise ValueError(
+                "Stacked: expected programs that torch.func.vmap takes; it refuses these "
+                f"({str(error).splitlines()[0]}). Train them in turn (side_by_side=False)."
+            ) from error
         loss, log_likelihood, kl, extras = together
         means = [{k: v.mean(0) for k, v in part.items()} for part in (log_likelihood, kl, extras)]
         return Terms(loss.sum(), *means)
@@ -363,14 +369,8 @@ def _train(
 
 
 @torch.no_grad()
-def _mean_elbo(model: nn.Module, guide: nn.Module, data: Dataset, chunk: int = 1024) -> float:
+def _mean_elbo(model: nn.Module, guide: nn.Module, data: Dataset) -> float:
     objective = ELBO()(model, guide, num_data=data.num_rows)
-    first = next(objective.parameters())
-    total = 0.0
-    with forked_rng(first):
-        torch.manual_seed(0)
-        for start in range(0, data.num_rows, chunk):
-            rows = slice(start, min(start + chunk, data.num_rows))
-            batch = data.batch(rows, dtype=first.dtype, device=first.device)
-            total += float(objective(batch).elbo.sum())
-    return total / data.num_rows
+    with seeded(0, placement(model)):
+        parts = [objective(batch).elbo.sum() for batch in batches(model, data, 1024)]
+    return float(torch.stack(parts).sum()) / data.num_rows

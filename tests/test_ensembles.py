@@ -74,6 +74,13 @@ def test_every_stacked_member_gets_gradients(name):
         assert (parameter.grad.reshape(len(pairs), -1) != 0).any(1).all()
 
 
+def test_what_cannot_be_stacked_says_so():
+    pairs = [build("vae, sphere", seed=seed) for seed in range(2)]
+    stacked = Stacked([pair.objective(pair.model, pair.guide) for pair in pairs], pairs[0].batch)
+    with pytest.raises(ValueError, match="Train them in turn"):
+        stacked(pairs[0].batch)
+
+
 def test_stacked_losses_are_the_members_where_there_is_no_noise():
     objectives = []
     for seed in range(3):
