@@ -50,6 +50,7 @@ class PseudoGuide(nn.Module):
     table: Tensor
     table_variances: Tensor
     weights_kl: Tensor
+    age: Tensor
 
     def __init__(
         self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16, shared: bool = False
@@ -69,21 +70,28 @@ class PseudoGuide(nn.Module):
         self.register_buffer("table", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("table_variances", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
-        self._steps = 0
+        self.register_buffer("age", torch.zeros((), dtype=torch.int64), persistent=False)
+        self._age: int | None = None
 
     def prepare(self, data: Any) -> None:
         """Reset the table: to what the prior expects, at every training datum."""
         self.table = self.mean.new_zeros(len(data["object"]), self.mean.size(1))
         self.table_variances = torch.ones_like(self.table)
-        self._steps = 0
+        self.age.zero_()
+        self._age = None
         if self.prior.layout is None:
             self.prior.prepare(data)
         self.solve()
 
     def advance(self) -> None:
         """Count an optimiser step; solve for q(w) where ``refresh`` of them have gone by."""
-        self._steps += 1
-        if len(self.table) > 0 and self._steps % self.refresh == 0:
+        if len(self.table) == 0:
+            return
+        if self._age is None:  # The one time that a resumed run's count is read.
+            self._age = int(self.age)
+        self._age += 1
+        self.age += 1
+        if self._age % self.refresh == 0:
             self.solve()
 
     @torch.no_grad()

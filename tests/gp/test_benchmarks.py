@@ -1,0 +1,58 @@
+"""The benchmarks of the GP prior run, small, and say what they promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+
+def run(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "gp" / script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "joint",
+        "collapsed",
+        "alternating",
+        "disjoint",
+        "weight-space",
+        "pseudo",
+        "cvae",
+        "livae",
+        "rotation-aware",
+    ],
+)
+def test_every_method_of_rotated_digits(mode, tmp_path):
+    path = tmp_path / "found.json"
+    run("rotated_digits.py", "--mode", mode, "--epochs", 1, "--objects", 60, "--json", path)
+    found = json.loads(path.read_text("utf-8"))["runs"][0]
+    assert 0 < found["test_mse"] < 1
+    assert found["parameters"] <= 500_000
+    assert f"| {mode} | 1 |" in run("rotated_digits.py", "--table", path)
+
+
+def test_growth_and_new_objects(tmp_path):
+    path = tmp_path / "scaling.json"
+    run("scaling.py", "--rows", 4050, 8100, "--steps", 1, "--json", path)
+    assert [r["rows"] for r in json.loads(path.read_text("utf-8"))["runs"]] == [4050, 8100]
+    table = run("new_objects.py", "--epochs", 1, "--objects", 60)
+    assert table.count("\n| ") >= 4
