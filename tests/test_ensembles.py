@@ -61,7 +61,11 @@ def test_one_member_agrees_with_itself_and_other_shapes_are_refused():
         agreement(probs[0])
 
 
-@pytest.mark.parametrize("name", [n for n in PAIRS if not n.startswith("gpvae")])
+# A GP prior keeps a table of the training data; torch's Beta does not go through vmap.
+IN_TURN = ("gpvae", "vae, sphere")
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRS if not n.startswith(IN_TURN)])
 def test_every_stacked_member_gets_gradients(name):
     pairs = [build(name, seed=seed) for seed in range(2)]
     batch = pairs[0].batch
