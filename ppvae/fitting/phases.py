@@ -7,6 +7,9 @@ A GP prior's kernel may be held while the networks train, then trained alone, th
     networks = [model.decoder, guide.encoder]
     fit(..., callbacks=[Phases(Phase(50, hold=kernels), Phase(10, hold=networks), Phase(None))])
 
+Where the first stage has another model, as in disjoint training (a VAE, then the GP prior on its
+frozen codes), it is two fits: the second with ``requires_grad_(False)`` on the networks.
+
 Held parameters get no gradient, so that neither they nor the optimiser's memory of them move;
 the learning rate's schedule goes on.
 """

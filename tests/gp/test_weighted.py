@@ -85,6 +85,19 @@ def test_pseudo_observations_reach_the_evidence_of_a_linear_model(shared):
     torch.testing.assert_close(bound(model, guide.train(), data).sum(), exact)
 
 
+def test_pseudo_observations_have_the_gradient_of_the_evidence():
+    """q(w) is held, and is the best there is, so that its own gradient is nil."""
+    prior, data = setting()
+    guide = pseudo(prior, data)
+    moved = [prior.raw_noise, prior.objects.table]
+    moved += [p for p in prior.views.parameters() if p.requires_grad]
+    total = bound(GPVAE(prior, Known()).train(), guide.train(), data).sum()
+    ours = torch.autograd.grad(total, moved)
+    f = prior.rows(data["object"], data["view"])
+    exact = evidence(f @ f.T + prior.variances()[1] * torch.eye(len(f)), data["x"])
+    torch.testing.assert_close(ours, torch.autograd.grad(exact, moved))
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_pseudo_observations_posterior_is_the_dense_gps(shared):
     prior, data = setting()
