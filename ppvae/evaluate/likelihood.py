@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppvae.data import Dataset
+from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.inference import batches, evaluating, placement, seeded
@@ -150,7 +152,7 @@ def summary(
     batch_size: int = 128,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The two numbers every model can be asked for: ``elbo`` and ``log_likelihood``.
+    """What every model can be asked for, as numbers for ``metrics.json``.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
@@ -161,10 +163,25 @@ def summary(
         seed: Of the draws.
 
     Returns:
-        Means over the same rows, in nats a datum.
+        Means over the same rows, in nats a datum: ``elbo``, ``log_likelihood``, ``rate``,
+        ``distortion``; ``pareto_k``, ``effective`` draws and the share of ``untrusted`` data
+        (:class:`LikelihoodEstimate`); ``active_units``, the dimensions of continuous latents that
+        the data move.
     """
     columns, _ = thinned(data, max_rows)
-    means = log_likelihood(
+    found = log_likelihood(
         run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
     ).means()
-    return {name: means[name] for name in ("elbo", "log_likelihood")}
+    return found | {"active_units": float(_count_active(run, columns))}
+
+
+def _count_active(run: Run, columns: Dataset) -> int:
+    if columns.num_rows < 2:
+        return 0
+    encoded = run.encode(columns)
+    continuous = [
+        values.reshape(len(values), -1)
+        for name, values in encoded.items()
+        if values.is_floating_point() and not name.endswith("_probs")
+    ]
+    return sum(int(active_units(values).sum()) for values in continuous)

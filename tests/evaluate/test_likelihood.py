@@ -103,7 +103,9 @@ def test_it_works_for_every_model_and_repeats(name):
     assert found.log_likelihood.mean() > found.elbo.mean() - 1e-9
     again = log_likelihood(run, data, num_particles=70, batch_size=5)
     assert torch.equal(found.log_likelihood, again.log_likelihood)
-    assert summary(run, data, num_particles=8).keys() == {"elbo", "log_likelihood"}
+    numbers = summary(run, data, num_particles=30)
+    assert {"elbo", "log_likelihood", "untrusted", "active_units"} <= numbers.keys()
+    assert all(math.isfinite(value) for value in numbers.values())
 
 
 def test_what_is_looked_at_does_not_move():
