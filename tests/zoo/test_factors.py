@@ -164,6 +164,18 @@ def test_spectra_are_taken_by_every_entry_but_for_their_warps():
         assert fitted(name, Splits(part, part, part))[0].status == "completed"
 
 
+def test_an_encoder_decoder_goes_back_from_spectra_to_images():
+    part = Dataset({"source": images(1, 16), "x": images()})
+    data = Splits(part, part, part)
+    run, metrics = fitted("ved", data, decoder="conv", likelihood="bernoulli")
+    assert set(metrics) == {"rmse", "predicted_sd", "coverage_90"}
+    assert 0 < metrics["rmse"] < 1
+    assert metrics["predicted_sd"] > 0
+    file, _, figure = entry("ved").figures(run, data)[0]
+    assert file == "predictions.png"
+    assert figure.axes
+
+
 def test_labels_are_kept_evenly_and_their_rows_come_again():
     data = Dataset({"x": torch.arange(60.0)[:, None], "y": torch.arange(60) % K})
     kept = keep_labels(data, 6, repeat=0.5, seed=0)
