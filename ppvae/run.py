@@ -33,7 +33,17 @@ from ppvae.folders import RunError, read_json, replaced, write_json
 from ppvae.history import History
 from ppvae.objectives import ELBO
 
-__all__ = ["FORMAT", "Recipe", "Run", "RunError", "describe", "is_run", "load"]
+__all__ = [
+    "FORMAT",
+    "Recipe",
+    "Run",
+    "RunError",
+    "describe",
+    "is_run",
+    "load",
+    "read_config",
+    "read_history",
+]
 
 FORMAT = 1
 KIND = "ppvae run"
@@ -249,7 +259,7 @@ def load(
             fit the model and the guide.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_config(folder)
     if (model is None) != (guide is None):
         raise RunError("load: expected both model and guide, or neither; got one. Pass both.")
     if model is None or guide is None:
@@ -259,7 +269,7 @@ def load(
         model=model,
         guide=guide,
         objective=ELBO() if objective is None else objective,
-        history=_read_history(folder, config["epochs"]),
+        history=read_history(folder, config["epochs"]),
         metrics=read_json(folder / METRICS),
         seed=config["seed"],
         epochs=config["epochs"],
@@ -306,7 +316,12 @@ def describe(value: Any) -> Any:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's ``config.json``.
+
+    Raises:
+        RunError: If there is none, or it is damaged, another's or of another format.
+    """
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("kind") != KIND:
         raise RunError(f"{folder / CONFIG}: expected a {KIND}; got another. Name its folder.")
@@ -341,7 +356,12 @@ def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
         ) from error
 
 
-def _read_history(folder: Path, epochs: int) -> History:
+def read_history(folder: Path, epochs: int) -> History:
+    """A run's ``history.csv``, of so many epochs.
+
+    Raises:
+        RunError: If there is none, or it is damaged.
+    """
     try:
         history = History.from_csv(folder / HISTORY)
         if len(history) != epochs:

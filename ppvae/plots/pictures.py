@@ -73,21 +73,8 @@ def reconstructions(
     Raises:
         ValueError: If shapes differ.
     """
-    data, fitted, spread = _same_shape(original=original, mean=mean, scale=scale, number=number)
-    if data.ndim == 2:
-        return _curves(data, fitted, spread, ("original", "reconstruction"))
-    as_images("reconstructions", data)
-    limits = grey_limits(data)
-    rows = picture_rows("Original", data, limits=limits)
-    rows += picture_rows("Reconstruction", fitted, limits=limits)
-    if spread is not None:
-        rows.append(deviation_row("Standard\ndeviation", spread))
-    return sheet(
-        rows,
-        column_labels=_first(column_labels, len(data)),
-        feet=[_short(e) for e in _errors(data, fitted)],
-        foot="MSE",
-    )
+    triple = _same_shape(original=original, mean=mean, scale=scale, number=number)
+    return _beside(*triple, ("Original", "Reconstruction"), column_labels)
 
 
 @styled
@@ -115,22 +102,8 @@ def predictions(
     Raises:
         ValueError: If shapes differ.
     """
-    data, predicted, spread = _same_shape(true=true, mean=mean, scale=scale, number=number)
-    if data.ndim == 2:
-        return _curves(data, predicted, spread, ("true", "predicted"))
-    as_images("predictions", data)
-    limits = grey_limits(data)
-    rows = picture_rows("True", data, limits=limits)
-    rows += picture_rows("Predicted", predicted, limits=limits)
-    rows.append(difference_row("Predicted\nless true", predicted - data))
-    if spread is not None:
-        rows.append(deviation_row("Standard\ndeviation", spread))
-    return sheet(
-        rows,
-        column_labels=_first(column_labels, len(data)),
-        feet=[_short(e) for e in _errors(data, predicted)],
-        foot="MSE",
-    )
+    triple = _same_shape(true=true, mean=mean, scale=scale, number=number)
+    return _beside(*triple, ("True", "Predicted"), column_labels, difference=True)
 
 
 @styled
@@ -164,6 +137,34 @@ def methods_by_object(
         label = f"{name}\nMSE {_short(float(_errors(data, array).mean()))}"
         rows += picture_rows(label, array[:number], limits=limits)
     return sheet(rows, column_labels=_first(column_labels, min(number, len(data))))
+
+
+def _beside(
+    data: Array,
+    fitted: Array,
+    spread: Array | None,
+    names: tuple[str, str],
+    column_labels: Sequence[str] | None,
+    *,
+    difference: bool = False,
+) -> Figure:
+    """Data above what a model says of them, with errors below: pictures, or curves."""
+    if data.ndim == 2:
+        return _curves(data, fitted, spread, (names[0].lower(), names[1].lower()))
+    as_images("images", data)
+    limits = grey_limits(data)
+    rows = picture_rows(names[0], data, limits=limits)
+    rows += picture_rows(names[1], fitted, limits=limits)
+    if difference:
+        rows.append(difference_row(f"{names[1]}\nless {names[0].lower()}", fitted - data))
+    if spread is not None:
+        rows.append(deviation_row("Standard\ndeviation", spread))
+    return sheet(
+        rows,
+        column_labels=_first(column_labels, len(data)),
+        feet=[_short(e) for e in _errors(data, fitted)],
+        foot="MSE",
+    )
 
 
 def _curves(data: Array, fitted: Array, spread: Array | None, names: tuple[str, str]) -> Figure:

@@ -12,8 +12,8 @@ from functools import wraps
 from typing import Any, Final, ParamSpec
 
 import matplotlib.style
-from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 __all__ = [
     "COLOURS",

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from ppvae.folders import RunError, read_json
 from ppvae.history import History
 from ppvae.plots.files import CAPTIONS
-from ppvae.run import is_run
+from ppvae.run import read_config, read_history
 
 __all__ = ["Facts", "Picture", "read"]
 
@@ -95,19 +95,15 @@ def read(folder: str | Path) -> Facts:
         RunError: If it is no run, or a file is missing or damaged.
     """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
-    if not is_run(folder):
-        raise RunError(
-            f"{folder / 'config.json'}: expected that of a ppvae run; got another. "
-            "Name the folder that fit or save wrote."
-        )
+    config = read_config(folder)
     metrics = read_json(folder / "metrics.json")
     if not isinstance(metrics, dict):
         raise RunError(
             f"{folder / 'metrics.json'}: expected names and numbers; got a damaged file. "
             "Evaluate the run again: ppvae evaluate."
         )
-    return Facts(config, _flat(metrics), _history(folder / "history.csv"), _pictures(folder))
+    history = read_history(folder, config["epochs"])
+    return Facts(config, _flat(metrics), history, _pictures(folder))
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -118,21 +114,6 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
-
-
-def _history(path: Path) -> History:
-    try:
-        return History.from_csv(path)
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{path.parent}: expected a file {path.name!r}; got none. "
-            "Restore the folder from a copy."
-        ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path}: expected a table of numbers; got a damaged file ({error}). "
-            "Restore the folder from a copy."
-        ) from error
 
 
 def _pictures(folder: Path) -> list[Picture]:

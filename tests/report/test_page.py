@@ -148,7 +148,8 @@ def test_metrics_of_any_kind_are_listed(run):
 
 def test_a_bare_config_still_makes_a_page(run):
     config = json.loads((run / "config.json").read_text())
-    bare = {name: config[name] for name in ("kind", "format", "status", "epochs", "seed")}
+    needed = ("kind", "format", "id", "status", "epochs", "seed", "weights")
+    bare = {name: config[name] for name in needed}
     (run / "config.json").write_text(json.dumps(bare))
     page = Page(report.write(run).read_text(encoding="utf-8"))
     assert "A fitted pair" in page.text
@@ -157,10 +158,16 @@ def test_a_bare_config_still_makes_a_page(run):
 DAMAGE = {
     "no config": ("config.json", None, "expected a file 'config.json'; got none"),
     "config": ("config.json", "{", "expected JSON; got a damaged file"),
-    "another's config": ("config.json", '{"kind": "web"}', "that of a ppvae run; got another"),
+    "another's config": ("config.json", '{"kind": "web"}', "expected a ppvae run; got another"),
+    "another version": (
+        "config.json",
+        '{"kind": "ppvae run", "format": 99, "ppvae": "9.0"}',
+        "got 99, written by ppvae 9.0",
+    ),
     "no metrics": ("metrics.json", None, "expected a file 'metrics.json'; got none"),
     "metrics": ("metrics.json", "[1]", "expected names and numbers"),
     "no history": ("history.csv", None, "expected a file 'history.csv'; got none"),
+    "short history": ("history.csv", "epoch,elbo\n1,2.0\n", "1 rows for 40 epochs"),
     "history": ("history.csv", "epoch,elbo\none,two\n", "expected a table of numbers"),
     "no picture": ("plots/loss.png", None, "expected the picture 'loss.png'; got none"),
     "picture": ("plots/loss.png", "not a picture", "expected a PNG; got a damaged file"),
