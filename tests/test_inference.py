@@ -1,0 +1,91 @@
+"""Encoding, decoding and what evaluation runs under, for every model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ppvae.data import Dataset
+from ppvae.inference import batches, decode, encode, evaluating, placement, posterior, seeded
+from tests.pairs import PAIRS, build
+
+laws = pytest.mark.parametrize("name", PAIRS)
+
+
+@laws
+def test_encoding_is_the_posteriors_mean_and_repeats(name):
+    pair = build(name)
+    first, second = encode(pair.guide, pair.batch), encode(pair.guide, pair.batch)
+    q = posterior(pair.guide, pair.batch)
+    for site, fn in q.items():
+        value = first[site]
+        assert torch.equal(value, second[site])
+        assert len(value) == len(pair.batch["x"])
+        if fn.has_enumerate_support:
+            probs = first[f"{site}_probs"]
+            torch.testing.assert_close(probs.sum(-1), torch.ones(len(value)).to(probs))
+            assert torch.equal(probs.argmax(-1), value)
+        else:
+            torch.testing.assert_close(value, fn.mean)
+    assert set(first) - {f"{site}_probs" for site in q} == set(q)
+
+
+@laws
+def test_what_is_encoded_can_be_decoded(name):
+    pair = build(name)
+    known = {k: v for k, v in pair.batch.items() if k not in ("x", "index")}
+    site = "x" if "x" in _observed(pair) else _observed(pair)[-1]
+    made = decode(pair.model, encode(pair.guide, pair.batch), columns=known, site=site)[site]
+    assert made.shape == pair.batch["x"].shape
+    assert torch.isfinite(made).all()
+
+
+def _observed(pair):
+    from ppvae.contract import check_pair
+
+    return check_pair(pair.model, pair.guide, pair.batch).observed
+
+
+def test_known_labels_are_what_is_encoded():
+    pair = build("ssvae, class")
+    y = pair.batch["y"]
+    found = encode(pair.guide, pair.batch)
+    assert torch.equal(found["y"][y >= 0], y[y >= 0])
+    assert torch.equal(found["y_probs"][y >= 0].argmax(-1), y[y >= 0])
+
+
+def test_evaluating_puts_each_module_back_as_it_was():
+    frozen, trained = nn.Dropout(), nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    frozen.eval()
+    with evaluating(frozen, trained):
+        assert not trained[1].training
+        assert not trained[0](torch.ones(2)).requires_grad
+    assert trained[1].training
+    assert not frozen.training
+    with pytest.raises(KeyError), evaluating(trained):
+        raise KeyError
+    assert trained[1].training
+
+
+def test_a_seed_of_its_own():
+    before = torch.random.get_rng_state()
+    with seeded(3):
+        first = torch.randn(2)
+    with seeded(3):
+        assert torch.equal(first, torch.randn(2))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_batches_are_all_rows_in_order_as_the_module_takes_them():
+    module = nn.Linear(2, 2).to(torch.float32)
+    data = Dataset({"x": torch.arange(7, dtype=torch.uint8), "y": torch.arange(7)})
+    parts = list(batches(module, data, 3))
+    assert [len(part["x"]) for part in parts] == [3, 3, 1]
+    x = torch.cat([part["x"] for part in parts])
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x, torch.arange(7) / 255, check_dtype=False)
+    assert torch.equal(torch.cat([part["y"] for part in parts]), torch.arange(7))
+    assert placement(nn.Identity()).dtype == torch.get_default_dtype()
+    with pytest.raises(ValueError, match="batch_size: expected an integer >= 1; got 0"):
+        next(batches(module, data, 0))
