@@ -32,7 +32,7 @@ NEIGHBOURS = 15
 
 
 def data_named(name, *, rows=None, size=32):
-    return digits() if name == "digits" else cells(rows or 2500, size=size)
+    return digits() if name == "digits" else cells(rows or 1500, size=size)
 
 
 def fit(name, splits, *, seed, epochs, batch_size=128, **options):

@@ -15,10 +15,11 @@ parser.add_argument("--data", choices=("cells", "digits"), default="cells")
 parser.add_argument("--rows", type=int, help="of cells")
 parser.add_argument("--size", type=int, default=32, help="of cells, in pixels")
 parser.add_argument("--seeds", type=int, default=5)
-parser.add_argument("--epochs", type=int, default=15)
+parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--latent-dim", type=int, default=5)
 parser.add_argument("--beta", type=float, default=4.0)
 parser.add_argument("--alpha", type=float, default=4.0)
+parser.add_argument("--critic-steps", type=int, default=600, help="of the measuring critic")
 parser.add_argument("--json")
 options = parser.parse_args()
 
@@ -34,7 +35,9 @@ for seed in range(options.seeds):
     for name, results in rows.items():
         own = {"alpha": options.alpha} if name == "infomax" else {}
         run, seconds = fit(name, splits, seed=seed, epochs=options.epochs, **shared, **own)
-        results.append({**measured(run, splits, seed=seed), "seconds": seconds})
+        results.append(
+            {**measured(run, splits, seed=seed, steps=options.critic_steps), "seconds": seconds}
+        )
         print(seed, name, {k: round(v, 3) for k, v in results[-1].items()}, flush=True)
     write(options.json, {"options": vars(options), "results": rows})
 

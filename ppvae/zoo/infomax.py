@@ -10,7 +10,13 @@ from ppvae.data import cells
 from ppvae.objectives import ELBO
 from ppvae.zoo import vae
 from ppvae.zoo.entry import Entry, Spec
-from ppvae.zoo.information import CRITICS, ESTIMATORS, information_metrics, information_term
+from ppvae.zoo.information import (
+    CRITICS,
+    ESTIMATORS,
+    information_figures,
+    information_metrics,
+    information_term,
+)
 from ppvae.zoo.options import option
 
 __all__ = ["ENTRY", "InfoMaxOptions"]
@@ -46,4 +52,5 @@ ENTRY = Entry(
     default_data=cells,
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
     metrics=information_metrics,
+    figures=information_figures,
 )

@@ -1,13 +1,16 @@
-"""What the entries with mutual-information terms share: estimators by name, and metrics."""
+"""What the entries with mutual-information terms share: estimators by name, metrics, figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import torch
+from torch import Tensor
 
+from ppvae import plots
 from ppvae.data import Splits
-from ppvae.inference import evaluating, placement
+from ppvae.inference import decode, encode, evaluating, placement
 from ppvae.objectives import (
     MINE,
     NWJ,
@@ -19,8 +22,15 @@ from ppvae.objectives import (
     critic_between,
 )
 from ppvae.run import Run
+from ppvae.zoo.entry import Figures
 
-__all__ = ["CRITICS", "ESTIMATORS", "information_metrics", "information_term"]
+__all__ = [
+    "CRITICS",
+    "ESTIMATORS",
+    "information_figures",
+    "information_metrics",
+    "information_term",
+]
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "mine": MINE,
@@ -31,6 +41,7 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
 }
 CRITICS = ("separable", "joint")
 MEASURED = 1024
+PAIRS = 3
 
 
 def information_term(
@@ -66,3 +77,36 @@ def information_metrics(run: Run, splits: Splits) -> dict[str, float]:
     last = list(found.values())[-1]
     each = {f"mutual_information/{name}": value for name, value in found.items()}
     return {"mutual_information": last} | (each if len(terms) > 1 else {})
+
+
+def information_figures(run: Run, splits: Splits, *, stage: str = "") -> Figures:
+    """The latents by class, and of images what planes of latent space decode to.
+
+    Arguments:
+        run: Of a model with sites ``z`` and ``x``, each followed by ``stage``.
+        splits: The test data are encoded, or those to validate or to train on.
+        stage: ``"2"`` of a two-stage model.
+    """
+    data = splits.test or splits.validation or splits.train
+    latent, observed = f"z{stage}", f"x{stage}"
+    like = placement(run.guide)
+    rows = data.take(torch.arange(min(MEASURED, data.num_rows)))
+    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    z = encode(run.guide, batch)[latent]
+    made: Figures = []
+    if "y" in rows:
+        figure = plots.latents(z, colour=torch.as_tensor(rows["y"]), kind="class", name="class")
+        made.append(("latents.png", f"Posterior means of {latent} by the data's class.", figure))
+    if batch["x"].dim() != 4 or z.size(-1) < 2:
+        return made
+
+    def decoded(value: Tensor) -> Tensor:
+        return decode(run.model, {latent: value.to(like)}, site=observed)[observed]
+
+    for a, b in list(combinations(range(z.size(-1)), 2))[:PAIRS]:
+        figure = plots.manifold(
+            decoded, z.size(-1), dims=(a, b), by_channel=batch["x"].size(1) > 1
+        )
+        caption = f"Decoded means over the central 95 % of the prior of {latent}, dimensions"
+        made.append((f"traversal_{a}_{b}.png", f"{caption} {a} across and {b} up.", figure))
+    return made

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppvae import plots
-from ppvae.contract import signature
+from ppvae.contract import check_pair, signature
 from ppvae.data import Splits
 from ppvae.inference import decode, encode, placement
 from ppvae.models import JointVAE
@@ -103,15 +103,25 @@ def joint_figures(run: Run, splits: Splits) -> Figures:
 
 
 def common_figures(run: Run, splits: Splits) -> Figures:
-    """Of every model: reconstructions where it has x and z, and the loss by term."""
+    """Of every model: reconstructions of x, by each stage of a staged one; the loss by term."""
     data = splits.test or splits.validation or splits.train
     like = placement(run.guide)
     rows = data.take(torch.linspace(0, data.num_rows - 1, min(SHOWN, data.num_rows)).long())
     batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
     made: Figures = []
-    mean = decode(run.model, encode(run.guide, batch), columns=batch)["x"]
-    if mean.shape == batch["x"].shape and mean.dim() in (2, 4):
-        caption = "Held-out data above, encoded and decoded below."
-        made.append(("reconstructions.png", caption, plots.reconstructions(batch["x"], mean)))
+    latents = encode(run.guide, batch)
+    for site in check_pair(run.model, run.guide, batch).observed:
+        mean = decode(run.model, latents, columns=batch, site=site)[site]
+        if mean.shape != batch["x"].shape or mean.dim() not in (2, 4):
+            continue
+        stage = site.removeprefix("x")
+        caption = "Held-out data above, encoded and decoded below"
+        made.append(
+            (
+                f"reconstructions{stage and '_' + site}.png",
+                f"{caption}, by stage {stage}." if stage else f"{caption}.",
+                plots.reconstructions(batch["x"], mean),
+            )
+        )
     made.append(("loss.png", "The loss by term over epochs.", plots.loss_by_term(run.history)))
     return made

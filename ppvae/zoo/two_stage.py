@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -19,7 +20,13 @@ from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
 from ppvae.zoo.classes import network
 from ppvae.zoo.entry import Entry, Spec
-from ppvae.zoo.information import CRITICS, ESTIMATORS, information_metrics, information_term
+from ppvae.zoo.information import (
+    CRITICS,
+    ESTIMATORS,
+    information_figures,
+    information_metrics,
+    information_term,
+)
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
 
@@ -106,6 +113,7 @@ def _entry(name: str, summary: str, build: Build) -> Entry:
         default_data=cells,
         fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
         metrics=information_metrics,
+        figures=partial(information_figures, stage="2"),
     )
 
 

@@ -13,7 +13,7 @@ from ppvae.objectives import MutualInformation
 from ppvae.run import Recipe
 from ppvae.zoo import build, entry
 from ppvae.zoo.information import ESTIMATORS, information_metrics
-from tests.pairs import images
+from tests.pairs import K, N, images
 
 NAMES = ["infomax", "two-stage-single", "two-stage-double"]
 SMALL = {"network": "mlp", "hidden": [8], "latent_dim": 2}
@@ -22,7 +22,7 @@ OPTIONS = {name: SMALL if name == "infomax" else STAGES for name in NAMES}
 
 
 def splits() -> Splits:
-    part = Dataset({"x": images()})
+    part = Dataset({"x": images(3, 8, 8), "y": torch.arange(N) % K})
     return Splits(part, part, part)
 
 
@@ -43,6 +43,8 @@ def test_a_run_trains_is_measured_and_comes_back_from_its_recipe(name, tmp_path)
             "mutual_information/x,z1",
             f"mutual_information/{second}",
         }
+    shown = [file for file, *_ in entry(name).figures(run, data)]
+    assert shown == ["latents.png", "traversal_0_1.png"]
     run.save(tmp_path / name)
     again = ppvae.load(tmp_path / name)
     # The critics come back, too.
