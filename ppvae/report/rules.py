@@ -105,10 +105,16 @@ def level(facts: Facts) -> Finding | None:
                 f"The {name} was best at epoch {epochs[best]} and fell after it; the weights of "
                 "that epoch were kept.",
             )
+        objective = facts.config.get("objective") or {}
+        weighted = any(objective.get(part) for part in ("weights", "capacity", "terms"))
+        advice = (
+            "the objective weighs its terms, so this may be the price of what it asks for"
+            if weighted
+            else "stop there (patience, restore_best), or look for the reason"
+        )
         return Finding(
             "caution",
-            f"The {name} has fallen by {shown(fall, 2)} nats since epoch {epochs[best]}: stop "
-            "there (patience, restore_best), or look for the reason.",
+            f"The {name} has fallen by {shown(fall, 2)} nats since epoch {epochs[best]}: {advice}.",
         )
     return Finding("ok", f"The {name} is level: it moved by {shown(rise, 2)} nats over {last}.")
 
@@ -119,10 +125,12 @@ def generalises(facts: Facts) -> Finding | None:
     _, unseen = facts.curve("val_elbo")
     if len(seen) < 2 or not unseen or not math.isfinite(seen[-1] - unseen[-1]):
         return None
-    gap = seen[-1] - unseen[-1]
+    gap, tolerance = seen[-1] - unseen[-1], _GAP * (max(seen) - min(seen))
     text = f"ELBO {shown(seen[-1])} on training data, {shown(unseen[-1])} on validation data"
-    if gap > _GAP * (max(seen) - min(seen)):
+    if gap > tolerance:
         return Finding("caution", f"{text}: part of what it learned does not carry over.")
+    if -gap > tolerance:
+        text += " (training measures it while the weights move, and with noise)"
     return Finding("ok", f"{text}: what it learned carries over.")
 
 
@@ -218,14 +226,17 @@ def told_apart(facts: Facts) -> Finding | None:
 
 
 def held_out(facts: Facts) -> Finding | None:
-    """The likelihood of test data, against how the ELBO rose in training."""
+    """The ELBO of test data, against that of validation data, or of training data if none."""
     elbo, likelihood = facts.number("elbo"), facts.number("log_likelihood")
     _, seen = facts.curve("elbo")
-    if elbo is None or len(seen) < 2:
+    known, where = facts.number("best_val_elbo"), "validation"
+    if known is None and seen:
+        known, where = seen[-1], "training"
+    if elbo is None or known is None or len(seen) < 2:
         return None
     more = "" if likelihood is None else f" (log likelihood {shown(likelihood)})"
-    text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(seen[-1])} a training datum"
-    if seen[-1] - elbo > _GAP * (max(seen) - min(seen)):
+    text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(known)} a {where} datum"
+    if known - elbo > _GAP * (max(seen) - min(seen)):
         return Finding("caution", f"{text}: test data fit worse.")
     return Finding("ok", f"{text}: test data fit as well.")
 

@@ -56,6 +56,7 @@ CASES = [
     (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
     (rules.generalises, curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]), "ok", "carries over"),
     (rules.generalises, curve(LEVEL, val_elbo=[v - 30 for v in LEVEL]), "caution", "not carry"),
+    (rules.generalises, curve(LEVEL, val_elbo=[v + 30 for v in LEVEL]), "ok", "with noise"),
     (rules.generalises, curve(LEVEL), None, ""),
     (rules.latents_used, curve([1.0, 12.5], "kl/z"), "ok", "z 12.5"),
     (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
@@ -96,6 +97,12 @@ CASES = [
         "caution",
         "fit worse",
     ),
+    (
+        rules.held_out,
+        Facts(metrics={"elbo": -140.0, "best_val_elbo": -139}, history=curve(LEVEL).history),
+        "ok",
+        "-?139 a validation datum: test data fit as well",
+    ),
     (rules.held_out, metric(elbo=-101.0), None, ""),
 ]
 
@@ -126,6 +133,12 @@ def test_best_weights_kept_are_no_reason_for_caution():
     found = rules.level(facts)
     assert found.mark == "ok"
     assert "best at epoch 16" in found.text
+
+
+def test_a_weighted_objective_may_cost_elbo():
+    facts = Facts({"objective": {"weights": {"z": 4.0}}}, history=curve(FALLEN).history)
+    assert "price of what it asks for" in rules.level(facts).text
+    assert "patience" in rules.level(curve(FALLEN)).text
 
 
 def test_an_answer_is_as_good_as_its_worst_finding():
