@@ -130,6 +130,11 @@ class Zarr(Store):
     def __init__(self, path: Path) -> None:
         import zarr
 
+        if int(zarr.__version__.partition(".")[0]) < 3:
+            raise ModuleNotFoundError(
+                f"zarr: expected version 3 or later; got {zarr.__version__}. "
+                "Upgrade it, or write a .nc file."
+            )
         self.path = path
         self.partial = path.with_name(f".{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +180,7 @@ def store_for(path: str | Path | None) -> Store:
 
     Raises:
         ValueError: If it ends in anything but ``.nc`` or ``.zarr``.
-        ModuleNotFoundError: If zarr is asked for and not installed.
+        ModuleNotFoundError: If zarr is asked for and version 3 of it is not installed.
     """
     if path is None:
         return Memory()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -139,6 +140,21 @@ def test_the_weights_give_the_evidence_and_loo_works():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.isfinite(arviz.loo(tree).elpd_loo)
+
+
+def test_arviz_plots_and_summarises_it():
+    run = linear_run()
+    tree = to_arviz(run, {"x": run.model.draw(20)}, num_draws=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = arviz.summary(tree, var_names=["z"])
+        for draw in ("plot_ppc", "plot_bpv", "plot_ppc_dist"):
+            if hasattr(arviz, draw):
+                getattr(arviz, draw)(tree)
+        plt.close("all")
+    assert len(table) == 20 * run.encode({"x": run.model.draw(1)})["z"].shape[1]
+    means = group(tree, "posterior")["z"].mean(("chain", "draw")).values.ravel()
+    np.testing.assert_allclose(table["mean"].astype(float), means, atol=0.01)
 
 
 class Shared(nn.Module):
