@@ -114,7 +114,8 @@ def level(facts: Facts) -> Finding | None:
         )
         return Finding(
             "caution",
-            f"The {name} has fallen by {shown(fall, 2)} nats since epoch {epochs[best]}: {advice}.",
+            f"The {name} has fallen by {shown(fall, 2)} nats since epoch {epochs[best]}: "
+            f"{advice}.",
         )
     return Finding("ok", f"The {name} is level: it moved by {shown(rise, 2)} nats over {last}.")
 
