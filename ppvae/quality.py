@@ -1,0 +1,101 @@
+r"""How well each datum is fitted: its likelihood by observed site, its KL by latent site.
+
+.. math::
+    \mathrm{ELBO}_n = \sum_x E_q[\log p(x_n \mid \cdot)]
+        - \sum_z \mathrm{KL}(q(z \mid x_n) \,\|\, p(z))
+
+A mean over the data hides the few that are fitted badly; these are the numbers behind it.
+:func:`ppvae.evaluate.log_likelihood` adds an estimate of :math:`\log p(x_n)` and of how far the
+guide can be trusted there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.objectives import ELBO
+from ppvae.run import Run
+
+__all__ = ["QualityOfFit", "quality_of_fit"]
+
+
+@dataclass(frozen=True)
+class QualityOfFit:
+    """Of N data, in nats, in the data's order.
+
+    Attributes:
+        log_likelihood: Observed site to its expected log-likelihood, with shape (N).
+        kl: Latent site to its KL, with shape (N).
+    """
+
+    log_likelihood: dict[str, Tensor]
+    kl: dict[str, Tensor]
+
+    @property
+    def elbo(self) -> Tensor:
+        """With shape (N)."""
+        parts = [*self.log_likelihood.values(), *(-kl for kl in self.kl.values())]
+        return torch.stack(parts).sum(0)
+
+    def worst(self, count: int, *, by: str = "elbo") -> Tensor:
+        """Rows that are fitted worst, worst first, with shape (count).
+
+        Arguments:
+            count: How many.
+            by: ``elbo``, an observed site (its lowest log-likelihoods) or a latent one (its
+                highest KLs).
+
+        Raises:
+            ValueError: If ``by`` is none of these, or ``count`` not between 1 and N.
+        """
+        scores = {
+            "elbo": self.elbo,
+            **self.log_likelihood,
+            **{name: -kl for name, kl in self.kl.items()},
+        }
+        if by not in scores:
+            raise ValueError(f"by: expected one of {list(scores)}; got {by!r}. Use 'elbo'.")
+        if not 1 <= count <= len(self.elbo):
+            raise ValueError(
+                f"count: expected 1 to {len(self.elbo)}, the number of data; got {count}. "
+                "Ask for fewer."
+            )
+        return scores[by].topk(count, largest=False).indices
+
+
+def quality_of_fit(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    num_particles: int = 8,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> QualityOfFit:
+    """The terms of the plain ELBO of each datum.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        num_particles: Draws of the guide a datum.
+        batch_size: Rows at a time.
+        seed: Of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ContractError: If the data lack a column.
+    """
+    objective = ELBO(num_particles=num_particles)(run.model, run.guide)
+    parts = []
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        for batch in batches(run.guide, data, batch_size):
+            parts.append(objective(batch))
+    sites, latents = parts[0].log_likelihood, parts[0].kl
+    return QualityOfFit(
+        {name: torch.cat([part.log_likelihood[name] for part in parts]) for name in sites},
+        {name: torch.cat([part.kl[name] for part in parts]) for name in latents},
+    )
