@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppvae.data import Dataset
 from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import covered, crps, interval_score, pit
@@ -116,7 +117,8 @@ def check_reconstructions(
     def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:
         return posterior_draws(run, batch, sites, num_draws, given=given)
 
-    return _check(run, data, replicates, statistics, intervals, num_draws, max_rows, site, seed)
+    columns, _ = thinned(data, max_rows)
+    return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 
 def check_predictions(
@@ -139,24 +141,23 @@ def check_predictions(
         rows = len(next(iter(batch.values())))
         return predictive_draws(run, batch, sites, num_draws, rows=rows, given=given)
 
-    return _check(run, data, replicates, statistics, intervals, num_draws, max_rows, site, seed)
+    columns, _ = thinned(data, max_rows)
+    return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 
 def _check(
     run: Run,
-    data: Mapping[str, Any],
+    columns: Dataset,
     replicates: Replicates,
     statistics: Mapping[str, Statistic] | None,
     intervals: Sequence[float],
     num_draws: int,
-    max_rows: int | None,
     site: str | None,
     seed: int,
 ) -> Check:
     if num_draws < 2:
         raise ValueError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
     chosen = STATISTICS if statistics is None else statistics
-    columns, _ = thinned(data, max_rows)
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         sites = sites_of(run, next(batches(run.guide, columns, 1)))
@@ -174,10 +175,7 @@ def _check(
             given = draws.globals()
             truth = batch[sites.columns[name]]
             parts.append(_compare(draws.observed[name], truth, chosen, intervals))
-        whole = {
-            key: torch.cat([part[key] for part in parts], 1 if key.startswith("T~/") else 0)
-            for key in parts[0]
-        }
+        whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         checks = {key: _statistic(whole, key, intervals) for key in chosen}
     return Check(
         statistics=checks,
@@ -200,9 +198,9 @@ def _compare(
         found[f"covered/{probability}"] = covered(drawn, truth, probability)
         found[f"score/{probability}"] = _by_datum(interval_score(drawn, truth, probability))
     for name, statistic in statistics.items():
-        found[f"T/{name}"] = _apply(name, statistic, truth)
+        found[f"observed/{name}"] = _apply(name, statistic, truth)
         flat = _apply(name, statistic, drawn.flatten(0, 1))
-        found[f"T~/{name}"] = flat.reshape(drawn.shape[:2])
+        found[f"replicated/{name}"] = flat.reshape(drawn.shape[:2]).T
     return {key: value.cpu() for key, value in found.items()}
 
 
@@ -224,7 +222,7 @@ def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
 def _statistic(
     whole: Mapping[str, Tensor], name: str, intervals: Sequence[float]
 ) -> StatisticCheck:
-    observed, replicated = whole[f"T/{name}"], whole[f"T~/{name}"]
+    observed, replicated = whole[f"observed/{name}"], whole[f"replicated/{name}"].T
     overall = pit(replicated.mean(1), observed.mean())
     return StatisticCheck(
         observed=observed,

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, signature
 from ppvae.objectives import ELBO
+from ppvae.objectives.elbo import PARTICLES
 from ppvae.objectives.weights import log_weights
 from ppvae.run import Run
 
 __all__ = ["Draws", "Sites", "posterior_draws", "predictive_draws", "sites_of"]
-
-PARTICLES = "particles"
 
 
 @dataclass(frozen=True)
