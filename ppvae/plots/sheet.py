@@ -101,6 +101,7 @@ def sheet(
     right = 0.75 if any(row.bar for row in rows) else 0.1
     tile = min((TEXT_WIDTH - left - right) / columns, _TILE)
     tall = tile * height / width
+    column_labels, feet = _fitting(column_labels, tile), _fitting(feet, tile)
     top = 0.08 + _LINE * (_lines(column_labels) + bool(head))
     bottom = 0.06 + _LINE * _lines(feet)
     figure_width, figure_height = left + columns * tile + right, top + len(rows) * tall + bottom
@@ -128,7 +129,7 @@ def sheet(
             bar = figure.colorbar(axes.images[0], cax=figure.add_axes(place))
             low, high = row.limits
             marks = (low, (low + high) / 2, high) if tall > 0.6 else (low, high)
-            bar.set_ticks(list(marks), labels=[f"{v:.2g}" for v in marks])
+            bar.set_ticks(list(marks), labels=[f"{v:.2g}".replace("-", "\u2212") for v in marks])
             bar.ax.tick_params(labelsize=8, length=2)
             bar.outline.set_visible(False)
     centres = [i + (1 - _GAP) / 2 for i in range(columns)]
@@ -170,6 +171,14 @@ def _fill(axes: Axes, row: Row) -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.set_ylabel(row.label, rotation=0, ha="right", va="center", multialignment="right")
+
+
+def _fitting(labels: Sequence[str] | None, width: float) -> list[str] | None:
+    """Labels with a word a line where they would run into each other."""
+    if labels is None:
+        return None
+    wide = any(_LETTER * len(label) > width for label in labels)
+    return [label.replace(" ", "\n") if wide else label for label in labels]
 
 
 def _lines(labels: Sequence[str] | None) -> int:

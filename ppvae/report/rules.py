@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ppvae.report.facts import Facts
-from ppvae.report.words import duration, shown
+from ppvae.report.words import duration, percent, shown
 
 __all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "verdict"]
 
@@ -92,8 +92,8 @@ def level(facts: Facts) -> Finding | None:
     if rise > tolerance:
         return Finding(
             "caution",
-            f"The {name} still rose by {shown(rise, 2)} nats over {last}, {rise / whole:.0%} of "
-            "its whole range: more epochs would help.",
+            f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
+            f"{percent(rise / whole, 0)} of its whole range: more epochs would help.",
         )
     best = max(range(len(values)), key=values.__getitem__)
     fall = values[best] - statistics.fmean(late)
@@ -169,7 +169,7 @@ def pareto(facts: Facts) -> Finding | None:
         if mark == "ok"
         else "the guide is narrower than the posterior there"
     )
-    return Finding(mark, f"Pareto k is above 0.7 for {share:.1%} of the data: {end}.")
+    return Finding(mark, f"Pareto k is above 0.7 for {percent(share)} of the data: {end}.")
 
 
 def coverage(facts: Facts) -> Finding | None:
@@ -178,7 +178,7 @@ def coverage(facts: Facts) -> Finding | None:
     if share is None:
         return None
     (low, high), (lowest, highest) = _COVERAGE
-    text = f"90 % predictive intervals hold {share:.1%} of the truth"
+    text = f"90 % predictive intervals hold {percent(share)} of the truth"
     if low <= share <= high:
         return Finding("ok", f"{text}: calibrated.")
     how = "too sure of itself" if share < low else "less sure than it could be"
@@ -196,8 +196,8 @@ def unseen_views(facts: Facts) -> Finding | None:
     if error is None or not known:
         return None
     spread = facts.number("test_mse_se")
-    said = shown(error) + ("" if spread is None else f" \u00b1 {shown(spread)}")
-    others = " and ".join(f"{shown(value)} for {name}" for name, value in known.items())
+    said = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
+    others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
     text = f"Mean squared error {said} a pixel at views it has not seen, against {others}"
     ratio = min(known.values()) / max(error, 1e-300)
     if ratio >= 2:
@@ -213,12 +213,12 @@ def told_apart(facts: Facts) -> Finding | None:
     if share is None:
         return None
     classes = facts.classes
-    text = f"{share:.1%} of the test data are put into the right class"
+    text = f"{percent(share)} of the test data are put into the right class"
     if not classes:
         mark: Mark = "ok" if share >= 0.9 else "caution"
         return Finding(mark, f"{text}.")
     chance = 1 / classes
-    text += f", where chance is {chance:.1%}"
+    text += f", where chance is {percent(chance)}"
     if share >= 0.9:
         return Finding("ok", f"{text}.")
     if share <= chance + 0.1 * (1 - chance):
@@ -227,7 +227,12 @@ def told_apart(facts: Facts) -> Finding | None:
 
 
 def held_out(facts: Facts) -> Finding | None:
-    """The ELBO of test data, against that of validation data, or of training data if none."""
+    """The ELBO of test data, against that of validation data, or of training data if none.
+
+    Where the test data are of another kind, such as unseen views, the ELBO is no fair comparison.
+    """
+    if facts.number("test_mse") is not None:
+        return None
     elbo, likelihood = facts.number("elbo"), facts.number("log_likelihood")
     _, seen = facts.curve("elbo")
     known, where = facts.number("best_val_elbo"), "validation"

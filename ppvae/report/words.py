@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "shown"]
+__all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "percent", "shown"]
 
 
 class Meaning(NamedTuple):
@@ -99,6 +99,11 @@ def shown(value: Any, digits: int = 4) -> str:
     if value is None:
         return "\u2013"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of one, in per cent."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def duration(seconds: float) -> str:

@@ -186,6 +186,21 @@ def test_rows_of_numbers_are_curves():
     assert sum(axes.get_visible() for axes in figure.axes) == 3
 
 
+def test_long_column_labels_do_not_run_into_each_other():
+    x = torch.rand(10, 1, 4, 4)
+    figure = plots.predictions(x, x, column_labels=[f"object {100 + i}" for i in range(10)])
+    figure.draw_without_rendering()
+    labels = [
+        t.get_window_extent()
+        for t in figure.findobj(matplotlib.text.Text)
+        if t.get_text().startswith("object") and t.get_visible()
+    ]
+    labels.sort(key=lambda box: box.x0)
+    assert len(labels) == 10
+    assert all(a.x1 < b.x0 for a, b in zip(labels, labels[1:], strict=False))
+    assert max(box.y1 for box in labels) <= figure.bbox.y1
+
+
 def test_methods_stand_below_the_truth_with_their_errors():
     true = torch.zeros(12, 1, 3, 3)
     figure = plots.methods_by_object(true, {"good": true + 0.1, "poor": true + 0.5})

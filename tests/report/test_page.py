@@ -70,7 +70,7 @@ def test_the_verdict_comes_first_then_pictures_numbers_and_how_to_repeat(page):
     assert heads == ["verdict", "pictures", "numbers", "again"]
     assert page.text.index("4.2 times smaller") < page.text.index("Predictions of the unseen view")
     assert "GP-prior VAE" in page.text
-    for number in ("0.0184", "0.078", "0.0882", "90.5%", "\u221298.5", "4 min", "4050"):
+    for number in ("0.0184", "0.078", "0.0882", "90.5 %", "\u221298.5", "4 min", "4050"):
         assert number in page.text
     for setting in ("latent dim", "16", "learning rate", "0.004", "torch", "seed 3"):
         assert setting in page.text

@@ -62,12 +62,12 @@ CASES = [
     (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
     (rules.latents_used, curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}), "caution", "of y is"),
     (rules.latents_used, curve(LEVEL), None, ""),
-    (rules.pareto, metric(untrusted=0.01), "ok", "1.0% of the data"),
-    (rules.pareto, metric(untrusted=0.2), "caution", "20.0%"),
-    (rules.pareto, metric(untrusted=0.9), "bad", "90.0%"),
+    (rules.pareto, metric(untrusted=0.01), "ok", "1.0 % of the data"),
+    (rules.pareto, metric(untrusted=0.2), "caution", "20.0 %"),
+    (rules.pareto, metric(untrusted=0.9), "bad", "90.0 %"),
     (rules.pareto, metric(untrusted=math.nan), None, ""),
     (rules.pareto, metric(), None, ""),
-    (rules.coverage, metric(coverage_90=0.87), "ok", "87.0% of the truth: calibrated"),
+    (rules.coverage, metric(coverage_90=0.87), "ok", "87.0 % of the truth: calibrated"),
     (rules.coverage, metric(coverage_90=0.93), "ok", "calibrated"),
     (rules.coverage, metric(coverage_90=0.86), "caution", "too sure"),
     (rules.coverage, metric(coverage_90=0.96), "caution", "less sure than it could be"),
@@ -80,10 +80,10 @@ CASES = [
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.2}), "bad", "without a model"),
     (rules.unseen_views, metric(test_mse=0.02, mse_train_mean=0.08), "ok", "4.0 times"),
     (rules.unseen_views, metric(test_mse=0.02), None, ""),
-    (rules.told_apart, Facts(TEN, {"accuracy": 0.95}), "ok", "95.0% .* chance is 10.0%"),
-    (rules.told_apart, Facts(TEN, {"accuracy": 0.5}), "caution", "50.0%"),
+    (rules.told_apart, Facts(TEN, {"accuracy": 0.95}), "ok", "95.0 % .* chance is 10.0 %"),
+    (rules.told_apart, Facts(TEN, {"accuracy": 0.5}), "caution", "50.0 %"),
     (rules.told_apart, Facts(TEN, {"accuracy": 0.12}), "bad", "hardly better"),
-    (rules.told_apart, metric(accuracy=0.95), "ok", "95.0%"),
+    (rules.told_apart, metric(accuracy=0.95), "ok", "95.0 %"),
     (rules.told_apart, metric(), None, ""),
     (
         rules.held_out,
@@ -104,6 +104,7 @@ CASES = [
         "-?139 a validation datum: test data fit as well",
     ),
     (rules.held_out, metric(elbo=-101.0), None, ""),
+    (rules.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
 ]
 
 
