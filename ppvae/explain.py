@@ -99,7 +99,7 @@ def _direction(odds: Tensor, z: Tensor) -> Tensor:
             "exaggerate: expected decode and classify to pass gradients; the odds have none. "
             "Take torch.no_grad and .detach out of both."
         )
-    (gradient,) = torch.autograd.grad(odds.sum(), z)
+    (gradient,) = torch.autograd.grad(odds, z, torch.ones_like(odds))
     return gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
