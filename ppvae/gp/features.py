@@ -107,6 +107,9 @@ class FourierFeatures(FeatureMap):
         kernel: A stationary GPyTorch kernel with period T; :func:`angular_kernel` by default.
         num_frequencies: K; there are 2 K + 1 features.
         period: T, in the unit of the column.
+
+    Raises:
+        ValueError: If there are too few or too many frequencies, or the kernel's period is not T.
     """
 
     def __init__(
@@ -136,12 +139,28 @@ class FourierFeatures(FeatureMap):
         self.nodes: Tensor
         self.cosines: Tensor
         self.frequencies: Tensor
+        self._check_period()
+
+    @torch.no_grad()
+    def _check_period(self) -> None:
+        places = torch.tensor([0.0, 0.37]) * self.period
+        here, a_turn_on = (self._kappa(p[:, None]) for p in (places, places + self.period))
+        if (here - a_turn_on).abs().max() > 1e-3 * here.abs().max():
+            raise ValueError(
+                f"FourierFeatures: expected a kernel with period {self.period:g}; got "
+                f"{type(self.kernel).__name__}, which differs a period on. Use angular_kernel("
+                "period=...), or HilbertFeatures on a line."
+            )
+
+    def _kappa(self, places: Tensor) -> Tensor:
+        """The kernel between places (J, 1) and 0, with shape (J), in float64."""
+        dtype = next(self.kernel.parameters()).dtype
+        places = places.to(dtype)
+        return self.kernel(places, torch.zeros_like(places[:1])).to_dense().squeeze(-1).double()
 
     def coefficients(self) -> Tensor:
         r""":math:`c_0 \ldots c_K`, with shape (K + 1), summing to one."""
-        parameter = next(self.kernel.parameters())
-        nodes = self.nodes.to(parameter.dtype)
-        kappa = self.kernel(nodes, nodes[:1]).to_dense().squeeze(-1).double()
+        kappa = self._kappa(self.nodes)
         coefficients = (self.cosines.double() @ kappa).clamp_min(1e-12)
         return coefficients / coefficients.sum()
 

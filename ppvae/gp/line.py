@@ -56,11 +56,11 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
         bells = [(-0.5 * ((omega - m) / scales).square()).exp() for m in (means, -means)]
         return (weights * math.sqrt(math.pi / 2) / scales * (bells[0] + bells[1])).sum(0)
     if isinstance(kernel, RBFKernel):
-        scale = kernel.lengthscale.double().reshape(())
+        scale = _lengthscale(kernel)
         return math.sqrt(2 * math.pi) * scale * (-0.5 * (scale * omega).square()).exp()
     if isinstance(kernel, MaternKernel):
         nu = float(kernel.nu)
-        scale = kernel.lengthscale.double().reshape(())
+        scale = _lengthscale(kernel)
         constant = 2 * math.sqrt(math.pi) * math.gamma(nu + 0.5) / math.gamma(nu)
         rate = 2 * nu / scale.square()
         return constant * rate**nu * (rate + omega.square()) ** (-nu - 0.5)
@@ -68,6 +68,16 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
         f"kernel: expected RBFKernel, MaternKernel or SpectralMixtureKernel, or a sum or multiple "
         f"of them; got {type(kernel).__name__}. Use InducingFeatures, which takes any kernel."
     )
+
+
+def _lengthscale(kernel: Kernel) -> Tensor:
+    scale = kernel.lengthscale.double()
+    if scale.numel() != 1:
+        raise ValueError(
+            f"kernel: expected one lengthscale, for one column; got {scale.numel()}. Multiply "
+            "kernels of single columns by ProductFeatures."
+        )
+    return scale.reshape(())
 
 
 class HilbertFeatures(FeatureMap):

@@ -33,6 +33,7 @@ from ppvae.gp import (
     ObjectTable,
     ProductFeatures,
     SumFeatures,
+    angular_kernel,
     log_hyperprior,
     spectral_density,
 )
@@ -207,6 +208,16 @@ def angle_of(maximum: float) -> Tensor:
         (lambda: HilbertFeatures(rbf(1.0), (1, 0)), "domain: expected its least value"),
         (lambda: HilbertFeatures(rbf(1.0), (0, 1), boundary=0.5), "expected boundary >= 1"),
         (lambda: HilbertFeatures(RQKernel(), (0, 1)), "got RQKernel. Use InducingFeatures"),
+        (
+            lambda: FourierFeatures(angular_kernel(period=3.0)),
+            "expected a kernel with period 6.28319; got PeriodicKernel",
+        ),
+        (lambda: FourierFeatures(rbf(1.0)), "got RBFKernel, which differs a period on"),
+        (lambda: FourierFeatures(num_frequencies=0), "expected an integer from 1 to 31; got 0"),
+        (
+            lambda: HilbertFeatures(rbf(1.0, ard_num_dims=2), (0, 1)),
+            "expected one lengthscale, for one column; got 2",
+        ),
         (lambda: Column(FourierFeatures(), 1).check(torch.zeros(3)), "expected values"),
         (lambda: ProductFeatures(FourierFeatures()), "expected two kernels or more; got 1"),
         (
