@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from ppvae.fitting.devices import forked
-from ppvae.fitting.graph import Graph, Tensors, UntraceableError, first_line
+from ppvae.fitting.graph import Graph, Tensors, UntraceableError, first_line, same_layout
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context
@@ -176,6 +176,8 @@ class CompiledGradients:
                 )
         if eager[1].keys() != compiled[1].keys():
             raise UntraceableError("its compiled step leaves other parameters without gradient")
+        if not all(same_layout(g, self.eager.parameters[i]) for i, g in compiled[1].items()):
+            raise UntraceableError("its compiled step lays gradients out unlike their parameters")
         ours, theirs = list(eager[1].values()), list(compiled[1].values())
         norms = [_norm(ours), _norm(list(torch._foreach_sub(ours, theirs)))]
         if norms[1] > 10 * rtol * norms[0]:

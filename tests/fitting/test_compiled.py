@@ -175,6 +175,25 @@ def test_every_pair_is_traced_and_agrees_with_eager(name, backend):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+class Across(nn.Linear):
+    """A network whose weight's gradient comes out transposed."""
+
+    def forward(self, x):
+        return x @ self.weight.T.contiguous().sin() + self.bias
+
+
+def test_gradients_lie_as_their_parameters_do(backend):
+    # Adam's fused kernel would pair them wrongly, and say nothing.
+    runs = []
+    for compile in (True, False):
+        torch.manual_seed(0)
+        model, guide = pair()
+        guide.net = Across(D, Z)
+        runs.append(quiet(model, guide, compile=compile, learning_rate=0.05))
+    assert runs[0].metrics["compiled"]
+    assert_same(*runs)
+
+
 class Normalised(nn.Module):
     """A guide that keeps statistics of its batches, in place and not."""
 
@@ -295,6 +314,10 @@ def twice_the_means(code):
     return lambda *tensors: [2 * tensor for tensor in code(*tensors)]
 
 
+def wrong_layout(code):
+    return lambda *tensors: [t.T.contiguous().T if t.dim() == 2 else t for t in code(*tensors)]
+
+
 def wrong_gradients(code):
     return lambda *tensors: [t if t.dim() == 0 else t + 1 for t in code(*tensors)]
 
@@ -304,6 +327,7 @@ def wrong_gradients(code):
     [
         (refuse, "the compiler raises NotImplementedError (no compiler here)."),
         (twice_the_means, "its compiled step has 'loss' = "),
+        (wrong_layout, "its compiled step lays gradients out unlike their parameters."),
         (wrong_gradients, "its compiled step has gradients that differ by "),
     ],
 )

@@ -1,0 +1,117 @@
+"""Five ways to make the same step, each a function of no arguments."""
+
+import time
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
+from rows import Row
+from torch import nn
+
+from ppvae.fitting.compiled import CompiledGradients
+from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
+
+RATE = 1e-3
+
+# Name in the table to how it is made.
+NAMES = ("eager", "compiled", "Pyro SVI", "hand-written", "hand-written, compiled")
+
+
+def library(row: Row, device: torch.device, *, compile: bool) -> tuple[Callable[[], object], str]:
+    model, guide, spec = row.pair()
+    batch = {name: column.to(device) for name, column in row.batch().items()}
+    objective = spec(model, guide, num_data=len(batch["x"])).to(device).train()
+    objective.check(batch)
+    parameters, critics = split_parameters(objective)
+    gradients = Gradients(objective, parameters, context=bool(critics))
+    compiled = CompiledGradients(gradients) if compile else None
+    step = Step(
+        objective,
+        compiled or gradients,
+        parameters,
+        adam(parameters, RATE),
+        critics=[Critic(term) for term in critics],
+    )
+    step(batch)
+    return lambda: step(batch), "" if compiled is None else (compiled.reason or "")
+
+
+class Stored(nn.Module):
+    """A program whose parameters Pyro's SVI finds."""
+
+    def __init__(self, name: str, program: nn.Module) -> None:
+        super().__init__()
+        self.name, self.program = name, program
+
+    def forward(self, **columns: object) -> object:
+        pyro.module(self.name, self.program)
+        return self.program(**columns)
+
+
+def pyro_svi(row: Row, device: torch.device) -> Callable[[], object]:
+    pyro.clear_param_store()
+    model, guide, spec = row.pair()
+    batch = {name: column.to(device) for name, column in row.batch().items()}
+    structure = spec(model.to(device), guide.to(device)).check(batch)
+    model.train(), guide.train()
+    elbo = TraceEnum_ELBO(max_plate_nesting=1) if structure.enumerated else Trace_ELBO()
+    columns = {"index": batch.pop("index", None)}
+    run_guide, run_model = Stored("guide", guide), Stored("model", model)
+
+    def q(**given: object) -> object:
+        return run_guide(x=given["x"], **{k: v for k, v in columns.items() if v is not None})
+
+    svi = SVI(run_model, q, pyro.optim.Adam({"lr": RATE}), elbo)
+    # Pyro's own steps do not know of a GP that is solved every few steps.
+    priors = [m for m in model.modules() if hasattr(m, "advance")]
+
+    def step() -> None:
+        svi.step(**batch)
+        for prior in priors:
+            prior.advance()
+
+    step()
+    return step
+
+
+def hand_written(row: Row, device: torch.device, *, compile: bool) -> Callable[[], object]:
+    twin = row.twin().to(device).train()
+    batch = {name: column.to(device) for name, column in row.batch().items()}
+    loss = torch.compile(twin, dynamic=False) if compile else twin
+    optimizer = adam(twin.parameters(), RATE)
+    advance = getattr(twin, "advance", lambda: None)
+
+    def step() -> None:
+        loss(batch).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        advance()
+
+    step()
+    return step
+
+
+def contenders(row: Row, device: torch.device) -> tuple[dict[str, Callable], dict, str]:
+    """Steps by name, what making each took in seconds, and why one is not compiled."""
+    steps, seconds = {}, {}
+    makers = {
+        "eager": lambda: library(row, device, compile=False)[0],
+        "Pyro SVI": lambda: pyro_svi(row, device),
+        "hand-written": lambda: hand_written(row, device, compile=False),
+        "hand-written, compiled": lambda: hand_written(row, device, compile=True),
+    }
+    if not row.pyro:
+        makers.pop("Pyro SVI")
+    if row.twin is None:
+        makers.pop("hand-written")
+        makers.pop("hand-written, compiled")
+    started = time.perf_counter()
+    steps["compiled"], reason = library(row, device, compile=True)
+    seconds["compiled"] = time.perf_counter() - started
+    for name, make in makers.items():
+        torch.manual_seed(0)
+        started = time.perf_counter()
+        steps[name] = make()
+        seconds[name] = time.perf_counter() - started
+    return {name: steps[name] for name in NAMES if name in steps}, seconds, reason
