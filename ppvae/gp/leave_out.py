@@ -8,8 +8,9 @@ negative log-likelihood
 
 .. math::
     \lambda(t) \; \frac1N \sum_n - \log p\left(x_n \mid z_n^{-}\right), \qquad
-    z_n^{-} = f_n \cdot m_{-q(n)}
+    z_n^{-} \sim N\left(f_n \cdot m_{-q(n)}, \; h_n + v_1\right)
 
+the variance :math:`h_n + v_1` being that given all data, a little below that without the view.
 Gradients reach the decoder, the kernels and the object features, not the encodings.
 """
 
@@ -42,11 +43,8 @@ class LeaveViewOut(Term):
 
     name = "leave_view_out"
 
-    def __init__(
-        self, *, weight: float | Schedule = 1.0, site: str = "z", sample: bool = False
-    ) -> None:
+    def __init__(self, *, weight: float | Schedule = 1.0, site: str = "z") -> None:
         super().__init__()
-        self.sample = sample
         self.weight = as_schedule(weight)
         self.site = site
 
@@ -69,8 +67,7 @@ class LeaveViewOut(Term):
                 "views."
             )
         z = p.left_out(context.batch[INDEX])
-        if self.sample:
-            z = z + p.variance.sqrt() * torch.randn_like(z)
+        z = z + p.variance.sqrt() * torch.randn_like(z)
         losses = [-value for value in self._log_likelihoods(context, z)]
         loss = torch.stack(losses).sum(0).mean()
         return self.weight(context.step).to(loss) * loss
