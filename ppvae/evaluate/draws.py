@@ -180,12 +180,12 @@ def predictive_draws(
     structure, known = sites.structure, sites.known(columns)
     sized: dict[str, Any] = {**known, "size": rows}
     if use_guide and _runs_on(run.guide, known):
-        guide_trace = _trace(run.guide, known, structure, num_draws, given)
-        with poutine.replay(trace=guide_trace):
+        source = _trace(run.guide, known, structure, num_draws, given)
+        with poutine.replay(trace=source):
             trace = _trace(run.model, sized, structure, num_draws)
     else:
-        trace = _trace(run.model, sized, structure, num_draws, given)
-    drawn = _draws(structure, trace, trace)
+        source = trace = _trace(run.model, sized, structure, num_draws, given)
+    drawn = _draws(structure, trace, source)
     found = {value.shape[1] for value in drawn.observed.values()}
     if found != {rows}:
         raise ContractError(
@@ -235,7 +235,7 @@ def _frames(node: Any) -> dict[str, int]:
 
 
 def _arrange(node: Any, value: Tensor, event_dim: int | None = None) -> Tensor:
-    """What belongs to a site as (S, [N], plates..., *event), in float32 or int64."""
+    """What belongs to a site as (S, [N], plates..., *event)."""
     event_dim = node["fn"].event_dim if event_dim is None else event_dim
     frames = _frames(node)
     order = [PARTICLES, DATA_PLATE]

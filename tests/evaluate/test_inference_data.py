@@ -113,6 +113,18 @@ def test_views_and_objects_are_coordinates_and_the_run_is_named():
     assert json.loads(attributes["objective"])["type"] == "ELBO"
 
 
+def test_an_encoder_decoder_predicts_from_its_source():
+    run, data = pair_run("ved")
+    tree = to_arviz(run, data, num_draws=2000, unseen=data.select("source"))
+    found = group(tree, "predictions")["z"].values[0]
+    expected = run.encode(data)["z"].numpy()
+    # Four standard errors of a mean of 2,000 draws of a guide about as wide as the prior.
+    np.testing.assert_allclose(found.mean(0), expected, atol=0.1)
+    prior = group(tree, "prior")["z"].values[0]
+    np.testing.assert_allclose(prior.mean(0), np.zeros_like(expected), atol=0.1)
+    assert group(tree, "predictions")["x"].dims[-2:] == ("channel", "position")
+
+
 def test_replicates_are_not_the_data_and_follow_the_posterior():
     run = linear_run()
     x = run.model.draw(8)
