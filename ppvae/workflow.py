@@ -225,10 +225,11 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float]]) -> dict[str,
     for name, values in columns.items():
         whole = spec[name]["classes"] is not None
         tensors.append(torch.tensor(values, dtype=torch.int64 if whole else torch.float32))
-    if len(tensors) == 1:
-        return dict(zip(columns, tensors, strict=True))
-    grids = torch.meshgrid(*tensors, indexing="ij")
-    return {name: grid.reshape(-1) for name, grid in zip(columns, grids, strict=True)}
+    grids = torch.meshgrid(*[torch.arange(len(values)) for values in tensors], indexing="ij")
+    return {
+        name: values[grid.reshape(-1)]
+        for name, values, grid in zip(columns, tensors, grids, strict=True)
+    }
 
 
 def _check_known(run: Run, columns: Mapping[str, Tensor]) -> None:

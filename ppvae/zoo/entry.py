@@ -49,6 +49,7 @@ class Entry:
         build: From the data's spec and the options to (model, guide, objective).
         default_data: The embedded dataset.
         arrange: From the splits, default or the user's, and the options to those that are fitted.
+        columns: Columns that the data must have.
         missing_ok: Columns of a user's file that may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
         optimizer: From the model and the guide to the ``optimizer`` of :func:`ppvae.fit`.
@@ -64,6 +65,7 @@ class Entry:
     build: Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
     default_data: Callable[[], Splits]
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
+    columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Callable[[nn.Module, nn.Module], Any] = lambda model, guide: adam
@@ -90,6 +92,16 @@ def entry(name: str) -> Entry:
 
 
 def build(name: str, spec: Spec, **options: Any) -> tuple[nn.Module, nn.Module, ELBO]:
-    """Model, guide and objective of an entry; what a run's recipe names."""
+    """Model, guide and objective of an entry; what a run's recipe names.
+
+    Raises:
+        ValueError: If there is no such entry or option, or a column is missing.
+    """
     found = entry(name)
+    missing = [column for column in found.columns if column not in spec]
+    if missing:
+        raise ValueError(
+            f"{name}: expected columns {list(found.columns)} in the data; got {list(spec)}. "
+            f"Add {missing}, or choose another model."
+        )
     return found.build(spec, parse_options(found.options, options))

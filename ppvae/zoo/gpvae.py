@@ -91,6 +91,7 @@ ENTRY = Entry(
     options=GPVAEOptions,
     build=_build,
     default_data=rotated_digits,
+    columns=("x", "object", "view"),
     fit={
         "epochs": 40,
         "batch_size": 128,

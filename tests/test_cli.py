@@ -1,0 +1,246 @@
+"""The command line as a user types it: every model on a small file, and bad input in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import arviz
+import numpy as np
+import pytest
+import torch
+
+import ppvae
+from ppvae.cli import main
+from ppvae.zoo import entry, names
+
+ROWS, SIZE = 96, 12
+COMMON = {"elbo", "log_likelihood", "train_seconds", "epochs", "n_train", "n_test", "seed"}
+ALSO = {
+    "gpvae": {
+        "test_mse",
+        "test_mse_se",
+        "test_log_likelihood",
+        "coverage_90",
+        "mse_train_mean",
+        "mse_nearest_view",
+    },
+    "ssvae": {"accuracy"},
+    "jvae": {"accuracy"},
+    "infomax": {"mutual_information"},
+    "two-stage-single": {"mutual_information"},
+    "two-stage-double": {"mutual_information"},
+}
+
+
+def columns(rows: int = ROWS) -> dict[str, np.ndarray]:
+    """Bright bars that turn: six objects, eight views, three classes."""
+    rng = np.random.default_rng(0)
+    objects, views = np.arange(rows) % 6, np.arange(rows) // 6 % 8
+    angle = views * np.pi / 4
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    across = np.cos(angle)[:, None, None] * x + np.sin(angle)[:, None, None] * y
+    images = np.exp(-((across / (0.15 + 0.05 * objects[:, None, None])) ** 2))
+    images = (images * 200 + rng.uniform(0, 50, images.shape)).astype(np.uint8)
+    return {
+        "x": images[:, None],
+        "y": objects % 3,
+        "c": rng.normal(size=(rows, 1)).astype(np.float32),
+        "object": objects,
+        "view": angle.astype(np.float32),
+        "source": images.mean(1).astype(np.float32) / 255,
+        "split": np.where(np.arange(rows) % 8 == 7, 2, np.where(np.arange(rows) % 8 == 5, 1, 0)),
+    }
+
+
+def save(folder: Path, **changes: np.ndarray | None) -> Path:
+    values = {k: v for k, v in {**columns(), **changes}.items() if v is not None}
+    np.savez(folder / "data.npz", **values)
+    return folder / "data.npz"
+
+
+def file_for(name: str, folder: Path) -> Path:
+    """Only the columns a model is about, so that its file is like a user's."""
+    keep = {
+        "vae": ("x",),
+        "gpvae": ("x", "object", "view"),
+        "ved": ("x", "source"),
+        "cvae": ("x", "y", "c"),
+    }.get(name, ("x", "y"))
+    return save(folder, **{k: None for k in columns() if k not in (*keep, "split")})
+
+
+SMALL = {"ssvae": ["--labels", "12"]}
+
+
+@pytest.mark.parametrize("name", names())
+def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, capsys):
+    data, out = file_for(name, tmp_path), tmp_path / "run"
+    arguments = ["fit", name, "--data", str(data), "--out", str(out), "--epochs", "1", "--quiet"]
+    assert main([*arguments, "--device", "cpu", *SMALL.get(name, [])]) == 0
+    shown = capsys.readouterr().out
+    assert "report.html" in shown
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert COMMON | ALSO.get(name, set()) <= metrics.keys()
+    assert all(np.isfinite(metrics[key]) for key in ("elbo", "log_likelihood"))
+    assert metrics["epochs"] == 1
+    assert metrics["n_test"] == 12
+    with (out / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 1
+    data_of = arviz.from_netcdf(out / "arviz.nc")
+    assert {"posterior", "posterior_predictive", "observed_data"} <= set(data_of.groups())
+    captions = json.loads((out / "plots" / "captions.json").read_text())
+    assert {"loss.png"} <= {caption["file"] for caption in captions}
+    assert all((out / "plots" / caption["file"]).stat().st_size > 1000 for caption in captions)
+    report = (out / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', report)
+    run = ppvae.load(out)
+    assert run.config["recipe"]["name"] == name
+
+    before = metrics["elbo"]
+    assert main(["evaluate", str(out), "--device", "cpu"]) == 0
+    again = json.loads((out / "metrics.json").read_text())
+    assert abs(again["elbo"] - before) < 1e-3 * max(1.0, abs(before))
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").exists()
+
+
+@pytest.fixture(scope="module")
+def gp_run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("gp")
+    data = file_for("gpvae", folder)
+    small = ["--latent-dim", "4", "--rank", "3", "--channels", "4,4", "--hidden", "8"]
+    out = folder / "run"
+    fit = ["fit", "gpvae", "--data", str(data), "--out", str(out), "--epochs", "2", "--quiet"]
+    assert main([*fit, "--device", "cpu", *small]) == 0
+    return out
+
+
+def test_predict_writes_every_combination(gp_run, tmp_path, capsys):
+    out = tmp_path / "new"
+    where = ["--objects", "0", "3", "5", "--views", "0.3", "2", "--out", str(out)]
+    assert main(["predict", str(gp_run), *where, "--draws", "20"]) == 0
+    assert "6 data" in capsys.readouterr().out
+    found = np.load(out / "predictions.npz")
+    assert found["mean"].shape == found["scale"].shape == (6, 1, SIZE, SIZE)
+    assert found["object"].tolist() == [0, 0, 3, 3, 5, 5]
+    np.testing.assert_allclose(found["view"], [0.3, 2] * 3, rtol=1e-6)
+    assert (found["lower"] <= found["upper"]).all()
+    assert (found["scale"] >= found["latent_scale"]).all()
+    assert (out / "predictions.png").stat().st_size > 1000
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    data = file_for("vae", tmp_path)
+    losses = []
+    for seed in ("1", "1", "2"):
+        torch.randn(3)  # what the caller drew before is of no account
+        fit = ["fit", "vae", "--data", str(data), "--out", str(tmp_path / "r"), "--seed", seed]
+        assert main([*fit, "--epochs", "1", "--quiet", "--device", "cpu"]) == 0
+        losses.append(json.loads((tmp_path / "r" / "metrics.json").read_text())["elbo"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_list_names_every_model(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == names()
+    assert all(entry(name).summary in line for name, line in zip(names(), lines, strict=True))
+
+
+@pytest.mark.parametrize("name", names())
+def test_help_explains_the_models_options(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", name, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--latent-dim" in shown
+    assert "(default" in shown
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The message of a command that fails; one paragraph, no traceback."""
+    assert main([*arguments]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("ppvae: ")
+    assert "Traceback" not in message
+    assert len(message.strip().splitlines()) == 1
+    return message
+
+
+def test_bad_data_is_refused_in_words_and_leaves_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+
+    def fit(name: str, **changes: np.ndarray | None) -> str:
+        data = save(tmp_path, **changes)
+        message = refused(capsys, "fit", name, "--data", str(data), "--out", str(out), "--quiet")
+        assert not out.exists()
+        return message
+
+    x = columns()["x"].astype(np.float32)
+    x[3, 0, 2, 2] = np.nan
+    assert "NaN" in fit("vae", x=x)
+    assert "'object'" in fit("gpvae", object=None)
+    assert "'x'" in fit("vae", x=None)
+    assert "length" in fit("vae", y=np.arange(5))
+    assert "whole numbers" in fit("gpvae", object=np.linspace(0, 1, ROWS))
+    missing = refused(capsys, "fit", "vae", "--data", str(tmp_path / "none.npz"))
+    assert "none.npz" in missing
+
+
+def test_bad_commands_are_refused_in_words(tmp_path, capsys):
+    assert "expected one of ['vae'" in refused(capsys, "fit", "gan")
+    (tmp_path / "file").write_text("mine")
+    assert "expected a folder" in refused(capsys, "fit", "vae", "--out", str(tmp_path / "file"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    assert "other files" in refused(capsys, "fit", "vae", "--out", str(tmp_path / "mine"))
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+    assert "epochs" in refused(
+        capsys, "fit", "vae", "--epochs", "0", "--out", str(tmp_path / "new")
+    )
+    assert "config.json" in refused(capsys, "evaluate", str(tmp_path / "nothing"))
+    assert "nuclear" in refused(
+        capsys, "fit", "vae", "--device", "nuclear", "--out", str(tmp_path / "new")
+    )
+
+
+def test_bad_predictions_are_refused_in_words(gp_run, tmp_path, capsys):
+    def predict(*arguments: str) -> str:
+        return refused(capsys, "predict", str(gp_run), *arguments, "--out", str(tmp_path / "p"))
+
+    assert "ids from 0 to 5" in predict("--objects", "17", "--views", "0.1")
+    assert "finite" in predict("--objects", "1", "--views", "nan")
+    assert "['object', 'view']" in predict("--objects", "1")
+    assert "['object', 'view']" in predict("--classes", "1")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("kind", ["weights", "config", "format", "history"])
+def test_a_damaged_run_is_refused_in_words(kind, gp_run, tmp_path, capsys):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(gp_run, run)
+    if kind == "weights":
+        content = bytearray((run / "weights.safetensors").read_bytes())
+        content[-20] ^= 1
+        (run / "weights.safetensors").write_bytes(content)
+    elif kind == "history":
+        (run / "history.csv").write_text("epoch\n")
+    else:
+        config = json.loads((run / "config.json").read_text())
+        config["format"] = 99
+        text = json.dumps(config)
+        (run / "config.json").write_text(text[:50] if kind == "config" else text)
+    message = refused(capsys, "evaluate", str(run))
+    assert {
+        "weights": "checksum",
+        "config": "damaged",
+        "format": "format 1",
+        "history": "damaged",
+    }[kind] in message
