@@ -14,6 +14,7 @@ TINY = ["--epochs", "1", "--rows", "200"]
 EXAMPLES = {
     "cvae.py": [*TINY, "--out", "swapped.png"],
     "ensemble.py": [*TINY, "--members", "2", "--classes", "3", "--out", "maps.png"],
+    "infomax.py": [*TINY, "--out", "path.png"],
     "jvae.py": TINY,
     "kernels.py": TINY,
     "peaks.py": TINY,

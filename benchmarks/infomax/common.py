@@ -126,12 +126,22 @@ def table(rows):
 def verdict(better, worse, key):
     """Of the paired differences over seeds: beyond two standard errors, or not."""
     mean, error = mean_and_error([a[key] - b[key] for a, b in zip(better, worse, strict=True)])
+    if math.isnan(error):
+        return f"{key}: one seed says nothing ({mean:+.3g})"
     word = "no difference"
     if abs(mean) > 2 * error:
         word = "higher" if mean > 0 else "lower"
     return f"{key}: {word} ({mean:+.3g} ± {error:.2g})"
 
 
-def write(path, results):
+def read(path):
+    """Results that :func:`write` left, or None."""
+    if path is None or not Path(path).exists():
+        return None
+    return json.loads(Path(path).read_text("utf-8"))["results"]
+
+
+def write(path, options, results):
     if path is not None:
-        Path(path).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({"options": options, "results": results}, indent=2)
+        Path(path).write_text(text + "\n", encoding="utf-8")

@@ -8,19 +8,19 @@ Run: python benchmarks/infomax/compare.py --data cells --json cells.json
 
 import argparse
 
-from common import data_named, fit, measured, table, verdict, write
+from common import data_named, fit, measured, read, table, verdict, write
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", choices=("cells", "digits"), default="cells")
 parser.add_argument("--rows", type=int, help="of cells")
 parser.add_argument("--size", type=int, default=32, help="of cells, in pixels")
-parser.add_argument("--seeds", type=int, default=5)
+parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--latent-dim", type=int, default=5)
 parser.add_argument("--beta", type=float, default=4.0)
 parser.add_argument("--alpha", type=float, default=4.0)
 parser.add_argument("--critic-steps", type=int, default=600, help="of the measuring critic")
-parser.add_argument("--json")
+parser.add_argument("--json", help="add the results to this file; the table is of all in it")
 options = parser.parse_args()
 
 splits = data_named(options.data, rows=options.rows, size=options.size)
@@ -30,16 +30,15 @@ shared = {
     "network": "conv" if options.data == "cells" else "mlp",
     "hidden": (256, 128),
 }
-rows = {"vae": [], "infomax": []}
-for seed in range(options.seeds):
+rows = read(options.json) or {"vae": [], "infomax": []}
+for seed in options.seeds:
     for name, results in rows.items():
         own = {"alpha": options.alpha} if name == "infomax" else {}
         run, seconds = fit(name, splits, seed=seed, epochs=options.epochs, **shared, **own)
-        results.append(
-            {**measured(run, splits, seed=seed, steps=options.critic_steps), "seconds": seconds}
-        )
+        found = measured(run, splits, seed=seed, steps=options.critic_steps)
+        results.append({**found, "seconds": seconds})
         print(seed, name, {k: round(v, 3) for k, v in results[-1].items()}, flush=True)
-    write(options.json, {"options": vars(options), "results": rows})
+    write(options.json, vars(options), rows)
 
 print(table(rows))
 for key in rows["vae"][0]:

@@ -10,16 +10,17 @@ Run: python benchmarks/infomax/two_stage.py --epochs 150 --json two_stage.json
 import argparse
 
 import numpy as np
-from common import data_named, fit, measured, table, write
+from common import data_named, fit, measured, read, table, write
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--rows", type=int, default=600)
 parser.add_argument("--size", type=int, default=32)
-parser.add_argument("--seeds", type=int, default=1)
+parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+parser.add_argument("--methods", nargs="+", help="only these of the table's columns")
 parser.add_argument("--epochs", type=int, default=150)
 parser.add_argument("--sweep", action="store_true", help="beta and gamma of the single embedding")
 parser.add_argument("--critic-steps", type=int, default=600, help="of the measuring critic")
-parser.add_argument("--json")
+parser.add_argument("--json", help="add the results to this file; the table is of all in it")
 options = parser.parse_args()
 
 stages = {"gamma": 0.8, "alpha1": 1.0, "alpha2": 1.0, "beta1": 1.0, "beta2": 1.0}
@@ -50,18 +51,19 @@ def stability(losses):
 
 
 splits = data_named("cells", rows=options.rows, size=options.size)
-rows = {name: [] for name in (SWEEP if options.sweep else METHODS)}
-for seed in range(options.seeds):
-    for name, results in rows.items():
-        kind, own = (SWEEP if options.sweep else METHODS)[name]
+chosen = SWEEP if options.sweep else METHODS
+rows = read(options.json) or {name: [] for name in chosen}
+for seed in options.seeds:
+    for name in options.methods or chosen:
+        kind, own = chosen[name]
         site = "z2" if kind.startswith("two") else "z"
         run, seconds = fit(
             kind, splits, seed=seed, epochs=options.epochs, batch_size=96, latent_dim=3, **own
         )
         found = measured(run, splits, site=site, seed=seed, steps=options.critic_steps)
         found |= stability(run.history.column("loss")) | {"seconds": seconds}
-        results.append(found)
+        rows[name].append(found)
         print(seed, name, {k: round(v, 3) for k, v in found.items()}, flush=True)
-        write(options.json, {"options": vars(options), "results": rows})
+        write(options.json, vars(options), rows)
 
 print(table({name: results for name, results in rows.items() if results}))
