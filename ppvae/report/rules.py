@@ -157,6 +157,16 @@ def latents_used(facts: Facts) -> Finding | None:
     return Finding("ok", f"The latents carry information, in nats a datum: {said}.")
 
 
+def units(facts: Facts) -> Finding | None:
+    """Whether the data move any dimension of the latents."""
+    active = facts.number("active_units")
+    if active is None:
+        return None
+    if active < 1:
+        return Finding("bad", "No dimension of the latents is moved by the data.")
+    return Finding("ok", f"{active:g} dimensions of the latents are moved by the data.")
+
+
 def pareto(facts: Facts) -> Finding | None:
     """Whether the guide covers the posterior, by the weights of its draws."""
     share = facts.number("untrusted")
@@ -226,6 +236,20 @@ def told_apart(facts: Facts) -> Finding | None:
     return Finding("caution", f"{text}.")
 
 
+def poses(facts: Facts) -> Finding | None:
+    """Angles and shifts found, against the true ones."""
+    scores = {
+        "angles correlate {} with the true ones": facts.number("angle_correlation"),
+        "shifts explain {} of the variance of the true ones": facts.number("shift_r2"),
+    }
+    known = {text.format(f"{v:.2f}"): v for text, v in scores.items() if v is not None}
+    if not known:
+        return None
+    least = min(known.values())
+    mark: Mark = "ok" if least >= 0.9 else "caution" if least >= 0.5 else "bad"
+    return Finding(mark, f"Found without labels: {'; '.join(known)}.")
+
+
 def held_out(facts: Facts) -> Finding | None:
     """The ELBO of test data, against that of validation data, or of training data if none.
 
@@ -248,9 +272,9 @@ def held_out(facts: Facts) -> Finding | None:
 
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    "Is it trained?": (ended, level, generalises, latents_used),
+    "Is it trained?": (ended, level, generalises, latents_used, units),
     "Is the posterior trustworthy?": (pareto, coverage),
-    "What does it predict?": (unseen_views, told_apart, held_out),
+    "What does it predict?": (unseen_views, told_apart, poses, held_out),
 }
 
 # What the worst mark comes to, by question.

@@ -37,6 +37,13 @@ _RESULTS = {
         "Coverage", "share", "Of the truth by 90 % predictive intervals; 0.9 is right."
     ),
     "accuracy": Meaning("Accuracy", "share", "Test data put into the right class."),
+    "angle_correlation": Meaning(
+        "Angles found", "correlation", "Circular, with the true angles; 1 is perfect."
+    ),
+    "shift_r2": Meaning("Shifts found", "R\u00b2", "Against the true shifts; 1 is perfect."),
+    "angle_from_content_r2": Meaning(
+        "Angle left in the content", "R\u00b2", "How well z tells the angle; 0 is perfect."
+    ),
     "rmse": Meaning("Root mean squared error", "unit of x", "Of the predictions."),
     "predicted_sd": Meaning("Predicted deviation", "unit of x", "Mean over the predictions."),
     "elbo": Meaning(
@@ -74,16 +81,27 @@ GLOSSARY = _RESULTS | _CIRCUMSTANCES
 
 
 def meaning(name: str) -> Meaning:
-    """Of a metric by its name; the name itself where nobody wrote more."""
-    return GLOSSARY.get(name, Meaning(name.replace("_", " "), "", ""))
+    """Of a metric by its name; the name itself where nobody wrote more.
+
+    Arguments:
+        name: A key of the glossary, with what it is of after a slash if there are several.
+    """
+    kind, _, of = name.partition("/")
+    found = GLOSSARY.get(kind, Meaning(kind.replace("_", " "), "", ""))
+    return found._replace(title=f"{found.title} of {of.replace(',', ' and ')}") if of else found
 
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Results first, then those without an explanation, the circumstances last."""
-    given = list(names)
-    others = [name for name in given if name not in GLOSSARY]
-    order = [*_RESULTS, *others, *_CIRCUMSTANCES]
-    return sorted(given, key=order.index)
+    results, circumstances = list(_RESULTS), list(_CIRCUMSTANCES)
+
+    def place(name: str) -> tuple[int, int]:
+        kind = name.partition("/")[0]
+        if kind in results:
+            return 0, results.index(kind)
+        return (2, circumstances.index(kind)) if kind in circumstances else (1, 0)
+
+    return sorted(names, key=place)
 
 
 def shown(value: Any, digits: int = 4) -> str:

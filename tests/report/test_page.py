@@ -233,3 +233,22 @@ def test_durations(seconds, said):
 )
 def test_numbers_as_people_write_them(value, said):
     assert words.shown(value) == said
+
+
+def test_a_metric_of_several_says_of_which():
+    assert words.meaning("mutual_information/x,z2").title == "Mutual information of x and z2"
+    assert words.meaning("my_own") == words.Meaning("my own", "", "")
+
+
+def test_results_come_before_what_nobody_explained_and_that_before_circumstances():
+    given = ["seed", "my_own", "elbo", "epochs", "mutual_information/x,z1", "test_mse"]
+    expected = ["test_mse", "elbo", "mutual_information/x,z1", "my_own", "epochs", "seed"]
+    assert words.in_order(given) == expected
+
+
+@pytest.mark.parametrize("name", words.GLOSSARY)
+def test_every_explanation_is_one_line(name):
+    title, _, text = words.GLOSSARY[name]
+    assert title
+    assert text.endswith(".")
+    assert len(text) < 80
