@@ -102,7 +102,7 @@ class Dataset(Mapping[str, Column]):
             spec[name] = {
                 "shape": list(column.shape[1:]),
                 "dtype": str(column.dtype).removeprefix("torch."),
-                "classes": int(torch.as_tensor(column).max()) + 1 if ids else None,
+                "classes": int(column.max()) + 1 if ids else None,
             }
         return spec
 
@@ -143,13 +143,14 @@ class Dataset(Mapping[str, Column]):
         No value is read back from the device.
 
         Arguments:
-            rows: Row numbers, with shape (B), on the columns' device, or a slice.
+            rows: Row numbers, with shape (B), or a slice; numbers on another device than a
+                column's are moved there first.
             dtype: Of the floating-point columns.
             device: Where to put them; where they are by default.
         """
         batch = {}
         for name, column in self._columns.items():
-            values = column[rows] if isinstance(column, Tensor) else _rows(column, rows)
+            values = _rows(column, rows)
             values = values.to(device, non_blocking=True) if device is not None else values
             if values.dtype == torch.uint8:
                 values = values.to(dtype) / 255
@@ -218,7 +219,7 @@ def _refuse_non_finite(name: str, column: Column) -> None:
     if not floating:
         return
     for start in range(0, len(column), 65536):
-        chunk = torch.as_tensor(column[start : start + 65536])
+        chunk = _rows(column, slice(start, start + 65536))
         bad = ~torch.isfinite(chunk).reshape(len(chunk), -1).all(1)
         if bad.any():
             row = start + int(bad.nonzero()[0])

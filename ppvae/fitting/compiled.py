@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from ppvae.fitting.devices import forked
-from ppvae.fitting.graph import Graph, Tensors, UntraceableError, first_line, same_layout
+from ppvae.fitting.graph import Graph, Tensors, UntraceableError, first_line
+from ppvae.fitting.layout import same_layout
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context

@@ -24,8 +24,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from ppvae.fitting.devices import forked
+from ppvae.fitting.layout import same_layout
 
-__all__ = ["Function", "Graph", "UntraceableError", "first_line", "same_layout", "shapes_of"]
+__all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
 
 Tensors = Mapping[str, Tensor]
 Function = Callable[[Tensors], tuple[Tensor, Sequence[Tensor]]]
@@ -39,16 +40,6 @@ class UntraceableError(RuntimeError):
 def shapes_of(tensors: Tensors) -> Shapes:
     """What a graph is made for: names, shapes, dtypes and devices."""
     return {name: (t.shape, t.dtype, t.device) for name, t in tensors.items()}
-
-
-def same_layout(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors of one shape lie in memory alike.
-
-    Backward sees to it that a gradient lies as its parameter does, and Adam's fused kernel relies
-    on it without a check; :func:`torch.autograd.grad` does not.
-    """
-    strides = zip(a.shape, a.stride(), b.stride(), strict=True)
-    return all(one == two for size, one, two in strides if size > 1)
 
 
 class Graph:
@@ -140,6 +131,7 @@ class Graph:
             )
         graded = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
         self._graded = [parameter for parameter, _ in graded]
+        # Backward would see to this itself.
         laid_out = [
             g if same_layout(g, p) else torch.empty_like(by_id[id(p)]).copy_(g) for p, g in graded
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, forked
+from ppvae.fitting.layout import channels_last
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.record import Fault
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
@@ -184,7 +186,8 @@ def fit(
     plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)(
         model, guide, num_data=train.num_rows
     )
-    with forked(place, seed):
+    fast = channels_last(whole) if place.type in ("cpu", "cuda") else nullcontext()
+    with forked(place, seed), fast:
         training = _prepare(
             whole,
             plain,

@@ -16,6 +16,7 @@ from ppvae.contract import DataBound
 from ppvae.data import Dataset
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.devices import forked, random_states, restore_random_states
+from ppvae.fitting.layout import align_state
 from ppvae.fitting.record import Fault, Record
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
@@ -258,6 +259,8 @@ class Training:
             self.step.scheduler.load_state_dict(state["scheduler"])
         for critic, kept in zip(self.step.critics, state["critics"], strict=True):
             critic.optimizer.load_state_dict(kept)
+        for optimizer in (self.optimizer, *(critic.optimizer for critic in self.step.critics)):
+            align_state(optimizer)
         if self.average is not None:
             self.average.steps, *values = state["average"]
             for value, kept in zip(self.average.values, values, strict=True):

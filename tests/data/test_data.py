@@ -141,6 +141,36 @@ def test_a_memory_mapped_array_is_read_by_rows(tmp_path):
     assert data.load(tmp_path / "x.npy").train.num_rows == 40
 
 
+def test_a_read_only_mapped_array_is_checked_without_a_warning(tmp_path):
+    # Warnings are errors here: torch warns of arrays that it must not write to.
+    array = np.random.default_rng(0).random((20, 3))
+    np.save(tmp_path / "x.npy", array)
+    d = Dataset({"x": np.load(tmp_path / "x.npy", mmap_mode="r")})
+    assert not d["x"].flags.writeable
+    np.testing.assert_array_equal(
+        d.batch(slice(2, 4), dtype=torch.float64)["x"].numpy(), array[2:4]
+    )
+    array[11, 1] = np.nan
+    np.save(tmp_path / "y.npy", array)
+    with pytest.raises(DataError, match="got NaN or infinity in row 11"):
+        Dataset({"x": np.load(tmp_path / "y.npy", mmap_mode="r")})
+    ids = np.load(_saved(tmp_path / "ids.npy", np.arange(20)), mmap_mode="r")
+    assert Dataset({"object": ids}).spec["object"]["classes"] == 20
+
+
+def _saved(path, array):
+    np.save(path, array)
+    return path
+
+
+@pytest.mark.cuda
+def test_rows_counted_on_a_gpu_pick_from_columns_in_memory():
+    d = Dataset({"x": torch.arange(6.0)})
+    rows = torch.tensor([4, 1], device="cuda")
+    assert d.batch(rows, device="cuda")["x"].tolist() == [4.0, 1.0]
+    assert d.batch(rows)["x"].device.type == "cpu"
+
+
 def test_npz_split_and_layouts(tmp_path):
     x = np.random.default_rng(0).random((10, 8, 8, 3)).astype(np.float32)
     np.savez(tmp_path / "a.npz", x=x, split=np.repeat([0, 1, 2], [6, 2, 2]))
