@@ -11,14 +11,14 @@ from torch import nn
 from ppvae.data import Dataset, Splits, digits
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import SemiSupervisedVAE
-from ppvae.nets import MLP, heads
+from ppvae.nets import heads
 from ppvae.objectives import ELBO, Linear, Supervision
 from ppvae.run import Run
 from ppvae.zoo.classes import class_count, network, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.pictures import joint_figures
-from ppvae.zoo.vae import LIKELIHOODS, likelihood
+from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
 
 __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
 
@@ -104,37 +104,29 @@ def _arrange(splits: Splits, options: SSVAEOptions) -> Splits:
 
 
 def _build(spec: Spec, options: SSVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
+    shape, dim = tuple(spec["x"]["shape"]), options.latent_dim
     factors = math.prod(spec["c"]["shape"]) if "c" in spec else options.factor_dim
     classes = class_count(spec, options.num_classes) if "y" in spec or not factors else 0
-    sizes = tuple(size for size in (classes, factors) if size)
-    kind = options.network if len(shape) == 3 else "mlp"
-    model = SemiSupervisedVAE(
-        MLP(
-            [options.latent_dim, *sizes],
-            likelihood(options.likelihood, shape),
-            hidden=options.hidden,
-            join=1,
-        ),
-        latent_dim=options.latent_dim,
-        num_classes=classes,
-        factor_dim=factors,
+    encoder, decoder = autoencoder(
+        shape,
+        heads.DiagonalNormal(dim),
+        likelihood(options.likelihood, shape),
+        network="mlp",
+        hidden=options.hidden,
+        conditions=[size for size in (classes, factors) if size],
+        join=1,
     )
+
+    def from_image(head: heads.Head) -> nn.Module:
+        kind = options.network if len(shape) == 3 else "mlp"
+        return network(shape, head, kind=kind, hidden=options.hidden)
+
+    model = SemiSupervisedVAE(decoder, latent_dim=dim, num_classes=classes, factor_dim=factors)
     guide = SemiSupervisedGuide(
-        MLP(
-            [math.prod(shape), *sizes],
-            heads.DiagonalNormal(options.latent_dim),
-            hidden=options.hidden,
-            in_shape=shape,
-            join=1,
-        ),
-        classifier=network(shape, heads.Classes(classes), kind=kind, hidden=options.hidden)
-        if classes
-        else None,
+        encoder,
+        classifier=from_image(heads.Classes(classes)) if classes else None,
         num_classes=classes,
-        regressor=network(shape, heads.DiagonalNormal(factors), kind=kind, hidden=options.hidden)
-        if factors
-        else None,
+        regressor=from_image(heads.DiagonalNormal(factors)) if factors else None,
     )
     objective = ELBO(weights={"z": Linear(options.start, 1.0, steps=options.steps)})
     if classes:
