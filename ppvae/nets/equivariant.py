@@ -28,11 +28,12 @@ from collections.abc import Callable, Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ppvae.distributions import WrappedNormal
 from ppvae.nets.coordinate import Pose, grid, place_grid, resample
 from ppvae.nets.heads import positive
-from ppvae.nets.mlp import check_datum
+from ppvae.nets.mlp import check_datum, over_leading
 
 __all__ = ["EquivariantPose", "moments"]
 
@@ -69,6 +70,7 @@ class EquivariantPose(nn.Module):
         translation: Find the shift.
         scale: Find the size.
         angles: K.
+        side: The copies are compared at about this many pixels across, or all that there are.
         hidden: Sizes of the scoring network's hidden layers.
         activation: Makes its activations.
         init: Scale of the posteriors at the start.
@@ -92,6 +94,7 @@ class EquivariantPose(nn.Module):
         translation: bool = True,
         scale: bool = False,
         angles: int = 16,
+        side: int = 28,
         hidden: Sequence[int] = (64, 64),
         activation: Callable[[], nn.Module] = nn.SiLU,
         init: float = 0.1,
@@ -114,9 +117,11 @@ class EquivariantPose(nn.Module):
             raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
         self.rotation, self.translation, self.corrected = rotation, translation, corrected
         dims = len(size)
+        factor = max(1, max(size) // side)
+        self.coarse = tuple(max(1, n // factor) for n in size)
         # score, spread of the angle | offset and its spread | log size and its spread
         self.sizes = [2, 2 * dims, 2]
-        widths = [math.prod(self.shape), *hidden]
+        widths = [self.shape[0] * math.prod(self.coarse), *hidden]
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(before, after), activation()]
@@ -127,8 +132,9 @@ class EquivariantPose(nn.Module):
         self.count = angles if rotation else 1
         turns = torch.arange(self.count) * 2 * math.pi / self.count
         self.register_buffer("turns", turns, persistent=False)
-        # The pixels' places turned by each angle: (K G, D).
-        turned = place_grid(self.places, Pose(turns)) if rotation else self.places
+        # The places of the copies' pixels, turned by each angle: (K G, D).
+        turned = grid(*self.coarse)
+        turned = place_grid(turned, Pose(turns)) if rotation else turned
         self.register_buffer("turned", turned.reshape(-1, dims), persistent=False)
         self.offset = math.log(math.expm1(init))
 
@@ -155,17 +161,20 @@ class EquivariantPose(nn.Module):
         return found
 
     def _at_rest(self, x: Tensor, centre: Tensor, size: Tensor | None) -> Tensor:
-        """x, with shape (..., *shape), as it would stand without each pose: (..., K, *shape)."""
+        """x, with shape (..., C, H, W), without each pose and coarse: (..., K, C, H', W')."""
         places = self.turned.to(x)
         if size is not None:
             places = places * size[..., None, None]
         if self.translation:
             places = places + centre.unsqueeze(-2)
-        height, *width = self.shape[1:]
+        dims = len(self.coarse)
+        pool = functional.adaptive_avg_pool2d if dims == 2 else functional.adaptive_avg_pool1d
+        if self.coarse != self.shape[1:]:
+            x = over_leading(lambda images: pool(images, self.coarse), x, 1 + dims)
+        height, *width = self.coarse
         # All K are looked up as one tall image, so that x is read K times and not copied.
         tall = resample(x, places, (self.count * height, *width))
-        dim = -len(self.shape[1:])
-        return tall.unflatten(dim, (self.count, height)).movedim(dim - 1, dim - 2)
+        return tall.unflatten(-dims, (self.count, height)).movedim(-1 - dims, -2 - dims)
 
     def _spread(self, raw: Tensor) -> Tensor:
         return positive(raw + self.offset, 1e-3)

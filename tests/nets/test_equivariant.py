@@ -81,6 +81,15 @@ def test_size_is_found_in_proportion():
     assert (large - small).exp().item() == pytest.approx(1.5, rel=0.05)
 
 
+def test_large_images_are_compared_coarsely_and_turn_all_the_same():
+    made = EquivariantPose((1, 32, 32), angles=8, side=8, hidden=[16])
+    assert made.network[0].in_features == 64
+    x = figures(Pose(torch.tensor([0.3, 2.0])), side=32)
+    at, turned = made(x)["rotation"].loc, made(torch.rot90(x, 1, (-2, -1)))["rotation"].loc
+    gap = wrap(turned - at - math.pi / 2)
+    torch.testing.assert_close(gap, torch.zeros(2), rtol=1e-4, atol=1e-4)
+
+
 def test_spectra_move_and_stretch_but_do_not_turn():
     made = EquivariantPose((1, 40), rotation=False, scale=True, hidden=[8])
     at = grid(40)[:, 0]
