@@ -1,7 +1,12 @@
-"""Five ways to make the same step, each a function of no arguments."""
+"""Five ways to make the same step, each a function of no arguments.
+
+The library's are those of :func:`ppvae.fit`: fused Adam, convolutions channels last. The others
+have fused Adam where it is theirs to choose, and torch's usual layout.
+"""
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pyro
 import torch
@@ -10,6 +15,7 @@ from rows import Row
 from torch import nn
 
 from ppvae.fitting.compiled import CompiledGradients
+from ppvae.fitting.layout import channels_last
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
 
 RATE = 1e-3
@@ -33,6 +39,9 @@ def library(row: Row, device: torch.device, *, compile: bool) -> tuple[Callable[
         adam(parameters, RATE),
         critics=[Critic(term) for term in critics],
     )
+    layout = ExitStack()
+    layout.enter_context(channels_last(objective))  # As fit does; kept for as long as the step.
+    step.layout = layout
     step(batch)
     return lambda: step(batch), "" if compiled is None else (compiled.reason or "")
 

@@ -84,7 +84,7 @@ class Graph:
             for i, tensor in enumerate(state)
         ]
         device = next(iter(self.parameters)).device
-        with forked(device), _unchanged_attributes(module), _KnownEquality():
+        with forked(device), _unchanged_attributes(module), _WithoutReading():
             self.code: GraphModule = make_fx(flat)(*examples, *inputs.values())
         _refuse_captured(self.code, module)
         self._signature = [
@@ -272,22 +272,32 @@ def _restore(module: nn.Module, name: str, attributes: Mapping[str, _Kept]) -> N
         del vars(module)[name]
 
 
-class _KnownEquality(TorchFunctionMode):
-    """Answers ``torch.equal`` where no value has to be read.
+class _WithoutReading(TorchFunctionMode):
+    """Answers two functions that read a tensor's values where there is no need to.
 
-    Tensors of two shapes are not equal. GPyTorch asks of two of one shape, only to make the
-    distance of a point to itself exactly nil, and takes a no for an answer.
+    - ``one_hot`` reads them to refuse what is out of range; the eager step has done so.
+    - ``torch.equal``: tensors of two shapes are not equal. GPyTorch asks of two of one shape, only
+      to make the distance of a point to itself exactly nil, and takes a no for an answer.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.one_hot:
+            return _one_hot(*args, **kwargs)
         if func is torch.equal:
             a, b = args
             asker = str(sys._getframe(1).f_globals.get("__name__"))
             if a.shape != b.shape or asker.startswith("gpytorch."):
                 return False
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 1:
+        raise UntraceableError("one_hot is not told the number of classes")
+    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
 
 
 def _refuse_captured(code: GraphModule, module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ppvae.contract import data_plate
 from ppvae.fitting import compiled as module
@@ -241,6 +242,34 @@ def test_a_critic_of_several_particles_is_trained_in_eager(backend, caplog):
     run = quiet(*pair(), ELBO(num_particles=2) + Regression(), compile=True, epochs=1)
     assert not run.metrics["compiled"]
     assert "because a critic sees enumerated sites or several particles." in caplog.text
+
+
+class Labelled(nn.Module):
+    """A guide told a class, which it turns into one-hot numbers as anyone would."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.classes = classes
+        self.net = nn.Linear(D + 3, Z)
+
+    def forward(self, x, y):
+        with data_plate(x):
+            given = torch.cat([x, functional.one_hot(y, self.classes).to(x)], -1)
+            pyro.sample("z", dist.Normal(self.net(given), 1.0).to_event(1))
+
+
+@pytest.mark.parametrize(
+    ("classes", "reason"), [(3, None), (-1, "one_hot is not told the number")]
+)
+def test_a_one_hot_class(classes, reason, backend):
+    batch = {"x": splits().train["x"][:16], "y": torch.arange(16) % 3}
+    guide = Labelled(classes)
+    step = gradients(pair()[0], guide, batch=batch, backend=backend)
+    torch.manual_seed(1)
+    ours = step(batch)[0]["loss"]
+    torch.manual_seed(1)
+    torch.testing.assert_close(ours, step.eager(batch)[0]["loss"])
+    assert (step.reason is None) if reason is None else (reason in step.reason)
 
 
 class Branching(nn.Linear):
