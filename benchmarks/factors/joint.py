@@ -33,7 +33,7 @@ from ppvae.nets import (
 from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
 from ppvae.scores import clustering_accuracy
 
-made = parser(__doc__, epochs=2)
+made = parser(__doc__, epochs=4)
 made.add_argument("--members", type=int, default=8)
 made.add_argument("--latent-dim", type=int, default=6)
 made.add_argument("--capacity", type=float, default=12.0, help="of z, in nats")

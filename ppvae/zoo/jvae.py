@@ -36,7 +36,7 @@ class JVAEOptions(Options):
     gamma_y: float = option(100.0, "weight of the capacity of the classes")
     balance: float = option(100.0, "weight of even classes")
     consistency: float = option(200.0, "weight of the same class after small warps of an image")
-    steps: int = option(1000, "optimiser steps over which the capacities rise")
+    steps: int = option(1500, "optimiser steps over which the capacities rise")
     network: str = option("conv", "kind of encoder", choices=("mlp", "conv"))
     hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps")
     join: int = option(1, "hidden layers of the decoder before the class comes in")
@@ -91,7 +91,7 @@ ENTRY = Entry(
     options=JVAEOptions,
     build=_build,
     default_data=digits,
-    fit={"epochs": 30, "batch_size": 128, "learning_rate": 2e-3},
+    fit={"epochs": 40, "batch_size": 128, "learning_rate": 2e-3},
     metrics=_metrics,
     figures=joint_figures,
 )
