@@ -1,11 +1,13 @@
-r"""A normal likelihood whose scale is learned apart from its mean.
+r"""A normal likelihood whose predictive spread is learned apart from its mean.
 
 Learning a mean and a scale of its own for every pixel from one likelihood spoils the mean: where
 it is poor the scale grows and its gradient vanishes. Here the mean is trained with one shared
 scale, :math:`N(x; \mu(z), \sigma^2)`; a small network reads the decoder's last features and the
-mean, both detached, and learns :math:`\log s^2(z)` by the likelihood :math:`N(x; \mu, s^2)` of
-data that the term using it chooses, such as predictions without a datum's own view
-(:class:`ppvae.gp.LeaveViewOut`). In evaluation mode :math:`N(x; \mu, s^2)` is the likelihood.
+mean, both detached, and learns the scale :math:`s(z)` of a Student t, :math:`t_\nu(x; \mu, s^2)`
+with one learned :math:`\nu > 2`, by the likelihood of data that the term using it chooses, such
+as predictions without a datum's own view (:class:`ppvae.gp.LeaveViewOut`). The errors of images
+are mostly small and now and then large: intervals of a normal would cover too much. In evaluation
+mode the t is the likelihood.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ppvae.nets.mlp import over_leading
 
@@ -87,6 +90,7 @@ class Calibrated(nn.Module):
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(init))
         self.net = nn.Sequential(*layers)
+        self.raw_freedom = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         decoder: Any = self.decoder
@@ -108,4 +112,5 @@ class Calibrated(nn.Module):
             flat = mean.flatten(mean.dim() - len(self.event_shape))
             log_scale = self.net(torch.cat([features, flat], -1)).reshape(mean.shape)
         scale = log_scale.clamp(*self.log_bounds).exp()
-        return dist.Normal(mean, scale).to_event(len(self.event_shape))
+        freedom = 2.05 + functional.softplus(self.raw_freedom).to(mean)
+        return dist.StudentT(freedom, mean, scale).to_event(len(self.event_shape))

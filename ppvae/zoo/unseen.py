@@ -10,11 +10,15 @@ from torch import Tensor
 
 from ppvae import plots
 from ppvae.data import Dataset, Splits
+from ppvae.evaluate import pit
 from ppvae.gp import GPPrior
 from ppvae.inference import encode, placement
 from ppvae.predict import Prediction, predict, predictive_log_likelihood
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
+
+# How many predictions the figures are drawn from.
+SHOWN = 100
 
 __all__ = ["nearest_view", "unseen_figures", "unseen_metrics"]
 
@@ -29,11 +33,13 @@ def _held_out(splits: Splits) -> Dataset:
     return splits.test or splits.validation or splits.train
 
 
-def _predicted(run: Run, splits: Splits) -> tuple[dict[str, Tensor], Prediction]:
+def _predicted(
+    run: Run, held_out: Dataset, *, keep_draws: bool = False
+) -> tuple[dict[str, Tensor], Prediction]:
     """The held-out columns, and the predictions of their x."""
     like = placement(run.model)
-    batch = _held_out(splits).batch(slice(None), dtype=like.dtype, device=like.device)
-    return batch, predict(run.model, batch)
+    batch = held_out.batch(slice(None), dtype=like.dtype, device=like.device)
+    return batch, predict(run.model, batch, keep_draws=keep_draws)
 
 
 def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tensor:
@@ -61,8 +67,9 @@ def _mean(train: Dataset) -> Tensor:
 
 def unseen_metrics(run: Run, splits: Splits) -> dict[str, float]:
     """Errors, density and coverage of the held-out views, beside two baselines."""
-    batch, prediction = _predicted(run, splits)
-    x, held_out = batch["x"], _held_out(splits)
+    held_out = _held_out(splits)
+    batch, prediction = _predicted(run, held_out)
+    x = batch["x"]
     rows = len(x)
     errors = (prediction.mean - x).square().flatten(1).mean(1)
     baselines = {
@@ -90,8 +97,10 @@ def _varies(train: Dataset) -> Tensor:
 
 def unseen_figures(run: Run, splits: Splits) -> Figures:
     """What a GP-prior VAE predicts at held-out views, and what its GP has learned."""
-    batch, prediction = _predicted(run, splits)
-    train = splits.train
+    held_out, train = _held_out(splits), splits.train
+    shown = held_out.take(torch.arange(min(SHOWN, held_out.num_rows)))
+    batch, prediction = _predicted(run, shown, keep_draws=True)
+    assert prediction.draws is not None
     like = placement(run.model)
     x = batch["x"]
     made: Figures = []
@@ -108,13 +117,13 @@ def unseen_figures(run: Run, splits: Splits) -> Figures:
         turned = _all_views(run, train)
         if turned is not None:
             made.append(turned)
-    pit = (torch.erf((x - prediction.mean) / (prediction.scale * 2**0.5)) + 1) / 2
+    ranks = pit(prediction.draws, x)
     varies = _varies(train).to(x.device).expand_as(x)
     made.append(
         (
             "calibration.png",
             "Predictions of the unseen view against what was there, by element of x that varies.",
-            plots.calibration(pit[varies]),
+            plots.calibration(ranks[varies]),
         )
     )
     prior = _prior(run)

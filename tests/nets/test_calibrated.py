@@ -46,7 +46,8 @@ def test_the_learned_scale_is_the_likelihood_in_evaluation(kind):
     with torch.no_grad():
         mean = decoder(z).mean
         x = mean + 0.02 * torch.randn_like(mean)
-    optimizer = torch.optim.Adam(decoder.net.parameters(), lr=0.02)
+    own = [*decoder.net.parameters(), decoder.raw_freedom]
+    optimizer = torch.optim.Adam(own, lr=0.02)
     for _ in range(150):
         loss = -decoder(z).calibrated().log_prob(x).mean()
         optimizer.zero_grad()
