@@ -44,13 +44,15 @@ def main():
     parser.add_argument("--mnist", help="folder of MNIST's files; else the embedded 5,000 digits")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--hidden", type=int, default=512, help="width of the wider layer")
     parser.add_argument("--epochs", type=int, default=1, help="of training before the export")
     options = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)
 
     data = repeated(images(options), options.rows)
-    encoder = MLP(784, heads.DiagonalNormal(10), hidden=[512, 256], in_shape=SHAPE)
-    decoder = MLP(10, heads.Bernoulli(SHAPE), hidden=[256, 512])
+    wide, narrow = options.hidden, options.hidden // 2
+    encoder = MLP(784, heads.DiagonalNormal(10), hidden=[wide, narrow], in_shape=SHAPE)
+    decoder = MLP(10, heads.Bernoulli(SHAPE), hidden=[narrow, wide])
     run = Run(VAE(decoder, latent_dim=10), AmortizedGuide(encoder))
     if options.epochs:
         run = ppvae.fit(run.model, run.guide, data, epochs=options.epochs, progress=False)
