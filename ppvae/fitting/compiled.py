@@ -130,7 +130,7 @@ class CompiledGradients:
         self, graph: Graph, batch: Batch
     ) -> Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]:
         key = f"{self.backend.__module__}.{self.backend.__qualname__} {graph.key()}"
-        state, inputs = graph.state(), list(batch.values())
+        state, inputs = graph.state(), graph.arrange(batch)
         if key not in _COMPILED:
             try:
                 with torch.no_grad(), warnings.catch_warnings():
@@ -188,7 +188,7 @@ class CompiledGradients:
 
     def _replay(self, graph: Graph, batch: Batch) -> tuple[Means, Context | None]:
         with torch.no_grad():
-            flat = self._run(graph.state(), list(batch.values()))
+            flat = self._run(graph.state(), graph.arrange(batch))
         outputs = graph.take(flat)
         means = dict(zip(self._means, outputs, strict=False))
         if not self.eager.context:

@@ -100,6 +100,10 @@ class Graph:
         """Whether the graph is for these shapes."""
         return shapes_of(inputs) == self.shapes
 
+    def arrange(self, inputs: Tensors) -> list[Tensor]:
+        """The inputs in the graph's order."""
+        return [inputs[name] for name in self._names]
+
     def key(self) -> str:
         """Equal for graphs that are the same function: operations, constants, shapes."""
         parts = [self.code.code, *self._signature]

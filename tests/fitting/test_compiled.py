@@ -117,6 +117,27 @@ def test_noise_is_new_at_each_step_and_follows_the_seed(backend):
     assert step(batch)[0]["log_likelihood/x"] == second
 
 
+def test_columns_are_taken_by_name(backend):
+    model, guide, batch, spec = build("ssvae, class")
+    step = gradients(model, guide, spec, batch=batch, backend=backend)
+    torch.manual_seed(1)
+    step(batch)
+    torch.manual_seed(2)
+    ours = step(batch)[0]["loss"]
+    torch.manual_seed(2)
+    assert step(dict(reversed(batch.items())))[0]["loss"] == ours
+
+
+def test_mixed_precision(backend):
+    torch.set_default_dtype(torch.float32)  # What autocast applies to.
+    options = {"epochs": 2, "precision": torch.bfloat16}
+    run = quiet(*pair(), compile=True, **options)
+    assert run.metrics["compiled"]
+    ours, theirs = column(run), column(quiet(*pair(), compile=False, **options))
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
+    assert (ours - column(quiet(*pair(), compile=False, epochs=2))).abs().max() > 1e-6
+
+
 class Twins(nn.Module):
     """Two sites of one shape and one distribution: their noise must not be shared."""
 
