@@ -15,6 +15,7 @@ from ppvae.zoo import build
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=20, help="a fit; two fits each, in turn")
+parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2], help="by number")
 options = parser.parse_args()
 
 
@@ -34,11 +35,11 @@ class Clock:
 
 
 CASES = {
-    "cells, 3 x 64 x 64, conv": (cells(512).train, {"network": "conv"}, {}),
+    "cells, 3 x 64 x 64, conv": (cells(640).train, {"network": "conv"}, {}),
     "digits, 784, mlp 512-256": (digits().train, {"network": "mlp"}, {}),
     "digits, joint critic": (digits().train, {"network": "mlp"}, {"critic": "joint"}),
 }
-for case, (data, shared, own) in CASES.items():
+for case, (data, shared, own) in [list(CASES.items())[i] for i in options.cases]:
     medians = {}
     clocks = {"vae": Clock(), "infomax": Clock()}
     for _ in range(2):

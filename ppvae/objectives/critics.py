@@ -112,9 +112,11 @@ class JointCritic(Critic):
         return joint.squeeze(-1), marginal.squeeze(-1)
 
 
-def _embedding(shape: Sequence[int], size: int, hidden: Sequence[int]) -> nn.Module:
+def _embedding(
+    shape: Sequence[int], size: int, hidden: Sequence[int], *, convolutions: bool
+) -> nn.Module:
     head = heads.Raw((size,))
-    if len(shape) == 3:
+    if len(shape) == 3 and convolutions:
         return ConvEncoder(shape, head, channels=_thin(shape), hidden=hidden[0])
     return MLP(math.prod(shape), head, hidden=hidden, in_shape=shape)
 
@@ -132,6 +134,8 @@ def critic_between(
     form: Literal["separable", "joint"] = "separable",
     features: int = 32,
     hidden: Sequence[int] = (128, 128),
+    convolutions: bool = True,
+    others: int | None = None,
 ) -> Critic:
     """A critic for values of these shapes: images through convolutions, the rest through an MLP.
 
@@ -141,14 +145,20 @@ def critic_between(
         form: :class:`SeparableCritic` or :class:`JointCritic`.
         features: F.
         hidden: Sizes of the hidden layers.
+        convolutions: Of images; without, they go through an MLP too.
+        others: M of the joint form, whose cost it sets; by default all others of the batch.
     """
     if form == "separable":
         return SeparableCritic(
-            _embedding(first, features + 1, hidden), _embedding(second, features + 1, hidden)
+            *(
+                _embedding(shape, features + 1, hidden, convolutions=convolutions)
+                for shape in (first, second)
+            )
         )
-    image = len(first) == 3
+    image = len(first) == 3 and convolutions
     inputs = (features if image else math.prod(first), math.prod(second))
     return JointCritic(
         MLP(inputs, heads.Raw((1,)), hidden=hidden),
-        _embedding(first, features, hidden) if image else None,
+        _embedding(first, features, hidden, convolutions=True) if image else None,
+        others=others,
     )

@@ -39,6 +39,7 @@ def _build(spec: Spec, options: InfoMaxOptions) -> tuple[nn.Module, nn.Module, E
         (spec["x"]["shape"], (options.latent_dim,)),
         estimator=options.estimator,
         critic=options.critic,
+        network=options.network,
         weight=options.alpha,
     )
     return model, guide, objective + term

@@ -41,6 +41,8 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
 }
 CRITICS = ("separable", "joint")
 MEASURED = 1024
+# Of a joint critic, which passes each pair through its network.
+OTHERS = 8
 PAIRS = 3
 
 
@@ -50,10 +52,16 @@ def information_term(
     *,
     estimator: str,
     critic: str,
+    network: str,
     weight: float,
 ) -> MutualInformation:
     """The term between two sites of these shapes, by the names on the command line."""
-    made = critic_between(*shapes, form="joint" if critic == "joint" else "separable")
+    made = critic_between(
+        *shapes,
+        form="joint" if critic == "joint" else "separable",
+        convolutions=network == "conv",
+        others=OTHERS,
+    )
     return MutualInformation(*sites, made, estimator=ESTIMATORS[estimator](), weight=weight)
 
 

@@ -76,7 +76,7 @@ def _objective(shape: tuple[int, ...], options: TwoStageOptions, *, double: bool
     first, second = (options.first_latent_dim,), (options.latent_dim,)
     gamma = options.gamma
     weights = {"x1": gamma, "z1": gamma * options.beta1, "z2": options.beta2}
-    made = {"estimator": options.estimator, "critic": options.critic}
+    made = {name: getattr(options, name) for name in ("estimator", "critic", "network")}
     sites, shapes = (("z1", "z2"), (first, second)) if double else (("x", "z2"), (shape, second))
     return (
         ELBO(weights=weights)

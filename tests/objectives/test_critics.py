@@ -71,6 +71,14 @@ def test_one_is_made_for_any_shapes(form, first, second):
 
 
 @pytest.mark.parametrize("form", ["separable", "joint"])
+def test_images_go_through_an_mlp_if_asked(form):
+    critic = critic_between((1, 6, 6), (2,), form=form, convolutions=False, others=2)
+    assert not any(isinstance(m, torch.nn.Conv2d) for m in critic.modules())
+    _, marginal = critic(torch.rand(5, 1, 6, 6), torch.rand(5, 2))
+    assert marginal.shape == (5, 2 if form == "joint" else 4)
+
+
+@pytest.mark.parametrize("form", ["separable", "joint"])
 def test_one_datum_is_refused(form):
     with pytest.raises(ValueError, match="expected at least 2 data.*got 1. Choose a batch"):
         critic_between((3,), (2,), form=form)(torch.rand(1, 3), torch.rand(1, 2))
