@@ -64,6 +64,8 @@ def _curve(axes: Axes, history: History, name: str) -> None:
         late += values[there & (np.arange(len(values)) >= len(values) // 10)].tolist()
     axes.set_title(_TITLES.get(name, _title(name)), loc="left")
     axes.grid(visible=True, axis="y")
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if late:
         low, high = min(late), max(late)

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -83,7 +83,7 @@ def render(facts: Facts) -> str:
         numbers=[
             (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
         ],
-        command=facts.config.get("command"),
+        command=_command(str(facts.config.get("command") or "")),
         settings=_settings(facts.config),
         config=json.dumps(facts.config, indent=2),
     )
@@ -97,6 +97,13 @@ def _summary(facts: Facts) -> str:
     if recipe.get("builder") != "ppvae.zoo:build" or recipe.get("name") not in names():
         return ""
     return entry(recipe["name"]).summary
+
+
+def _command(said: str) -> str:
+    """As one types it: without the place where the program lies on some machine."""
+    program, _, rest = said.partition(" ")
+    name = PurePath(program).name
+    return f"{'ppvae' if name in ('cli.py', 'ppvae.exe') else name} {rest}".strip()
 
 
 def _in_short(facts: Facts) -> list[str]:

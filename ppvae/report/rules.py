@@ -48,6 +48,7 @@ class Answer:
 
 # Shares of the ELBO's whole range during training.
 _STILL_RISING, _FALLEN, _GAP = 0.02, 0.02, 0.1
+_FEWEST: Final = 6  # points of a curve that say whether it is level
 _UNUSED_NATS: Final = 0.01
 _COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
 _UNTRUSTED: Final = (0.05, 0.5)
@@ -55,19 +56,20 @@ _UNTRUSTED: Final = (0.05, 0.5)
 
 def ended(facts: Facts) -> Finding:
     """How training ended."""
-    epochs = facts.config.get("epochs", len(facts.history))
+    count = facts.config.get("epochs", len(facts.history))
+    epochs = "1 epoch" if count == 1 else f"{count} epochs"
     seconds = facts.number("train_seconds")
     when = "" if seconds is None else f" in {duration(seconds)}"
     said: dict[str, tuple[Mark, str]] = {
-        "completed": ("ok", f"All {epochs} epochs ran{when}."),
+        "completed": ("ok", f"{epochs} run to the end{when}."),
         "stopped": (
             "ok",
-            f"Stopped early after {epochs} epochs{when}: validation no longer improved.",
+            f"Stopped early after {epochs}{when}: validation no longer improved.",
         ),
-        "interrupted": ("caution", f"Interrupted after {epochs} epochs{when}."),
+        "interrupted": ("caution", f"Interrupted after {epochs}{when}."),
         "diverged": (
             "bad",
-            f"Diverged after {epochs} epochs: a number was not finite. The weights are the last "
+            f"Diverged after {epochs}: a number was not finite. The weights are the last "
             "good ones. Lower the learning rate, or set clip_norm.",
         ),
     }
@@ -78,8 +80,10 @@ def ended(facts: Facts) -> Finding:
 def level(facts: Facts) -> Finding | None:
     """Whether the ELBO still rises, is level or has fallen again, on validation data if any."""
     name, epochs, values = _followed(facts)
-    if len(values) < 6:
+    if not values:
         return None
+    if len(values) < _FEWEST:
+        return Finding("caution", f"Too few epochs to tell whether the {name} is level.")
     if not all(map(math.isfinite, values)):
         return Finding("bad", f"The {name} is not finite at some epoch.")
     window = max(2, len(values) // 5)
@@ -268,6 +272,8 @@ def held_out(facts: Facts) -> Finding | None:
     text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(known)} a {where} datum"
     if known - elbo > _GAP * (max(seen) - min(seen)):
         return Finding("caution", f"{text}: test data fit worse.")
+    if facts.number("active_units") == 0:
+        return Finding("caution", f"{text}: as well, but the latents have no part in it.")
     return Finding("ok", f"{text}: test data fit as well.")
 
 
@@ -320,7 +326,7 @@ def verdict(facts: Facts) -> list[Answer]:
 
 def _followed(facts: Facts) -> tuple[str, list[int], list[float]]:
     epochs, values = facts.curve("val_elbo")
-    if len(values) >= 6:
+    if len(values) >= _FEWEST:
         return "validation ELBO", epochs, values
     return ("training ELBO", *facts.curve("elbo"))
 

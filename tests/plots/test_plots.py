@@ -223,6 +223,13 @@ def test_loss_has_a_panel_a_term():
     }
 
 
+def test_one_epoch_is_a_dot():
+    figure = plots.loss_by_term(History([{"epoch": 1, "elbo": -3.0}]))
+    (axes,) = figure.axes
+    assert axes.lines[0].get_marker() == "o"
+    assert {t.get_text() for t in axes.get_xticklabels()} <= {"0", "1", "2"}
+
+
 def test_covariances_side_by_side():
     view = torch.eye(4) + 0.5
     signed = torch.tensor([[1.0, -0.5], [-0.5, 1.0]])

@@ -54,7 +54,7 @@ def browse(tmp_path, *arguments):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     return done.stdout

@@ -252,3 +252,18 @@ def test_every_explanation_is_one_line(name):
     assert title
     assert text.endswith(".")
     assert len(text) < 80
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("bin/ppvae fit gpvae --seed 3", "ppvae fit gpvae --seed 3"),
+        ("lib/ppvae/cli.py fit vae", "ppvae fit vae"),
+        ("examples/vae.py", "vae.py"),
+    ],
+)
+def test_the_command_is_without_the_place_of_the_program(run, said, shown):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"command": said}))
+    source = report.write(run).read_text(encoding="utf-8")
+    assert f"<pre><code>{shown}</code></pre>" in source

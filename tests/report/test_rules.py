@@ -40,7 +40,7 @@ FALLEN = [-100 - 100 * 0.7**e - max(0, e - 15) for e in range(40)]
 TEN = {"data": {"columns": {"y": {"classes": 10}}}}
 
 CASES = [
-    (rules.ended, status("completed"), "ok", "All 7 epochs ran in 61 s"),
+    (rules.ended, status("completed"), "ok", "7 epochs run to the end in 61 s"),
     (rules.ended, status("stopped"), "ok", "Stopped early after 7"),
     (rules.ended, status("interrupted"), "caution", "Interrupted after 7"),
     (rules.ended, status("diverged"), "bad", "Diverged after 7"),
@@ -52,7 +52,8 @@ CASES = [
     (rules.level, curve([-100.0] * 10), "ok", "level"),
     (rules.level, curve([-5.0, -9, -9, -8, -7, -6]), "caution", "still rose"),
     (rules.level, curve([*rising(9), math.nan]), "bad", "not finite"),
-    (rules.level, curve(rising(5)), None, ""),
+    (rules.level, curve(rising(5)), "caution", "Too few epochs"),
+    (rules.level, Facts(), None, ""),
     (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
     (rules.generalises, curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]), "ok", "carries over"),
     (rules.generalises, curve(LEVEL, val_elbo=[v - 30 for v in LEVEL]), "caution", "not carry"),
@@ -109,6 +110,12 @@ CASES = [
         Facts(metrics={"elbo": -140.0, "best_val_elbo": -139}, history=curve(LEVEL).history),
         "ok",
         "-?139 a validation datum: test data fit as well",
+    ),
+    (
+        rules.held_out,
+        Facts(metrics={"elbo": -101.0, "active_units": 0.0}, history=curve(LEVEL).history),
+        "caution",
+        "no part in it",
     ),
     (rules.held_out, metric(elbo=-101.0), None, ""),
     (rules.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
