@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         models,
         nets,
         objectives,
+        plots,
+        report,
     )
     from ppvae.data import Dataset
     from ppvae.evaluate import to_arviz
@@ -39,6 +41,8 @@ __all__ = [
     "models",
     "nets",
     "objectives",
+    "plots",
+    "report",
     "to_arviz",
 ]
 
