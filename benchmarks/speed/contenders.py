@@ -114,6 +114,7 @@ def contenders(row: Row, device: torch.device) -> tuple[dict[str, Callable], dic
         makers.pop("Pyro SVI")
     if row.twin is None:
         makers.pop("hand-written")
+    if row.twin is None or not row.dynamo:
         makers.pop("hand-written, compiled")
     started = time.perf_counter()
     steps["compiled"], reason = library(row, device, compile=True)

@@ -54,12 +54,14 @@ class Row:
         batch: Makes the columns.
         twin: Makes the hand-written module, batch to loss; None where there is none.
         pyro: Whether Pyro has an ELBO for it.
+        dynamo: Whether torch.compile takes the twin.
     """
 
     pair: Callable[[], tuple[nn.Module, nn.Module, ELBO]]
     batch: Callable[[], dict[str, Tensor]]
     twin: Callable[[], nn.Module] | None = None
     pyro: bool = True
+    dynamo: bool = True
 
 
 def kl_normal(loc: Tensor, scale: Tensor, width: float = 1.0) -> Tensor:
@@ -264,6 +266,7 @@ ROWS = {
             MLP([LATENT, CLASSES], Numbers(DIGIT), hidden=HIDDEN),
         ),
     ),
-    "GPVAE": Row(pair=gp_pair, batch=gp_batch, twin=gp_twin),
+    # Dynamo breaks the graph at GPyTorch's kernels.
+    "GPVAE": Row(pair=gp_pair, batch=gp_batch, twin=gp_twin, dynamo=False),
     "InfoMax": Row(pair=infomax, batch=lambda: grey(128, *DIGIT), pyro=False),
 }
