@@ -16,6 +16,7 @@ parser.add_argument("--rows", type=int, help="of cells")
 parser.add_argument("--size", type=int, default=32, help="of cells, in pixels")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
 parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--batch-size", type=int, default=128)
 parser.add_argument("--latent-dim", type=int, default=5)
 parser.add_argument("--beta", type=float, default=4.0)
 parser.add_argument("--alpha", type=float, default=4.0)
@@ -34,7 +35,15 @@ rows = read(options.json) or {"vae": [], "infomax": []}
 for seed in options.seeds:
     for name, results in rows.items():
         own = {"alpha": options.alpha} if name == "infomax" else {}
-        run, seconds = fit(name, splits, seed=seed, epochs=options.epochs, **shared, **own)
+        run, seconds = fit(
+            name,
+            splits,
+            seed=seed,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            **shared,
+            **own,
+        )
         found = measured(run, splits, seed=seed, steps=options.critic_steps)
         results.append({**found, "seconds": seconds})
         print(seed, name, {k: round(v, 3) for k, v in results[-1].items()}, flush=True)
