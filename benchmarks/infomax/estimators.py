@@ -3,8 +3,8 @@
 Pairs (a, b) of dimension 1, 5 and 20 with 0.5 to 10 nats; each estimator trains a critic of its
 own, of one form and size, on fresh samples. For each: the mean and the standard deviation of the
 batches' estimates over the last half of training, with and without its drift, and the estimate of
-10,000 fresh pairs after it. To show: MINE within 5 % up to 5 nats, and its estimate's deviation at most a third of that of
-plain Donsker-Varadhan.
+10,000 fresh pairs after it. To show: MINE within 5 % up to 5 nats, and its estimate's deviation at
+most a third of that of plain Donsker-Varadhan.
 Run: python benchmarks/infomax/estimators.py --json estimators.json --plot estimators.png
 """
 
