@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,8 @@ def to_arviz(
     store = store_for(path)
     try:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-            first = next(batches(run.guide, columns, 1))
-            sites = sites_of(run, first)
-            size = chunk or _chunk(sites, num_draws)
-            export = _Export(run, store, sites, num_draws, size)
+            sites = sites_of(run, next(batches(run.guide, columns, 1)))
+            export = _Export(run, store, sites, num_draws, chunk or _chunk(sites, num_draws))
             export.posterior(columns, rows)
             if prior_rows:
                 export.prior(*_among(columns, rows, prior_rows))
@@ -232,12 +230,11 @@ class _Export:
 
     def posterior(self, columns: Dataset, rows: Tensor) -> None:
         """Posterior, replicates, log-likelihoods and weights of the data, and the data."""
+        self._open(POSTERIOR, columns, rows)
         given: dict[str, Tensor] = {}
         for at, batch in self._batches(columns):
             draws = posterior_draws(self.run, batch, self.sites, self.num_draws, given=given)
             given = draws.globals()
-            if at == 0:
-                self._open(POSTERIOR, columns, rows)
             self._latents("posterior", draws, at)
             self._observed("posterior_predictive", draws, at)
             weight = draws.log_weight
@@ -252,25 +249,24 @@ class _Export:
 
     def prior(self, columns: Dataset, rows: Tensor) -> None:
         """Draws of the prior, and of the data under it."""
-        given: dict[str, Tensor] = {}
-        for at, batch in self._batches(columns):
-            draws = predictive_draws(
-                self.run,
-                batch,
-                self.sites,
-                self.num_draws,
-                rows=len(next(iter(batch.values()))),
-                use_guide=False,
-                given=given,
-            )
-            given = draws.globals()
-            if at == 0:
-                self._open(("prior", "prior_predictive"), columns, rows)
+        groups = ("prior", "prior_predictive")
+        for at, _, draws in self._predicted(groups, columns, rows, use_guide=False):
             self._latents("prior", draws, at)
             self._observed("prior_predictive", draws, at)
 
     def predictions(self, columns: Dataset, rows: Tensor) -> None:
         """Draws of the latents and the data at columns that nothing is observed at."""
+        constant = "predictions_constant_data"
+        groups = ("predictions", constant)
+        for at, batch, draws in self._predicted(groups, columns, rows, use_guide=True):
+            self._latents("predictions", draws, at)
+            self._observed("predictions", draws, at)
+            self._columns(batch, at, constant, constant)
+
+    def _predicted(
+        self, groups: Sequence[str], columns: Dataset, rows: Tensor, *, use_guide: bool
+    ) -> Iterator[tuple[int, dict[str, Tensor], Draws]]:
+        self._open(groups, columns, rows)
         given: dict[str, Tensor] = {}
         for at, batch in self._batches(columns):
             draws = predictive_draws(
@@ -279,17 +275,13 @@ class _Export:
                 self.sites,
                 self.num_draws,
                 rows=len(next(iter(batch.values()))),
+                use_guide=use_guide,
                 given=given,
             )
             given = draws.globals()
-            constant = "predictions_constant_data"
-            if at == 0:
-                self._open(("predictions", constant), columns, rows)
-            self._latents("predictions", draws, at)
-            self._observed("predictions", draws, at)
-            self._columns(batch, at, constant, constant)
+            yield at, batch, draws
 
-    def _batches(self, columns: Dataset) -> Any:
+    def _batches(self, columns: Dataset) -> Iterator[tuple[int, dict[str, Tensor]]]:
         chunks = batches(self.run.guide, columns, self.chunk)
         return ((i * self.chunk, batch) for i, batch in enumerate(chunks))
 
