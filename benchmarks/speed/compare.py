@@ -119,7 +119,7 @@ def plot(results, path):
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set_xlabel("milliseconds a step, divided by those of the compiled step")
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=len(AGAINST))
     figure.savefig(path, dpi=150)
 
 
