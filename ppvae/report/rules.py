@@ -177,13 +177,17 @@ def pareto(facts: Facts) -> Finding | None:
     if share is None:
         return None
     good, fair = _UNTRUSTED
-    mark: Mark = "ok" if share <= good else "caution" if share <= fair else "bad"
-    end = (
-        "the guide covers the posterior"
-        if mark == "ok"
-        else "the guide is narrower than the posterior there"
+    text = f"Pareto k is above 0.7 for {percent(share)} of the data"
+    if share <= good:
+        return Finding("ok", f"{text}: the guide covers the posterior.")
+    held = facts.number("coverage_90")
+    lowest, highest = _COVERAGE[1]
+    # Where the predictions themselves were checked, they weigh more than the encoder's weights.
+    checked = held is not None and lowest <= held <= highest
+    return Finding(
+        "caution" if share <= fair or checked else "bad",
+        f"{text}: there the guide is not the exact posterior, the log likelihood uncertain.",
     )
-    return Finding(mark, f"Pareto k is above 0.7 for {percent(share)} of the data: {end}.")
 
 
 def coverage(facts: Facts) -> Finding | None:

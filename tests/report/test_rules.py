@@ -73,6 +73,8 @@ CASES = [
     (rules.pareto, metric(untrusted=0.01), "ok", "1.0 % of the data"),
     (rules.pareto, metric(untrusted=0.2), "caution", "20.0 %"),
     (rules.pareto, metric(untrusted=0.9), "bad", "90.0 %"),
+    (rules.pareto, metric(untrusted=0.9, coverage_90=0.94), "caution", "not the exact posterior"),
+    (rules.pareto, metric(untrusted=0.9, coverage_90=0.5), "bad", "uncertain"),
     (rules.pareto, metric(untrusted=math.nan), None, ""),
     (rules.pareto, metric(), None, ""),
     (rules.coverage, metric(coverage_90=0.87), "ok", "87.0 % of the truth: calibrated"),
