@@ -43,6 +43,8 @@ CRITICS = ("separable", "joint")
 MEASURED = 1024
 # Of a joint critic, which passes each pair through its network.
 OTHERS = 8
+# One layer: a step is to cost little more than without the critic.
+HIDDEN = (128,)
 PAIRS = 3
 
 
@@ -59,6 +61,7 @@ def information_term(
     made = critic_between(
         *shapes,
         form="joint" if critic == "joint" else "separable",
+        hidden=HIDDEN,
         convolutions=network == "conv",
         others=OTHERS,
     )
