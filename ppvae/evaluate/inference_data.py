@@ -156,7 +156,8 @@ def _container(tree: Any) -> Any:
         # ArviZ 0.23 announces its own next version at import.
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
-    if hasattr(arviz, "InferenceData"):
+    # ArviZ 1 still has the name InferenceData, not the class.
+    if int(arviz.__version__.partition(".")[0]) < 1:
         return arviz.InferenceData.from_datatree(tree)
     return tree
 
