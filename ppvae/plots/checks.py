@@ -62,7 +62,7 @@ def _name_rows(axes: Axes, names: list[str], number: int) -> None:
         raise ValueError(
             f"ticks: expected {number}, one a row; got {len(names)}. Pass as many names."
         )
-    places = range(0, number, max(1, number // 8))
+    places = range(0, number, -(-number // 8))
     axes.set_xticks(places, [names[i] for i in places], rotation=45, ha="right")
     axes.set_yticks(places, [names[i] for i in places])
 

@@ -12,7 +12,7 @@ from ppvae import plots
 from ppvae.data import Dataset, Splits
 from ppvae.evaluate import pit
 from ppvae.gp import GPPrior
-from ppvae.inference import encode, placement
+from ppvae.inference import placement, posterior
 from ppvae.predict import Prediction, predict, predictive_log_likelihood
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
@@ -101,7 +101,6 @@ def unseen_figures(run: Run, splits: Splits) -> Figures:
     shown = held_out.take(torch.arange(min(SHOWN, held_out.num_rows)))
     batch, prediction = _predicted(run, shown, keep_draws=True)
     assert prediction.draws is not None
-    like = placement(run.model)
     x = batch["x"]
     made: Figures = []
     if x.dim() == 4:
@@ -126,28 +125,56 @@ def unseen_figures(run: Run, splits: Splits) -> Figures:
             plots.calibration(ranks[varies]),
         )
     )
-    prior = _prior(run)
+    made.append(_covariances(run, train))
+    return [*made, *_encodings(run, train)]
+
+
+def _covariances(run: Run, train: Dataset) -> tuple[str, str, Figure]:
+    """The view kernel at the training views, and the object kernel of the first objects."""
+    prior, like = _prior(run), placement(run.model)
     views = torch.unique(torch.as_tensor(train["view"]), dim=0)
-    matrices = {}
+    objects = torch.arange(min(40, int(train.spec["object"]["classes"])), device=like.device)
     with torch.no_grad():
+        matrices = {"objects": prior.objects.covariance(objects).cpu()}
         if len(views) > 1:
-            matrices["views"] = prior.views.covariance(views.to(like)).cpu()
-        matrices["objects"] = prior.objects.covariance(
-            torch.arange(min(40, int(train.spec["object"]["classes"])), device=like.device)
-        ).cpu()
+            matrices = {"views": prior.views.covariance(views.to(like)).cpu(), **matrices}
+    period = getattr(prior.views, "period", None)
+    ticks = {}
+    if "views" in matrices and views.dim() == 1:
+        shown = views if period is None else views * (360 / period)
+        ticks = {"views": [f"{v:.4g}{'' if period is None else '°'}" for v in shown.tolist()]}
+    caption = "Learned correlations of the latents between views and between objects."
+    return (
+        "covariances.png",
+        caption,
+        plots.covariance(matrices, ticks=ticks, label="correlation"),
+    )
+
+
+def _encodings(run: Run, train: Dataset) -> Figures:
+    """Encoder means by view, and the densities of means and log variances."""
+    like = placement(run.guide)
+    some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())
+    batch = some.batch(slice(None), dtype=like.dtype, device=like.device)
+    q = posterior(run.guide, batch)["z"]
+    view = torch.as_tensor(some["view"])
+    made: Figures = []
+    if view.dim() == 1:
+        period = getattr(_prior(run).views, "period", None)
+        figure = plots.latents(
+            q.mean.cpu(),
+            colour=view if period is None else view * (2 * torch.pi / period),
+            kind="continuous" if period is None else "cyclic",
+            name="view",
+        )
+        made.append(("latents.png", "Latent means of training data by their view.", figure))
     made.append(
         (
-            "covariances.png",
-            "Learned correlations of the latents between views, in order, and between objects.",
-            plots.covariance(matrices, label="correlation"),
+            "densities.png",
+            "What the encoder says of training data: means and log variances by dimension of z.",
+            plots.densities(q.mean.cpu(), q.variance.log().cpu()),
         )
     )
-    some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())
-    z = encode(run.guide, some.batch(slice(None), dtype=like.dtype, device=like.device))["z"]
-    view = torch.as_tensor(some["view"])
-    if view.dim() == 1:
-        figure = plots.latents(z.cpu(), colour=view, kind="cyclic", name="view")
-        made.append(("latents.png", "Latent means of training data by their view.", figure))
     return made
 
 
