@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppvae import plots
 from ppvae.data import Splits
-from ppvae.inference import decode, encode, evaluating, placement
+from ppvae.inference import decode, encode, evaluating, placement, seeded
 from ppvae.objectives import (
     MINE,
     NWJ,
@@ -81,8 +81,7 @@ def information_metrics(run: Run, splits: Splits) -> dict[str, float]:
     rows = data.take(torch.arange(min(MEASURED, data.num_rows)))
     batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
     made = run.objective(run.model, run.guide, num_data=splits.train.num_rows)
-    with evaluating(made), torch.random.fork_rng():
-        torch.manual_seed(0)
+    with evaluating(made), seeded(0, like):
         _, context = made.evaluate(batch)
         found = {f"{term.first},{term.second}": term.measure(context) for term in terms}
     last = list(found.values())[-1]
