@@ -23,6 +23,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from common import (
     TURN,
@@ -55,6 +56,7 @@ from ppvae.nets import MLP, Conditions, ConvDecoder, TurnedDecoder, TurnedEncode
 
 LATENTS = 64
 NEVER = 10**9
+SHOWN = 10  # predictions kept for the figures
 
 
 def parameters(*modules):
@@ -85,11 +87,12 @@ def joint(splits, options, seed, **rest):
         seed=seed,
         fast=model.prior.parameters(),
     )
-    return parameters(model, guide), lambda part: predict_gp(model, part)
+    return parameters(model, guide), lambda part: predict_gp(model, part), model
 
 
 def collapsed(splits, options, seed):
-    return joint(splits, options, seed, leave_out=0.0)
+    count, predict, _ = joint(splits, options, seed, leave_out=0.0)
+    return count, predict
 
 
 def alternating(splits, options, seed):
@@ -259,9 +262,9 @@ def measure(options, seed):
     torch.manual_seed(seed)
     splits = rotated_digits(num_objects=options.objects, seed=seed)
     with Clock() as clock:
-        count, predict = MODES[options.mode](splits, options, seed)
+        count, predict, *calibrated = MODES[options.mode](splits, options, seed)
     x, _, _ = columns(splits.test)
-    mean, scale = predict(splits.test)
+    mean, _ = predict(splits.test)
     errors = image_errors(mean, x)
     seen = image_errors(predict(splits.validation)[0], columns(splits.validation)[0])
     found = {
@@ -272,24 +275,33 @@ def measure(options, seed):
         "parameters": count,
         "train_cpu_seconds": clock.cpu,
         "train_wall_seconds": clock.wall,
-        **calibration(mean, scale, x, columns(splits.train)[0]),
     }
+    for model in calibrated:
+        found |= calibration(model, splits)
     print(json.dumps(found), flush=True)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        shown = {"x": x[:SHOWN], "mean": mean[:SHOWN], "object": columns(splits.test)[1][:SHOWN]}
+        np.savez(options.json.with_name(f"{options.json.stem}-{seed}.npz"), **shown)
     return found
 
 
 def table(paths):
-    """Markdown: mean over seeds +- its standard error."""
-    print("| method | seeds | test MSE, unseen angle | missing cells | CPU s | parameters |")
-    print("|---|---|---|---|---|---|")
-    rows = []
+    """Markdown: mean over seeds +- its standard error; files of one mode and length together."""
+    print(
+        "| method | epochs | seeds | test MSE, unseen angle | missing cells | CPU s | parameters |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    together = {}
     for path in paths:
         found = json.loads(path.read_text("utf-8"))
-        runs = found["runs"]
+        together.setdefault((found["mode"], found["epochs"]), []).extend(found["runs"])
+    rows = []
+    for (mode, epochs), runs in together.items():
         test, error = mean_and_error([run["test_mse"] for run in runs])
         seen, _ = mean_and_error([run["missing_cells_mse"] for run in runs])
         seconds, _ = mean_and_error([run["train_cpu_seconds"] for run in runs])
-        row = f"| {found['mode']} | {len(runs)} | {test:.4f} ± {error:.4f} | {seen:.4f} "
+        row = f"| {mode} | {epochs} | {len(runs)} | {test:.4f} ± {error:.4f} | {seen:.4f} "
         rows.append((test, row + f"| {seconds:.0f} | {runs[0]['parameters']:,} |"))
     for _, row in sorted(rows):
         print(row)

@@ -20,7 +20,13 @@ from ppvae.zoo.entry import Figures
 # How many predictions the figures are drawn from.
 SHOWN = 100
 
-__all__ = ["nearest_view", "unseen_figures", "unseen_metrics"]
+__all__ = [
+    "covariance_figure",
+    "encoding_figures",
+    "nearest_view",
+    "unseen_figures",
+    "unseen_metrics",
+]
 
 
 def _prior(run: Run) -> GPPrior:
@@ -125,11 +131,11 @@ def unseen_figures(run: Run, splits: Splits) -> Figures:
             plots.calibration(ranks[varies]),
         )
     )
-    made.append(_covariances(run, train))
-    return [*made, *_encodings(run, train)]
+    made.append(covariance_figure(run, train))
+    return [*made, *encoding_figures(run, train)]
 
 
-def _covariances(run: Run, train: Dataset) -> tuple[str, str, Figure]:
+def covariance_figure(run: Run, train: Dataset) -> tuple[str, str, Figure]:
     """The view kernel at the training views, and the object kernel of the first objects."""
     prior, like = _prior(run), placement(run.model)
     views = torch.unique(torch.as_tensor(train["view"]), dim=0)
@@ -151,7 +157,7 @@ def _covariances(run: Run, train: Dataset) -> tuple[str, str, Figure]:
     )
 
 
-def _encodings(run: Run, train: Dataset) -> Figures:
+def encoding_figures(run: Run, train: Dataset) -> Figures:
     """Encoder means by view, and the densities of means and log variances."""
     like = placement(run.guide)
     some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())

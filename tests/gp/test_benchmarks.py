@@ -47,7 +47,7 @@ def test_every_method_of_rotated_digits(mode, tmp_path):
     found = json.loads(path.read_text("utf-8"))["runs"][0]
     assert 0 < found["test_mse"] < 1
     assert found["parameters"] <= 500_000
-    assert f"| {mode} | 1 |" in run("rotated_digits.py", "--table", path)
+    assert f"| {mode} | 1 | 1 |" in run("rotated_digits.py", "--table", path)
 
 
 def test_growth_and_new_objects(tmp_path):
