@@ -288,9 +288,7 @@ def measure(options, seed):
 
 def table(paths):
     """Markdown: mean over seeds +- its standard error; files of one mode and length together."""
-    print(
-        "| method | epochs | seeds | test MSE, unseen angle | missing cells | CPU s | parameters |"
-    )
+    print("| method | epochs | seeds | test MSE, unseen angle | missing cells | CPU s | weights |")
     print("|---|---|---|---|---|---|---|")
     together = {}
     for path in paths:
