@@ -134,6 +134,21 @@ def test_predict_writes_every_combination(gp_run, tmp_path, capsys):
     assert (out / "predictions.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "matern"])
+def test_views_on_a_line(kernel, tmp_path, capsys):
+    view = (np.arange(ROWS) // 6 % 8).astype(np.float32) - 3
+    data = save(tmp_path, view=view, y=None, c=None, source=None)
+    out = tmp_path / "run"
+    small = ["--latent-dim", "4", "--rank", "3", "--channels", "4,4", "--hidden", "8"]
+    where = ["--view-kernel", kernel, "--lowest", "-3.5", "--highest", "5", "--lengthscale", "2"]
+    fit = ["fit", "gpvae", "--data", str(data), "--out", str(out), "--epochs", "1", "--quiet"]
+    assert main([*fit, *where, *small, "--device", "cpu"]) == 0
+    capsys.readouterr()
+    predict = ["predict", str(out), "--objects", "1", "--draws", "5", "--out", str(tmp_path / "p")]
+    assert main([*predict, "--views", "4.5"]) == 0
+    assert "[-3.5, 5]" in refused(capsys, *predict, "--views", "6")
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path):
     data = file_for("vae", tmp_path)
     losses = []

@@ -6,11 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from gpytorch.kernels import MaternKernel, RBFKernel
 from torch import nn
 
 from ppvae.data import rotated_digits
 from ppvae.fitting import grouped_adam, warmup_cosine
-from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable, angular_kernel
+from ppvae.gp import (
+    FeatureMap,
+    FourierFeatures,
+    GPPrior,
+    HilbertFeatures,
+    LeaveViewOut,
+    ObjectTable,
+    angular_kernel,
+)
 from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
@@ -22,14 +31,22 @@ from ppvae.zoo.unseen import unseen_figures, unseen_metrics
 __all__ = ["ENTRY", "GPVAEOptions"]
 
 
+LINES = {"rbf": lambda: RBFKernel(), "matern": lambda: MaternKernel(nu=2.5)}
+
+
 @dataclass(frozen=True)
 class GPVAEOptions(Options):
     """Options of ``gpvae``."""
 
     latent_dim: int = option(64, "dimensions of z")
     rank: int = option(32, "features an object, the rank of the object covariance")
-    frequencies: int = option(4, "frequencies of the periodic view kernel")
+    view_kernel: str = option(
+        "periodic", "kernel over views, on a circle or on a line", choices=("periodic", *LINES)
+    )
+    frequencies: int = option(4, "features of that kernel: frequencies, twice as many on a line")
     period: float = option(2 * math.pi, "period of the views, in their unit")
+    lowest: float = option(0.0, "on a line: the least view there will be")
+    highest: float = option(1.0, "on a line: the greatest")
     lengthscale: float = option(1.0, "initial lengthscale of the view kernel")
     noise: float = option(0.1, "initial variance of the latents that the GP does not explain")
     refresh: int = option(8, "steps between two solutions of the GP")
@@ -53,15 +70,24 @@ def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
     )
 
 
+def _views(options: GPVAEOptions) -> FeatureMap:
+    if options.view_kernel == "periodic":
+        return FourierFeatures(
+            angular_kernel(options.lengthscale, options.period),
+            num_frequencies=options.frequencies,
+            period=options.period,
+        )
+    kernel = LINES[options.view_kernel]()
+    kernel.initialize(lengthscale=options.lengthscale)
+    domain = (options.lowest, options.highest)
+    return HilbertFeatures(kernel, domain, num_features=2 * options.frequencies)
+
+
 def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     shape = tuple(spec["x"]["shape"])
     prior = GPPrior(
         ObjectTable(spec["object"]["classes"], options.rank),
-        FourierFeatures(
-            angular_kernel(options.lengthscale, options.period),
-            num_frequencies=options.frequencies,
-            period=options.period,
-        ),
+        _views(options),
         latent_dim=options.latent_dim,
         noise=options.noise,
         refresh=options.refresh,
