@@ -23,6 +23,7 @@ from ppvae.objectives import (
 )
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
+from ppvae.zoo.pictures import latents_by_class
 
 __all__ = [
     "CRITICS",
@@ -103,10 +104,7 @@ def information_figures(run: Run, splits: Splits, *, stage: str = "") -> Figures
     rows = data.take(torch.arange(min(MEASURED, data.num_rows)))
     batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
     z = encode(run.guide, batch)[latent]
-    made: Figures = []
-    if "y" in rows:
-        figure = plots.latents(z, colour=torch.as_tensor(rows["y"]), kind="class", name="class")
-        made.append(("latents.png", f"Posterior means of {latent} by the data's class.", figure))
+    made = latents_by_class(z, batch, latent=latent)
     if batch["x"].dim() != 4 or z.size(-1) < 2:
         return made
 

@@ -15,7 +15,14 @@ from ppvae.models import JointVAE
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
 
-__all__ = ["class_decoder", "class_figures", "common_figures", "joint_figures"]
+__all__ = [
+    "class_decoder",
+    "class_figures",
+    "common_figures",
+    "joint_figures",
+    "latent_figures",
+    "latents_by_class",
+]
 
 STYLES, STEPS, SHOWN = 6, 8, 10
 
@@ -85,10 +92,7 @@ def class_figures(
             made.append(
                 ("manifold.png", "Decoded means over the first two dimensions of z.", figure)
             )
-    if "y" in batch and bool((batch["y"] >= 0).all()):
-        figure = plots.latents(z, colour=batch["y"], kind="class", name="class")
-        made.append(("latents.png", "Posterior means of z by the data's class.", figure))
-    return made
+    return [*made, *latents_by_class(z, batch)]
 
 
 def joint_figures(run: Run, splits: Splits) -> Figures:
@@ -100,6 +104,37 @@ def joint_figures(run: Run, splits: Splits) -> Figures:
     rest = {name: like.new_zeros(dim) for name, dim in model.factors.items()}
     rest |= {name: torch.tensor(0) for name in model.counts if name != "y"}
     return class_figures(run, splits, classes=model.counts["y"], rest=rest)
+
+
+def latents_by_class(z: Tensor, batch: Mapping[str, Tensor], *, latent: str = "z") -> Figures:
+    """Posterior means (N, Z) coloured by the column y, if there is one without gaps."""
+    if "y" not in batch or not bool((batch["y"] >= 0).all()):
+        return []
+    figure = plots.latents(z, colour=batch["y"], kind="class", name="class")
+    return [("latents.png", f"Posterior means of {latent} by the data's class.", figure)]
+
+
+def latent_figures(run: Run, splits: Splits) -> Figures:
+    """Of a model with one latent z: what each dimension does to an image; latents by class."""
+    data = splits.test or splits.validation or splits.train
+    like = placement(run.guide)
+    rows = data.take(torch.arange(min(2000, data.num_rows)))
+    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    z = encode(run.guide, batch)["z"]
+    made: Figures = []
+    if batch["x"].dim() == 4:
+
+        def decoded(value: Tensor) -> Tensor:
+            return decode(run.model, {"z": value.to(like)})["x"]
+
+        # The dimensions that say most of the data, the others at rest.
+        most = z.var(0).argsort(descending=True)[:SHOWN].tolist()
+        figure = plots.traversals(
+            decoded, z.size(-1), dims=most, by_channel=1 < batch["x"].size(1) != 3
+        )
+        caption = "Decoded means along dimensions of z, over the central 95 % of the prior."
+        made.append(("traversals.png", caption, figure))
+    return [*made, *latents_by_class(z, batch)]
 
 
 def common_figures(run: Run, splits: Splits) -> Figures:

@@ -16,6 +16,7 @@ from ppvae.nets import MLP, ConvDecoder, ConvEncoder, heads
 from ppvae.objectives import ELBO, Linear
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.pictures import latent_figures
 
 __all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "likelihood"]
 
@@ -105,5 +106,6 @@ ENTRY = Entry(
     options=VAEOptions,
     build=_build,
     default_data=digits,
-    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    fit={"epochs": 60, "batch_size": 128, "learning_rate": 1e-3},
+    figures=latent_figures,
 )
