@@ -123,8 +123,8 @@ def _add_model_options(parser: argparse.ArgumentParser, arguments: Sequence[str]
         return
     from ppvae.zoo import add_options, entry, names
 
-    for name in arguments[1:]:
-        if name in names():
+    for before, name in zip(arguments, arguments[1:], strict=False):
+        if name in names() and before not in ("--out", "--data"):
             found = entry(name)
             add_options(parser, found.options)
             parser.description = f"ppvae fit {name}: {found.summary}."

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ppvae import evaluate, plots, report
-from ppvae.contract import forked_rng
+from ppvae.contract import forked_rng, signature
 from ppvae.data import Splits, load
 from ppvae.fitting import fit
 from ppvae.folders import refuse_unwritable
@@ -64,6 +64,7 @@ def fit_entry(
     chosen = parse_options(found.options, options or {})
     refuse_unwritable(Path(out), is_run)
     splits = _splits(found, chosen, data)
+    found.check(splits)
     recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=splits.train.spec)
     with forked_rng():
         torch.manual_seed(seed)
@@ -214,7 +215,13 @@ def _write(found: Entry, run: Run, splits: Splits, folder: Path) -> None:
 
 def _combinations(run: Run, columns: Mapping[str, Sequence[float]]) -> dict[str, Tensor]:
     spec = run.config["data"]["columns"]
-    needed = [name for name in ("object", "view", "y", "c") if name in spec]
+    taken = signature(run.model)
+    needed = [name for name in ("object", "view", "y", "c") if name in spec and name in taken]
+    if not needed:
+        raise ValueError(
+            f"predict: expected a run whose model takes object, view, y or c; got one that takes "
+            f"{list(taken)} alone. Its report shows what it draws and reconstructs."
+        )
     if set(columns) != set(needed):
         raise ValueError(
             f"predict: expected values of {needed}; got {sorted(columns)}. Name them all."

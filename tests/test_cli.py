@@ -203,6 +203,11 @@ def test_bad_data_is_refused_in_words_and_leaves_nothing(tmp_path, capsys):
     assert "'x'" in fit("vae", x=None)
     assert "length" in fit("vae", y=np.arange(5))
     assert "whole numbers" in fit("gpvae", object=np.linspace(0, 1, ROWS))
+    objects = columns()["object"]
+    held_out = columns()["split"] > 0
+    assert "such as [6]" in fit("gpvae", object=np.where((objects == 3) & held_out, 6, objects))
+    assert "got no 2, and 2000000000" in fit("gpvae", object=np.where(objects == 2, 2e9, objects))
+    assert "one number a row" in fit("gpvae", view=np.zeros((ROWS, 2)))
     missing = refused(capsys, "fit", "vae", "--data", str(tmp_path / "none.npz"))
     assert "none.npz" in missing
 
@@ -218,6 +223,12 @@ def test_bad_commands_are_refused_in_words(tmp_path, capsys):
     assert "epochs" in refused(
         capsys, "fit", "vae", "--epochs", "0", "--out", str(tmp_path / "new")
     )
+    for option in ("--period", "--lengthscale"):
+        assert "finite number > 0" in refused(
+            capsys, "fit", "gpvae", option, "0", "--out", str(tmp_path / "new")
+        )
+    # A folder that has a model's name is no model.
+    assert "none.npz" in refused(capsys, "fit", "--out", "vae", "gpvae", "--data", "none.npz")
     assert "config.json" in refused(capsys, "evaluate", str(tmp_path / "nothing"))
     assert "nuclear" in refused(
         capsys, "fit", "vae", "--device", "nuclear", "--out", str(tmp_path / "new")
@@ -233,6 +244,17 @@ def test_bad_predictions_are_refused_in_words(gp_run, tmp_path, capsys):
     assert "['object', 'view']" in predict("--objects", "1")
     assert "['object', 'view']" in predict("--classes", "1")
     assert not (tmp_path / "p").exists()
+
+
+def test_predict_asks_for_what_the_model_takes(tmp_path, capsys):
+    data, out = save(tmp_path, x=columns()["y"][:, None].repeat(4, 1)), tmp_path / "run"
+    short = ["--epochs", "1", "--quiet", "--hidden", "8", "--out", str(out)]
+    assert main(["fit", "vae", "--data", str(data), "--likelihood", "poisson", *short]) == 0
+    capsys.readouterr()
+    assert "got one that takes ['x'" in refused(capsys, "predict", str(out))
+    assert main(["fit", "cvae", "--data", str(data), *short]) == 0
+    where = ["--classes", "0", "2", "--factors", "0.5", "--draws", "5"]
+    assert main(["predict", str(out), *where]) == 0
 
 
 @pytest.mark.parametrize("kind", ["weights", "config", "format", "history"])

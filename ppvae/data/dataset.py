@@ -13,6 +13,8 @@ __all__ = ["DataError", "Dataset", "Splits", "as_splits", "split_rows"]
 
 Column: TypeAlias = "Tensor | np.memmap[Any, Any]"
 IDS = ("y", "object")
+# Columns that models take as floating-point numbers even where a file has whole ones.
+MEASURED = ("x", "c", "view", "source")
 
 
 class DataError(ValueError):
@@ -140,6 +142,8 @@ class Dataset(Mapping[str, Column]):
     ) -> dict[str, Tensor]:
         """The rows as a model takes them: uint8 scaled to [0, 1], floats in ``dtype``, ids int64.
 
+        Whole numbers in ``x``, ``c``, ``view`` and ``source``, such as counts, become floats.
+
         No value is read back from the device.
 
         Arguments:
@@ -154,7 +158,7 @@ class Dataset(Mapping[str, Column]):
             values = values.to(device, non_blocking=True) if device is not None else values
             if values.dtype == torch.uint8:
                 values = values.to(dtype) / 255
-            elif values.is_floating_point():
+            elif values.is_floating_point() or name in MEASURED:
                 values = values.to(dtype)
             batch[name] = values
         return batch

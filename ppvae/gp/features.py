@@ -26,6 +26,7 @@ __all__ = [
     "angular_kernel",
     "finite",
     "kronecker_rows",
+    "single",
     "unit_rows",
 ]
 
@@ -75,6 +76,16 @@ def finite(values: Tensor, what: str) -> None:
         raise ValueError(
             f"{what}: expected finite numbers; got {values[row].tolist()} in row {row}. "
             "Drop the rows that lack one."
+        )
+
+
+def single(values: Tensor) -> None:
+    """Raise a ValueError if ``values`` have more than one number a row."""
+    if values.dim() != 1:
+        raise ValueError(
+            f"views: expected one number a row, shape (N); got shape {tuple(values.shape)}. "
+            "Squeeze a column (N, 1), or compose kernels of single columns with "
+            "ppvae.gp.Column and ProductFeatures."
         )
 
 
@@ -165,6 +176,7 @@ class FourierFeatures(FeatureMap):
         return coefficients / coefficients.sum()
 
     def check(self, values: Tensor) -> None:
+        single(values)
         finite(values, "views")
 
     def forward(self, values: Tensor) -> Tensor:

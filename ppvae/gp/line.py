@@ -31,7 +31,7 @@ from gpytorch.kernels import (
 )
 from torch import Tensor
 
-from ppvae.gp.features import FeatureMap, finite, unit_rows
+from ppvae.gp.features import FeatureMap, finite, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]
 
@@ -132,6 +132,7 @@ class HilbertFeatures(FeatureMap):
 
     def check(self, values: Tensor) -> None:
         low, high = self.domain
+        single(values)
         finite(values, "views")
         slack = 1e-6 * (high - low)
         if len(values) > 0 and (values.min() < low - slack or values.max() > high + slack):

@@ -49,6 +49,7 @@ class Entry:
         build: From the data's spec and the options to (model, guide, objective).
         default_data: The embedded dataset.
         arrange: From the splits, default or the user's, and the options to those that are fitted.
+        check: Refuses data that cannot be fitted, before anything is built.
         columns: Columns that the data must have.
         missing_ok: Columns of a user's file that may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
@@ -65,6 +66,7 @@ class Entry:
     build: Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
     default_data: Callable[[], Splits]
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
+    check: Callable[[Splits], None] = lambda splits: None
     columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)

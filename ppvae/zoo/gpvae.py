@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from gpytorch.kernels import MaternKernel, RBFKernel
 from torch import nn
 
-from ppvae.data import rotated_digits
+from ppvae.data import Splits, rotated_digits
+from ppvae.data.dataset import DataError
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp import (
     FeatureMap,
@@ -56,6 +58,29 @@ class GPVAEOptions(Options):
     channels: tuple[int, ...] = option((32, 16), "filters of the convolutional decoder")
 
 
+def _check(splits: Splits) -> None:
+    """Every object is among the training data, and they are numbered without gaps."""
+    if "object" not in splits.train:
+        return
+    known = torch.as_tensor(splits.train["object"]).unique()
+    parts = [part for part in (splits.validation, splits.test) if part is not None]
+    held_out = torch.cat([known[:0], *(torch.as_tensor(part["object"]) for part in parts)])
+    alone = held_out[~torch.isin(held_out, known)].unique()
+    if len(alone) > 0:
+        raise DataError(
+            f"object: expected every object of the validation and test data among the training "
+            f"data; got {len(alone)} that are not there, such as {alone[:3].tolist()}. Keep some "
+            "views of each with a column 'split'; ppvae.gp.infer_objects predicts new objects."
+        )
+    ids = torch.arange(len(known)).to(known)
+    if not torch.equal(known, ids):
+        raise DataError(
+            f"object: expected ids from 0 to {len(ids) - 1} for {len(ids)} objects; got no "
+            f"{int(ids[known != ids][0])}, and {int(known[-1])}. Number the objects from 0 "
+            "without gaps."
+        )
+
+
 def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
     head = heads.Normal(shape, heads.Shared(math.exp(-1.5)))
     if options.network == "mlp" or len(shape) != 3:
@@ -71,6 +96,10 @@ def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
 
 
 def _views(options: GPVAEOptions) -> FeatureMap:
+    for name in ("lengthscale", "period"):
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}: expected a finite number > 0; got {value}. Use 1.0.")
     if options.view_kernel == "periodic":
         return FourierFeatures(
             angular_kernel(options.lengthscale, options.period),
@@ -117,6 +146,7 @@ ENTRY = Entry(
     options=GPVAEOptions,
     build=_build,
     default_data=rotated_digits,
+    check=_check,
     columns=("x", "object", "view"),
     fit={
         "epochs": 40,

@@ -80,7 +80,7 @@ def keep_labels(data: Dataset, labels: int, *, repeat: float, seed: int) -> Data
         if "y" in columns:
             columns["y"] = columns["y"].where(known, torch.tensor(-1))
         if "c" in columns:
-            c = columns["c"].clone()
+            c = columns["c"] * 1.0  # Whole numbers cannot be missing.
             c[~known] = torch.nan
             columns["c"] = c
         data = Dataset({**data, **columns}, missing_ok=(*data.missing_ok, "c"))

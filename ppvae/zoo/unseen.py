@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from ppvae.predict import Prediction, predict, predictive_log_likelihood
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
 
-# How many predictions the figures are drawn from.
-SHOWN = 100
+# How many predictions the figures are drawn from, and how many views and objects a matrix shows.
+SHOWN, MATRIX = 100, 40
+# Distances between views held at once.
+BUDGET = 2**24
 
 __all__ = [
     "covariance_figure",
@@ -35,8 +38,8 @@ def _prior(run: Run) -> GPPrior:
     return prior
 
 
-def _held_out(splits: Splits) -> Dataset:
-    return splits.test or splits.validation or splits.train
+def _held_out(splits: Splits) -> Dataset | None:
+    return splits.test or splits.validation
 
 
 def _predicted(
@@ -54,13 +57,16 @@ def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tens
     Objects without training data get the mean of the training data.
     """
     views, objects = (torch.as_tensor(train[name]) for name in ("view", "object"))
-    distance = (torch.as_tensor(rows["view"])[:, None] - views).abs()
-    if period is not None:
-        distance = torch.minimum(distance % period, -distance % period)
-    same = torch.as_tensor(rows["object"])[:, None] == objects
-    nearest = distance.where(same, torch.inf).argmin(1)
-    x = train.batch(nearest)["x"]
-    known = same.any(1).reshape(-1, *[1] * (x.dim() - 1))
+    nearest, found = [], []
+    for some in torch.arange(rows.num_rows).split(max(1, BUDGET // train.num_rows)):
+        distance = (torch.as_tensor(rows["view"])[some][:, None] - views).abs()
+        if period is not None:
+            distance = torch.minimum(distance % period, -distance % period)
+        same = torch.as_tensor(rows["object"])[some][:, None] == objects
+        nearest.append(distance.where(same, torch.inf).argmin(1))
+        found.append(same.any(1))
+    x = train.batch(torch.cat(nearest))["x"]
+    known = torch.cat(found).reshape(-1, *[1] * (x.dim() - 1))
     return x.where(known, _mean(train).to(x))
 
 
@@ -72,8 +78,10 @@ def _mean(train: Dataset) -> Tensor:
 
 
 def unseen_metrics(run: Run, splits: Splits) -> dict[str, float]:
-    """Errors, density and coverage of the held-out views, beside two baselines."""
+    """Errors, density and coverage of the held-out views, beside two baselines; none if none."""
     held_out = _held_out(splits)
+    if held_out is None:
+        return {}
     batch, prediction = _predicted(run, held_out)
     x = batch["x"]
     rows = len(x)
@@ -88,7 +96,7 @@ def unseen_metrics(run: Run, splits: Splits) -> dict[str, float]:
     inside = (x >= prediction.lower) & (x <= prediction.upper)
     return {
         "test_mse": float(errors.mean()),
-        "test_mse_se": float(errors.std() / rows**0.5),
+        "test_mse_se": float(errors.std() / rows**0.5) if rows > 1 else math.nan,
         "test_log_likelihood": float(predictive_log_likelihood(run.model, batch).mean()),
         "coverage_90": float(inside[varies].double().mean()),
         **{name: float((mean - x).square().mean()) for name, mean in baselines.items()},
@@ -104,6 +112,16 @@ def _varies(train: Dataset) -> Tensor:
 def unseen_figures(run: Run, splits: Splits) -> Figures:
     """What a GP-prior VAE predicts at held-out views, and what its GP has learned."""
     held_out, train = _held_out(splits), splits.train
+    made = [] if held_out is None else _predictions(run, held_out, train)
+    turned = _all_views(run, train)
+    if turned is not None:
+        made.insert(1, turned)
+    made.append(covariance_figure(run, train))
+    return [*made, *encoding_figures(run, train)]
+
+
+def _predictions(run: Run, held_out: Dataset, train: Dataset) -> Figures:
+    """Pictures at held-out views, and whether their spread is right."""
     shown = held_out.take(torch.arange(min(SHOWN, held_out.num_rows)))
     batch, prediction = _predicted(run, shown, keep_draws=True)
     assert prediction.draws is not None
@@ -119,27 +137,20 @@ def unseen_figures(run: Run, splits: Splits) -> Figures:
                 plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects),
             )
         )
-        turned = _all_views(run, train)
-        if turned is not None:
-            made.append(turned)
     ranks = pit(prediction.draws, x)
     varies = _varies(train).to(x.device).expand_as(x)
-    made.append(
-        (
-            "calibration.png",
-            "Predictions of the unseen view against what was there, by element of x that varies.",
-            plots.calibration(ranks[varies]),
-        )
-    )
-    made.append(covariance_figure(run, train))
-    return [*made, *encoding_figures(run, train)]
+    if varies.any():
+        caption = "Predictions of the unseen view against what was there, by element that varies."
+        made.append(("calibration.png", caption, plots.calibration(ranks[varies])))
+    return made
 
 
 def covariance_figure(run: Run, train: Dataset) -> tuple[str, str, Figure]:
     """The view kernel at the training views, and the object kernel of the first objects."""
     prior, like = _prior(run), placement(run.model)
     views = torch.unique(torch.as_tensor(train["view"]), dim=0)
-    objects = torch.arange(min(40, int(train.spec["object"]["classes"])), device=like.device)
+    views = views[torch.linspace(0, len(views) - 1, min(MATRIX, len(views))).long()]
+    objects = torch.arange(min(MATRIX, int(train.spec["object"]["classes"])), device=like.device)
     with torch.no_grad():
         matrices = {"objects": prior.objects.covariance(objects).cpu()}
         if len(views) > 1:
@@ -187,7 +198,7 @@ def encoding_figures(run: Run, train: Dataset) -> Figures:
 def _all_views(run: Run, train: Dataset) -> tuple[str, str, Figure] | None:
     """A few objects over the whole circle of views, seen and unseen."""
     period = getattr(_prior(run).views, "period", None)
-    if period is None:
+    if period is None or len(train.spec["x"]["shape"]) != 3:
         return None
     like = placement(run.model)
     objects = torch.unique(torch.as_tensor(train["object"]))[:4].to(like.device)

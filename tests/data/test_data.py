@@ -102,6 +102,14 @@ def test_batches_scale_intensities_and_keep_ids():
     assert d.take(d["y"] >= 0).num_rows == 3
 
 
+def test_whole_numbers_that_are_measured_become_floats():
+    d = Dataset({"x": np.array([[3], [700]]), "c": [1, 2], "view": [0, 1], "object": [0, 1]})
+    batch = d.batch(slice(None))
+    assert batch["x"].tolist() == [[3.0], [700.0]]
+    assert {batch[name].dtype for name in ("x", "c", "view")} == {torch.float32}
+    assert batch["object"].dtype == torch.int64
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
