@@ -177,6 +177,8 @@ def _run(module: nn.Module, role: str, batch: Batch, replay: Any = None) -> pout
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shapes = {name: tuple(column.shape) for name, column in chosen.items()}
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if ": expected " in first and "; got " in first:  # One of ours says it all.
+            raise ContractError(first) from error
         raise ContractError(
             f"{role} {type(module).__name__} failed on a batch with shapes {shapes}: {first}. "
             "Check that its networks were built for these shapes."

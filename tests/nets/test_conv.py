@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppvae.nets import ConvDecoder, heads
+from ppvae.contract import ContractError, check_pair
+from ppvae.guides import AmortizedGuide
+from ppvae.models import VAE
+from ppvae.nets import ConvDecoder, ConvEncoder, heads
 
 
 @pytest.mark.parametrize("size", [(28, 28), (9, 13), (128, 128)])
@@ -19,3 +22,11 @@ def test_sub_pixel_decoder_makes_any_size(size):
     assert features.shape == (2, 3, 5, *size)
     with pytest.raises(ValueError, match="'repeat' or 'shuffle'"):
         ConvDecoder(4, head, upsample="transposed")
+
+
+def test_a_networks_own_words_reach_the_user_alone():
+    encoder = ConvEncoder((1, 8, 8), heads.DiagonalNormal(2))
+    decoder = ConvDecoder(2, heads.Bernoulli((1, 8, 8)))
+    model, guide = VAE(decoder, latent_dim=2), AmortizedGuide(encoder)
+    with pytest.raises(ContractError, match=r"^ConvEncoder: expected .* Build the network"):
+        check_pair(model, guide, {"x": torch.zeros(3, 1, 9, 8)})
