@@ -24,17 +24,17 @@ PUBLISHED = {"GPPVAE-joint, published": 0.0288}
 
 
 def by_method(paths):
-    """Method to the errors of its seeds, and to the images of its first seed that kept some."""
-    errors, images, seed_of = {}, {}, {}
+    """Method to the errors of its seeds; seed to method to the images it kept."""
+    errors, images = {}, {}
     for path in paths:
         found = json.loads(path.read_text("utf-8"))
         mode = found["mode"]
         for run in found["runs"]:
             errors.setdefault(mode, []).append(run["test_mse"])
             kept = path.with_name(f"{path.stem}-{run['seed']}.npz")
-            if kept.exists() and (mode not in images or run["seed"] < seed_of[mode]):
-                images[mode], seed_of[mode] = np.load(kept), run["seed"]
-    return errors, images, seed_of
+            if kept.exists():
+                images.setdefault(run["seed"], {})[mode] = np.load(kept)
+    return errors, images
 
 
 def main():
@@ -44,12 +44,11 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    errors, images, seed_of = by_method(options.results)
+    errors, images = by_method(options.results)
     if not images:
         parser.error("results: expected at least one with images beside it (.npz); got none.")
-    # The split is the seed's: only methods of one seed show the same test images.
-    seed = min(seed_of.values())
-    same = {mode: kept for mode, kept in images.items() if seed_of[mode] == seed}
+    # A seed draws the split: only methods of one seed show the same test images.
+    same = max(images.values(), key=len)
     means = {mode: mean_and_error(values) for mode, values in errors.items()}
     order = sorted(means, key=lambda mode: means[mode][0])
     one = next(iter(same.values()))
