@@ -85,7 +85,9 @@ def to_arviz(
         ``draw``, ``sample``, and ``channel, row, column`` of images, ``channel, position`` of
         spectra, ``feature`` of vectors, ``latent``, ``class``; a site whose size disagrees with
         another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
-        ``data``; ``object``, ``view`` and ``y`` are coordinates along it.
+        ``data``; ``object``, ``view`` and ``y`` are coordinates along it. ArviZ 1's plots stack
+        chain and draw into a dim of that name: rename ours before them, by
+        ``rename(sample="datum")`` of each group.
 
     Raises:
         ValueError: If a number is out of range, or the path ends in something else.
