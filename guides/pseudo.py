@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.contract import data_plate
-from ppvae.gp import GPPrior, WeightedNormal
+from ppvae.gp import Every, GPPrior, WeightedNormal
+from ppvae.inference import batches, evaluating
 
 __all__ = ["PseudoGuide"]
 
@@ -50,7 +51,6 @@ class PseudoGuide(nn.Module):
     table: Tensor
     table_variances: Tensor
     weights_kl: Tensor
-    age: Tensor
 
     def __init__(
         self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16, shared: bool = False
@@ -60,7 +60,7 @@ class PseudoGuide(nn.Module):
             raise ValueError(f"refresh: expected an integer >= 1; got {refresh}. Use 16.")
         self.encoder = encoder
         self.prior = prior
-        self.refresh = refresh
+        self.refresh = Every(refresh)
         self.shared = shared
         size, latent_dim = prior.mean.shape
         self.register_buffer("mean", torch.zeros(size, latent_dim))
@@ -70,15 +70,12 @@ class PseudoGuide(nn.Module):
         self.register_buffer("table", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("table_variances", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
-        self.register_buffer("age", torch.zeros((), dtype=torch.int64), persistent=False)
-        self._age: int | None = None
 
     def prepare(self, data: Any) -> None:
         """Reset the table: to what the prior expects, at every training datum."""
         self.table = self.mean.new_zeros(len(data["object"]), self.mean.size(1))
         self.table_variances = torch.ones_like(self.table)
-        self.age.zero_()
-        self._age = None
+        self.refresh.reset()
         if self.prior.layout is None:
             self.prior.prepare(data)
         self.solve()
@@ -87,11 +84,7 @@ class PseudoGuide(nn.Module):
         """Count an optimiser step; solve for q(w) where ``refresh`` of them have gone by."""
         if len(self.table) == 0:
             return
-        if self._age is None:  # The one time that a resumed run's count is read.
-            self._age = int(self.age)
-        self._age += 1
-        self.age += 1
-        if self._age % self.refresh == 0:
+        if self.refresh.due():
             self.solve()
 
     @torch.no_grad()
@@ -125,14 +118,10 @@ class PseudoGuide(nn.Module):
         """Encode all training data afresh, solve, and hand q(w) to the prior, which predicts."""
         if len(self.table) == 0:
             return
-        training = self.encoder.training
-        self.encoder.eval()
-        for start in range(0, len(self.table), chunk):
-            rows = torch.arange(start, min(start + chunk, len(self.table)))
-            rows = rows.to(self.table.device)
-            batch = data.batch(rows, dtype=self.mean.dtype, device=self.table.device)
-            self._record(rows, self.encoder(batch["x"]))
-        self.encoder.train(training)
+        rows = torch.arange(len(self.table), device=self.table.device).split(chunk)
+        with evaluating(self.encoder):
+            for index, batch in zip(rows, batches(self, data, chunk), strict=True):
+                self._record(index, self.encoder(batch["x"]))
         self.solve()
         self.prior.mean.copy_(self.mean)
         self.prior.covariance.copy_(self.covariance)

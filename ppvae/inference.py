@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from ppvae.contract import arguments, forked_rng, signature
 from ppvae.data import Dataset, as_splits
 
-__all__ = ["batches", "decode", "encode", "evaluating", "placement", "posterior", "seeded"]
+__all__ = [
+    "batch_for",
+    "batches",
+    "decode",
+    "encode",
+    "evaluating",
+    "placement",
+    "posterior",
+    "seeded",
+]
 
 
 class _AtMean(Messenger):
@@ -61,6 +70,12 @@ def placement(module: nn.Module) -> Tensor:
     return torch.empty(0) if like is None else like.new_empty(0)
 
 
+def batch_for(module: nn.Module, data: Dataset, rows: Any = slice(None)) -> dict[str, Tensor]:
+    """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has."""
+    like = placement(module)
+    return data.batch(rows, dtype=like.dtype, device=like.device)
+
+
 def batches(
     module: nn.Module, data: Mapping[str, Any], batch_size: int
 ) -> Iterator[dict[str, Tensor]]:
@@ -77,10 +92,9 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch_size: expected an integer >= 1; got {batch_size}. Use 128.")
     columns: Dataset = as_splits(data).train
-    like = placement(module)
     for start in range(0, columns.num_rows, batch_size):
         rows = slice(start, min(start + batch_size, columns.num_rows))
-        yield columns.batch(rows, dtype=like.dtype, device=like.device)
+        yield batch_for(module, columns, rows)
 
 
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.contract import arguments, forked_rng
-from ppvae.inference import evaluating
+from ppvae.contract import arguments
+from ppvae.inference import evaluating, seeded
 
 __all__ = ["Prediction", "predict", "predictive_log_likelihood"]
 
@@ -140,8 +140,7 @@ def _draws(
     The value is the data's, (N', ...), where ``columns`` has it, else drawn, (S, N', ...).
     """
     rows = len(next(iter(columns.values())))
-    with forked_rng(*columns.values()), evaluating(model):
-        torch.manual_seed(seed)
+    with seeded(seed, *columns.values()), evaluating(model):
         one = {name: column[:1] for name, column in columns.items()}
         nodes: dict[str, Any] = poutine.trace(model).get_trace(**arguments(model, one)).nodes
         frames = [f for node in nodes.values() for f in node.get("cond_indep_stack", ())]

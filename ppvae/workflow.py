@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ppvae import evaluate, plots, report
-from ppvae.contract import forked_rng, signature
+from ppvae.contract import signature
 from ppvae.data import Splits, load
 from ppvae.fitting import fit
 from ppvae.folders import refuse_unwritable
-from ppvae.inference import placement
+from ppvae.inference import placement, seeded
 from ppvae.predict import Prediction, predict
 from ppvae.run import Recipe, Run, RunError, is_run
 from ppvae.run import load as load_run
@@ -66,8 +66,7 @@ def fit_entry(
     splits = _splits(found, chosen, data)
     found.check(splits)
     recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=splits.train.spec)
-    with forked_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         model, guide, objective = build(name, splits.train.spec, **asdict(chosen))
     settings = {"optimizer": found.optimizer(model, guide), **found.fit, **settings}
     run = fit(model, guide, splits, objective, seed=seed, recipe=recipe, out=out, **settings)
@@ -196,7 +195,7 @@ def _splits(found: Entry, options: Any, data: str | Path | None) -> Splits:
 
 
 def _write(found: Entry, run: Run, splits: Splits, folder: Path) -> None:
-    held_out = splits.test or splits.validation or splits.train
+    held_out = splits.held_out
     run.metrics |= evaluate.summary(run, held_out)
     run.metrics |= found.metrics(run, splits)
     run.save(folder)

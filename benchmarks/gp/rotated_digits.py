@@ -76,17 +76,15 @@ def predict_gp(model, part, *, view=False):
     return decode(model.decoder, z, views) if view else decode(model.decoder, z)
 
 
+def train_gp(model, guide, splits, objective, options, seed, **rest):
+    """With the GP's parameters learning faster."""
+    settings = {"epochs": options.epochs, "seed": seed, "fast": model.prior.parameters(), **rest}
+    train(model, guide, splits, objective, **settings)
+
+
 def joint(splits, options, seed, **rest):
     model, guide, objective = build(splits.train, **options.settings, **rest)
-    train(
-        model,
-        guide,
-        splits,
-        objective,
-        epochs=options.epochs,
-        seed=seed,
-        fast=model.prior.parameters(),
-    )
+    train_gp(model, guide, splits, objective, options, seed)
     return parameters(model, guide), lambda part: predict_gp(model, part), model
 
 
@@ -103,16 +101,7 @@ def alternating(splits, options, seed):
         Phase(max(1, third // 4), hold=[model.decoder, guide.encoder]),
         Phase(None),
     )
-    train(
-        model,
-        guide,
-        splits,
-        objective,
-        epochs=options.epochs,
-        seed=seed,
-        fast=model.prior.parameters(),
-        callbacks=[phases],
-    )
+    train_gp(model, guide, splits, objective, options, seed, callbacks=[phases])
     return parameters(model, guide), lambda part: predict_gp(model, part)
 
 
@@ -131,14 +120,8 @@ def disjoint(splits, options, seed):
     count = parameters(model, guide) + sum(
         p.numel() for m in (model.decoder.decoder, guide.encoder) for p in m.parameters()
     )
-    train(
-        model,
-        guide,
-        splits,
-        epochs=max(1, options.epochs // 2),
-        seed=seed,
-        fast=model.prior.parameters(),
-    )
+    half = max(1, options.epochs // 2)
+    train_gp(model, guide, splits, None, options, seed, epochs=half)
     return count, lambda part: predict_gp_plain(model, part)
 
 
@@ -161,14 +144,7 @@ def pseudo(splits, options, seed):
     model, amortized, _ = build(splits.train, leave_out=0.0, refresh=NEVER, **options.settings)
     model.decoder = model.decoder.decoder
     guide = PseudoGuide(amortized.encoder, model.prior, shared=True)
-    train(
-        model,
-        guide,
-        splits,
-        epochs=options.epochs,
-        seed=seed,
-        fast=model.prior.parameters(),
-    )
+    train_gp(model, guide, splits, None, options, seed)
     return parameters(model, guide), lambda part: predict_gp(model, part)
 
 
@@ -233,15 +209,7 @@ def rotation_aware(splits, options, seed):
     decoder = TurnedDecoder(net, heads.Normal(shape, heads.Shared(math.exp(-1.5))))
     model = ConditionalGPVAE(prior_model.prior, decoder)
     guide = ConditionalGPGuide(TurnedEncoder(prior_guide.encoder, shape), model.prior)
-    train(
-        model,
-        guide,
-        splits,
-        objective,
-        epochs=options.epochs,
-        seed=seed,
-        fast=model.prior.parameters(),
-    )
+    train_gp(model, guide, splits, objective, options, seed)
     return parameters(model, guide), lambda part: predict_gp(model, part, view=True)
 
 

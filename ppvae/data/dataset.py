@@ -241,6 +241,11 @@ class Splits(NamedTuple):
     validation: Dataset | None = None
     test: Dataset | None = None
 
+    @property
+    def held_out(self) -> Dataset:
+        """The test data, else those to validate on, else those to train on."""
+        return self.test or self.validation or self.train
+
 
 def as_splits(data: Splits | Dataset | Mapping[str, Any]) -> Splits:
     """Splits as they are; a dataset, or a mapping of columns, as the training data."""

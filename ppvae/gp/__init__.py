@@ -3,6 +3,7 @@
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.compose import Column, ProductFeatures, SumFeatures
 from ppvae.gp.covariates import Lookup, NetworkFeatures
+from ppvae.gp.every import Every
 from ppvae.gp.features import (
     FeatureMap,
     FourierFeatures,
@@ -26,6 +27,7 @@ from ppvae.gp.weighted import WeightedNormal
 __all__ = [
     "CollapsedGP",
     "Column",
+    "Every",
     "FeatureMap",
     "FourierFeatures",
     "FreeFormFeatures",

@@ -25,9 +25,11 @@ from torch import Tensor, nn
 
 from ppvae.contract import arguments
 from ppvae.gp.collapsed import CollapsedGP, Frozen
+from ppvae.gp.every import Every
 from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, weight_noise
+from ppvae.inference import batches, evaluating
 
 __all__ = ["GPPrior"]
 
@@ -61,7 +63,6 @@ class GPPrior(nn.Module):
     covariance: Tensor
     table: Tensor
     table_variances: Tensor
-    age: Tensor
     frozen_mean: Tensor
     frozen_covariance: Tensor
     frozen_spread: Tensor
@@ -96,7 +97,7 @@ class GPPrior(nn.Module):
         self.latent_dim = latent_dim
         self.floor = floor
         self.site = site
-        self.refresh = refresh
+        self.refresh = Every(refresh)
         self.folds = folds
         # Which of the site's dimensions this is the prior of; a JoinedPrior says.
         self.block = slice(None)
@@ -109,7 +110,6 @@ class GPPrior(nn.Module):
         for name, value in {
             "table": torch.zeros(0, latent_dim),
             "table_variances": torch.zeros(0),
-            "age": torch.zeros((), dtype=torch.int64),
             "frozen_mean": torch.zeros(size, latent_dim),
             "frozen_covariance": torch.eye(size),
             "frozen_spread": torch.zeros(size, size),
@@ -118,7 +118,6 @@ class GPPrior(nn.Module):
         }.items():
             self.register_buffer(name, value, persistent=False)
         self.layout: Layout | None = None
-        self._age: int | None = None
 
     def variances(self) -> tuple[Tensor, Tensor]:
         r""":math:`v_0, v_1`, each with shape (), in float64."""
@@ -144,8 +143,7 @@ class GPPrior(nn.Module):
         if self.folds > 0:
             shape = (self.layout.num_folds, *self.frozen_mean.shape)
             self.frozen_left_out = self.frozen_mean.new_zeros(shape)
-        self.age.zero_()
-        self._age = None
+        self.refresh.reset()
         self.solve()
 
     @torch.no_grad()
@@ -167,11 +165,7 @@ class GPPrior(nn.Module):
         """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
         if self.layout is None:
             return
-        if self._age is None:  # The one time that a resumed run's count is read.
-            self._age = int(self.age)
-        self._age += 1
-        self.age += 1
-        if self._age % self.refresh == 0:
+        if self.refresh.due():
             self.solve()
 
     def state(self, *, leave_out: bool = False) -> GPState:
@@ -190,7 +184,7 @@ class GPPrior(nn.Module):
         )
 
     @torch.no_grad()
-    def solve(self) -> None:
+    def solve(self) -> GPState:
         """Solve the GP for the table as it is; what the next steps are trained against."""
         layout, state = self._layout(), self.state(leave_out=self.folds > 0)
         size, latent_dim = state.mean.shape
@@ -201,6 +195,7 @@ class GPPrior(nn.Module):
         self.frozen_spread.copy_(state.spread)
         self.frozen_share.copy_(share)
         self.frozen_left_out.copy_(state.left_out)
+        return state
 
     def forward(self, objects: Tensor, views: Tensor) -> dist.TorchDistribution:
         """The prior of the latents that show ``objects`` (N) in ``views`` (N): (N | L)."""
@@ -245,22 +240,16 @@ class GPPrior(nn.Module):
         if self.layout is None:
             return
         locs, variances = [], []
-        training = guide.training
-        guide.eval()
-        for start in range(0, self.layout.num_rows, chunk):
-            stop = min(start + chunk, self.layout.num_rows)
-            rows = torch.arange(start, stop, device=self.table.device)
-            batch = data.batch(rows, dtype=self.raw_noise.dtype, device=self.table.device)
-            trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-            q: Any = trace.nodes[self.site]["fn"]
-            locs.append(q.mean[..., self.block])
-            variances.append(q.variance[..., self.block])
-        guide.train(training)
+        with evaluating(guide):
+            for batch in batches(guide, data, chunk):
+                trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+                q: Any = trace.nodes[self.site]["fn"]
+                locs.append(q.mean[..., self.block])
+                variances.append(q.variance[..., self.block])
         all_variances = torch.cat(variances)
         self.table.copy_(torch.cat(locs))
         self.table_variances.copy_(all_variances.sum(-1))
-        self.solve()
-        state = self.state()
+        state = self.solve()
         noise = weight_noise(
             self.layout,
             *self._features(),

@@ -179,13 +179,14 @@ class Objective(nn.Module):
         self.capacity = dict(spec.capacity or {})
         self.structures: dict[frozenset[str], Structure] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
+        others = [module for module in self.modules() if module is not self]
+        self.stepped = [module for module in others if isinstance(module, Stepped)]
 
     def advance(self) -> None:
         """Count one optimiser step, here and in the sub-modules that count them too."""
         self.step += 1
-        for module in self.modules():
-            if module is not self and isinstance(module, Stepped):
-                module.advance()
+        for module in self.stepped:
+            module.advance()
 
     def check(self, batch: Mapping[str, Tensor]) -> Structure:
         """Check the pair on ``batch``, and that weights and capacities name its sites.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppvae.data import Splits
 from ppvae.ensembles import class_probs
-from ppvae.inference import placement
-from ppvae.nets import MLP, ConvEncoder, Head, Warp
+from ppvae.inference import batch_for
+from ppvae.nets import Warp
 from ppvae.objectives import ELBO, Balance, Consistency
 from ppvae.run import Run
 from ppvae.zoo.entry import Spec
 
-__all__ = ["class_count", "network", "taught", "test_accuracy"]
+__all__ = ["class_count", "taught", "test_accuracy"]
 
 
 def class_count(spec: Spec, asked: int) -> int:
@@ -33,15 +32,6 @@ def class_count(spec: Spec, asked: int) -> int:
             "Add the column, or use the model vae."
         )
     return count
-
-
-def network(
-    shape: tuple[int, ...], head: Head, *, kind: str, hidden: tuple[int, ...]
-) -> nn.Module:
-    """A network of x: convolutional or fully connected."""
-    if kind == "conv":
-        return ConvEncoder(shape, head)
-    return MLP(math.prod(shape), head, hidden=hidden, in_shape=shape)
 
 
 def taught(
@@ -66,7 +56,6 @@ def test_accuracy(
     y = torch.as_tensor(test["y"])
     if not bool((y >= 0).any()):
         return {}
-    like = placement(run.guide)
-    rows = test.take(y >= 0).batch(slice(None), dtype=like.dtype, device=like.device)
+    rows = batch_for(run.guide, test.take(y >= 0))
     found = class_probs(run.guide, {"x": rows["x"]}).argmax(-1)
     return {"accuracy": score(found, rows["y"])}

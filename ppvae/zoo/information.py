@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppvae import plots
 from ppvae.data import Splits
-from ppvae.inference import decode, encode, evaluating, placement, seeded
+from ppvae.inference import batch_for, decode, encode, evaluating, placement, seeded
 from ppvae.objectives import (
     MINE,
     NWJ,
@@ -75,12 +75,12 @@ def information_metrics(run: Run, splits: Splits) -> dict[str, float]:
     Of several terms it is the last one's, and ``mutual_information/FIRST,SECOND`` is each one's.
     """
     terms = [term for term in run.objective.terms if isinstance(term, MutualInformation)]
-    data = splits.test or splits.validation or splits.train
+    data = splits.held_out
     if not terms or data.num_rows < 2:
         return {}
     like = placement(run.guide)
     rows = data.take(torch.arange(min(MEASURED, data.num_rows)))
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, rows)
     made = run.objective(run.model, run.guide, num_data=splits.train.num_rows)
     with evaluating(made), seeded(0, like):
         _, context = made.evaluate(batch)
@@ -98,11 +98,11 @@ def information_figures(run: Run, splits: Splits, *, stage: str = "") -> Figures
         splits: The test data are encoded, or those to validate or to train on.
         stage: ``"2"`` of a two-stage model.
     """
-    data = splits.test or splits.validation or splits.train
+    data = splits.held_out
     latent, observed = f"z{stage}", f"x{stage}"
     like = placement(run.guide)
     rows = data.take(torch.arange(min(MEASURED, data.num_rows)))
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, rows)
     z = encode(run.guide, batch)[latent]
     made = latents_by_class(z, batch, latent=latent)
     if batch["x"].dim() != 4 or z.size(-1) < 2:

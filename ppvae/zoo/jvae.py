@@ -15,11 +15,11 @@ from ppvae.nets import MLP, Sites, heads
 from ppvae.objectives import ELBO, Capacity, Linear
 from ppvae.run import Run
 from ppvae.scores import clustering_accuracy
-from ppvae.zoo.classes import network, taught, test_accuracy
+from ppvae.zoo.classes import taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.pictures import joint_figures
-from ppvae.zoo.vae import LIKELIHOODS, likelihood
+from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
 
 __all__ = ["ENTRY", "JVAEOptions"]
 
@@ -54,7 +54,7 @@ def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     sites: dict[str, Any] = {"z": heads.DiagonalNormal(options.latent_dim)}
     sites |= {name: heads.Classes(k) for name, k in counts.items()}
     kind = options.network if len(shape) == 3 else "mlp"
-    guide = FactorizedGuide(network(shape, Sites(sites), kind=kind, hidden=options.hidden))
+    guide = FactorizedGuide(encoder_of(shape, Sites(sites), kind=kind, hidden=options.hidden))
     model = JointVAE(
         MLP(
             [options.latent_dim, *options.classes],

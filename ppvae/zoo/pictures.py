@@ -10,7 +10,7 @@ from torch import Tensor
 from ppvae import plots
 from ppvae.contract import check_pair, signature
 from ppvae.data import Splits
-from ppvae.inference import decode, encode, placement
+from ppvae.inference import batch_for, decode, encode, placement
 from ppvae.models import JointVAE
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
@@ -67,10 +67,9 @@ def class_figures(
         classes: K.
         rest: As of :func:`class_decoder`.
     """
-    data = splits.test or splits.validation or splits.train
-    like = placement(run.guide)
+    data = splits.held_out
     rows = data.take(torch.arange(min(2000, data.num_rows)))
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, rows)
     z = encode(run.guide, batch)["z"]
     made: Figures = []
     if batch["x"].dim() == 4:
@@ -116,10 +115,10 @@ def latents_by_class(z: Tensor, batch: Mapping[str, Tensor], *, latent: str = "z
 
 def latent_figures(run: Run, splits: Splits) -> Figures:
     """Of a model with one latent z: what each dimension does to an image; latents by class."""
-    data = splits.test or splits.validation or splits.train
+    data = splits.held_out
     like = placement(run.guide)
     rows = data.take(torch.arange(min(2000, data.num_rows)))
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, rows)
     z = encode(run.guide, batch)["z"]
     made: Figures = []
     if batch["x"].dim() == 4:
@@ -139,10 +138,9 @@ def latent_figures(run: Run, splits: Splits) -> Figures:
 
 def common_figures(run: Run, splits: Splits) -> Figures:
     """Of every model: reconstructions of x, by each stage of a staged one; the loss by term."""
-    data = splits.test or splits.validation or splits.train
-    like = placement(run.guide)
+    data = splits.held_out
     rows = data.take(torch.linspace(0, data.num_rows - 1, min(SHOWN, data.num_rows)).long())
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, rows)
     made: Figures = []
     latents = encode(run.guide, batch)
     for site in check_pair(run.model, run.guide, batch).observed:

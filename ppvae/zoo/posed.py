@@ -26,9 +26,9 @@ from ppvae.nets import (
 )
 from ppvae.run import Run
 from ppvae.scores import circular_correlation, linear_r2, shift_r2
-from ppvae.zoo.classes import network
 from ppvae.zoo.entry import Figures
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.vae import encoder_of
 
 __all__ = ["PoseOptions", "at_rest", "pose_figures", "pose_metrics", "posed"]
 
@@ -89,7 +89,7 @@ def posed(
     else:
         heads = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
         sites = Sites({name: head for name, head in heads.items() if asked[name]})
-        finder = network(shape, sites, kind=options.pose, hidden=(128, 128))
+        finder = encoder_of(shape, sites, kind=options.pose, hidden=(128, 128))
     encoder: Any = guide.encoder
     guide.encoder = nn.Sequential(Align(finder, shape, undo=options.undo), encoder)
 

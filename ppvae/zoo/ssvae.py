@@ -14,11 +14,11 @@ from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import heads
 from ppvae.objectives import ELBO, Linear, Supervision
 from ppvae.run import Run
-from ppvae.zoo.classes import class_count, network, taught, test_accuracy
+from ppvae.zoo.classes import class_count, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.pictures import joint_figures
-from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
+from ppvae.zoo.vae import LIKELIHOODS, autoencoder, encoder_of, likelihood
 
 __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
 
@@ -119,7 +119,7 @@ def _build(spec: Spec, options: SSVAEOptions) -> tuple[nn.Module, nn.Module, ELB
 
     def from_image(head: heads.Head) -> nn.Module:
         kind = options.network if len(shape) == 3 else "mlp"
-        return network(shape, head, kind=kind, hidden=options.hidden)
+        return encoder_of(shape, head, kind=kind, hidden=options.hidden)
 
     model = SemiSupervisedVAE(decoder, latent_dim=dim, num_classes=classes, factor_dim=factors)
     guide = SemiSupervisedGuide(

@@ -18,7 +18,6 @@ from ppvae.guides import DoubleEmbeddingGuide, SingleEmbeddingGuide
 from ppvae.models import TwoStageVAE
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
-from ppvae.zoo.classes import network
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.information import (
     CRITICS,
@@ -28,7 +27,7 @@ from ppvae.zoo.information import (
     information_term,
 )
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
+from ppvae.zoo.vae import LIKELIHOODS, autoencoder, encoder_of, likelihood
 
 __all__ = ["DOUBLE", "SINGLE", "TwoStageOptions"]
 
@@ -87,7 +86,7 @@ def _objective(shape: tuple[int, ...], options: TwoStageOptions, *, double: bool
 
 def _single(spec: Spec, options: TwoStageOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     shape = tuple(spec["x"]["shape"])
-    trunk = network(shape, heads.Raw((FEATURES,)), kind=options.network, hidden=options.hidden)
+    trunk = encoder_of(shape, heads.Raw((FEATURES,)), kind=options.network, hidden=options.hidden)
     guide = SingleEmbeddingGuide(
         trunk,
         MLP(FEATURES, heads.DiagonalNormal(options.first_latent_dim), hidden=()),
@@ -98,7 +97,9 @@ def _single(spec: Spec, options: TwoStageOptions) -> tuple[nn.Module, nn.Module,
 
 def _double(spec: Spec, options: TwoStageOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     shape, dim = tuple(spec["x"]["shape"]), options.first_latent_dim
-    first = network(shape, heads.DiagonalNormal(dim), kind=options.network, hidden=options.hidden)
+    first = encoder_of(
+        shape, heads.DiagonalNormal(dim), kind=options.network, hidden=options.hidden
+    )
     second = MLP(dim, heads.DiagonalNormal(options.latent_dim), hidden=options.second_hidden)
     guide = DoubleEmbeddingGuide(first, second)
     return _model(shape, options), guide, _objective(shape, options, double=True)

@@ -13,7 +13,7 @@ from ppvae import plots
 from ppvae.data import Dataset, Splits
 from ppvae.evaluate import pit
 from ppvae.gp import GPPrior
-from ppvae.inference import placement, posterior
+from ppvae.inference import batch_for, placement, posterior
 from ppvae.predict import Prediction, predict, predictive_log_likelihood
 from ppvae.run import Run
 from ppvae.zoo.entry import Figures
@@ -46,8 +46,7 @@ def _predicted(
     run: Run, held_out: Dataset, *, keep_draws: bool = False
 ) -> tuple[dict[str, Tensor], Prediction]:
     """The held-out columns, and the predictions of their x."""
-    like = placement(run.model)
-    batch = held_out.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.model, held_out)
     return batch, predict(run.model, batch, keep_draws=keep_draws)
 
 
@@ -170,9 +169,8 @@ def covariance_figure(run: Run, train: Dataset) -> tuple[str, str, Figure]:
 
 def encoding_figures(run: Run, train: Dataset) -> Figures:
     """Encoder means by view, and the densities of means and log variances."""
-    like = placement(run.guide)
     some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())
-    batch = some.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, some)
     q = posterior(run.guide, batch)["z"]
     view = torch.as_tensor(some["view"])
     made: Figures = []

@@ -18,7 +18,7 @@ from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.pictures import latent_figures
 
-__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "likelihood"]
+__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "encoder_of", "likelihood"]
 
 LIKELIHOODS = (
     "bernoulli",
@@ -46,6 +46,22 @@ def likelihood(name: str, event_shape: tuple[int, ...]) -> heads.Head:
     return head
 
 
+def encoder_of(
+    shape: tuple[int, ...],
+    head: heads.Head,
+    *,
+    kind: str,
+    hidden: tuple[int, ...],
+    conditions: Sequence[int] = (),
+    join: int = 0,
+) -> nn.Module:
+    """A network of x, convolutional or fully connected; further inputs as :func:`autoencoder`."""
+    if kind == "conv":
+        return ConvEncoder(shape, head, conditions=conditions)
+    pixels = (math.prod(shape), *conditions)
+    return MLP(pixels, head, hidden=hidden, in_shape=shape, join=join)
+
+
 def autoencoder(
     shape: tuple[int, ...],
     latent_head: heads.Head,
@@ -60,15 +76,13 @@ def autoencoder(
 
     Both take further inputs of the sizes ``conditions``, after ``join`` layers of the mlp.
     """
+    encoder = encoder_of(
+        shape, latent_head, kind=network, hidden=hidden, conditions=conditions, join=join
+    )
     sizes = (latent_head.event_shape[0], *conditions)
     if network == "conv":
-        encoder = ConvEncoder(shape, latent_head, conditions=conditions)
         return encoder, ConvDecoder(sizes, likelihood_head)
-    pixels = (math.prod(shape), *conditions)
-    return (
-        MLP(pixels, latent_head, hidden=hidden, in_shape=shape, join=join),
-        MLP(sizes, likelihood_head, hidden=tuple(reversed(hidden)), join=join),
-    )
+    return encoder, MLP(sizes, likelihood_head, hidden=tuple(reversed(hidden)), join=join)
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from ppvae import plots
 from ppvae.data import Dataset, Splits, digit_spectra
 from ppvae.guides import SourceGuide
-from ppvae.inference import placement
+from ppvae.inference import batch_for
 from ppvae.models import VAE, Translation
 from ppvae.nets import MLP, ConvDecoder, heads
 from ppvae.objectives import ELBO
 from ppvae.predict import Prediction, predict
 from ppvae.run import Run
-from ppvae.zoo.classes import network
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, likelihood
+from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
 
 __all__ = ["ENTRY", "VEDOptions"]
 
@@ -50,7 +49,7 @@ def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]
     else:
         decoder = MLP(options.latent_dim, head, hidden=options.hidden)
     kind = options.encoder if len(source) == 3 else "mlp"
-    encoder = network(
+    encoder = encoder_of(
         source, heads.DiagonalNormal(options.latent_dim), kind=kind, hidden=options.hidden
     )
     model = VAE(decoder, latent_dim=options.latent_dim)
@@ -60,9 +59,7 @@ def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]
 
 def _predicted(run: Run, data: Dataset, number: int) -> tuple[Prediction, Tensor]:
     """Of the first rows, and what was measured."""
-    like = placement(run.guide)
-    rows = data.take(torch.arange(min(number, data.num_rows)))
-    batch = rows.batch(slice(None), dtype=like.dtype, device=like.device)
+    batch = batch_for(run.guide, data.take(torch.arange(min(number, data.num_rows))))
     translation = Translation(run.model, run.guide)
     return predict(translation, {"source": batch["source"]}, num_draws=100), batch["x"]
 

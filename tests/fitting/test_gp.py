@@ -103,7 +103,8 @@ def test_its_steps_do_not_wait_for_the_device(monkeypatch):
         """The count of steps since the GP was solved is read once a run, not at each step."""
 
         def on_fit_start(self, training):
-            training.model.prior._age = int(training.model.prior.age)
+            count = training.model.prior.refresh
+            count._age = int(count.age)
 
     quiet(*guarded, epochs=1, callbacks=[Begun(), Guard(monkeypatch)])
     quiet(*plain, epochs=1)
