@@ -12,6 +12,7 @@ from ppvae.objectives.estimators import (
     Estimator,
     InfoNCE,
 )
+from ppvae.objectives.independence import Independence, dependence
 from ppvae.objectives.information import MutualInformation
 from ppvae.objectives.measuring import information_of, measure, train_critic
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
@@ -33,6 +34,7 @@ __all__ = [
     "Cyclic",
     "DonskerVaradhan",
     "Estimator",
+    "Independence",
     "InfoNCE",
     "JointCritic",
     "Linear",
@@ -45,6 +47,7 @@ __all__ = [
     "Term",
     "Terms",
     "critic_between",
+    "dependence",
     "information_of",
     "measure",
     "train_critic",

@@ -11,7 +11,7 @@ from ppvae.data import Splits, digits
 from ppvae.guides import ConditionalGuide
 from ppvae.models import ConditionalVAE
 from ppvae.nets import Conditions, Embedding, OneHot, heads
-from ppvae.objectives import ELBO
+from ppvae.objectives import ELBO, Independence
 from ppvae.run import Run
 from ppvae.zoo.classes import class_count
 from ppvae.zoo.entry import Entry, Figures, Spec
@@ -34,6 +34,7 @@ class CVAEOptions(Options):
     hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     beta: float = option(1.0, "weight of the KL")
+    independence: float = option(0.0, "weight of what z tells of y, or of c alone (HSIC)")
 
 
 def conditions_of(spec: Spec, options: CVAEOptions) -> Conditions:
@@ -64,6 +65,9 @@ def _build(spec: Spec, options: CVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     )
     model = ConditionalVAE(decoder, conditions, latent_dim=options.latent_dim)
     objective = ELBO() if options.beta == 1.0 else ELBO(weights={"z": options.beta})
+    if options.independence:
+        column = "y" if conditions.classes is not None else "c"
+        objective = objective + Independence("z", column, weight=options.independence)
     return model, ConditionalGuide(encoder, conditions), objective
 
 

@@ -1,0 +1,109 @@
+r"""A latent that says nothing of a known column: style apart from class, biology from batch.
+
+.. math::
+    \frac{\mathrm{HSIC}(z, y)}{\sqrt{\mathrm{HSIC}(z, z) \, \mathrm{HSIC}(y, y)}}
+
+of a batch, with the unbiased estimate of each: with K and L the kernels' matrices, their diagonals
+set to nought,
+
+.. math::
+    \mathrm{HSIC} = \frac{1}{n (n - 3)} \left[\mathrm{tr} K L + \frac{1^\top K 1 \, 1^\top L 1}
+    {(n - 1) (n - 2)} - \frac{2}{n - 2} 1^\top K L 1\right].
+
+It is one where z tells y and y tells z as far as the kernels see, and nought in expectation where
+they are independent. A conditional model's bound alone leaves part of y in z, which its decoder
+then reads there: y changed at fixed z does not change what is drawn.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term
+
+__all__ = ["Independence", "dependence"]
+
+
+def dependence(z: Tensor, y: Tensor) -> Tensor:
+    """The normalised HSIC of the rows of z (N, Z) and y (N) or (N, C), with shape ().
+
+    The kernel is Gaussian, of a width of the rows' own root-mean-square distance; of whole
+    numbers y it is one for equal and nought for other rows. Rows in which y is below nought (a
+    class) or NaN are missing; fewer than four known rows give nought.
+    """
+    rows = y.reshape(len(y), -1)
+    missing = rows.isnan() if rows.is_floating_point() else rows < 0
+    known = (~missing.any(-1)).to(z)
+    pairs, n = known[:, None] * known - known.diag(), known.sum()
+    # A number counts as a number, a class as a word.
+    if rows.is_floating_point():
+        b = _gaussian(rows.nan_to_num().to(z), pairs)
+    else:
+        b = (rows.unsqueeze(-2) == rows.unsqueeze(-3)).all(-1) * pairs
+    a = _gaussian(z, pairs)
+    own = _hsic(a, a, n) * _hsic(b, b, n)
+    # A constant depends on nothing, and has no slope.
+    usable = (own > _TINY) & (n >= 4)
+    return torch.where(usable, _hsic(a, b, n) / own.where(usable, own.new_ones(())).sqrt(), 0.0)
+
+
+_TINY = 1e-12
+
+
+def _gaussian(rows: Tensor, pairs: Tensor) -> Tensor:
+    """The kernel at the pairs that count."""
+    squares = (rows.unsqueeze(-2) - rows.unsqueeze(-3)).square().sum(-1)
+    width = (squares * pairs).sum() / pairs.sum().clamp_min(1)
+    return (-squares / width.detach().clamp_min(_TINY)).exp() * pairs
+
+
+def _hsic(a: Tensor, b: Tensor, n: Tensor) -> Tensor:
+    """Of kernels (N, N) whose diagonals, and rows that do not count, are nought."""
+    n = n.clamp_min(4)
+    ones = (a.sum(), b.sum(), (a.sum(0) * b.sum(0)).sum())
+    whole = (a * b).sum() + ones[0] * ones[1] / ((n - 1) * (n - 2)) - 2 * ones[2] / (n - 2)
+    return whole / (n * (n - 3))
+
+
+class Independence(Term):
+    r""":math:`\lambda(t)` times the normalised HSIC of a site and a column, in a batch.
+
+    Arguments:
+        site: A continuous latent site.
+        column: What it should say nothing of: classes, -1 where missing, or factors, NaN where
+            missing.
+        weight: :math:`\lambda`, a number or a schedule; some tens of nats are common.
+
+    References:
+        | Information Constraints on Auto-Encoding Variational Bayes (Lopez et al., 2018)
+        | https://arxiv.org/abs/1805.08672
+        | Feature Selection via Dependence Maximization (Song et al., 2012): the estimate
+        | https://jmlr.org/papers/v13/song12a.html
+    """
+
+    def __init__(
+        self, site: str = "z", column: str = "y", *, weight: float | Schedule = 1.0
+    ) -> None:
+        super().__init__()
+        self.name = f"dependence_{site}_{column}"
+        self.site = site
+        self.column = column
+        self.weight = as_schedule(weight)
+
+    def forward(self, context: Context) -> Tensor:
+        z = context.values[self.site]
+        if self.column not in context.batch:
+            # Data without it, such as a validation set.
+            return z.new_zeros(())
+        if not z.is_floating_point() or self.site in context.enumerated:
+            raise ValueError(
+                f"Independence: expected a continuous site; {self.site!r} is discrete. "
+                "Name a continuous one."
+            )
+        event = context.q[self.site].event_shape
+        rows = z.reshape(-1, z.shape[z.dim() - len(event) - 1], max(1, event.numel()))
+        y = context.batch[self.column]
+        found = torch.stack([dependence(one, y) for one in rows]).mean()
+        return self.weight(context.step).to(found) * found
