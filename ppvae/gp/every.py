@@ -30,10 +30,14 @@ class Every(nn.Module):
         self.age.zero_()
         self._age = None
 
-    def due(self) -> bool:
-        """Count one step; whether the work is due after it."""
+    def due(self, *, least: int = 1) -> bool:
+        """Count one step; whether the work is due after it.
+
+        Arguments:
+            least: Steps between two times, where that is more than it was made for.
+        """
         if self._age is None:  # The one time that a resumed run's count is read.
             self._age = int(self.age)
         self._age += 1
         self.age += 1
-        return self._age % self.steps == 0
+        return self._age % max(self.steps, least) == 0

@@ -6,7 +6,7 @@ replaces :math:`N(0, I)`. What it is depends on when it is asked:
 
 - in training, :class:`~ppvae.gp.CollapsedGP`: datum n's share of the bound on the GP's KL, from
   the table of the last encodings (:meth:`GPPrior.record`, called by the guide). The algebra on
-  the table is done anew every ``refresh`` steps (:meth:`GPPrior.advance`); the bound holds at
+  the table is done anew every few steps (:meth:`GPPrior.advance`); the bound holds at
   what is left of the last one;
 - in evaluation, the GP's posterior predictive given the training data, a Normal:
   :math:`E z_* = f_* \cdot m`, :math:`\mathrm{Var} z_{*l} = f_*^\top S_l f_* + v_1` with
@@ -33,6 +33,8 @@ from ppvae.inference import batches, evaluating
 
 __all__ = ["GPPrior"]
 
+_REFRESH, _SHARE = 8, 16
+
 
 class GPPrior(nn.Module):
     r"""A GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
@@ -47,7 +49,9 @@ class GPPrior(nn.Module):
         floor: The least :math:`v_1`.
         site: The name of the latent site it is the prior of.
         refresh: Optimiser steps between two solutions of the GP. The features' gradient does not
-            wait for them. At 1 the gradient is exact at every step.
+            wait for them. At 1 the gradient is exact at every step. By default 8, or as many as
+            encode a sixteenth of the data anew where that is more, so that the cost of a step
+            does not grow with the data.
         folds: At most how many groups of views :class:`~ppvae.gp.LeaveViewOut` leaves out, each
             in turn; 0 if it is not used.
 
@@ -78,7 +82,7 @@ class GPPrior(nn.Module):
         noise: float = 0.1,
         floor: float = 1e-3,
         site: str = "z",
-        refresh: int = 8,
+        refresh: int | None = None,
         folds: int = 0,
     ) -> None:
         super().__init__()
@@ -87,17 +91,19 @@ class GPPrior(nn.Module):
                 f"noise: expected 0 < floor < noise < 1; got floor {floor} and noise {noise}. "
                 "Use the defaults."
             )
-        if latent_dim < 1 or refresh < 1 or folds < 0:
+        if latent_dim < 1 or (refresh is not None and refresh < 1) or folds < 0:
             raise ValueError(
                 f"GPPrior: expected latent_dim, refresh >= 1 and folds >= 0; got {latent_dim}, "
-                f"{refresh}, {folds}. Use 16, 8 and 16."
+                f"{refresh}, {folds}. Use 16, None and 16."
             )
         self.objects = objects
         self.views = views
         self.latent_dim = latent_dim
         self.floor = floor
         self.site = site
-        self.refresh = Every(refresh)
+        self.refresh = Every(_REFRESH if refresh is None else refresh)
+        self.grows = refresh is None
+        self.batch_size = 1  # Of the largest batch since prepare.
         self.folds = folds
         # Which of the site's dimensions this is the prior of; a JoinedPrior says.
         self.block = slice(None)
@@ -143,6 +149,7 @@ class GPPrior(nn.Module):
         if self.folds > 0:
             shape = (self.layout.num_folds, *self.frozen_mean.shape)
             self.frozen_left_out = self.frozen_mean.new_zeros(shape)
+        self.batch_size = 1
         self.refresh.reset()
         self.solve()
 
@@ -155,6 +162,7 @@ class GPPrior(nn.Module):
             q: Their posterior, with shape (..., N | L); the first of particles is taken.
         """
         if self.training and self.layout is not None:
+            self.batch_size = max(self.batch_size, len(index))
             mean, variance = q.mean[..., self.block], q.variance[..., self.block]
             mean = mean.reshape(-1, *mean.shape[-2:])[0]
             total = variance.reshape(-1, *variance.shape[-2:])[0].sum(-1)
@@ -162,11 +170,18 @@ class GPPrior(nn.Module):
             self.table_variances.index_copy_(0, index, total.to(self.table))
 
     def advance(self) -> None:
-        """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
+        """Count an optimiser step; solve the GP where :attr:`interval` of them have gone by."""
         if self.layout is None:
             return
-        if self.refresh.due():
+        if self.refresh.due(least=self.interval):
             self.solve()
+
+    @property
+    def interval(self) -> int:
+        """Optimiser steps between two solutions of the GP, as it now is."""
+        if not self.grows:
+            return self.refresh.steps
+        return max(self.refresh.steps, len(self.table) // (_SHARE * self.batch_size))
 
     def state(self, *, leave_out: bool = False) -> GPState:
         """The GP given the table of encodings, in float64.

@@ -51,7 +51,7 @@ class GPVAEOptions(Options):
     highest: float = option(1.0, "on a line: the greatest")
     lengthscale: float = option(1.0, "initial lengthscale of the view kernel")
     noise: float = option(0.1, "initial variance of the latents that the GP does not explain")
-    refresh: int = option(8, "steps between two solutions of the GP")
+    refresh: int = option(0, "steps between two solutions of the GP; 0: 8, more with many data")
     leave_out: float = option(1.0, "weight of the leave-one-view-out likelihood")
     network: str = option("conv", "kind of decoder", choices=("conv", "mlp"))
     hidden: int = option(64, "size of the hidden layers")
@@ -119,7 +119,7 @@ def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELB
         _views(options),
         latent_dim=options.latent_dim,
         noise=options.noise,
-        refresh=options.refresh,
+        refresh=options.refresh or None,
         folds=16 if options.leave_out > 0 else 0,
     )
     head = heads.DiagonalNormal(options.latent_dim, init=math.exp(-1.0))

@@ -424,6 +424,29 @@ def test_leave_view_out_value_by_hand():
     assert added / n > 20 * loss.std() / 400**0.5
 
 
+@pytest.mark.parametrize(("refresh", "expected"), [(None, 20), (1, 1), (5, 5)])
+def test_with_many_data_the_gp_is_solved_after_a_sixteenth_of_them(refresh, expected, monkeypatch):
+    rows = 16 * 20 * 4
+    data = {"object": torch.arange(rows) % P, "view": angles()[torch.arange(rows) % Q]}
+    prior = make_prior(refresh=refresh)
+    prior.prepare(data)
+    solved, steps = [], iter(range(1, 61))
+    monkeypatch.setattr(prior, "solve", lambda: solved.append(step))
+    while step := next(steps, None):
+        index = torch.randint(rows, (4,))
+        prior.record(index, dist.Normal(torch.zeros(4, L), 1.0).to_event(1))
+        prior.advance()
+    assert prior.interval == expected
+    assert solved == list(range(expected, 61, expected))
+
+
+def test_with_few_data_the_gp_is_solved_every_eight_steps():
+    model, _, data = make_pair()
+    prior = model.prior
+    prior.prepare(data)
+    assert prior.interval == 8
+
+
 def test_leave_view_out_asks_for_folds():
     model, guide, data = make_pair()
     rows = torch.arange(4)
