@@ -85,7 +85,9 @@ class Graph:
         ]
         device = next(iter(self.parameters)).device
         with forked(device), _unchanged_attributes(module), _WithoutReading():
-            self.code: GraphModule = make_fx(flat)(*examples, *inputs.values())
+            self.code: GraphModule = make_fx(flat, decomposition_table=_FUSED)(
+                *examples, *inputs.values()
+            )
         _refuse_captured(self.code, module)
         self._signature = [
             f"{t.dtype} {tuple(t.shape)} {t.stride()} {t.device}"
@@ -177,6 +179,19 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
                     places.setdefault(id(tensor), []).append((store, leaf))
     return list(places.values()), [held[0] for held in places.values()]
 
+
+def _bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    """A product, then a bias that the compiler adds in the kernel of what comes after.
+
+    Torch's own copies the bias to every row before it multiplies, and TorchInductor puts the two
+    back together where it sees them side by side.
+    """
+    if (alpha, beta) != (1, 1):
+        return NotImplemented
+    return ((a @ b).unsqueeze(0) + bias).squeeze(0)
+
+
+_FUSED = {torch.ops.aten.addmm.default: _bias_apart}
 
 _TENSORS = ("_parameters", "_buffers", "_modules")
 
