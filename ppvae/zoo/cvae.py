@@ -26,12 +26,12 @@ __all__ = ["ENTRY", "CVAEOptions", "conditions_of"]
 class CVAEOptions(Options):
     """Options of ``cvae``."""
 
-    latent_dim: int = option(10, "dimensions of z")
+    latent_dim: int = option(10, "dimensions of z", least=1)
     num_classes: int = option(0, "classes in the column y; 0 counts them")
     embedding: int = option(0, "size of a learned vector a class; 0 for one-hot")
     factor_dim: int = option(0, "factors in the column c; 0 counts them")
     network: str = option("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
+    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp", least=1)
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     beta: float = option(1.0, "weight of the KL")
     independence: float = option(0.0, "weight of what z tells of y, or of c alone (HSIC)")

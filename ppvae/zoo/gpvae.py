@@ -40,22 +40,24 @@ LINES = {"rbf": lambda: RBFKernel(), "matern": lambda: MaternKernel(nu=2.5)}
 class GPVAEOptions(Options):
     """Options of ``gpvae``."""
 
-    latent_dim: int = option(64, "dimensions of z")
-    rank: int = option(32, "features an object, the rank of the object covariance")
+    latent_dim: int = option(64, "dimensions of z", least=1)
+    rank: int = option(32, "features an object, the rank of the object covariance", least=1)
     view_kernel: str = option(
         "periodic", "kernel over views, on a circle or on a line", choices=("periodic", *LINES)
     )
-    frequencies: int = option(4, "features of that kernel: frequencies, twice as many on a line")
-    period: float = option(2 * math.pi, "period of the views, in their unit")
-    lowest: float = option(0.0, "on a line: the least view there will be")
-    highest: float = option(1.0, "on a line: the greatest")
-    lengthscale: float = option(1.0, "initial lengthscale of the view kernel")
+    frequencies: int = option(
+        4, "features of that kernel: frequencies, twice as many on a line", least=1
+    )
+    period: float = option(2 * math.pi, "period of the views, in their unit", above=0)
+    lowest: float = option(0.0, "on a line: the least view there will be", least=-math.inf)
+    highest: float = option(1.0, "on a line: the greatest", least=-math.inf)
+    lengthscale: float = option(1.0, "initial lengthscale of the view kernel", above=0)
     noise: float = option(0.1, "initial variance of the latents that the GP does not explain")
     refresh: int = option(0, "steps between two solutions of the GP; 0: 8, more with many data")
     leave_out: float = option(1.0, "weight of the leave-one-view-out likelihood")
     network: str = option("conv", "kind of decoder", choices=("conv", "mlp"))
-    hidden: int = option(64, "size of the hidden layers")
-    channels: tuple[int, ...] = option((32, 16), "filters of the convolutional decoder")
+    hidden: int = option(64, "size of the hidden layers", least=1)
+    channels: tuple[int, ...] = option((32, 16), "filters of the convolutional decoder", least=1)
 
 
 def _check(splits: Splits) -> None:

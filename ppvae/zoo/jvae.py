@@ -28,8 +28,10 @@ __all__ = ["ENTRY", "JVAEOptions"]
 class JVAEOptions(Options):
     """Options of ``jvae``."""
 
-    classes: tuple[int, ...] = option((10,), "classes of each discrete site: y, y2, y3, ...")
-    latent_dim: int = option(6, "dimensions of z")
+    classes: tuple[int, ...] = option(
+        (10,), "classes of each discrete site: y, y2, y3, ...", least=1
+    )
+    latent_dim: int = option(6, "dimensions of z", least=1)
     capacity_z: float = option(12.0, "nats that the KL of z is held at in the end")
     capacity_y: float = option(0.0, "nats of the classes; 0 for all that they can hold")
     gamma_z: float = option(10.0, "weight of the capacity of z")
@@ -38,7 +40,7 @@ class JVAEOptions(Options):
     consistency: float = option(200.0, "weight of the same class after small warps of an image")
     steps: int = option(1500, "optimiser steps over which the capacities rise")
     network: str = option("conv", "kind of encoder", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps")
+    hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps", least=1)
     join: int = option(1, "hidden layers of the decoder before the class comes in")
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
@@ -12,12 +13,56 @@ __all__ = ["Options", "add_options", "option", "parse_options"]
 
 @dataclass(frozen=True)
 class Options:
-    """Base of every model's options; each field is made by :func:`option`."""
+    """Base of every model's options; each field is made by :func:`option`.
+
+    Raises:
+        ValueError: If a value is outside what its field takes.
+    """
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            choices, least, above = (f.metadata[key] for key in ("choices", "least", "above"))
+            numbers = value if isinstance(value, tuple) else (value,)
+            rule = None
+            if choices:
+                rule = None if value in choices else f"one of {', '.join(choices)}"
+            elif not isinstance(value, str):
+                low = above if above is not None else least
+                good = all(n > low if above is not None else n >= low for n in numbers)
+                if not (good and all(map(math.isfinite, numbers))):
+                    bound = "above" if above is not None else "from"
+                    rule = f"a number {bound} {low:g}" if math.isfinite(low) else "a finite number"
+            if rule:
+                raise ValueError(
+                    f"{f.name}: expected {rule}; got {_written(value)}. "
+                    f"Leave it out for {_written(f.default)}."
+                )
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:  # noqa: A002
-    """A field with its explanation; a tuple of integers is written as ``32,16``."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(
+    default: Any,
+    help: str,  # noqa: A002
+    *,
+    choices: tuple[str, ...] | None = None,
+    least: float = 0,
+    above: float | None = None,
+) -> Any:
+    """A field with its explanation; a tuple of integers is written as ``32,16``.
+
+    Arguments:
+        default: Its value where none is given.
+        help: What it is.
+        choices: The words it takes.
+        least: The least number it takes; of a tuple, each of its numbers.
+        above: It takes numbers above this one alone.
+    """
+    rest = {"choices": choices, "least": least, "above": above}
+    return field(default=default, metadata={"help": help, **rest})
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -50,13 +95,12 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
     hints = get_type_hints(options)
     group = parser.add_argument_group("the model's own options")
     for f in fields(options):
-        shown = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
         group.add_argument(
             "--" + f.name.replace("_", "-"),
             type=_converter(hints[f.name]),
             default=f.default,
             choices=f.metadata["choices"],
-            help=f"{f.metadata['help']} (default {shown})",
+            help=f"{f.metadata['help']} (default {_written(f.default)})",
             metavar=None if f.metadata["choices"] else f.name.upper(),
         )
 
@@ -65,7 +109,7 @@ def parse_options(options: type[Options], values: Mapping[str, Any]) -> Options:
     """The options with these values, those of a JSON file too.
 
     Raises:
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or a value is outside what its field takes.
     """
     known = {f.name for f in fields(options)}
     unknown = sorted(set(values) - known)

@@ -43,7 +43,7 @@ class PoseOptions(Options):
     translation: float = option(0.0, "width of the shifts, half image sides; 0 none")
     scale: float = option(0.0, "width of the logarithm of the size; 0 none")
     pose: str = option("equivariant", "who finds them", choices=("equivariant", "conv", "mlp"))
-    angles: int = option(16, "turned copies that the equivariant network compares")
+    angles: int = option(16, "turned copies that the equivariant network compares", least=1)
     decoder: str = option(
         "canvas", "draws once and resamples, or each place anew", choices=("canvas", "coordinates")
     )

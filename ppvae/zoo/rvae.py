@@ -23,8 +23,8 @@ __all__ = ["ENTRY", "RVAEOptions", "build_posed", "figures_posed"]
 class RVAEOptions(PoseOptions, VAEOptions):
     """Options of ``rvae``."""
 
-    latent_dim: int = option(8, "dimensions of z")
-    hidden: tuple[int, ...] = option((256, 128), "sizes of the hidden layers of the mlp")
+    latent_dim: int = option(8, "dimensions of z", least=1)
+    hidden: tuple[int, ...] = option((256, 128), "sizes of the hidden layers of the mlp", least=1)
 
 
 def build_posed(spec: Spec, options: RVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:

@@ -27,14 +27,14 @@ __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
 class SSVAEOptions(Options):
     """Options of ``ssvae``."""
 
-    latent_dim: int = option(16, "dimensions of z")
+    latent_dim: int = option(16, "dimensions of z", least=1)
     num_classes: int = option(0, "classes in the column y; 0 counts them")
     factor_dim: int = option(0, "regression targets in the column c; 0 counts them")
     labels: int = option(100, "how many rows keep their label; 0 leaves the data as they are")
     labels_seed: int = option(0, "of the choice of those rows")
     repeat: float = option(0.25, "labelled rows come again, to this share of all rows")
     network: str = option("conv", "kind of classifier", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps")
+    hidden: tuple[int, ...] = option((128, 128), "sizes of the hidden layers of the mlps", least=1)
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     supervision: float = option(50.0, "weight of the loss on known labels")
     balance: float = option(10.0, "weight of even classes")

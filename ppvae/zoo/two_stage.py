@@ -39,11 +39,13 @@ Build: TypeAlias = Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
 class TwoStageOptions(Options):
     """Options of both two-stage entries."""
 
-    latent_dim: int = option(3, "dimensions of z2")
-    first_latent_dim: int = option(100, "dimensions of z1")
+    latent_dim: int = option(3, "dimensions of z2", least=1)
+    first_latent_dim: int = option(100, "dimensions of z1", least=1)
     network: str = option("conv", "kind of encoders and decoders", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
-    second_hidden: tuple[int, ...] = option((64, 64), "hidden layers of the second encoder")
+    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp", least=1)
+    second_hidden: tuple[int, ...] = option(
+        (64, 64), "hidden layers of the second encoder", least=1
+    )
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     gamma: float = option(0.8, "weight of the first stage")
     beta1: float = option(1.0, "weight of the KL of z1, within the first stage")

@@ -89,9 +89,9 @@ def autoencoder(
 class VAEOptions(Options):
     """Options of ``vae``."""
 
-    latent_dim: int = option(10, "dimensions of z")
+    latent_dim: int = option(10, "dimensions of z", least=1)
     network: str = option("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp")
+    hidden: tuple[int, ...] = option((512, 256), "sizes of the hidden layers of the mlp", least=1)
     likelihood: str = option("bernoulli", "of a pixel or feature", choices=LIKELIHOODS)
     full_covariance: bool = option(False, "full-covariance normal posterior")
     beta: float = option(1.0, "weight of the KL (beta-VAE)")

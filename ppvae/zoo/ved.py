@@ -28,10 +28,10 @@ __all__ = ["ENTRY", "VEDOptions"]
 class VEDOptions(Options):
     """Options of ``ved``."""
 
-    latent_dim: int = option(8, "dimensions of z")
+    latent_dim: int = option(8, "dimensions of z", least=1)
     encoder: str = option("conv", "kind of encoder, of the source", choices=("mlp", "conv"))
     decoder: str = option("mlp", "kind of decoder, of x", choices=("mlp", "conv"))
-    hidden: tuple[int, ...] = option((256, 256), "sizes of the hidden layers of the mlps")
+    hidden: tuple[int, ...] = option((256, 256), "sizes of the hidden layers of the mlps", least=1)
     likelihood: str = option("normal", "of an element of x", choices=LIKELIHOODS)
     beta: float = option(1.0, "weight of the KL")
 
