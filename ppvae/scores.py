@@ -6,7 +6,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-__all__ = ["circular_correlation", "clustering_accuracy", "linear_r2", "r2", "shift_r2"]
+__all__ = [
+    "circular_correlation",
+    "clustering_accuracy",
+    "linear_r2",
+    "r2",
+    "resultant_length",
+    "shift_r2",
+]
 
 
 def _same_length(name: str, a: Tensor, b: Tensor) -> None:
@@ -38,6 +45,20 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         return len(angle) ** 2 - double.cos().sum().square() - double.sin().sum().square()
 
     return float(4 * (same - mixed) / (spread(a) * spread(b)).sqrt())
+
+
+def resultant_length(error: Tensor) -> float:
+    r"""Of errors of angles in radians (N): :math:`|\frac1N \sum_n e^{i \epsilon_n}|`, 0 to 1.
+
+    One less the circular variance, whatever one offset they share. Where one of two angles is
+    uniform this is their correlation after Jammalamadaka and SenGupta, and its square, for many
+    data, that of :func:`circular_correlation`.
+
+    References:
+        | Topics in Circular Statistics (Jammalamadaka and SenGupta, 2001), section 8.2
+    """
+    error = error.double()
+    return float(torch.hypot(error.cos().mean(), error.sin().mean()))
 
 
 def r2(predicted: Tensor, true: Tensor) -> float:

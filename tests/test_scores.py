@@ -7,7 +7,24 @@ import math
 import pytest
 import torch
 
-from ppvae.scores import circular_correlation, clustering_accuracy, linear_r2, r2, shift_r2
+from ppvae.scores import (
+    circular_correlation,
+    clustering_accuracy,
+    linear_r2,
+    r2,
+    resultant_length,
+    shift_r2,
+)
+
+
+def test_the_resultant_length_of_errors():
+    assert resultant_length(torch.full((5,), 2.5)) == pytest.approx(1.0)
+    assert resultant_length(torch.tensor([0.0, math.pi])) == pytest.approx(0.0, abs=1e-9)
+    error = 0.3 * torch.randn(200_000)
+    assert resultant_length(error + 1.0) == pytest.approx(math.exp(-(0.3**2) / 2), abs=2e-3)
+    even = 2 * math.pi * torch.rand(200_000)
+    fisher_and_lee = circular_correlation(even, even + error)
+    assert fisher_and_lee == pytest.approx(resultant_length(error) ** 2, abs=5e-3)
 
 
 def test_circular_correlation_is_the_sum_over_pairs():

@@ -7,6 +7,8 @@ That the style is kept: the swapped image, encoded as what it now is, has the z 
 ``--independence W`` adds the penalty that takes the class out of z; ``--beta`` weighs the KL of z.
 """
 
+import math
+
 import torch
 from common import SHAPE, Clock, batch_of, device_of, images, parser, report
 
@@ -19,13 +21,18 @@ from ppvae.objectives import ELBO, Independence, dependence
 
 made = parser(__doc__, epochs=10)
 made.add_argument("--latent-dim", type=int, default=10)
+made.add_argument("--batch-size", type=int, default=128)
+made.add_argument("--learning-rate", type=float, default=1e-3)
 made.add_argument("--beta", type=float, default=1.0, help="of the cVAE")
 made.add_argument("--independence", type=float, default=0.0, help="weight of the HSIC of z and y")
+made.add_argument("--join", type=int, default=0, help="layers of the decoder before the class")
 made.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
 options = made.parse_args()
 data, dim = images(options), options.latent_dim
 settings = {
     "epochs": options.epochs,
+    "batch_size": options.batch_size,
+    "learning_rate": options.learning_rate,
     "schedule": cosine,
     "seed": options.seed,
     "device": options.device,
@@ -50,7 +57,8 @@ hidden = options.hidden
 
 
 def decoder(sizes):
-    return MLP(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1])
+    join = options.join if isinstance(sizes, list) else 0
+    return MLP(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1], join=join)
 
 
 def encoder(sizes):
@@ -69,14 +77,19 @@ with Clock() as clock:
     ppvae.fit(model, guide, data, objective, **settings)
 
 device = device_of(model)
-judge = ConvEncoder(SHAPE, heads.Classes(10), channels=[16, 32]).to(device)
-optimizer = torch.optim.Adam(judge.parameters())
-for _ in range(max(1, min(3, options.epochs))):
+judge = ConvEncoder(SHAPE, heads.Classes(10), channels=[32, 64]).to(device)
+rounds = max(1, min(6, options.epochs))
+optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
+rate = torch.optim.lr_scheduler.OneCycleLR(
+    optimizer, 2e-3, total_steps=rounds * math.ceil(data.train.num_rows / 128)
+)
+for _ in range(rounds):
     for rows in torch.randperm(data.train.num_rows).split(128):
         batch = data.train.batch(rows, device=device)
         optimizer.zero_grad()
         (-judge(batch["x"]).log_prob(batch["y"]).mean()).backward()
         optimizer.step()
+        rate.step()
 
 test = batch_of(data.test, device)
 with torch.no_grad():

@@ -2,6 +2,9 @@
 
 To show: circular correlation of inferred and true angle >= 0.97 within a digit, R2 of the shift
 >= 0.95, R2 of the angle from the content z <= 0.05. Seconds an epoch of 1,000 digits beside it.
+The correlation is Fisher and Lee's; the resultant length of the error, which is Jammalamadaka and
+SenGupta's coefficient for even angles, is printed too. Of even angles the first is the second's
+square.
 """
 
 import math
@@ -14,10 +17,11 @@ from ppvae.data import posed_digits
 from ppvae.fitting import cosine
 from ppvae.zoo import build, entry
 
-made = parser(__doc__, epochs=60)
+made = parser(__doc__, epochs=25)
 made.add_argument("--digit", default="3", help="one digit, or all in one model")
 made.add_argument("--decoder", default="canvas", choices=("canvas", "coordinates"))
 made.add_argument("--pose", default="equivariant", choices=("equivariant", "conv", "mlp"))
+made.add_argument("--learning-rate", type=float, default=8e-3)
 made.add_argument("--latent-dim", type=int, default=8)
 made.add_argument("--angles", type=int, default=16, help="K of the equivariant network")
 made.add_argument("--rotation", type=float, default=math.pi, help="half-width, radians")
@@ -53,7 +57,7 @@ with Clock() as clock:
         objective,
         epochs=options.epochs,
         batch_size=100,
-        learning_rate=2e-3,
+        learning_rate=options.learning_rate,
         schedule=cosine,
         seed=options.seed,
         device=options.device,

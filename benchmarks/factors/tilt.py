@@ -11,6 +11,7 @@ import torch
 from common import batch_of, images, parser, report
 
 from ppvae.nets import Pose, grid, resample, transform_grid
+from ppvae.scores import resultant_length
 
 made = parser(__doc__, epochs=8)
 made.add_argument("--digit", type=int, default=3)
@@ -37,9 +38,12 @@ for count in options.components:
         chosen = error.square().sum(-1).argmin(1)
     tilt = angles[chosen]
     spread, even = tilt.var(), (math.pi / 3) ** 2 / 3
+    # Of even angles over the full turn; Fisher and Lee's coefficient is its square.
+    length = resultant_length(tilt)
     results[str(count)] = {
         "degrees": math.degrees(spread.sqrt()),
-        "correlation_full_turn": float((tilt - tilt.mean()).cos().mean()),
+        "resultant_length": length,
+        "correlation_full_turn": length**2,
         "correlation_60_degrees": float((1 + spread / even).rsqrt()),
     }
 report(options, components=results)

@@ -25,7 +25,7 @@ from ppvae.nets import (
     Sites,
 )
 from ppvae.run import Run
-from ppvae.scores import circular_correlation, linear_r2, shift_r2
+from ppvae.scores import circular_correlation, linear_r2, resultant_length, shift_r2
 from ppvae.zoo.entry import Figures
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import encoder_of
@@ -124,8 +124,8 @@ def _found(run: Run, splits: Splits) -> list[tuple[Tensor, dict[str, Tensor], di
 
 
 def pose_metrics(run: Run, splits: Splits) -> dict[str, float]:
-    """Means over the classes of ``angle_correlation``, ``shift_r2`` and
-    ``angle_from_content_r2``, for test data with the columns ``angle`` and ``shift``.
+    """Means over the classes of ``angle_correlation``, ``angle_resultant_length``, ``shift_r2``
+    and ``angle_from_content_r2``, for test data with the columns ``angle`` and ``shift``.
     """
     scores: dict[str, list[float]] = {}
     for _, found, true in _found(run, splits):
@@ -133,7 +133,9 @@ def pose_metrics(run: Run, splits: Splits) -> dict[str, float]:
         if "angle" in true:
             made["angle_from_content_r2"] = linear_r2(found["z"], true["angle"])
         if "rotation" in found and "angle" in true:
-            made["angle_correlation"] = circular_correlation(found["rotation"], true["angle"])
+            angle = found["rotation"]
+            made["angle_correlation"] = circular_correlation(angle, true["angle"])
+            made["angle_resultant_length"] = resultant_length(angle - true["angle"])
         if "translation" in found and "shift" in true:
             made["shift_r2"] = shift_r2(found["translation"], true["shift"], true.get("angle"))
         for name, value in made.items():
