@@ -85,7 +85,7 @@ class Graph:
         ]
         device = next(iter(self.parameters)).device
         with forked(device), _unchanged_attributes(module), _WithoutReading():
-            self.code: GraphModule = make_fx(flat, decomposition_table=_FUSED)(
+            self.code: GraphModule = make_fx(flat, decomposition_table=_DECOMPOSITIONS)(
                 *examples, *inputs.values()
             )
         _refuse_captured(self.code, module)
@@ -183,15 +183,15 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
 def _bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """A product, then a bias that the compiler adds in the kernel of what comes after.
 
-    Torch's own copies the bias to every row before it multiplies, and TorchInductor puts the two
-    back together where it sees them side by side.
+    On a CPU torch's own copies the bias to every row before it multiplies, and TorchInductor puts
+    the two back together where it sees them side by side.
     """
-    if (alpha, beta) != (1, 1):
+    if a.device.type != "cpu" or (alpha, beta) != (1, 1):
         return NotImplemented
     return ((a @ b).unsqueeze(0) + bias).squeeze(0)
 
 
-_FUSED = {torch.ops.aten.addmm.default: _bias_apart}
+_DECOMPOSITIONS = {torch.ops.aten.addmm.default: _bias_apart}
 
 _TENSORS = ("_parameters", "_buffers", "_modules")
 
