@@ -101,6 +101,8 @@ class MINE(Estimator):
 
     Arguments:
         decay: d, how much of the averages a step of the critic keeps.
+        slack: In nats; :math:`\log \eta_{t - 1}` counts for at most this much more than the
+            batch's own.
 
     References:
         | MINE: Mutual Information Neural Estimation (Belghazi et al., 2018), equation 12
@@ -111,11 +113,13 @@ class MINE(Estimator):
     mean: Tensor
     log_partition: Tensor
 
-    def __init__(self, decay: float = 0.99) -> None:
+    def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
-        self.decay = decay
+        if not slack > 0:
+            raise ValueError(f"slack: expected a number above 0; got {slack}. Use 1.")
+        self.decay, self.slack = decay, slack
         self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("log_partition", torch.zeros(()))
@@ -125,10 +129,11 @@ class MINE(Estimator):
         # A plain mean of the first batches, until there are enough of them to forget some.
         keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
         mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)
-        log_partition = torch.logaddexp(
-            keep.log() + self.log_partition,
-            torch.log1p(-keep) + log_mean_exp(marginal).to(keep),
-        )
+        own = log_mean_exp(marginal).to(keep)
+        # One huge score would stay in the average for thousands of steps, in which the critic
+        # would not be held down.
+        before = self.log_partition.minimum(own + self.slack)
+        log_partition = torch.logaddexp(keep.log() + before, torch.log1p(-keep) + own)
         return mean, log_partition
 
     def _estimate(self, joint: Tensor, marginal: Tensor, mean: Tensor, log: Tensor) -> Tensor:

@@ -114,3 +114,31 @@ def test_a_decay_out_of_range_is_refused(decay):
 def test_a_clip_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"clip: expected a number above 0; got 0"):
         SMILE(0.0)
+
+
+def test_one_huge_score_does_not_leave_the_critic_without_a_hold():
+    """The average would need thousands of steps to forget it: log(0.99) nats a step."""
+    mine = MINE()
+    joint, marginal = torch.zeros(8), torch.zeros(8, 7)
+    for _ in range(50):
+        mine.loss(joint, marginal)
+    outlier = marginal.clone()
+    outlier[0, 0] = 100.0
+    mine.loss(joint, outlier)
+    assert float(mine.log_partition) > 80
+    mine.loss(joint, marginal)
+    assert float(mine.log_partition) < 1.01
+    # What pushes scores of pairs that do not belong together down is there again.
+    scores = marginal.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(mine.loss(joint, scores), scores)
+    assert float(slope.sum()) > 0.3
+
+
+def test_an_average_near_the_batches_is_left_as_it_is():
+    torch.manual_seed(0)
+    capped, free = MINE(), MINE(slack=1e6)
+    for _ in range(200):
+        joint, marginal = torch.randn(16) + 2, 0.5 * torch.randn(16, 15)
+        assert capped.loss(joint, marginal) == free.loss(joint, marginal)
+    with pytest.raises(ValueError, match="slack: expected a number above 0; got 0"):
+        MINE(slack=0)
