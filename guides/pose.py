@@ -3,6 +3,10 @@ r"""The pose of an image, and the image brought back to rest.
 .. math::
     q(\gamma, t, s \mid x) \; q(z, \ldots \mid T_{\gamma, t, s}^{-1} x)
 
+where the angle's posterior may have J modes, evenly around the circle and summed exactly,
+:math:`q(\gamma \mid x) = \sum_k q(k \mid x) \, q(\gamma - 2 \pi k / J \mid x)`: an image that was
+first put upside down is found the right way up, which no gradient along the circle leads to.
+
 A first stage for any guide: it samples the pose and hands on the image as it would stand without
 it, so that what follows, content or class, need not see the pose at all. The family of
 spatial-VAE and pyroVED, :math:`q(\gamma, t, s \mid x) \, q(z \mid x)`, is ``undo=False``.
@@ -15,11 +19,13 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pyro
 from torch import Tensor, nn
 
+from ppvae.distributions import WrappedNormal
 from ppvae.nets import Pose, grid, place_grid, resample
 
 __all__ = ["Align"]
@@ -31,7 +37,9 @@ class Align(nn.Module):
     Arguments:
         network: x, with shape (N, C, H, W), to the distributions of ``rotation``,
             ``translation`` and ``scale`` by name: a network that ends in
-            :class:`~ppvae.nets.Sites`.
+            :class:`~ppvae.nets.Sites`. With ``turn`` among them, a class of J, ``rotation`` is
+            that of the first mode, and J is the number of modes of the model's
+            :class:`~ppvae.models.PosedDecoder`.
         event_shape: (C, H, W), or (C, W) in one dimension.
         undo: Hand on the image at rest; else as it is.
 
@@ -52,9 +60,16 @@ class Align(nn.Module):
         self.register_buffer("places", grid(*event_shape[1:]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        found = dict(self.network(x))
+        if "turn" in found:
+            way = found.pop("turn")
+            turn = pyro.sample("turn", way, infer={"enumerate": "parallel"})  # (..., N |)
+            first = found["rotation"]
+            further = turn * (2 * math.pi / way.logits.size(-1))
+            found["rotation"] = WrappedNormal(first.loc + further, first.scale)
         pose = {
             name: pyro.sample(name, q)  # (..., N |), of the translation (..., N | 2)
-            for name, q in self.network(x).items()
+            for name, q in found.items()
         }
         unknown = sorted(set(pose) - {"rotation", "translation", "scale"})
         if unknown:

@@ -38,15 +38,24 @@ class PosedDecoder(nn.Module):
     Samples the sites ``rotation`` (..., N |), ``translation`` (..., N | 2) and ``scale``
     (..., N |), those that have a width, inside the plate of the model that calls it.
 
+    With J modes there is a site ``turn`` (..., N |), which of the modes of the guide's posterior
+    an angle is from: an auxiliary of the guide that the image does not depend on,
+    :math:`p(k) = 1 / J`, which takes at most :math:`\log J` from the bound.
+
     Arguments:
         decoder: A :class:`~ppvae.nets.CoordinateDecoder` or :class:`~ppvae.nets.CanvasDecoder`.
         rotation: :math:`w_\gamma` in radians; ``math.inf`` for every angle alike.
         translation: :math:`w_t` in half image sides.
         scale: :math:`w_s`, of the logarithm of the factor of size.
+        modes: J, of the guide's posterior of the angle.
 
     Raises:
-        ValueError: If no width is given or one is not positive, or for a rotation of data that
-            are not square images.
+        ValueError: If no width is given or one is not positive, for a rotation of data that
+            are not square images, or for modes of an angle that there is not.
+
+    References:
+        | Auxiliary Deep Generative Models (Maaloe et al., 2016)
+        | https://arxiv.org/abs/1602.05473
     """
 
     zero: Tensor
@@ -58,8 +67,15 @@ class PosedDecoder(nn.Module):
         rotation: float | None = None,
         translation: float | None = None,
         scale: float | None = None,
+        modes: int = 1,
     ) -> None:
         super().__init__()
+        if modes < 1 or (modes > 1 and rotation is None):
+            raise ValueError(
+                f"modes: expected 1 or more, of a rotation; got {modes} and rotation {rotation}. "
+                "Leave them out."
+            )
+        self.modes = modes
         widths = {"rotation": rotation, "translation": translation, "scale": scale}
         given = {name: width for name, width in widths.items() if width is not None}
         if not given or not all(
@@ -82,6 +98,9 @@ class PosedDecoder(nn.Module):
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         angle = shift = scale = None
+        if self.modes > 1:
+            even = dist.Categorical(logits=self.zero.new_zeros(self.modes))
+            pyro.sample("turn", even)  # (..., N |)
         if width := self.widths.get("rotation"):
             angle = pyro.sample("rotation", self._angles(width))  # (..., N |)
         if width := self.widths.get("translation"):

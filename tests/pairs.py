@@ -276,6 +276,39 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         ),
         {"x": images()},
     ),
+    "rvae, two modes, equivariant": lambda: Pair(
+        VAE(PosedDecoder(canvas(Z), rotation=math.inf, modes=2), latent_dim=Z),
+        AmortizedGuide(
+            nn.Sequential(
+                Align(
+                    EquivariantPose(SHAPE, translation=False, angles=6, modes=2, hidden=[8]), SHAPE
+                ),
+                encoder(heads.DiagonalNormal(Z)),
+            )
+        ),
+        {"x": images()},
+    ),
+    "trvae, three modes": lambda: Pair(
+        VAE(PosedDecoder(canvas(Z), rotation=1.0, translation=0.2, modes=3), latent_dim=Z),
+        AmortizedGuide(
+            nn.Sequential(
+                Align(
+                    encoder(
+                        Sites(
+                            {
+                                "turn": heads.Classes(3),
+                                "rotation": Angle(),
+                                "translation": Shift(),
+                            }
+                        )
+                    ),
+                    SHAPE,
+                ),
+                encoder(heads.DiagonalNormal(Z)),
+            )
+        ),
+        {"x": images()},
+    ),
     "trvae with scale, canvas": lambda: Pair(
         VAE(PosedDecoder(canvas(Z), **WIDTHS), latent_dim=Z),
         AmortizedGuide(nn.Sequential(align(*POSE), encoder(heads.DiagonalNormal(Z)))),

@@ -4,7 +4,8 @@ To show: a better held-out ELBO with the class given, and a class swapped at fix
 the digit: a classifier trained on real digits reads the wanted class in >= 98 % of the images.
 That the style is kept: the swapped image, encoded as what it now is, has the z it was made from
 (the correlation over images, a mean over the dimensions that are in use).
-``--independence W`` adds the penalty that takes the class out of z; ``--beta`` weighs the KL of z.
+``--independence 100 20`` adds the penalty that takes the class out of z, its weight at first and
+in the end; ``--beta`` weighs the KL of z.
 """
 
 import math
@@ -17,14 +18,20 @@ from ppvae.fitting import cosine
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, ConvEncoder, OneHot, heads
-from ppvae.objectives import ELBO, Independence, dependence
+from ppvae.objectives import ELBO, Independence, Linear, dependence
 
 made = parser(__doc__, epochs=10)
 made.add_argument("--latent-dim", type=int, default=10)
 made.add_argument("--batch-size", type=int, default=128)
 made.add_argument("--learning-rate", type=float, default=1e-3)
 made.add_argument("--beta", type=float, default=1.0, help="of the cVAE")
-made.add_argument("--independence", type=float, default=0.0, help="weight of the HSIC of z and y")
+made.add_argument(
+    "--independence",
+    type=float,
+    nargs="+",
+    default=[0.0],
+    help="weight of the HSIC of z and y; or at first and in the end",
+)
 made.add_argument("--join", type=int, default=0, help="layers of the decoder before the class")
 made.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
 options = made.parse_args()
@@ -70,8 +77,10 @@ given = Conditions(OneHot(10))
 model = ConditionalVAE(decoder([dim, 10]), given, latent_dim=dim)
 guide = ConditionalGuide(encoder([784, 10]), given)
 objective = ELBO(weights={"z": options.beta})
-if options.independence:
-    objective = objective + Independence("z", "y", weight=options.independence)
+if any(options.independence):
+    steps = options.epochs * math.ceil(data.train.num_rows / options.batch_size)
+    weight = Linear(options.independence[0], options.independence[-1], steps=steps)
+    objective = objective + Independence("z", "y", weight=weight)
 with Clock() as clock:
     ppvae.fit(plain, plain_guide, data, **settings)
     ppvae.fit(model, guide, data, objective, **settings)

@@ -9,9 +9,11 @@ network s the image at K angles, brought to its centre t and its size,
     \gamma = \arg \sum_k p_k e^{i \alpha_k}, \qquad \alpha_k = 2 \pi k / K
 
 so that an image turned by :math:`\beta` about its centre is found turned by :math:`\beta` more,
-exactly at the K angles and as closely as the scores are smooth between them. Centre and size are
-the first two moments of the image's intensity, which move and grow with it; the network may
-correct them in the frame at rest.
+exactly at the K angles and as closely as the scores are smooth between them. With J modes the
+first is :math:`\tfrac1J \arg \sum_k p_k e^{i J \alpha_k}`, the others lie evenly around the
+circle, and each is as likely as the scores point its way. Centre and size are the first two
+moments of the image's intensity, which move and grow with it; the network may correct them in the
+frame at rest.
 
 References:
     | Group Equivariant Convolutional Networks (Cohen and Welling, 2016)
@@ -60,6 +62,10 @@ def moments(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return centre, (weight * squares).sum(-1).clamp_min(tiny).sqrt()
 
 
+# The logit of a mode that all copies point to.
+_SURE = 10.0
+
+
 class EquivariantPose(nn.Module):
     r"""x to the posteriors of ``rotation``, ``translation`` and ``scale``, those asked for.
 
@@ -71,6 +77,8 @@ class EquivariantPose(nn.Module):
         translation: Find the shift.
         scale: Find the size.
         angles: K.
+        modes: J, of the angle's posterior; from 2 on ``turn`` says which, and ``rotation`` is that
+            of the first.
         side: The copies are compared at about this many pixels across, or all that there are.
         hidden: Sizes of the scoring network's hidden layers.
         activation: Makes its activations.
@@ -95,6 +103,7 @@ class EquivariantPose(nn.Module):
         translation: bool = True,
         scale: bool = False,
         angles: int = 16,
+        modes: int = 1,
         side: int = 28,
         hidden: Sequence[int] = (64, 64),
         activation: Callable[[], nn.Module] = nn.SiLU,
@@ -116,7 +125,12 @@ class EquivariantPose(nn.Module):
             )
         if rotation and angles < 3:
             raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
+        if not 1 <= modes <= angles // 3:
+            raise ValueError(
+                f"modes: expected 1 to {angles // 3}, a third of the angles; got {modes}. Use 2."
+            )
         self.rotation, self.translation, self.corrected = rotation, translation, corrected
+        self.modes = modes
         dims = len(size)
         factor = max(1, max(size) // side)
         self.coarse = tuple(max(1, n // factor) for n in size)
@@ -147,18 +161,28 @@ class EquivariantPose(nn.Module):
         # (..., N, K, 2 + 2 D + 2)
         score, moved, grown = raw.split(self.sizes, -1)
         p = score[..., 0].softmax(-1).unsqueeze(-1)
-        turns = self.turns.to(x)
-        right, up = ((p[..., 0] * part).sum(-1) for part in (turns.cos(), turns.sin()))
         found: dict[str, dist.TorchDistribution] = {}
         if self.rotation:
-            spread = (p[..., 0] * score[..., 1]).sum(-1)
-            found["rotation"] = WrappedNormal(torch.atan2(up, right), self._spread(spread))
+            found |= self._angle(p[..., 0], score[..., 1])
         if self.translation:
             found["translation"] = self._shift(centre, size, p, moved)
         if size is not None:
             growth, spread = (p * grown).sum(-2).unbind(-1)
             loc = size.log() + growth if self.corrected else size.log()
             found["scale"] = dist.LogNormal(loc, self._spread(spread))
+        return found
+
+    def _angle(self, p: Tensor, spread: Tensor) -> dict[str, dist.TorchDistribution]:
+        """From the copies' weights and spreads, with shape (..., N, K) both."""
+        turns = self.turns.to(p)
+        right, up = ((p * part(self.modes * turns)).sum(-1) for part in (torch.cos, torch.sin))
+        angle = torch.atan2(up, right) / self.modes
+        found: dict[str, dist.TorchDistribution] = {}
+        if self.modes > 1:
+            modes = torch.arange(self.modes, device=p.device) * 2 * math.pi / self.modes
+            gap = turns - (angle[..., None] + modes)[..., None]  # (..., N, J, K)
+            found["turn"] = dist.Categorical(logits=_SURE * (p[..., None, :] * gap.cos()).sum(-1))
+        found["rotation"] = WrappedNormal(angle, self._spread((p * spread).sum(-1)))
         return found
 
     def _at_rest(self, x: Tensor, centre: Tensor, size: Tensor | None) -> Tensor:

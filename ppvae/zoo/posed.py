@@ -23,6 +23,7 @@ from ppvae.nets import (
     LogScale,
     Shift,
     Sites,
+    heads,
 )
 from ppvae.run import Run
 from ppvae.scores import circular_correlation, linear_r2, resultant_length, shift_r2
@@ -56,6 +57,7 @@ def posed(
     shape: tuple[int, ...],
     options: Any,
     sizes: Sequence[int],
+    modes: int = 1,
 ) -> None:
     """Give a model with a ``decoder``, and a guide with an ``encoder``, poses.
 
@@ -65,6 +67,7 @@ def posed(
         shape: Of a datum.
         options: :class:`PoseOptions`.
         sizes: Of the decoder's inputs.
+        modes: Of the angle's posterior, if there are angles.
     """
     given = {name: getattr(options, name) for name in ("rotation", "translation", "scale")}
     widths = {name: width for name, width in given.items() if width}
@@ -76,7 +79,8 @@ def posed(
         if options.decoder == "canvas"
         else CoordinateDecoder(sizes, plain.head, num_frequencies=4)
     )
-    model.decoder = PosedDecoder(decoder, **widths)
+    modes = modes if "rotation" in widths else 1
+    model.decoder = PosedDecoder(decoder, **widths, modes=modes)
     asked = {name: name in widths for name in given}
     if options.pose == "equivariant":
         finder: nn.Module = EquivariantPose(
@@ -85,10 +89,12 @@ def posed(
             translation=asked["translation"],
             scale=asked["scale"],
             angles=options.angles,
+            modes=modes,
         )
     else:
-        heads = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
-        sites = Sites({name: head for name, head in heads.items() if asked[name]})
+        every = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
+        chosen: dict[str, heads.Head] = {"turn": heads.Classes(modes)} if modes > 1 else {}
+        sites = Sites(chosen | {name: head for name, head in every.items() if asked[name]})
         finder = encoder_of(shape, sites, kind=options.pose, hidden=(128, 128))
     encoder: Any = guide.encoder
     guide.encoder = nn.Sequential(Align(finder, shape, undo=options.undo), encoder)

@@ -24,13 +24,14 @@ class RVAEOptions(PoseOptions, VAEOptions):
     """Options of ``rvae``."""
 
     latent_dim: int = option(8, "dimensions of z", least=1)
+    modes: int = option(2, "of the angle's posterior, evenly around the circle", least=1)
     hidden: tuple[int, ...] = option((256, 128), "sizes of the hidden layers of the mlp", least=1)
 
 
 def build_posed(spec: Spec, options: RVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     """The pair and the objective of ``vae``, with poses."""
     model, guide, objective = VAE.build(spec, options)
-    posed(model, guide, tuple(spec["x"]["shape"]), options, [options.latent_dim])
+    posed(model, guide, tuple(spec["x"]["shape"]), options, [options.latent_dim], options.modes)
     return model, guide, objective
 
 

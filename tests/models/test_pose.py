@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 
-from ppvae.guides import Align
+from ppvae.distributions import WrappedNormal, wrap
+from ppvae.guides import Align, AmortizedGuide
+from ppvae.inference import decode, encode
 from ppvae.models import VAE, PosedDecoder
 from ppvae.nets import (
     MLP,
@@ -26,6 +29,7 @@ from ppvae.nets import (
     resample,
     transform_grid,
 )
+from ppvae.objectives import ELBO
 from tests.pairs import align, build, images
 
 POSE = Pose(
@@ -119,6 +123,60 @@ def test_the_content_of_a_turned_image_is_that_of_the_image_at_rest():
     trunk.undo = False
     with pyro.plate("data", len(x)):
         assert trunk(x) is x
+
+
+class _Known(torch.nn.Module):
+    """A pose network that has the angle wrong by half a turn, and does not know which way up."""
+
+    def __init__(self, angles):
+        super().__init__()
+        self.angles = angles
+        self.logits = torch.nn.Parameter(torch.zeros(len(angles), 2))
+
+    def forward(self, x):
+        scale = torch.full_like(self.angles, 0.05)
+        return {
+            "turn": dist.Categorical(logits=self.logits),
+            "rotation": WrappedNormal(self.angles, scale),
+        }
+
+
+def test_an_image_put_upside_down_finds_its_other_mode():
+    """No gradient along the circle leads there; the sum over modes does."""
+    glyph = torch.zeros(1, 8, 8)
+    glyph[0, 1:3, 1:7], glyph[0, 3:7, 1:3] = 1.0, 1.0
+    angles = torch.tensor([0.3, -2.0, 1.4])
+    places = transform_grid(grid(8, 8), Pose(angle=angles))
+    x = resample(glyph.expand(3, 1, 8, 8), places)
+    head = heads.Bernoulli((1, 8, 8))
+    network = MLP(1, heads.Raw(head.raw_shape), hidden=())
+    with torch.no_grad():
+        (last,) = (layer for layer in network.modules() if isinstance(layer, torch.nn.Linear))
+        last.weight.zero_()
+        last.bias.copy_((6 * glyph - 3).flatten())
+    model = VAE(
+        PosedDecoder(CanvasDecoder(network, head), rotation=math.inf, modes=2), latent_dim=1
+    )
+    known = _Known(angles + math.pi)
+    z = MLP(64, heads.DiagonalNormal(1), hidden=(), in_shape=(1, 8, 8))
+    guide = AmortizedGuide(torch.nn.Sequential(Align(known, (1, 8, 8)), z))
+    objective = ELBO()(model, guide)
+    optimizer = torch.optim.Adam([known.logits], 0.3)
+    for _ in range(20):
+        objective({"x": x}).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    found = encode(guide, {"x": x})
+    assert found["turn"].tolist() == [1, 1, 1]
+    torch.testing.assert_close(wrap(found["rotation"] - angles), torch.zeros(3), atol=1e-5, rtol=0)
+    # The auxiliary site takes log 2 where it is sure, and the image does not depend on it.
+    kl = objective({"x": x}).kl["turn"]
+    torch.testing.assert_close(kl, torch.full((3,), math.log(2)), atol=0.02, rtol=0)
+    held = {"z": torch.zeros(3, 1), "rotation": angles}
+    one, other = (decode(model, held | {"turn": torch.full((3,), k)})["x"] for k in (0, 1))
+    torch.testing.assert_close(one, other)
+    with pytest.raises(ValueError, match="modes: expected 1 or more, of a rotation"):
+        PosedDecoder(CanvasDecoder(network, head), translation=0.1, modes=2)
 
 
 def test_heads_start_narrow_and_at_rest():

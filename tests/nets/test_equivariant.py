@@ -50,6 +50,26 @@ def test_a_quarter_turn_turns_the_pose_and_nothing_else():
     torch.testing.assert_close(turned["rotation"].scale, at["rotation"].scale, **close)
 
 
+@pytest.mark.parametrize("modes", [2])
+def test_with_two_modes_a_quarter_turn_turns_both(modes):
+    made = network(modes=modes)
+    x = figures(Pose(torch.tensor([0.3, 2.0, -1.0])))
+    ends = []
+    for image in (x, torch.rot90(x, 1, (-2, -1))):
+        found = made(image)
+        assert found["turn"].probs.shape == (3, modes)
+        angles = found["rotation"].loc[:, None] + torch.arange(modes) * 2 * math.pi / modes
+        ends.append((found["turn"].probs * torch.polar(torch.ones(()), angles)).sum(-1))
+    torch.testing.assert_close(ends[1], 1j * ends[0], rtol=1e-3, atol=1e-3)
+    assert (ends[0].abs() > 1e-3).all()
+
+
+def test_modes_are_of_an_angle_and_fewer_than_the_angles():
+    for modes in (0, 3):
+        with pytest.raises(ValueError, match=f"modes: expected 1 to 2.*got {modes}"):
+            network(modes=modes)
+
+
 def test_a_turn_between_its_angles_is_found_nearly():
     made = network()
     angles = torch.linspace(-3, 3, 40)
