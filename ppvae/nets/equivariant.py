@@ -125,9 +125,10 @@ class EquivariantPose(nn.Module):
             )
         if rotation and angles < 3:
             raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
-        if not 1 <= modes <= angles // 3:
+        if not 1 <= modes <= (angles - 1) // 2:
             raise ValueError(
-                f"modes: expected 1 to {angles // 3}, a third of the angles; got {modes}. Use 2."
+                f"modes: expected 1 to {(angles - 1) // 2}, fewer than half the {angles} angles; "
+                f"got {modes}. Use fewer modes, or more angles."
             )
         self.rotation, self.translation, self.corrected = rotation, translation, corrected
         self.modes = modes

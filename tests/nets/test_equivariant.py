@@ -50,7 +50,7 @@ def test_a_quarter_turn_turns_the_pose_and_nothing_else():
     torch.testing.assert_close(turned["rotation"].scale, at["rotation"].scale, **close)
 
 
-@pytest.mark.parametrize("modes", [2])
+@pytest.mark.parametrize("modes", [2, 3])
 def test_with_two_modes_a_quarter_turn_turns_both(modes):
     made = network(modes=modes)
     x = figures(Pose(torch.tensor([0.3, 2.0, -1.0])))
@@ -65,8 +65,8 @@ def test_with_two_modes_a_quarter_turn_turns_both(modes):
 
 
 def test_modes_are_of_an_angle_and_fewer_than_the_angles():
-    for modes in (0, 3):
-        with pytest.raises(ValueError, match=f"modes: expected 1 to 2.*got {modes}"):
+    for modes in (0, 4):
+        with pytest.raises(ValueError, match=f"modes: expected 1 to 3.*got {modes}"):
             network(modes=modes)
 
 

@@ -15,14 +15,15 @@ from ppvae.zoo import build, entry
 from tests.pairs import K, N, images
 
 SMALL = {
-    "rvae": {"latent_dim": 2, "hidden": (8,), "angles": 4},
-    "trvae": {"latent_dim": 2, "hidden": (8,), "angles": 4},
+    "rvae": {"latent_dim": 2, "hidden": (8,), "angles": 6},
+    "trvae": {"latent_dim": 2, "hidden": (8,), "angles": 6},
     "jrvae": {"latent_dim": 2, "hidden": (8, 8), "classes": (K,), "steps": 5, "angles": 4},
 }
 VARIANTS = [
     ("rvae", {"decoder": "coordinates"}),
     ("rvae", {"rotation": 0.5, "pose": "mlp", "undo": False}),
     ("rvae", {"network": "conv", "scale": 0.2}),
+    ("rvae", {"modes": 1}),
     ("trvae", {"scale": 0.2, "decoder": "coordinates", "pose": "conv"}),
     ("jrvae", {"decoder": "coordinates", "translation": 0.1}),
 ]
@@ -82,7 +83,8 @@ def test_its_options_go_together(name, options):
     latents = run.encode(data.test)
     given = {**vars(entry(name).options()), **options}
     poses = {site for site in ("rotation", "translation", "scale") if given[site]}
-    assert set(latents) - {"z", "y", "y_probs"} == poses
+    modes = {"turn", "turn_probs"} if given.get("modes", 1) > 1 else set()
+    assert set(latents) - {"z", "y", "y_probs"} == poses | modes
     assert run.decode(latents)["x"].shape == data.test["x"].shape
 
 
