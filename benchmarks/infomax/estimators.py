@@ -37,7 +37,9 @@ ESTIMATORS = {
 }
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
+parser.add_argument(
+    "--estimators", nargs="*", default=list(ESTIMATORS), help="none: show what --json holds"
+)
 parser.add_argument("--dims", type=int, nargs="+", default=[1, 5, 20])
 parser.add_argument("--nats", type=float, nargs="+", default=[0.5, 1.0, 2.0, 3.5, 5.0, 10.0])
 parser.add_argument("--steps", type=int, default=1500)
@@ -95,6 +97,7 @@ def plot(results, path):
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     dims = sorted({r["dim"] for r in results})
+    colours = {name: f"C{i}" for i, name in enumerate(ESTIMATORS)}
     axes = figure.subplots(2, len(dims), squeeze=False)
     for column, dim in enumerate(dims):
         top, bottom = axes[:, column]
@@ -104,12 +107,14 @@ def plot(results, path):
         for name in ESTIMATORS:
             points = sorted((r["nats"], r["fresh"]) for r in here if r["estimator"] == name)
             if points:
-                top.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+                style = {"color": colours[name], "label": name}
+                top.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
         for name in ("DV", "MINE"):
             for r in here:
                 if r["estimator"] == name and r["nats"] == 5.0:
                     steps = torch.arange(len(r["estimates"])) * 5
-                    bottom.plot(steps, r["estimates"], linewidth=0.8, label=name)
+                    style = {"color": colours[name], "label": name}
+                    bottom.plot(steps, r["estimates"], linewidth=0.8, **style)
         bottom.axhline(5.0, color="0.6", linewidth=1)
         bottom.set(xlabel="step of the critic", ylim=(0, 8))
         top.set(title=f"dimension {dim}", xlabel="true nats", ylim=(0, 1.15 * truth))
