@@ -147,9 +147,11 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
+    from ppvae.fitting import keep_freed_memory
     from ppvae.workflow import fit_entry
     from ppvae.zoo import entry
 
+    keep_freed_memory()
     found = entry(arguments.model)
     options = {f.name: getattr(arguments, f.name) for f in fields(found.options)}
     chosen = {

@@ -3,6 +3,7 @@
 from ppvae.fitting.callbacks import Checkpoint, Progress, TensorBoard
 from ppvae.fitting.groups import grouped_adam
 from ppvae.fitting.loop import DivergenceError, fit
+from ppvae.fitting.memory import keep_freed_memory
 from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
 from ppvae.fitting.step import Critic, Gradients, Step, adam
@@ -26,6 +27,7 @@ __all__ = [
     "cosine",
     "fit",
     "grouped_adam",
+    "keep_freed_memory",
     "one_cycle",
     "warmup_cosine",
 ]
