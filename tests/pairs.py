@@ -60,7 +60,16 @@ from ppvae.nets import (
     Warp,
     heads,
 )
-from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear, Supervision, Term
+from ppvae.objectives import (
+    ELBO,
+    Balance,
+    Capacity,
+    Consistency,
+    Independence,
+    Linear,
+    Supervision,
+    Term,
+)
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -204,6 +213,9 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "cvae, factors": lambda: conditional(Conditions(factor_dim=C), c=factors()),
     "cvae, embedded class and factor": lambda: conditional(
         Conditions(Embedding(K, 2), factor_dim=1), y=labels(), c=factors()[:, 0]
+    ),
+    "cvae, style apart": lambda: conditional(Conditions(OneHot(K)), y=labels())._replace(
+        objective=ELBO() + Independence(weight=5.0)
     ),
     "jvae": lambda: Pair(
         JointVAE(decoder(Z, K), latent_dim=Z, classes=K),
