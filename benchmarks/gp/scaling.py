@@ -100,7 +100,7 @@ def measure(rows, *, steps, batch_size):
         started = time.perf_counter()
         model.prior.solve()
         solves.append(time.perf_counter() - started)
-    refresh = model.prior.interval
+    refresh = model.prior.refresh.interval
     solve = sorted(solves)[1]
     buffers = dict(model.prior.named_buffers())
     largest = max(buffers, key=lambda name: buffers[name].numel())

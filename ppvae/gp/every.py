@@ -8,6 +8,10 @@ from torch import Tensor, nn
 __all__ = ["Every"]
 
 
+# Of all rows: where they are many, the work waits until so many batches have been through.
+_SHARE = 16
+
+
 class Every(nn.Module):
     """Counts steps and says at which ones the work is due.
 
@@ -15,29 +19,41 @@ class Every(nn.Module):
 
     Arguments:
         steps: Between two times.
+        grows: Let it be more with many data, for work that passes over all of them: as many as
+            take a sixteenth of the rows, so that its share of a step does not grow.
     """
 
     age: Tensor
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, *, grows: bool = False) -> None:
         super().__init__()
         self.steps = steps
+        self.grows = grows
+        self.rows, self.batch_size = 0, 1
         self.register_buffer("age", torch.zeros((), dtype=torch.int64), persistent=False)
         self._age: int | None = None
 
-    def reset(self) -> None:
-        """Count from zero."""
+    def reset(self, rows: int = 0) -> None:
+        """Count from zero, for so many rows of data."""
+        self.rows, self.batch_size = rows, 1
         self.age.zero_()
         self._age = None
 
-    def due(self, *, least: int = 1) -> bool:
-        """Count one step; whether the work is due after it.
+    def note(self, batch_size: int) -> None:
+        """Take note of how many rows a step takes; the largest batch counts."""
+        self.batch_size = max(self.batch_size, batch_size)
 
-        Arguments:
-            least: Steps between two times, where that is more than it was made for.
-        """
+    @property
+    def interval(self) -> int:
+        """Steps between two times, as it now is."""
+        if not self.grows:
+            return self.steps
+        return max(self.steps, self.rows // (_SHARE * self.batch_size))
+
+    def due(self) -> bool:
+        """Count one step; whether the work is due after it."""
         if self._age is None:  # The one time that a resumed run's count is read.
             self._age = int(self.age)
         self._age += 1
         self.age += 1
-        return self._age % max(self.steps, least) == 0
+        return self._age % self.interval == 0

@@ -33,7 +33,7 @@ from ppvae.inference import batches, evaluating
 
 __all__ = ["GPPrior"]
 
-_REFRESH, _SHARE = 8, 16
+_REFRESH = 8
 
 
 class GPPrior(nn.Module):
@@ -101,9 +101,7 @@ class GPPrior(nn.Module):
         self.latent_dim = latent_dim
         self.floor = floor
         self.site = site
-        self.refresh = Every(_REFRESH if refresh is None else refresh)
-        self.grows = refresh is None
-        self.batch_size = 1  # Of the largest batch since prepare.
+        self.refresh = Every(_REFRESH if refresh is None else refresh, grows=refresh is None)
         self.folds = folds
         # Which of the site's dimensions this is the prior of; a JoinedPrior says.
         self.block = slice(None)
@@ -149,8 +147,7 @@ class GPPrior(nn.Module):
         if self.folds > 0:
             shape = (self.layout.num_folds, *self.frozen_mean.shape)
             self.frozen_left_out = self.frozen_mean.new_zeros(shape)
-        self.batch_size = 1
-        self.refresh.reset()
+        self.refresh.reset(len(objects))
         self.solve()
 
     @torch.no_grad()
@@ -162,7 +159,7 @@ class GPPrior(nn.Module):
             q: Their posterior, with shape (..., N | L); the first of particles is taken.
         """
         if self.training and self.layout is not None:
-            self.batch_size = max(self.batch_size, len(index))
+            self.refresh.note(len(index))
             mean, variance = q.mean[..., self.block], q.variance[..., self.block]
             mean = mean.reshape(-1, *mean.shape[-2:])[0]
             total = variance.reshape(-1, *variance.shape[-2:])[0].sum(-1)
@@ -170,18 +167,11 @@ class GPPrior(nn.Module):
             self.table_variances.index_copy_(0, index, total.to(self.table))
 
     def advance(self) -> None:
-        """Count an optimiser step; solve the GP where :attr:`interval` of them have gone by."""
+        """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
         if self.layout is None:
             return
-        if self.refresh.due(least=self.interval):
+        if self.refresh.due():
             self.solve()
-
-    @property
-    def interval(self) -> int:
-        """Optimiser steps between two solutions of the GP, as it now is."""
-        if not self.grows:
-            return self.refresh.steps
-        return max(self.refresh.steps, len(self.table) // (_SHARE * self.batch_size))
 
     def state(self, *, leave_out: bool = False) -> GPState:
         """The GP given the table of encodings, in float64.

@@ -436,7 +436,7 @@ def test_with_many_data_the_gp_is_solved_after_a_sixteenth_of_them(refresh, expe
         index = torch.randint(rows, (4,))
         prior.record(index, dist.Normal(torch.zeros(4, L), 1.0).to_event(1))
         prior.advance()
-    assert prior.interval == expected
+    assert prior.refresh.interval == expected
     assert solved == list(range(expected, 61, expected))
 
 
@@ -444,7 +444,7 @@ def test_with_few_data_the_gp_is_solved_every_eight_steps():
     model, _, data = make_pair()
     prior = model.prior
     prior.prepare(data)
-    assert prior.interval == 8
+    assert prior.refresh.interval == 8
 
 
 def test_leave_view_out_asks_for_folds():
