@@ -98,10 +98,6 @@ def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
 
 
 def _views(options: GPVAEOptions) -> FeatureMap:
-    for name in ("lengthscale", "period"):
-        value = getattr(options, name)
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name}: expected a finite number > 0; got {value}. Use 1.0.")
     if options.view_kernel == "periodic":
         return FourierFeatures(
             angular_kernel(options.lengthscale, options.period),
