@@ -87,8 +87,8 @@ class EquivariantPose(nn.Module):
             all content. Left out, what shift and size mean does not depend on the training.
 
     Raises:
-        ValueError: If nothing is asked for, K is below 3, or the angle of data that are not
-            square images is asked for.
+        ValueError: If nothing is asked for, or, where the angle is, K is below 3, J is not fewer
+            than half of K, or the data are not square images.
     """
 
     places: Tensor
@@ -125,7 +125,7 @@ class EquivariantPose(nn.Module):
             )
         if rotation and angles < 3:
             raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
-        if not 1 <= modes <= (angles - 1) // 2:
+        if rotation and not 1 <= modes <= (angles - 1) // 2:
             raise ValueError(
                 f"modes: expected 1 to {(angles - 1) // 2}, fewer than half the {angles} angles; "
                 f"got {modes}. Use fewer modes, or more angles."

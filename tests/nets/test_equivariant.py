@@ -68,6 +68,8 @@ def test_modes_are_of_an_angle_and_fewer_than_the_angles():
     for modes in (0, 4):
         with pytest.raises(ValueError, match=f"modes: expected 1 to 3.*got {modes}"):
             network(modes=modes)
+    moved = EquivariantPose((1, SIDE, SIDE), rotation=False, angles=1)
+    assert set(moved(torch.rand(2, 1, SIDE, SIDE))) == {"translation"}
 
 
 def test_a_turn_between_its_angles_is_found_nearly():
