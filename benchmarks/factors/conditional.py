@@ -32,7 +32,6 @@ made.add_argument(
     default=[0.0],
     help="weight of the HSIC of z and y; or at first and in the end",
 )
-made.add_argument("--join", type=int, default=0, help="layers of the decoder before the class")
 made.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
 options = made.parse_args()
 data, dim = images(options), options.latent_dim
@@ -64,8 +63,7 @@ hidden = options.hidden
 
 
 def decoder(sizes):
-    join = options.join if isinstance(sizes, list) else 0
-    return MLP(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1], join=join)
+    return MLP(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1])
 
 
 def encoder(sizes):

@@ -38,7 +38,11 @@ ESTIMATORS = {
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument(
-    "--estimators", nargs="*", default=list(ESTIMATORS), help="none: show what --json holds"
+    "--estimators",
+    nargs="*",
+    default=list(ESTIMATORS),
+    choices=ESTIMATORS,
+    help="none: show what --json holds",
 )
 parser.add_argument("--dims", type=int, nargs="+", default=[1, 5, 20])
 parser.add_argument("--nats", type=float, nargs="+", default=[0.5, 1.0, 2.0, 3.5, 5.0, 10.0])
@@ -107,14 +111,14 @@ def plot(results, path):
         for name in ESTIMATORS:
             points = sorted((r["nats"], r["fresh"]) for r in here if r["estimator"] == name)
             if points:
-                style = {"color": colours[name], "label": name}
-                top.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
+                style = {"color": colours[name], "marker": "o", "markersize": 3}
+                top.plot(*zip(*points, strict=True), label=name, **style)
         for name in ("DV", "MINE"):
             for r in here:
                 if r["estimator"] == name and r["nats"] == 5.0:
                     steps = torch.arange(len(r["estimates"])) * 5
-                    style = {"color": colours[name], "label": name}
-                    bottom.plot(steps, r["estimates"], linewidth=0.8, **style)
+                    style = {"color": colours[name], "linewidth": 0.8}
+                    bottom.plot(steps, r["estimates"], label=name, **style)
         bottom.axhline(5.0, color="0.6", linewidth=1)
         bottom.set(xlabel="step of the critic", ylim=(0, 8))
         top.set(title=f"dimension {dim}", xlabel="true nats", ylim=(0, 1.15 * truth))
