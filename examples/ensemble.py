@@ -12,11 +12,11 @@ import torch
 
 from ppvae.data import digits
 from ppvae.ensembles import fit_ensemble
+from ppvae.evaluate.scores import clustering_accuracy
 from ppvae.guides import FactorizedGuide
 from ppvae.models import JointVAE
 from ppvae.nets import MLP, Sites, heads
 from ppvae.objectives import ELBO
-from ppvae.scores import clustering_accuracy
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=10)

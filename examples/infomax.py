@@ -15,13 +15,13 @@ from torch import nn
 import ppvae
 from ppvae import plots
 from ppvae.data import cells
-from ppvae.explain import exaggerate
+from ppvae.evaluate.exaggeration import exaggerate
+from ppvae.evaluate.quality import quality_of_fit
 from ppvae.guides import AmortizedGuide
-from ppvae.inference import encode
 from ppvae.models import VAE
 from ppvae.nets import ConvDecoder, ConvEncoder, heads
 from ppvae.objectives import ELBO, MutualInformation, critic_between, information_of
-from ppvae.quality import quality_of_fit
+from ppvae.programs import encode
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)

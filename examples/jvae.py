@@ -13,12 +13,12 @@ import torch
 
 import ppvae
 from ppvae.data import digits
+from ppvae.evaluate.scores import clustering_accuracy
 from ppvae.guides import FactorizedGuide
-from ppvae.inference import posterior
 from ppvae.models import JointVAE
 from ppvae.nets import MLP, ConvEncoder, Sites, Warp, heads
 from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
-from ppvae.scores import clustering_accuracy
+from ppvae.programs import posterior
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)

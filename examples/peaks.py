@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 import ppvae
-from ppvae.contract import data_plate
+from ppvae.evaluate.scores import r2
 from ppvae.guides import FactorizedGuide
 from ppvae.nets import MLP, Sites, heads
 from ppvae.objectives import ELBO, Penalty
-from ppvae.scores import r2
+from ppvae.programs import data_plate
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=150)

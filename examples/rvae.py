@@ -12,10 +12,10 @@ from torch import nn
 
 import ppvae
 from ppvae.data import posed_digits
+from ppvae.evaluate.scores import circular_correlation, linear_r2, shift_r2
 from ppvae.guides import Align, AmortizedGuide
 from ppvae.models import VAE, PosedDecoder
 from ppvae.nets import MLP, CanvasDecoder, EquivariantPose, heads
-from ppvae.scores import circular_correlation, linear_r2, shift_r2
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)

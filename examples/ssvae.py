@@ -13,10 +13,10 @@ import torch
 import ppvae
 from ppvae.data import digits
 from ppvae.guides import SemiSupervisedGuide
-from ppvae.inference import posterior
 from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, Warp, heads
 from ppvae.objectives import ELBO, Balance, Consistency, Linear, Supervision
+from ppvae.programs import posterior
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)

@@ -10,10 +10,10 @@ import torch
 
 import ppvae
 from ppvae.data import digit_spectra
+from ppvae.evaluate.predict import predict
 from ppvae.guides import SourceGuide
 from ppvae.models import VAE, Translation
 from ppvae.nets import MLP, ConvEncoder, heads
-from ppvae.predict import predict
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=40)

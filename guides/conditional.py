@@ -9,8 +9,8 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.nets import Conditions
+from ppvae.programs import data_plate
 
 __all__ = ["ConditionalGuide"]
 

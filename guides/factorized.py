@@ -17,7 +17,7 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.programs import data_plate
 
 __all__ = ["FactorizedGuide"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.gp import GPPrior
+from ppvae.programs import data_plate
 
 __all__ = ["GPGuide"]
 

@@ -26,6 +26,7 @@ import pyro
 from torch import Tensor, nn
 
 from ppvae.distributions import WrappedNormal
+from ppvae.errors import ArgumentError
 from ppvae.nets import Pose, grid, place_grid, resample
 
 __all__ = ["Align"]
@@ -73,7 +74,7 @@ class Align(nn.Module):
         }
         unknown = sorted(set(pose) - {"rotation", "translation", "scale"})
         if unknown:
-            raise ValueError(
+            raise ArgumentError(
                 f"Align: expected the sites rotation, translation and scale; got {unknown}. "
                 "Sample other sites in the guide that comes after."
             )

@@ -25,9 +25,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.errors import ArgumentError
 from ppvae.gp import Every, GPPrior, WeightedNormal
-from ppvae.inference import batches, evaluating
+from ppvae.programs import batches, data_plate, evaluating
 
 __all__ = ["PseudoGuide"]
 
@@ -57,7 +57,7 @@ class PseudoGuide(nn.Module):
     ) -> None:
         super().__init__()
         if refresh < 1:
-            raise ValueError(f"refresh: expected an integer >= 1; got {refresh}. Use 16.")
+            raise ArgumentError(f"refresh: expected an integer >= 1; got {refresh}. Use 16.")
         self.encoder = encoder
         self.prior = prior
         self.refresh = Every(refresh)

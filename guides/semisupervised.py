@@ -19,10 +19,11 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.distributions.partly_known import PartlyKnown
+from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
 from ppvae.nets.classes import check_labels
+from ppvae.programs import data_plate
 
 __all__ = ["SemiSupervisedGuide"]
 
@@ -51,7 +52,7 @@ class SemiSupervisedGuide(nn.Module):
     ) -> None:
         super().__init__()
         if classifier is None and regressor is None:
-            raise ValueError(
+            raise ArgumentError(
                 "SemiSupervisedGuide: expected a classifier, a regressor or both; got neither. "
                 "Use an AmortizedGuide where no label is ever known."
             )
@@ -66,7 +67,7 @@ class SemiSupervisedGuide(nn.Module):
         """Check the training data's labels, whole.
 
         Raises:
-            ValueError: If they are out of range, all missing, or all of one class.
+            ArgumentError: If they are out of range, all missing, or all of one class.
         """
         if self.classifier is not None and "y" in data:
             y = torch.as_tensor(data["y"])
@@ -74,7 +75,7 @@ class SemiSupervisedGuide(nn.Module):
             known = y[y >= 0]
             _refuse_all_missing("y", len(known))
             if bool((known == known[0]).all()):
-                raise ValueError(
+                raise ArgumentError(
                     f"y: expected labels of at least two classes; got {int(known[0])} alone. "
                     "Label some data of another class, or use a VAE."
                 )
@@ -100,7 +101,7 @@ class SemiSupervisedGuide(nn.Module):
 
 def _refuse_all_missing(name: str, known: int) -> None:
     if known == 0:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected some known labels; got none, all are missing. "
             "Label some data, or leave the column out to train without."
         )

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ppvae.contract import data_plate
+from ppvae.errors import ArgumentError
 from ppvae.gp import GPPrior, WeightedNormal
+from ppvae.programs import data_plate
 
 __all__ = ["WeightSpaceGuide"]
 
@@ -37,7 +38,7 @@ class WeightSpaceGuide(nn.Module):
     def __init__(self, prior: GPPrior, *, full: bool = False, scale: float = 0.1) -> None:
         super().__init__()
         if not scale > 0:
-            raise ValueError(f"scale: expected a number > 0; got {scale}. Use 0.1.")
+            raise ArgumentError(f"scale: expected a number > 0; got {scale}. Use 0.1.")
         size, latent_dim = prior.mean.shape
         self.prior = prior
         self.loc = nn.Parameter(0.1 * torch.randn(size, latent_dim))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.programs import data_plate
 
 __all__ = ["ConditionalGPVAE"]
 

@@ -16,8 +16,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.nets import Conditions
+from ppvae.programs import data_plate
 
 __all__ = ["ConditionalVAE"]
 

@@ -21,8 +21,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
+from ppvae.programs import data_plate
 
 __all__ = ["JointVAE"]
 
@@ -55,7 +56,7 @@ class JointVAE(nn.Module):
         self.factors = dict(factors or {})
         taken = sorted({"x", "z"} & {*self.counts, *self.factors})
         if taken:
-            raise ValueError(
+            raise ArgumentError(
                 f"JointVAE: expected sites other than x and z; got {taken}. Rename them."
             )
         self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)

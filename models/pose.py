@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.distributions import CircularUniform, WrappedNormal
+from ppvae.errors import ArgumentError
 from ppvae.nets import Pose
 
 __all__ = ["PosedDecoder"]
@@ -50,7 +51,7 @@ class PosedDecoder(nn.Module):
         modes: J, of the guide's posterior of the angle.
 
     Raises:
-        ValueError: If no width is given or one is not positive, for a rotation of data that
+        ArgumentError: If no width is given or one is not positive, for a rotation of data that
             are not square images, or for modes of an angle that there is not.
 
     References:
@@ -71,7 +72,7 @@ class PosedDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if modes < 1 or (modes > 1 and rotation is None):
-            raise ValueError(
+            raise ArgumentError(
                 f"modes: expected 1 or more, of a rotation; got {modes} and rotation {rotation}. "
                 "Leave them out."
             )
@@ -81,14 +82,14 @@ class PosedDecoder(nn.Module):
         if not given or not all(
             0 < width < math.inf or (name, width) == EVERY_ANGLE for name, width in given.items()
         ):
-            raise ValueError(
+            raise ArgumentError(
                 f"PosedDecoder: expected one or more widths > 0; got {widths}. "
                 "Use rotation=1.0 or translation=0.1, or a decoder without a pose."
             )
         head: Any = decoder.head
         size = tuple(head.event_shape[1:])
         if rotation is not None and (len(size) != 2 or size[0] != size[1]):
-            raise ValueError(
+            raise ArgumentError(
                 f"rotation: expected square images; got {size}. "
                 "Pad them to a square, or leave the rotation out."
             )

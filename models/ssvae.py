@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ppvae.errors import ArgumentError
 from ppvae.models.jvae import JointVAE
 
 __all__ = ["SemiSupervisedVAE"]
@@ -37,7 +38,7 @@ class SemiSupervisedVAE(JointVAE):
         self, decoder: nn.Module, *, latent_dim: int, num_classes: int = 0, factor_dim: int = 0
     ) -> None:
         if num_classes < 1 and factor_dim < 1:
-            raise ValueError(
+            raise ArgumentError(
                 "SemiSupervisedVAE: expected num_classes, factor_dim or both; got neither. "
                 "Count the classes, or use a VAE."
             )

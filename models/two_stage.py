@@ -25,7 +25,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.programs import data_plate
 
 __all__ = ["TwoStageVAE"]
 

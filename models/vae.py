@@ -13,8 +13,9 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
+from ppvae.errors import ArgumentError
 from ppvae.nets import Prior, StandardNormal
+from ppvae.programs import data_plate
 
 __all__ = ["VAE"]
 
@@ -29,7 +30,7 @@ class VAE(nn.Module):
             :class:`~ppvae.nets.AnyRotation`.
 
     Raises:
-        ValueError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
+        ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         if (latent_dim is None) == (prior is None):
-            raise ValueError(
+            raise ArgumentError(
                 f"VAE: expected either latent_dim or prior; got {latent_dim} and {prior}. "
                 "Use latent_dim=2 for N(0, I)."
             )

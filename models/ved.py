@@ -21,7 +21,7 @@ from __future__ import annotations
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.contract import arguments
+from ppvae.programs import arguments
 
 __all__ = ["Translation"]
 
@@ -29,8 +29,8 @@ __all__ = ["Translation"]
 class Translation(nn.Module):
     r""":math:`p(x \mid s) = \int q(z \mid s) \, p(x \mid z) \, dz`, of any trained pair.
 
-    ``ppvae.predict.predict(Translation(model, guide), {"source": s})`` is its mean and standard
-    deviation.
+    ``ppvae.evaluate.predict.predict(Translation(model, guide), {"source": s})`` is its mean and
+    standard deviation.
 
     Arguments:
         model: The generative program; observes ``x``.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ppvae._version import __version__
+
 if TYPE_CHECKING:
     from ppvae import (
         data,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ppvae.data import Dataset
     from ppvae.evaluate import to_arviz
     from ppvae.fitting import fit
-    from ppvae.run import load
+    from ppvae.runs.run import load
 
 __all__ = [
     "Dataset",
@@ -46,12 +48,10 @@ __all__ = [
     "to_arviz",
 ]
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Dataset": "ppvae.data",
     "fit": "ppvae.fitting",
-    "load": "ppvae.run",
+    "load": "ppvae.runs.run",
     "to_arviz": "ppvae.evaluate",
 }
 

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
-from ppvae.contract import DataBound
 from ppvae.data import Dataset, Splits, as_splits
+from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device, forked
 from ppvae.fitting.step import Step, adam
-from ppvae.inference import batches, decode, placement, posterior, seeded
 from ppvae.objectives import ELBO, Objective, Terms
+from ppvae.programs import DataBound, batches, decode, placement, posterior, seeded
 
 __all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
 
@@ -65,10 +65,10 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
         rounds: At most this many alignments with the mean.
 
     Raises:
-        ValueError: If the shape is another.
+        ArgumentError: If the shape is another.
     """
     if probs.dim() != 3 or not 0 <= reference < len(probs):
-        raise ValueError(
+        raise ArgumentError(
             f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "
             f"{tuple(probs.shape)} and {reference}. Stack the members' probabilities."
         )
@@ -192,7 +192,7 @@ class Stacked(nn.Module):
         batch: On which the first is checked.
 
     Raises:
-        ValueError: When called, if torch.func.vmap does not take the programs (torch's samplers
+        ArgumentError: When called, if torch.func.vmap does not take the programs (torch's samplers
             of Beta and Dirichlet, and with them those on spheres).
     """
 
@@ -220,7 +220,7 @@ class Stacked(nn.Module):
             with _Vmapped():
                 together = vmap(one, randomness="different")(parameters, self.buffers_of)
         except RuntimeError as error:
-            raise ValueError(
+            raise ArgumentError(
                 "Stacked: expected programs that torch.func.vmap takes; it refuses these "
                 f"({str(error).splitlines()[0]}). Train them in turn (side_by_side=False)."
             ) from error
@@ -285,13 +285,13 @@ def fit_ensemble(
         options: Further arguments of :func:`ppvae.fit`, which then trains them in turn.
 
     Raises:
-        ValueError: If there is no seed, or if ``options`` are given side by side.
+        ArgumentError: If there is no seed, or if ``options`` are given side by side.
     """
     if side_by_side is None:
         cuda = choose_device(device, nn.Identity()).type == "cuda"
         side_by_side = cuda and not options
     if len(seeds) == 0 or (side_by_side and options):
-        raise ValueError(
+        raise ArgumentError(
             f"fit_ensemble: expected seeds, and no further options side by side; got "
             f"{list(seeds)} and {sorted(options)}. Use side_by_side=False for all options of fit."
         )
@@ -361,7 +361,7 @@ def _train(
             for batch in feed:
                 step(batch)
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
-        raise ValueError(
+        raise ArgumentError(
             "fit_ensemble: training came upon a number that is not finite. "
             "Lower the learning rate, or use side_by_side=False to see where."
         )

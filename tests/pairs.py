@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import DataBound
 from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable
 from ppvae.guides import (
     Align,
@@ -70,6 +69,7 @@ from ppvae.objectives import (
     Supervision,
     Term,
 )
+from ppvae.programs import DataBound
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)

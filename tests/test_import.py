@@ -51,7 +51,7 @@ def probe(module: str) -> dict:
 
 def test_import_loads_nothing_more_and_changes_nothing():
     seen = probe("ppvae")
-    assert seen["modules"] == ["ppvae"]
+    assert seen["modules"] == ["ppvae", "ppvae._version"]
     assert seen["store"] == 0
     assert seen["dtype"] == "torch.float32"
     assert all(seen[name] for name in ("settings", "filters", "threads", "random")), seen

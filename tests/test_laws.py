@@ -9,8 +9,8 @@ import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
-from ppvae.contract import arguments, check_pair
 from ppvae.objectives import ELBO, Objective
+from ppvae.programs import arguments, check_pair
 from tests.pairs import PAIRS, Pair, build, prepare
 
 laws = pytest.mark.parametrize("name", PAIRS)

@@ -55,7 +55,7 @@ def test_the_wheel_holds_what_the_tree_holds(wheel):
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
         entry = next(n for n in archive.namelist() if n.endswith("entry_points.txt"))
-        assert "ppvae = ppvae.cli:main" in archive.read(entry).decode()
+        assert "ppvae = ppvae.app.cli:main" in archive.read(entry).decode()
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
     assert expected - shipped == set(), "in the tree, not in the wheel"
     assert shipped - expected == set(), "in the wheel, not in the tree"

@@ -19,7 +19,7 @@ from ppvae.data import Dataset, digits, mnist
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
 from ppvae.nets import MLP, heads
-from ppvae.run import Run
+from ppvae.runs.run import Run
 
 SHAPE = (1, 28, 28)
 

@@ -16,6 +16,7 @@ from common import SHAPE, Clock, batch_of, device_of, images, parser, report
 from sklearn.metrics import roc_auc_score
 
 from ppvae.ensembles import agreement, class_probs, fit_ensemble
+from ppvae.evaluate.scores import clustering_accuracy
 from ppvae.fitting import cosine
 from ppvae.guides import Align, FactorizedGuide
 from ppvae.models import JointVAE, PosedDecoder
@@ -31,7 +32,6 @@ from ppvae.nets import (
     heads,
 )
 from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
-from ppvae.scores import clustering_accuracy
 
 made = parser(__doc__, epochs=4)
 made.add_argument("--members", type=int, default=8)

@@ -10,8 +10,8 @@ import math
 import torch
 from common import batch_of, images, parser, report
 
+from ppvae.evaluate.scores import resultant_length
 from ppvae.nets import Pose, grid, resample, transform_grid
-from ppvae.scores import resultant_length
 
 made = parser(__doc__, epochs=8)
 made.add_argument("--digit", type=int, default=3)

@@ -8,8 +8,8 @@ import time
 import torch
 
 import ppvae
+from ppvae.evaluate.predict import predict, predictive_log_likelihood
 from ppvae.fitting import grouped_adam
-from ppvae.predict import predict, predictive_log_likelihood
 from ppvae.zoo import entry, parse_options
 
 TURN = 2 * math.pi

@@ -17,8 +17,8 @@ import numpy as np
 from common import mean_and_error
 
 from ppvae import plots
-from ppvae.workflow import splits_of
-from ppvae.zoo.unseen import covariance_figure, encoding_figures
+from ppvae.app.workflow import splits_of
+from ppvae.report.gallery.unseen import covariance_figure, encoding_figures
 
 PUBLISHED = {"GPPVAE-joint, published": 0.0288}
 

@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 import ppvae
 from ppvae.data import cells, digits
-from ppvae.inference import encode, posterior
 from ppvae.objectives import ELBO, information_of
+from ppvae.programs import encode, posterior
 from ppvae.zoo import build, entry
 
 FACTORS = (

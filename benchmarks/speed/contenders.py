@@ -14,7 +14,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from rows import Row
 from torch import nn
 
-from ppvae.fitting.compiled import CompiledGradients
+from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppvae.data.dataset import DataError, Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.errors import DataError
 
 __all__ = ["CELL_CLASSES", "cells"]
 

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.errors import DataError
+
 __all__ = ["DataError", "Dataset", "Splits", "as_splits", "split_rows"]
 
 Column: TypeAlias = "Tensor | np.memmap[Any, Any]"
 IDS = ("y", "object")
 # Columns that models take as floating-point numbers even where a file has whole ones.
 MEASURED = ("x", "c", "view", "source")
-
-
-class DataError(ValueError):
-    """Data that cannot be used as they are."""
 
 
 class Dataset(Mapping[str, Column]):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.data.dataset import DataError, Dataset, Splits
+from ppvae.data.dataset import Dataset, Splits
+from ppvae.errors import DataError
 
 __all__ = ["digit_spectra", "digits", "posed_digits", "rotated_digits"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppvae.data.dataset import DataError, Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.errors import DataError
 
 __all__ = ["images", "load", "mnist", "npy", "npz", "table"]
 

@@ -29,6 +29,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from ppvae.distributions.uniform import Uniform
+from ppvae.errors import ArgumentError
 
 __all__ = ["RotationNormal", "RotationUniform", "exp_rotation", "log_rotation"]
 
@@ -130,7 +131,7 @@ class RotationNormal(TorchDistribution):
         validate_args: Check the arguments and the values scored.
 
     Raises:
-        ValueError: If ``loc`` or ``scale`` has another shape.
+        ArgumentError: If ``loc`` or ``scale`` has another shape.
     """
 
     arg_constraints = {
@@ -142,7 +143,7 @@ class RotationNormal(TorchDistribution):
 
     def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:
         if loc.shape[-2:] != (3, 3) or scale.shape[-1:] != (3,):
-            raise ValueError(
+            raise ArgumentError(
                 "RotationNormal: expected loc with shape (..., 3, 3) and scale (..., 3); got "
                 f"{tuple(loc.shape)} and {tuple(scale.shape)}. Give one scale an axis."
             )

@@ -25,6 +25,7 @@ from torch import Size, Tensor
 from torch.distributions import Beta, constraints, register_kl
 
 from ppvae.distributions.uniform import SphericalUniform, log_sphere_area
+from ppvae.errors import ArgumentError
 
 __all__ = ["PowerSpherical", "VonMisesFisher"]
 
@@ -38,7 +39,7 @@ class Directional(TorchDistribution):
         validate_args: Check the arguments and the values scored.
 
     Raises:
-        ValueError: If D is below 2.
+        ArgumentError: If D is below 2.
     """
 
     arg_constraints = {"loc": constraints.real_vector, "concentration": constraints.positive}
@@ -49,7 +50,7 @@ class Directional(TorchDistribution):
         self, loc: Tensor, concentration: Tensor, *, validate_args: bool | None = None
     ) -> None:
         if loc.dim() < 1 or loc.size(-1) < 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(self).__name__}: expected unit vectors with shape (..., D), D at least 2; "
                 f"got {tuple(loc.shape)}. Use 2 for the circle."
             )

@@ -16,6 +16,8 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["CircularUniform", "SphericalUniform", "log_sphere_area"]
 
 
@@ -92,14 +94,14 @@ class SphericalUniform(Uniform):
         like: A tensor with the dtype and device of draws.
 
     Raises:
-        ValueError: If D is below 2.
+        ArgumentError: If D is below 2.
     """
 
     support = constraints.real_vector
 
     def __init__(self, dim: int, batch_shape: Any = (), *, like: Tensor | None = None) -> None:
         if dim < 2:
-            raise ValueError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
+            raise ArgumentError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
         super().__init__(log_sphere_area(dim), batch_shape, (dim,), like)
 
     def expand(self, batch_shape: Any, _instance: object = None) -> SphericalUniform:

@@ -17,9 +17,9 @@ from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summar
 from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.probes import knn_probe, linear_probe
+from ppvae.evaluate.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
-from ppvae.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 
 __all__ = [
     "DCI",

@@ -24,10 +24,11 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from ppvae.data import Dataset, as_splits
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws, predictive_draws, sites_of
 from ppvae.evaluate.scoring import pit
-from ppvae.inference import batches, evaluating, placement, seeded
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["Calibration", "simulation_based_calibration", "uniformity"]
 
@@ -82,10 +83,10 @@ def simulation_based_calibration(
         seed: Of the simulation; the caller's generators are left as they were.
 
     Raises:
-        ValueError: If a number is below 2.
+        ArgumentError: If a number is below 2.
     """
     if num_datasets < 2 or num_draws < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"calibration: expected num_datasets and num_draws >= 2; got {num_datasets} and "
             f"{num_draws}. Use 200 and 100."
         )

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import covered, crps, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
-from ppvae.inference import batches, evaluating, placement, seeded
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["Check", "StatisticCheck", "check_predictions", "check_reconstructions"]
 
@@ -110,7 +111,7 @@ def check_reconstructions(
         seed: Of the draws; the caller's generators are left as they were.
 
     Raises:
-        ValueError: If ``num_draws`` is below 2, if there is no such observed site, or if a
+        ArgumentError: If ``num_draws`` is below 2, if there is no such observed site, or if a
             statistic does not give one number a datum.
     """
 
@@ -156,7 +157,7 @@ def _check(
     seed: int,
 ) -> Check:
     if num_draws < 2:
-        raise ValueError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
+        raise ArgumentError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
     chosen = STATISTICS if statistics is None else statistics
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
@@ -164,7 +165,7 @@ def _check(
         observed = sites.structure.observed
         name = observed[-1] if site is None else site
         if name not in observed:
-            raise ValueError(
+            raise ArgumentError(
                 f"site: expected one of the observed sites {list(observed)}; got {name!r}. "
                 "Name one of them."
             )
@@ -211,7 +212,7 @@ def _by_datum(value: Tensor) -> Tensor:
 def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
     found = statistic(values)
     if found.shape != values.shape[:1]:
-        raise ValueError(
+        raise ArgumentError(
             f"statistic {name!r}: expected one number a datum, shape ({len(values)},), for values "
             f"with shape {tuple(values.shape)}; got {tuple(found.shape)}. Reduce all but the "
             "first dimension."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from ppvae.scores import clustering_accuracy
+from ppvae.evaluate.scores import clustering_accuracy
 
 __all__ = ["ClusterScores", "cluster_scores"]
 

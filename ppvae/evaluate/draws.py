@@ -16,11 +16,12 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppvae.contract import DATA_PLATE, ContractError, Structure, arguments, signature
+from ppvae.errors import ContractError
 from ppvae.objectives import ELBO
 from ppvae.objectives.elbo import PARTICLES
 from ppvae.objectives.weights import log_weights
-from ppvae.run import Run
+from ppvae.programs import DATA_PLATE, Structure, arguments, signature
+from ppvae.runs.run import Run
 
 __all__ = ["Draws", "Sites", "posterior_draws", "predictive_draws", "sites_of"]
 

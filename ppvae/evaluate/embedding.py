@@ -12,12 +12,14 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Dependencies", "dependencies", "kmeans", "tsne", "umap"]
 
 
 def _rows(codes: Tensor, least: int) -> np.ndarray:
     if codes.dim() < 2 or len(codes) < least:
-        raise ValueError(
+        raise ArgumentError(
             f"codes: expected shape (N, ...) with N >= {least}; got {tuple(codes.shape)}. "
             "Pass run.encode(data)['z'] of more data."
         )
@@ -91,7 +93,7 @@ def dependencies(codes: Tensor) -> Dependencies:
     """
     rows = _rows(codes, 10)
     if rows.shape[1] < 2 or not (rows.std(0) > 0).all():
-        raise ValueError(
+        raise ArgumentError(
             f"codes: expected at least two dimensions, all of which vary; got shape {rows.shape}. "
             "Leave out constant ones."
         )

@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.probes import is_class, score
 
 __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
@@ -36,18 +37,20 @@ class DCI:
 def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, list[Tensor]]:
     factors = factors.unsqueeze(-1) if factors.dim() == 1 else factors
     if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors):
-        raise ValueError(
+        raise ArgumentError(
             f"codes and factors: expected shapes (N, Z) and (N, F); got {tuple(codes.shape)} and "
             f"{tuple(factors.shape)}. Draw both from the same rows."
         )
     if codes.size(1) < least or len(codes) < 10:
-        raise ValueError(
+        raise ArgumentError(
             f"codes: expected at least {least} dimensions and 10 rows; got {tuple(codes.shape)}. "
             "Use a larger latent, or more data."
         )
     columns = [column.cpu() for column in factors.unbind(1)]
     if any(column.unique().numel() < 2 for column in columns):
-        raise ValueError("factors: expected columns that vary; got a constant one. Leave it out.")
+        raise ArgumentError(
+            "factors: expected columns that vary; got a constant one. Leave it out."
+        )
     return codes.detach().cpu(), columns
 
 

@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import thinned
-from ppvae.inference import batches, evaluating, placement, seeded
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["AmortizationGap", "amortization_gap"]
 
@@ -77,10 +78,10 @@ def amortization_gap(
         seed: Of the draws; the caller's generators are left as they were.
 
     Raises:
-        ValueError: If ``steps`` or ``max_rows`` is below 1.
+        ArgumentError: If ``steps`` or ``max_rows`` is below 1.
     """
     if steps < 1:
-        raise ValueError(f"steps: expected an integer >= 1; got {steps}. Use 100.")
+        raise ArgumentError(f"steps: expected an integer >= 1; got {steps}. Use 100.")
     columns, rows = thinned(data, max_rows)
     before, after = [], []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):

@@ -29,11 +29,12 @@ from torch import Tensor
 
 import ppvae
 from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.stores import Store, store_for
-from ppvae.inference import batches, evaluating, placement, seeded
-from ppvae.run import Run, describe
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run, describe
 
 __all__ = ["to_arviz"]
 
@@ -90,7 +91,7 @@ def to_arviz(
         ``rename(sample="datum")`` of each group.
 
     Raises:
-        ValueError: If a number is out of range, or the path ends in something else.
+        ArgumentError: If a number is out of range, or the path ends in something else.
         ContractError: If the data lack a column.
     """
     for name, value, least in (
@@ -99,7 +100,7 @@ def to_arviz(
         ("chunk", 1 if chunk is None else chunk, 1),
     ):
         if value < least:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: expected an integer >= {least}; got {value}. Use the default."
             )
     columns, rows = thinned(data, max_rows)

@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import sites_of
 from ppvae.evaluate.rows import thinned
-from ppvae.inference import batches, evaluating, placement, seeded
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["Surgery", "active_units", "elbo_surgery", "invariance"]
 
@@ -45,7 +46,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
         Boolean, with shape (Z).
     """
     if means.dim() != 2 or len(means) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "
             "Pass run.encode(data)['z']."
         )
@@ -82,14 +83,14 @@ def elbo_surgery(
         seed: Of the draws; the caller's generators are left as they were.
 
     Raises:
-        ValueError: If there is no such latent site, or it is one of all data together.
+        ArgumentError: If there is no such latent site, or it is one of all data together.
     """
     columns, _ = thinned(data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         batch = next(batches(run.guide, columns, columns.num_rows))
         latent = sites_of(run, {k: v[:1] for k, v in batch.items()}).structure.latent
         if site not in latent:
-            raise ValueError(
+            raise ArgumentError(
                 f"site: expected one of the latent sites {list(latent)}; got {site!r}. "
                 "Name one of them."
             )
@@ -98,7 +99,7 @@ def elbo_surgery(
         q, p = context.q[site], context.p[site]
         rows = columns.num_rows
         if tuple(q.batch_shape) != (rows,):
-            raise ValueError(
+            raise ArgumentError(
                 f"site {site!r}: expected one distribution a datum; got batch shape "
                 f"{tuple(q.batch_shape)}. Choose a site that depends on no enumerated one."
             )
@@ -128,12 +129,12 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
         transformed: Of the same data transformed, with shape (N, Z).
     """
     if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"codes: expected two tensors of one shape (N, Z), N >= 2; got {tuple(codes.shape)} "
             f"and {tuple(transformed.shape)}. Encode the same rows before and after."
         )
     moved = (codes - transformed).double().square().sum()
     spread = (codes - codes.mean(0)).double().square().sum()
     if spread <= torch.finfo(torch.float64).tiny:
-        raise ValueError("codes: expected codes that differ; got a constant. Train further.")
+        raise ArgumentError("codes: expected codes that differ; got a constant. Train further.")
     return float(1 - moved / (2 * spread))

@@ -26,12 +26,13 @@ import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.rows import thinned
-from ppvae.inference import batches, evaluating, placement, seeded
 from ppvae.objectives import ELBO, Objective
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["LikelihoodEstimate", "log_likelihood", "summary"]
 
@@ -93,11 +94,13 @@ def log_likelihood(
         seed: Of the draws; the caller's generators are left as they were.
 
     Raises:
-        ValueError: If ``num_particles`` or ``batch_size`` is below 1.
+        ArgumentError: If ``num_particles`` or ``batch_size`` is below 1.
         ContractError: If the data lack a column.
     """
     if num_particles < 1:
-        raise ValueError(f"num_particles: expected an integer >= 1; got {num_particles}. Use 64.")
+        raise ArgumentError(
+            f"num_particles: expected an integer >= 1; got {num_particles}. Use 64."
+        )
     parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, data, batch_size):

@@ -24,6 +24,8 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
 
@@ -43,7 +45,7 @@ def _rows(values: Tensor) -> np.ndarray:
 
 def _checked(data: Tensor, codes: Tensor, k: int) -> None:
     if len(data) != len(codes) or not 1 <= k < len(codes) / 2:
-        raise ValueError(
+        raise ArgumentError(
             f"neighbours: expected data and codes of one length N and 1 <= k < N / 2; got lengths "
             f"{len(data)} and {len(codes)}, k {k}. Use a smaller k, or more rows."
         )

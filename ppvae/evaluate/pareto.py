@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["TRUSTED_K", "pareto_k"]
 
 TRUSTED_K = 0.7
@@ -39,7 +41,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         | (Zhang and Stephens, 2009), Technometrics 51
     """
     if log_weights.dim() != 2:
-        raise ValueError(
+        raise ArgumentError(
             f"log_weights: expected shape (S, N); got {tuple(log_weights.shape)}. "
             "Put the draws first and the data second."
         )

@@ -15,6 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["is_class", "knn_probe", "linear_probe", "score"]
 
 
@@ -33,17 +35,19 @@ def score(method: Any, features: Tensor, target: Tensor, *, seed: int = 0) -> fl
         seed: Of the halves.
 
     Raises:
-        ValueError: If the lengths differ, or fewer than four rows are known.
+        ArgumentError: If the lengths differ, or fewer than four rows are known.
     """
     if len(features) != len(target):
-        raise ValueError(
+        raise ArgumentError(
             f"probe: expected features and a target of one length; got {len(features)} and "
             f"{len(target)}. Draw both from the same rows."
         )
     if is_class(target):
         features, target = features[target >= 0], target[target >= 0]
     if len(target) < 4:
-        raise ValueError(f"probe: expected at least 4 known rows; got {len(target)}. Label more.")
+        raise ArgumentError(
+            f"probe: expected at least 4 known rows; got {len(target)}. Label more."
+        )
     rows = features.detach().cpu().flatten(1).double().numpy()
     known = target.cpu().numpy()
     train, test, train_target, test_target = train_test_split(

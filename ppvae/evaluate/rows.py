@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppvae.data import Dataset, as_splits
+from ppvae.errors import ArgumentError
 
 __all__ = ["thinned"]
 
@@ -17,10 +18,12 @@ def thinned(data: Mapping[str, Any], max_rows: int | None) -> tuple[Dataset, Ten
     """At most ``max_rows`` rows, and their numbers; all of them for None.
 
     Raises:
-        ValueError: If ``max_rows`` is below 1.
+        ArgumentError: If ``max_rows`` is below 1.
     """
     if max_rows is not None and max_rows < 1:
-        raise ValueError(f"max_rows: expected an integer >= 1, or None; got {max_rows}. Use 1000.")
+        raise ArgumentError(
+            f"max_rows: expected an integer >= 1, or None; got {max_rows}. Use 1000."
+        )
     columns = as_splits(data).train
     if max_rows is None or columns.num_rows <= max_rows:
         return columns, torch.arange(columns.num_rows)

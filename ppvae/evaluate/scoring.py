@@ -10,12 +10,14 @@ import torch
 from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["covered", "crps", "interval", "interval_score", "pit"]
 
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
     if draws.dim() != truth.dim() + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"draws: expected shape (S, ...) with S >= 2 for a truth with shape (...); got "
             f"{tuple(draws.shape)} and {tuple(truth.shape)}. Put the draws first."
         )
@@ -51,10 +53,10 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """The ends of the central interval that holds this share of the draws, each (...).
 
     Raises:
-        ValueError: If the probability is not between 0 and 1.
+        ArgumentError: If the probability is not between 0 and 1.
     """
     if not 0 < probability < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"probability: expected a number between 0 and 1; got {probability}. Use 0.9."
         )
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])

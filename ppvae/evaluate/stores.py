@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import xarray
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Memory", "NetCDF", "Store", "Zarr", "store_for"]
 
 # Numbers in one compressed piece of a variable.
@@ -179,7 +181,7 @@ def store_for(path: str | Path | None) -> Store:
     """Memory without a path; a zarr folder if it ends in ``.zarr``; else a netCDF file.
 
     Raises:
-        ValueError: If it ends in anything but ``.nc`` or ``.zarr``.
+        ArgumentError: If it ends in anything but ``.nc`` or ``.zarr``.
         ModuleNotFoundError: If zarr is asked for and version 3 of it is not installed.
     """
     if path is None:
@@ -188,7 +190,7 @@ def store_for(path: str | Path | None) -> Store:
     if path.suffix == ".zarr":
         return Zarr(path)
     if path.suffix != ".nc":
-        raise ValueError(
+        raise ArgumentError(
             f"path: expected a name that ends in .nc or .zarr; got {path.name!r}. Use arviz.nc."
         )
     return NetCDF(path)

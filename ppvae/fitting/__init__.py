@@ -1,8 +1,9 @@
 """Fitting: the loop, its feeds, learning rates and callbacks."""
 
+from ppvae.errors import DivergenceError
 from ppvae.fitting.callbacks import Checkpoint, Progress, TensorBoard
 from ppvae.fitting.groups import grouped_adam
-from ppvae.fitting.loop import DivergenceError, fit
+from ppvae.fitting.loop import fit
 from ppvae.fitting.memory import keep_freed_memory
 from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ppvae.contract import INDEX, signature
 from ppvae.data import Dataset
+from ppvae.programs import INDEX, signature
 
 __all__ = ["Feed", "Loaded", "Resident", "columns_used", "fits", "make_feed"]
 

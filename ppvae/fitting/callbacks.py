@@ -21,10 +21,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ppvae.fitting.compiled import CompiledGradients
+from ppvae.errors import ArgumentError, RunError
+from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
-from ppvae.folders import RunError, refuse_unwritable
+from ppvae.runs.folder import refuse_unwritable
 
 __all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", "load_checkpoint"]
 
@@ -58,7 +59,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, *, every: int = 1) -> None:
         if every < 1:
-            raise ValueError(f"every: expected an integer >= 1; got {every}. Use 1.")
+            raise ArgumentError(f"every: expected an integer >= 1; got {every}. Use 1.")
         self.folder = Path(folder)
         self.every = every
         self._last = 0

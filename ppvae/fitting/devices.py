@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["choose_device", "forked", "random_states", "restore_random_states"]
 
 
@@ -17,7 +19,7 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     MPS has no float64, so a module that holds some (a GP prior does) goes elsewhere by default.
 
     Raises:
-        ValueError: If there is no such device.
+        ArgumentError: If there is no such device.
     """
     if device is None:
         double = any(
@@ -30,7 +32,7 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"device: expected 'cuda', 'mps' or 'cpu'; got {device!r}. "
             "Leave it out for the best available one."
         ) from error
@@ -41,7 +43,7 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     }
     if chosen.type not in counts or (chosen.index or 0) >= counts[chosen.type]:
         here = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        raise ValueError(
+        raise ArgumentError(
             f"device: expected one that is here ({here}); got {str(chosen)!r}. "
             "Leave it out for the best available one."
         )

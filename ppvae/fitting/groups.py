@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from torch import nn
 from torch.optim import Adam, Optimizer
 
+from ppvae.errors import ArgumentError
 from ppvae.fitting.step import can_fuse
 
 __all__ = ["grouped_adam"]
@@ -26,13 +27,13 @@ def grouped_adam(
         What :func:`ppvae.fit` takes as ``optimizer``.
 
     Raises:
-        ValueError: If a parameter is in two groups.
+        ArgumentError: If a parameter is in two groups.
     """
     factors: dict[int, float] = {}
     for parameters, factor in groups:
         for parameter in parameters:
             if id(parameter) in factors:
-                raise ValueError(
+                raise ArgumentError(
                     "grouped_adam: expected each parameter in one group; got one of shape "
                     f"{tuple(parameter.shape)} in two. Name it once."
                 )

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ppvae.contract import INDEX, signature
 from ppvae.data import Dataset, Splits, as_splits
+from ppvae.errors import ArgumentError, DivergenceError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
-from ppvae.fitting.compiled import CompiledGradients, pays
+from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, forked
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.rates import RateSchedule
@@ -25,23 +25,12 @@ from ppvae.fitting.record import Fault
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
 from ppvae.fitting.tensors import Average, restore
 from ppvae.fitting.training import Training
-from ppvae.folders import refuse_unwritable
 from ppvae.objectives import ELBO
-from ppvae.run import Recipe, Run, describe, is_run
+from ppvae.programs import INDEX, signature
+from ppvae.runs.folder import refuse_unwritable
+from ppvae.runs.run import Recipe, Run, describe, is_run
 
 __all__ = ["DivergenceError", "fit"]
-
-
-class DivergenceError(RuntimeError):
-    """Training came upon a number that is not finite.
-
-    Attributes:
-        run: The :class:`~ppvae.run.Run` up to there, with the last good weights.
-    """
-
-    def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message)
-        self.run = run
 
 
 def fit(
@@ -79,7 +68,7 @@ def fit(
             \mathrm{loss}(\mathrm{batch}_t)\right)
 
     Before the first step the pair is checked against the data
-    (:func:`ppvae.contract.check_pair`). No step waits for the device; losses are read once an
+    (:func:`ppvae.programs.check_pair`). No step waits for the device; losses are read once an
     epoch. Nothing global is moved: neither the caller's random numbers nor Pyro's parameter store.
 
     Arguments:
@@ -104,10 +93,10 @@ def fit(
         device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one here.
         precision: ``torch.bfloat16`` for mixed precision in training (:class:`torch.autocast`).
         compile: Whether the forward and backward pass are compiled
-            (:mod:`ppvae.fitting.compiled`), handlers and all; by default where so many steps are
-            to be made that it pays. A model that cannot be trained compiled is trained in eager
-            torch, and the log says why. What a model or guide changes from step to step must then
-            be a parameter, a buffer or a column.
+            (:mod:`ppvae.fitting.compiled.gradients`), handlers and all; by default where so many
+            steps are to be made that it pays. A model that cannot be trained compiled is trained
+            in eager torch, and the log says why. What a model or guide changes from step to step
+            must then be a parameter, a buffer or a column.
         resident: Whether the data are kept on the device; by default if they fit and none is
             memory-mapped. Else a torch DataLoader reads them.
         workers: Processes that read data which are not resident.
@@ -118,10 +107,10 @@ def fit(
         resume: The folder of a :class:`~ppvae.fitting.Checkpoint` to go on from.
 
     Returns:
-        The :class:`~ppvae.run.Run`; model and guide are in evaluation mode, on the device.
+        The :class:`~ppvae.runs.run.Run`; model and guide are in evaluation mode, on the device.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ArgumentError: If an argument is out of its range.
         ContractError: If model, guide and data do not fit together.
         DataError: If the data cannot be used.
         DivergenceError: If a loss is not finite; the weights are then the last good ones.
@@ -151,7 +140,7 @@ def fit(
     splits = as_splits(data)
     train, validation = splits.train, splits.validation
     if validation is None and (patience is not None or restore_best):
-        raise ValueError(
+        raise ArgumentError(
             "patience and restore_best: expected validation data; got none. "
             "Pass Splits, such as ppvae.data.split_rows(data), or leave them out."
         )
@@ -424,4 +413,4 @@ def _check(
     good: bool, name: str, rule: str, value: object, remedy: str = "Use the default."
 ) -> None:
     if not good:
-        raise ValueError(f"{name}: expected {rule}; got {value}. {remedy}")
+        raise ArgumentError(f"{name}: expected {rule}; got {value}. {remedy}")

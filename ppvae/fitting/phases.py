@@ -22,6 +22,7 @@ from typing import Any
 
 from torch import nn
 
+from ppvae.errors import ArgumentError
 from ppvae.fitting.training import Training
 
 __all__ = ["Phase", "Phases"]
@@ -55,18 +56,18 @@ class Phases:
         repeat: Start over after the last, rather than stay in it.
 
     Raises:
-        ValueError: If a phase has less than one epoch, or one without an end is not the last.
+        ArgumentError: If a phase has less than one epoch, or one without an end is not the last.
     """
 
     def __init__(self, *phases: Phase, repeat: bool = False) -> None:
         lengths = [phase.epochs for phase in phases]
         if not phases or any(length is not None and length < 1 for length in lengths):
-            raise ValueError(
+            raise ArgumentError(
                 f"Phases: expected phases of at least one epoch; got {lengths}. "
                 "Leave out those that have none."
             )
         if None in (lengths if repeat else lengths[:-1]):
-            raise ValueError(
+            raise ArgumentError(
                 f"Phases: expected a phase without an end to be the last; got {lengths}. "
                 "Give the others a number of epochs."
             )
@@ -91,7 +92,7 @@ class Phases:
         for number, phase in enumerate(self.phases):
             held = {id(p) for p in phase.parameters()}
             if held >= moved:
-                raise ValueError(
+                raise ArgumentError(
                     f"Phases: expected something left to train in phase {number}; got every "
                     "parameter held. Hold less."
                 )

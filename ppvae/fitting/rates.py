@@ -13,6 +13,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["RateSchedule", "constant", "cosine", "one_cycle", "warmup_cosine"]
 
 RateSchedule = Callable[[Optimizer, int], LRScheduler]
@@ -41,10 +43,10 @@ def warmup_cosine(warmup: float = 0.05, *, floor: float = 0.0) -> RateSchedule:
         floor: The last rate, as a share of the learning rate.
 
     Raises:
-        ValueError: If either is not a share.
+        ArgumentError: If either is not a share.
     """
     if not (0 <= warmup < 1 and 0 <= floor <= 1):
-        raise ValueError(
+        raise ArgumentError(
             f"warmup_cosine: expected 0 <= warmup < 1 and 0 <= floor <= 1; got {warmup} and "
             f"{floor}. Use the defaults."
         )

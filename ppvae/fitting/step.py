@@ -3,8 +3,8 @@
 A :class:`Step` is made of three parts that know nothing of each other:
 
 - ``gradients``: batch to means, leaving gradients on the parameters (:class:`Gradients`: forward
-  and backward in eager torch; :class:`~ppvae.fitting.compiled.CompiledGradients`: compiled);
-- the update: clipping, optimiser, learning rate, the objective's own step;
+  and backward in eager torch; :class:`~ppvae.fitting.compiled.gradients.CompiledGradients`:
+compiled); - the update: clipping, optimiser, learning rate, the objective's own step;
 - the critics (:class:`Critic`): each trained by its own optimiser on this step's samples.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ppvae.errors import ArgumentError
 from ppvae.fitting.tensors import Average
 from ppvae.objectives import Context, Term, Terms
 
@@ -56,7 +57,7 @@ def split_parameters(objective: nn.Module) -> tuple[list[nn.Parameter], list[Ter
     """What the main optimiser trains, each parameter once; and the terms that have critics.
 
     Raises:
-        ValueError: If nothing is to be trained, or if a critic shares a parameter with the
+        ArgumentError: If nothing is to be trained, or if a critic shares a parameter with the
             model, the guide or another critic.
     """
     terms = [m for m in getattr(objective, "terms", ()) if isinstance(m, Term)]
@@ -71,7 +72,7 @@ def split_parameters(objective: nn.Module) -> tuple[list[nn.Parameter], list[Ter
     for term in with_critics:
         for parameter in term.critic_parameters():
             if owners.get(id(parameter), term.name) != term.name:
-                raise ValueError(
+                raise ArgumentError(
                     f"critic of {term.name!r}: expected parameters of its own; got one that "
                     f"belongs to {owners[id(parameter)]!r} too. Give the critic its own network."
                 )
@@ -79,7 +80,7 @@ def split_parameters(objective: nn.Module) -> tuple[list[nn.Parameter], list[Ter
             critics.add(id(parameter))
     main = [p for p in objective.parameters() if p.requires_grad and id(p) not in critics]
     if not main:
-        raise ValueError(
+        raise ArgumentError(
             "parameters: expected some to train; got none that requires a gradient. "
             "Unfreeze part of the model or the guide."
         )

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ppvae.contract import DataBound
 from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.devices import forked, random_states, restore_random_states
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.record import Fault, Record
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
-from ppvae.history import History
+from ppvae.programs import DataBound
+from ppvae.runs.history import History
 
 __all__ = ["Best", "Training"]
 
@@ -238,18 +239,18 @@ class Training:
         """Go on from :meth:`state_dict`.
 
         Raises:
-            ValueError: If it is of another model, other data, or another setting that would make
-                the result a mixture of two runs.
+            ArgumentError: If it is of another model, other data, or another setting that would
+                make the result a mixture of two runs.
         """
         mine, theirs = self._identity(), state["run"]
         for name in mine:
             if mine[name] != theirs.get(name):
-                raise ValueError(
+                raise ArgumentError(
                     f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
                     f"got {mine[name]}. Use the same arguments, or start a new run."
                 )
         if state["epoch"] > self.epochs:
-            raise ValueError(
+            raise ArgumentError(
                 f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
                 f"{self.epochs}. It counts all epochs, those before too."
             )

@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ppvae.folders import RunError, read_json, replaced, write_json
+from ppvae.errors import RunError
+from ppvae.runs.folder import read_json, replaced, write_json
 
 __all__ = ["is_tree", "load_tree", "save_tree"]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.features import FeatureMap, kronecker_rows
 
 __all__ = ["Column", "ProductFeatures", "SumFeatures"]
@@ -44,7 +45,7 @@ class Column(FeatureMap):
 
     def _pick(self, values: Tensor) -> Tensor:
         if values.dim() < 2 or not 0 <= self.index < values.size(-1):
-            raise ValueError(
+            raise ArgumentError(
                 f"Column: expected values (N, V) with V > {self.index}; got shape "
                 f"{tuple(values.shape)}. Stack the columns, or use the inner kernel alone."
             )
@@ -57,7 +58,7 @@ class _Composition(FeatureMap):
     def __init__(self, *parts: FeatureMap) -> None:
         super().__init__()
         if len(parts) < 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(self).__name__}: expected two kernels or more; got {len(parts)}. "
                 "Use the kernel alone."
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.features import FeatureMap, finite, unit_rows
 
 __all__ = ["Lookup", "NetworkFeatures"]
@@ -33,13 +34,13 @@ class NetworkFeatures(FeatureMap):
         finite(values, "covariates")
         rows = self._outputs(values)
         if rows.size(-1) != self.num_features:
-            raise ValueError(
+            raise ArgumentError(
                 f"NetworkFeatures: expected a network with {self.num_features} outputs; got "
                 f"{rows.size(-1)}. Set num_features to the network's last width."
             )
         nil = (rows.norm(dim=-1) < 1e-12).nonzero()[:, 0]
         if len(nil) > 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"covariates: expected a direction from each; got features of norm zero in row "
                 f"{int(nil[0])}. Add a constant covariate, or a bias."
             )
@@ -73,7 +74,7 @@ class Lookup(FeatureMap):
     def check(self, values: Tensor) -> None:
         known = len(self.covariates)
         if len(values) > 0 and (values.min() < 0 or values.max() >= known):
-            raise ValueError(
+            raise ArgumentError(
                 f"objects: expected ids from 0 to {known - 1}, the rows of the covariates; got "
                 f"{int(values.min())} to {int(values.max())}. Give covariates for every object."
             )

@@ -18,6 +18,8 @@ from gpytorch.constraints import Positive
 from gpytorch.kernels import Kernel, PeriodicKernel
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+
 __all__ = [
     "FeatureMap",
     "FourierFeatures",
@@ -73,7 +75,7 @@ def finite(values: Tensor, what: str) -> None:
     bad = ~torch.isfinite(values)
     if bad.any():
         row = int(bad.reshape(len(values), -1).any(-1).nonzero()[0])
-        raise ValueError(
+        raise ArgumentError(
             f"{what}: expected finite numbers; got {values[row].tolist()} in row {row}. "
             "Drop the rows that lack one."
         )
@@ -82,7 +84,7 @@ def finite(values: Tensor, what: str) -> None:
 def single(values: Tensor) -> None:
     """Raise a ValueError if ``values`` have more than one number a row."""
     if values.dim() != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"views: expected one number a row, shape (N); got shape {tuple(values.shape)}. "
             "Squeeze a column (N, 1), or compose kernels of single columns with "
             "ppvae.gp.Column and ProductFeatures."
@@ -120,7 +122,8 @@ class FourierFeatures(FeatureMap):
         period: T, in the unit of the column.
 
     Raises:
-        ValueError: If there are too few or too many frequencies, or the kernel's period is not T.
+        ArgumentError: If there are too few or too many frequencies, or the kernel's period is not
+            T.
     """
 
     def __init__(
@@ -132,7 +135,7 @@ class FourierFeatures(FeatureMap):
     ) -> None:
         super().__init__()
         if num_frequencies < 1 or num_frequencies > 31:
-            raise ValueError(
+            raise ArgumentError(
                 f"num_frequencies: expected an integer from 1 to 31; got {num_frequencies}. "
                 "Use 4 to 8 for a smooth kernel."
             )
@@ -157,7 +160,7 @@ class FourierFeatures(FeatureMap):
         places = torch.tensor([0.0, 0.37]) * self.period
         here, a_turn_on = (self._kappa(p[:, None]) for p in (places, places + self.period))
         if (here - a_turn_on).abs().max() > 1e-3 * here.abs().max():
-            raise ValueError(
+            raise ArgumentError(
                 f"FourierFeatures: expected a kernel with period {self.period:g}; got "
                 f"{type(self.kernel).__name__}, which differs a period on. Use angular_kernel("
                 "period=...), or HilbertFeatures on a line."
@@ -202,7 +205,7 @@ class FreeFormFeatures(FeatureMap):
     def __init__(self, values: Tensor, *, rank: int | None = None) -> None:
         super().__init__()
         if values.dim() != 1 or len(values.unique()) != len(values):
-            raise ValueError(
+            raise ArgumentError(
                 f"FreeFormFeatures: expected distinct values with shape (Q); got shape "
                 f"{tuple(values.shape)}. Pass torch.unique(column)."
             )
@@ -223,7 +226,7 @@ class FreeFormFeatures(FeatureMap):
         nearest = self.values[self._codes(values)]
         unknown = values[(nearest - values).abs() > 1e-4]
         if len(unknown) > 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"views: expected one of the {len(self.values)} values that the free-form kernel "
                 f"was made for; got {unknown[:3].tolist()}. Use a kernel that interpolates, such "
                 "as FourierFeatures or HilbertFeatures."
@@ -244,7 +247,7 @@ class ObjectTable(FeatureMap):
     def __init__(self, num_objects: int, num_features: int) -> None:
         super().__init__()
         if num_objects < 1 or num_features < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"ObjectTable: expected num_objects, num_features >= 1; got {num_objects}, "
                 f"{num_features}. Count the distinct values of the object column."
             )
@@ -255,11 +258,11 @@ class ObjectTable(FeatureMap):
 
     def check(self, values: Tensor) -> None:
         if values.is_floating_point():
-            raise ValueError(
+            raise ArgumentError(
                 f"objects: expected integer ids; got {values.dtype}. Number the objects from 0."
             )
         if len(values) > 0 and (values.min() < 0 or values.max() >= self.num_objects):
-            raise ValueError(
+            raise ArgumentError(
                 f"objects: expected ids from 0 to {self.num_objects - 1}; got "
                 f"{int(values.min())} to {int(values.max())}. Number the objects from 0, or "
                 "train with more objects."
@@ -270,7 +273,7 @@ class ObjectTable(FeatureMap):
         counts = torch.bincount(values, minlength=self.num_objects)
         absent = (counts == 0).nonzero()[:, 0]
         if len(absent) > 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"objects: expected every id from 0 to {self.num_objects - 1} among the training "
                 f"data; got no view of {len(absent)}, such as {absent[:3].tolist()}. Number only "
                 "the objects that are there; infer_objects finds the features of new ones."

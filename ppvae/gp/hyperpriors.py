@@ -16,6 +16,7 @@ import torch
 from gpytorch import Module
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.objectives.terms import Context, Term
 
 __all__ = ["HyperPriors", "log_hyperprior"]
@@ -41,7 +42,7 @@ class HyperPriors(Term):
     ``prepare(data)``.
 
     Raises:
-        ValueError: In the first step, if no kernel has a prior.
+        ArgumentError: In the first step, if no kernel has a prior.
     """
 
     name = "hyper_priors"
@@ -60,7 +61,7 @@ class HyperPriors(Term):
     def forward(self, context: Context) -> Tensor:
         total = log_hyperprior(context.model, context.guide)
         if total is None:
-            raise ValueError(
+            raise ArgumentError(
                 "HyperPriors: expected a GPyTorch prior on some hyperparameter; got none. Give "
                 "the kernel one, such as RBFKernel(lengthscale_prior=GammaPrior(3.0, 6.0))."
             )

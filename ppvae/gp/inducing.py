@@ -20,6 +20,7 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.features import FeatureMap, finite, unit_rows
 
 __all__ = ["InducingFeatures"]
@@ -39,7 +40,7 @@ class InducingFeatures(FeatureMap):
             training data; checked before training.
 
     Raises:
-        ValueError: If points repeat, which makes :math:`K_{ZZ}` singular.
+        ArgumentError: If points repeat, which makes :math:`K_{ZZ}` singular.
     """
 
     points: Tensor
@@ -56,7 +57,7 @@ class InducingFeatures(FeatureMap):
         finite(points, "points")
         distinct = torch.unique(points, dim=0)
         if len(distinct) < len(points):
-            raise ValueError(
+            raise ArgumentError(
                 f"points: expected distinct ones; got {len(points) - len(distinct)} repeated, "
                 "which make the kernel singular. Pass torch.unique(points, dim=0)."
             )
@@ -75,7 +76,7 @@ class InducingFeatures(FeatureMap):
             share = self._rows(values).square().sum(-1) / variance.double()
         worst = int(share.argmin()) if len(values) > 0 else 0
         if len(values) > 0 and share[worst] < self.coverage:
-            raise ValueError(
+            raise ArgumentError(
                 f"points: expected them to explain at least {self.coverage:.0%} of the kernel's "
                 f"variance everywhere; got {share[worst].item():.0%} at {values[worst].tolist()}. "
                 "Add inducing points there, or start from a longer lengthscale."

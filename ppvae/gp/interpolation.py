@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["interpolate_latents"]
 
 
@@ -42,12 +44,12 @@ def interpolate_latents(
         With shape (K, L).
 
     Raises:
-        ValueError: If an object has no encoded view.
+        ArgumentError: If an object has no encoded view.
     """
     same = at_objects[:, None] == objects
     absent = (~same.any(1)).nonzero()[:, 0]
     if len(absent) > 0:
-        raise ValueError(
+        raise ArgumentError(
             f"objects: expected an encoded view of each; got none of "
             f"{at_objects[absent[:3]].tolist()}. Encode some of their images first."
         )

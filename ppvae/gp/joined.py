@@ -21,6 +21,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, constraints, kl_divergence, register_kl
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.prior import GPPrior
 
@@ -106,7 +107,7 @@ class JoinedPrior(nn.Module):
     def __init__(self, *parts: GPPrior | StandardPrior) -> None:
         super().__init__()
         if not parts:
-            raise ValueError("JoinedPrior: expected a prior or more; got none. Use GPPrior.")
+            raise ArgumentError("JoinedPrior: expected a prior or more; got none. Use GPPrior.")
         self.parts = nn.ModuleList(parts)
         self.latent_dim = sum(part.latent_dim for part in parts)
         start = 0

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Layout"]
 
 ROWS = 8192
@@ -34,13 +36,13 @@ class Layout(nn.Module):
             this, else views are dealt out in turn.
 
     Raises:
-        ValueError: If the columns differ in length.
+        ArgumentError: If the columns differ in length.
     """
 
     def __init__(self, objects: Tensor, views: Tensor, *, folds: int = 1) -> None:
         super().__init__()
         if len(objects) != len(views):
-            raise ValueError(
+            raise ArgumentError(
                 f"object and view: expected columns of one length; got {len(objects)} and "
                 f"{len(views)}. Draw both from the same rows."
             )

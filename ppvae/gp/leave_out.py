@@ -22,10 +22,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ppvae.contract import INDEX, arguments
+from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
+from ppvae.programs import INDEX, arguments
 
 __all__ = ["LeaveViewOut"]
 
@@ -52,7 +53,7 @@ class LeaveViewOut(Term):
         """The term, with shape ().
 
         Raises:
-            ValueError: If the site's prior is no GP, or was made without folds.
+            ArgumentError: If the site's prior is no GP, or was made without folds.
         """
         p = context.p[self.site]
         parts = [part for part in getattr(p, "parts", [p]) if isinstance(part, CollapsedGP)]
@@ -61,7 +62,7 @@ class LeaveViewOut(Term):
             return next(iter(context.batch.values())).new_zeros(())
         folds = min(len(part.frozen.left_out) for part in parts)
         if folds < 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"LeaveViewOut: expected a GPPrior with at least 2 folds of views at site "
                 f"{self.site!r}; got {folds}. Use GPPrior(..., folds=16) and data with several "
                 "views."

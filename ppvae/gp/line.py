@@ -31,6 +31,7 @@ from gpytorch.kernels import (
 )
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.features import FeatureMap, finite, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]
@@ -42,7 +43,7 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
     Known for RBF, Matern and spectral-mixture kernels, and for sums and multiples of them.
 
     Raises:
-        ValueError: For any other kernel.
+        ArgumentError: For any other kernel.
     """
     omega = frequencies.double()
     if isinstance(kernel, ScaleKernel):
@@ -64,7 +65,7 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
         constant = 2 * math.sqrt(math.pi) * math.gamma(nu + 0.5) / math.gamma(nu)
         rate = 2 * nu / scale.square()
         return constant * rate**nu * (rate + omega.square()) ** (-nu - 0.5)
-    raise ValueError(
+    raise ArgumentError(
         f"kernel: expected RBFKernel, MaternKernel or SpectralMixtureKernel, or a sum or multiple "
         f"of them; got {type(kernel).__name__}. Use InducingFeatures, which takes any kernel."
     )
@@ -73,7 +74,7 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
 def _lengthscale(kernel: Kernel) -> Tensor:
     scale = kernel.lengthscale.double()
     if scale.numel() != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"kernel: expected one lengthscale, for one column; got {scale.numel()}. Multiply "
             "kernels of single columns by ProductFeatures."
         )
@@ -95,7 +96,7 @@ class HilbertFeatures(FeatureMap):
             to the domain's width, the larger it must be.
 
     Raises:
-        ValueError: If the domain is empty, ``boundary`` is below one, or the kernel unknown.
+        ArgumentError: If the domain is empty, ``boundary`` is below one, or the kernel unknown.
     """
 
     frequencies: Tensor
@@ -111,12 +112,12 @@ class HilbertFeatures(FeatureMap):
         super().__init__()
         low, high = domain
         if not low < high:
-            raise ValueError(
+            raise ArgumentError(
                 f"domain: expected its least value, then its greatest; got {domain}. "
                 "Use the least and greatest value of the column."
             )
         if boundary < 1 or num_features < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"HilbertFeatures: expected boundary >= 1 and num_features >= 1; got {boundary} "
                 f"and {num_features}. Use the defaults."
             )
@@ -136,7 +137,7 @@ class HilbertFeatures(FeatureMap):
         finite(values, "views")
         slack = 1e-6 * (high - low)
         if len(values) > 0 and (values.min() < low - slack or values.max() > high + slack):
-            raise ValueError(
+            raise ArgumentError(
                 f"views: expected values within the domain [{low:g}, {high:g}]; got "
                 f"{values.min().item():g} to {values.max().item():g}. Widen the domain."
             )

@@ -16,6 +16,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.gp.features import kronecker_rows, unit_rows
 from ppvae.gp.prior import GPPrior
 
@@ -44,16 +45,16 @@ def infer_objects(
         :math:`x_*`, rows of unit norm, with shape (P, M), in float64.
 
     Raises:
-        ValueError: If the columns differ in length, or an object from 0 to P - 1 has no view.
+        ArgumentError: If the columns differ in length, or an object from 0 to P - 1 has no view.
     """
     if not len(codes) == len(objects) == len(views):
-        raise ValueError(
+        raise ArgumentError(
             f"infer_objects: expected codes, objects and views of one length; got {len(codes)}, "
             f"{len(objects)} and {len(views)}. Draw them from the same rows."
         )
     counts = torch.bincount(objects)
     if (counts == 0).any():
-        raise ValueError(
+        raise ArgumentError(
             f"infer_objects: expected a view of every object from 0 to {len(counts) - 1}; got "
             f"none of {(counts == 0).nonzero()[:3, 0].tolist()}. Number only those that have one."
         )

@@ -23,13 +23,13 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.contract import arguments
+from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP, Frozen
 from ppvae.gp.every import Every
 from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, weight_noise
-from ppvae.inference import batches, evaluating
+from ppvae.programs import arguments, batches, evaluating
 
 __all__ = ["GPPrior"]
 
@@ -56,7 +56,7 @@ class GPPrior(nn.Module):
             in turn; 0 if it is not used.
 
     Raises:
-        ValueError: If ``noise`` is not between ``floor`` and one, or a count is too small.
+        ArgumentError: If ``noise`` is not between ``floor`` and one, or a count is too small.
 
     References:
         | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
@@ -87,12 +87,12 @@ class GPPrior(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < floor < noise < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"noise: expected 0 < floor < noise < 1; got floor {floor} and noise {noise}. "
                 "Use the defaults."
             )
         if latent_dim < 1 or (refresh is not None and refresh < 1) or folds < 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"GPPrior: expected latent_dim, refresh >= 1 and folds >= 0; got {latent_dim}, "
                 f"{refresh}, {folds}. Use 16, None and 16."
             )

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.mlp import over_leading
 
 __all__ = ["Calibrated", "CalibratedNormal"]
@@ -60,7 +61,7 @@ class Calibrated(nn.Module):
         bounds: The least and the largest scale.
 
     Raises:
-        ValueError: If the decoder's likelihood is not normal.
+        ArgumentError: If the decoder's likelihood is not normal.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Calibrated(nn.Module):
         features = decoder.features(*inputs)
         fn: Any = decoder.emit(features)
         if not isinstance(getattr(fn, "base_dist", None), dist.Normal):
-            raise ValueError(
+            raise ArgumentError(
                 f"Calibrated: expected a decoder with a normal likelihood; got {fn}. "
                 "Use ppvae.nets.heads.Normal(shape, Shared())."
             )

@@ -8,6 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Conditions", "Embedding", "OneHot", "check_labels"]
 
 
@@ -22,13 +24,13 @@ def check_labels(y: Tensor, num_classes: int, *, missing: bool = False) -> None:
             if wrong == -1
             else "Number the classes from 0, or raise num_classes."
         )
-        raise ValueError(f"y: expected {rule}; got {wrong}. {remedy}")
+        raise ArgumentError(f"y: expected {rule}; got {wrong}. {remedy}")
 
 
 class OneHot(nn.Module):
     """Classes (...) to indicators (..., C), with any leading dimensions and without waiting.
 
-    Labels are checked while Pyro's validation is on, as in :func:`ppvae.contract.check_pair`; the
+    Labels are checked while Pyro's validation is on, as in :func:`ppvae.programs.check_pair`; the
     objective turns it off, and a class out of range is then all zeros.
 
     Arguments:
@@ -41,7 +43,9 @@ class OneHot(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1; got {num_classes}. Count them.")
+            raise ArgumentError(
+                f"num_classes: expected at least 1; got {num_classes}. Count them."
+            )
         self.num_classes = self.size = num_classes
         self.register_buffer("ids", torch.arange(num_classes), persistent=False)
         self.register_buffer("unit", torch.ones(()), persistent=False)
@@ -85,7 +89,7 @@ class Conditions(nn.Module):
     def __init__(self, classes: OneHot | Embedding | None = None, *, factor_dim: int = 0) -> None:
         super().__init__()
         if classes is None and factor_dim < 1:
-            raise ValueError(
+            raise ArgumentError(
                 "Conditions: expected classes, factors or both; got neither. "
                 "Pass OneHot(num_classes), factor_dim, or use a VAE."
             )
@@ -111,7 +115,7 @@ class Conditions(nn.Module):
             c = _given("c", c)
             c = c.unsqueeze(-1) if c.dim() == 1 else c
             if c.size(-1) != self.factor_dim:
-                raise ValueError(
+                raise ArgumentError(
                     f"c: expected shape (..., {self.factor_dim}); got {tuple(c.shape)}. "
                     "Set factor_dim to the number of factors."
                 )
@@ -121,7 +125,7 @@ class Conditions(nn.Module):
 
 def _given(name: str, column: Tensor | None) -> Tensor:
     if column is None:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected a column, which this model is conditioned on; got None. "
             f"Pass {name}=..., or leave it out of Conditions."
         )

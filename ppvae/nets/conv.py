@@ -9,6 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import AddedInputs, check_datum, over_leading, sizes_of
 
@@ -32,7 +33,7 @@ def _sizes(height: int, width: int, depth: int) -> list[tuple[int, int]]:
 
 def _image_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
     if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected an image shape (C, H, W); got {tuple(shape)}. "
             "Pass data['x'].shape[1:], or use an MLP for data that are not images."
         )
@@ -148,7 +149,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         _, height, width = _image_shape(head.event_shape, "ConvDecoder")
         if upsample not in ("repeat", "shuffle"):
-            raise ValueError(
+            raise ArgumentError(
                 f"upsample: expected 'repeat' or 'shuffle'; got {upsample!r}. Use 'shuffle'."
             )
         if channels is None:

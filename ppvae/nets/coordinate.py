@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.heads import Head, Raw
 from ppvae.nets.mlp import AddedInputs, sizes_of
 
@@ -63,7 +64,7 @@ def grid(*size: int) -> Tensor:
     if len(size) == 1:
         return axes[0][:, None]
     if len(size) != 2:
-        raise ValueError(f"grid: expected one or two sizes; got {size}. Pass (W) or (H, W).")
+        raise ArgumentError(f"grid: expected one or two sizes; got {size}. Pass (W) or (H, W).")
     up, right = torch.meshgrid(-axes[0], axes[1], indexing="ij")
     return torch.stack([right, up], -1).flatten(0, 1)
 
@@ -91,7 +92,7 @@ def _linear(places: Tensor, angle: Tensor | None, scale: Tensor | None) -> Tenso
     if angle is None:
         linear = torch.eye(dims, dtype=places.dtype, device=places.device)
     elif dims != 2:
-        raise ValueError(
+        raise ArgumentError(
             f"pose: expected two dimensions for an angle; got {dims}. "
             "Use a shift or a scale alone."
         )
@@ -162,7 +163,7 @@ class CoordinateDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if len(head.event_shape) not in (2, 3):
-            raise ValueError(
+            raise ArgumentError(
                 f"CoordinateDecoder: expected an event shape (C, H, W) or (C, W); got "
                 f"{head.event_shape}. Give the head the data's shape with its channels."
             )
@@ -209,13 +210,13 @@ class CanvasDecoder(nn.Module):
     def __init__(self, canvas: nn.Module, head: Head) -> None:
         super().__init__()
         if len(head.event_shape) not in (2, 3):
-            raise ValueError(
+            raise ArgumentError(
                 f"CanvasDecoder: expected an event shape (C, H, W) or (C, W); got "
                 f"{head.event_shape}. Give the head the data's shape with its channels."
             )
         shape = getattr(getattr(canvas, "head", None), "event_shape", head.raw_shape)
         if tuple(shape) != tuple(head.raw_shape):
-            raise ValueError(
+            raise ArgumentError(
                 f"CanvasDecoder: expected a canvas with shape {head.raw_shape}; got {shape}. "
                 "End the canvas network in heads.Raw(head.raw_shape)."
             )

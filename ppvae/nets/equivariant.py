@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppvae.distributions import WrappedNormal
+from ppvae.errors import ArgumentError
 from ppvae.nets.coordinate import Pose, grid, place_grid, resample
 from ppvae.nets.heads import positive
 from ppvae.nets.mlp import check_datum, over_leading
@@ -87,8 +88,8 @@ class EquivariantPose(nn.Module):
             all content. Left out, what shift and size mean does not depend on the training.
 
     Raises:
-        ValueError: If nothing is asked for, or, where the angle is, K is below 3, J is not fewer
-            than half of K, or the data are not square images.
+        ArgumentError: If nothing is asked for, or, where the angle is, K is below 3, J is not
+            fewer than half of K, or the data are not square images.
     """
 
     places: Tensor
@@ -114,19 +115,19 @@ class EquivariantPose(nn.Module):
         self.shape = tuple(shape)
         size = self.shape[1:]
         if not (rotation or translation or scale):
-            raise ValueError(
+            raise ArgumentError(
                 "EquivariantPose: expected one or more of rotation, translation and scale; got "
                 "none. Use an encoder without Align."
             )
         if rotation and (len(size) != 2 or size[0] != size[1]):
-            raise ValueError(
+            raise ArgumentError(
                 f"rotation: expected square images; got {size}. "
                 "Pad them to a square, or leave the rotation out."
             )
         if rotation and angles < 3:
-            raise ValueError(f"angles: expected at least 3; got {angles}. Use 16.")
+            raise ArgumentError(f"angles: expected at least 3; got {angles}. Use 16.")
         if rotation and not 1 <= modes <= (angles - 1) // 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"modes: expected 1 to {(angles - 1) // 2}, fewer than half the {angles} angles; "
                 f"got {modes}. Use fewer modes, or more angles."
             )

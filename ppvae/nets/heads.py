@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppvae.distributions import PowerSpherical, RotationNormal, VonMisesFisher
+from ppvae.errors import ArgumentError
 
 __all__ = [
     "Bernoulli",
@@ -55,7 +56,7 @@ def positive(raw: Tensor, floor: float = FLOOR) -> Tensor:
 def _raw_positive(value: float, floor: float = FLOOR) -> float:
     """The raw number for which :func:`positive` gives ``value``."""
     if not (math.isfinite(value) and value > floor):
-        raise ValueError(f"scale: expected a number above {floor}; got {value}. Use 0.1 or so.")
+        raise ArgumentError(f"scale: expected a number above {floor}; got {value}. Use 0.1 or so.")
     return value - floor + math.log(-math.expm1(floor - value))
 
 
@@ -81,7 +82,7 @@ class Head(nn.Module, ABC):
 def _event(shape: Shape, name: str) -> tuple[int, ...]:
     event = tuple(int(s) for s in shape)
     if not event or min(event) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected an event shape such as (1, 28, 28) or (50,); got {event}. "
             "Pass data['x'].shape[1:]."
         )
@@ -257,7 +258,9 @@ class Categorical(Elementwise):
 
     def __init__(self, event_shape: Shape, *, num_classes: int) -> None:
         if num_classes < 2:
-            raise ValueError(f"num_classes: expected at least 2; got {num_classes}. Count them.")
+            raise ArgumentError(
+                f"num_classes: expected at least 2; got {num_classes}. Count them."
+            )
         super().__init__(event_shape, k=num_classes)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
@@ -270,7 +273,9 @@ class Classes(Head):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1; got {num_classes}. Count them.")
+            raise ArgumentError(
+                f"num_classes: expected at least 1; got {num_classes}. Count them."
+            )
         self.event_shape, self.raw_shape = (), (num_classes,)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
@@ -324,7 +329,7 @@ class _Direction(Head):
     def __init__(self, dim: int, *, init: float = 10.0) -> None:
         super().__init__()
         if dim < 2:
-            raise ValueError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
+            raise ArgumentError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
         self.event_shape, self.raw_shape = (dim,), (dim + 1,)
         self.offset = _raw_positive(init)
 

@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.heads import Head
 
 __all__ = ["MLP", "AddedInputs", "sizes_of"]
@@ -23,11 +24,11 @@ def sizes_of(in_features: int | Sequence[int], name: str) -> tuple[int, ...]:
     """Input sizes as a tuple.
 
     Raises:
-        ValueError: If there is none, or one below 1.
+        ArgumentError: If there is none, or one below 1.
     """
     sizes = (in_features,) if isinstance(in_features, int) else tuple(in_features)
     if not sizes or min(sizes) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected input sizes of at least 1; got {sizes}. Give one size an input."
         )
     return sizes
@@ -53,7 +54,7 @@ class AddedInputs(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if len(inputs) != len(self.maps):
-            raise ValueError(
+            raise ArgumentError(
                 f"network: expected {len(self.maps)} inputs; got {len(inputs)}. "
                 "Pass them in the order of in_features."
             )
@@ -91,13 +92,13 @@ class MLP(nn.Module):
         super().__init__()
         sizes = sizes_of(in_features, "MLP")
         if not 0 <= join <= len(hidden):
-            raise ValueError(
+            raise ArgumentError(
                 f"join: expected 0 to {len(hidden)}, the number of hidden layers; got {join}. "
                 "Use 0, or 1."
             )
         self.in_shape = None if in_shape is None else tuple(in_shape)
         if self.in_shape is not None and math.prod(self.in_shape) != sizes[0]:
-            raise ValueError(
+            raise ArgumentError(
                 f"MLP: expected in_features {math.prod(self.in_shape)} for in_shape "
                 f"{self.in_shape}; got {sizes[0]}. Use math.prod(in_shape)."
             )
@@ -135,7 +136,7 @@ class MLP(nn.Module):
 def check_datum(value: Tensor, shape: tuple[int, ...], name: str) -> None:
     """Raise a ValueError unless ``value`` ends in ``shape``."""
     if tuple(value.shape[-len(shape) :]) != shape:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected data with shape (..., {', '.join(map(str, shape))}); got "
             f"{tuple(value.shape)}. Build the network for the data's shape."
         )

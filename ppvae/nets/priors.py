@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.distributions import RotationUniform, SphericalUniform
+from ppvae.errors import ArgumentError
 
 __all__ = ["AnyDirection", "AnyRotation", "Prior", "StandardNormal"]
 
@@ -31,7 +32,7 @@ class Prior(nn.Module, ABC):
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim < 1:
-            raise ValueError(f"latent_dim: expected at least 1; got {dim}. Use 2 or more.")
+            raise ArgumentError(f"latent_dim: expected at least 1; got {dim}. Use 2 or more.")
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
 
     @abstractmethod

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.distributions import WrappedNormal
+from ppvae.errors import ArgumentError
 from ppvae.nets.heads import Head, positive
 
 __all__ = ["Angle", "LogScale", "Shift", "Sites"]
@@ -31,7 +32,7 @@ class Sites(Head):
     def __init__(self, heads: Mapping[str, Head]) -> None:
         super().__init__()
         if not heads:
-            raise ValueError("Sites: expected a head for each site; got none. Name the sites.")
+            raise ArgumentError("Sites: expected a head for each site; got none. Name the sites.")
         self.heads = nn.ModuleDict(heads)
         self.shapes = [head.raw_shape for head in heads.values()]
         self.sizes = [math.prod(shape) for shape in self.shapes]
@@ -55,7 +56,7 @@ class _Narrow(Head):
     def __init__(self, event_shape: tuple[int, ...], size: int, init: float) -> None:
         super().__init__()
         if not init > 1e-3:
-            raise ValueError(f"init: expected a scale above 1e-3; got {init}. Use 0.1.")
+            raise ArgumentError(f"init: expected a scale above 1e-3; got {init}. Use 0.1.")
         self.event_shape, self.raw_shape = event_shape, (size,)
         self.register_buffer("offset", torch.tensor(init).expm1().log(), persistent=False)
 

@@ -13,6 +13,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.coordinate import Pose, grid, resample, transform_grid
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import over_leading
@@ -29,7 +30,7 @@ class TurnedDecoder(nn.Module):
         head: The likelihood, with the event shape (C, H, W).
 
     Raises:
-        ValueError: If canvas and likelihood differ in channels, or k is not whole.
+        ArgumentError: If canvas and likelihood differ in channels, or k is not whole.
     """
 
     places: Tensor
@@ -44,7 +45,7 @@ class TurnedDecoder(nn.Module):
             or self.factor < 1
             or size != (raw[0], *(self.factor * s for s in raw[1:]))
         ):
-            raise ValueError(
+            raise ArgumentError(
                 f"TurnedDecoder: expected a canvas with shape {raw}, height and width a whole "
                 f"number of times that; got {size}. End the canvas network in heads.Raw(shape)."
             )

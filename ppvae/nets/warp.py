@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.errors import ArgumentError
 from ppvae.nets.coordinate import Pose, grid, resample, transform_grid
 from ppvae.nets.mlp import check_datum
 
@@ -51,12 +52,12 @@ class Warp(nn.Module):
         self.event_shape = tuple(event_shape)
         self.size = self.event_shape[1:]
         if len(self.size) == 1 and rotation:
-            raise ValueError(
+            raise ArgumentError(
                 f"Warp: expected rotation 0 for data with shape {self.event_shape}; got "
                 f"{rotation}. A spectrum cannot turn."
             )
         if min(rotation, translation, scale, bend) < 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"Warp: expected widths of at least 0; got rotation {rotation}, translation "
                 f"{translation}, scale {scale}, bend {bend}. Use 0 to leave one out."
             )

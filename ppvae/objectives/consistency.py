@@ -16,9 +16,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ppvae.contract import arguments
+from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
+from ppvae.programs import arguments
 
 __all__ = ["Consistency"]
 
@@ -54,7 +55,7 @@ class Consistency(Term):
     ) -> None:
         super().__init__()
         if not 0 <= threshold < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"Consistency: expected a threshold from 0 to below 1; got {threshold}. "
                 "Use 0 to count every datum."
             )

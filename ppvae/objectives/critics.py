@@ -24,6 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.nets import MLP, ConvEncoder, heads
 
 __all__ = ["Critic", "JointCritic", "SeparableCritic", "critic_between"]
@@ -32,7 +33,7 @@ __all__ = ["Critic", "JointCritic", "SeparableCritic", "critic_between"]
 def _others(size: int, count: int | None, device: torch.device) -> Tensor:
     """Row numbers of the M others of each row, with shape (N, M)."""
     if size < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"critic: expected at least 2 data, for each is told from the others; got {size}. "
             "Choose a batch_size that leaves no row over."
         )
@@ -48,7 +49,7 @@ class Critic(nn.Module, ABC):
         """Scores of pairs that belong together, (N), and of those that do not, (N, M).
 
         Raises:
-            ValueError: If there is one datum only.
+            ArgumentError: If there is one datum only.
         """
 
 
@@ -98,7 +99,7 @@ class JointCritic(Critic):
     ) -> None:
         super().__init__()
         if others is not None and others < 1:
-            raise ValueError(f"others: expected at least 1; got {others}. Use None for all.")
+            raise ArgumentError(f"others: expected at least 1; got {others}. Use None for all.")
         self.network = network
         self.features = features
         self.others = others

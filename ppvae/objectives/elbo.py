@@ -33,17 +33,17 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
-from ppvae.contract import (
+from ppvae.errors import ArgumentError, ContractError
+from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.terms import Context, Term, Terms
+from ppvae.objectives.weights import log_weights
+from ppvae.programs import (
     DATA_PLATE,
-    ContractError,
     Stepped,
     Structure,
     arguments,
     check_pair,
 )
-from ppvae.objectives.schedules import Schedule, as_schedule
-from ppvae.objectives.terms import Context, Term, Terms
-from ppvae.objectives.weights import log_weights
 
 __all__ = ["ELBO", "Capacity", "Objective"]
 
@@ -114,7 +114,7 @@ class ELBO:
 
     def __post_init__(self) -> None:
         if self.num_particles < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"num_particles: expected an integer >= 1; got {self.num_particles}. Use 1."
             )
         for value in (self.weights or {}).values():
@@ -122,7 +122,7 @@ class ELBO:
         names = [name for key in (self.capacity or {}) for name in _names(key)]
         twice = sorted({n for n in names if names.count(n) > 1 or n in (self.weights or {})})
         if twice:
-            raise ValueError(
+            raise ArgumentError(
                 f"capacity: expected each site once, and not among the weights; got {twice} "
                 "twice. Use gamma in Capacity as the site's weight."
             )
@@ -131,7 +131,7 @@ class ELBO:
         if not isinstance(term, Term):
             return NotImplemented
         if term.name in {t.name for t in self.terms}:
-            raise ValueError(
+            raise ArgumentError(
                 f"terms: expected distinct names; got {term.name!r} twice. Rename one of them."
             )
         return replace(self, terms=(*self.terms, term))
@@ -157,7 +157,7 @@ class Objective(nn.Module):
 
     Holds the model, the guide and the terms as sub-modules, and the optimiser step t of the
     schedules as the buffer ``step``; ``advance`` moves it. The first call checks the pair
-    (:func:`ppvae.contract.check_pair`); later ones do no checks and never wait for the device.
+    (:func:`ppvae.programs.check_pair`); later ones do no checks and never wait for the device.
     """
 
     step: Tensor
@@ -167,7 +167,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if num_data < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"num_data: expected an integer >= 1; got {num_data}. Pass len(data)."
             )
         self.spec = spec
@@ -192,7 +192,7 @@ class Objective(nn.Module):
         """Check the pair on ``batch``, and that weights and capacities name its sites.
 
         Raises:
-            ContractError: As :func:`ppvae.contract.check_pair`, or if a weight or a capacity
+            ContractError: As :func:`ppvae.programs.check_pair`, or if a weight or a capacity
                 names a site that the pair does not have.
         """
         structure = check_pair(self.model, self.guide, batch)

@@ -32,6 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
 
 
@@ -116,9 +118,9 @@ class MINE(Estimator):
     def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
+            raise ArgumentError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
         if not slack > 0:
-            raise ValueError(f"slack: expected a number above 0; got {slack}. Use 1.")
+            raise ArgumentError(f"slack: expected a number above 0; got {slack}. Use 1.")
         self.decay, self.slack = decay, slack
         self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(()))
@@ -207,7 +209,7 @@ class SMILE(Estimator):
     def __init__(self, clip: float = 5.0) -> None:
         super().__init__()
         if not clip > 0:
-            raise ValueError(f"clip: expected a number above 0; got {clip}. Use 5.")
+            raise ArgumentError(f"clip: expected a number above 0; got {clip}. Use 5.")
         self.clip = clip
 
     def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 
@@ -98,7 +99,7 @@ class Independence(Term):
             # Data without it, such as a validation set.
             return z.new_zeros(())
         if not z.is_floating_point() or self.site in context.enumerated:
-            raise ValueError(
+            raise ArgumentError(
                 f"Independence: expected a continuous site; {self.site!r} is discrete. "
                 "Name a continuous one."
             )

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.objectives.measuring import measure
@@ -41,8 +42,8 @@ class MutualInformation(Term):
         learning_rate: Of the critic's optimiser.
 
     Raises:
-        ValueError: On a batch, if a name is unknown, or of a discrete site or of one that depends
-            on an enumerated one, or if there is one datum only.
+        ArgumentError: On a batch, if a name is unknown, or of a discrete site or of one that
+            depends on an enumerated one, or if there is one datum only.
 
     Example:
         >>> critic = critic_between((1, 28, 28), (10,))
@@ -62,9 +63,9 @@ class MutualInformation(Term):
     ) -> None:
         super().__init__()
         if updates < 1:
-            raise ValueError(f"updates: expected at least 1; got {updates}. Use 1.")
+            raise ArgumentError(f"updates: expected at least 1; got {updates}. Use 1.")
         if first == second:
-            raise ValueError(
+            raise ArgumentError(
                 f"MutualInformation: expected two sites; got {first!r} twice. Name another one."
             )
         self.name = f"information_{first}_{second}"
@@ -114,14 +115,14 @@ class MutualInformation(Term):
 def _leading(context: Context, name: str) -> int:
     """How many dimensions of a site's value stand before those of its data."""
     if name not in context.values and name not in context.batch:
-        raise ValueError(
+        raise ArgumentError(
             f"MutualInformation: expected one of the sites {sorted(context.values)} or the "
             f"columns {sorted(context.batch)}; got {name!r}. Use one of these names."
         )
     value = context.values[name] if name in context.values else context.batch[name]
     q = context.q.get(name)
     if not value.is_floating_point() or (q is not None and q.has_enumerate_support):
-        raise ValueError(
+        raise ArgumentError(
             f"MutualInformation: expected continuous sites; {name!r} is discrete, and no gradient "
             "passes through its draws. Use Balance, whose docstring gives its information."
         )
@@ -130,7 +131,7 @@ def _leading(context: Context, name: str) -> int:
     leading = value.dim() - len(q.event_shape) - 1
     classes = [context.values[site].dim() - 1 for site in context.enumerated]
     if classes and leading >= min(classes):
-        raise ValueError(
+        raise ArgumentError(
             f"MutualInformation: expected a site that depends on no class that is summed over; "
             f"{name!r} depends on {list(context.enumerated)}. Use a guide where it does not."
         )

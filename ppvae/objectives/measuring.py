@@ -13,9 +13,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.contract import arguments
+from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
+from ppvae.programs import arguments
 
 __all__ = ["information_of", "measure", "train_critic"]
 
@@ -44,7 +45,7 @@ def train_critic(
         clip_norm: The largest norm of the gradient.
     """
     if steps < 1:
-        raise ValueError(f"steps: expected at least 1; got {steps}. Use 1,000 or more.")
+        raise ArgumentError(f"steps: expected at least 1; got {steps}. Use 1,000 or more.")
     optimizer = torch.optim.Adam(critic.parameters(), learning_rate)
     fall = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: min(1.0, 2 * (1 - t / steps)))
     estimates = []
@@ -72,7 +73,7 @@ def measure(
         block: Each pair is told from the others of its block; what is left over is left out.
 
     Raises:
-        ValueError: If there is one datum only.
+        ArgumentError: If there is one datum only.
     """
     size = min(block, len(a))
     rows = len(a) // size * size

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
 
 
@@ -30,7 +32,7 @@ def _fraction(step: Tensor, steps: int) -> Tensor:
 
 def _positive(name: str, steps: int) -> None:
     if steps < 1:
-        raise ValueError(f"{name}: expected steps >= 1; got {steps}. Use Constant for no ramp.")
+        raise ArgumentError(f"{name}: expected steps >= 1; got {steps}. Use Constant for no ramp.")
 
 
 @dataclass(frozen=True)
@@ -105,5 +107,5 @@ def as_schedule(value: float | Schedule) -> Schedule:
             "Use a number, or Linear(start, end, steps)."
         )
     if not math.isfinite(value):
-        raise ValueError(f"weight: expected a finite number; got {value}. Use a finite weight.")
+        raise ArgumentError(f"weight: expected a finite number; got {value}. Use a finite weight.")
     return Constant(float(value))

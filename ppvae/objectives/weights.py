@@ -20,7 +20,8 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ppvae.contract import DATA_PLATE, Structure
+from ppvae.errors import ArgumentError
+from ppvae.programs import DATA_PLATE, Structure
 
 __all__ = ["log_weights"]
 
@@ -41,7 +42,7 @@ def log_weights(
         plate: The name of the particles' plate.
 
     Raises:
-        ValueError: If an enumerated site is in a plate within the data plate.
+        ArgumentError: If an enumerated site is in a plate within the data plate.
     """
     nesting = structure.max_plate_nesting + (particles > 1)
     parts = []
@@ -54,7 +55,7 @@ def log_weights(
         value = _log_prob(site)
         if name in structure.enumerated:
             if inner:
-                raise ValueError(
+                raise ArgumentError(
                     f"importance weights: expected the enumerated site {name!r} in the data plate "
                     f"alone; got the plates {sorted(frames)}. Use one site for each element."
                 )

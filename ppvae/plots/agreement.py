@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, MUTED, styled
 from ppvae.plots.values import Values, as_matrix, same_rows
 
@@ -20,13 +21,13 @@ def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Fi
         names: What each of the D is, with its unit.
 
     Raises:
-        ValueError: If shapes or the number of names do not fit.
+        ArgumentError: If shapes or the number of names do not fit.
     """
     known, inferred = as_matrix("true", true), as_matrix("found", found)
     same_rows(true=known, found=inferred)
     count = known.shape[1]
     if inferred.shape[1] != count or len(names) not in (0, count):
-        raise ValueError(
+        raise ArgumentError(
             f"agreement: expected as many found as true values a row, {count}, and a name of "
             f"each or none; got {inferred.shape[1]} and {names}. Pass columns of the same factors."
         )

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array
 
@@ -29,7 +30,7 @@ def covariance(
         label: What the colours are.
 
     Raises:
-        ValueError: If a matrix is not square or the ticks are not as many.
+        ArgumentError: If a matrix is not square or the ticks are not as many.
     """
     matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
     names = ticks if isinstance(ticks, Mapping) else dict.fromkeys(matrices, ticks or ())
@@ -59,7 +60,7 @@ def _name_rows(axes: Axes, names: list[str], number: int) -> None:
     if not names:
         return
     if len(names) != number:
-        raise ValueError(
+        raise ArgumentError(
             f"ticks: expected {number}, one a row; got {len(names)}. Pass as many names."
         )
     places = range(0, number, -(-number // 8))
@@ -70,7 +71,7 @@ def _name_rows(axes: Axes, names: list[str], number: int) -> None:
 def _square(values: Values) -> Array:
     array = as_array(values)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
-        raise ValueError(
+        raise ArgumentError(
             f"covariance: expected a square matrix; got shape {array.shape}. Pass (Q, Q)."
         )
     return array
@@ -93,11 +94,11 @@ def method_errors(
         label: What the error is.
 
     Raises:
-        ValueError: If there is no method, or a standard error without one.
+        ArgumentError: If there is no method, or a standard error without one.
     """
     bars = dict(standard_error or {})
     if not mean or set(bars) - set(mean):
-        raise ValueError(
+        raise ArgumentError(
             f"methods: expected a mean for each of {sorted(bars) or 'one or more'}; got "
             f"{sorted(mean)}. Pass {{method: error}}."
         )
@@ -150,11 +151,11 @@ def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure
         bins: Of the histogram.
 
     Raises:
-        ValueError: If a value is not between 0 and 1, or there is none.
+        ArgumentError: If a value is not between 0 and 1, or there is none.
     """
     values = as_array(pit).ravel()
     if not values.size or not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
+        raise ArgumentError(
             "pit: expected values between 0 and 1, at least one; got "
             f"{f'{values.min():g} to {values.max():g}' if values.size else 'none'}. "
             "Pass the predictive distribution function at the data."
@@ -195,12 +196,12 @@ def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
         threshold: The largest good value.
 
     Raises:
-        ValueError: If no value is finite.
+        ArgumentError: If no value is finite.
     """
     values = as_array(k).ravel()
     values = values[np.isfinite(values)]
     if not values.size:
-        raise ValueError("pareto_k: expected a finite value; got none. Draw more weights.")
+        raise ArgumentError("pareto_k: expected a finite value; got none. Draw more weights.")
     edges = np.linspace(min(0.0, values.min()), max(1.2, values.max()), 41).tolist()
     ranges = (
         ("good", -np.inf, threshold, COLOURS[0], ""),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ppvae.folders import RunError, write_json
+from ppvae.errors import RunError
+from ppvae.runs.folder import write_json
 
 __all__ = ["CAPTIONS", "save"]
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.plots.sheet import grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, CYCLIC, MARKERS, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array, as_images, as_matrix, same_rows
@@ -42,7 +43,7 @@ def latents(
         labels: What the two axes are, where z is no latent but such as an embedding of it.
 
     Raises:
-        ValueError: If shapes do not fit.
+        ArgumentError: If shapes do not fit.
     """
     points = as_matrix("latents", z)
     shade = None if colour is None else as_array(colour).reshape(-1)
@@ -124,10 +125,10 @@ def prior_range(number: int = 15, *, coverage: float = 0.95) -> Array:
     r"""Evenly spaced values that span the central part of N(0, 1): by default -1.96 to 1.96.
 
     Raises:
-        ValueError: If ``number`` is below two or ``coverage`` not between 0 and 1.
+        ArgumentError: If ``number`` is below two or ``coverage`` not between 0 and 1.
     """
     if number < 2 or not 0 < coverage < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"traversal: expected at least 2 values and a coverage between 0 and 1; got {number} "
             f"and {coverage}. Use 15 and 0.95."
         )
@@ -158,7 +159,7 @@ def traversals(
         by_channel: Also one row a channel.
 
     Raises:
-        ValueError: If an argument is out of range or ``decode`` returns no images.
+        ArgumentError: If an argument is out of range or ``decode`` returns no images.
     """
     dims = tuple(range(latent_dim)) if dims is None else tuple(dims)
     values = prior_range(number, coverage=coverage)
@@ -199,7 +200,7 @@ def manifold(
         by_channel: Also one panel a channel.
 
     Raises:
-        ValueError: If an argument is out of range or ``decode`` returns no images.
+        ArgumentError: If an argument is out of range or ``decode`` returns no images.
     """
     values = prior_range(number, coverage=coverage)
     across, up = np.meshgrid(values, values)
@@ -241,7 +242,7 @@ def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> T
     """Latents (K, Z) at rest but for the dimensions that are moved."""
     rest = torch.zeros(latent_dim) if at is None else at.detach()
     if rest.shape != (latent_dim,) or not all(0 <= d < latent_dim for d in moved):
-        raise ValueError(
+        raise ArgumentError(
             f"latents: expected dimensions from 0 to {latent_dim - 1} about a place of shape "
             f"({latent_dim},); got {sorted(moved)} about {tuple(rest.shape)}. Name others."
         )
@@ -254,7 +255,7 @@ def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> T
 def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
     found = as_images("decode", decode(places))
     if len(found) != number:
-        raise ValueError(
+        raise ArgumentError(
             f"decode: expected {number} images for as many latents; got {len(found)}. "
             "Return one image a row."
         )
@@ -282,11 +283,11 @@ def densities(mean: Values, log_variance: Values) -> Figure:
         log_variance: :math:`\\log \\sigma^2`, with shape (N, Z).
 
     Raises:
-        ValueError: If shapes differ.
+        ArgumentError: If shapes differ.
     """
     tables = [as_matrix("mean", mean), as_matrix("log_variance", log_variance)]
     if tables[0].shape != tables[1].shape:
-        raise ValueError(
+        raise ArgumentError(
             f"densities: expected one shape; got means {tables[0].shape} and log variances "
             f"{tables[1].shape}. Pass both of the same data."
         )

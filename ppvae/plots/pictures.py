@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ppvae.errors import ArgumentError
 from ppvae.plots.sheet import deviation_row, difference_row, grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, MUTED, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array, as_images, same_rows
@@ -33,7 +34,7 @@ def images(
         limits: The values shown black and white; 0 and 1 for intensities by default.
 
     Raises:
-        ValueError: If a shape or a number of labels is wrong.
+        ArgumentError: If a shape or a number of labels is wrong.
     """
     array = as_images("images", pictures, dims=(4, 5))
     if array.ndim == 4:
@@ -71,7 +72,7 @@ def reconstructions(
         column_labels: What is in the columns.
 
     Raises:
-        ValueError: If shapes differ.
+        ArgumentError: If shapes differ.
     """
     triple = _same_shape(original=original, mean=mean, scale=scale, number=number)
     return _beside(*triple, ("Original", "Reconstruction"), column_labels)
@@ -100,7 +101,7 @@ def predictions(
         column_labels: What is in the columns.
 
     Raises:
-        ValueError: If shapes differ.
+        ArgumentError: If shapes differ.
     """
     triple = _same_shape(true=true, mean=mean, scale=scale, number=number)
     return _beside(*triple, ("True", "Predicted"), column_labels, difference=True)
@@ -125,10 +126,10 @@ def methods_by_object(
         column_labels: What is in the columns.
 
     Raises:
-        ValueError: If shapes differ, or there is no method.
+        ArgumentError: If shapes differ, or there is no method.
     """
     if not predicted:
-        raise ValueError("methods: expected at least one; got none. Pass {name: predictions}.")
+        raise ArgumentError("methods: expected at least one; got none. Pass {name: predictions}.")
     data = as_images("true", true)
     limits = grey_limits(data)
     rows = picture_rows("True", data[:number], limits=limits)
@@ -205,7 +206,7 @@ def _same_shape(*, number: int, **values: Values | None) -> tuple[Array, Array, 
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"images: expected one shape; got {said}. Pass the same images.")
+        raise ArgumentError(f"images: expected one shape; got {said}. Pass the same images.")
     first, second, *third = (array[:number] for array in arrays.values())
     return first, second, third[0] if third else None
 
@@ -231,6 +232,6 @@ def _first(labels: Sequence[str] | None, number: int) -> Sequence[str] | None:
 
 def _count(name: str, labels: Sequence[str] | None, number: int) -> None:
     if labels is not None and len(labels) != number:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected {number}, one for each; got {len(labels)}. Pass as many labels."
         )

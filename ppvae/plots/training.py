@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ppvae.history import History
+from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, TEXT_WIDTH, styled
+from ppvae.runs.history import History
 
 __all__ = ["loss_by_term"]
 
@@ -26,10 +27,10 @@ def loss_by_term(history: History) -> Figure:
     epochs after the first tenth, for the first few would dwarf the rest.
 
     Raises:
-        ValueError: If there is no epoch.
+        ArgumentError: If there is no epoch.
     """
     if not len(history):
-        raise ValueError("history: expected at least one epoch; got none. Fit the model first.")
+        raise ArgumentError("history: expected at least one epoch; got none. Fit the model first.")
     names = [n for n in history.columns if n not in _NOT_TERMS and not n.startswith("val_")]
     names.sort(key=lambda name: name != "elbo")
     columns = min(2, len(names))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Array", "Values", "as_array", "as_images", "as_matrix", "same_rows"]
 
 Array: TypeAlias = NDArray[np.float64]
@@ -25,13 +27,13 @@ def as_images(name: str, values: Any, *, dims: tuple[int, ...] = (4,)) -> Array:
     """Images with shape (..., C, H, W).
 
     Raises:
-        ValueError: If the number of dimensions is not among ``dims``, or there is no image.
+        ArgumentError: If the number of dimensions is not among ``dims``, or there is no image.
     """
     array = as_array(values)
     if array.ndim not in dims or not array.size:
         shapes = {4: "(N, C, H, W)", 5: "(R, N, C, H, W)"}
         rule = " or ".join(shapes[d] for d in dims)
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected images with shape {rule}, at least one; got shape "
             f"{array.shape}. Add the channel dimension, also where it is one."
         )
@@ -42,18 +44,18 @@ def as_matrix(name: str, values: Any) -> Array:
     """A table of finite numbers with shape (N, D); a column (N) becomes (N, 1).
 
     Raises:
-        ValueError: If it is neither, has fewer than two rows, or a number is not finite.
+        ArgumentError: If it is neither, has fewer than two rows, or a number is not finite.
     """
     array = as_array(values)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or len(array) < 2 or not array.size:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected shape (N, D) with at least two rows; got shape {array.shape}. "
             "Flatten what is in a row."
         )
     if not np.isfinite(array).all():
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected finite numbers; got {(~np.isfinite(array)).sum()} that are not. "
             "Leave those rows out."
         )
@@ -64,11 +66,11 @@ def same_rows(**columns: Any) -> int:
     """The number of rows that all columns share; those that are None are left out.
 
     Raises:
-        ValueError: If they differ.
+        ArgumentError: If they differ.
     """
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{' and '.join(lengths)}: expected one number of rows; got "
             f"{', '.join(map(str, lengths.values()))}. Pass rows of the same data."
         )

@@ -11,10 +11,11 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from ppvae.folders import RunError, read_json
-from ppvae.history import History
+from ppvae.errors import RunError
 from ppvae.plots.files import CAPTIONS
-from ppvae.run import read_config, read_history
+from ppvae.runs.folder import read_json
+from ppvae.runs.history import History
+from ppvae.runs.run import read_config, read_history
 
 __all__ = ["Facts", "Picture", "read"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from ppvae.folders import RunError
+from ppvae.errors import RunError
 from ppvae.report.facts import Facts, read
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
@@ -28,8 +28,8 @@ def write(folder: str | Path) -> Path:
     """Write ``report.html`` into a run's folder from what is there, whole or not at all.
 
     Arguments:
-        folder: What :func:`ppvae.fit` (``out=``) or :meth:`ppvae.run.Run.save` wrote, with plots
-            from :func:`ppvae.plots.save` if there are any.
+        folder: What :func:`ppvae.fit` (``out=``) or :meth:`ppvae.runs.run.Run.save` wrote, with
+            plots from :func:`ppvae.plots.save` if there are any.
 
     Returns:
         The path of the report.

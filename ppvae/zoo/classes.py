@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ppvae.data import Splits
 from ppvae.ensembles import class_probs
-from ppvae.inference import batch_for
+from ppvae.errors import ArgumentError
 from ppvae.nets import Warp
 from ppvae.objectives import ELBO, Balance, Consistency
-from ppvae.run import Run
+from ppvae.programs import batch_for
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Spec
 
 __all__ = ["class_count", "taught", "test_accuracy"]
@@ -22,12 +23,12 @@ def class_count(spec: Spec, asked: int) -> int:
     """``asked``, or as many classes as the column ``y`` has.
 
     Raises:
-        ValueError: If 0 is asked and there is no column ``y``, or if it has one class.
+        ArgumentError: If 0 is asked and there is no column ``y``, or if it has one class.
     """
     found = int(spec["y"]["classes"]) if "y" in spec else 0
     count = asked or found
     if count < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"num_classes: expected at least 2 classes in a column 'y'; got {count}. "
             "Add the column, or use the model vae."
         )

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from torch import nn
 
 from ppvae.data import Splits, digits
+from ppvae.errors import ArgumentError
 from ppvae.guides import ConditionalGuide
 from ppvae.models import ConditionalVAE
 from ppvae.nets import Conditions, Embedding, OneHot, heads
 from ppvae.objectives import ELBO, Independence
-from ppvae.run import Run
+from ppvae.report.gallery.pictures import class_figures
+from ppvae.runs.run import Run
 from ppvae.zoo.classes import class_count
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.pictures import class_figures
 from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
 
 __all__ = ["ENTRY", "CVAEOptions", "conditions_of"]
@@ -41,7 +42,7 @@ def conditions_of(spec: Spec, options: CVAEOptions) -> Conditions:
     """The columns ``y`` and ``c``, whichever the data have, as inputs of the networks."""
     factors = math.prod(spec["c"]["shape"]) if "c" in spec else 0
     if options.factor_dim not in (0, factors):
-        raise ValueError(
+        raise ArgumentError(
             f"factor_dim: expected {factors}, the size of the column 'c'; got "
             f"{options.factor_dim}. Leave the option out."
         )

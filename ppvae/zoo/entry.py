@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ppvae.data import Dataset, Splits
+from ppvae.errors import ArgumentError
 from ppvae.fitting import adam
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.runs.run import Run
 from ppvae.zoo.options import Options, parse_options
 
 __all__ = ["Entry", "Figures", "build", "entry", "names"]
@@ -85,10 +86,10 @@ def entry(name: str) -> Entry:
     """The entry of a model.
 
     Raises:
-        ValueError: If there is no model with that name.
+        ArgumentError: If there is no model with that name.
     """
     if name not in MODULES:
-        raise ValueError(f"model: expected one of {names()}; got {name!r}. See ppvae list.")
+        raise ArgumentError(f"model: expected one of {names()}; got {name!r}. See ppvae list.")
     found: Entry = importlib.import_module(MODULES[name]).ENTRY
     return found
 
@@ -97,12 +98,12 @@ def build(name: str, spec: Spec, **options: Any) -> tuple[nn.Module, nn.Module, 
     """Model, guide and objective of an entry; what a run's recipe names.
 
     Raises:
-        ValueError: If there is no such entry or option, or a column is missing.
+        ArgumentError: If there is no such entry or option, or a column is missing.
     """
     found = entry(name)
     missing = [column for column in found.columns if column not in spec]
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected columns {list(found.columns)} in the data; got {list(spec)}. "
             f"Add {missing}, or choose another model."
         )

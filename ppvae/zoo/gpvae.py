@@ -11,7 +11,7 @@ from gpytorch.kernels import MaternKernel, RBFKernel
 from torch import nn
 
 from ppvae.data import Splits, rotated_digits
-from ppvae.data.dataset import DataError
+from ppvae.errors import DataError
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp import (
     FeatureMap,
@@ -26,9 +26,9 @@ from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
 from ppvae.objectives import ELBO
+from ppvae.report.gallery.unseen import unseen_figures, unseen_metrics
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.unseen import unseen_figures, unseen_metrics
 
 __all__ = ["ENTRY", "GPVAEOptions"]
 

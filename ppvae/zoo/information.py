@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ppvae import plots
 from ppvae.data import Splits
-from ppvae.inference import batch_for, decode, encode, evaluating, placement, seeded
 from ppvae.objectives import (
     MINE,
     NWJ,
@@ -21,9 +20,10 @@ from ppvae.objectives import (
     MutualInformation,
     critic_between,
 )
-from ppvae.run import Run
+from ppvae.programs import batch_for, decode, encode, evaluating, placement, seeded
+from ppvae.report.gallery.pictures import latents_by_class
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Figures
-from ppvae.zoo.pictures import latents_by_class
 
 __all__ = [
     "CRITICS",

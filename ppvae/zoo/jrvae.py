@@ -9,11 +9,11 @@ from torch import nn
 
 from ppvae.data import Splits, posed_digits
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.report.gallery.pictures import class_figures
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.jvae import ENTRY as JVAE
 from ppvae.zoo.jvae import JVAEOptions
-from ppvae.zoo.pictures import class_figures
 from ppvae.zoo.posed import PoseOptions, at_rest, pose_figures, pose_metrics, posed
 
 __all__ = ["ENTRY", "JRVAEOptions"]

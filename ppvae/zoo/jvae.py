@@ -9,16 +9,17 @@ from typing import Any
 from torch import nn
 
 from ppvae.data import Splits, digits
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.scores import clustering_accuracy
 from ppvae.guides import FactorizedGuide
 from ppvae.models import JointVAE
 from ppvae.nets import MLP, Sites, heads
 from ppvae.objectives import ELBO, Capacity, Linear
-from ppvae.run import Run
-from ppvae.scores import clustering_accuracy
+from ppvae.report.gallery.pictures import joint_figures
+from ppvae.runs.run import Run
 from ppvae.zoo.classes import taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.pictures import joint_figures
 from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
 
 __all__ = ["ENTRY", "JVAEOptions"]
@@ -48,7 +49,7 @@ class JVAEOptions(Options):
 def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     shape = tuple(spec["x"]["shape"])
     if min(options.classes) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"classes: expected at least 2 of each site; got {options.classes}. "
             "Use the model vae where there is one class."
         )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Options", "add_options", "option", "parse_options"]
 
 
@@ -16,7 +18,7 @@ class Options:
     """Base of every model's options; each field is made by :func:`option`.
 
     Raises:
-        ValueError: If a value is outside what its field takes.
+        ArgumentError: If a value is outside what its field takes.
     """
 
     def __post_init__(self) -> None:
@@ -34,7 +36,7 @@ class Options:
                     bound = "above" if above is not None else "from"
                     rule = f"a number {bound} {low:g}" if math.isfinite(low) else "a finite number"
             if rule:
-                raise ValueError(
+                raise ArgumentError(
                     f"{f.name}: expected {rule}; got {_written(value)}. "
                     f"Leave it out for {_written(f.default)}."
                 )
@@ -109,12 +111,12 @@ def parse_options(options: type[Options], values: Mapping[str, Any]) -> Options:
     """The options with these values, those of a JSON file too.
 
     Raises:
-        ValueError: If a name is unknown, or a value is outside what its field takes.
+        ArgumentError: If a name is unknown, or a value is outside what its field takes.
     """
     known = {f.name for f in fields(options)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ValueError(
+        raise ArgumentError(
             f"options: expected {sorted(known)}; got {unknown}. See ppvae fit MODEL --help."
         )
     return options(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

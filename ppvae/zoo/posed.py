@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ppvae import plots
 from ppvae.data import Splits
 from ppvae.distributions import wrap
+from ppvae.evaluate.scores import circular_correlation, linear_r2, resultant_length, shift_r2
 from ppvae.guides import Align
 from ppvae.models import PosedDecoder
 from ppvae.nets import (
@@ -25,8 +26,7 @@ from ppvae.nets import (
     Sites,
     heads,
 )
-from ppvae.run import Run
-from ppvae.scores import circular_correlation, linear_r2, resultant_length, shift_r2
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Figures
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import encoder_of

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ppvae import plots
 from ppvae.data import Splits, posed_digits
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import option
 from ppvae.zoo.posed import PoseOptions, at_rest, pose_figures, pose_metrics, posed

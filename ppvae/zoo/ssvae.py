@@ -9,15 +9,16 @@ import torch
 from torch import nn
 
 from ppvae.data import Dataset, Splits, digits
+from ppvae.errors import ArgumentError
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import heads
 from ppvae.objectives import ELBO, Linear, Supervision
-from ppvae.run import Run
+from ppvae.report.gallery.pictures import joint_figures
+from ppvae.runs.run import Run
 from ppvae.zoo.classes import class_count, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.pictures import joint_figures
 from ppvae.zoo.vae import LIKELIHOODS, autoencoder, encoder_of, likelihood
 
 __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
@@ -53,13 +54,13 @@ def keep_labels(data: Dataset, labels: int, *, repeat: float, seed: int) -> Data
         seed: Of the choice.
 
     Raises:
-        ValueError: If there are fewer labels.
+        ArgumentError: If there are fewer labels.
     """
     rows = torch.arange(data.num_rows)
     generator = torch.Generator().manual_seed(seed)
     columns = {name: torch.as_tensor(data[name]) for name in ("y", "c") if name in data}
     if not columns:
-        raise ValueError(
+        raise ArgumentError(
             f"ssvae: expected a column 'y' or 'c'; got {list(data)}. Add one, or use vae."
         )
     known = torch.zeros(data.num_rows, dtype=torch.bool)
@@ -68,7 +69,7 @@ def keep_labels(data: Dataset, labels: int, *, repeat: float, seed: int) -> Data
     if "c" in columns:
         known |= ~columns["c"].isnan().reshape(data.num_rows, -1).any(1)
     if labels > int(known.sum()):
-        raise ValueError(
+        raise ArgumentError(
             f"labels: expected at most {int(known.sum())}, as many as there are; got {labels}. "
             "Use fewer."
         )

@@ -14,9 +14,9 @@ from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
 from ppvae.nets import MLP, ConvDecoder, ConvEncoder, heads
 from ppvae.objectives import ELBO, Linear
+from ppvae.report.gallery.pictures import latent_figures
 from ppvae.zoo.entry import Entry, Spec
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.pictures import latent_figures
 
 __all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "encoder_of", "likelihood"]
 

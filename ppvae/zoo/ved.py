@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.data import Dataset, Splits, digit_spectra
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.predict import Prediction, predict
 from ppvae.guides import SourceGuide
-from ppvae.inference import batch_for
 from ppvae.models import VAE, Translation
 from ppvae.nets import MLP, ConvDecoder, heads
 from ppvae.objectives import ELBO
-from ppvae.predict import Prediction, predict
-from ppvae.run import Run
+from ppvae.programs import batch_for
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
@@ -38,7 +39,7 @@ class VEDOptions(Options):
 
 def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     if "source" not in spec:
-        raise ValueError(
+        raise ArgumentError(
             f"ved: expected columns 'source' and 'x'; got {list(spec)}. Name what is given "
             "'source' and what is to be predicted 'x'."
         )

@@ -7,9 +7,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.data import Dataset
-from ppvae.run import Run
+from ppvae.programs import data_plate
+from ppvae.runs.run import Run
 from tests.pairs import build
 
 D, Z = 5, 2

@@ -14,10 +14,10 @@ import torch
 import xarray
 from torch import nn
 
-from ppvae.contract import ContractError, data_plate
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, pareto_k, to_arviz
-from ppvae.run import Run
+from ppvae.programs import ContractError, data_plate
+from ppvae.runs.run import Run
 from tests.evaluate.programs import linear_run, pair_run
 from tests.pairs import PAIRS
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from ppvae.contract import ContractError, data_plate
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, pareto_k, summary
-from ppvae.run import Run
+from ppvae.programs import ContractError, data_plate
+from ppvae.runs.run import Run
 from tests.evaluate.programs import linear_run, pair_run
 from tests.pairs import PAIRS
 

@@ -7,9 +7,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
 from ppvae.data import Dataset, Splits
 from ppvae.objectives import ELBO
+from ppvae.programs import data_plate
 
 D, Z = 4, 2
 
@@ -110,7 +110,7 @@ def pair(seed: int = 0) -> tuple[PPCA, LinearGuide]:
 
 
 def build(*, dim: int = D, shared: bool = False) -> tuple[nn.Module, nn.Module, ELBO]:
-    """A builder for :class:`ppvae.run.Recipe`."""
+    """A builder for :class:`ppvae.runs.run.Recipe`."""
     if dim < 1:
         raise ValueError("dim: expected >= 1.")
     model = PPCA(dim)

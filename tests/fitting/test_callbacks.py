@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppvae.data import Splits
 from ppvae.fitting import Checkpoint, TensorBoard, cosine, fit, warmup_cosine
 from ppvae.fitting.trees import load_tree, save_tree
-from ppvae.run import RunError
+from ppvae.runs.run import RunError
 from tests.fitting.programs import Indexed, pair, splits
 
 

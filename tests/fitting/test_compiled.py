@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ppvae.contract import data_plate
 from ppvae.fitting import compiled as module
 from ppvae.fitting import fit
-from ppvae.fitting.compiled import CompiledGradients, pays
+from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear
+from ppvae.programs import data_plate
 from tests.fitting.programs import D, Z, pair, splits
 from tests.fitting.test_critics import Regression
 from tests.pairs import PAIRS, build

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ppvae.fitting import Checkpoint, adam, fit
 from ppvae.objectives import ELBO, Context, Term
-from ppvae.run import load
+from ppvae.runs.run import load
 from tests.fitting.programs import D, Z, pair, splits
 
 

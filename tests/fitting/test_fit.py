@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import ContractError
 from ppvae.data import Dataset, Splits
 from ppvae.data.dataset import DataError
 from ppvae.fitting import DivergenceError, adam, cosine, fit
 from ppvae.fitting.tensors import named_tensors
 from ppvae.objectives import ELBO, Linear, Penalty
-from ppvae.run import RunError, load
+from ppvae.programs import ContractError
+from ppvae.runs.run import RunError, load
 from tests.fitting.guard import Guard
 from tests.fitting.programs import (
     PPCA,

@@ -14,7 +14,7 @@ from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
-from ppvae.run import load
+from ppvae.runs.run import load
 from tests.fitting.guard import Guard
 
 P, Q, D, L = 8, 5, 6, 2

@@ -13,7 +13,6 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from ppvae.contract import data_plate
 from ppvae.gp import (
     FourierFeatures,
     FreeFormFeatures,
@@ -23,6 +22,7 @@ from ppvae.gp import (
     angular_kernel,
 )
 from ppvae.objectives import ELBO
+from ppvae.programs import data_plate
 
 P, Q, M, L = 9, 6, 3, 2
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppvae.contract import ContractError
 from ppvae.data import Dataset
 from ppvae.fitting import fit
 from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable
@@ -18,6 +17,7 @@ from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
+from ppvae.programs import ContractError
 
 P, Q, L = 5, 4, 2
 

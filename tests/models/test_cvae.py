@@ -8,8 +8,8 @@ import torch
 from pyro import poutine
 
 import ppvae
-from ppvae.contract import ContractError, arguments
 from ppvae.nets import Conditions, Embedding, OneHot
+from ppvae.programs import ContractError, arguments
 from tests.pairs import K, N, Z, build
 
 

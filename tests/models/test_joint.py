@@ -11,13 +11,13 @@ from pyro import poutine
 from torch.distributions import kl_divergence
 
 import ppvae
-from ppvae.contract import check_pair
 from ppvae.data import Dataset
 from ppvae.data.dataset import DataError
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import JointVAE, SemiSupervisedVAE
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO, Supervision
+from ppvae.programs import check_pair
 from tests.pairs import K, N, Z, build, decoder, encoder
 
 

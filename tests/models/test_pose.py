@@ -12,7 +12,6 @@ from pyro import poutine
 
 from ppvae.distributions import WrappedNormal, wrap
 from ppvae.guides import Align, AmortizedGuide
-from ppvae.inference import decode, encode
 from ppvae.models import VAE, PosedDecoder
 from ppvae.nets import (
     MLP,
@@ -30,6 +29,7 @@ from ppvae.nets import (
     transform_grid,
 )
 from ppvae.objectives import ELBO
+from ppvae.programs import decode, encode
 from tests.pairs import align, build, images
 
 POSE = Pose(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppvae.contract import check_pair
 from ppvae.fitting import fit
-from ppvae.inference import decode, encode
 from ppvae.objectives import ELBO, MutualInformation, critic_between
+from ppvae.programs import check_pair, decode, encode
 from tests.pairs import SHAPE, Z, build
 
 NAMES = ["two stages, single embedding", "two stages, double embedding"]

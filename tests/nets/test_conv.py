@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppvae.contract import ContractError, check_pair
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
 from ppvae.nets import ConvDecoder, ConvEncoder, heads
+from ppvae.programs import ContractError, check_pair
 
 
 @pytest.mark.parametrize("size", [(28, 28), (9, 13), (128, 128)])

@@ -10,12 +10,12 @@ from torch import nn
 
 import ppvae
 from ppvae.distributions import wrap
+from ppvae.evaluate.scores import circular_correlation, r2
 from ppvae.guides import Align, AmortizedGuide
-from ppvae.inference import encode
 from ppvae.models import VAE, PosedDecoder
 from ppvae.nets import MLP, CanvasDecoder, EquivariantPose, Pose, grid, heads, transform_grid
 from ppvae.nets.equivariant import moments
-from ppvae.scores import circular_correlation, r2
+from ppvae.programs import encode
 
 SIDE = 16
 

@@ -7,10 +7,10 @@ import torch
 
 import ppvae
 from ppvae.guides import AmortizedGuide
-from ppvae.inference import decode, encode
 from ppvae.models import VAE
 from ppvae.nets import MLP, AnyDirection, AnyRotation, StandardNormal, heads
 from ppvae.objectives import ELBO
+from ppvae.programs import decode, encode
 from tests.pairs import build, decoder, encoder, images
 
 directions = pytest.mark.parametrize(

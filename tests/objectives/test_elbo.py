@@ -12,8 +12,8 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from ppvae.contract import ContractError, check_pair, data_plate
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
+from ppvae.programs import ContractError, check_pair, data_plate
 
 N, D, Z, K = 7, 5, 3, 4
 

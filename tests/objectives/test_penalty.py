@@ -7,10 +7,10 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ppvae.contract import data_plate
 from ppvae.guides import FactorizedGuide
 from ppvae.nets import Sites, heads
 from ppvae.objectives import ELBO, Linear, Penalty
+from ppvae.programs import data_plate
 from tests.pairs import K, N, build, encoder
 
 

@@ -17,9 +17,9 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from ppvae import plots
-from ppvae.folders import RunError
-from ppvae.history import History
 from ppvae.plots.style import COLOURS, CYCLIC, TEXT_WIDTH
+from ppvae.runs.folder import RunError
+from ppvae.runs.history import History
 
 
 def strips(figure: Figure) -> list[Axes]:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ppvae import plots
-from ppvae.history import History
-from ppvae.run import Run
+from ppvae.runs.history import History
+from ppvae.runs.run import Run
 
 GPVAE = {
     "recipe": {

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 import pytest
 
 from ppvae import report
-from ppvae.folders import RunError
 from ppvae.report import words
+from ppvae.runs.folder import RunError
 from tests.report.folders import folder
 
 
@@ -258,7 +258,7 @@ def test_every_explanation_is_one_line(name):
     ("said", "shown"),
     [
         ("bin/ppvae fit gpvae --seed 3", "ppvae fit gpvae --seed 3"),
-        ("lib/ppvae/cli.py fit vae", "ppvae fit vae"),
+        ("lib/ppvae/app/cli.py fit vae", "ppvae fit vae"),
         ("examples/vae.py", "vae.py"),
     ],
 )

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from ppvae.history import History
 from ppvae.report import rules
 from ppvae.report.facts import Facts
 from ppvae.report.rules import QUESTIONS, RULES, verdict
+from ppvae.runs.history import History
 from tests.report.folders import GOOD, GPVAE, trained
 
 

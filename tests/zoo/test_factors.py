@@ -10,10 +10,10 @@ import torch
 
 import ppvae
 from ppvae.data import Dataset, Splits
-from ppvae.run import Recipe
+from ppvae.report.gallery.pictures import class_decoder
+from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
 from ppvae.zoo.options import parse_options
-from ppvae.zoo.pictures import class_decoder
 from ppvae.zoo.ssvae import keep_labels
 from tests.pairs import K, N, images
 
@@ -125,7 +125,7 @@ def test_accuracy_is_reported_where_test_labels_exist(name):
 def test_accuracy_leaves_out_test_data_without_a_label():
     run, _ = fitted("ssvae", splits())
     data = splits()
-    found = ppvae.inference.posterior(run.guide, {"x": data.test["x"]})["y"].probs.argmax(-1)
+    found = ppvae.programs.posterior(run.guide, {"x": data.test["x"]})["y"].probs.argmax(-1)
     y = found.clone()
     y[0], y[1:4] = (found[0] + 1) % K, -1
     metrics = entry("ssvae").metrics(run, data._replace(test=data.test.with_columns(y=y)))

@@ -10,7 +10,7 @@ import torch
 import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.objectives import MutualInformation
-from ppvae.run import Recipe
+from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
 from ppvae.zoo.information import ESTIMATORS, information_metrics
 from tests.pairs import K, N, images

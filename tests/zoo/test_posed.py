@@ -10,7 +10,7 @@ import torch
 import ppvae
 from ppvae.data import Dataset, Splits, posed_digits
 from ppvae.nets import Pose, grid, resample, transform_grid
-from ppvae.run import Recipe
+from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
 from tests.pairs import K, N, images
 

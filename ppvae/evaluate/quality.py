@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppvae.inference import batches, evaluating, placement, seeded
+from ppvae.errors import ArgumentError
 from ppvae.objectives import ELBO
-from ppvae.run import Run
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
 
 __all__ = ["QualityOfFit", "quality_of_fit"]
 
@@ -52,7 +53,7 @@ class QualityOfFit:
                 highest KLs).
 
         Raises:
-            ValueError: If ``by`` is none of these, or ``count`` not between 1 and N.
+            ArgumentError: If ``by`` is none of these, or ``count`` not between 1 and N.
         """
         scores = {
             "elbo": self.elbo,
@@ -60,9 +61,9 @@ class QualityOfFit:
             **{name: -kl for name, kl in self.kl.items()},
         }
         if by not in scores:
-            raise ValueError(f"by: expected one of {list(scores)}; got {by!r}. Use 'elbo'.")
+            raise ArgumentError(f"by: expected one of {list(scores)}; got {by!r}. Use 'elbo'.")
         if not 1 <= count <= len(self.elbo):
-            raise ValueError(
+            raise ArgumentError(
                 f"count: expected 1 to {len(self.elbo)}, the number of data; got {count}. "
                 "Ask for fewer."
             )

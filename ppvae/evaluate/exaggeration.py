@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = ["Exaggeration", "exaggerate"]
 
 
@@ -65,13 +67,15 @@ def exaggerate(
         length: Of one step, in standard deviations of the prior.
 
     Raises:
-        ValueError: If an argument is out of range, or if the decoded x, or the classifier, does
+        ArgumentError: If an argument is out of range, or if the decoded x, or the classifier, does
             not depend on z.
     """
     if start.dim() != 2:
-        raise ValueError(f"start: expected latents (N, Z); got {tuple(start.shape)}. Add a row.")
+        raise ArgumentError(
+            f"start: expected latents (N, Z); got {tuple(start.shape)}. Add a row."
+        )
     if steps < 1 or not length > 0:
-        raise ValueError(
+        raise ArgumentError(
             f"exaggerate: expected steps >= 1 and length > 0; got {steps} and {length}. "
             "Use 8 and 0.25."
         )
@@ -95,7 +99,7 @@ def exaggerate(
 def _direction(odds: Tensor, z: Tensor) -> Tensor:
     """Unit vectors along the gradient of each datum's odds."""
     if not odds.requires_grad:
-        raise ValueError(
+        raise ArgumentError(
             "exaggerate: expected decode and classify to pass gradients; the odds have none. "
             "Take torch.no_grad and .detach out of both."
         )
@@ -106,9 +110,9 @@ def _direction(odds: Tensor, z: Tensor) -> Tensor:
 def _check_classes(log_prob: Tensor, source: int, target: int) -> None:
     count = log_prob.size(-1)
     if log_prob.dim() != 2 or not (0 <= source < count and 0 <= target < count):
-        raise ValueError(
+        raise ArgumentError(
             f"classes: expected source and target among the {count} of the logits (N, K); got "
             f"{source} and {target}, logits {tuple(log_prob.shape)}. Count from 0."
         )
     if source == target:
-        raise ValueError(f"classes: expected two; got {source} twice. Choose another target.")
+        raise ArgumentError(f"classes: expected two; got {source} twice. Choose another target.")

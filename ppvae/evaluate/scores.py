@@ -6,6 +6,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
+
 __all__ = [
     "circular_correlation",
     "clustering_accuracy",
@@ -18,7 +20,7 @@ __all__ = [
 
 def _same_length(name: str, a: Tensor, b: Tensor) -> None:
     if len(a) != len(b) or len(a) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected two columns of one length of at least 2; got shapes "
             f"{tuple(a.shape)} and {tuple(b.shape)}. Pass rows of the same data."
         )

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.fitting import fit
-from ppvae.folders import replaced
-from ppvae.history import History
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
-from ppvae.run import Recipe, Run, RunError, describe, is_run, load
+from ppvae.runs.folder import replaced
+from ppvae.runs.history import History
+from ppvae.runs.run import Recipe, Run, RunError, describe, is_run, load
 from tests.fitting.programs import PPCA, D, Indexed, LinearGuide, SharedGuide, pair, splits, table
 
 BUILDER = "tests.fitting.programs:build"
@@ -351,7 +351,7 @@ def test_a_recipe_builds_what_it_says():
 
 
 def test_encode_then_decode(run):
-    pytest.importorskip("ppvae.inference")
+    pytest.importorskip("ppvae.programs")
     data = Dataset({"x": table(30), "c": torch.zeros(30)})
     encoded = run.encode(data, batch_size=7)
     expected = run.guide.net(data["x"]).detach()

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ppvae.errors import RunError
+
 __all__ = ["RunError", "read_json", "refuse_unwritable", "replaced", "write_json"]
-
-
-class RunError(ValueError):
-    """A folder that cannot be written, read or understood."""
 
 
 def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:

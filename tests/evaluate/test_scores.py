@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ppvae.scores import (
+from ppvae.evaluate.scores import (
     circular_correlation,
     clustering_accuracy,
     linear_r2,

@@ -1,11 +1,11 @@
 """Compiled steps: the forward and backward pass as one graph that Python no longer runs.
 
 :class:`CompiledGradients` stands where :class:`~ppvae.fitting.step.Gradients` does. It traces the
-objective on the first batch (:mod:`ppvae.fitting.graph`), hands the graph to TorchInductor, and
-holds the result against eager torch on that batch before it is used. On CUDA the compiled graph
-is captured and replayed. There is one graph and no second one: a batch of another shape, such as
-the last of an epoch, runs in eager torch, and so does all of a model that cannot be traced, with
-one logged sentence that says why.
+objective on the first batch (:mod:`ppvae.fitting.compiled.graph`), hands the graph to
+TorchInductor, and holds the result against eager torch on that batch before it is used. On CUDA
+the compiled graph is captured and replayed. There is one graph and no second one: a batch of
+another shape, such as the last of an epoch, runs in eager torch, and so does all of a model that
+cannot be traced, with one logged sentence that says why.
 
 Random numbers are drawn by torch's own operations, so that a compiled run sees the stream that
 an eager one sees.
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from ppvae.fitting.compiled.graph import Graph, Tensors, UntraceableError, first_line
 from ppvae.fitting.devices import forked
-from ppvae.fitting.graph import Graph, Tensors, UntraceableError, first_line
 from ppvae.fitting.layout import same_layout
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers

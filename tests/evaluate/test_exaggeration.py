@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppvae.explain import exaggerate
+from ppvae.evaluate.exaggeration import exaggerate
 
 DRAW = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
 TELL = torch.tensor([[1.0, 0.0], [0.0, 0.0], [5.0, -3.0]])

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from ppvae import plots
-from ppvae.contract import check_pair, signature
 from ppvae.data import Splits
-from ppvae.inference import batch_for, decode, encode, placement
 from ppvae.models import JointVAE
-from ppvae.run import Run
+from ppvae.programs import batch_for, check_pair, decode, encode, placement, signature
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Figures
 
 __all__ = [

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ppvae.data import Dataset
-from ppvae.inference import batches, decode, encode, evaluating, placement, posterior, seeded
+from ppvae.programs import batches, decode, encode, evaluating, placement, posterior, seeded
 from tests.pairs import PAIRS, build
 
 laws = pytest.mark.parametrize("name", PAIRS)
@@ -42,7 +42,7 @@ def test_what_is_encoded_can_be_decoded(name):
 
 
 def _observed(pair):
-    from ppvae.contract import check_pair
+    from ppvae.programs import check_pair
 
     return check_pair(pair.model, pair.guide, pair.batch).observed
 

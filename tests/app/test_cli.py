@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import ppvae
-from ppvae.cli import main
+from ppvae.app.cli import main
 from ppvae.zoo import entry, names
 
 ROWS, SIZE = 96, 12

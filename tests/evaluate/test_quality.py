@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import ppvae
+from ppvae.evaluate.quality import quality_of_fit
 from ppvae.objectives import ELBO
-from ppvae.quality import quality_of_fit
 from tests.pairs import build
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from ppvae import plots
 from ppvae.data import Dataset, Splits
 from ppvae.evaluate import pit
+from ppvae.evaluate.predict import Prediction, predict, predictive_log_likelihood
 from ppvae.gp import GPPrior
-from ppvae.inference import batch_for, placement, posterior
-from ppvae.predict import Prediction, predict, predictive_log_likelihood
-from ppvae.run import Run
+from ppvae.programs import batch_for, placement, posterior
+from ppvae.runs.run import Run
 from ppvae.zoo.entry import Figures
 
 # How many predictions the figures are drawn from, and how many views and objects a matrix shows.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppvae.contract import data_plate
-from ppvae.predict import predict, predictive_log_likelihood
+from ppvae.evaluate.predict import predict, predictive_log_likelihood
+from ppvae.programs import data_plate
 
 A, NOISE = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 0.0]]), 0.3
 
@@ -65,7 +65,7 @@ def test_rows_in_parts_are_the_same_kind_of_numbers_and_the_caller_keeps_its_gen
 ):
     model, c = Linear().train(), torch.randn(7, 3)
     state = torch.get_rng_state()
-    monkeypatch.setattr("ppvae.predict.BUDGET", 10 * 3 * 2)
+    monkeypatch.setattr("ppvae.evaluate.predict.BUDGET", 10 * 3 * 2)
     found = predict(model, {"c": c}, num_draws=10, keep_draws=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training

@@ -1,0 +1,3 @@
+"""The command line and what it does; nothing that a script cannot do."""
+
+__all__: list[str] = []

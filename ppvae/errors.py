@@ -1,0 +1,49 @@
+"""The errors that the library raises in words: what was expected, what it got, what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppvae.runs import Run
+
+__all__ = [
+    "ArgumentError",
+    "ContractError",
+    "DataError",
+    "DivergenceError",
+    "PPVAEError",
+    "RunError",
+]
+
+
+class PPVAEError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class ArgumentError(PPVAEError, ValueError):
+    """An argument out of its range."""
+
+
+class ContractError(PPVAEError, ValueError):
+    """A model, a guide and a batch that do not fit together."""
+
+
+class DataError(PPVAEError, ValueError):
+    """Data that cannot be used as they are."""
+
+
+class RunError(PPVAEError, ValueError):
+    """A folder that cannot be written, read or understood."""
+
+
+class DivergenceError(PPVAEError, RuntimeError):
+    """Training met a number that is not finite.
+
+    Attributes:
+        run: The :class:`~ppvae.runs.Run` up to there, with the last good weights.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run

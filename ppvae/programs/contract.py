@@ -1,0 +1,87 @@
+r"""The contract between a model, a guide and a dataset.
+
+A *model* and a *guide* are :class:`torch.nn.Module` objects whose ``forward`` is a Pyro program.
+The names of ``forward``'s arguments are the dataset's columns they use:
+
+- an argument without a default is a column that must be there (``c`` of a conditional model);
+- an argument with a default may be left out; an observed one left out is sampled, so that
+  prediction is the same program without the data;
+- the argument ``size`` is reserved: how many data to sample when no column says so.
+
+Every datum-wise site stands in ``pyro.plate("data", N, dim=-1)``, which :func:`data_plate` makes.
+The model's latent sites are exactly the guide's sites, with the same shapes.
+:func:`ppvae.programs.check_pair` runs both once, before the first step, and says in words what
+does not fit. Pyro itself only warns about mismatched names and leaves mismatched shapes to torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+from torch import Tensor, nn
+
+from ppvae.errors import ContractError
+
+__all__ = [
+    "DATA_PLATE",
+    "INDEX",
+    "ContractError",
+    "arguments",
+    "data_plate",
+    "signature",
+]
+
+DATA_PLATE = "data"
+INDEX = "index"
+
+
+def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
+    """The parameters of ``module.forward`` by name, in order."""
+    return dict(inspect.signature(module.forward).parameters)
+
+
+def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of ``batch`` that ``module.forward`` takes, by argument name.
+
+    Raises:
+        ContractError: If an argument without a default has no column.
+    """
+    parameters = signature(module)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(batch)
+    chosen = {}
+    for name, parameter in parameters.items():
+        if name in batch:
+            chosen[name] = batch[name]
+        elif (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        ):
+            raise ContractError(
+                f"{type(module).__name__}: expected a column {name!r} in the data; got columns "
+                f"{sorted(batch)}. Add the column, or choose a model that does not need it."
+            )
+    return chosen
+
+
+def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
+    """``pyro.plate("data", N, dim=-1)``, N being the length of the columns that are given.
+
+    Arguments:
+        columns: The columns of a model or a guide; those that are None are passed over.
+        size: How many data to sample where no column is given (default one).
+
+    Raises:
+        ContractError: If the columns differ in length.
+    """
+    lengths = {len(column) for column in columns if column is not None}
+    if len(lengths) > 1:
+        shapes = [tuple(column.shape) for column in columns if column is not None]
+        raise ContractError(
+            f"data plate: expected columns of one length; got shapes {shapes}. "
+            "Pass columns drawn from the same rows."
+        )
+    rows = lengths.pop() if lengths else (1 if size is None else size)
+    return pyro.plate(DATA_PLATE, rows, dim=-1)

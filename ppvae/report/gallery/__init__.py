@@ -1,0 +1,3 @@
+"""Figures and metrics of runs."""
+
+__all__: list[str] = []

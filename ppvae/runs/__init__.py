@@ -1,0 +1,23 @@
+"""Fitted pairs, and the folders that they live in."""
+
+from ppvae.errors import RunError
+from ppvae.runs.folder import read_json, refuse_unwritable, replaced, write_json
+from ppvae.runs.history import History
+from ppvae.runs.run import FORMAT, Recipe, Run, describe, is_run, load, read_config, read_history
+
+__all__ = [
+    "FORMAT",
+    "History",
+    "Recipe",
+    "Run",
+    "RunError",
+    "describe",
+    "is_run",
+    "load",
+    "read_config",
+    "read_history",
+    "read_json",
+    "refuse_unwritable",
+    "replaced",
+    "write_json",
+]
