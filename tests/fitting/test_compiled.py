@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ppvae.fitting import compiled as module
 from ppvae.fitting import fit
+from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear
