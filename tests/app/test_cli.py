@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import arviz
@@ -234,6 +236,37 @@ def test_bad_commands_are_refused_in_words(tmp_path, capsys):
     assert "nuclear" in refused(
         capsys, "fit", "vae", "--device", "nuclear", "--out", str(tmp_path / "new")
     )
+
+
+def test_errors_of_the_library_are_one_line_and_others_keep_their_traceback(monkeypatch, capsys):
+    from ppvae.app.commands import report
+    from ppvae.errors import RunError
+
+    def fails(error: Exception):
+        def add(commands, arguments):
+            commands.add_parser("report").set_defaults(command=run)
+
+        def run(arguments):
+            raise error
+
+        monkeypatch.setattr(report, "add", add)
+        return "report"
+
+    message = refused(capsys, fails(RunError("file \x1b[31m\x07red\udc80: é\u2009µ.\nRemedy.")))
+    assert message == "ppvae: file \\x1b[31m\\x07red\\udc80: é\u2009µ. Remedy.\n"
+    for error in (ValueError("expected 2 values, got 3"), RuntimeError("Boolean value of Tensor")):
+        with pytest.raises(type(error), match=str(error)):
+            main([fails(error)])
+
+
+def test_the_package_runs_as_a_module():
+    for module in ("ppvae", "ppvae.app.cli"):
+        shown = subprocess.run(
+            [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+        ).stdout
+        assert shown == f"ppvae {ppvae.__version__}\n"
+    failed = subprocess.run([sys.executable, "-m", "ppvae"], capture_output=True, check=False)
+    assert failed.returncode == 2
 
 
 def test_bad_predictions_are_refused_in_words(gp_run, tmp_path, capsys):

@@ -1,0 +1,31 @@
+"""``ppvae evaluate``: metrics, draws, plots and report of a run, computed again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, add_run, show
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "evaluate", help="evaluate a run again: metrics, arviz.nc, plots, report"
+    )
+    add_run(parser)
+    parser.add_argument("--data", type=Path, help="other data than it was fitted with")
+    add_device(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate, then print the metrics and the path of the report."""
+    from ppvae.app.workflow import evaluate_run
+
+    result = evaluate_run(arguments.run, data=arguments.data, device=arguments.device)
+    show(result.metrics)
+    print(f"report: {arguments.run / 'report.html'}")

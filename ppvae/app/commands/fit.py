@@ -1,0 +1,92 @@
+"""``ppvae fit``: train a model and write the folder of its run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, show
+
+__all__ = ["add", "run"]
+
+# Options of ppvae.fit that keep the model's own default unless they are given.
+SETTINGS = ("epochs", "batch_size", "learning_rate", "device")
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command, with the options of the model that the arguments name."""
+    shared = _shared()
+    parser = commands.add_parser(
+        "fit",
+        parents=[shared],
+        help="train a model and write the folder of its run",
+        description="Train a model and write the folder of its run, with a report.",
+        epilog="ppvae fit MODEL --help shows the options of a model.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a name from ppvae list")
+    parser.set_defaults(command=run)
+    if arguments and arguments[0] == "fit":
+        _add_model_options(parser, shared, arguments[1:])
+
+
+def _shared() -> argparse.ArgumentParser:
+    """The arguments that do not depend on the model."""
+    parser = argparse.ArgumentParser(prog="ppvae fit", add_help=False)
+    parser.add_argument("--out", type=Path, help="folder of the run (default runs/MODEL)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="a .npz file with one array a column (x, y, c, object, view as the model needs; "
+        "split: 0 train, 1 validation, 2 test), a .npy, .csv or .parquet file or a folder of "
+        "images (default: the model's embedded data)",
+    )
+    parser.add_argument("--epochs", type=int, help="passes over the training data")
+    parser.add_argument("--batch-size", type=int, help="data per step")
+    parser.add_argument("--learning-rate", type=float, help="learning rate of the optimiser")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of all random numbers (default 0)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_device(parser)
+    return parser
+
+
+def _add_model_options(
+    parser: argparse.ArgumentParser, shared: argparse.ArgumentParser, arguments: Sequence[str]
+) -> None:
+    """Add the options of the model that is named, if one is."""
+    from ppvae.zoo import add_options, entry, names
+
+    # Values of the shared options are taken out, so a folder with a model's name is no model.
+    _, rest = shared.parse_known_args(arguments)
+    for name in rest:
+        if name in names():
+            model = entry(name)
+            add_options(parser, model.options)
+            parser.description = f"ppvae fit {name}: {model.summary}."
+            return
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fit, then print the metrics and the path of the report."""
+    from ppvae.app.workflow import fit_entry
+    from ppvae.fitting import keep_freed_memory
+    from ppvae.zoo import entry
+
+    keep_freed_memory()
+    model = entry(arguments.model)
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    out = arguments.out or Path("runs") / arguments.model
+    result = fit_entry(
+        arguments.model,
+        out,
+        data=arguments.data,
+        seed=arguments.seed,
+        options={f.name: getattr(arguments, f.name) for f in fields(model.options)},
+        progress=not arguments.quiet,
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+    show(result.metrics)
+    print(f"report: {out / 'report.html'}")

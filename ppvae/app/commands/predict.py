@@ -1,0 +1,60 @@
+"""``ppvae predict``: predictions at objects and views, or at classes or factors."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, add_run
+
+__all__ = ["add", "run"]
+
+COLUMNS = (
+    ("--objects", "object", int, "object ids"),
+    ("--views", "view", float, "views, in the unit of the data (radians for rotations)"),
+    ("--classes", "y", int, "classes"),
+    ("--factors", "c", float, "values of the continuous factor"),
+)
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="predict images at objects and views, or at classes or factors",
+        description="Predict at every combination of the values given; writes means, standard "
+        "deviations and intervals to predictions.npz, and images to predictions.png.",
+    )
+    add_run(parser)
+    for flag, column, kind, text in COLUMNS:
+        parser.add_argument(
+            flag, dest=column, type=kind, nargs="+", help=text, metavar=column.upper()
+        )
+    parser.add_argument("--out", type=Path, help="a folder (default RUN/predictions)")
+    parser.add_argument("--draws", type=int, default=200, help="draws per datum (default 200)")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=0.9,
+        help="probability mass of the central predictive interval (default 0.9)",
+    )
+    add_device(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predict, then print how much and where it is."""
+    from ppvae.app.workflow import predict_run
+
+    given = {column: getattr(arguments, column) for _, column, _, _ in COLUMNS}
+    out = arguments.out or arguments.run / "predictions"
+    prediction, _ = predict_run(
+        arguments.run,
+        {name: values for name, values in given.items() if values is not None},
+        out,
+        num_draws=arguments.draws,
+        interval=arguments.interval,
+        device=arguments.device,
+    )
+    print(f"predicted: {len(prediction.mean)} data, in {out}")

@@ -1,0 +1,24 @@
+"""``ppvae report``: the report of a run, from what is in its folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ppvae.app.commands.common import Subparsers, add_run
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("report", help="write report.html from the folder of a run")
+    add_run(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the report, then print its path."""
+    from ppvae.app.workflow import report_run
+
+    print(f"report: {report_run(arguments.run)}")
