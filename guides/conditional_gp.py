@@ -6,8 +6,6 @@ r"""The amortised guide of a GP prior whose encoder is told the view, too.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 from torch import Tensor, nn
 
@@ -17,7 +15,7 @@ __all__ = ["ConditionalGPGuide"]
 
 
 class ConditionalGPGuide(nn.Module):
-    r""":math:`q(z \mid x, \mathrm{view})`, recorded in the GP prior's table while it trains.
+    r""":math:`q(z \mid x, \mathrm{view})`.
 
     Arguments:
         encoder: x, with shape (N, ...), and views (N) to a normal distribution of z.
@@ -29,10 +27,6 @@ class ConditionalGPGuide(nn.Module):
         self.encoder = encoder
         self.prior = prior
 
-    def forward(self, x: Tensor, *, view: Tensor, index: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *, view: Tensor) -> Tensor:
         with data_plate(x, view):
-            q = self.encoder(x, view)
-            if index is not None:
-                prior: Any = self.prior
-                prior.record(index, q)
-            return pyro.sample("z", q)  # (..., N | L)
+            return pyro.sample("z", self.encoder(x, view))  # (..., N | L)

@@ -3,8 +3,8 @@ r"""The amortised guide of a GP prior: mean-field over data, exact over the GP's
 .. math::
     q(Z, w) = \prod_n q(z_n \mid x_n) \; p(w \mid Z)
 
-The weights are integrated out in closed form (:class:`ppvae.gp.CollapsedGP`); the guide keeps
-the prior's table of encodings up to date as it goes.
+The weights are integrated out in closed form (:class:`ppvae.gp.CollapsedGP`), from
+the table of encodings that the prior keeps while it trains (:meth:`ppvae.gp.GPPrior.record`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["GPGuide"]
 
 
 class GPGuide(nn.Module):
-    r""":math:`q(z \mid x)`, recorded in the GP prior's table while it trains.
+    r""":math:`q(z \mid x)`.
 
     Arguments:
         encoder: x, with shape (N, ...), to a normal distribution of z.
@@ -31,9 +31,6 @@ class GPGuide(nn.Module):
         self.encoder = encoder
         self.prior = prior
 
-    def forward(self, x: Tensor, *, index: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with data_plate(x):
-            q = self.encoder(x)
-            if index is not None:
-                self.prior.record(index, q)
-            return pyro.sample("z", q)  # (..., N | L)
+            return pyro.sample("z", self.encoder(x))  # (..., N | L)

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
 from ppvae.gp import Every, GPPrior, WeightedNormal
-from ppvae.programs import batches, data_plate, evaluating
+from ppvae.programs import FitHooks, batches, data_plate, evaluating
 
 __all__ = ["PseudoGuide"]
 
 
-class PseudoGuide(nn.Module):
+class PseudoGuide(FitHooks):
     r""":math:`q(z \mid X)`, the GP's posterior given pseudo-observations of every training datum.
 
     Arguments:

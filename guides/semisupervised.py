@@ -23,12 +23,12 @@ from ppvae.distributions.partly_known import PartlyKnown
 from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
 from ppvae.nets.classes import check_labels
-from ppvae.programs import data_plate
+from ppvae.programs import FitHooks, data_plate
 
 __all__ = ["SemiSupervisedGuide"]
 
 
-class SemiSupervisedGuide(nn.Module):
+class SemiSupervisedGuide(FitHooks):
     r""":math:`q(y \mid x) \, q(c \mid x) \, q(z \mid x, y, c)`.
 
     Arguments:
@@ -81,9 +81,6 @@ class SemiSupervisedGuide(nn.Module):
                 )
         if self.regressor is not None and "c" in data:
             _refuse_all_missing("c", int((~torch.as_tensor(data["c"]).isnan()).sum()))
-
-    def settle(self, guide: nn.Module, data: Any) -> None:
-        """Nothing to bring up to date."""
 
     def forward(self, x: Tensor, *, y: Tensor | None = None, c: Tensor | None = None) -> None:
         with data_plate(x, y, c):

@@ -19,12 +19,12 @@ from torch.nn.functional import softplus
 
 from ppvae.errors import ArgumentError
 from ppvae.gp import GPPrior, WeightedNormal
-from ppvae.programs import data_plate
+from ppvae.programs import FitHooks, data_plate
 
 __all__ = ["WeightSpaceGuide"]
 
 
-class WeightSpaceGuide(nn.Module):
+class WeightSpaceGuide(FitHooks):
     r""":math:`q(w_l) = N(m_l, S_l)`, and the latents it implies.
 
     Arguments:

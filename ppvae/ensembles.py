@@ -30,7 +30,7 @@ from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device, forked
 from ppvae.fitting.step import Step, adam
 from ppvae.objectives import ELBO, Objective, Terms
-from ppvae.programs import DataBound, batches, decode, placement, posterior, seeded
+from ppvae.programs import batches, decode, hooks_of, placement, posterior, seeded
 
 __all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
 
@@ -339,9 +339,8 @@ def _train(
         data, objectives[0].model, objectives[0].guide, everything=len(objectives[0].terms) > 0
     ).to(place)
     for objective in objectives:
-        for module in objective.to(place).modules():
-            if isinstance(module, DataBound):
-                module.prepare(data)
+        for hook in hooks_of(objective.to(place)):
+            hook.prepare(data)
     dtype = next(objectives[0].parameters()).dtype
     stacked = Stacked(objectives, data.batch(slice(0, batch_size), dtype=dtype, device=place))
     parameters = list(stacked.parameters())

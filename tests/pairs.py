@@ -69,7 +69,7 @@ from ppvae.objectives import (
     Supervision,
     Term,
 )
-from ppvae.programs import DataBound
+from ppvae.programs import hooks_of
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -429,7 +429,6 @@ def build(name: str, *, seed: int = 0, device: torch.device | str = "cpu") -> Pa
 
 def prepare(pair: Pair) -> Pair:
     """What :func:`ppvae.fit` does before the first step, and after weights have been loaded."""
-    for module in nn.ModuleList([pair.model, pair.guide]).modules():
-        if isinstance(module, DataBound):
-            module.prepare(pair.batch)
+    for hook in hooks_of(pair.model, pair.guide):
+        hook.prepare(pair.batch)
     return pair

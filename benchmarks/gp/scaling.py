@@ -65,7 +65,7 @@ def gp_part(model, guide, batch):
     q = guide.encoder(batch["x"])
     loc, scale = q.mean.detach(), q.stddev.detach()
     started = time.perf_counter()
-    prior.record(batch["index"], q)
+    prior.record(batch["index"], {"z": q})
     p = prior(batch["object"], batch["view"])
     fitted = torch.distributions.Independent(torch.distributions.Normal(loc, scale), 1)
     kl = torch.distributions.kl_divergence(fitted, p).mean()

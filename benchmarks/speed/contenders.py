@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from rows import Row
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
+from ppvae.programs import hooks_of
 
 RATE = 1e-3
 
@@ -65,20 +67,23 @@ def pyro_svi(row: Row, device: torch.device) -> Callable[[], object]:
     structure = spec(model.to(device), guide.to(device)).check(batch)
     model.train(), guide.train()
     elbo = TraceEnum_ELBO(max_plate_nesting=1) if structure.enumerated else Trace_ELBO()
-    columns = {"index": batch.pop("index", None)}
+    index = batch.pop("index", None)
     run_guide, run_model = Stored("guide", guide), Stored("model", model)
+    # Pyro's own steps do not know of a GP that keeps encodings and is solved every few steps.
+    hooks = hooks_of(model, guide)
 
-    def q(**given: object) -> object:
-        return run_guide(x=given["x"], **{k: v for k, v in columns.items() if v is not None})
+    def q(**given: object) -> None:
+        trace = poutine.trace(run_guide).get_trace(x=given["x"])
+        if index is not None:
+            for hook in hooks:
+                hook.record(index, {name: trace.nodes[name]["fn"] for name in structure.latent})
 
     svi = SVI(run_model, q, pyro.optim.Adam({"lr": RATE}), elbo)
-    # Pyro's own steps do not know of a GP that is solved every few steps.
-    priors = [m for m in model.modules() if hasattr(m, "advance")]
 
     def step() -> None:
         svi.step(**batch)
-        for prior in priors:
-            prior.advance()
+        for hook in hooks:
+            hook.advance()
 
     step()
     return step

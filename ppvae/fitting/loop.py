@@ -26,7 +26,7 @@ from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
 from ppvae.fitting.tensors import Average, restore
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
-from ppvae.programs import INDEX, signature
+from ppvae.programs import INDEX, needs_index, signature
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, describe, is_run
 
@@ -170,7 +170,7 @@ def fit(
     if validation is not None:
         validation = columns_used(validation, model, guide, everything=everything)
         validation = validation.to(place) if resident and fits(validation, place) else validation
-    index = INDEX in {**signature(model), **signature(guide)}
+    index = INDEX in {**signature(model), **signature(guide)} or needs_index(whole)
 
     plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)(
         model, guide, num_data=train.num_rows
@@ -295,8 +295,8 @@ def _prepare(
         critics=[Critic(term) for term in critics],
     )
     training = Training(objective=whole, plain=plain, step=step, average=step.average, **rest)
-    for module in training.bound:
-        module.prepare(training.train)
+    for hook in training.hooks:
+        hook.prepare(training.train)
     first = slice(0, training.batch_size)
     batch = training.train.batch(first, dtype=training.dtype, device=training.device)
     if index:

@@ -20,7 +20,7 @@ from ppvae.fitting.layout import align_state
 from ppvae.fitting.record import Fault, Record
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
-from ppvae.programs import DataBound
+from ppvae.programs import FitHooks
 from ppvae.runs.history import History
 
 __all__ = ["Best", "Training"]
@@ -108,9 +108,9 @@ class Training:
         return self.step.optimizer
 
     @property
-    def bound(self) -> list[DataBound]:
-        """The sub-modules that know the training data."""
-        return [module for module in self.objective.modules() if isinstance(module, DataBound)]
+    def hooks(self) -> tuple[FitHooks, ...]:
+        """The parts of the objective that take part in training."""
+        return tuple(self.objective.hooks)
 
     def _keep(self) -> tuple[dict[str, Tensor], list[Tensor]]:
         averages = self.average.values if self.average is not None else []
@@ -186,9 +186,9 @@ class Training:
                     module.training = mode
 
     def settle(self) -> None:
-        """Bring the modules that know the training data up to date."""
-        for module in self.bound:
-            module.settle(self.guide, self.train)
+        """Bring what predictions need up to date."""
+        for hook in self.hooks:
+            hook.settle(self.guide, self.train)
 
     def validate(self, *, keep_best: bool) -> None:
         """Add the plain ELBO and its terms on the validation data to the history's last row."""

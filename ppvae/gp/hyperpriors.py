@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
 from ppvae.objectives.terms import Context, Term
+from ppvae.programs import FitHooks
 
 __all__ = ["HyperPriors", "log_hyperprior"]
 
@@ -35,7 +36,7 @@ def log_hyperprior(*modules: nn.Module) -> Tensor | None:
     return torch.stack(values).sum() if values else None
 
 
-class HyperPriors(Term):
+class HyperPriors(FitHooks, Term):
     """The negative log prior density of all kernels' hyperparameters, a datum.
 
     Told the number of training data by :func:`ppvae.fit`; in your own loop call
@@ -54,9 +55,6 @@ class HyperPriors(Term):
     def prepare(self, data: Any) -> None:
         """Take note of the number of training data."""
         self.num_data = len(next(iter(data.values())))
-
-    def settle(self, guide: nn.Module, data: Any) -> None:
-        """Nothing to do."""
 
     def forward(self, context: Context) -> Tensor:
         total = log_hyperprior(context.model, context.guide)

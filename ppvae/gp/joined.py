@@ -116,17 +116,6 @@ class JoinedPrior(nn.Module):
                 part.block = slice(start, start + part.latent_dim)
             start += part.latent_dim
 
-    def record(self, index: Tensor, q: TorchDistribution) -> None:
-        """Put a batch's encodings into the tables of the GP priors.
-
-        Arguments:
-            index: Row numbers in the training data, with shape (N).
-            q: Their posterior, with shape (..., N | L).
-        """
-        for part in self.parts:
-            if isinstance(part, GPPrior):
-                part.record(index, q)
-
     def forward(self, objects: Tensor, views: Tensor) -> TorchDistribution:
         return Joined([part(objects, views) for part in self.parts])
 

@@ -5,7 +5,7 @@ r"""A Gaussian-process prior over object x view on the latents of any model.
 replaces :math:`N(0, I)`. What it is depends on when it is asked:
 
 - in training, :class:`~ppvae.gp.CollapsedGP`: datum n's share of the bound on the GP's KL, from
-  the table of the last encodings (:meth:`GPPrior.record`, called by the guide). The algebra on
+  the table of the last encodings (:meth:`GPPrior.record`). The algebra on
   the table is done anew every few steps (:meth:`GPPrior.advance`); the bound holds at
   what is left of the last one;
 - in evaluation, the GP's posterior predictive given the training data, a Normal:
@@ -16,6 +16,7 @@ replaces :math:`N(0, I)`. What it is depends on when it is asked:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -29,14 +30,15 @@ from ppvae.gp.every import Every
 from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, weight_noise
-from ppvae.programs import arguments, batches, evaluating
+from ppvae.gp.weighted import WeightedNormal
+from ppvae.programs import FitHooks, arguments, batches, evaluating
 
 __all__ = ["GPPrior"]
 
 _REFRESH = 8
 
 
-class GPPrior(nn.Module):
+class GPPrior(FitHooks):
     r"""A GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
 
     :math:`v_0 + v_1 = 1`, both learned, and :math:`v_1 \geq` ``floor``.
@@ -151,13 +153,17 @@ class GPPrior(nn.Module):
         self.solve()
 
     @torch.no_grad()
-    def record(self, index: Tensor, q: dist.TorchDistribution) -> None:
+    def record(self, index: Tensor, posteriors: Mapping[str, dist.TorchDistribution]) -> None:
         """Put a batch's encodings into the table; the next refresh reads them.
 
         Arguments:
             index: Row numbers in the training data, with shape (N).
-            q: Their posterior, with shape (..., N | L); the first of particles is taken.
+            posteriors: By latent site, with shape (..., N | L); the first of particles is taken.
+                A :class:`~ppvae.gp.WeightedNormal` has no use for the table.
         """
+        q: Any = posteriors.get(self.site)
+        if isinstance(q, WeightedNormal) or q is None:
+            return
         if self.training and self.layout is not None:
             self.refresh.note(len(index))
             mean, variance = q.mean[..., self.block], q.variance[..., self.block]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
+from ppvae.programs.hooks import FitHooks
 
 __all__ = ["Conditions", "Embedding", "OneHot", "check_labels"]
 
@@ -74,7 +75,7 @@ class Embedding(nn.Module):
         return self.one_hot(y) @ self.weight
 
 
-class Conditions(nn.Module):
+class Conditions(FitHooks):
     """The columns ``y`` and ``c`` as further inputs of a decoder and an encoder.
 
     Arguments:
@@ -102,9 +103,6 @@ class Conditions(nn.Module):
         """Check the training data's columns, whole."""
         if self.classes is not None and "y" in data:
             check_labels(torch.as_tensor(data["y"]), self.classes.num_classes)
-
-    def settle(self, guide: nn.Module, data: Any) -> None:
-        """Nothing to bring up to date."""
 
     def forward(self, y: Tensor | None, c: Tensor | None) -> tuple[Tensor, ...]:
         """``y`` (..., N) and ``c`` (N, C), or (N) if there is one factor, as they are used."""

@@ -39,10 +39,11 @@ from ppvae.objectives.terms import Context, Term, Terms
 from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
     DATA_PLATE,
-    Stepped,
+    INDEX,
     Structure,
     arguments,
     check_pair,
+    hooks_of,
 )
 
 __all__ = ["ELBO", "Capacity", "Objective"]
@@ -179,14 +180,13 @@ class Objective(nn.Module):
         self.capacity = dict(spec.capacity or {})
         self.structures: dict[frozenset[str], Structure] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
-        others = [module for module in self.modules() if module is not self]
-        self.stepped = [module for module in others if isinstance(module, Stepped)]
+        self.hooks = tuple(hooks_of(model, guide, self.terms))
 
     def advance(self) -> None:
-        """Count one optimiser step, here and in the sub-modules that count them too."""
+        """Count one optimiser step, here and in the :class:`~ppvae.programs.FitHooks`."""
         self.step += 1
-        for module in self.stepped:
-            module.advance()
+        for hook in self.hooks:
+            hook.advance()
 
     def check(self, batch: Mapping[str, Tensor]) -> Structure:
         """Check the pair on ``batch``, and that weights and capacities name its sites.
@@ -247,6 +247,10 @@ class Objective(nn.Module):
             guide = EnumMessenger(first_available_dim=-1 - nesting)(guide)
             model = EnumMessenger(first_available_dim=-1 - nesting)(model)
         guide_trace = poutine.trace(guide).get_trace(**arguments(self.guide, batch))
+        if self.training and INDEX in batch:
+            posteriors = {name: guide_trace.nodes[name]["fn"] for name in structure.latent}
+            for hook in self.hooks:
+                hook.record(batch[INDEX], posteriors)
         model = poutine.replay(model, trace=guide_trace)
         return guide_trace, poutine.trace(model).get_trace(**arguments(self.model, batch))
 

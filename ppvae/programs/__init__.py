@@ -4,7 +4,7 @@ from ppvae.errors import ContractError
 from ppvae.programs.batches import batch_for, batches, placement
 from ppvae.programs.check import Structure, check_pair
 from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, data_plate, signature
-from ppvae.programs.hooks import DataBound, Stepped
+from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
 from ppvae.programs.means import decode, encode, posterior
 from ppvae.programs.scopes import evaluating, forked_rng, seeded
 
@@ -12,8 +12,7 @@ __all__ = [
     "DATA_PLATE",
     "INDEX",
     "ContractError",
-    "DataBound",
-    "Stepped",
+    "FitHooks",
     "Structure",
     "arguments",
     "batch_for",
@@ -24,6 +23,8 @@ __all__ = [
     "encode",
     "evaluating",
     "forked_rng",
+    "hooks_of",
+    "needs_index",
     "placement",
     "posterior",
     "seeded",

@@ -1,37 +1,81 @@
-"""What :func:`ppvae.fit` asks of the modules of a model, a guide and a term, and when."""
+"""What training asks of the modules of a model, a guide and a term, and when."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any
 
-from torch import nn
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
 
-__all__ = ["DataBound", "Stepped"]
+__all__ = ["FitHooks", "hooks_of", "needs_index"]
 
 
-@runtime_checkable
-class DataBound(Protocol):
-    """A module that knows its training data, such as a GP prior over objects and views.
+class FitHooks(nn.Module):
+    """Base class of modules that take part in training beyond their ``forward``.
 
-    :func:`ppvae.fit` calls ``prepare`` of every such sub-module of the model, the guide and the
-    terms once, before the first step, and ``settle`` before each evaluation and after the last
-    step. A program that takes the argument ``index`` gets the rows' numbers in the training data
-    with each batch, in training only.
+    A GP prior that keeps the training data's encodings, a guide that checks all labels before the
+    first step, a term that counts the data. Only instances of this class are called; every method
+    does nothing by default. Modules that another one holds are called before it.
+
+    =========== ================================ ===============================================
+    method      called by                        when
+    =========== ================================ ===============================================
+    ``prepare`` :func:`ppvae.fit`                once, before the first step
+    ``record``  :class:`~ppvae.objectives.`      at each training step whose batch has the column
+                ``Objective.evaluate``           ``index``, after the guide and before the model;
+                                                 inside what is traced and compiled
+    ``advance`` ``Objective.advance``            after each optimiser step, outside the graph
+    ``settle``  :func:`ppvae.fit`                before each evaluation and after the last step,
+                                                 in evaluation mode, without gradients
+    =========== ================================ ===============================================
+
+    A training loop of your own makes the same calls: ``prepare`` before its first step and
+    ``objective.advance()`` after each.
     """
 
     def prepare(self, data: Any) -> None:
-        """Take note of the training :class:`~ppvae.data.Dataset` (on the modules' device)."""
+        """Read the training data.
 
-    def settle(self, guide: nn.Module, data: Any) -> None:
-        """Bring what predictions need up to date, without moving a parameter."""
+        Arguments:
+            data: The training :class:`~ppvae.data.Dataset`, on the modules' device.
+        """
 
+    def record(self, index: Tensor, posteriors: Mapping[str, TorchDistribution]) -> None:
+        """Keep what is needed of a batch's encodings.
 
-@runtime_checkable
-class Stepped(Protocol):
-    """A module with work to do between optimiser steps, such as solving a GP anew.
-
-    :meth:`ppvae.objectives.Objective.advance` calls it after each step, outside the graph.
-    """
+        Arguments:
+            index: Row numbers in the training data, with shape (N).
+            posteriors: Latent site to the guide's distribution, with batch shape (..., N).
+        """
 
     def advance(self) -> None:
-        """An optimiser step has been made."""
+        """Do the work that is due between two optimiser steps."""
+
+    def settle(self, guide: nn.Module, data: Any) -> None:
+        """Bring what predictions need up to date, without moving a parameter.
+
+        Arguments:
+            guide: The variational program.
+            data: The training data, as in :meth:`prepare`.
+        """
+
+
+def hooks_of(*modules: nn.Module) -> list[FitHooks]:
+    """The :class:`FitHooks` among the modules and their parts, each once, parts before wholes."""
+    found: dict[int, FitHooks] = {}
+
+    def visit(module: nn.Module) -> None:
+        for part in module.children():
+            visit(part)
+        if isinstance(module, FitHooks):
+            found.setdefault(id(module), module)
+
+    for module in modules:
+        visit(module)
+    return list(found.values())
+
+
+def needs_index(*modules: nn.Module) -> bool:
+    """Whether some part overrides :meth:`FitHooks.record`, and so needs the column ``index``."""
+    return any(type(hook).record is not FitHooks.record for hook in hooks_of(*modules))

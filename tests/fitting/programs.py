@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppvae.data import Dataset, Splits
 from ppvae.objectives import ELBO
-from ppvae.programs import data_plate
+from ppvae.programs import FitHooks, data_plate
 
 D, Z = 4, 2
 
@@ -62,7 +62,7 @@ class SharedGuide(nn.Module):
             pyro.sample("z", dist.Normal(loc, self.scale.exp()).to_event(1))
 
 
-class Indexed(nn.Module):
+class Indexed(FitHooks):
     """A guide that wants rows' numbers in training, and keeps a table of what it saw."""
 
     def __init__(self) -> None:

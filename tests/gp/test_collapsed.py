@@ -224,12 +224,9 @@ class Guide(nn.Module):
         super().__init__()
         self.prior, self.encoder = prior, Encoder()
 
-    def forward(self, x, *, index=None):
-        q = self.encoder(x)
-        if index is not None:
-            self.prior.record(index, q)
+    def forward(self, x):
         with data_plate(x):
-            pyro.sample("z", q)
+            pyro.sample("z", self.encoder(x))
 
 
 def make_pair(**options) -> tuple[Model, Guide, Data]:
@@ -434,7 +431,7 @@ def test_with_many_data_the_gp_is_solved_after_a_sixteenth_of_them(refresh, expe
     monkeypatch.setattr(prior, "solve", lambda: solved.append(step))
     while step := next(steps, None):
         index = torch.randint(rows, (4,))
-        prior.record(index, dist.Normal(torch.zeros(4, L), 1.0).to_event(1))
+        prior.record(index, {"z": dist.Normal(torch.zeros(4, L), 1.0).to_event(1)})
         prior.advance()
     assert prior.refresh.interval == expected
     assert solved == list(range(expected, 61, expected))

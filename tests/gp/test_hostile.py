@@ -102,7 +102,7 @@ def test_noise_at_its_floor_in_float32_keeps_the_bound_and_its_gradient_finite(f
     loc = (30 * torch.randn(len(rows), L)).float().requires_grad_()
     scale = torch.full((len(rows), L), 1e-3).float()
     q = dist.Normal(loc, scale).to_event(1)
-    made.record(rows, q)
+    made.record(rows, {"z": q})
     made.solve()
     p = made(data["object"], data["view"])
     kl = kl_divergence(q, p)
@@ -140,7 +140,7 @@ def test_float32_stays_finite_and_near_float64_over_a_long_run():
     q = guide.encoder(x)
     objects, views = columns()["object"], columns()["view"]
     made.train()
-    made.record(torch.arange(len(x)), q)
+    made.record(torch.arange(len(x)), {"z": q})
     made.solve()
     single = kl_divergence(q, made(objects, views)).sum()
     f = made.rows(objects, views).double()

@@ -61,7 +61,7 @@ def test_the_kl_is_the_sum_of_the_dense_ones():
     for part in (first, second):
         part.prepare(data)
         part.train()
-    prior.record(torch.arange(N), q)
+        part.record(torch.arange(N), {"z": q})
     for part, block in ((first, slice(0, 2)), (second, slice(2, 3))):
         part.solve()
         f = part.rows(data["object"], data["view"])
@@ -102,8 +102,7 @@ def test_leave_view_out_leaves_the_view_out_of_every_block():
     q = dist.Normal(torch.randn(N, 4), 0.1).to_event(1)
     for part in gps:
         part.prepare(data)
-    prior.record(torch.arange(N), q)
-    for part in gps:
+        part.record(torch.arange(N), {"z": q})
         part.solve()
     index = torch.tensor([3, 11])
     found = prior(data["object"][index], data["view"][index]).left_out(index)
