@@ -1,24 +1,28 @@
 """Gaussian-process priors on latents, in weight space: exact mini-batches at a cost free of N."""
 
 from ppvae.gp.collapsed import CollapsedGP
-from ppvae.gp.compose import Column, ProductFeatures, SumFeatures
-from ppvae.gp.covariates import Lookup, NetworkFeatures
 from ppvae.gp.every import Every
 from ppvae.gp.features import (
+    Column,
     FeatureMap,
     FourierFeatures,
     FreeFormFeatures,
+    HilbertFeatures,
+    InducingFeatures,
+    Lookup,
+    NetworkFeatures,
     ObjectTable,
+    ProductFeatures,
+    SumFeatures,
     angular_kernel,
+    spectral_density,
 )
 from ppvae.gp.hyperpriors import HyperPriors, log_hyperprior
-from ppvae.gp.inducing import InducingFeatures
 from ppvae.gp.interpolation import interpolate_latents
 from ppvae.gp.joined import Joined, JoinedPrior, Mixing, StandardPrior
 from ppvae.gp.layout import Layout
 from ppvae.gp.leave_one_out import leave_one_out
 from ppvae.gp.leave_out import LeaveViewOut
-from ppvae.gp.line import HilbertFeatures, spectral_density
 from ppvae.gp.new_objects import infer_objects, latents_of
 from ppvae.gp.prior import GPPrior
 from ppvae.gp.state import GPState

@@ -32,7 +32,7 @@ from gpytorch.kernels import (
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.gp.features import FeatureMap, finite, single, unit_rows
+from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]
 

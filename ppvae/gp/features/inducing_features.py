@@ -21,7 +21,7 @@ from gpytorch.kernels import Kernel
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.gp.features import FeatureMap, finite, unit_rows
+from ppvae.gp.features.feature_map import FeatureMap, finite, unit_rows
 
 __all__ = ["InducingFeatures"]
 

@@ -1,0 +1,75 @@
+r"""Feature maps: a kernel as an inner product of features, :math:`k(a, b) = r(a)^\top r(b)`.
+
+Every map keeps the kernel's diagonal at one, :math:`|r(a)| = 1`: the scale of a GP prior is in
+its variances alone, else features, variances and the latents' scale are not identified.
+The kernels, their constraints and their priors are GPyTorch's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ppvae.errors import ArgumentError
+
+__all__ = ["FeatureMap", "finite", "kronecker_rows", "single", "unit_rows"]
+
+
+class FeatureMap(nn.Module, ABC):
+    """A kernel on one dataset column, by its features.
+
+    Attributes:
+        num_features: R, the number of features.
+    """
+
+    num_features: int
+
+    @abstractmethod
+    def forward(self, values: Tensor) -> Tensor:
+        """Features of the column's values: (N) or (N, V) to (N, R), rows of unit norm."""
+
+    def check(self, values: Tensor) -> None:
+        """Raise a ValueError if the kernel cannot say anything about some of ``values``."""
+
+    def check_training(self, values: Tensor) -> None:
+        """As :meth:`check`, for the whole column of training data: what must be there, too."""
+        self.check(values)
+
+    def covariance(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        """:math:`k(a, b)`, with shape (N, N')."""
+        features = self(a)
+        return features @ (features if b is None else self(b)).mT
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows (..., R) divided by their norms, in float64; a row of zeros stays one."""
+    rows = rows.double()
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def kronecker_rows(a: Tensor, b: Tensor) -> Tensor:
+    r""":math:`a_n \otimes b_n` of each row: (..., A), (..., B) to (..., A B)."""
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)
+
+
+def finite(values: Tensor, what: str) -> None:
+    """Raise a ValueError if some of ``values`` is not a finite number."""
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        row = int(bad.reshape(len(values), -1).any(-1).nonzero()[0])
+        raise ArgumentError(
+            f"{what}: expected finite numbers; got {values[row].tolist()} in row {row}. "
+            "Drop the rows that lack one."
+        )
+
+
+def single(values: Tensor) -> None:
+    """Raise a ValueError if ``values`` have more than one number a row."""
+    if values.dim() != 1:
+        raise ArgumentError(
+            f"views: expected one number a row, shape (N); got shape {tuple(values.shape)}. "
+            "Squeeze a column (N, 1), or compose kernels of single columns with "
+            "ppvae.gp.Column and ProductFeatures."
+        )

@@ -1,0 +1,45 @@
+r"""Kernels over objects that are known by covariates rather than by name alone.
+
+Lookup(covariates, NetworkFeatures(nn.Linear(D, M, bias=False), M))          # linear
+Lookup(covariates, NetworkFeatures(nn.Sequential(...), M))                   # a network
+Lookup(covariates, InducingFeatures(RBFKernel(ard_num_dims=D), points))      # RBF
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+from ppvae.gp.features.feature_map import FeatureMap
+
+__all__ = ["Lookup"]
+
+
+class Lookup(FeatureMap):
+    """A kernel of the covariates that belong to an object's id.
+
+    Arguments:
+        covariates: Of objects 0 to P - 1, with shape (P, ...).
+        features: The kernel of covariates.
+    """
+
+    covariates: Tensor
+
+    def __init__(self, covariates: Tensor, features: FeatureMap) -> None:
+        super().__init__()
+        features.check(covariates)
+        self.register_buffer("covariates", covariates)
+        self.features = features
+        self.num_features = features.num_features
+
+    def check(self, values: Tensor) -> None:
+        known = len(self.covariates)
+        if len(values) > 0 and (values.min() < 0 or values.max() >= known):
+            raise ArgumentError(
+                f"objects: expected ids from 0 to {known - 1}, the rows of the covariates; got "
+                f"{int(values.min())} to {int(values.max())}. Give covariates for every object."
+            )
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows: Tensor = self.features(self.covariates[values])
+        return rows
