@@ -15,6 +15,7 @@ from ppvae.nets.coordinate import (
 )
 from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.heads import Head
+from ppvae.nets.inputs import LogCounts, MaskedEncoder, masked_shape
 from ppvae.nets.mlp import MLP, AddedInputs
 from ppvae.nets.priors import AnyDirection, AnyRotation, Prior, StandardNormal
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
@@ -36,7 +37,9 @@ __all__ = [
     "Embedding",
     "EquivariantPose",
     "Head",
+    "LogCounts",
     "LogScale",
+    "MaskedEncoder",
     "OneHot",
     "Pose",
     "Prior",
@@ -48,6 +51,7 @@ __all__ = [
     "Warp",
     "grid",
     "heads",
+    "masked_shape",
     "place_grid",
     "resample",
     "transform_grid",

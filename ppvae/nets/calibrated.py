@@ -39,15 +39,17 @@ class CalibratedNormal(dist.Independent):
         self, fn: dist.TorchDistribution, calibrated: Callable[[], dist.TorchDistribution]
     ) -> None:
         super().__init__(fn.base_dist, fn.reinterpreted_batch_ndims)
+        self.fn = fn
         self.calibrated = calibrated
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CalibratedNormal:
         shape = torch.Size(batch_shape)
         if shape == self.batch_shape:
             return self
-        base = self.base_dist.expand(shape + self.event_shape)
-        fn = dist.Independent(base, self.reinterpreted_batch_ndims)
-        return CalibratedNormal(fn, lambda: self.calibrated().expand(shape))
+        return CalibratedNormal(self.fn.expand(shape), lambda: self.calibrated().expand(shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.fn.log_prob(value)
 
 
 class Calibrated(nn.Module):
@@ -106,7 +108,7 @@ class Calibrated(nn.Module):
             return self._calibrated(features, fn.mean)
         return CalibratedNormal(fn, lambda: self._calibrated(features.detach(), fn.mean.detach()))
 
-    def _calibrated(self, features: Tensor, mean: Tensor) -> dist.TorchDistribution:
+    def _calibrated(self, features: Tensor, mean: Tensor) -> Any:
         if self.is_image:
             log_scale = over_leading(self.net, torch.cat([features, mean], -3), 3)
         else:
@@ -114,4 +116,5 @@ class Calibrated(nn.Module):
             log_scale = self.net(torch.cat([features, flat], -1)).reshape(mean.shape)
         scale = log_scale.clamp(*self.log_bounds).exp()
         freedom = 2.05 + functional.softplus(self.raw_freedom).to(mean)
-        return dist.StudentT(freedom, mean, scale).to_event(len(self.event_shape))
+        head: Any = self.decoder.head
+        return head.declare(dist.StudentT(freedom, mean, scale))

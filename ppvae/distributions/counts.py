@@ -1,0 +1,201 @@
+r"""Counts of many features of one datum, such as genes of a cell: shares of a library.
+
+.. math::
+    x_g \sim \mathrm{NB}(\mu_g, \theta_g), \quad \mu_g = l \, \rho_g, \quad
+    \sum_g \rho_g = 1, \qquad \mathrm{Var} \, x_g = \mu_g + \mu_g^2 / \theta_g
+
+Without dispersion it is a Poisson; with a gate, an element is zero with probability
+:math:`\pi_g` whatever its mean (zero inflation).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor
+from torch.distributions import Gamma, constraints
+from torch.nn import functional
+
+__all__ = ["Counts", "log_negative_binomial"]
+
+# Above it the two log-gamma functions of theta would cancel in float32.
+LARGE = 32.0
+
+
+def log_negative_binomial(x: Tensor, log_mean: Tensor, log_theta: Tensor) -> Tensor:
+    r"""The log-density of counts, exact in float32 for any :math:`\theta`.
+
+    .. math::
+        \log \frac{\Gamma(\theta + x)}{\Gamma(\theta) \, x!} + x \log \frac{\mu}{\theta + \mu}
+            - \theta \log(1 + \mu / \theta)
+
+    Arguments:
+        x: Counts.
+        log_mean: :math:`\log \mu`, broadcastable to x.
+        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, likewise.
+    """
+    theta = log_theta.exp()
+    ratio = functional.softplus(log_mean - log_theta)  # log(1 + mu / theta)
+    small, large = theta.clamp(max=LARGE), theta.clamp(min=LARGE)
+    direct = (small + x).lgamma() - small.lgamma() - x * small.log()
+    # By Stirling's series, x log(theta) taken out.
+    total = large + x
+    series = (total - 0.5) * (x / large).log1p() - x
+    series = series + (1 / total - 1 / large) / 12 - (total**-3 - large**-3) / 360
+    rising = torch.where(theta < LARGE, direct, series)
+    return rising - (x + 1).lgamma() + x * (log_mean - ratio) - theta * ratio
+
+
+def log_poisson(x: Tensor, log_mean: Tensor) -> Tensor:
+    """The log-density of counts without over-dispersion."""
+    return x * log_mean - log_mean.exp() - (x + 1).lgamma()
+
+
+class Counts(TorchDistribution):
+    r"""Counts with event shape \*E, given the library size :math:`l` of the datum.
+
+    Where ``library`` is not given, data are scored given their own total,
+    :math:`l = \sum_g x_g`, and draws have a library from :math:`\log N(l; m, s^2)`.
+
+    Arguments:
+        log_share: :math:`\log \rho`, with shape (..., \*E), summing to one over E.
+        log_theta: :math:`\log \theta`, broadcastable to it; None for a Poisson.
+        gate: Logits of :math:`\pi`, broadcastable to it; None without zero inflation.
+        library: :math:`l`, with the batch shape; None for each datum's own total.
+        prior: m and s, of draws without ``library``.
+        event_dim: How many dimensions E has.
+        missing: Elements may be NaN and then are not scored; a total is that of what was seen,
+            for the shares among what was seen.
+
+    References:
+        | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(
+        self,
+        log_share: Tensor,
+        log_theta: Tensor | None = None,
+        gate: Tensor | None = None,
+        *,
+        library: Tensor | None = None,
+        prior: tuple[float, float] = (0.0, 0.0),
+        event_dim: int = 1,
+        missing: bool = False,
+    ) -> None:
+        self.log_share, self.log_theta, self.gate = log_share, log_theta, gate
+        self.library, self.prior, self.missing = library, prior, missing
+        cut = log_share.dim() - event_dim
+        super().__init__(log_share.shape[:cut], log_share.shape[cut:], validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        base = constraints.real if self.missing else constraints.nonnegative_integer
+        return constraints.independent(base, len(self.event_shape))
+
+    def like(self, **changes: Any) -> Counts:
+        """The same distribution with some arguments changed."""
+        given = {
+            "log_share": self.log_share,
+            "log_theta": self.log_theta,
+            "gate": self.gate,
+            "library": self.library,
+            "prior": self.prior,
+            "event_dim": len(self.event_shape),
+            "missing": self.missing,
+        }
+        return Counts(**(given | changes))
+
+    def expand(self, batch_shape: Any, _instance: object = None) -> Counts:
+        shape = Size(batch_shape)
+        library = self.library if self.library is None else self.library.expand(shape)
+        full = shape + self.event_shape
+        given = {
+            name: value if value is None else value.expand(full)
+            for name, value in (("log_theta", self.log_theta), ("gate", self.gate))
+        }
+        return self.like(log_share=self.log_share.expand(full), library=library, **given)
+
+    def _wide(self, value: Tensor) -> Tensor:
+        """A value of the batch shape, broadcastable to the elements."""
+        return value.reshape(value.shape + (1,) * len(self.event_shape))
+
+    def elements(self, value: Tensor) -> Tensor:
+        """The log-density of each element, zero where it is missing."""
+        seen = ~value.isnan() if self.missing else None
+        x = value if seen is None else torch.where(seen, value, torch.zeros_like(value))
+        inner = tuple(range(-len(self.event_shape), 0))
+        log_share = self.log_share
+        if self.library is not None:
+            log_library = self._wide(self.library.log())
+        else:
+            # An empty datum has a library of one.
+            log_library = x.sum(inner, keepdim=True).clamp_min(1).log()
+            if seen is not None:
+                # Rather than minus infinity, whose gradient is NaN where nothing was seen.
+                hidden = log_share.masked_fill(~seen, -1e4)
+                log_share = log_share - hidden.logsumexp(inner, keepdim=True)
+        log_mean = log_library + log_share
+        if seen is not None:
+            log_mean = torch.where(seen, log_mean, torch.zeros_like(log_mean))
+        if self.log_theta is None:
+            found = log_poisson(x, log_mean)
+        else:
+            found = log_negative_binomial(x, log_mean, self.log_theta.to(log_mean))
+        if self.gate is not None:
+            kept = functional.logsigmoid(-self.gate) + found
+            nothing = torch.logaddexp(functional.logsigmoid(self.gate), kept)
+            found = torch.where(x == 0, nothing, kept)
+        return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.elements(value).sum(tuple(range(-len(self.event_shape), 0)))
+
+    def _library_moments(self) -> tuple[Tensor, Tensor]:
+        """E[l] and E[l^2], broadcastable to the elements."""
+        if self.library is not None:
+            library = self._wide(self.library)
+            return library, library.square()
+        m, s = self.prior
+        ones = torch.ones_like(self.log_share)
+        return math.exp(m + s**2 / 2) * ones, math.exp(2 * m + 2 * s**2) * ones
+
+    @property
+    def _kept(self) -> Tensor:
+        return torch.ones_like(self.log_share) if self.gate is None else (-self.gate).sigmoid()
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`E[l] \, \rho \, (1 - \pi)`."""
+        return self._library_moments()[0] * self.log_share.exp() * self._kept
+
+    @property
+    def variance(self) -> Tensor:
+        """Of an element, that of the library included where it is not given."""
+        first, second = self._library_moments()
+        share, kept = self.log_share.exp(), self._kept
+        square = second * share.square()
+        if self.log_theta is not None:
+            square = square * (1 + (-self.log_theta).exp())
+        return kept * (first * share + square) - self.mean.square()
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            shape = self._extended_shape(Size(sample_shape))
+            library = self.library
+            if library is None:
+                cut = len(shape) - len(self.event_shape)
+                m, s = self.prior
+                library = (m + s * torch.randn_like(self.log_share.new_empty(shape[:cut]))).exp()
+            mean = (self._wide(library) * self.log_share.exp()).expand(shape)
+            if self.log_theta is not None:
+                theta = self.log_theta.to(mean).exp().expand(shape)
+                mean = mean / theta * Gamma(theta, torch.ones_like(theta)).sample()
+            drawn = torch.poisson(mean)
+            return (
+                drawn if self.gate is None else drawn * torch.bernoulli(self._kept.expand(shape))
+            )

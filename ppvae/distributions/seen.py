@@ -1,0 +1,45 @@
+r"""Independent elements of which some were not seen.
+
+.. math::
+    \log p(x) = \sum_{i \text{ seen}} \log p(x_i)
+
+A missing element is NaN in the value that is scored: the value carries its own mask through
+models, plates, particles and enumeration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Size, Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import _sum_rightmost
+
+__all__ = ["Seen"]
+
+
+class Seen(dist.Independent):
+    """Independent elements; those that are NaN in a value are not scored.
+
+    Arguments:
+        base_dist: Of the elements; its support must include zero.
+        reinterpreted_batch_ndims: How many dimensions the event has.
+    """
+
+    @property
+    def support(self) -> Any:
+        return constraints.independent(constraints.real, self.reinterpreted_batch_ndims)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Seen:
+        base = self.base_dist.expand(Size(batch_shape) + self.event_shape)
+        return Seen(base, self.reinterpreted_batch_ndims)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        seen = ~value.isnan()
+        # Filled before it is scored: the gradient of NaN times zero is NaN.
+        scored = self.base_dist.log_prob(torch.where(seen, value, torch.zeros_like(value)))
+        kept = torch.where(seen, scored, torch.zeros_like(scored))
+        total: Tensor = _sum_rightmost(kept, self.reinterpreted_batch_ndims)
+        return total

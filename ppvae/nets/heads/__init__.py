@@ -1,0 +1,43 @@
+r"""Heads: from a network's raw output to a distribution.
+
+The likelihood of a model, or the variational family of a guide, is a choice of head. A head says
+what it needs (``raw_shape``) and what it gives (``event_shape``); every network ends in one. The
+element-wise ones take k raw values an element, stacked along the first event dimension:
+``event_shape = (E, ...)``, ``raw_shape = (k E, ...)``.
+"""
+
+from ppvae.nets.heads.base import Elementwise, Head, Raw, positive
+from ppvae.nets.heads.binary import Bernoulli, ContinuousBernoulli
+from ppvae.nets.heads.classes import Categorical, Classes
+from ppvae.nets.heads.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from ppvae.nets.heads.directions import PowerSphericalDirection, VonMisesFisherDirection
+from ppvae.nets.heads.location import Fixed, Laplace, Normal, PerElement, Scale, Shared
+from ppvae.nets.heads.masked import Masked
+from ppvae.nets.heads.normal import DiagonalNormal, FullNormal
+from ppvae.nets.heads.rotation import Rotation
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Classes",
+    "ContinuousBernoulli",
+    "DiagonalNormal",
+    "Elementwise",
+    "Fixed",
+    "FullNormal",
+    "Head",
+    "Laplace",
+    "Masked",
+    "NegativeBinomial",
+    "Normal",
+    "PerElement",
+    "Poisson",
+    "PowerSphericalDirection",
+    "Raw",
+    "Rotation",
+    "Scale",
+    "Shared",
+    "VonMisesFisherDirection",
+    "ZeroInflatedNegativeBinomial",
+    "positive",
+]

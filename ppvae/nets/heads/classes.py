@@ -1,0 +1,45 @@
+"""Classes: of a datum, or of each element."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+from ppvae.nets.heads.base import Elementwise, Head, Shape
+
+__all__ = ["Categorical", "Classes"]
+
+
+class Categorical(Elementwise):
+    """An element is one of ``num_classes`` (bases of a sequence, segmentation labels)."""
+
+    def __init__(self, event_shape: Shape, *, num_classes: int) -> None:
+        if num_classes < 2:
+            raise ArgumentError(
+                f"num_classes: expected at least 2; got {num_classes}. Count them."
+            )
+        super().__init__(event_shape, k=num_classes)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        return self.declare(dist.Categorical(logits=torch.stack(self.parts(raw), -1)))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        counts = [(x == k).to(torch.get_default_dtype()).sum(0) for k in range(self.k)]
+        return self.declare(dist.Categorical(probs=torch.stack(counts, -1) + 0.5))
+
+
+class Classes(Head):
+    """The class of a datum: a categorical with event shape ()."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ArgumentError(
+                f"num_classes: expected at least 1; got {num_classes}. Count them."
+            )
+        self.event_shape, self.raw_shape = (), (num_classes,)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        return dist.Categorical(logits=raw)

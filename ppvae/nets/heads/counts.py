@@ -1,0 +1,159 @@
+r"""Likelihoods of counts.
+
+With a ``library`` the raw numbers are logits of each feature's share of the datum's total
+(:class:`ppvae.distributions.Counts`), as suits genes of a cell or words of a document, whose
+totals differ. Without one each element has a rate of its own, softplus(raw) + 1e-4, as suits
+photons on a pixel.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.distributions import Counts, log_negative_binomial
+from ppvae.nets.heads.base import Elementwise, Shape, positive, raw_positive
+
+__all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
+
+Library: TypeAlias = "tuple[float, float]"
+# Of log theta in the null model's fit.
+LOG_THETA = (-7.0, 12.0)
+
+
+class _CountHead(Elementwise):
+    is_count = True
+
+    def __init__(self, event_shape: Shape, *, library: Library | None = None, k: int = 1) -> None:
+        super().__init__(event_shape, k=k)
+        self.library = None if library is None else (float(library[0]), float(library[1]))
+
+    def shares(self, raw: Tensor) -> Tensor:
+        """The logarithm of each feature's share of the library."""
+        inner = len(self.event_shape)
+        return raw.flatten(raw.dim() - inner).log_softmax(-1).reshape(raw.shape)
+
+    def counts(
+        self, log_share: Tensor, log_theta: Tensor | None = None, gate: Tensor | None = None
+    ) -> Counts:
+        """The distribution, data scored given their own totals."""
+        assert self.library is not None
+        return Counts(
+            log_share, log_theta, gate, prior=self.library, event_dim=len(self.event_shape)
+        )
+
+
+class Poisson(_CountHead):
+    """Counts whose variance is their mean.
+
+    Arguments:
+        event_shape: Of a datum.
+        library: Mean and standard deviation of the logarithm of the data's totals, from which
+            draws have theirs; None for elements with rates of their own.
+    """
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        if self.library is None:
+            return self.declare(dist.Poisson(positive(raw)))
+        return self.counts(self.shares(raw))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        if self.library is None:
+            return self.declare(dist.Poisson(x.nanmean(0).clamp_min(_least(x))))
+        return self.counts(_fit_library(x)[0])
+
+
+class NegativeBinomial(_CountHead):
+    r"""Over-dispersed counts: variance :math:`\mu + \mu^2 / \theta`, the inverse dispersion
+    :math:`\theta` learned for each element.
+
+    Arguments:
+        event_shape: Of a datum.
+        library: As of :class:`Poisson`.
+
+    References:
+        | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
+    """
+
+    def __init__(self, event_shape: Shape, *, library: Library | None = None, k: int = 1) -> None:
+        super().__init__(event_shape, library=library, k=k)
+        if library is None:
+            self.raw_dispersion = nn.Parameter(torch.full(self.event_shape, raw_positive(1.0)))
+        else:
+            self.log_theta = nn.Parameter(torch.zeros(self.event_shape))
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        if self.library is not None:
+            return self.counts(self.shares(raw), self.log_theta.to(raw))
+        mean, theta = positive(raw), positive(self.raw_dispersion).to(raw)
+        logits = mean.log() - theta.log()
+        return self.declare(dist.NegativeBinomial(theta.expand_as(mean), logits=logits))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        if self.library is not None:
+            log_share, log_library = _fit_library(x)
+            return self.counts(log_share, _log_theta(x, log_library + log_share))
+        mean = x.nanmean(0).clamp_min(_least(x))
+        log_theta = _log_theta(x, mean.log().expand_as(x))
+        logits = mean.log() - log_theta
+        return self.declare(dist.NegativeBinomial(log_theta.exp(), logits=logits))
+
+
+class ZeroInflatedNegativeBinomial(NegativeBinomial):
+    r"""Counts that are zero with a probability :math:`\pi` of their own, else negative binomial.
+
+    The raw numbers are logits of the shares, then of :math:`\pi`. Its null model is that of
+    :class:`NegativeBinomial`.
+
+    Arguments:
+        event_shape: Of a datum.
+        library: As of :class:`Poisson`.
+    """
+
+    def __init__(self, event_shape: Shape, *, library: Library) -> None:
+        super().__init__(event_shape, library=library, k=2)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        share, gate = self.parts(raw)
+        return self.counts(self.shares(share), self.log_theta.to(raw), gate)
+
+
+def _least(x: Tensor) -> float:
+    """A mean below half a count in all rows cannot be told from zero."""
+    return 0.5 / (len(x) + 1)
+
+
+def _fit_library(x: Tensor, *, steps: int = 100) -> tuple[Tensor, Tensor]:
+    """Logarithms of the shares (\\*E), and of the libraries (N, 1...), of most Poisson likelihood.
+
+    Of complete data they are the totals; else libraries and shares are found in turn. A feature
+    without counts has half a one.
+    """
+    inner = tuple(range(1, x.dim()))
+    seen = (~x.isnan()).to(x)
+    per_datum, per_feature = x.nansum(inner, keepdim=True).clamp_min(1), x.nansum(0) + 0.5
+    share = per_feature / per_feature.sum()
+    library = per_datum
+    for _ in range(steps if bool((seen == 0).any()) else 0):
+        library = per_datum / (seen * share).sum(inner, keepdim=True).clamp_min(1e-9)
+        share = per_feature / (seen * library).sum(0).clamp_min(1)
+        share = share / share.sum()
+    return share.log(), library.log()
+
+
+def _log_theta(x: Tensor, log_mean: Tensor, *, steps: int = 20) -> Tensor:
+    """The inverse dispersion of each feature of most likelihood, by bisection of its slope."""
+    low, high = (torch.full(x.shape[1:], end).to(x) for end in LOG_THETA)
+    seen = ~x.isnan()
+    filled = torch.where(seen, x, torch.zeros_like(x))
+    for _ in range(steps):
+        with torch.enable_grad():
+            middle = ((low + high) / 2).requires_grad_()
+            total = log_negative_binomial(filled, log_mean, middle)[seen].sum()
+            (slope,) = torch.autograd.grad(total, middle)
+        low = torch.where(slope > 0, middle.detach(), low)
+        high = torch.where(slope > 0, high, middle.detach())
+    return (low + high) / 2

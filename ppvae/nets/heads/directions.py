@@ -1,0 +1,52 @@
+"""Unit vectors: a direction and a concentration."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from torch import Tensor
+from torch.nn import functional
+
+from ppvae.distributions import PowerSpherical, VonMisesFisher
+from ppvae.errors import ArgumentError
+from ppvae.nets.heads.base import Head, positive, raw_positive
+
+__all__ = ["PowerSphericalDirection", "VonMisesFisherDirection"]
+
+
+class _Direction(Head):
+    """A direction and a concentration, from D + 1 raw numbers."""
+
+    family: type[PowerSpherical] | type[VonMisesFisher]
+
+    def __init__(self, dim: int, *, init: float = 10.0) -> None:
+        super().__init__()
+        if dim < 2:
+            raise ArgumentError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
+        self.event_shape, self.raw_shape = (dim,), (dim + 1,)
+        self.offset = raw_positive(init)
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        loc = functional.normalize(raw[..., :-1], dim=-1, eps=1e-6)
+        return self.family(loc, positive(raw[..., -1] + self.offset))
+
+
+class PowerSphericalDirection(_Direction):
+    r"""A unit vector, :class:`~ppvae.distributions.PowerSpherical`, with D + 1 raw numbers.
+
+    Arguments:
+        dim: D, at least 2.
+        init: The concentration at raw zero.
+    """
+
+    family = PowerSpherical
+
+
+class VonMisesFisherDirection(_Direction):
+    r"""A unit vector, :class:`~ppvae.distributions.VonMisesFisher`, with D + 1 raw numbers.
+
+    Arguments:
+        dim: D, at least 2.
+        init: The concentration at raw zero.
+    """
+
+    family = VonMisesFisher

@@ -1,0 +1,128 @@
+"""Likelihoods of real numbers: a location and a scale."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.nets.heads.base import Elementwise, Shape, positive, raw_positive
+
+__all__ = ["Fixed", "Laplace", "Normal", "PerElement", "Scale", "Shared"]
+
+
+class Scale(nn.Module, ABC):
+    """Where the scale of a :class:`Normal` or :class:`Laplace` head comes from.
+
+    Attributes:
+        k: Raw values an element that it takes from the network.
+    """
+
+    k: int = 0
+
+    @abstractmethod
+    def forward(self, loc: Tensor, raw: Tensor | None) -> Tensor:
+        """The scale, broadcastable to ``loc``."""
+
+    def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
+        """The scale of most likelihood without a network, broadcastable to an element.
+
+        Arguments:
+            total: Sum over rows of the absolute deviation to this power, with the event shape.
+            count: How many rows each element was seen in, likewise.
+            power: 2 for a normal, 1 for a Laplace.
+        """
+        return (total / count.clamp_min(1)).pow(1 / power)
+
+
+class Fixed(Scale):
+    """One given number."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        raw_positive(value)
+        self.register_buffer("value", torch.tensor(float(value)))
+        self.value: Tensor
+
+    def forward(self, loc: Tensor, raw: Tensor | None) -> Tensor:
+        return self.value.to(loc)
+
+    def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
+        return self.value.to(total)
+
+
+class Shared(Scale):
+    """One learned number, or one for each element of the broadcastable ``shape``."""
+
+    def __init__(self, init: float = 0.3, *, shape: Shape = (), floor: float = 1e-3) -> None:
+        super().__init__()
+        self.floor = floor
+        self.raw = nn.Parameter(torch.full(tuple(shape), raw_positive(init, floor)))
+
+    def forward(self, loc: Tensor, raw: Tensor | None) -> Tensor:
+        return positive(self.raw, self.floor).to(loc)
+
+    def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
+        shape = self.raw.shape
+        pooled = super().fitted(total.sum_to_size(shape), count.sum_to_size(shape), power)
+        return pooled.clamp_min(self.floor)
+
+
+class PerElement(Scale):
+    """The network's own number for each element, with a floor."""
+
+    k = 1
+
+    def __init__(self, init: float = 0.3, *, floor: float = 1e-2) -> None:
+        super().__init__()
+        self.floor = floor
+        self.offset = raw_positive(init, floor)
+
+    def forward(self, loc: Tensor, raw: Tensor | None) -> Tensor:
+        assert raw is not None
+        return positive(raw + self.offset, self.floor)
+
+    def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
+        return super().fitted(total, count, power).clamp_min(self.floor)
+
+
+class _LocationScale(Elementwise):
+    def __init__(self, event_shape: Shape, scale: Scale | None = None) -> None:
+        scale = Shared() if scale is None else scale
+        super().__init__(event_shape, k=1 + scale.k)
+        self.scale = scale
+
+    def loc_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        loc, *rest = self.parts(raw)
+        scale = self.scale(loc, rest[0] if rest else None)
+        return loc, scale.expand_as(loc)
+
+    def _fitted(self, x: Tensor, loc: Tensor, power: int) -> tuple[Tensor, Tensor]:
+        loc = loc.nan_to_num()
+        total = (x - loc).abs().pow(power).nansum(0)
+        scale = self.scale.fitted(total, (~x.isnan()).to(x).sum(0), power)
+        return loc, scale.expand_as(loc)
+
+
+class Normal(_LocationScale):
+    r""":math:`N(x; \mathrm{raw}, \sigma^2)`; ``scale`` is :class:`Fixed`, :class:`Shared` or
+    :class:`PerElement`.
+    """
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        return self.declare(dist.Normal(*self.loc_scale(raw)))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        return self.declare(dist.Normal(*self._fitted(x, x.nanmean(0), 2)))
+
+
+class Laplace(_LocationScale):
+    r""":math:`\frac{1}{2 b} e^{-|x - \mathrm{raw}| / b}`; ``scale`` as of :class:`Normal`."""
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        return self.declare(dist.Laplace(*self.loc_scale(raw)))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        return self.declare(dist.Laplace(*self._fitted(x, x.nanmedian(0).values, 1)))

@@ -1,0 +1,59 @@
+"""A likelihood of data of which some elements are missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from ppvae.distributions import Counts, Seen
+from ppvae.errors import ArgumentError
+from ppvae.nets.heads.base import Elementwise, Head
+
+__all__ = ["Masked"]
+
+
+class Masked(Head):
+    r"""The likelihood of what was seen: :math:`\sum_{i \text{ seen}} \log p(x_i)`.
+
+    A missing element is NaN in x. The encoder that goes with it is
+    :class:`ppvae.nets.MaskedEncoder`.
+
+    Arguments:
+        head: The likelihood of independent elements.
+
+    Raises:
+        ArgumentError: If the head's elements are not independent.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        if not isinstance(head, Elementwise):
+            raise ArgumentError(
+                f"Masked: expected a head of independent elements, such as Normal; got "
+                f"{type(head).__name__}. Choose another likelihood, or remove the rows with "
+                "missing values."
+            )
+        self.head = head
+        self.event_shape, self.raw_shape = head.event_shape, head.raw_shape
+
+    @property
+    def is_count(self) -> bool:
+        return self.head.is_count
+
+    def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
+        """With the event dimensions declared, NaN not scored."""
+        return Seen(fn, len(self.event_shape))
+
+    def forward(self, raw: Tensor) -> dist.TorchDistribution:
+        return self._masked(self.head(raw))
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution | None:
+        fn = self.head.marginal(x)
+        return None if fn is None else self._masked(fn)
+
+    def _masked(self, fn: Any) -> dist.TorchDistribution:
+        if isinstance(fn, Counts):
+            return fn.like(missing=True)
+        return self.declare(fn.base_dist)
