@@ -43,6 +43,7 @@ from ppvae.nets import (
     Angle,
     AnyDirection,
     AnyRotation,
+    Calibrated,
     CanvasDecoder,
     Conditions,
     ConvDecoder,
@@ -50,7 +51,9 @@ from ppvae.nets import (
     CoordinateDecoder,
     Embedding,
     EquivariantPose,
+    LogCounts,
     LogScale,
+    MaskedEncoder,
     OneHot,
     Shift,
     Sites,
@@ -58,6 +61,7 @@ from ppvae.nets import (
     TurnedEncoder,
     Warp,
     heads,
+    masked_shape,
 )
 from ppvae.objectives import (
     ELBO,
@@ -124,6 +128,48 @@ def turned_gp() -> Pair:
         model=ConditionalGPVAE(prior, TurnedDecoder(canvas, heads.Bernoulli(SHAPE))),
         guide=ConditionalGPGuide(TurnedEncoder(encoder(heads.DiagonalNormal(Z)), SHAPE), prior),
         objective=ELBO() + LeaveViewOut(),
+    )
+
+
+def torn(x: Tensor) -> Tensor:
+    """With every third element missing, and all of the first datum."""
+    x = x.clone()
+    x.view(-1)[::3] = math.nan
+    x[0] = math.nan
+    return x
+
+
+def masked_encoder(head: heads.Head, *conditions: int) -> nn.Module:
+    shape = masked_shape(SHAPE)
+    return MaskedEncoder(encoder(head, *conditions, shape=shape), event_dim=len(SHAPE))
+
+
+def masked_decoder(*in_features: int) -> nn.Module:
+    return MLP(in_features, heads.Masked(heads.Bernoulli(SHAPE)), hidden=[16])
+
+
+def masked_gp() -> Pair:
+    pair = gp(folds=3)
+    decoder = MLP(Z, heads.Masked(heads.Normal(SHAPE)), hidden=[16])
+    return Pair(
+        GPVAE(pair.model.prior, Calibrated(decoder)),
+        GPGuide(masked_encoder(heads.DiagonalNormal(Z)), pair.model.prior),
+        {**pair.batch, "x": torn(images())},
+        ELBO() + LeaveViewOut(),
+    )
+
+
+def counts(head: type[heads.Head], *, missing: bool = False) -> Pair:
+    x = torch.poisson(20 * images().flatten(1)[:, :20])
+    likelihood = head((20,), library=(4.0, 0.5))
+    net = encoder(heads.DiagonalNormal(Z), shape=masked_shape((20,)) if missing else (20,))
+    if missing:
+        x, likelihood = torn(x), heads.Masked(likelihood)
+        net = MaskedEncoder(net, event_dim=1)
+    return Pair(
+        VAE(MLP(Z, likelihood, hidden=[16]), latent_dim=Z),
+        AmortizedGuide(LogCounts(net)),
+        {"x": x},
     )
 
 
@@ -201,6 +247,24 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         AmortizedGuide(ConvEncoder((2, 9, 7), heads.DiagonalNormal(Z), channels=[8], hidden=16)),
         {"x": images(2, 9, 7)},
     ),
+    "vae, counts": lambda: counts(heads.NegativeBinomial),
+    "vae, zero-inflated counts": lambda: counts(heads.ZeroInflatedNegativeBinomial),
+    "vae, missing counts": lambda: counts(heads.NegativeBinomial, missing=True),
+    "vae, missing values": lambda: Pair(
+        VAE(masked_decoder(Z), latent_dim=Z),
+        AmortizedGuide(masked_encoder(heads.DiagonalNormal(Z))),
+        {"x": torn(images())},
+    ),
+    "ssvae, missing values": lambda: Pair(
+        SemiSupervisedVAE(masked_decoder(Z, K), latent_dim=Z, num_classes=K),
+        SemiSupervisedGuide(
+            masked_encoder(heads.DiagonalNormal(Z), K),
+            classifier=masked_encoder(heads.Classes(K)),
+            num_classes=K,
+        ),
+        {"x": torn(images()), "y": labels(missing=True)},
+    ),
+    "gpvae, missing values": masked_gp,
     "gpvae": gp,
     "gpvae, leave view out": lambda: gp(None, LeaveViewOut(), folds=3),
     "gpvae, weight space": lambda: gp(WeightSpaceGuide),

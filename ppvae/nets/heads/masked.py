@@ -36,11 +36,8 @@ class Masked(Head):
                 "missing values."
             )
         self.head = head
+        self.is_count = head.is_count
         self.event_shape, self.raw_shape = head.event_shape, head.raw_shape
-
-    @property
-    def is_count(self) -> bool:
-        return self.head.is_count
 
     def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
         """With the event dimensions declared, NaN not scored."""
