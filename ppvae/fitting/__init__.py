@@ -7,6 +7,7 @@ from ppvae.fitting.loop import fit
 from ppvae.fitting.memory import keep_freed_memory
 from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
+from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, adam
 from ppvae.fitting.training import Best, Training
 
@@ -20,6 +21,7 @@ __all__ = [
     "Phases",
     "Progress",
     "RateSchedule",
+    "Settings",
     "Step",
     "TensorBoard",
     "Training",

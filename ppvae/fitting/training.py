@@ -18,6 +18,7 @@ from ppvae.fitting.batches import Feed
 from ppvae.fitting.devices import forked, random_states, restore_random_states
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.record import Fault, Record
+from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
 from ppvae.programs import FitHooks
@@ -57,12 +58,9 @@ class Training:
         feed: Batches of training data.
         train: The training data, on the device where they are resident.
         validation: Likewise, or None.
-        epochs: After how many epochs to end.
-        device: Where all this happens.
-        dtype: Of the floating-point columns.
-        seed: Of this run's random numbers.
-        batch_size: Data a step.
-        average: The averaged weights, or None.
+        settings: The settings of the fit, with all that was left open decided.
+        device: Device of the pair and of its batches.
+        dtype: Dtype of the floating-point columns.
         epoch: Epochs done.
         steps: Steps done.
         history: One row an epoch.
@@ -78,12 +76,9 @@ class Training:
     feed: Feed
     train: Dataset
     validation: Dataset | None
-    epochs: int
+    settings: Settings
     device: torch.device
     dtype: torch.dtype
-    seed: int
-    batch_size: int
-    average: Average | None = None
     epoch: int = 0
     steps: int = 0
     history: History = field(default_factory=History)
@@ -91,6 +86,27 @@ class Training:
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
     stop: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs after which training ends."""
+        return self.settings.epochs
+
+    @property
+    def batch_size(self) -> int:
+        """Data per step."""
+        return self.settings.batch_size
+
+    @property
+    def seed(self) -> int:
+        """Random seed of this run."""
+        assert self.settings.seed is not None
+        return int(self.settings.seed)
+
+    @property
+    def average(self) -> Average | None:
+        """The averaged weights, or None."""
+        return self.step.average
 
     @property
     def model(self) -> nn.Module:
@@ -190,7 +206,7 @@ class Training:
         for hook in self.hooks:
             hook.settle(self.guide, self.train)
 
-    def validate(self, *, keep_best: bool) -> None:
+    def validate(self) -> None:
         """Add the plain ELBO and its terms on the validation data to the history's last row."""
         assert self.validation is not None
         started = time.perf_counter()
@@ -207,7 +223,7 @@ class Training:
             del totals["loss"]
             means = dict(zip(totals, torch.stack([*totals.values()]).tolist(), strict=True))
             if means["elbo"] > self.best.elbo:
-                tensors = snapshot(self.objective) if keep_best else None
+                tensors = snapshot(self.objective) if self.settings.restore_best else None
                 self.best = Best(means["elbo"], self.epoch, 0, tensors)
             else:
                 self.best.stale += 1

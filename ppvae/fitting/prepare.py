@@ -1,0 +1,168 @@
+"""The first phase of a fit: the pair and its data on their device, checked, ready for a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppvae.data import Dataset, Splits
+from ppvae.fitting.batches import columns_used, fits, make_feed
+from ppvae.fitting.compiled.gradients import CompiledGradients, pays
+from ppvae.fitting.devices import choose_device
+from ppvae.fitting.settings import Settings
+from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
+from ppvae.fitting.tensors import Average
+from ppvae.fitting.training import Training
+from ppvae.objectives import ELBO
+from ppvae.programs import INDEX, needs_index, signature
+
+__all__ = ["Placed", "assemble", "place"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A pair and its data where they are trained.
+
+    Attributes:
+        objective: The objective of the pair.
+        plain: Its plain ELBO, for validation.
+        train: Training data, the columns used alone.
+        validation: Validation data, or None.
+        device: Device of the pair.
+        dtype: Dtype of the floating-point columns.
+        settings: The settings with all that was left open decided.
+        index: Whether a batch has the column ``index``.
+    """
+
+    objective: Any
+    plain: Any
+    train: Dataset
+    validation: Dataset | None
+    device: torch.device
+    dtype: torch.dtype
+    settings: Settings
+    index: bool
+
+
+def place(
+    model: nn.Module, guide: nn.Module, splits: Splits, spec: ELBO, settings: Settings
+) -> Placed:
+    """Move a pair and its data to their device.
+
+    Arguments:
+        model: The generative program.
+        guide: The variational program.
+        splits: Training data, and validation data or None.
+        spec: What is optimised.
+        settings: The settings of the fit, with a seed.
+    """
+    whole: Any = spec(model, guide, num_data=splits.train.num_rows)
+    device = choose_device(settings.device, whole)
+    whole.to(device)
+    everything = len(whole.terms) > 0
+    train = columns_used(splits.train, model, guide, everything=everything)
+    resident = fits(train, device) if settings.resident is None else settings.resident
+    validation = splits.validation
+    if validation is not None:
+        validation = columns_used(validation, model, guide, everything=everything)
+        if resident and fits(validation, device):
+            validation = validation.to(device)
+    plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)
+    return Placed(
+        objective=whole,
+        plain=plain(model, guide, num_data=train.num_rows),
+        train=train.to(device) if resident else train,
+        validation=validation,
+        device=device,
+        dtype=_dtype(whole),
+        settings=replace(
+            settings,
+            device=device,
+            resident=resident,
+            restore_best=settings.keeps_best(validated=validation is not None),
+        ),
+        index=INDEX in {**signature(model), **signature(guide)} or needs_index(whole),
+    )
+
+
+def assemble(placed: Placed) -> Training:
+    """Put the parts of a step together, and check the pair against its data.
+
+    Raises:
+        ContractError: If model, guide and data do not fit together.
+    """
+    settings, whole = placed.settings, placed.objective
+    assert settings.seed is not None
+    assert settings.resident is not None
+    feed = make_feed(
+        placed.train,
+        settings.batch_size,
+        seed=settings.seed,
+        dtype=placed.dtype,
+        index=placed.index,
+        device=placed.device,
+        resident=settings.resident,
+        workers=settings.workers,
+    )
+    training = Training(
+        objective=whole,
+        plain=placed.plain,
+        step=_step(placed, settings.epochs * len(feed)),
+        feed=feed,
+        train=placed.train,
+        validation=placed.validation,
+        settings=settings,
+        device=placed.device,
+        dtype=placed.dtype,
+    )
+    for hook in training.hooks:
+        hook.prepare(training.train)
+    _check(training, index=placed.index)
+    return training
+
+
+def _step(placed: Placed, total_steps: int) -> Step:
+    settings, whole = placed.settings, placed.objective
+    parameters, critics = split_parameters(whole)
+    optimizer = settings.optimizer(parameters, settings.learning_rate)
+    gradients: Any = Gradients(
+        whole, parameters, precision=settings.precision, context=bool(critics)
+    )
+    compiled = settings.compile
+    if pays(placed.device, total_steps) if compiled == "auto" else compiled:
+        gradients = CompiledGradients(gradients)
+    schedule, average = settings.schedule, settings.average
+    return Step(
+        whole,
+        gradients,
+        parameters,
+        optimizer,
+        scheduler=None if schedule is None else schedule(optimizer, total_steps),
+        clip_norm=settings.clip_norm,
+        average=None if average is None else Average(parameters, average),
+        critics=[Critic(term) for term in critics],
+    )
+
+
+def _check(training: Training, *, index: bool) -> None:
+    first = slice(0, training.batch_size)
+    batch = training.train.batch(first, dtype=training.dtype, device=training.device)
+    if index:
+        batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=training.device)
+    training.objective.check(batch)
+    if training.validation is not None:
+        training.plain.check(
+            training.validation.batch(first, dtype=training.dtype, device=training.device)
+        )
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The dtype that most of the weights have."""
+    counts: dict[torch.dtype, int] = {}
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            counts[parameter.dtype] = counts.get(parameter.dtype, 0) + parameter.numel()
+    return max(counts, key=lambda dtype: counts[dtype]) if counts else torch.get_default_dtype()

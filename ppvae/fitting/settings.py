@@ -1,0 +1,161 @@
+"""The settings of a fit as one value: names, defaults, ranges and words, each written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from numbers import Integral
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ppvae.errors import ArgumentError
+from ppvae.fitting.rates import RateSchedule
+from ppvae.fitting.step import adam
+from ppvae.runs.run import describe
+
+__all__ = ["Rule", "Settings", "setting"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The range of a setting.
+
+    Attributes:
+        words: The range in words, after "expected".
+        holds: Whether a value is in it.
+        optional: Whether None is, too.
+        remedy: One sentence on what to do with a value that is not.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+    optional: bool = False
+    remedy: str = "Use the default."
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _at_least(least: int, *, optional: bool = False, remedy: str = "Use the default.") -> Rule:
+    return Rule(
+        f"an integer >= {least}", lambda v: _is_integer(v) and int(v) >= least, optional, remedy
+    )
+
+
+def _positive(*, optional: bool = False) -> Rule:
+    return Rule(
+        "a finite number > 0", lambda v: _is_number(v) and v > 0 and math.isfinite(v), optional
+    )
+
+
+DECAY = Rule("a decay between 0 and 1", lambda v: _is_number(v) and 0 < v < 1, optional=True)
+SEED = Rule(
+    "an integer from 0 to 2**63 - 1", lambda v: _is_integer(v) and 0 <= int(v) < 2**63, True
+)
+FUNCTION = Rule("a function", callable)
+SWITCH = Rule("True or False", lambda v: isinstance(v, bool), optional=True)
+PRECISION = Rule(
+    "torch.bfloat16 or None",
+    lambda v: v is torch.bfloat16,
+    True,
+    "float16 would need its losses scaled.",
+)
+COMPILE = Rule('True, False or "auto"', lambda v: isinstance(v, bool) or v == "auto")
+# What a device may be is said where one is chosen, which knows those that are there.
+ANY = Rule("anything", lambda v: True, optional=True)
+
+
+def setting(default: Any, rule: Rule) -> Any:
+    """A field with its range."""
+    return field(default=default, metadata={"rule": rule})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`ppvae.fit` can be told, but for the pair, the data and what watches it.
+
+    Attributes:
+        epochs: Passes over the training data in all, those before ``resume`` included.
+        batch_size: Data per step; the last batch of an epoch is smaller where N does not divide.
+        learning_rate: Learning rate handed to ``optimizer``.
+        optimizer: Function from parameters and a learning rate to the optimiser; fused Adam by
+            default.
+        schedule: Learning rate over the steps, such as :func:`ppvae.fitting.cosine`.
+        clip_norm: Largest norm of the gradient of all parameters together.
+        average: Decay of an exponential moving average of the weights, such as 0.999. The
+            averaged weights are those validated, and those left at the end.
+        validate_every: Epochs between two validations on the plain ELBO, every weight one.
+        patience: Number of validations in a row without a better one after which training ends.
+        restore_best: Whether the weights of the best validation are left rather than the last
+            ones. By default where ``patience`` is given; never without validation data.
+        seed: Random seed of the order of the data and of the latent noise. By default drawn from
+            torch's global generator; recorded in the run.
+        device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one here.
+        precision: ``torch.bfloat16`` for mixed precision in training (:class:`torch.autocast`).
+        compile: Whether the forward and backward pass are compiled
+            (:mod:`ppvae.fitting.compiled.gradients`), handlers and all; by default where so many
+            steps are to be made that it pays. A model that cannot be trained compiled is trained
+            in eager torch, and the log says why. What a model or guide changes from step to step
+            must then be a parameter, a buffer or a column.
+        resident: Whether the data are kept on the device; by default if they fit and none is
+            memory-mapped. Else a torch DataLoader reads them.
+        workers: Processes that read data which are not resident.
+
+    Raises:
+        ArgumentError: If a value is out of its range.
+    """
+
+    epochs: int = setting(100, _at_least(1))
+    batch_size: int = setting(128, _at_least(1))
+    learning_rate: float = setting(1e-3, _positive())
+    optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer] = setting(adam, FUNCTION)
+    schedule: RateSchedule | None = setting(
+        None, Rule("a function of an optimiser and a number of steps", callable, optional=True)
+    )
+    clip_norm: float | None = setting(None, _positive(optional=True))
+    average: float | None = setting(None, DECAY)
+    validate_every: int = setting(1, _at_least(1))
+    patience: int | None = setting(None, _at_least(1, optional=True))
+    restore_best: bool | None = setting(None, SWITCH)
+    seed: int | None = setting(None, SEED)
+    device: str | torch.device | None = setting(None, ANY)
+    precision: torch.dtype | None = setting(None, PRECISION)
+    compile: bool | Literal["auto"] = setting("auto", COMPILE)
+    resident: bool | None = setting(None, SWITCH)
+    workers: int = setting(0, _at_least(0, remedy="Use 0."))
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            rule, value = f.metadata["rule"], getattr(self, f.name)
+            if not (rule.optional and value is None) and not rule.holds(value):
+                raise ArgumentError(f"{f.name}: expected {rule.words}; got {value}. {rule.remedy}")
+
+    def keeps_best(self, *, validated: bool) -> bool:
+        """Whether the weights of the best validation are left at the end.
+
+        Raises:
+            ArgumentError: If they are asked for and there is nothing to validate on.
+        """
+        if not validated and (self.patience is not None or self.restore_best):
+            raise ArgumentError(
+                "patience and restore_best: expected validation data; got none. "
+                "Pass Splits, such as ppvae.data.split_rows(data), or leave them out."
+            )
+        return validated and (
+            self.patience is not None if self.restore_best is None else self.restore_best
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The values by name, functions by theirs; for ``config.json``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors = torch.dtype | torch.device
+        return {k: str(v) if isinstance(v, tensors) else describe(v) for k, v in values.items()}
