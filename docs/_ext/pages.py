@@ -1,0 +1,128 @@
+"""Pages that are made from the code: the API reference, a room a page, and the gallery.
+
+A gallery page is one script of examples/: its docstring, the picture that a full run of it drew
+(docs/pictures/NAME.png, where there is one), and the script.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+# Room to what it is for, in the order of the reference.
+ROOMS = {
+    "ppvae.models": "Generative programs",
+    "ppvae.guides": "Variational families",
+    "ppvae.nets": "Networks, heads and priors",
+    "ppvae.distributions": "Distributions",
+    "ppvae.gp": "Gaussian-process priors",
+    "ppvae.objectives": "Objectives and their terms",
+    "ppvae.fitting": "Fitting",
+    "ppvae.data": "Data",
+    "ppvae.programs": "Programs: the contract of models and guides",
+    "ppvae.evaluate": "Evaluation, prediction and export",
+    "ppvae.plots": "Plots",
+    "ppvae.ensembles": "Ensembles",
+    "ppvae.runs": "Runs and their folders",
+    "ppvae.report": "Reports",
+    "ppvae.zoo": "Models by name",
+    "ppvae.testing": "Laws for your own pairs",
+    "ppvae.errors": "Errors",
+}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a page unless it says the same already, so that it is not read again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _exists(room: str) -> bool:
+    place = ROOT.joinpath(*room.split("."))
+    return place.is_dir() or place.with_suffix(".py").exists()
+
+
+def write_api(folder: Path) -> None:
+    """One page for each room, and their contents."""
+    rooms = {room: text for room, text in ROOMS.items() if _exists(room)}
+    for room, text in rooms.items():
+        _write(
+            folder / f"{room}.rst",
+            f"{text}\n{'=' * len(text)}\n\n.. automodule:: {room}\n"
+            "   :members:\n   :imported-members:\n   :show-inheritance:\n",
+        )
+    listed = "\n".join(f"   {room}" for room in rooms)
+    _write(
+        folder / "index.rst",
+        "API reference\n=============\n\n"
+        ".. automodule:: ppvae\n   :no-members:\n\n"
+        ".. autofunction:: ppvae.fit\n\n.. autofunction:: ppvae.load\n\n"
+        f".. toctree::\n   :maxdepth: 1\n\n{listed}\n",
+    )
+
+
+def write_gallery(folder: Path) -> None:
+    """One page for each example, and their contents with pictures."""
+    cards, names = [], []
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        said = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or script.stem
+        title, _, rest = said.partition("\n")
+        title = title.rstrip(".")
+        picture = DOCS / "pictures" / f"{script.stem}.png"
+        shown = f"![{title}](/pictures/{picture.name})\n\n" if picture.exists() else ""
+        text = rest.split("\nRun:")[0].strip()
+        command = rest.partition("Run:")[2].strip() or f"python examples/{script.name}"
+        _write(
+            folder / f"{script.stem}.md",
+            f"# {title}\n\n{text}\n\n{shown}```sh\n{command}\n```\n\n"
+            f"```{{literalinclude}} /../examples/{script.name}\n:language: python\n```\n",
+        )
+        names.append(script.stem)
+        image = f":img-top: /pictures/{picture.name}\n" if picture.exists() else ""
+        cards.append(
+            f":::{{grid-item-card}} {title}\n:link: {script.stem}\n:link-type: doc\n{image}:::\n"
+        )
+    grid = "".join(cards)
+    _write(
+        folder / "index.md",
+        "# Gallery\n\nEach page is one script of the folder `examples`, to be read from top to "
+        "bottom, with the picture that it draws.\n\n"
+        f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}::::\n\n"
+        "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n",
+    )
+
+
+def _skip(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool:
+    """Whether to leave a name out: an error is on the page of errors alone."""
+    if isinstance(value, type) and issubclass(value, Exception):
+        page = app.env.current_document.docname
+        return skip or not page.endswith("ppvae.errors")
+    return skip
+
+
+def _escape(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Shapes such as (N, *event) and (...|) are text, not markup."""
+    lines[:] = [
+        line
+        if line.lstrip().startswith("|")
+        else line.replace(", *", ", \\*").replace("|)", "\\|)")
+        for line in lines
+    ]
+
+
+def _build(app: Any) -> None:
+    write_api(DOCS / "api")
+    write_gallery(DOCS / "gallery")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Write the pages before Sphinx looks for sources."""
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-docstring", _escape, priority=900)
+    _build(app)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
