@@ -1,9 +1,14 @@
 """Datasets: named columns of one length, from the package, from files, or made on the fly."""
 
+from ppvae.data.arrays import npy, npz
 from ppvae.data.cells import cells
-from ppvae.data.dataset import Dataset, Splits, as_splits, split_rows
+from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
-from ppvae.data.files import images, load, mnist, npy, npz, table
+from ppvae.data.files import load
+from ppvae.data.inputs import as_splits
+from ppvae.data.mnist_files import mnist
+from ppvae.data.pictures import images
+from ppvae.data.tables import table
 
 __all__ = [
     "Dataset",

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.data.columns import CODED, kind_of
+from ppvae.data.convert import as_column, refuse_non_finite
+from ppvae.data.mapped import Column, MappedRows, rows_of
+from ppvae.data.record import Record, recoded
 from ppvae.errors import DataError
 
-__all__ = ["DataError", "Dataset", "Splits", "as_splits", "split_rows"]
-
-Column: TypeAlias = "Tensor | np.memmap[Any, Any]"
-IDS = ("y", "object")
-# Columns that models take as floating-point numbers even where a file has whole ones.
-MEASURED = ("x", "c", "view", "source")
+__all__ = ["DataError", "Dataset", "Splits", "split_rows"]
 
 
 class Dataset(Mapping[str, Column]):
     """Named columns of one length N.
 
-    The names are the arguments of models and guides: ``x`` what is observed, ``y`` a class
-    (int64, -1 where missing), ``c`` a known continuous factor, ``object`` and ``view`` for GP
-    priors. Images have shape (N, C, H, W). A uint8 column holds intensities from 0 to 255 and
-    stays uint8 until :meth:`batch` scales it to [0, 1].
+    The names are the arguments of models and guides (:data:`ppvae.data.columns.COLUMNS`): ``x``
+    what is observed, ``y`` a class (int64, -1 where missing), ``c`` a known continuous factor,
+    ``object`` and ``view`` for GP priors. Images have shape (N, C, H, W). Where ``x`` or
+    ``source`` is uint8 it holds intensities from 0 to 255 and stays uint8 until :meth:`batch`
+    scales it to [0, 1]; whole numbers in other columns are whole numbers.
 
     Arguments:
-        columns: Tensors, arrays or memory-mapped arrays, by name.
+        columns: Tensors, arrays, masked or memory-mapped arrays, by name.
         missing_ok: Names of floating-point columns that may hold NaN, for a missing value.
+        record: Names, units and notes that travel with the columns.
+        row_names: A name for each row, such as the paths of pictures.
 
     Raises:
         DataError: If columns differ in length, are empty, of a kind that cannot be used, hold
             NaN or infinity, or if ``y`` or ``object`` are not whole numbers.
     """
 
-    def __init__(self, columns: Mapping[str, Any], *, missing_ok: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Any],
+        *,
+        missing_ok: Sequence[str] = (),
+        record: Record | None = None,
+        row_names: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
-        self._columns = {name: _column(name, value) for name, value in columns.items()}
+        pairs = {k: as_column(k, v, missing_ok=k in missing_ok) for k, v in columns.items()}
+        self._columns = {name: column for name, (column, _) in pairs.items()}
+        kept = Record() if record is None else record
+        self.record = kept.noted(*(note for _, note in pairs.values()))
+        self.row_names = None if row_names is None else np.asarray(row_names, dtype=object)
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) != 1:
             raise DataError(
@@ -51,16 +64,30 @@ class Dataset(Mapping[str, Column]):
             raise DataError("dataset: expected at least one row; got 0. Check the selection.")
         for name, column in self._columns.items():
             if name not in missing_ok:
-                _refuse_non_finite(name, column)
+                refuse_non_finite(name, column)
         self.missing_ok = tuple(missing_ok)
+        if self.row_names is not None and len(self.row_names) != self.num_rows:
+            raise DataError(
+                f"row_names: expected {self.num_rows} names; got {len(self.row_names)}. "
+                "Give every row one name."
+            )
 
     @classmethod
-    def _trusted(cls, columns: dict[str, Column], like: Dataset) -> Dataset:
+    def _trusted(
+        cls,
+        columns: dict[str, Column],
+        like: Dataset,
+        *,
+        row_names: np.ndarray | None = None,
+        record: Record | None = None,
+    ) -> Dataset:
         """Rows or columns of a dataset that was checked before."""
         new = cls.__new__(cls)
         new._columns = columns
         new.num_rows = len(next(iter(columns.values())))
         new.missing_ok = like.missing_ok
+        new.record = like.record if record is None else record
+        new.row_names = row_names
         return new
 
     def __getitem__(self, name: str) -> Column:
@@ -91,37 +118,106 @@ class Dataset(Mapping[str, Column]):
     @property
     def mapped(self) -> bool:
         """Whether some column is memory-mapped rather than resident."""
-        return any(isinstance(column, np.memmap) for column in self._columns.values())
+        return any(not isinstance(column, Tensor) for column in self._columns.values())
 
     @property
     def spec(self) -> dict[str, dict[str, Any]]:
-        """What a model must know to be built: shape a row, dtype, number of ids; JSON-able."""
-        spec = {}
+        """What a model must know to be built: shape of a row, dtype, number of ids; JSON-able.
+
+        Columns with names or a unit have these, too (``names`` by number, ``unit``).
+        """
+        spec: dict[str, dict[str, Any]] = {}
         for name, column in self._columns.items():
-            ids = name in IDS
+            names = self.record.names.get(name)
+            count = None
+            if name in CODED:
+                count = int(torch.as_tensor(column).max()) + 1 if names is None else len(names)
             spec[name] = {
                 "shape": list(column.shape[1:]),
                 "dtype": str(column.dtype).removeprefix("torch."),
-                "classes": int(column.max()) + 1 if ids else None,
+                "classes": count,
             }
+            if names is not None:
+                spec[name]["names"] = list(names)
+            if name in self.record.units:
+                spec[name]["unit"] = self.record.units[name]
         return spec
 
-    def take(self, rows: Tensor) -> Dataset:
-        """The rows with these numbers, or where a mask (N) is true, in memory."""
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Column to names: features of ``x``, classes of ``y``, objects, by number."""
+        return dict(self.record.names)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the columns on the way in, a sentence each."""
+        return self.record.notes
+
+    def take(self, rows: Any) -> Dataset:
+        """The rows with these numbers, or where a mask (N) is true.
+
+        Resident columns are copied; memory-mapped ones stay on the disk.
+        """
         rows = torch.as_tensor(rows)
         if rows.dtype == torch.bool:
             rows = rows.nonzero().squeeze(1)
         if len(rows) == 0:
             raise DataError("dataset: expected at least one row; got 0. Check the selection.")
-        return self._trusted({k: _rows(v, rows) for k, v in self._columns.items()}, self)
+        numbers = rows.cpu().numpy()
+        columns: dict[str, Column] = {}
+        for name, column in self._columns.items():
+            if isinstance(column, Tensor):
+                columns[name] = rows_of(column, rows)
+            elif isinstance(column, MappedRows):
+                columns[name] = column.take(numbers)
+            else:
+                columns[name] = MappedRows(column, numbers)
+        names = None if self.row_names is None else self.row_names[numbers]
+        return self._trusted(columns, self, row_names=names)
 
     def select(self, *names: str) -> Dataset:
         """The columns with these names."""
-        return self._trusted({name: self[name] for name in names}, self)
+        columns = {name: self[name] for name in names}
+        return self._trusted(columns, self, row_names=self.row_names)
+
+    def read(self, rows: Tensor | slice) -> dict[str, Tensor]:
+        """The rows as they are stored, in memory."""
+        return {name: rows_of(column, rows) for name, column in self._columns.items()}
 
     def with_columns(self, **columns: Any) -> Dataset:
         """These columns added, or in place of those with the same names."""
-        return Dataset({**self._columns, **columns}, missing_ok=self.missing_ok)
+        merged = {**self._columns, **columns}
+        return Dataset(
+            merged, missing_ok=self.missing_ok, record=self.record, row_names=self.row_names
+        )
+
+    def noted(self, *notes: str) -> Dataset:
+        """The same columns with further notes."""
+        return self._trusted(
+            self._columns, self, row_names=self.row_names, record=self.record.noted(*notes)
+        )
+
+    def named_like(self, other: Dataset) -> Dataset:
+        """Classes and identifiers by the numbers that ``other`` has for their names.
+
+        Raises:
+            DataError: If a name is none of the other's.
+        """
+        columns, record = dict(self._columns), self.record
+        for name in CODED:
+            if name not in self or name not in other:
+                continue
+            mine, its = self.record.names.get(name), other.record.names.get(name)
+            if mine == its:
+                continue
+            codes = torch.as_tensor(self[name]).numpy()
+            if mine is None:
+                mine = tuple(str(i) for i in range(int(codes.max()) + 1))
+            if its is None:
+                its = tuple(str(i) for i in range(int(torch.as_tensor(other[name]).max()) + 1))
+            columns[name] = torch.from_numpy(recoded(name, codes, mine, its))
+            record = record.renamed(name, its)
+        return self._trusted(columns, self, row_names=self.row_names, record=record)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Resident columns on ``device``; memory-mapped ones stay on the disk."""
@@ -129,7 +225,7 @@ class Dataset(Mapping[str, Column]):
             name: column.to(device) if isinstance(column, Tensor) else column
             for name, column in self._columns.items()
         }
-        return self._trusted(columns, self)
+        return self._trusted(columns, self, row_names=self.row_names)
 
     def batch(
         self,
@@ -152,84 +248,15 @@ class Dataset(Mapping[str, Column]):
         """
         batch = {}
         for name, column in self._columns.items():
-            values = _rows(column, rows)
+            values = rows_of(column, rows)
             values = values.to(device, non_blocking=True) if device is not None else values
+            kind = kind_of(name)
             if values.dtype == torch.uint8:
-                values = values.to(dtype) / 255
-            elif values.is_floating_point() or name in MEASURED:
+                values = values.to(dtype) / 255 if kind.intensity else values.long()
+            if values.is_floating_point() or kind.measured:
                 values = values.to(dtype)
             batch[name] = values
         return batch
-
-
-def _rows(column: Column, rows: Tensor | slice) -> Tensor:
-    if isinstance(column, Tensor):
-        return column[rows if isinstance(rows, slice) else rows.to(column.device)]
-    picked = column[rows if isinstance(rows, slice) else rows.cpu().numpy()]
-    return torch.from_numpy(np.array(picked))
-
-
-def _column(name: str, value: Any) -> Column:
-    if isinstance(value, np.memmap):
-        column: Column = value
-    elif isinstance(value, Tensor):
-        column = value.detach()
-    else:
-        array = np.asarray(value)
-        if array.dtype.kind not in "buif":
-            raise DataError(
-                f"column {name!r}: expected numbers; got dtype {array.dtype}. "
-                "Encode names as numbers first."
-            )
-        if array.dtype.byteorder == ">" or not array.flags.writeable:
-            array = array.astype(array.dtype.newbyteorder("="), copy=True)
-        if array.dtype.kind == "u" and array.dtype != np.uint8:
-            array = array.astype(np.int64)
-        column = torch.from_numpy(np.require(array, requirements="C"))
-    if column.ndim == 0:
-        raise DataError(
-            f"column {name!r}: expected one row a datum; got a single number. "
-            "Give it the shape (N, ...)."
-        )
-    if isinstance(column, Tensor) and name in IDS:
-        return _ids(name, column)
-    if isinstance(column, Tensor) and column.dtype in (torch.bool, torch.int32, torch.int16):
-        return column.long()
-    return column
-
-
-def _ids(name: str, column: Tensor) -> Tensor:
-    whole = column.long()
-    if column.is_floating_point() and not torch.equal(whole.to(column.dtype), column):
-        raise DataError(
-            f"column {name!r}: expected whole numbers (ids from 0); got {column.dtype} with "
-            "fractions or NaN. Encode it as integers; -1 is a missing class."
-        )
-    least = -1 if name == "y" else 0
-    if len(whole) and int(whole.min()) < least:
-        raise DataError(
-            f"column {name!r}: expected ids from {least}; got {int(whole.min())}. "
-            "Number them from 0."
-        )
-    return whole
-
-
-def _refuse_non_finite(name: str, column: Column) -> None:
-    floating = column.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) or (
-        isinstance(column, np.memmap) and column.dtype.kind == "f"
-    )
-    if not floating:
-        return
-    for start in range(0, len(column), 65536):
-        chunk = _rows(column, slice(start, start + 65536))
-        bad = ~torch.isfinite(chunk).reshape(len(chunk), -1).all(1)
-        if bad.any():
-            row = start + int(bad.nonzero()[0])
-            raise DataError(
-                f"column {name!r}: expected finite numbers; got NaN or infinity in row {row}. "
-                "Remove the row, or name the column in missing_ok if the model takes missing "
-                "values."
-            )
 
 
 class Splits(NamedTuple):
@@ -244,12 +271,10 @@ class Splits(NamedTuple):
         """The test data, else those to validate on, else those to train on."""
         return self.test or self.validation or self.train
 
-
-def as_splits(data: Splits | Dataset | Mapping[str, Any]) -> Splits:
-    """Splits as they are; a dataset, or a mapping of columns, as the training data."""
-    if isinstance(data, Splits):
-        return data
-    return Splits(data if isinstance(data, Dataset) else Dataset(data))
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the data on the way in, a sentence each."""
+        return self.train.notes
 
 
 def split_rows(

@@ -146,7 +146,7 @@ class _Rows(TorchDataset[Batch]):
         self.data = data
 
     def __getitem__(self, rows: Tensor) -> Any:
-        return {**self.data.take(rows), INDEX: rows}
+        return {**self.data.read(rows), INDEX: rows}
 
 
 Feed = Resident | Loaded

@@ -116,7 +116,7 @@ def test_whole_numbers_that_are_measured_become_floats():
         ({}, "at least one column"),
         ({"x": np.zeros((3, 2)), "y": [0, 1]}, r"one length; got \{'x': 3, 'y': 2\}"),
         ({"x": np.zeros((0, 2))}, "at least one row"),
-        ({"x": 1.0}, "one row a datum"),
+        ({"x": 1.0}, "one row per datum"),
         ({"x": np.array([[1.0], [np.nan]])}, "column 'x': expected finite .* in row 1"),
         ({"x": np.array([[np.inf]])}, "in row 0"),
         ({"x": np.array(["a"])}, "expected numbers"),

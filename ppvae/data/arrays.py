@@ -1,0 +1,142 @@
+"""NumPy files: ``.npz`` archives with one array per column, ``.npy`` files that are mapped."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from ppvae.data.columns import kind_of
+from ppvae.data.dataset import Dataset
+from ppvae.data.paths import PathLike, existing
+from ppvae.data.record import Record, coded
+from ppvae.data.words import factor_of_text, split_codes
+from ppvae.errors import DataError
+
+__all__ = ["npy", "npz"]
+
+Layout: TypeAlias = Literal["auto", "first", "last"]
+
+
+def npz(
+    path: PathLike,
+    *,
+    missing_ok: Sequence[str] = (),
+    layout: Layout = "auto",
+    like: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """One array per column from a NumPy archive; pickled objects are never read.
+
+    Text in ``y``, ``object`` and ``batch`` is numbered in sorted order, text in ``c`` and ``view``
+    is read with its unit. Pictures ``x`` with shape (N, H, W) become (N, 1, H, W), and those with
+    shape (N, H, W, C) become (N, C, H, W): the last axis holds the channels where it is shorter
+    than both others and the first of the three is longer than 4.
+
+    Arguments:
+        path: The archive.
+        missing_ok: Columns that may hold NaN.
+        layout: ``"first"`` or ``"last"``: where the channels of ``x`` are, against the rule.
+        like: The columns' spec of a fitted run, whose classes and identifiers are used.
+
+    Raises:
+        DataError: If it cannot be read, or the columns cannot be used.
+    """
+    path = existing(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path.name}: expected a NumPy archive of numbers; it cannot be read ({error}). "
+            "Save it again with numpy.savez(path, x=..., ...), without objects."
+        ) from error
+    return _dataset(path, columns, missing_ok, layout, like)
+
+
+def npy(
+    path: PathLike,
+    *,
+    missing_ok: Sequence[str] = (),
+    layout: Layout = "auto",
+    like: Mapping[str, Any] | None = None,
+    **columns: PathLike,
+) -> Dataset:
+    """``x`` from one array file, memory-mapped; other columns from further files by name.
+
+    Rows are read as they are needed, so the array may be larger than memory. The rules are those
+    of :func:`npz`.
+
+    Arguments:
+        path: The file of ``x``.
+        missing_ok: Columns that may hold NaN.
+        layout: Where the channels of ``x`` are, against the rule of :func:`npz`.
+        like: The columns' spec of a fitted run, whose classes and identifiers are used.
+        columns: Column to file.
+
+    Raises:
+        DataError: If a file cannot be read, or the columns cannot be used.
+    """
+    mapped: dict[str, Any] = {}
+    for name, file in {"x": path, **columns}.items():
+        file = existing(file)
+        try:
+            mapped[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(
+                f"{file.name}: expected an array saved with numpy.save; it cannot be read "
+                f"({error}). Save it again."
+            ) from error
+    small = {k: np.array(v) if v.ndim <= 1 else v for k, v in mapped.items()}
+    return _dataset(existing(path), small, missing_ok, layout, like)
+
+
+def _dataset(
+    path: Path,
+    columns: Mapping[str, np.ndarray],
+    missing_ok: Sequence[str],
+    layout: Layout,
+    like: Mapping[str, Any] | None,
+) -> Dataset:
+    record = Record()
+    arrays: dict[str, Any] = {}
+    for name, array in columns.items():
+        kind = kind_of(name)
+        known = ((like or {}).get(name) or {}).get("names")
+        if kind.kind == "split":
+            arrays[name], note = split_codes(array, path.name)
+            record = record.noted(note)
+        elif kind.coded and array.ndim == 1 and array.dtype.kind in "iufbUS":
+            arrays[name], names, note = coded(name, array, known)
+            record = record.noted(note)
+            record = record if names is None else record.renamed(name, names)
+        elif kind.measured and array.ndim == 1 and array.dtype.kind in "US":
+            arrays[name], unit = factor_of_text(name, array)
+            record = Record(record.names, {**record.units, **unit}, record.notes)
+        else:
+            arrays[name] = array
+    if "x" in arrays:
+        arrays["x"], note = _pictures(np.asanyarray(arrays["x"]), layout)
+        record = record.noted(note)
+    return Dataset(arrays, missing_ok=missing_ok, record=record)
+
+
+def _pictures(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, str]:
+    """Channels first, and what was done; a mapped array stays mapped."""
+    if layout not in ("auto", "first", "last"):
+        raise DataError(f"layout: expected 'auto', 'first' or 'last'; got {layout!r}. Use 'auto'.")
+    if x.ndim == 3 and x.shape[1] > 4 and layout == "auto":
+        return x[:, None], f"x: pictures with shape (N, {x.shape[1]}, {x.shape[2]}), one channel"
+    if x.ndim != 4 or layout == "first":
+        return x, ""
+    first, middle, last = x.shape[1:]
+    if layout == "last" or (first > 4 and last < min(first, middle)):
+        moved = x.transpose(0, 3, 1, 2)
+        mapped = isinstance(x, np.memmap)
+        return moved if mapped else np.ascontiguousarray(moved), (
+            f"x: channels last, (N, {first}, {middle}, {last}), taken as (N, {last}, {first}, "
+            f"{middle})"
+        )
+    return x, ""

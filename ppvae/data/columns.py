@@ -1,0 +1,171 @@
+"""The kinds of columns, one row each: what a reader, a model and ArviZ must know of a column.
+
+Datasets, files, prediction, ArviZ's dimensions and the README's table are made from
+:data:`COLUMNS`. A column of another name is kept as it is: numbers that are whole stay whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CODED", "COLUMNS", "MEASURED", "SPLIT", "Kind", "kind_of", "markdown"]
+
+SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of column.
+
+    Attributes:
+        name: The argument of models and guides.
+        kind: Measurement, class, identifier, factor, view, batch, mask or split.
+        meaning: One line.
+        dtypes: The dtypes that are accepted, in words.
+        shape: The shapes that are accepted, in words.
+        scaling: What happens to the values before a model sees them.
+        missing: How a missing value is written, and what it means.
+        coded: Whether text is numbered from 0 in sorted order.
+        measured: Whether whole numbers become floating-point numbers in a batch.
+        intensity: Whether uint8 is an intensity, scaled from 0 to 255 to [0, 1].
+        least: The smallest number of a coded column; -1 where a missing value is -1.
+        dims: ArviZ's dimensions after ``sample``, where the values have one each.
+        flag: The option of ``ppvae predict`` that gives values, if there is one.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    dtypes: str
+    shape: str
+    scaling: str
+    missing: str
+    coded: bool = False
+    measured: bool = False
+    intensity: bool = False
+    least: int = 0
+    dims: tuple[str, ...] = ()
+    flag: str | None = None
+
+
+NUMBERS = "whole or floating-point numbers"
+_ROWS = (
+    Kind(
+        "x",
+        "measurement",
+        "what is observed",
+        NUMBERS,
+        "(N, D), (N, C, L) or (N, C, H, W)",
+        "uint8 from 0 to 255 to [0, 1]; others as they are",
+        "NaN, for models that take missing values",
+        measured=True,
+        intensity=True,
+    ),
+    Kind(
+        "source",
+        "measurement",
+        "what `ved` predicts `x` from",
+        NUMBERS,
+        "as `x`",
+        "as `x`",
+        "refused",
+        measured=True,
+        intensity=True,
+    ),
+    Kind(
+        "y",
+        "class",
+        "a class",
+        "whole numbers from 0; text or booleans, numbered in sorted order; one-hot",
+        "(N)",
+        "none",
+        "-1, or blank in a table",
+        coded=True,
+        least=-1,
+        flag="--classes",
+    ),
+    Kind(
+        "c",
+        "factor",
+        "a known continuous factor",
+        NUMBERS + ", or text such as 15nm with one unit",
+        "(N) or (N, C)",
+        "none",
+        "NaN, for models that take missing values",
+        measured=True,
+        dims=("factor",),
+        flag="--factors",
+    ),
+    Kind(
+        "object",
+        "identifier",
+        "whose picture it is (GP priors)",
+        "whole numbers from 0; text, numbered in sorted order",
+        "(N)",
+        "none",
+        "refused",
+        coded=True,
+        flag="--objects",
+    ),
+    Kind(
+        "view",
+        "view",
+        "seen from where, or when (GP priors)",
+        NUMBERS + ", or text such as 15deg with one unit",
+        "(N) or (N, V)",
+        "none",
+        "refused",
+        measured=True,
+        dims=("component",),
+        flag="--views",
+    ),
+    Kind(
+        "batch",
+        "batch",
+        "the batch that it was measured in",
+        "whole numbers from 0; text, numbered in sorted order",
+        "(N)",
+        "none",
+        "refused",
+        coded=True,
+    ),
+    Kind(
+        "mask",
+        "mask",
+        "which values were observed",
+        "booleans, or 0 and 1",
+        "as `x`, or (N)",
+        "none",
+        "refused",
+    ),
+    Kind(
+        SPLIT,
+        "split",
+        "the part that a row belongs to",
+        "0, 1, 2, or the words train, validation (val, valid, dev), test (held-out)",
+        "(N)",
+        "none",
+        "refused; a file without the column is divided 80 / 10 / 10 % at random",
+    ),
+)
+
+COLUMNS: dict[str, Kind] = {row.name: row for row in _ROWS}
+CODED = tuple(row.name for row in _ROWS if row.coded)
+MEASURED = tuple(row.name for row in _ROWS if row.measured)
+_OTHER = Kind("", "column", "a column of your own", NUMBERS, "(N, ...)", "none", "refused")
+
+
+def kind_of(name: str) -> Kind:
+    """The row of a column's name; that of a column of the user's own by default."""
+    return COLUMNS.get(name, _OTHER)
+
+
+def markdown() -> str:
+    """The table of columns, as README has it."""
+    lines = ["| column | what | values | shape | missing |", "|---|---|---|---|---|"]
+    for row in _ROWS:
+        scaled = "; uint8 is intensity, scaled to [0, 1]" if row.intensity else ""
+        lines.append(
+            f"| `{row.name}` | {row.meaning} | {row.dtypes}{scaled} | {row.shape} | {row.missing} |"
+        )
+    return "\n".join(lines)

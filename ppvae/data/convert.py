@@ -1,0 +1,188 @@
+"""From what people have, an array of any dtype, to a column; or a refusal in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppvae.data.columns import kind_of
+from ppvae.data.mapped import Column, MappedRows, native, rows_of
+from ppvae.errors import DataError
+
+__all__ = ["as_column", "refuse_non_finite"]
+
+CHUNK = 65536
+
+
+def as_column(name: str, value: Any, *, missing_ok: bool = False) -> tuple[Column, str]:
+    """A column of a dataset, and a note on what was done to it (empty if nothing).
+
+    Arguments:
+        name: The column.
+        value: A tensor, an array, a masked or memory-mapped array, or nested lists.
+        missing_ok: Whether a masked value may become NaN.
+
+    Raises:
+        DataError: If the values are no numbers, or have a shape that the column cannot have.
+    """
+    if isinstance(value, MappedRows):
+        return value, ""
+    if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
+        _refuse_dtype(name, value)
+        return value, ""
+    note = ""
+    if isinstance(value, Tensor):
+        column = _dense(name, value.detach())
+    else:
+        array, note = _array(name, value, missing_ok)
+        column = torch.from_numpy(np.require(native(array), requirements=["C", "W"]))
+    if column.ndim == 0:
+        raise DataError(
+            f"column {name!r}: expected one row per datum; got a single number. "
+            "Give it the shape (N, ...)."
+        )
+    if kind_of(name).coded:
+        column, shaped = _ids(name, column)
+        return column, "; ".join(filter(None, (note, shaped)))
+    intensity = column.dtype == torch.uint8 and kind_of(name).intensity
+    if not column.is_floating_point() and column.dtype != torch.int64 and not intensity:
+        column = column.long()
+    return column, note
+
+
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    if tensor.layout != torch.strided:
+        raise DataError(
+            f"column {name!r}: expected a dense tensor; got a sparse one ({tensor.layout}). "
+            "Pass tensor.to_dense()."
+        )
+    if tensor.is_complex():
+        raise _complex(name, str(tensor.dtype))
+    return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
+
+
+def _array(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise DataError(
+            f"column {name!r}: expected a dense array; got a sparse matrix {value.shape}. "
+            "Pass matrix.toarray()."
+        )
+    note = ""
+    if isinstance(value, np.ma.MaskedArray):
+        value, note = _unmasked(name, value, missing_ok)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(
+            f"column {name!r}: expected rows of one shape; got ragged ones ({error}). "
+            "Give every row the same number of values."
+        ) from error
+    _refuse_dtype(name, array)
+    return array, note
+
+
+def _unmasked(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
+    hidden = int(np.ma.count_masked(value))
+    if not hidden:
+        return np.asarray(value.data), ""
+    if name == "y":
+        return value.filled(-1), f"{name}: {hidden} masked values are missing (-1)"
+    if not missing_ok:
+        raise DataError(
+            f"column {name!r}: expected values that are all there; got a masked array with "
+            f"{hidden} hidden values. Remove these rows, or name the column in missing_ok if the "
+            "model takes missing values."
+        )
+    filled = value.astype(np.float64).filled(np.nan)
+    return filled, f"{name}: {hidden} masked values are missing (NaN)"
+
+
+def _refuse_dtype(name: str, array: np.ndarray) -> None:
+    kind = array.dtype.kind
+    if kind in "buif":
+        return
+    if kind == "c":
+        raise _complex(name, str(array.dtype))
+    if kind in "mM":
+        raise DataError(
+            f"column {name!r}: expected numbers; got dates or durations ({array.dtype}). Pass "
+            "numbers in a unit of your choice, such as array / numpy.timedelta64(1, 's')."
+        )
+    if array.dtype.names:
+        raise DataError(
+            f"column {name!r}: expected numbers; got records with the fields "
+            f"{list(array.dtype.names)}. Pass each field as a column, or stack the fields."
+        )
+    remedy = "Encode names as numbers first."
+    if kind_of(name).coded:
+        remedy = "Number them: numpy.unique(values, return_inverse=True)[1]."
+    raise DataError(
+        f"column {name!r}: expected numbers; got "
+        f"{'text' if kind in 'US' else 'values'} of dtype {array.dtype}. {remedy}"
+    )
+
+
+def _complex(name: str, dtype: str) -> DataError:
+    return DataError(
+        f"column {name!r}: expected real numbers; got {dtype}. "
+        "Stack the real and imaginary parts as two channels."
+    )
+
+
+def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
+    """Whole numbers (N) from one column, a column of height one, or one-hot rows."""
+    whole = column.long()
+    if column.is_floating_point() and not torch.equal(whole.to(column.dtype), column):
+        raise DataError(
+            f"column {name!r}: expected whole numbers (ids from 0); got {column.dtype} with "
+            "fractions or NaN. Encode it as integers; -1 is a missing class."
+        )
+    note = ""
+    if whole.ndim == 2 and whole.size(1) == 1:
+        whole, note = whole[:, 0], f"{name}: shape (N, 1) taken as (N)"
+    elif whole.ndim == 2 and bool(((whole == 0) | (whole == 1)).all()):
+        if not bool((whole.sum(1) == 1).all()):
+            raise DataError(
+                f"column {name!r}: expected one number per datum, or one-hot rows; got rows with "
+                "several ones, or none. Give each datum one class; -1 is a missing class."
+            )
+        note = f"{name}: one-hot rows with {whole.size(1)} columns taken as numbers from 0"
+        whole = whole.argmax(1)
+    elif whole.ndim > 1:
+        raise DataError(
+            f"column {name!r}: expected shape (N); got (N, "
+            f"{', '.join(map(str, whole.shape[1:]))}). Give each datum one number."
+        )
+    least = kind_of(name).least
+    if len(whole) and int(whole.min()) < least:
+        raise DataError(
+            f"column {name!r}: expected ids from {least}; got {int(whole.min())}. "
+            "Number them from 0."
+        )
+    return whole, note
+
+
+def refuse_non_finite(name: str, column: Column) -> None:
+    """Refuse NaN and infinity, read by chunks.
+
+    Raises:
+        DataError: If there is one; the message names the row.
+    """
+    floating = (
+        column.is_floating_point() if isinstance(column, Tensor) else column.dtype.kind == "f"
+    )
+    if not floating:
+        return
+    for start in range(0, len(column), CHUNK):
+        chunk = rows_of(column, slice(start, start + CHUNK))
+        bad = ~torch.isfinite(chunk).reshape(len(chunk), -1).all(1)
+        if bad.any():
+            row = start + int(bad.nonzero()[0])
+            raise DataError(
+                f"column {name!r}: expected finite numbers; got NaN or infinity in row {row}. "
+                "Remove the row, or name the column in missing_ok if the model takes missing "
+                "values."
+            )

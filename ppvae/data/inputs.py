@@ -1,0 +1,73 @@
+"""What people hand to :func:`ppvae.fit`, as splits; or the one line that makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
+
+from ppvae.data.dataset import Dataset, Splits
+from ppvae.errors import DataError
+
+__all__ = ["as_splits"]
+
+
+def as_splits(data: Any) -> Splits:
+    """Splits as they are; anything else that has rows, as the training data.
+
+    Arguments:
+        data: :class:`~ppvae.data.Splits`, a :class:`~ppvae.data.Dataset`, a mapping of columns, a
+            tensor or an array (``x``), a ``TensorDataset`` of one tensor, or a pandas DataFrame
+            (by the rules of :func:`ppvae.data.table`). In splits, classes and identifiers of the
+            validation and test data are matched by name with those of the training data.
+
+    Raises:
+        DataError: If it is something else, or a class is not among those of the training data.
+    """
+    if isinstance(data, Splits):
+        train, *others = data
+        if all(other is None or other.names == train.names for other in others):
+            return data
+        return Splits(train, *(None if o is None else o.named_like(train) for o in others))
+    if isinstance(data, Dataset):
+        return Splits(data)
+    if isinstance(data, Mapping):
+        return Splits(Dataset(data))
+    if isinstance(data, Tensor | np.ndarray):
+        return Splits(Dataset({"x": data}))
+    if isinstance(data, TensorDataset) and len(data.tensors) == 1:
+        return Splits(Dataset({"x": data.tensors[0]}))
+    if type(data).__name__ == "DataFrame" and type(data).__module__.startswith("pandas"):
+        from ppvae.data.files import divided
+        from ppvae.data.tables import from_frame
+
+        return divided(from_frame(data), "DataFrame", None)
+    raise DataError(
+        f"data: expected Splits, a Dataset, a mapping of columns, a tensor, an array or a "
+        f"DataFrame; got {type(data).__name__}. {_remedy(data)}"
+    )
+
+
+def _remedy(data: Any) -> str:
+    if isinstance(data, TensorDataset):
+        names = ", ".join(f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"))
+        return f"Name the columns: ppvae.data.Dataset({{{names}}})."
+    if isinstance(data, DataLoader):
+        return (
+            "Pass what it loads, the batches are made by fit: "
+            "ppvae.data.Dataset({'x': torch.cat([batch[0] for batch in loader])})."
+        )
+    if isinstance(data, TorchDataset):
+        return "Stack its rows: ppvae.data.Dataset({'x': torch.stack([row[0] for row in data])})."
+    if isinstance(data, tuple | list):
+        return "Name the columns: ppvae.data.Dataset({'x': data[0], 'y': data[1]})."
+    if isinstance(data, str) or hasattr(data, "__fspath__"):
+        return "Read the file first: ppvae.data.load(path)."
+    if isinstance(data, torch.nn.Module):
+        return "The order of the arguments is fit(model, guide, data)."
+    return "Pass ppvae.data.Dataset({'x': ...})."

@@ -1,0 +1,91 @@
+"""Tables of labels for the files of a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppvae.data.columns import COLUMNS
+from ppvae.data.record import Record
+from ppvae.data.tables import column_of, read_table
+from ppvae.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["labels_of"]
+
+
+def labels_of(
+    path: Path, files: Sequence[Path], record: Record, like: Mapping[str, Any] | None
+) -> tuple[dict[str, np.ndarray], Record]:
+    """Columns for these files from a table, and the record with what was done.
+
+    The first column is a path in the folder, or a base name where that is unique. A table of two
+    columns has the class in the second; others go by their names.
+
+    Raises:
+        DataError: If a file has no row, or two with different labels.
+    """
+    frame, notes = read_table(path)
+    if frame.shape[1] < 2:
+        raise DataError(
+            f"{path.name}: expected the columns file and class; got {list(frame.columns)}. "
+            "Give the table a header and two columns."
+        )
+    wanted = {str(c): str(c) for c in frame.columns[1:] if c in COLUMNS and c not in ("x", "mask")}
+    if not wanted:
+        wanted = {"y": str(frame.columns[1])}
+    left = [str(c) for c in frame.columns[1:] if c not in wanted.values()]
+    if left:
+        notes = [*notes, f"{path.name}: columns {', '.join(left)} left out"]
+    order = _matched(path, frame, [*wanted.values()], files)
+    columns: dict[str, np.ndarray] = {}
+    for name, source in wanted.items():
+        columns[name], record = column_of(path.name, name, frame[source].iloc[order], record, like)
+    return columns, record.noted(*notes)
+
+
+def _matched(
+    path: Path, frame: pd.DataFrame, wanted: list[str], files: Sequence[Path]
+) -> list[int]:
+    """The row of the table for each file."""
+    by_path: dict[str, list[int]] = defaultdict(list)
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(frame.iloc[:, 0]):
+        written = PurePosixPath(str(text).strip().replace("\\", "/"))
+        by_path[written.as_posix()].append(row)
+        by_name[written.name].append(row)
+    shared = defaultdict(set)
+    for file in files:
+        shared[file.name].add(file)
+    order, absent = [], []
+    for file in files:
+        found = by_path.get(file.as_posix()) or []
+        if not found and len(shared[file.name]) == 1:
+            found = by_name.get(file.name) or []
+        if not found:
+            absent.append(file)
+            continue
+        if len(frame.iloc[found][wanted].astype(str).drop_duplicates()) > 1:
+            raise DataError(
+                f"{path.name}: expected one label for {file.as_posix()}; got rows {found} with "
+                "different ones. Remove all but one, or write paths in the folder."
+            )
+        order.append(found[0])
+    if absent:
+        twice = len(shared[absent[0].name]) > 1
+        raise DataError(
+            f"{path.name}: expected a row for every picture; {len(absent)} have none, such as "
+            f"{absent[0].as_posix() if twice else absent[0].name}. "
+            + (
+                "Its base name stands for several files: write paths in the folder."
+                if twice
+                else "Add the rows, or remove the files."
+            )
+        )
+    return order

@@ -1,0 +1,136 @@
+"""Folders of pictures: a row per picture or page, with the values that the files have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppvae.data.columns import SPLIT
+from ppvae.data.dataset import Dataset
+from ppvae.data.labels import labels_of
+from ppvae.data.paths import PathLike, existing
+from ppvae.data.pillow import PICTURES, Plan, pages_of, read
+from ppvae.data.record import Record, coded
+from ppvae.data.words import part_of
+from ppvae.errors import DataError
+
+__all__ = ["images"]
+
+
+def images(
+    folder: PathLike,
+    *,
+    size: tuple[int, int] | None = None,
+    crop: bool = False,
+    channels: int | None = None,
+    range: tuple[float, float] | None = None,  # noqa: A002
+    labels: PathLike | None = None,
+    missing_ok: Sequence[str] = (),
+    like: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Pictures of a folder, in the order of their paths: ``x`` with shape (N, C, H, W).
+
+    Pictures with 8 bits stay uint8, an intensity from 0 to 255. Those with 16 bits become
+    numbers in [0, 1], 1 being 65535; those with 32 bits or floating-point numbers keep their
+    values. ``range`` is another scale. A picture is turned as its EXIF orientation says; each
+    page of a multi-page TIFF is a row. There are three channels if any picture has colour, and
+    one more if a picture has transparent parts. Hidden files and folders are left out.
+
+    Classes ``y`` come from a table of labels, or from the names of sub-folders, in sorted order.
+    Folders such as ``train`` and ``test`` above them make the column ``split``.
+
+    Arguments:
+        folder: Holds the pictures, itself or in sub-folders.
+        size: Height and width to resize to (Lanczos); without it all must have one size.
+        crop: Cut the middle with the proportions of ``size`` before resizing, which otherwise
+            stretches.
+        channels: 1 for grey, 3 for colour, 2 or 4 with transparency; as the files have it by
+            default.
+        range: The values that become 0 and 1, such as (0, 4095) for a camera with 12 bits.
+        labels: A table whose first column is the picture's path in the folder and whose second is
+            the class, or which has the columns ``y``, ``c``, ``view``, ``object``, ``batch`` or
+            ``split``.
+        missing_ok: Columns that may hold NaN.
+        like: The columns' spec of a fitted run, whose classes and channels are used.
+
+    Raises:
+        DataError: If a picture cannot be read, or the pictures do not fit together.
+    """
+    folder = existing(folder)
+    paths, skipped = _paths(folder)
+    shape: Sequence[int] = ((like or {}).get("x") or {}).get("shape") or []
+    if len(shape) == 3:
+        channels = int(shape[0]) if channels is None else channels
+    pages = [page for path in paths for page in pages_of(path)]
+    plan = Plan.of(folder.name, pages, size=size, crop=crop, channels=channels, scale=range)
+    x = read(plan, pages)
+    names = [page.name(folder) for page in pages]
+    record = Record(notes=(*skipped, *plan.notes(pages)))
+    columns: dict[str, Any] = {"x": x}
+    files = [page.path.relative_to(folder) for page in pages]
+    parts, classes = _folders(folder, files)
+    if parts is not None:
+        columns[SPLIT] = parts
+        record = record.noted("split: from the names of the folders")
+    if labels is not None:
+        table, record = labels_of(existing(labels), files, record, like)
+        columns |= table
+    elif classes is not None:
+        known = ((like or {}).get("y") or {}).get("names")
+        columns["y"], read_names, note = coded("y", classes, known)
+        record = record.noted(f"{note} (names of folders)" if note else "")
+        record = record.renamed("y", read_names) if read_names is not None else record
+    return Dataset(columns, missing_ok=missing_ok, record=record, row_names=names)
+
+
+def _paths(folder: Path) -> tuple[list[Path], list[str]]:
+    """Pictures in order, and notes of what was left out."""
+    paths, hidden, others = [], 0, []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_dir():
+            continue
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+            hidden += 1
+        elif path.suffix.lower() in PICTURES:
+            paths.append(path)
+        else:
+            others.append(path)
+    if not paths:
+        raise DataError(
+            f"{folder.name}: expected picture files {PICTURES}; found none. Check the folder."
+        )
+    notes = []
+    if hidden:
+        notes.append(f"left out: {hidden} hidden files or files in hidden folders")
+    if others:
+        notes.append(
+            f"left out: {len(others)} files that are no pictures, such as {others[0].name}"
+        )
+    return paths, notes
+
+
+def _folders(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Parts of the split and classes, where the folders say them."""
+    tops = {file.parts[0] for file in files if len(file.parts) > 1}
+    words = {top: part_of(top) for top in tops}
+    meant = {part for part in words.values() if part is not None}
+    parts = None
+    if 0 in meant and len(meant) > 1:
+        strange = sorted(top for top, part in words.items() if part is None)
+        loose = [file for file in files if len(file.parts) == 1]
+        if strange or loose:
+            known = sorted(set(words) - set(strange))
+            raise DataError(
+                f"{folder.name}: expected no other folders and pictures beside {known}; got "
+                f"{strange[:4] or loose[0].name}. Move them into one of these folders."
+            )
+        parts = np.array([words[file.parts[0]] for file in files], dtype=np.int64)
+        files = [Path(*file.parts[1:]) for file in files]
+    parents = [file.parent.as_posix() for file in files]
+    if len(set(parents)) < 2:
+        return parts, None
+    return parts, np.array(["" if parent == "." else parent for parent in parents], dtype=object)

@@ -1,0 +1,139 @@
+"""What was done to data on the way in, and the names that their numbers stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppvae.data.columns import kind_of
+from ppvae.errors import DataError
+
+__all__ = ["Record", "coded", "recoded"]
+
+# Texts that stand for a missing class.
+BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What travels with a dataset beside its numbers; it fits into JSON.
+
+    Attributes:
+        names: Column to names: features of ``x``, classes of ``y``, objects.
+        units: Column to unit, such as ``deg``.
+        notes: What was done on the way in, a sentence each.
+    """
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def noted(self, *notes: str) -> Record:
+        """This record with further notes."""
+        return Record(self.names, self.units, (*self.notes, *(n for n in notes if n)))
+
+    def renamed(self, column: str, names: Sequence[str]) -> Record:
+        """This record with the names of a column in place of earlier ones."""
+        return Record({**self.names, column: tuple(names)}, self.units, self.notes)
+
+
+def coded(
+    name: str, values: np.ndarray, known: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
+    """Classes or identifiers as numbers from 0.
+
+    Text is numbered in sorted order. Whole numbers stay where they can be class numbers, and are
+    renumbered where most numbers up to the largest would be empty, such as 1001 and 2002.
+
+    Arguments:
+        name: The column.
+        values: Text, booleans or numbers with shape (N); None, NaN, blank text and, among
+            numbers, -1 are missing.
+        known: Names by number that are there already, as a fitted run has them.
+
+    Returns:
+        Numbers (N) with -1 where missing, the names by number (None where the numbers stand for
+        themselves), and a note in words (empty where nothing was done).
+
+    Raises:
+        DataError: If numbers have fractions, or a name is none of those known.
+    """
+    if values.dtype.kind in "iu" and known is None:
+        distinct = np.unique(values[values != -1])
+        if not len(distinct) or int(distinct[-1]) + 1 <= 2 * len(distinct):
+            return values.astype(np.int64), None, ""
+    texts = np.array([_text(value) for value in values.tolist()], dtype=object)
+    missing = np.array([text.strip().lower() in BLANK for text in texts], dtype=bool)
+    numeric = values.dtype.kind in "iuf" or all(
+        isinstance(v, int | float) and not isinstance(v, bool)
+        for v, gone in zip(values.tolist(), missing, strict=True)
+        if not gone
+    )
+    numeric = numeric and not missing.all()
+    if numeric:
+        missing |= np.array([text == "-1" for text in texts], dtype=bool)
+        fractions = [t for t, gone in zip(texts, missing, strict=True) if not gone and "." in t]
+        if fractions:
+            raise DataError(
+                f"column {name!r}: expected whole numbers (ids from 0) or text; got "
+                f"{fractions[0]}. Number the classes, or name the column c if it is a quantity."
+            )
+        numbers = np.array([-1 if g else int(t) for t, g in zip(texts, missing, strict=True)])
+        distinct = np.unique(numbers[~missing])
+        gaps = len(distinct) and int(distinct[-1]) + 1 > 2 * len(distinct)
+        if known is None and not gaps:
+            return numbers.astype(np.int64), None, ""
+        names = tuple(str(number) for number in distinct)
+    else:
+        names = tuple(sorted({str(t) for t, gone in zip(texts, missing, strict=True) if not gone}))
+    if known is not None:
+        strange = [n for n in names if n not in known]
+        if strange:
+            raise DataError(
+                f"column {name!r}: expected the names {_few(known)} that the run was fitted with; "
+                f"got {_few(strange)}. Leave out these rows, or fit a run with them."
+            )
+        names = tuple(known)
+    number_of = {text: i for i, text in enumerate(names)}
+    codes = np.array(
+        [-1 if gone else number_of[text] for text, gone in zip(texts, missing, strict=True)],
+        dtype=np.int64,
+    )
+    note = f"{name}: {_few(names)} numbered from 0 in this order"
+    if missing.any():
+        note += f"; {int(missing.sum())} missing"
+    return codes, names, note
+
+
+def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[str]) -> np.ndarray:
+    """Numbers that stand for ``names`` as those that stand for ``onto``."""
+    kind = kind_of(name).kind
+    absent = sorted({names[int(i)] for i in np.unique(codes) if i >= 0} - set(onto))
+    if absent:
+        raise DataError(
+            f"column {name!r}: expected {kind} names among {_few(onto)}; got {_few(absent)}. "
+            "Leave out these rows, or train on rows that have them."
+        )
+    if not len(names):
+        return codes
+    places = np.array([onto.index(n) if n in onto else -1 for n in names], dtype=np.int64)
+    return np.where(codes >= 0, places[codes], -1)
+
+
+def _text(value: object) -> str:
+    """A value as its name: 2.0 from a table with blanks is the class 2."""
+    if value is None or value is np.ma.masked:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return "" if value != value else re.sub(r"\.0$", "", repr(value))
+    return str(value).strip()
+
+
+def _few(names: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(map(str, names[:limit]))
+    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"

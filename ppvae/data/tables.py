@@ -1,0 +1,315 @@
+"""Tables: rows are data, columns are features, classes, factors and the rest by name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppvae.data.columns import COLUMNS, kind_of
+from ppvae.data.dataset import Dataset
+from ppvae.data.paths import PathLike, existing
+from ppvae.data.record import Record, coded
+from ppvae.data.sniff import dialect_of
+from ppvae.data.words import factor_of_text, split_codes
+from ppvae.errors import DataError
+
+__all__ = ["TABLES", "column_of", "from_frame", "read_table", "table"]
+
+TEXTS = tuple(f"{s}{z}" for s in (".csv", ".tsv", ".txt") for z in ("", ".gz", ".bz2", ".xz"))
+BINARY: dict[str, tuple[Any, str]] = {
+    ".parquet": (pd.read_parquet, "pyarrow"),
+    ".feather": (pd.read_feather, "pyarrow"),
+    ".xlsx": (pd.read_excel, "openpyxl"),
+}
+TABLES = (*TEXTS, *BINARY)
+# Table columns that become dataset columns by their names; x is made of the others.
+NAMED = tuple(name for name in COLUMNS if name not in ("x", "source", "mask"))
+COUNTERS = re.compile(r"(?i)(unnamed: \d+(\.\d+)*|index|id|row)?")
+
+
+def table(
+    path: PathLike,
+    *,
+    x: Sequence[str] | None = None,
+    sep: str | None = None,
+    decimal: str | None = None,
+    na: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
+    like: Mapping[str, Any] | None = None,
+    **columns: str | Sequence[str],
+) -> Dataset:
+    """Rows of a table, such as cells by genes: CSV, TSV, Parquet, Feather or Excel.
+
+    Separator and decimal sign of text are found from its first lines, and noted. Columns named
+    ``y``, ``c``, ``view``, ``object``, ``batch`` and ``split`` are what they are called; the
+    numeric rest is ``x``. A first column without a name that numbers or names the rows is no
+    feature, and columns of text that nothing names are left out: both are noted.
+
+    Arguments:
+        path: The file; text may be compressed (.gz, .bz2, .xz).
+        x: The table's columns that make up ``x``; by default every numeric column that nothing
+            else names.
+        sep: Separator of a text table.
+        decimal: Decimal sign of a text table.
+        na: Texts that stand for a missing value, beside blank, NA, NaN, null and None.
+        missing_ok: Dataset columns that may hold NaN.
+        like: The columns' spec of a fitted run: features are matched by name, classes and
+            identifiers get the numbers that they have there.
+        columns: Dataset column to the table's column or columns; text is numbered in sorted
+            order in ``y``, ``object`` and ``batch``, and read with its unit in ``c`` and ``view``.
+
+    Raises:
+        DataError: If the table cannot be read, or a column cannot be used as it is.
+    """
+    path = existing(path)
+    frame, notes = read_table(path, sep=sep, decimal=decimal, na=na)
+    data = from_frame(
+        frame, source=path.name, x=x, missing_ok=missing_ok, like=like, columns=columns
+    )
+    return data.noted(*notes)
+
+
+def read_table(
+    path: Path, *, sep: str | None = None, decimal: str | None = None, na: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
+    """A table as a DataFrame, and notes on how it was read.
+
+    Raises:
+        DataError: If it cannot be read, or what reads it is not installed.
+    """
+    engine = "pandas"
+    try:
+        if path.suffix.lower() in BINARY:
+            reader, engine = BINARY[path.suffix.lower()]
+            frame = reader(path)
+            if len(na):
+                frame = frame.replace(list(na), np.nan)
+            return frame, [] if frame.columns.is_unique else []
+        dialect = dialect_of(path, sep, decimal)
+        with warnings.catch_warnings():
+            # Rows wider than the header, beyond the lines that were looked at.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path,
+                sep=r"\s+" if dialect.separator == " " else dialect.separator,
+                decimal=dialect.decimal,
+                index_col=False,
+                na_values=list(na),
+                low_memory=False,
+                skipinitialspace=True,
+            )
+        frame.columns = [str(column).strip() for column in frame.columns]
+        return frame, [dialect.note]
+    except ImportError as error:
+        raise DataError(
+            f"{path.name}: expected {engine} to be installed, which reads {path.suffix}; got none "
+            f"({str(error).splitlines()[0]}). Install it (pip install {engine}), or save the "
+            "table as .csv."
+        ) from error
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path.name}: expected a table with one header and rows of one width; it cannot be "
+            f"read ({str(error).strip()}). Save it again, or state the separator: --sep."
+        ) from error
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    *,
+    source: str = "DataFrame",
+    x: Sequence[str] | None = None,
+    missing_ok: Sequence[str] = (),
+    like: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+) -> Dataset:
+    """A DataFrame as a dataset; the rules and arguments are those of :func:`table`.
+
+    Raises:
+        DataError: If a column cannot be used as it is.
+    """
+    frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise DataError(
+            f"{source}: expected a name of its own for each column; got {twice[:6]} more than "
+            "once. Rename them."
+        )
+    chosen: dict[str, str | Sequence[str]] = dict(columns or {})
+    for name in NAMED:
+        if name in frame.columns and name not in chosen and (x is None or name not in x):
+            chosen[name] = name
+    for name, spec in (like or {}).items():
+        if name not in chosen and name not in ("x", "source") and spec.get("names"):
+            if all(n in frame.columns for n in spec["names"]):
+                chosen[name] = spec["names"]
+    taken = {c for v in chosen.values() for c in ([v] if isinstance(v, str) else v)}
+    frame, row_names, record = _without_counter(frame, {*taken, *(x or ())})
+    features = ((like or {}).get("x") or {}).get("names")
+    if x is None:
+        x, record = _features(source, frame, taken, record, features)
+    absent = [c for c in [*x, *taken] if c not in frame.columns]
+    if absent or not len(x):
+        raise DataError(
+            f"{source}: expected numeric columns for x, and columns {sorted(taken)}; missing "
+            f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...]."
+        )
+    values = np.empty((len(frame), len(x)), np.float32)
+    for i, name in enumerate(x):
+        values[:, i] = _numbers(source, name, frame[name])
+    record = record.renamed("x", x)
+    arrays: dict[str, Any] = {"x": values}
+    for name, given in chosen.items():
+        if isinstance(given, str):
+            arrays[name], record = column_of(source, name, frame[given], record, like)
+        else:
+            parts = [column_of(source, name, frame[c], record, like)[0] for c in given]
+            arrays[name] = np.stack(parts, 1)
+            record = record.renamed(name, tuple(given))
+    return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=row_names)
+
+
+def column_of(
+    source: str,
+    name: str,
+    series: pd.Series[Any],
+    record: Record,
+    like: Mapping[str, Any] | None = None,
+) -> tuple[np.ndarray, Record]:
+    """A table's column as a dataset's column of this name, and the record with what was done.
+
+    Raises:
+        DataError: If it cannot be.
+    """
+    kind = kind_of(name)
+    if kind.kind == "split":
+        codes, note = split_codes(series.to_numpy(dtype=object, na_value=""), source)
+        return codes, record.noted(note)
+    if kind.coded:
+        values = series.to_numpy()
+        if values.dtype.kind not in "iu":
+            values = series.astype(object).where(series.notna(), None).to_numpy()
+        known = ((like or {}).get(name) or {}).get("names")
+        codes, names, note = coded(name, values, known)
+        record = record.noted(note)
+        return codes, record if names is None else record.renamed(name, names)
+    if _is_text(series):
+        numbers, unit = factor_of_text(name, series.astype(object).where(series.notna(), None))
+        return numbers, Record(record.names, {**record.units, **unit}, record.notes)
+    return _numbers(source, str(series.name), series), record
+
+
+def _without_counter(
+    frame: pd.DataFrame, used: set[str]
+) -> tuple[pd.DataFrame, list[str] | None, Record]:
+    """The table without columns that number or name the rows, the rows' names, and notes."""
+    record, names = Record(), None
+    if not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique:
+        names = [str(i) for i in frame.index]
+    for position, column in enumerate(list(frame.columns)):
+        values = frame[column]
+        if column in used or COUNTERS.fullmatch(column) is None:
+            continue
+        nameless = column == "" or column.lower().startswith("unnamed")
+        if nameless and bool(values.isna().all()):
+            record = record.noted(f"left out: column {position} without a name, which is empty")
+        elif pd.api.types.is_integer_dtype(values) and (
+            (nameless and values.is_unique) or _counts(values)
+        ):
+            names = [str(v) for v in values]
+            record = record.noted(f"left out: column {column!r}, which numbers the rows")
+        elif nameless and position == 0 and values.is_unique and _is_text(values):
+            names = [str(v) for v in values]
+            record = record.noted(
+                "left out: the first column, without a name, which names the rows"
+            )
+        else:
+            continue
+        frame = frame.drop(columns=column)
+    return frame, names, record
+
+
+def _counts(values: pd.Series[Any]) -> bool:
+    """Whether whole numbers count the rows from 0 or 1."""
+    start = values.iloc[0] if len(values) else -1
+    return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
+
+
+def _features(
+    source: str,
+    frame: pd.DataFrame,
+    taken: set[str],
+    record: Record,
+    known: Sequence[str] | None,
+) -> tuple[list[str], Record]:
+    """Names of the columns of x: those of a run in its order, or the numeric rest."""
+    rest = [c for c in frame.columns if c not in taken]
+    if known is not None:
+        absent = [c for c in known if c not in frame.columns]
+        if absent:
+            raise DataError(
+                f"{source}: expected the columns that the run was fitted with; missing "
+                f"{absent[:12]}, the table has {rest[:12]}. Add or rename them."
+            )
+        extra = [c for c in rest if c not in set(known)]
+        note = f"left out: columns {', '.join(extra[:12])}, which the run was not fitted with"
+        order = [c for c in rest if c in set(known)] == list(known)
+        moved = "" if order else "x: columns put into the order that the run was fitted with"
+        return list(known), record.noted(note if extra else "", moved)
+    features, texts = [], []
+    for name in rest:
+        if _is_text(frame[name]) and not _some_numbers(frame[name]):
+            texts.append(name)
+        else:
+            features.append(name)
+    if texts:
+        record = record.noted(
+            f"left out: columns of text {', '.join(texts[:12])}"
+            f"{f' and {len(texts) - 12} more' if len(texts) > 12 else ''}"
+        )
+    flags = [name for name in features if pd.api.types.is_bool_dtype(frame[name])]
+    return features, record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
+
+
+def _is_text(series: pd.Series[Any]) -> bool:
+    if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_datetime64_any_dtype(series):
+        return False
+    return not pd.api.types.is_timedelta64_dtype(series)
+
+
+def _some_numbers(series: pd.Series[Any]) -> bool:
+    """Whether some of the texts, but no date, are numbers."""
+    return bool(pd.to_numeric(series.dropna(), errors="coerce").notna().any())
+
+
+def _numbers(source: str, name: str, series: pd.Series[Any]) -> np.ndarray:
+    """A column as floating-point or whole numbers; NaN where missing."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
+    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
+        if isinstance(series.dtype, np.dtype):
+            return series.to_numpy()
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not _is_text(series) or pd.api.types.is_complex_dtype(series):
+        raise DataError(
+            f"{source}: expected numbers in column {name!r}; got {series.dtype}. Convert it to "
+            "numbers in a unit of your choice, such as seconds (.dt.total_seconds())."
+        )
+    values = series.dropna()
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        place = int(np.flatnonzero(numbers.isna().to_numpy())[0])
+        row = int(np.flatnonzero(series.notna().to_numpy())[place])
+        raise DataError(
+            f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
+            f"{row}. Mend it; or, if it stands for a missing value, say so: na=[...], on the "
+            f"command line --na {values.iloc[place]}; or name the columns of x: x=[...]."
+        )
+    return pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)

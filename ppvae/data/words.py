@@ -1,0 +1,90 @@
+"""Words in data that have a meaning: parts of a split, and numbers with a unit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from ppvae.data.record import BLANK
+from ppvae.errors import DataError
+
+__all__ = ["PARTS", "factor_of_text", "part_of", "split_codes"]
+
+# Word to the number of the part: train, validation, test.
+PARTS = {
+    **dict.fromkeys(("train", "training", "fit"), 0),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), 1),
+    **dict.fromkeys(("test", "testing", "heldout", "eval", "evaluation"), 2),
+}
+NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.+-]\S*)?\s*")
+
+
+def part_of(word: str) -> int | None:
+    """The number of the part that a word means, whatever its case; None if it means none."""
+    return PARTS.get(re.sub(r"[\s_-]", "", word.strip().lower()))
+
+
+def split_codes(values: Any, source: str) -> tuple[np.ndarray, str]:
+    """A column ``split`` as numbers 0 (train), 1 (validation) and 2 (test), and a note.
+
+    Raises:
+        DataError: If a value is another, or the shape is not (N).
+    """
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DataError(
+            f"{source}: expected a column 'split' with shape (N); got {array.shape}. "
+            "Give each row one of 0, 1 and 2."
+        )
+    codes = []
+    for value in array.tolist():
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        code = part_of(text)
+        if code is None and re.fullmatch(r"\s*[012](\.0*)?\s*", text):
+            code = int(float(text))
+        if code is None or isinstance(value, bool):
+            seen = sorted({str(v) for v in array.tolist()})[:8]
+            raise DataError(
+                f"{source}: expected a column 'split' of 0 (train), 1 (validation), 2 (test), or "
+                f"of the words train, validation, test; got values [{', '.join(seen)}]. "
+                "Mend or remove the column."
+            )
+        codes.append(code)
+    note = "split: words taken by their meaning" if array.dtype.kind in "OUS" else ""
+    return np.array(codes, dtype=np.int64), note
+
+
+def factor_of_text(name: str, values: Any) -> tuple[np.ndarray, dict[str, str]]:
+    """Numbers written as text, such as 15deg, and their unit, if they have one.
+
+    Blank text is NaN.
+
+    Raises:
+        DataError: If a text is no number, or the units differ.
+    """
+    numbers, units = [], set()
+    for row, value in enumerate(np.asarray(values).tolist()):
+        text = "" if value is None or value != value else str(value)
+        if text.strip().lower() in BLANK:
+            numbers.append(np.nan)
+            continue
+        match = NUMBER.fullmatch(text)
+        if match is None:
+            remedy = "Write numbers, or call it y if it is a class."
+            raise DataError(
+                f"column {name!r}: expected numbers, with one unit or none; got {text!r} in row "
+                f"{row}. {remedy}"
+            )
+        numbers.append(float(match[1]))
+        units.add(match[2] or "")
+    if len(units) > 1:
+        raise DataError(
+            f"column {name!r}: expected numbers in one unit; got {sorted(units)}. "
+            "Convert them to one unit."
+        )
+    unit = next(iter(units), "")
+    return np.array(numbers), {name: unit} if unit else {}
