@@ -165,7 +165,6 @@ def markdown() -> str:
     lines = ["| column | what | values | shape | missing |", "|---|---|---|---|---|"]
     for row in _ROWS:
         scaled = "; uint8 is intensity, scaled to [0, 1]" if row.intensity else ""
-        lines.append(
-            f"| `{row.name}` | {row.meaning} | {row.dtypes}{scaled} | {row.shape} | {row.missing} |"
-        )
+        values = row.dtypes + scaled
+        lines.append(f"| `{row.name}` | {row.meaning} | {values} | {row.shape} | {row.missing} |")
     return "\n".join(lines)

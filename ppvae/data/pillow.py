@@ -125,7 +125,7 @@ def _page(path: Path, number: int | None, picture: Picture) -> Page:
     colour, alpha = mode in COLOUR, False
     if mode in ("P", "PA") or "transparency" in picture.info or mode in ("LA", "La", "RGBA"):
         full = picture.convert("RGBA")
-        alpha = full.getextrema()[3][0] < 255
+        alpha = bool((np.asarray(full.getchannel("A")) < 255).any())
         if mode in ("P", "PA"):
             pixels = np.asarray(full)
             colour = bool((pixels[..., :1] != pixels[..., 1:3]).any())
