@@ -1,0 +1,58 @@
+"""Additive GP priors over named columns, with exact weights of each subject's own."""
+
+from ppvae.gp.additive.arrow import Arrow, Blocks, Scales
+from ppvae.gp.additive.decompose import (
+    Contribution,
+    contribution,
+    decompose,
+    share_table,
+    shares,
+)
+from ppvae.gp.additive.distribution import AdditiveGP
+from ppvae.gp.additive.factors import (
+    RBF,
+    Categorical,
+    Constant,
+    Factor,
+    Linear,
+    Matern,
+    Observed,
+    Periodic,
+    SpectralMixture,
+)
+from ppvae.gp.additive.leaving import leave_subjects_out, leave_visits_out
+from ppvae.gp.additive.objective import LeaveVisitsOut
+from ppvae.gp.additive.prior import AdditivePrior
+from ppvae.gp.additive.terms import Additive, Term, parse
+from ppvae.gp.additive.update import with_visits
+from ppvae.gp.additive.visits import Visits
+
+__all__ = [
+    "RBF",
+    "Additive",
+    "AdditiveGP",
+    "AdditivePrior",
+    "Arrow",
+    "Blocks",
+    "Categorical",
+    "Constant",
+    "Contribution",
+    "Factor",
+    "LeaveVisitsOut",
+    "Linear",
+    "Matern",
+    "Observed",
+    "Periodic",
+    "Scales",
+    "SpectralMixture",
+    "Term",
+    "Visits",
+    "contribution",
+    "decompose",
+    "leave_subjects_out",
+    "leave_visits_out",
+    "parse",
+    "share_table",
+    "shares",
+    "with_visits",
+]

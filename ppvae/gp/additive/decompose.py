@@ -1,0 +1,105 @@
+r"""What each term of an additive kernel contributes to the latents.
+
+.. math::
+    z_{nl} = \sum_j z_{nl}^{(j)} + \epsilon_{nl}, \qquad
+    z_{nl}^{(j)} = \phi_n^{(j)} \cdot w_l^{(j)}
+
+The weights' posterior is that of all terms together; a term's part is its own features alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from ppvae.gp.additive.prior import AdditivePrior
+
+__all__ = ["Contribution", "contribution", "decompose", "share_table", "shares"]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What some terms contribute to the latents of rows.
+
+    Attributes:
+        mean: With shape (N, L).
+        variance: Of the function, without noise, with shape (N, L).
+        draws: Joint over rows, with shape (S, N, L); None where none were asked for.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    draws: Tensor | None = None
+
+
+@torch.no_grad()
+def contribution(
+    prior: AdditivePrior,
+    columns: Mapping[str, Tensor],
+    *names: str,
+    num_draws: int = 0,
+) -> Contribution:
+    """The contribution of the terms with these names, together.
+
+    Arguments:
+        prior: A settled prior.
+        columns: The kernel's columns of the rows, each with shape (N).
+        names: As ``prior.kernel.names`` has them; all terms if none is given.
+        num_draws: S, from torch's global generator.
+
+    Raises:
+        ArgumentError: If there is no such term.
+    """
+    known = prior.kernel.names
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ArgumentError(
+            f"terms: expected names among {known}; got {unknown}. See prior.kernel.names."
+        )
+    prior.check(columns)
+    chosen = [name in names or not names for name in known]
+    scales, arrow, codes = prior.scales(chosen), prior.posterior, prior.codes(columns)
+    f, b = prior.features(columns)
+    f, b = f[:, None] * scales.shared, b[:, None] * scales.own
+    found = arrow.moments(f, b, codes)
+    variance = (found.leverage + arrow.spread(found.g, b, codes)).expand_as(found.loc)
+    draws = None
+    if num_draws > 0:
+        parts = [arrow.draw(found.g, b, codes) for _ in range(num_draws)]
+        draws = found.loc + torch.stack(parts)
+    return Contribution(found.loc, variance.clamp_min(0), draws)
+
+
+def decompose(
+    prior: AdditivePrior, columns: Mapping[str, Tensor], *, num_draws: int = 0
+) -> dict[str, Contribution]:
+    """The contribution of each term by name; see :func:`contribution`."""
+    return {
+        name: contribution(prior, columns, name, num_draws=num_draws)
+        for name in prior.kernel.names
+    }
+
+
+@torch.no_grad()
+def shares(prior: AdditivePrior) -> dict[str, Tensor]:
+    """Each term's share of the variance, and the noise's, of each latent: names to (L)."""
+    variances = prior.variances().expand(prior.latent_dim, -1)
+    return dict(zip([*prior.kernel.names, "noise"], variances.unbind(1), strict=True))
+
+
+def share_table(prior: AdditivePrior, *, latents: bool = True) -> str:
+    """The shares as text: the mean over latents, then each latent."""
+    table = shares(prior)
+    width = max(map(len, table))
+    lines = []
+    for name, values in sorted(table.items(), key=lambda item: -float(item[1].mean())):
+        each = "".join(f"{100 * v:5.0f}" for v in values.tolist()) if latents else ""
+        lines.append(f"{name:{width}} {100 * float(values.mean()):5.1f} %{each}")
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Modules with buffers whose shapes the training data decide, such as one entry a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["SizedByData"]
+
+
+class SizedByData(nn.Module):
+    """A module that takes the shapes of some persistent buffers from what it loads.
+
+    Attributes:
+        sized_by_data: Those buffers' names.
+    """
+
+    sized_by_data: tuple[str, ...] = ()
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for name in self.sized_by_data:
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                setattr(self, name, getattr(self, name).new_zeros(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
