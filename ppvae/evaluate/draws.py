@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from ppvae.errors import ContractError
 from ppvae.objectives import ELBO
-from ppvae.objectives.elbo import PARTICLES
 from ppvae.objectives.weights import log_weights
-from ppvae.programs import DATA_PLATE, Structure, arguments, signature
+from ppvae.programs import DATA_PLATE, PARTICLES, Structure, arguments, signature
 from ppvae.runs.run import Run
 
 __all__ = ["Draws", "Sites", "posterior_draws", "predictive_draws", "sites_of"]
@@ -137,7 +136,6 @@ def posterior_draws(
         guide_trace,
         model_trace,
         particles=num_draws,
-        plate=PARTICLES,
     )
     return replace(
         drawn,

@@ -1,16 +1,13 @@
-"""Where to compute, and random numbers that leave the caller's alone."""
+"""Where to compute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["choose_device", "forked", "random_states", "restore_random_states"]
+__all__ = ["choose_device"]
 
 
 def choose_device(device: str | torch.device | None, module: nn.Module) -> torch.device:
@@ -50,40 +47,3 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return chosen
-
-
-def random_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's global generators on the CPU and on ``device``."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def restore_random_states(device: torch.device, states: dict[str, Tensor]) -> None:
-    """Put back what :func:`random_states` returned."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states["mps"])
-
-
-@contextmanager
-def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """Draw from generators seeded by ``seed``; the caller's go on as if nothing had been drawn."""
-    states = random_states(device)
-    try:
-        if seed is not None:
-            # torch.manual_seed would seed every other GPU too, and not put it back.
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            elif device.type == "mps":
-                torch.mps.manual_seed(seed)
-        yield
-    finally:
-        restore_random_states(device, states)

@@ -10,7 +10,8 @@ For observed sites x, latent sites z and a guide q,
 One implementation over Pyro's traces serves every model. The two axes of each term:
 
 - how the inner KL is found: in closed form where torch has one registered for the two
-  distributions, else as :math:`\log q(z) - \log p(z)` at the sampled z;
+  distributions and the guide draws z after all that p(z) depends on
+  (:mod:`ppvae.programs.order`), else as :math:`\log q(z) - \log p(z)` at the sampled z;
 - how the outer expectation is taken: exactly over sites that the guide marks with
   ``infer={"enumerate": "parallel"}``, by ``num_particles`` draws over all others.
 
@@ -28,7 +29,6 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
@@ -38,17 +38,16 @@ from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term, Terms
 from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
-    DATA_PLATE,
     INDEX,
+    PerDatum,
     Structure,
-    arguments,
     check_pair,
     hooks_of,
+    log_prob,
+    trace_program,
 )
 
 __all__ = ["ELBO", "Capacity", "Objective"]
-
-PARTICLES = "particles"
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,8 @@ class Objective(nn.Module):
         super().__init__()
         if num_data < 1:
             raise ArgumentError(
-                f"num_data: expected an integer >= 1; got {num_data}. Pass len(data)."
+                f"num_data: expected an integer >= 1; got {num_data}. "
+                "Pass the number of training rows, such as len(data['x'])."
             )
         self.spec = spec
         self.model = model
@@ -199,12 +199,12 @@ class Objective(nn.Module):
         held = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
         unknown = sorted(held - known) + sorted(
-            set(self.weights) - known - set(structure.observed)
+            set(self.weights) - known - set(structure.scored)
         )
         if unknown:
             raise ContractError(
                 f"weights and capacity: expected latent sites {list(structure.latent)} or (for "
-                f"weights) observed sites {list(structure.observed)}; got {unknown}. "
+                f"weights) observed sites {list(structure.scored)}; got {unknown}. "
                 "Use the model's site names."
             )
         self.structures[frozenset(batch)] = structure
@@ -217,17 +217,19 @@ class Objective(nn.Module):
         """The terms, and what a :class:`~ppvae.objectives.Term` saw to find its own."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
         with pyro.validation_enabled(False):
-            guide_trace, model_trace = self._trace(batch, structure)
-            reduce = _Reducer(structure, guide_trace, model_trace, self.spec, self.num_data)
-            log_likelihood = {}
-            for name in structure.observed:
-                site = model_trace.nodes[name]
-                log_likelihood[name] = reduce(site, site["fn"].log_prob(site["value"]))
-            kl = {}
-            for name in structure.latent:
-                q, p = guide_trace.nodes[name], model_trace.nodes[name]
-                analytic = self.spec.analytic and name not in structure.enumerated
-                kl[name] = reduce(p, _kl(q, p, analytic=analytic))
+            guide_trace, model_trace = self._traces(batch, structure)
+            reduce = PerDatum(
+                structure,
+                guide_trace,
+                model_trace,
+                particles=self.spec.num_particles > 1,
+                num_data=self.num_data,
+            )
+            log_likelihood = {
+                name: reduce(model_trace.nodes[name], log_prob(model_trace.nodes[name]))
+                for name in structure.scored
+            }
+            kl = self._kls(structure, guide_trace, model_trace, reduce)
             loss = self._weighted(log_likelihood, kl)
             context = self._context(batch, structure, guide_trace, model_trace, reduce)
             extras = {term.name: term(context) for term in self.spec.terms}
@@ -235,24 +237,43 @@ class Objective(nn.Module):
                 loss = torch.stack([loss, *extras.values()]).sum()
         return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, extras=extras), context
 
-    def _trace(self, batch: Mapping[str, Tensor], structure: Structure) -> tuple[Any, Any]:
-        nesting = structure.max_plate_nesting
-        guide: Any = self.guide
-        model: Any = self.model
-        if self.spec.num_particles > 1:
-            nesting += 1
-            plate = pyro.plate(PARTICLES, self.spec.num_particles, dim=-nesting)
-            guide, model = plate(guide), plate(model)
-        if structure.enumerated:
-            guide = EnumMessenger(first_available_dim=-1 - nesting)(guide)
-            model = EnumMessenger(first_available_dim=-1 - nesting)(model)
-        guide_trace = poutine.trace(guide).get_trace(**arguments(self.guide, batch))
+    def _traces(
+        self, batch: Mapping[str, Tensor], structure: Structure
+    ) -> tuple[poutine.Trace, poutine.Trace]:
+        """One run of the guide, then of the model against it; encodings are recorded between."""
+        particles = self.spec.num_particles if self.spec.num_particles > 1 else None
+        guide_trace = trace_program(self.guide, batch, structure, particles=particles)
         if self.training and INDEX in batch:
             posteriors = {name: guide_trace.nodes[name]["fn"] for name in structure.latent}
             for hook in self.hooks:
                 hook.record(batch[INDEX], posteriors)
-        model = poutine.replay(model, trace=guide_trace)
-        return guide_trace, poutine.trace(model).get_trace(**arguments(self.model, batch))
+        return guide_trace, trace_program(
+            self.model, batch, structure, particles=particles, replay=guide_trace
+        )
+
+    def _kls(
+        self,
+        structure: Structure,
+        guide_trace: poutine.Trace,
+        model_trace: poutine.Trace,
+        reduce: PerDatum,
+    ) -> dict[str, Tensor]:
+        """Latent site to its KL (N); auxiliary sites count with the latent drawn next."""
+        sampled = structure.sampled.union(structure.enumerated)
+        kl, pending = {}, []
+        last = structure.latent[-1]
+        for name in [n for n in guide_trace.nodes if n in structure.drawn]:
+            q = guide_trace.nodes[name]
+            if name in structure.auxiliary:
+                pending.append(reduce(q, log_prob(q)))
+                continue
+            p = model_trace.nodes[name]
+            value = reduce(p, _kl(q, p, analytic=self.spec.analytic and name not in sampled))
+            kl[name] = torch.stack([value, *pending]).sum(0) if pending else value
+            pending = []
+        if pending:
+            kl[last] = torch.stack([kl[last], *pending]).sum(0)
+        return {name: kl[name] for name in structure.latent}
 
     def _weighted(self, log_likelihood: Mapping[str, Tensor], kl: Mapping[str, Tensor]) -> Tensor:
         means = {name: -value.mean() for name, value in log_likelihood.items()}
@@ -272,9 +293,9 @@ class Objective(nn.Module):
         structure: Structure,
         guide_trace: Any,
         model_trace: Any,
-        reduce: _Reducer,
+        reduce: PerDatum,
     ) -> Context:
-        sites = (*structure.latent, *structure.observed)
+        sites = (*structure.latent, *structure.scored)
         return Context(
             batch=batch,
             values={name: model_trace.nodes[name]["value"] for name in sites},
@@ -291,78 +312,18 @@ class Objective(nn.Module):
                 guide_trace,
                 model_trace,
                 particles=self.spec.num_particles,
-                plate=PARTICLES,
             ),
         )
 
 
 def _kl(q: Any, p: Any, *, analytic: bool) -> Tensor:
-    """KL of one site, in closed form or at the sampled value, with shape (..., plates...)."""
+    """KL of one site, scaled and masked, in closed form or at the drawn value."""
     if analytic:
         try:
-            return kl_divergence(q["fn"], p["fn"])
+            value = kl_divergence(q["fn"], p["fn"])
         except NotImplementedError:
             pass
-    return q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
-
-
-class _Reducer:
-    """Reduces what belongs to a site, with shape (enumerated..., particles, plates...), to (N)."""
-
-    def __init__(
-        self, structure: Structure, guide_trace: Any, model_trace: Any, spec: ELBO, num_data: int
-    ) -> None:
-        self.particles = spec.num_particles > 1
-        self.nesting = structure.max_plate_nesting + self.particles
-        self.num_data = num_data
-        self.enumerated = []
-        for name in structure.enumerated:
-            site = guide_trace.nodes[name]
-            log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
-            self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
-        self.rows = next(
-            frame.size
-            for name in (*structure.observed, *structure.latent)
-            for frame in model_trace.nodes[name]["cond_indep_stack"]
-            if frame.name == DATA_PLATE
-        )
-
-    def __call__(self, site: Any, value: Tensor) -> Tensor:
-        frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
-        value = self._expect(scale_and_mask(value, site["scale"], site["mask"]))
-        inner = [dim for name, dim in frames.items() if name not in (DATA_PLATE, PARTICLES)]
-        if inner:
-            value = value.sum(inner, keepdim=True)
-        if DATA_PLATE in frames:
-            return value.reshape(-1)
-        return (value.reshape(()) / self.num_data).expand(self.rows)
-
-    def expectation(self, value: Tensor) -> Tensor:
-        """(..., N) to (N)."""
-        return self._expect(value).reshape(-1)
-
-    def _expect(self, value: Tensor) -> Tensor:
-        log_weight = self._log_weight(value)
-        if log_weight is not None:
-            weight = log_weight.exp()
-            for dim in range(-max(weight.dim(), value.dim()), -self.nesting):
-                if _size(value, dim) == 1 and _size(weight, dim) > 1:
-                    weight = weight.sum(dim, keepdim=True)
-            # 0 log 0 = 0: a class of probability zero adds nothing, whatever its term.
-            value = torch.where(weight > 0, value, torch.zeros_like(value)) * weight
-            value = value.sum(tuple(range(-value.dim(), -self.nesting)))
-        if self.particles and value.dim() >= self.nesting:
-            value = value.mean(-self.nesting, keepdim=True)
-        return value
-
-    def _log_weight(self, value: Tensor) -> Tensor | None:
-        """log q of the enumerated sites that ``value`` depends on, and of their ancestors."""
-        total: Tensor | None = None
-        for dim, log_weight in reversed(self.enumerated):
-            if _size(value, dim) > 1 or (total is not None and _size(total, dim) > 1):
-                total = log_weight if total is None else total + log_weight
-        return total
-
-
-def _size(value: Tensor, dim: int) -> int:
-    return value.size(dim) if value.dim() >= -dim else 1
+        else:
+            scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
+            return scaled
+    return log_prob(q) - log_prob({**p, "value": q["value"]})

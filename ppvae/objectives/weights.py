@@ -17,17 +17,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.programs import DATA_PLATE, Structure
+from ppvae.programs import DATA_PLATE, Structure, frames, inner_dims, log_prob
 
 __all__ = ["log_weights"]
 
 
 def log_weights(
-    structure: Structure, guide_trace: Any, model_trace: Any, *, particles: int, plate: str
+    structure: Structure, guide_trace: Any, model_trace: Any, *, particles: int
 ) -> Tensor:
     r""":math:`\log w`, with shape (S, N).
 
@@ -35,34 +34,34 @@ def log_weights(
     the weights is then the density of a datum given the training data.
 
     Arguments:
-        structure: Of the pair.
-        guide_trace: Of the guide, run on N data.
-        model_trace: Of the model, replayed against it.
-        particles: S.
-        plate: The name of the particles' plate.
+        structure: Structure of the pair.
+        guide_trace: Trace of the guide, run on N data.
+        model_trace: Trace of the model, replayed against it.
+        particles: S, in the plate of particles if more than one.
 
     Raises:
         ArgumentError: If an enumerated site is in a plate within the data plate.
     """
     nesting = structure.max_plate_nesting + (particles > 1)
     parts = []
-    for name in (*structure.observed, *structure.latent):
-        site = model_trace.nodes[name]
-        frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
-        if DATA_PLATE not in frames:
+    for name in (*structure.scored, *structure.latent, *structure.auxiliary):
+        site = (guide_trace if name in structure.auxiliary else model_trace).nodes[name]
+        if DATA_PLATE not in frames(site):
             continue
-        inner = [dim for key, dim in frames.items() if key not in (DATA_PLATE, plate)]
-        value = _log_prob(site)
+        inner = inner_dims(site)
+        value = log_prob(site)
         if name in structure.enumerated:
             if inner:
                 raise ArgumentError(
                     f"importance weights: expected the enumerated site {name!r} in the data plate "
-                    f"alone; got the plates {sorted(frames)}. Use one site for each element."
+                    f"alone; got the plates {sorted(frames(site))}. Use one site for each element."
                 )
-            absent = _log_prob(guide_trace.nodes[name]) == -torch.inf
+            absent = log_prob(guide_trace.nodes[name]) == -torch.inf
             value = torch.where(absent, -torch.inf, value)
+        elif name in structure.auxiliary:
+            value = -value
         elif name in structure.latent:
-            value = value - _log_prob(guide_trace.nodes[name])
+            value = value - log_prob(guide_trace.nodes[name])
         parts.append(value.sum(inner, keepdim=True) if inner else value)
     total = parts[0]
     for part in parts[1:]:
@@ -71,7 +70,3 @@ def log_weights(
         total = total.logsumexp(tuple(range(total.dim() - nesting)))
     total = total.reshape(-1, total.size(-1))
     return total.expand(particles, total.size(-1))
-
-
-def _log_prob(site: Any) -> Tensor:
-    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])

@@ -2,17 +2,37 @@
 
 from ppvae.errors import ContractError
 from ppvae.programs.batches import batch_for, batches, placement
-from ppvae.programs.check import Structure, check_pair
+from ppvae.programs.check import check_pair
 from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, data_plate, signature
 from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
 from ppvae.programs.means import decode, encode, posterior
-from ppvae.programs.scopes import evaluating, forked_rng, seeded
+from ppvae.programs.scopes import (
+    evaluating,
+    forked,
+    random_states,
+    restore_random_states,
+    seeded,
+)
+from ppvae.programs.structure import Structure
+from ppvae.programs.traces import (
+    PARTICLES,
+    Given,
+    PerDatum,
+    frames,
+    inner_dims,
+    log_prob,
+    sample_sites,
+    trace_program,
+)
 
 __all__ = [
     "DATA_PLATE",
     "INDEX",
+    "PARTICLES",
     "ContractError",
     "FitHooks",
+    "Given",
+    "PerDatum",
     "Structure",
     "arguments",
     "batch_for",
@@ -22,11 +42,18 @@ __all__ = [
     "decode",
     "encode",
     "evaluating",
-    "forked_rng",
+    "forked",
+    "frames",
     "hooks_of",
+    "inner_dims",
+    "log_prob",
     "needs_index",
     "placement",
     "posterior",
+    "random_states",
+    "restore_random_states",
+    "sample_sites",
     "seeded",
     "signature",
+    "trace_program",
 ]

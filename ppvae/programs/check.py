@@ -4,72 +4,32 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.poutine.util import prune_subsample_sites
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
-from ppvae.errors import ContractError
-from ppvae.programs.contract import DATA_PLATE, arguments
-from ppvae.programs.scopes import forked_rng
+from ppvae.errors import ContractError, PPVAEError
+from ppvae.programs.contract import DATA_PLATE, INDEX, arguments
+from ppvae.programs.order import without_closed_form
+from ppvae.programs.scopes import evaluating, forked
+from ppvae.programs.structure import Structure
+from ppvae.programs.traces import frames, sample_sites, trace_program
+from ppvae.programs.vectorised import check_vectorised
 
-__all__ = ["Structure", "check_pair"]
+__all__ = ["check_pair"]
 
 Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What one run of a (model, guide) pair showed.
-
-    Attributes:
-        latent: Names of the latent sites, in the guide's order.
-        observed: Names of the model's observed sites.
-        enumerated: The latent sites that are summed exactly (``infer={"enumerate": "parallel"}``).
-        max_plate_nesting: How many dimensions from the right the plates use.
-        event_shapes: Site name to event shape.
-        num_rows: The size of the data plate in that run.
-    """
-
-    latent: tuple[str, ...]
-    observed: tuple[str, ...]
-    enumerated: tuple[str, ...] = ()
-    max_plate_nesting: int = 1
-    event_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    num_rows: int = 1
-
-
-def _sites(trace: Any) -> dict[str, dict[str, Any]]:
-    return {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
-
-
-def _frames(site: Mapping[str, Any]) -> dict[str, Any]:
-    return {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
-
-
-def _run(module: nn.Module, role: str, batch: Batch, replay: Any = None) -> poutine.Trace:
-    program = module if replay is None else poutine.replay(module, trace=replay)
-    chosen = arguments(module, batch)
-    try:
-        return prune_subsample_sites(poutine.trace(program).get_trace(**chosen))
-    except ContractError:
-        raise
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        shapes = {name: tuple(column.shape) for name, column in chosen.items()}
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if ": expected " in first and "; got " in first:  # One of ours says it all.
-            raise ContractError(first) from error
-        raise ContractError(
-            f"{role} {type(module).__name__} failed on a batch with shapes {shapes}: {first}. "
-            "Check that its networks were built for these shapes."
-        ) from error
+Sites = dict[str, dict[str, Any]]
 
 
 def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     """Run ``guide``, then ``model`` against it, on ``batch``; compare what they sample.
+
+    Both are run once as they are, and once with several draws side by side and all values of the
+    enumerated sites, as objectives and evaluations do; the two must agree.
 
     Arguments:
         model: The generative program.
@@ -77,53 +37,145 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         batch: Columns by name, each with shape (N, ...), as the objective will get them.
 
     Returns:
-        The pair's :class:`Structure`.
+        The pair's :class:`~ppvae.programs.Structure`.
 
     Raises:
-        ContractError: If a column is missing, if the latent sites differ in name, batch shape or
-            event shape, if nothing is observed, if a datum-wise site is outside the data plate,
-            if a latent site can neither be reparameterised nor enumerated, or if a log-density
-            is not finite.
+        ContractError: If a program raises, if a column is missing, if the latent sites differ in
+            name, batch shape or event shape, if nothing is observed, if the dimensions of one
+            datum are not declared, if a latent site can neither be reparameterised nor
+            enumerated, if a log-density is not finite, or if a program is right for one draw but
+            not for several.
     """
-    tensors = [column for column in batch.values() if isinstance(column, Tensor)]
-    training = model.training, guide.training
-    try:
-        # eval(): a check must not move what a module learns from the batches it is given.
-        model.eval()
-        guide.eval()
-        with torch.no_grad(), forked_rng(*tensors):
-            guide_trace = _run(guide, "guide", batch)
-            model_trace = _run(model, "model", batch, replay=guide_trace)
-            _refuse_store(guide_trace, model_trace)
-            structure = _compare(guide_trace, model_trace)
-            _check_densities(model_trace, guide_trace)
-    finally:
-        model.train(training[0])
-        guide.train(training[1])
+    # evaluating(): a check must not move what a module learns from the batches it is given.
+    with evaluating(model, guide), forked(*_tensors(batch)):
+        guide_trace = _run(guide, "guide", batch)
+        model_trace = _run(model, "model", batch, replay=guide_trace)
+        _refuse_store(guide, guide_trace)
+        _refuse_store(model, model_trace)
+        structure = _structure(guide_trace, model_trace, model, batch)
+        _check_densities("model", sample_sites(model_trace))
+        _check_densities("guide", sample_sites(guide_trace))
+        check_vectorised(model, guide, batch, structure)
     return structure
 
 
-def _refuse_store(*traces: poutine.Trace) -> None:
-    for trace in traces:
-        names = [name for name, node in trace.nodes.items() if node["type"] == "param"]
-        if names:
-            raise ContractError(
-                f"pyro.param: expected parameters held by modules; got {names} from the global "
-                "parameter store, where two models in one process overwrite each other. "
-                "Use torch.nn.Parameter in a plain torch.nn.Module."
-            )
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [column for column in batch.values() if isinstance(column, Tensor)]
 
 
-def _compare(guide_trace: poutine.Trace, model_trace: poutine.Trace) -> Structure:
-    guide_sites = {
-        name: site
-        for name, site in _sites(guide_trace).items()
-        if not site["is_observed"] and not site["infer"].get("is_auxiliary")
+def _run(
+    module: nn.Module, role: str, batch: Batch, replay: poutine.Trace | None = None
+) -> poutine.Trace:
+    try:
+        return trace_program(module, batch, replay=replay)
+    except PPVAEError as error:  # Its own words say it all.
+        raise ContractError(str(error)) from error
+    except Exception as error:
+        shapes = {n: tuple(c.shape) for n, c in arguments(module, batch).items() if n != INDEX}
+        text = str(error).strip()
+        first = text.splitlines()[0] if text else repr(error)
+        remedy = "Check that its networks were built for these shapes."
+        if "Shape mismatch inside plate" in text:
+            remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."
+        elif not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
+            remedy = "The error above is the program's own."
+            first = f"{type(error).__name__}: {first}"
+        raise ContractError(
+            f"{role} {type(module).__name__} failed on a batch with shapes {shapes}: {first}. "
+            f"{remedy}"
+        ) from error
+
+
+def _refuse_store(module: nn.Module, trace: poutine.Trace) -> None:
+    """Parameters of Pyro's own modules are theirs; any other is in the global store."""
+    own = {id(parameter) for parameter in module.parameters()}
+    names = []
+    for name, node in trace.nodes.items():
+        if node["type"] == "param":
+            unconstrained = getattr(node["value"], "unconstrained", lambda: None)()
+            if id(unconstrained) not in own:
+                names.append(name)
+    if names:
+        raise ContractError(
+            f"pyro.param: expected parameters held by modules; got {names} from the global "
+            "parameter store, where two models in one process overwrite each other. "
+            "Use torch.nn.Parameter in a plain torch.nn.Module."
+        )
+
+
+def _structure(
+    guide_trace: poutine.Trace, model_trace: poutine.Trace, model: nn.Module, batch: Batch
+) -> Structure:
+    guide_sites, auxiliary = _guide_sites(sample_sites(guide_trace))
+    model_sites = sample_sites(model_trace)
+    deterministic = {n for n, s in model_sites.items() if s["infer"].get("_deterministic")}
+    factors = {
+        name
+        for name, site in model_sites.items()
+        if site["is_observed"] and site["infer"].get("is_auxiliary")
     }
-    model_sites = _sites(model_trace)
     latent = {name: site for name, site in model_sites.items() if not site["is_observed"]}
-    observed = {name: site for name, site in model_sites.items() if site["is_observed"]}
+    observed = {
+        name: site
+        for name, site in model_sites.items()
+        if site["is_observed"] and name not in deterministic | factors
+    }
+    _compare_names(latent, guide_sites)
+    if not observed:
+        raise ContractError(
+            f"the model observes nothing: its sites {sorted(model_sites)} are all latent. "
+            "Pass the observed column (usually 'x') in the data."
+        )
+    scored = {n: s for n, s in model_sites.items() if n not in deterministic}
+    rows = _rows(scored)
+    for role, sites in (("model", scored), ("guide", {**guide_sites, **auxiliary})):
+        for name, site in sites.items():
+            _check_batch_shape(role, name, site)
+    _compare_shapes(latent, guide_sites)
+    enumerated = _check_estimators({**guide_sites, **auxiliary})
+    nesting = [-d for s in (*scored.values(), *auxiliary.values()) for d in frames(s).values()]
+    names = tuple(guide_sites)
+    return Structure(
+        latent=names,
+        observed=tuple(observed),
+        enumerated=enumerated,
+        max_plate_nesting=max(nesting),
+        event_shapes={n: tuple(s["fn"].event_shape) for n, s in model_sites.items()},
+        num_rows=rows,
+        shared=tuple(name for name in names if DATA_PLATE not in frames(latent[name])),
+        sampled=without_closed_form(model, batch, names, guide_trace, model_trace)
+        - set(enumerated),
+        auxiliary=tuple(auxiliary),
+        factors=tuple(n for n in model_sites if n in factors),
+        deterministic=tuple(n for n in model_sites if n in deterministic),
+        columns={
+            name: column
+            for name, site in observed.items()
+            for column, value in batch.items()
+            if site["value"] is value
+        },
+    )
 
+
+def _guide_sites(sites: Sites) -> tuple[Sites, Sites]:
+    """The guide's latent sites, and its auxiliary ones."""
+    latent, auxiliary = {}, {}
+    for name, site in sites.items():
+        if site["infer"].get("_deterministic"):
+            continue
+        if site["infer"].get("is_auxiliary"):
+            auxiliary[name] = site
+        elif site["is_observed"]:
+            raise ContractError(
+                f"site {name!r}: expected the guide to sample it; got obs=. "
+                "Leave obs out, and pass what is known to the guide's networks."
+            )
+        else:
+            latent[name] = site
+    return latent, auxiliary
+
+
+def _compare_names(latent: Sites, guide_sites: Sites) -> None:
     only_model = sorted(latent.keys() - guide_sites.keys())
     only_guide = sorted(guide_sites.keys() - latent.keys())
     if only_model or only_guide:
@@ -132,11 +184,54 @@ def _compare(guide_trace: poutine.Trace, model_trace: poutine.Trace) -> Structur
             f"only in guide {only_guide}. Give both the same site names, or pass the column "
             "that makes a site observed."
         )
-    if not observed:
+
+
+def _rows(sites: Sites) -> int:
+    """The size of the data plate."""
+    plates = {
+        frame.size if frame.full_size in (None, frame.size) else (frame.size, frame.full_size)
+        for site in sites.values()
+        for frame in site["cond_indep_stack"]
+        if frame.name == DATA_PLATE and frame.vectorized
+    }
+    if not plates:
         raise ContractError(
-            f"the model observes nothing: its sites {sorted(model_sites)} are all latent. "
-            "Pass the observed column (usually 'x') in the data."
+            f"no site of the model is in the plate {DATA_PLATE!r}: its sites are "
+            f"{sorted(sites)}. Wrap the datum-wise sites in ppvae.contract.data_plate(...)."
         )
+    size = plates.pop()
+    if isinstance(size, tuple):
+        raise ContractError(
+            f"plate {DATA_PLATE!r}: expected all rows of the batch; got a subsample of {size[0]} "
+            f"of {size[1]}. Use ppvae.contract.data_plate(...): ppvae.fit draws the batches and "
+            "scales global sites."
+        )
+    return int(size)
+
+
+def _check_batch_shape(role: str, name: str, site: Mapping[str, Any]) -> None:
+    """Every dimension of the batch shape belongs to a plate."""
+    batch_shape = tuple(site["fn"].batch_shape)
+    sizes = {f.dim: f.size for f in site["cond_indep_stack"] if f.vectorized}
+    for dim in range(-len(batch_shape), 0):
+        if batch_shape[dim] != 1 and sizes.get(dim) != batch_shape[dim]:
+            depth = max((-d for d in sizes), default=0)
+            event_dim = site["fn"].event_dim
+            missing = max(1, site["value"].dim() - depth - event_dim)
+            expected = tuple(sizes.get(d, 1) for d in range(-depth, 0))
+            raise ContractError(
+                f"site {name!r}: expected batch shape {expected}, that of the plates "
+                f"{sorted(frames(site))}; got {batch_shape} in the {role}, at a value with shape "
+                f"{tuple(site['value'].shape)}. Declare the dimensions of one datum with "
+                f".to_event({missing + _reinterpreted(site['fn'])})."
+            )
+
+
+def _reinterpreted(fn: Any) -> int:
+    return int(getattr(fn, "reinterpreted_batch_ndims", 0))
+
+
+def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
     for name, site in guide_sites.items():
         p, q = latent[name]["fn"], site["fn"]
         for kind in ("event_shape", "batch_shape"):
@@ -146,73 +241,60 @@ def _compare(guide_trace: poutine.Trace, model_trace: poutine.Trace) -> Structur
                     f"{tuple(getattr(q, kind))} in the guide. Give both the same dimensions, "
                     "declared with .to_event()."
                 )
-        if _frames(latent[name]).keys() != _frames(site).keys():
+        if frames(latent[name]).keys() != frames(site).keys():
             raise ContractError(
-                f"site {name!r}: in the plates {sorted(_frames(latent[name]))} in the model but "
-                f"{sorted(_frames(site))} in the guide. Use the same plates in both."
+                f"site {name!r}: in the plates {sorted(frames(latent[name]))} in the model but "
+                f"{sorted(frames(site))} in the guide. Use the same plates in both."
             )
-    rows = {_frames(s)[DATA_PLATE].size for s in model_sites.values() if DATA_PLATE in _frames(s)}
-    if not rows:
-        raise ContractError(
-            f"no site of the model is in the plate {DATA_PLATE!r}: its sites are "
-            f"{sorted(model_sites)}. Wrap the datum-wise sites in ppvae.contract.data_plate(...)."
-        )
-    enumerated = tuple(
-        name for name, s in guide_sites.items() if s["infer"].get("enumerate") == "parallel"
-    )
-    for name, site in guide_sites.items():
+
+
+def _check_estimators(sites: Sites) -> tuple[str, ...]:
+    """The enumerated sites; all others must be reparameterised."""
+    enumerated = tuple(n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel")
+    for name, site in sites.items():
         fn = site["fn"]
         if name not in enumerated and not fn.has_rsample:
             raise ContractError(
                 f"site {name!r}: expected a reparameterised distribution or an enumerated one in "
                 f"the guide; got {type(fn).__name__}. Mark a finite discrete site with "
-                'infer={"enumerate": "parallel"}.'
+                'infer={"enumerate": "parallel"}, and a factor with has_rsample=True.'
             )
         if name in enumerated and not fn.has_enumerate_support:
             raise ContractError(
                 f"site {name!r}: marked for enumeration, but {type(fn).__name__} has no finite "
                 "support. Remove the mark, or use a Categorical or Bernoulli distribution."
             )
-    frames = [f for s in model_sites.values() for f in _frames(s).values()]
-    return Structure(
-        latent=tuple(guide_sites),
-        observed=tuple(observed),
-        enumerated=enumerated,
-        max_plate_nesting=max(-frame.dim for frame in frames),
-        event_shapes={name: tuple(s["fn"].event_shape) for name, s in model_sites.items()},
-        num_rows=rows.pop(),
-    )
+    return enumerated
 
 
-def _check_densities(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    for role, trace in (("model", model_trace), ("guide", guide_trace)):
-        for name, site in _sites(trace).items():
-            value = site["value"]
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    log_prob = site["fn"].log_prob(value)
-            except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
-                raise ContractError(
-                    f"site {name!r}: the {role}'s {_describe(site['fn'])} cannot score a value "
-                    f"with shape {tuple(value.shape)}: {str(error).strip().splitlines()[0]}. "
-                    "Compare the data's shape and range with the likelihood's."
-                ) from error
-            expected = torch.Size(site["fn"].batch_shape)
-            if log_prob.shape != expected:
-                raise ContractError(
-                    f"site {name!r}: expected log-densities with shape {tuple(expected)} (one a "
-                    f"datum); got {tuple(log_prob.shape)} from the {role}'s "
-                    f"{_describe(site['fn'])} at a value with shape {tuple(value.shape)}. "
-                    "Give the value the distribution's event shape."
-                )
-            if not torch.isfinite(log_prob).all():
-                rows = (~torch.isfinite(log_prob)).sum().item()
-                raise ContractError(
-                    f"site {name!r}: the {role}'s log-density is not finite for {rows} of "
-                    f"{log_prob.numel()} data. Check the data for NaN and for values outside the "
-                    f"support of {_describe(site['fn'])}."
-                )
+def _check_densities(role: str, sites: Sites) -> None:
+    for name, site in sites.items():
+        value = site["value"]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                log_prob = site["fn"].log_prob(value)
+        except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
+            raise ContractError(
+                f"site {name!r}: the {role}'s {_describe(site['fn'])} cannot score a value "
+                f"with shape {tuple(value.shape)}: {str(error).strip().splitlines()[0]}. "
+                "Compare the data's shape and range with the likelihood's."
+            ) from error
+        expected = torch.Size(site["fn"].batch_shape)
+        if log_prob.shape != expected:
+            raise ContractError(
+                f"site {name!r}: expected log-densities with shape {tuple(expected)} (one per "
+                f"datum); got {tuple(log_prob.shape)} from the {role}'s "
+                f"{_describe(site['fn'])} at a value with shape {tuple(value.shape)}. "
+                "Give the value the distribution's event shape."
+            )
+        bad = ~torch.isfinite(scale_and_mask(log_prob, mask=site["mask"]))
+        if bad.any():
+            raise ContractError(
+                f"site {name!r}: the {role}'s log-density is not finite for {int(bad.sum())} of "
+                f"{log_prob.numel()} data. Check the data for NaN and for values outside the "
+                f"support of {_describe(site['fn'])}."
+            )
 
 
 def _describe(fn: Any) -> str:

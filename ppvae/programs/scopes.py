@@ -8,15 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["evaluating", "forked_rng", "seeded"]
+__all__ = ["evaluating", "forked", "random_states", "restore_random_states", "seeded"]
 
-
-@contextmanager
-def forked_rng(*tensors: Tensor) -> Iterator[None]:
-    """Leave the random number generators of the CPU and of the tensors' devices as they were."""
-    devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        yield
+Place = torch.device | Tensor
 
 
 @contextmanager
@@ -33,9 +27,70 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+def random_states(*places: Place) -> dict[str, Tensor]:
+    """The states of torch's global generators on the CPU and on the places' devices."""
+    states = {"cpu": torch.get_rng_state()}
+    for device in _accelerators(places):
+        if device.type == "cuda":
+            states[_key(device, places)] = torch.cuda.get_rng_state(device)
+        else:
+            states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
+    """Put back what :func:`random_states` returned for the same places."""
+    torch.set_rng_state(states["cpu"])
+    for device in _accelerators(places):
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states[_key(device, places)], device)
+        else:
+            torch.mps.set_rng_state(states["mps"])
+
+
 @contextmanager
-def seeded(seed: int, *tensors: Tensor) -> Iterator[None]:
-    """Random numbers of this seed; the caller's generators are as they were after."""
-    with forked_rng(*tensors):
-        torch.manual_seed(seed)
+def forked(*places: Place, seed: int | None = None) -> Iterator[None]:
+    """The generators of the CPU and of the places' devices restored after; no other is touched.
+
+    Arguments:
+        places: Devices, or tensors on them.
+        seed: Seed of the draws within; None to go on from where the generators are.
+    """
+    states = random_states(*places)
+    try:
+        if seed is not None:
+            # torch.manual_seed would seed every other GPU too, and not put it back.
+            torch.default_generator.manual_seed(seed)
+            for device in _accelerators(places):
+                if device.type == "cuda":
+                    with torch.cuda.device(device):
+                        torch.cuda.manual_seed(seed)
+                else:
+                    torch.mps.manual_seed(seed)
         yield
+    finally:
+        restore_random_states(states, *places)
+
+
+@contextmanager
+def seeded(seed: int, *places: Place) -> Iterator[None]:
+    """Random numbers of this seed; the caller's generators are as they were after."""
+    with forked(*places, seed=seed):
+        yield
+
+
+def _accelerators(places: tuple[Place, ...]) -> list[torch.device]:
+    """The places' devices that have a generator of their own, each once."""
+    devices = [place.device if isinstance(place, Tensor) else place for place in places]
+    chosen = {
+        torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+        for device in devices
+        if device.type == "cuda"
+    }
+    mps = {torch.device("mps") for device in devices if device.type == "mps"}
+    return [*sorted(chosen, key=str), *mps]
+
+
+def _key(device: torch.device, places: tuple[Place, ...]) -> str:
+    """``cuda`` where there is one GPU, as in a checkpoint, which may go on on another."""
+    return "cuda" if len(_accelerators(places)) == 1 else str(device)

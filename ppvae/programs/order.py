@@ -1,0 +1,126 @@
+r"""Where the closed form of a latent site's KL is right.
+
+The term of site :math:`z_i` in the ELBO is
+:math:`E_q[\log q(z_i \mid \mathrm{pa}^q_i) - \log p(z_i \mid \mathrm{pa}^p_i)]`. It equals
+:math:`E_q[\mathrm{KL}(q(z_i \mid \mathrm{pa}^q_i) \,\|\, p(z_i \mid \mathrm{pa}^p_i))]` if, given
+:math:`\mathrm{pa}^q_i`, q draws :math:`z_i` independently of :math:`\mathrm{pa}^p_i`: if none of
+the sites that :math:`p(z_i \mid \cdot)` depends on follows :math:`z_i` in the guide. With the
+model :math:`p(z_2) p(z_1 \mid z_2)` and the guide :math:`q(z_1) q(z_2 \mid z_1)`, the closed form
+at :math:`z_1` would take :math:`z_2` for independent of :math:`z_1`.
+
+A site that precedes another in the model need not be one that it depends on. An order that differs
+is let pass only if the density :math:`p(z_i \mid \cdot)` neither changes with those sites' values
+nor has a gradient to them; a discrete site is always taken to matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, MaskedDistribution
+from torch import Tensor, nn
+
+from ppvae.programs.traces import sample_sites, trace_program
+
+__all__ = ["drawn_later", "without_closed_form"]
+
+
+def drawn_later(latent: Sequence[str], model_order: Sequence[str]) -> dict[str, list[str]]:
+    """Latent site to those that precede it in the model and follow it in the guide, if any.
+
+    Arguments:
+        latent: Latent sites in the guide's order.
+        model_order: Latent sites in the model's order.
+    """
+    place = {name: i for i, name in enumerate(latent)}
+    later = {
+        name: [other for other in model_order[:i] if place[other] > place[name]]
+        for i, name in enumerate(model_order)
+    }
+    return {name: others for name, others in later.items() if others}
+
+
+def without_closed_form(
+    model: nn.Module,
+    batch: Mapping[str, Tensor],
+    latent: Sequence[str],
+    guide_trace: poutine.Trace,
+    model_trace: poutine.Trace,
+) -> frozenset[str]:
+    """The latent sites whose KL must be taken at the draws.
+
+    Those of which a site drawn later in the guide comes first in the model; those that model and
+    guide mask or scale differently; and those whose registered closed form leaves out a part of
+    their density (``Delta`` with a log-density, masked distributions).
+
+    Arguments:
+        model: The generative program.
+        batch: Columns by name.
+        latent: Latent sites in the guide's order.
+        guide_trace: Trace of the guide on ``batch``.
+        model_trace: Trace of the model, replayed against it.
+    """
+    q, p = sample_sites(guide_trace), sample_sites(model_trace)
+    found = {
+        name
+        for name in latent
+        if not (_same(q[name]["mask"], p[name]["mask"]))
+        or not _same(q[name]["scale"], p[name]["scale"])
+        or _incomplete(q[name]["fn"])
+        or _incomplete(p[name]["fn"])
+    }
+    order = [name for name in p if name in latent]
+    for name, others in drawn_later(latent, order).items():
+        if name not in found and _depends(model, batch, name, others, guide_trace, model_trace):
+            found.add(name)
+    return frozenset(found)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool((a == b).all())
+    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
+
+
+def _incomplete(fn: Any) -> bool:
+    while not isinstance(fn, Delta | MaskedDistribution) and hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, Delta | MaskedDistribution)
+
+
+def _depends(
+    model: nn.Module,
+    batch: Mapping[str, Tensor],
+    name: str,
+    others: Sequence[str],
+    guide_trace: poutine.Trace,
+    model_trace: poutine.Trace,
+) -> bool:
+    """Whether p(name | ...) may depend on ``others``."""
+    q = sample_sites(guide_trace)
+    if any(not q[other]["value"].is_floating_point() for other in others):
+        return True
+    value = q[name]["value"].detach()
+    with torch.enable_grad():
+        leaves = {k: q[k]["value"].detach().clone().requires_grad_() for k in others}
+        again = trace_program(model, batch, replay=guide_trace, given=leaves)
+        score = _score(again, name, value)
+        if score.requires_grad:
+            total = score.sum()
+            found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+            if any(gradient is not None for gradient in found):
+                return True
+    with torch.no_grad():
+        redrawn = {k: q[k]["fn"].sample() for k in others}
+        moved = trace_program(model, batch, replay=guide_trace, given=redrawn)
+        return not torch.equal(_score(model_trace, name, value), _score(moved, name, value))
+
+
+def _score(trace: poutine.Trace, name: str, value: Tensor) -> Tensor:
+    score: Tensor = trace.nodes[name]["fn"].log_prob(value)
+    return score

@@ -1,0 +1,209 @@
+r"""Runs of programs: the one place where Pyro's traces are made and read.
+
+A *site* is a node of a trace. Its tensors have shape (enumerated..., particles, plates..., *event);
+:func:`frames` says which dimension from the right belongs to which plate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from ppvae.programs.contract import DATA_PLATE, arguments
+from ppvae.programs.structure import Structure
+
+__all__ = [
+    "PARTICLES",
+    "Given",
+    "PerDatum",
+    "frames",
+    "inner_dims",
+    "log_prob",
+    "sample_sites",
+    "trace_program",
+]
+
+PARTICLES = "particles"
+
+Site = Mapping[str, Any]
+
+
+class Given(Messenger):
+    """Puts given values in place of draws; the sites stay latent.
+
+    Arguments:
+        values: Site to value, with the site's batch shape up to dimensions of size one, such as
+            (S, ...) for a global site within S particles.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            value = self.values[msg["name"]]
+            event = value.shape[value.dim() - msg["fn"].event_dim :]
+            batch = torch.Size(msg["fn"].batch_shape)
+            same = batch.numel() * event.numel() == value.numel()
+            shape = batch + event
+            msg["value"] = value.reshape(shape) if same else value.expand(shape)
+            msg["done"] = True
+
+
+def trace_program(
+    module: nn.Module,
+    batch: Mapping[str, Any],
+    structure: Structure | None = None,
+    *,
+    particles: int | None = None,
+    enumerate: bool = True,  # noqa: A002
+    replay: poutine.Trace | None = None,
+    given: Mapping[str, Tensor] | None = None,
+) -> poutine.Trace:
+    """The trace of one run of a program on a batch.
+
+    Pyro's own modules keep their parameters to themselves meanwhile
+    (``pyro.settings.set(module_local_params=True)``), so that the global store plays no part.
+
+    Arguments:
+        module: A model or a guide.
+        batch: Columns by name; those that the program takes are passed.
+        structure: Structure of the pair; needed for particles and for enumeration.
+        particles: Number S of draws side by side, in the plate :data:`PARTICLES` outside all
+            others; None for one draw without that plate.
+        enumerate: Whether sites marked for enumeration take all their values side by side.
+        replay: Trace of the guide, whose values the latent sites take.
+        given: Values of further sites (:class:`Given`).
+
+    Raises:
+        ContractError: If an argument without a default has no column.
+    """
+    program: Any = module
+    nesting = 1 if structure is None else structure.max_plate_nesting
+    if particles is not None:
+        nesting += 1
+        program = pyro.plate(PARTICLES, particles, dim=-nesting)(program)
+    if enumerate and structure is not None and structure.enumerated:
+        program = EnumMessenger(first_available_dim=-1 - nesting)(program)
+    if replay is not None:
+        program = poutine.replay(program, trace=replay)
+    chosen = arguments(module, batch)
+    with pyro.settings.context(module_local_params=True), Given(given or {}):
+        # The plate of particles inside the given values: they are shaped as that plate has them.
+        trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
+    return trace
+
+
+def sample_sites(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
+    """The sample sites of a trace by name, those that only draw a plate's subsample left out."""
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not site_is_subsample(node)
+    }
+
+
+def frames(site: Site) -> dict[str, int]:
+    """Plate to its dimension from the right, of the vectorised plates a site is in."""
+    return {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def inner_dims(site: Site) -> list[int]:
+    """Dimensions of a site's plates other than those of the data and of the particles."""
+    return [dim for name, dim in frames(site).items() if name not in (DATA_PLATE, PARTICLES)]
+
+
+def log_prob(site: Site) -> Tensor:
+    """The log-density at a site's value, scaled and masked as Pyro does."""
+    value = site["fn"].log_prob(site["value"])
+    scaled: Tensor = scale_and_mask(value, site["scale"], site["mask"])
+    return scaled
+
+
+class PerDatum:
+    """Reduces what belongs to a site to one number per datum, with shape (N).
+
+    Exact over enumerated sites, the mean over particles, the sum over plates within or beside
+    that of the data. What belongs to a global site, (), is shared out among all training data.
+
+    Arguments:
+        structure: Structure of the pair.
+        guide_trace: Trace of the guide.
+        model_trace: Trace of the model, replayed against it.
+        particles: Whether both were run in the plate of particles.
+        num_data: Number of training data.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        guide_trace: poutine.Trace,
+        model_trace: poutine.Trace,
+        *,
+        particles: bool,
+        num_data: int,
+    ) -> None:
+        self.particles = particles
+        self.nesting = structure.max_plate_nesting + particles
+        self.num_data = num_data
+        self.enumerated = []
+        for name in structure.enumerated:
+            site = guide_trace.nodes[name]
+            log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+            self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
+        self.rows = next(
+            frame.size
+            for name in (*structure.scored, *structure.latent)
+            for frame in model_trace.nodes[name]["cond_indep_stack"]
+            if frame.name == DATA_PLATE
+        )
+
+    def __call__(self, site: Site, value: Tensor) -> Tensor:
+        """``value``, with the batch shape of ``site`` and already scaled and masked, to (N)."""
+        value = self._expect(value)
+        inner = inner_dims(site)
+        if inner:
+            value = value.sum(inner, keepdim=True)
+        if DATA_PLATE in frames(site):
+            return value.reshape(-1)
+        return (value.reshape(()) / self.num_data).expand(self.rows)
+
+    def expectation(self, value: Tensor) -> Tensor:
+        """(..., N) to (N)."""
+        return self._expect(value).reshape(-1)
+
+    def _expect(self, value: Tensor) -> Tensor:
+        log_weight = self._log_weight(value)
+        if log_weight is not None:
+            weight = log_weight.exp()
+            for dim in range(-max(weight.dim(), value.dim()), -self.nesting):
+                if _size(value, dim) == 1 and _size(weight, dim) > 1:
+                    weight = weight.sum(dim, keepdim=True)
+            # 0 log 0 = 0: a class of probability zero adds nothing, whatever its term.
+            value = torch.where(weight > 0, value, torch.zeros_like(value)) * weight
+            value = value.sum(tuple(range(-value.dim(), -self.nesting)))
+        if self.particles and value.dim() >= self.nesting:
+            value = value.mean(-self.nesting, keepdim=True)
+        return value
+
+    def _log_weight(self, value: Tensor) -> Tensor | None:
+        """log q of the enumerated sites that ``value`` depends on, and of their ancestors."""
+        total: Tensor | None = None
+        for dim, log_weight in reversed(self.enumerated):
+            if _size(value, dim) > 1 or (total is not None and _size(total, dim) > 1):
+                total = log_weight if total is None else total + log_weight
+        return total
+
+
+def _size(value: Tensor, dim: int) -> int:
+    return value.size(dim) if value.dim() >= -dim else 1

@@ -1,0 +1,152 @@
+"""Whether a program is right for several draws side by side.
+
+Objectives with several particles, enumeration and all evaluations run a program once for S draws,
+whose values have dimensions in front: z is (S, N, Z), a global W is (S, 1, Z, X). A program such as
+``z @ W`` is right for one draw and wrong for several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppvae.errors import ContractError
+from ppvae.programs.structure import Structure
+from ppvae.programs.traces import sample_sites, trace_program
+
+__all__ = ["check_vectorised"]
+
+_REMEDY = (
+    "Write it for dimensions in front, as in (z.unsqueeze(-2) @ W).squeeze(-2) in place of z @ W, "
+    "and torch.cat or mean over dimensions counted from the right (dim=-1)."
+)
+
+
+def check_vectorised(
+    model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor], structure: Structure
+) -> None:
+    """Compare several draws side by side with the last of them alone.
+
+    Raises:
+        ContractError: If a program does not run, or if a site's shape or log-density differs; it
+            names the first such site.
+    """
+    # As many draws as rows could hide a mixture of the two.
+    draws = 3 if structure.num_rows == 2 else 2
+    many = _run(guide, "guide", batch, structure, draws)
+    _refuse_shared_dims(structure, many)
+    _compare(guide, "guide", batch, structure, many)
+    replayed = _run(model, "model", batch, structure, draws, replay=many)
+    _compare(model, "model", batch, structure, replayed)
+
+
+def _run(
+    module: nn.Module,
+    role: str,
+    batch: Mapping[str, Tensor],
+    structure: Structure,
+    draws: int,
+    replay: poutine.Trace | None = None,
+) -> poutine.Trace:
+    seen = _LastSite()
+    try:
+        with seen:
+            return trace_program(module, batch, structure, particles=draws, replay=replay)
+    except Exception as error:
+        text = str(error).strip()
+        where = f"after site {seen.name!r}" if seen.name else "before its first site"
+        raise ContractError(
+            f"{role} {type(module).__name__}: expected a program for several draws side by side; "
+            f"got one that runs for one draw and fails for {draws}, {where}: "
+            f"{text.splitlines()[0] if text else repr(error)}. {_REMEDY}"
+        ) from error
+
+
+class _LastSite(poutine.messenger.Messenger):
+    """Remembers the site sampled last."""
+
+    name: str | None = None
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.name = msg["name"]
+
+
+def _refuse_shared_dims(structure: Structure, trace: poutine.Trace) -> None:
+    dims = [trace.nodes[name]["infer"]["_enumerate_dim"] for name in structure.enumerated]
+    if len(set(dims)) < len(dims):
+        raise ContractError(
+            f"pyro.markov: expected a dimension of its own for each enumerated site; got dimensions "
+            f"{dims} for {list(structure.enumerated)}. Use range in place of pyro.markov, or "
+            "train with Pyro's TraceMarkovEnum_ELBO."
+        )
+
+
+def _compare(
+    module: nn.Module,
+    role: str,
+    batch: Mapping[str, Tensor],
+    structure: Structure,
+    many: poutine.Trace,
+) -> None:
+    """Each site's log-density in the last draw is that of the last draw alone."""
+    nesting = structure.max_plate_nesting
+    sites = {
+        name: site
+        for name, site in sample_sites(many).items()
+        if name not in structure.deterministic
+    }
+    last = {
+        name: _last(site["value"], nesting + site["fn"].event_dim)
+        for name, site in many.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    one = trace_program(module, batch, given=last)
+    for name, site in sites.items():
+        alone = one.nodes[name]
+        for kind, several, single in (
+            ("event shape", site["fn"].event_shape, alone["fn"].event_shape),
+            ("batch shape", _last_shape(site, nesting), _last_shape(alone, nesting)),
+        ):
+            if several != single:
+                raise _differs(role, module, name, kind, tuple(single), tuple(several))
+        score = _last(site["fn"].log_prob(site["value"]), nesting)
+        expected = alone["fn"].log_prob(alone["value"])
+        score, expected = torch.broadcast_tensors(score, _last(expected, nesting))
+        if not torch.allclose(score, expected, rtol=1e-2, atol=1e-3, equal_nan=True):
+            gap = (score - expected).abs().max()
+            raise ContractError(
+                f"site {name!r}: expected the same log-density in each of several draws side by "
+                f"side as in one draw alone; got a difference of {float(gap):.3g} nats in the "
+                f"{role} {type(module).__name__}. {_REMEDY}"
+            )
+
+
+def _last(value: Tensor, kept: int) -> Tensor:
+    """The last of all leading dimensions, the rightmost ``kept`` ones left as they are."""
+    return value[(-1,) * max(0, value.dim() - kept)]
+
+
+def _last_shape(site: Mapping[str, Any], nesting: int) -> tuple[int, ...]:
+    """The batch shape's plates, without leading ones."""
+    shape = list(site["fn"].batch_shape[-nesting:])
+    while shape and shape[0] == 1:
+        shape.pop(0)
+    return tuple(shape)
+
+
+def _differs(
+    role: str,
+    module: nn.Module,
+    name: str,
+    kind: str,
+    single: tuple[int, ...],
+    several: tuple[int, ...],
+) -> ContractError:
+    return ContractError(
+        f"site {name!r}: expected {kind} {single} for several draws side by side, as for one; got "
+        f"{several} in the {role} {type(module).__name__}. {_REMEDY}"
+    )
