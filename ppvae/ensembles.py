@@ -27,10 +27,10 @@ from ppvae.data import Dataset, Splits, as_splits
 from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
-from ppvae.fitting.devices import choose_device, forked
+from ppvae.fitting.devices import choose_device
 from ppvae.fitting.step import Step, adam
 from ppvae.objectives import ELBO, Objective, Terms
-from ppvae.programs import batches, decode, hooks_of, placement, posterior, seeded
+from ppvae.programs import batches, decode, forked, hooks_of, placement, posterior, seeded
 
 __all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
 
@@ -298,7 +298,7 @@ def fit_ensemble(
     splits = as_splits(data)
     built = []
     for seed in seeds:
-        with forked(torch.device("cpu"), seed):
+        with forked(seed=seed):
             built.append(build())
     size = splits.train.num_rows
     if side_by_side:
@@ -355,7 +355,7 @@ def _train(
         resident=True,
         workers=0,
     )
-    with forked(place, seed):
+    with forked(place, seed=seed):
         for _ in range(epochs):
             for batch in feed:
                 step(batch)

@@ -16,7 +16,6 @@ from ppvae.data import Dataset, Splits, as_splits
 from ppvae.errors import DivergenceError
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
-from ppvae.fitting.devices import forked
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.prepare import assemble, place
 from ppvae.fitting.rates import RateSchedule
@@ -26,6 +25,7 @@ from ppvae.fitting.step import adam
 from ppvae.fitting.tensors import restore
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
+from ppvae.programs import forked
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, describe, is_run
 
@@ -109,7 +109,7 @@ def fit(  # noqa: D417
     placed = place(model, guide, splits, spec, replace(settings, seed=int(seed)))
     on_device = placed.device.type in ("cpu", "cuda")
     fast = channels_last(placed.objective) if on_device else nullcontext()
-    with forked(placed.device, placed.settings.seed), fast:
+    with forked(placed.device, seed=placed.settings.seed), fast:
         training = assemble(placed)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)

@@ -15,13 +15,12 @@ from torch.optim import Optimizer
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
 from ppvae.fitting.batches import Feed
-from ppvae.fitting.devices import forked, random_states, restore_random_states
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.record import Fault, Record
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
-from ppvae.programs import FitHooks
+from ppvae.programs import FitHooks, forked, random_states, restore_random_states
 from ppvae.runs.history import History
 
 __all__ = ["Best", "Training"]
@@ -192,7 +191,7 @@ class Training:
         averaged = self.average.applied() if self.average is not None else nullcontext()
         modes = [(module, module.training) for module in self.objective.modules()]
         buffers = kept_buffers(self.objective)
-        with torch.no_grad(), forked(self.device, self.seed), averaged, buffers:
+        with torch.no_grad(), forked(self.device, seed=self.seed), averaged, buffers:
             self.objective.eval()
             try:
                 self.settle()
@@ -286,7 +285,7 @@ class Training:
         self.history = History(state["history"])
         self.best = Best(**state["best"])
         self.feed.generator.set_state(state["order"])
-        restore_random_states(self.device, state["noise"])
+        restore_random_states(state["noise"], self.device)
 
     def _identity(self) -> dict[str, Any]:
         """What must agree between a run that stopped and the one that goes on."""

@@ -44,6 +44,7 @@ from ppvae.programs import (
     check_pair,
     hooks_of,
     log_prob,
+    sample_sites,
     trace_program,
 )
 
@@ -198,9 +199,7 @@ class Objective(nn.Module):
         structure = check_pair(self.model, self.guide, batch)
         held = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
-        unknown = sorted(held - known) + sorted(
-            set(self.weights) - known - set(structure.scored)
-        )
+        unknown = sorted(held - known) + sorted(set(self.weights) - known - set(structure.scored))
         if unknown:
             raise ContractError(
                 f"weights and capacity: expected latent sites {list(structure.latent)} or (for "
@@ -244,7 +243,8 @@ class Objective(nn.Module):
         particles = self.spec.num_particles if self.spec.num_particles > 1 else None
         guide_trace = trace_program(self.guide, batch, structure, particles=particles)
         if self.training and INDEX in batch:
-            posteriors = {name: guide_trace.nodes[name]["fn"] for name in structure.latent}
+            sites = sample_sites(guide_trace)
+            posteriors = {name: sites[name]["fn"] for name in structure.latent}
             for hook in self.hooks:
                 hook.record(batch[INDEX], posteriors)
         return guide_trace, trace_program(

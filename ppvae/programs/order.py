@@ -122,5 +122,5 @@ def _depends(
 
 
 def _score(trace: poutine.Trace, name: str, value: Tensor) -> Tensor:
-    score: Tensor = trace.nodes[name]["fn"].log_prob(value)
+    score: Tensor = sample_sites(trace)[name]["fn"].log_prob(value)
     return score

@@ -1,7 +1,7 @@
 r"""Runs of programs: the one place where Pyro's traces are made and read.
 
-A *site* is a node of a trace. Its tensors have shape (enumerated..., particles, plates..., *event);
-:func:`frames` says which dimension from the right belongs to which plate.
+A *site* is a node of a trace. Its tensors have shape (enumerated..., particles, plates...,
+\*event); :func:`frames` says which dimension from the right belongs to which plate.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class Given(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.values and not msg["is_observed"]:
             value = self.values[msg["name"]]
+            if site_is_subsample(msg):
+                msg["value"], msg["done"] = value, True
+                return
             event = value.shape[value.dim() - msg["fn"].event_dim :]
             batch = torch.Size(msg["fn"].batch_shape)
             same = batch.numel() * event.numel() == value.numel()
@@ -104,11 +107,12 @@ def trace_program(
     return trace
 
 
-def sample_sites(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
+def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
     """The sample sites of a trace by name, those that only draw a plate's subsample left out."""
+    nodes: dict[str, Any] = dict(trace.nodes)
     return {
         name: node
-        for name, node in trace.nodes.items()
+        for name, node in nodes.items()
         if node["type"] == "sample" and not site_is_subsample(node)
     }
 
@@ -157,8 +161,9 @@ class PerDatum:
         self.nesting = structure.max_plate_nesting + particles
         self.num_data = num_data
         self.enumerated = []
+        nodes = sample_sites(guide_trace)
         for name in structure.enumerated:
-            site = guide_trace.nodes[name]
+            site = nodes[name]
             log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
             self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
         self.rows = next(

@@ -1,8 +1,8 @@
 """Whether a program is right for several draws side by side.
 
-Objectives with several particles, enumeration and all evaluations run a program once for S draws,
-whose values have dimensions in front: z is (S, N, Z), a global W is (S, 1, Z, X). A program such as
-``z @ W`` is right for one draw and wrong for several.
+Objectives with several particles, enumeration and all evaluations run a program once for S
+draws, whose values have dimensions in front: z is (S, N, Z), a global W is (S, 1, Z, X). A
+program such as ``z @ W`` is right for one draw and wrong for several.
 """
 
 from __future__ import annotations
@@ -76,10 +76,11 @@ class _LastSite(poutine.messenger.Messenger):
 
 
 def _refuse_shared_dims(structure: Structure, trace: poutine.Trace) -> None:
-    dims = [trace.nodes[name]["infer"]["_enumerate_dim"] for name in structure.enumerated]
+    sites = sample_sites(trace)
+    dims = [sites[name]["infer"]["_enumerate_dim"] for name in structure.enumerated]
     if len(set(dims)) < len(dims):
         raise ContractError(
-            f"pyro.markov: expected a dimension of its own for each enumerated site; got dimensions "
+            "pyro.markov: expected a dimension of its own for each enumerated site; got "
             f"{dims} for {list(structure.enumerated)}. Use range in place of pyro.markov, or "
             "train with Pyro's TraceMarkovEnum_ELBO."
         )
@@ -94,19 +95,22 @@ def _compare(
 ) -> None:
     """Each site's log-density in the last draw is that of the last draw alone."""
     nesting = structure.max_plate_nesting
-    sites = {
-        name: site
-        for name, site in sample_sites(many).items()
-        if name not in structure.deterministic
-    }
+    sites = sample_sites(many)
     last = {
         name: _last(site["value"], nesting + site["fn"].event_dim)
-        for name, site in many.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"]
+        for name, site in sites.items()
+        if not site["is_observed"]
     }
-    one = trace_program(module, batch, given=last)
+    subsamples: dict[str, Any] = {
+        name: node["value"]
+        for name, node in many.nodes.items()
+        if node["type"] == "sample" and name not in sites
+    }
+    one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
     for name, site in sites.items():
-        alone = one.nodes[name]
+        if name in structure.deterministic:
+            continue
+        alone = one[name]
         for kind, several, single in (
             ("event shape", site["fn"].event_shape, alone["fn"].event_shape),
             ("batch shape", _last_shape(site, nesting), _last_shape(alone, nesting)),

@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from ppvae.fitting.compiled.graph import Graph, Tensors, UntraceableError, first_line
-from ppvae.fitting.devices import forked
 from ppvae.fitting.layout import same_layout
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context
+from ppvae.programs import forked
 
 __all__ = ["CompiledGradients", "inductor", "pays"]
 

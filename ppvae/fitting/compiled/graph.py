@@ -23,8 +23,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from ppvae.fitting.devices import forked
 from ppvae.fitting.layout import same_layout
+from ppvae.programs import forked
 
 __all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
 

@@ -1,0 +1,200 @@
+"""Closed-form KLs where model and guide draw their sites in different orders."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import nn
+
+from ppvae.objectives import ELBO
+from ppvae.programs import check_pair, data_plate
+
+W = torch.tensor([1.0, -0.7, 0.3])
+
+
+class TwoLevels(nn.Module):
+    """p(z2) p(z1 | z2) p(x | z1), linear and Gaussian."""
+
+    def __init__(self, slope: float = 0.8) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+        self.register_buffer("zero", torch.zeros(1))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z2 = pyro.sample("z2", dist.Normal(self.zero, 1.0).to_event(1))
+            z1 = pyro.sample("z1", dist.Normal(self.slope * z2, 0.6).to_event(1))
+            return pyro.sample("x", dist.Normal(z1 * W, 0.5).to_event(1), obs=x)
+
+
+class BottomUp(nn.Module):
+    """q(z1 | x) q(z2 | z1), at the exact posterior."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        precision = 1 + (W @ W) / 0.25
+        self.weights = nn.Parameter(W / 0.25 / precision)
+        self.slope = nn.Parameter(torch.tensor(0.8))
+        self.scale = float(precision.rsqrt())
+
+    def forward(self, x):
+        with data_plate(x):
+            loc = (x @ self.weights)[..., None]
+            z1 = pyro.sample("z1", dist.Normal(loc, self.scale).to_event(1))
+            pyro.sample("z2", dist.Normal(self.slope * z1, 0.6).to_event(1))
+
+
+class TopDown(nn.Module):
+    """q(z2 | x) q(z1 | z2, x), at the exact posterior, in the model's order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.linalg.solve(_covariance(), 0.8 * W))
+        variance = 1 - 0.8 * W @ self.weights.detach()
+        self.scale = nn.Parameter(variance.sqrt())
+        self.precision = 1 / 0.36 + (W @ W) / 0.25
+
+    def forward(self, x):
+        with data_plate(x):
+            loc = (x @ self.weights)[..., None]
+            z2 = pyro.sample("z2", dist.Normal(loc, self.scale).to_event(1))
+            loc = (0.8 * z2 / 0.36 + (x @ W)[..., None] / 0.25) / self.precision
+            pyro.sample("z1", dist.Normal(loc, float(self.precision.rsqrt())).to_event(1))
+
+
+def _covariance() -> torch.Tensor:
+    return W[:, None] * W + 0.25 * torch.eye(3)
+
+
+def evidence(x: torch.Tensor) -> torch.Tensor:
+    return dist.MultivariateNormal(torch.zeros(3), _covariance()).log_prob(x)
+
+
+@pytest.mark.parametrize("guide", [BottomUp, TopDown])
+def test_the_elbo_of_the_exact_posterior_is_the_evidence(guide):
+    torch.manual_seed(0)
+    x = TwoLevels()(size=50).detach()
+    terms = ELBO(num_particles=2000)(TwoLevels(), guide())({"x": x})
+    torch.testing.assert_close(terms.elbo, evidence(x), atol=0.1, rtol=0)
+    assert abs(terms.elbo.mean() - evidence(x).mean()) < 0.02
+    # At the exact posterior the bound is stationary.
+    learned = guide()
+    loss = ELBO(num_particles=2000)(TwoLevels(), learned)({"x": x}).loss
+    (gradient,) = torch.autograd.grad(loss, [learned.weights])
+    assert gradient.norm() < 0.15
+
+
+def test_the_site_drawn_too_early_is_taken_at_its_draws():
+    batch = {"x": torch.randn(5, 3)}
+    assert check_pair(TwoLevels(), BottomUp(), batch).sampled == {"z1"}
+    assert check_pair(TwoLevels(), TopDown(), batch).sampled == set()
+    # At a slope of zero the values do not differ, but the gradient goes there.
+    assert check_pair(TwoLevels(slope=0.0), BottomUp(), batch).sampled == {"z1"}
+
+
+class Blind(TwoLevels):
+    """As two levels, with a link that autograd does not see; or with none at all."""
+
+    linked = True
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z2 = pyro.sample("z2", dist.Normal(self.zero, 1.0).to_event(1))
+            loc = 0.8 * z2.detach() if self.linked else torch.zeros_like(z2)
+            z1 = pyro.sample("z1", dist.Normal(loc, 0.6).to_event(1))
+            return pyro.sample("x", dist.Normal(z1 * W + z2, 0.5).to_event(1), obs=x)
+
+
+def test_an_order_matters_only_where_the_prior_depends_on_it():
+    model, batch = Blind(), {"x": torch.randn(5, 3)}
+    assert check_pair(model, BottomUp(), batch).sampled == {"z1"}
+    model.linked = False
+    assert check_pair(model, BottomUp(), batch).sampled == set()
+
+
+class Mixture(nn.Module):
+    """p(y) p(z | y) p(x | z) with three components, at means that may all be zero."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__()
+        self.register_buffer("means", spread * torch.tensor([-1.0, 0.0, 1.0]))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            y = pyro.sample("y", dist.Categorical(torch.ones(3)))
+            z = pyro.sample("z", dist.Normal(self.means[y], 0.5))
+            return pyro.sample("x", dist.Normal(z, 0.4), obs=x)
+
+
+class ComponentLast(nn.Module):
+    """q(z | x) p(y | z): the component's exact posterior given z, enumerated."""
+
+    def __init__(self, means: torch.Tensor) -> None:
+        super().__init__()
+        self.means = means
+        self.loc = nn.Parameter(torch.tensor(0.7))
+        self.scale = nn.Parameter(torch.tensor(0.4))
+
+    def forward(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(self.loc * x, self.scale.expand(x.shape)))
+            logits = dist.Normal(self.means, 0.5).log_prob(z[..., None])
+            probs = dist.Categorical(logits=logits)
+            pyro.sample("y", probs, infer={"enumerate": "parallel"})
+
+
+def test_a_component_drawn_after_its_latent():
+    torch.manual_seed(0)
+    model = Mixture(2.0)
+    x = model(size=6).detach()
+    batch, guide = {"x": x}, ComponentLast(model.means)
+    assert check_pair(model, guide, batch).sampled == {"z"}
+    assert check_pair(Mixture(0.0), ComponentLast(torch.zeros(3)), batch).sampled == {"z"}
+    # With y summed exactly the bound is that of p(z), the mixture, by quadrature.
+    z = torch.linspace(-8, 8, 4001)[:, None]
+    q = dist.Normal(guide.loc * x, guide.scale).log_prob(z)
+    mixture = dist.Normal(model.means, 0.5).log_prob(z[..., None]).exp().mean(-1).log()
+    joint = mixture + dist.Normal(z, 0.4).log_prob(x)
+    exact = torch.trapezoid(q.exp() * (joint - q), z, dim=0)
+    found = ELBO(num_particles=20_000)(model, guide)(batch).elbo
+    torch.testing.assert_close(found, exact, atol=0.1, rtol=0)
+
+
+class Masked(nn.Module):
+    """One latent a datum, masked in the model where nothing is known."""
+
+    def forward(self, x=None, *, seen, size=None):
+        with data_plate(x, seen, size=size):
+            with poutine.mask(mask=seen):
+                z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+                return pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+
+class Guide(nn.Module):
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(0.5))
+        self.masked = masked
+
+    def forward(self, x, *, seen):
+        with data_plate(x, seen), poutine.mask(mask=seen if self.masked else True):
+            pyro.sample("z", dist.Normal(self.loc * x, 0.3))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_model_and_guide_may_mask_differently(masked):
+    x = torch.randn(6)
+    batch = {"x": x, "seen": torch.arange(6) % 2 == 0}
+    found = check_pair(Masked(), Guide(masked=masked), batch).sampled
+    assert found == (set() if masked else {"z"})
+    terms = ELBO(num_particles=4000)(Masked(), Guide(masked=masked))(batch)
+    q = dist.Normal(0.5 * x, 0.3)
+    kl = torch.distributions.kl_divergence(q, dist.Normal(torch.zeros(6), 1.0))
+    unseen = torch.zeros(6) if masked else -q.entropy()
+    torch.testing.assert_close(
+        terms.kl["z"], torch.where(batch["seen"], kl, unseen), atol=0.1, rtol=0
+    )
+    assert (terms.log_likelihood["x"][~batch["seen"]] == 0).all()
