@@ -6,11 +6,12 @@ r"""The amortised guide of a conditional VAE.
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 import pyro
 from torch import Tensor, nn
 
-from ppvae.nets import Conditions
-from ppvae.programs import data_plate
+from ppvae.programs import columns_of, data_plate
 
 __all__ = ["ConditionalGuide"]
 
@@ -20,20 +21,25 @@ class ConditionalGuide(nn.Module):
 
     Arguments:
         encoder: x, with shape (N, ...), then the conditions, to a distribution of z.
-        conditions: Turns the columns ``y`` and ``c`` into the encoder's further inputs; it may
-            be the model's.
+        conditions: Turns columns into the encoder's further inputs, as those of
+            :class:`~ppvae.models.ConditionalVAE`; it may be the model's.
         trunk: What x goes through first, such as :class:`~ppvae.guides.Align`.
     """
 
     def __init__(
-        self, encoder: nn.Module, conditions: Conditions, *, trunk: nn.Module | None = None
+        self, encoder: nn.Module, conditions: nn.Module, *, trunk: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.conditions = conditions
         self.trunk = nn.Identity() if trunk is None else trunk
 
-    def forward(self, x: Tensor, *, y: Tensor | None = None, c: Tensor | None = None) -> Tensor:
-        given = self.conditions(y, c)
-        with data_plate(x, *given):
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the conditions."""
+        return columns_of(self.conditions)
+
+    def forward(self, x: Tensor, **columns: Tensor) -> Tensor:
+        given = self.conditions(**columns)
+        with data_plate(x, *columns.values()):
             return pyro.sample("z", self.encoder(self.trunk(x), *given))  # (..., N | Z)

@@ -6,27 +6,22 @@ r"""The amortised guide of a GP prior whose encoder is told the view, too.
 
 from __future__ import annotations
 
-import pyro
-from torch import Tensor, nn
+from torch import nn
 
-from ppvae.programs import data_plate
+from ppvae.guides.conditional import ConditionalGuide
+from ppvae.nets import Columns
 
 __all__ = ["ConditionalGPGuide"]
 
 
-class ConditionalGPGuide(nn.Module):
-    r""":math:`q(z \mid x, \mathrm{view})`.
+class ConditionalGPGuide(ConditionalGuide):
+    r""":math:`q(z \mid x, \mathrm{view})`; :class:`~ppvae.guides.ConditionalGuide`, on the view.
 
     Arguments:
         encoder: x, with shape (N, ...), and views (N) to a normal distribution of z.
-        prior: The model's GP prior, the same module.
+        prior: The model's GP prior, the same module; it records the encodings by itself.
     """
 
     def __init__(self, encoder: nn.Module, prior: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, Columns("view"))
         self.prior = prior
-
-    def forward(self, x: Tensor, *, view: Tensor) -> Tensor:
-        with data_plate(x, view):
-            return pyro.sample("z", self.encoder(x, view))  # (..., N | L)

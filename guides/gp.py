@@ -9,28 +9,21 @@ the table of encodings that the prior keeps while it trains (:meth:`ppvae.gp.GPP
 
 from __future__ import annotations
 
-import pyro
-from torch import Tensor, nn
+from torch import nn
 
-from ppvae.gp import GPPrior
-from ppvae.programs import data_plate
+from ppvae.guides.amortized import AmortizedGuide
 
 __all__ = ["GPGuide"]
 
 
-class GPGuide(nn.Module):
-    r""":math:`q(z \mid x)`.
+class GPGuide(AmortizedGuide):
+    r""":math:`q(z \mid x)`; the program is :class:`~ppvae.guides.AmortizedGuide`'s.
 
     Arguments:
         encoder: x, with shape (N, ...), to a normal distribution of z.
-        prior: The model's GP prior, the same module.
+        prior: The model's GP prior, the same module; it records the encodings by itself.
     """
 
-    def __init__(self, encoder: nn.Module, prior: GPPrior) -> None:
-        super().__init__()
-        self.encoder = encoder
+    def __init__(self, encoder: nn.Module, prior: nn.Module) -> None:
+        super().__init__(encoder)
         self.prior = prior
-
-    def forward(self, x: Tensor) -> Tensor:
-        with data_plate(x):
-            return pyro.sample("z", self.encoder(x))  # (..., N | L)

@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -121,13 +122,24 @@ class PseudoGuide(FitHooks):
         rows = torch.arange(len(self.table), device=self.table.device).split(chunk)
         with evaluating(self.encoder):
             for index, batch in zip(rows, batches(self, data, chunk), strict=True):
-                self._record(index, self.encoder(batch["x"]))
+                self._keep(index, self.encoder(batch["x"]))
         self.solve()
         self.prior.mean.copy_(self.mean)
         self.prior.covariance.copy_(self.covariance)
 
+    def record(self, index: Tensor, posteriors: Mapping[str, Any]) -> None:
+        """Put a batch's pseudo-observations into the table.
+
+        Arguments:
+            index: Row numbers in the training data, with shape (N).
+            posteriors: The guide's distributions by site, with their pseudo-observations.
+        """
+        pseudo = getattr(posteriors.get(self.prior.site), "pseudo", None)
+        if pseudo is not None and len(self.table) > 0:
+            self._keep(index, pseudo)
+
     @torch.no_grad()
-    def _record(self, index: Tensor, pseudo: Any) -> None:
+    def _keep(self, index: Tensor, pseudo: Any) -> None:
         """Put pseudo-observations (..., N | L) of training rows (N) into the table."""
         for table, values in (
             (self.table, pseudo.mean),
@@ -135,18 +147,9 @@ class PseudoGuide(FitHooks):
         ):
             table.index_copy_(0, index, values.reshape(-1, *values.shape[-2:])[0].to(table))
 
-    def forward(
-        self,
-        x: Tensor,
-        object: Tensor,  # noqa: A002
-        view: Tensor,
-        *,
-        index: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, object: Tensor, view: Tensor) -> Tensor:  # noqa: A002
         with data_plate(x, object, view):
             pseudo = self.encoder(x)
-            if index is not None and self.training and len(self.table) > 0:
-                self._record(index, pseudo)
             f = self.prior.rows(object, view)
             v1 = self.prior.variances()[1].to(f)
             fitted = f @ self.mean
@@ -160,5 +163,6 @@ class PseudoGuide(FitHooks):
                 share * pseudo.mean + (1 - share) * fitted,
                 (own + (1 - share).square() * spread).sqrt(),
                 kl,
+                pseudo=pseudo,
             )
-            return pyro.sample("z", q)  # (..., N | L)
+            return pyro.sample(self.prior.site, q)  # (..., N | L)

@@ -10,16 +10,18 @@ With a decoder that knows what a view does to an image, such as
 
 from __future__ import annotations
 
-import pyro
-from torch import Tensor, nn
+from torch import nn
 
-from ppvae.programs import data_plate
+from ppvae.models.cvae import ConditionalVAE
+from ppvae.nets import Columns
 
 __all__ = ["ConditionalGPVAE"]
 
 
-class ConditionalGPVAE(nn.Module):
+class ConditionalGPVAE(ConditionalVAE):
     r""":math:`p(Z \mid \mathrm{object}, \mathrm{view}) \prod_n p(x_n \mid z_n, \mathrm{view}_n)`.
+
+    The program is :class:`~ppvae.models.ConditionalVAE`'s, given the view, with a GP as its prior.
 
     Arguments:
         prior: The GP over object and view, a :class:`~ppvae.gp.GPPrior`.
@@ -27,11 +29,4 @@ class ConditionalGPVAE(nn.Module):
     """
 
     def __init__(self, prior: nn.Module, decoder: nn.Module) -> None:
-        super().__init__()
-        self.prior = prior
-        self.decoder = decoder
-
-    def forward(self, x: Tensor | None = None, *, object: Tensor, view: Tensor) -> Tensor:  # noqa: A002
-        with data_plate(x, object, view):
-            z = pyro.sample("z", self.prior(object, view))  # (..., N | L)
-            return pyro.sample("x", self.decoder(z, view), obs=x)  # (..., N | C, H, W)
+        super().__init__(decoder, Columns("view"), prior=prior)

@@ -1,7 +1,7 @@
 r"""Conditional VAE: what is known of a datum is given, z is what is left.
 
 .. math::
-    p(x, z \mid y, c) = N(z; 0, I) \, p(x \mid z, y, c)
+    p(x, z \mid y, c) = p(z) \, p(x \mid z, y, c), \qquad p(z) = N(z; 0, I)
 
 References:
     | Learning Structured Output Representation using Deep Conditional Generative Models
@@ -11,13 +11,13 @@ References:
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 import pyro
-import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
-from ppvae.nets import Conditions
-from ppvae.programs import data_plate
+from ppvae.nets.priors import prior_or_normal
+from ppvae.programs import columns_of, data_plate, deal
 
 __all__ = ["ConditionalVAE"]
 
@@ -27,22 +27,39 @@ class ConditionalVAE(nn.Module):
 
     Arguments:
         decoder: z, with shape (..., N, Z), then the conditions, to a distribution of x.
-        conditions: Turns the columns ``y`` and ``c`` into the decoder's further inputs.
-        latent_dim: Z.
+        conditions: Turns columns into the decoder's further inputs:
+            :class:`~ppvae.nets.Conditions` the columns ``y`` and ``c``,
+            :class:`~ppvae.nets.Columns` any.
+        latent_dim: Z, for :math:`p(z) = N(0, I)`.
+        prior: Another p(z), or p(z | columns), as in :class:`~ppvae.models.VAE`.
+
+    Raises:
+        ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
     """
 
-    zero: Tensor
-
-    def __init__(self, decoder: nn.Module, conditions: Conditions, *, latent_dim: int) -> None:
+    def __init__(
+        self,
+        decoder: nn.Module,
+        conditions: nn.Module,
+        *,
+        latent_dim: int | None = None,
+        prior: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.conditions = conditions
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.prior = prior_or_normal(prior, latent_dim, "ConditionalVAE")
+
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the conditions and of the prior."""
+        return columns_of(self.conditions, self.prior)
 
     def forward(
-        self, x: Tensor | None = None, *, y: Tensor | None = None, c: Tensor | None = None
+        self, x: Tensor | None = None, *, size: int | None = None, **columns: Tensor
     ) -> Tensor:
-        given = self.conditions(y, c)
-        with data_plate(x, *given):
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
+        conditions, of_prior = deal(columns, self.conditions, self.prior)
+        given = self.conditions(**conditions)
+        with data_plate(x, *columns.values(), size=size):
+            z = pyro.sample("z", self.prior(**of_prior))  # (..., N | Z)
             return pyro.sample("x", self.decoder(z, *given), obs=x)  # (..., N | C, H, W)

@@ -11,29 +11,24 @@ References:
 
 from __future__ import annotations
 
-import pyro
-from torch import Tensor, nn
+from torch import nn
 
 from ppvae.gp import GPPrior
-from ppvae.programs import data_plate
+from ppvae.models.vae import VAE
 
 __all__ = ["GPVAE"]
 
 
-class GPVAE(nn.Module):
+class GPVAE(VAE):
     r""":math:`p(Z \mid \mathrm{object}, \mathrm{view}) \prod_n p(x_n \mid z_n)`.
+
+    The program is :class:`~ppvae.models.VAE`'s, with a GP as its prior; it takes the columns
+    ``object`` and ``view``.
 
     Arguments:
         prior: The GP over object and view.
         decoder: z, with shape (..., N, L), to a distribution of x.
     """
 
-    def __init__(self, prior: GPPrior, decoder: nn.Module) -> None:
-        super().__init__()
-        self.prior = prior
-        self.decoder = decoder
-
-    def forward(self, x: Tensor | None = None, *, object: Tensor, view: Tensor) -> Tensor:  # noqa: A002
-        with data_plate(x, object, view):
-            z = pyro.sample("z", self.prior(object, view))  # (..., N | L)
-            return pyro.sample("x", self.decoder(z), obs=x)  # (..., N | C, H, W)
+    def __init__(self, prior: GPPrior | nn.Module, decoder: nn.Module) -> None:
+        super().__init__(decoder, prior=prior)

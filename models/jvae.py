@@ -1,7 +1,8 @@
 r"""Joint VAE: content, classes and factors, all of them latent.
 
 .. math::
-    p(x, z, y, c) = N(z; 0, I) \; \prod_k \frac1{K_k} \; N(c; 0, I) \; p(x \mid z, y, c)
+    p(x, z, y, c) = p(z) \; \prod_k \frac1{K_k} \; N(c; 0, I) \; p(x \mid z, y, c),
+    \qquad p(z) = N(z; 0, I)
 
 With no labels the classes are found (JointVAE), with some they are named
 (:class:`~ppvae.models.SemiSupervisedVAE`): the program is the same, the guide differs. A guide
@@ -15,6 +16,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import Parameter
 
 import pyro
 import pyro.distributions as dist
@@ -22,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.nets import OneHot
-from ppvae.programs import data_plate
+from ppvae.nets import OneHot, Prior
+from ppvae.nets.priors import prior_or_normal
+from ppvae.programs import arguments, columns_of, data_plate
 
 __all__ = ["JointVAE"]
 
@@ -34,9 +37,15 @@ class JointVAE(nn.Module):
     Arguments:
         decoder: z, with shape (..., N, Z), then the one-hot classes (..., N, K) and the factors
             (..., N, C), in the order given below, to a distribution of x.
-        latent_dim: Z.
+        latent_dim: Z, for :math:`p(z) = N(0, I)`.
         classes: K of the site ``y``, or site name to K for several discrete sites.
         factors: Site name to C for further continuous sites, such as ``{"c": 1}``.
+        prior: Another p(z), as in :class:`~ppvae.models.VAE`, or p(z | sites): one that takes
+            ``y``, such as :class:`~ppvae.nets.ClassNormal`, takes the model's site.
+
+    Raises:
+        ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given, or if a site
+            is called x or z.
     """
 
     zero: Tensor
@@ -45,9 +54,10 @@ class JointVAE(nn.Module):
         self,
         decoder: nn.Module,
         *,
-        latent_dim: int,
+        latent_dim: int | None = None,
         classes: int | Mapping[str, int] = 10,
         factors: Mapping[str, int] | None = None,
+        prior: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
@@ -59,16 +69,36 @@ class JointVAE(nn.Module):
             raise ArgumentError(
                 f"JointVAE: expected sites other than x and z; got {taken}. Rename them."
             )
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.prior = prior_or_normal(prior, latent_dim, "JointVAE")
+        others = [*self.counts, *self.factors]
+        first = [name for name in others if name in columns_of(self.prior)]
+        if isinstance(self.prior, Prior):
+            self.prior.latent = frozenset(first)
+        self.order = [*first, "z", *(name for name in others if name not in first)]
 
-    def forward(self, x: Tensor | None = None, *, size: int | None = None) -> Tensor:
-        with data_plate(x, size=size):
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
-            inputs = [z]
-            for name, count in self.counts.items():
-                even = dist.Categorical(logits=self.zero.new_zeros(count))
-                inputs.append(self.one_hots[name](pyro.sample(name, even)))  # (..., N |)
-            for name, dim in self.factors.items():
-                prior = dist.Normal(self.zero.new_zeros(dim), 1.0).to_event(1)
-                inputs.append(pyro.sample(name, prior))  # (..., N | C)
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the prior that are no sites of the model."""
+        return {n: p for n, p in columns_of(self.prior).items() if n not in self.order}
+
+    def forward(
+        self, x: Tensor | None = None, *, size: int | None = None, **columns: Tensor
+    ) -> Tensor:
+        with data_plate(x, *columns.values(), size=size):
+            values = dict(columns)
+            for name in self.order:  # those that z is drawn given before it
+                values[name] = pyro.sample(name, self._prior_of(name, values))
+            one_hots = [self.one_hots[name](values[name]) for name in self.counts]
+            factors = [values[name] for name in self.factors]
+            inputs = [values["z"], *one_hots, *factors]
             return pyro.sample("x", self.decoder(*inputs), obs=x)  # (..., N | C, H, W)
+
+    def _prior_of(self, name: str, values: Mapping[str, Tensor]) -> dist.TorchDistribution:
+        """Of z (..., N | Z), of a class (..., N |), or of factors (..., N | C)."""
+        if name in self.counts:
+            return dist.Categorical(logits=self.zero.new_zeros(self.counts[name]))
+        if name in self.factors:
+            return dist.Normal(self.zero.new_zeros(self.factors[name]), 1.0).to_event(1)
+        prior: dist.TorchDistribution = self.prior(**arguments(self.prior, values))
+        return prior

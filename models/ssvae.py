@@ -29,13 +29,20 @@ class SemiSupervisedVAE(JointVAE):
     Arguments:
         decoder: z, with shape (..., N, Z), then the one-hot class (..., N, K), then the factors
             (..., N, C), to a distribution of x.
-        latent_dim: Z.
+        latent_dim: Z, for :math:`p(z) = N(0, I)`.
         num_classes: K; 0 for no class.
         factor_dim: C; 0 for no factor. Scale the targets to mean 0 and standard deviation 1.
+        prior: Another p(z), or p(z | y, c), as in :class:`~ppvae.models.JointVAE`.
     """
 
     def __init__(
-        self, decoder: nn.Module, *, latent_dim: int, num_classes: int = 0, factor_dim: int = 0
+        self,
+        decoder: nn.Module,
+        *,
+        latent_dim: int | None = None,
+        num_classes: int = 0,
+        factor_dim: int = 0,
+        prior: nn.Module | None = None,
     ) -> None:
         if num_classes < 1 and factor_dim < 1:
             raise ArgumentError(
@@ -47,4 +54,5 @@ class SemiSupervisedVAE(JointVAE):
             latent_dim=latent_dim,
             classes={"y": num_classes} if num_classes else {},
             factors={"c": factor_dim} if factor_dim else {},
+            prior=prior,
         )

@@ -1,7 +1,8 @@
 r"""Two-stage VAE: a rich code that reconstructs, and a small one to look at.
 
 .. math::
-    p(x_1, z_1) \, p(x_2, z_2) = N(z_1; 0, I) \, p(x_1 \mid z_1) \; N(z_2; 0, I) \, p(x_2 \mid z_2)
+    p(x_1, z_1) \, p(x_2, z_2) = p(z_1) \, p(x_1 \mid z_1) \; p(z_2) \, p(x_2 \mid z_2),
+    \qquad p(z_k) = N(z_k; 0, I)
 
 Both stages explain the same x: ``x1`` and ``x2`` are two sites observed at one column. They are
 independent a priori; the guide ties them, for its second encoder sees what the first has made of
@@ -20,12 +21,13 @@ is ``ELBO(weights={"x1": gamma, "z1": gamma * beta1, "z2": beta2})`` with a
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 import pyro
-import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
-from ppvae.programs import data_plate
+from ppvae.nets.priors import prior_or_normal
+from ppvae.programs import columns_of, data_plate, deal
 
 __all__ = ["TwoStageVAE"]
 
@@ -36,24 +38,38 @@ class TwoStageVAE(nn.Module):
     Arguments:
         first: z1, with shape (..., N, Z1), to a distribution of x.
         second: z2, with shape (..., N, Z2), to a distribution of x.
-        latent_dims: Z1 and Z2.
+        latent_dims: Z1 and Z2, for standard normal priors; None where there is another.
+        priors: Other priors of z1 and z2, as in :class:`~ppvae.models.VAE`; None for a normal.
+
+    Raises:
+        ArgumentError: Unless each latent has either a dimension or a prior.
     """
 
-    zero1: Tensor
-    zero2: Tensor
-
     def __init__(
-        self, first: nn.Module, second: nn.Module, *, latent_dims: tuple[int, int]
+        self,
+        first: nn.Module,
+        second: nn.Module,
+        *,
+        latent_dims: tuple[int | None, int | None] = (None, None),
+        priors: tuple[nn.Module | None, nn.Module | None] = (None, None),
     ) -> None:
         super().__init__()
         self.first = first
         self.second = second
-        self.register_buffer("zero1", torch.zeros(latent_dims[0]), persistent=False)
-        self.register_buffer("zero2", torch.zeros(latent_dims[1]), persistent=False)
+        self.prior1 = prior_or_normal(priors[0], latent_dims[0], "TwoStageVAE, z1")
+        self.prior2 = prior_or_normal(priors[1], latent_dims[1], "TwoStageVAE, z2")
 
-    def forward(self, x: Tensor | None = None, *, size: int | None = None) -> Tensor:
-        with data_plate(x, size=size):
-            z1 = pyro.sample("z1", dist.Normal(self.zero1, 1.0).to_event(1))  # (..., N | Z1)
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the priors."""
+        return columns_of(self.prior1, self.prior2)
+
+    def forward(
+        self, x: Tensor | None = None, *, size: int | None = None, **columns: Tensor
+    ) -> Tensor:
+        of_first, of_second = deal(columns, self.prior1, self.prior2)
+        with data_plate(x, *columns.values(), size=size):
+            z1 = pyro.sample("z1", self.prior1(**of_first))  # (..., N | Z1)
             pyro.sample("x1", self.first(z1), obs=x)  # (..., N | C, H, W)
-            z2 = pyro.sample("z2", dist.Normal(self.zero2, 1.0).to_event(1))  # (..., N | Z2)
+            z2 = pyro.sample("z2", self.prior2(**of_second))  # (..., N | Z2)
             return pyro.sample("x2", self.second(z2), obs=x)  # (..., N | C, H, W)

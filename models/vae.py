@@ -1,7 +1,7 @@
 r"""Variational autoencoder.
 
 .. math::
-    p(x, z) = N(z; 0, I) \, p(x \mid z)
+    p(x, z) = p(z) \, p(x \mid z), \qquad p(z) = N(z; 0, I)
 
 References:
     | Auto-Encoding Variational Bayes (Kingma and Welling, 2013)
@@ -10,12 +10,13 @@ References:
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 import pyro
 from torch import Tensor, nn
 
-from ppvae.errors import ArgumentError
-from ppvae.nets import Prior, StandardNormal
-from ppvae.programs import data_plate
+from ppvae.nets.priors import prior_or_normal
+from ppvae.programs import columns_of, data_plate
 
 __all__ = ["VAE"]
 
@@ -26,26 +27,34 @@ class VAE(nn.Module):
     Arguments:
         decoder: z, with shape (..., N, Z), to a distribution of x.
         latent_dim: Z, for :math:`p(z) = N(0, I)`.
-        prior: Another p(z), such as :class:`~ppvae.nets.AnyDirection` (a hyperspherical VAE) or
-            :class:`~ppvae.nets.AnyRotation`.
+        prior: Another p(z), a :class:`~ppvae.nets.Prior`, such as
+            :class:`~ppvae.nets.AnyDirection` (a hyperspherical VAE) or a
+            :class:`~ppvae.gp.GPPrior` (a GP-prior VAE, which takes ``object`` and ``view``). The
+            model takes the columns that the prior does.
 
     Raises:
         ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
     """
 
     def __init__(
-        self, decoder: nn.Module, *, latent_dim: int | None = None, prior: Prior | None = None
+        self,
+        decoder: nn.Module,
+        *,
+        latent_dim: int | None = None,
+        prior: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if (latent_dim is None) == (prior is None):
-            raise ArgumentError(
-                f"VAE: expected either latent_dim or prior; got {latent_dim} and {prior}. "
-                "Use latent_dim=2 for N(0, I)."
-            )
         self.decoder = decoder
-        self.prior: nn.Module = prior or StandardNormal(latent_dim or 0)
+        self.prior = prior_or_normal(prior, latent_dim, "VAE")
 
-    def forward(self, x: Tensor | None = None, *, size: int | None = None) -> Tensor:
-        with data_plate(x, size=size):
-            z = pyro.sample("z", self.prior())  # (..., N | Z)
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the prior."""
+        return columns_of(self.prior)
+
+    def forward(
+        self, x: Tensor | None = None, *, size: int | None = None, **columns: Tensor
+    ) -> Tensor:
+        with data_plate(x, *columns.values(), size=size):
+            z = pyro.sample("z", self.prior(**columns))  # (..., N | Z)
             return pyro.sample("x", self.decoder(z), obs=x)  # (..., N | C, H, W)

@@ -18,10 +18,12 @@ References:
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.programs import arguments
+from ppvae.programs import arguments, columns_of
 
 __all__ = ["Translation"]
 
@@ -42,11 +44,16 @@ class Translation(nn.Module):
         self.model = model
         self.guide = guide
 
-    def forward(self, *, source: Tensor) -> Tensor:
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those that the model needs, such as its prior's."""
+        needed = columns_of(self.model).items()
+        return {name: p for name, p in needed if p.default is Parameter.empty}
+
+    def forward(self, *, source: Tensor, **columns: Tensor) -> Tensor:
+        given = {"source": source, **columns}
         with poutine.block():
-            trace = poutine.trace(self.guide).get_trace(
-                **arguments(self.guide, {"source": source})
-            )
+            trace = poutine.trace(self.guide).get_trace(**arguments(self.guide, given))
         with poutine.replay(trace=trace):
-            drawn: Tensor = self.model(size=len(source))
+            drawn: Tensor = self.model(**columns, size=len(source))
         return drawn

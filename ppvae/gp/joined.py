@@ -3,16 +3,17 @@ r"""Latents in blocks, each with a prior of its own: per-latent kernels, and sty
     JoinedPrior(
         GPPrior(objects, slow_views, latent_dim=8),     # one kernel for the first eight,
         GPPrior(objects, fast_views, latent_dim=4),     # another for the next four,
-        StandardPrior(2),                               # and two that no GP explains
+        StandardNormal(2),                              # and two that no GP explains
     )
 
-stands wherever a :class:`~ppvae.gp.GPPrior` does. With :class:`Mixing` before the decoder it is
-the linear model of coregionalisation.
+stands wherever a prior does, and needs the columns that its parts need. With :class:`Mixing`
+before the decoder it is the linear model of coregionalisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import Parameter
 from typing import Any
 
 import pyro.distributions as dist
@@ -24,6 +25,8 @@ from torch.distributions import Independent, Normal, constraints, kl_divergence,
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.prior import GPPrior
+from ppvae.nets.priors import Prior, StandardNormal
+from ppvae.programs import columns_of, deal
 
 __all__ = ["Joined", "JoinedPrior", "Mixing", "StandardPrior"]
 
@@ -78,46 +81,42 @@ def _kl_joined(q: Independent, p: Joined) -> Tensor:
     return torch.stack([kl_divergence(*pair) for pair in zip(blocks, p.parts, strict=True)]).sum(0)
 
 
-class StandardPrior(nn.Module):
-    """N(0, I): latents that neither object nor view says anything of.
-
-    Arguments:
-        latent_dim: L.
-    """
-
-    zero: Tensor
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
-
-    def forward(self, objects: Tensor, views: Tensor) -> TorchDistribution:
-        loc = self.zero.expand(len(objects), self.latent_dim)
-        return dist.Normal(loc, torch.ones_like(loc)).to_event(1)
+StandardPrior = StandardNormal
 
 
-class JoinedPrior(nn.Module):
+class JoinedPrior(Prior):
     """Blocks of latents, each under its own prior.
 
     Arguments:
-        parts: GP priors of the same site and :class:`StandardPrior`.
+        parts: Priors of vectors, such as :class:`~ppvae.gp.GPPrior` and
+            :class:`~ppvae.nets.StandardNormal`.
     """
 
-    def __init__(self, *parts: GPPrior | StandardPrior) -> None:
+    def __init__(self, *parts: Prior) -> None:
         super().__init__()
         if not parts:
             raise ArgumentError("JoinedPrior: expected a prior or more; got none. Use GPPrior.")
         self.parts = nn.ModuleList(parts)
-        self.latent_dim = sum(part.latent_dim for part in parts)
         start = 0
         for part in parts:
+            size: Any = part.latent_dim
             if isinstance(part, GPPrior):
-                part.block = slice(start, start + part.latent_dim)
-            start += part.latent_dim
+                part.block = slice(start, start + size)
+            start += size
+        self.latent_dim = start
 
-    def forward(self, objects: Tensor, views: Tensor) -> TorchDistribution:
-        return Joined([part(objects, views) for part in self.parts])
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """What ``**columns`` are: those of the parts."""
+        return columns_of(*self.parts)
+
+    def forward(self, *args: Tensor, **columns: Tensor) -> TorchDistribution:
+        """The parts side by side; columns by name, or in the order of :attr:`columns`."""
+        columns |= dict(zip(self.columns, args, strict=False))
+        given = zip(self.parts, deal(columns, *self.parts), strict=True)
+        priors = [part(**own) for part, own in given]
+        shape = torch.broadcast_shapes(*(p.batch_shape for p in priors))
+        return Joined([p.expand(shape) for p in priors])
 
 
 class Mixing(nn.Module):

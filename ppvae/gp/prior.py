@@ -31,14 +31,15 @@ from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, weight_noise
 from ppvae.gp.weighted import WeightedNormal
-from ppvae.programs import FitHooks, arguments, batches, evaluating
+from ppvae.nets.priors import Prior
+from ppvae.programs import arguments, batches, evaluating
 
 __all__ = ["GPPrior"]
 
 _REFRESH = 8
 
 
-class GPPrior(FitHooks):
+class GPPrior(Prior):
     r"""A GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
 
     :math:`v_0 + v_1 = 1`, both learned, and :math:`v_1 \geq` ``floor``.
@@ -137,6 +138,15 @@ class GPPrior(FitHooks):
         f = v0.sqrt() * (x[..., :, None] * r[..., None, :]).flatten(-2)
         return f.to(self.raw_noise.dtype)
 
+    def check(self, data: Any) -> None:
+        """Refuse objects and views that the kernels do not know."""
+        for name, features in (("object", self.objects), ("view", self.views)):
+            if name in data:
+                features.check(torch.as_tensor(data[name]).to(self.raw_noise.device))
+
+    def extra_repr(self) -> str:
+        return f"latent_dim={self.latent_dim}, noise={self.variances()[1].item():.3g}"
+
     def prepare(self, data: Any) -> None:
         """Take note of the training data's columns ``object`` and ``view``; reset the table."""
         objects, views = torch.as_tensor(data["object"]), torch.as_tensor(data["view"])
@@ -208,9 +218,15 @@ class GPPrior(FitHooks):
         self.frozen_left_out.copy_(state.left_out)
         return state
 
-    def forward(self, objects: Tensor, views: Tensor) -> dist.TorchDistribution:
-        """The prior of the latents that show ``objects`` (N) in ``views`` (N): (N | L)."""
-        f = self.rows(objects, views)
+    def forward(self, object: Tensor, view: Tensor) -> dist.TorchDistribution:  # noqa: A002
+        """The prior of the latents of objects (N) in views (N) or (N, V), with shape (N | L).
+
+        Raises:
+            ArgumentError: In evaluation, if an object or a view is none that the kernels know.
+        """
+        if not self.training:
+            self.check({"object": object, "view": view})
+        f = self.rows(object, view)
         v1 = self.variances()[1].to(f)
         if self.training and self.layout is not None:
             frozen = Frozen(

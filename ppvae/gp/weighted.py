@@ -32,18 +32,31 @@ class WeightedNormal(dist.Independent):
         loc: Mean, with shape (N, L).
         scale: Standard deviation, with shape (N, L).
         kl: Each datum's share of the KL of latents and weights, with shape (N).
+        pseudo: The normal pseudo-observations that the marginals come from, with shape (N | L),
+            where there are any.
     """
 
-    def __init__(self, loc: Tensor, scale: Tensor, kl: Tensor) -> None:
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        kl: Tensor,
+        *,
+        pseudo: dist.TorchDistribution | None = None,
+    ) -> None:
         super().__init__(dist.Normal(loc, scale), 1)
         self.kl = kl
+        self.pseudo = pseudo
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> WeightedNormal:
         batch_shape = torch.Size(batch_shape)
         shape = batch_shape + self.event_shape
         base = self.base_dist
         return WeightedNormal(
-            base.loc.expand(shape), base.scale.expand(shape), self.kl.expand(batch_shape)
+            base.loc.expand(shape),
+            base.scale.expand(shape),
+            self.kl.expand(batch_shape),
+            pseudo=None if self.pseudo is None else self.pseudo.expand(batch_shape),
         )
 
 

@@ -2,7 +2,7 @@
 
 from ppvae.nets import heads
 from ppvae.nets.calibrated import Calibrated
-from ppvae.nets.classes import Conditions, Embedding, OneHot
+from ppvae.nets.classes import Columns, Conditions, Embedding, OneHot
 from ppvae.nets.conv import ConvDecoder, ConvEncoder
 from ppvae.nets.coordinate import (
     CanvasDecoder,
@@ -17,7 +17,16 @@ from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.heads import Head
 from ppvae.nets.inputs import LogCounts, MaskedEncoder, masked_shape
 from ppvae.nets.mlp import MLP, AddedInputs
-from ppvae.nets.priors import AnyDirection, AnyRotation, Prior, StandardNormal
+from ppvae.nets.priors import (
+    AnyDirection,
+    AnyRotation,
+    ClassNormal,
+    FlowPrior,
+    MixtureNormal,
+    Prior,
+    StandardNormal,
+    VampPrior,
+)
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
 from ppvae.nets.turned import TurnedDecoder, TurnedEncoder
 from ppvae.nets.warp import Warp
@@ -30,16 +39,20 @@ __all__ = [
     "AnyRotation",
     "Calibrated",
     "CanvasDecoder",
+    "ClassNormal",
+    "Columns",
     "Conditions",
     "ConvDecoder",
     "ConvEncoder",
     "CoordinateDecoder",
     "Embedding",
     "EquivariantPose",
+    "FlowPrior",
     "Head",
     "LogCounts",
     "LogScale",
     "MaskedEncoder",
+    "MixtureNormal",
     "OneHot",
     "Pose",
     "Prior",
@@ -48,6 +61,7 @@ __all__ = [
     "StandardNormal",
     "TurnedDecoder",
     "TurnedEncoder",
+    "VampPrior",
     "Warp",
     "grid",
     "heads",

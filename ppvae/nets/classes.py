@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import Parameter
 from typing import Any
 
 import pyro.distributions as dist
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from ppvae.errors import ArgumentError
 from ppvae.programs.hooks import FitHooks
 
-__all__ = ["Conditions", "Embedding", "OneHot", "check_labels"]
+__all__ = ["Columns", "Conditions", "Embedding", "OneHot", "check_labels"]
 
 
 def check_labels(y: Tensor, num_classes: int, *, missing: bool = False) -> None:
@@ -99,12 +100,16 @@ class Conditions(FitHooks):
         class_size = () if classes is None else (classes.size,)
         self.sizes: tuple[int, ...] = (*class_size, *((factor_dim,) if factor_dim else ()))
 
-    def prepare(self, data: Any) -> None:
-        """Check the training data's columns, whole."""
+    def check(self, data: Any) -> None:
+        """Refuse labels out of range."""
         if self.classes is not None and "y" in data:
             check_labels(torch.as_tensor(data["y"]), self.classes.num_classes)
 
-    def forward(self, y: Tensor | None, c: Tensor | None) -> tuple[Tensor, ...]:
+    def prepare(self, data: Any) -> None:
+        """Refuse labels out of range."""
+        self.check(data)
+
+    def forward(self, y: Tensor | None = None, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """``y`` (..., N) and ``c`` (N, C), or (N) if there is one factor, as they are used."""
         inputs: list[Tensor] = []
         if self.classes is not None:
@@ -119,6 +124,24 @@ class Conditions(FitHooks):
                 )
             inputs.append(c)
         return tuple(inputs)
+
+
+class Columns(nn.Module):
+    """Columns as they are, as further inputs of a decoder and an encoder.
+
+    Arguments:
+        names: Columns, each with shape (N, ...), in the order of the networks' inputs.
+    """
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.columns = {name: Parameter(name, Parameter.KEYWORD_ONLY) for name in names}
+
+    def extra_repr(self) -> str:
+        return ", ".join(self.columns)
+
+    def forward(self, **columns: Tensor) -> tuple[Tensor, ...]:
+        return tuple(columns[name] for name in self.columns)
 
 
 def _given(name: str, column: Tensor | None) -> Tensor:

@@ -3,7 +3,15 @@
 from ppvae.errors import ContractError
 from ppvae.programs.batches import batch_for, batches, placement
 from ppvae.programs.check import check_pair
-from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, data_plate, signature
+from ppvae.programs.contract import (
+    DATA_PLATE,
+    INDEX,
+    arguments,
+    columns_of,
+    data_plate,
+    deal,
+    signature,
+)
 from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
 from ppvae.programs.means import decode, encode, posterior
 from ppvae.programs.scopes import (
@@ -38,7 +46,9 @@ __all__ = [
     "batch_for",
     "batches",
     "check_pair",
+    "columns_of",
     "data_plate",
+    "deal",
     "decode",
     "encode",
     "evaluating",

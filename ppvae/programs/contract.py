@@ -6,7 +6,9 @@ The names of ``forward``'s arguments are the dataset's columns they use:
 - an argument without a default is a column that must be there (``c`` of a conditional model);
 - an argument with a default may be left out; an observed one left out is sampled, so that
   prediction is the same program without the data;
-- the argument ``size`` is reserved: how many data to sample when no column says so.
+- the argument ``size`` is reserved: how many data to sample when no column says so;
+- ``**columns`` stands for the columns of the module's parts, which its attribute ``columns`` names
+  (:func:`columns_of`): a model takes what its prior needs, whatever prior it is given.
 
 Every datum-wise site stands in ``pyro.plate("data", N, dim=-1)``, which :func:`data_plate` makes.
 The model's latent sites are exactly the guide's sites, with the same shapes.
@@ -30,7 +32,9 @@ __all__ = [
     "INDEX",
     "ContractError",
     "arguments",
+    "columns_of",
     "data_plate",
+    "deal",
     "signature",
 ]
 
@@ -39,8 +43,45 @@ INDEX = "index"
 
 
 def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
-    """The parameters of ``module.forward`` by name, in order."""
-    return dict(inspect.signature(module.forward).parameters)
+    """The parameters of ``module.forward`` by name, in order.
+
+    Those that ``**columns`` stands for come last, where the module's ``columns`` names them.
+    """
+    parameters = dict(inspect.signature(module.forward).parameters)
+    columns = getattr(module, "columns", None)
+    rest = [name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD]
+    if not rest or columns is None:
+        return parameters
+    others = {name: p for name, p in parameters.items() if name not in rest}
+    return {**others, **{name: p for name, p in columns.items() if name not in others}}
+
+
+def columns_of(*modules: nn.Module) -> dict[str, inspect.Parameter]:
+    """The columns that modules take, each once; what a module says by its ``columns``."""
+    columns: dict[str, inspect.Parameter] = {}
+    for module in modules:
+        for name, parameter in signature(module).items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            if name not in columns or parameter.default is parameter.empty:
+                columns[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
+    return columns
+
+
+def deal(columns: Mapping[str, Any], *modules: nn.Module) -> list[dict[str, Any]]:
+    """The columns that each module takes; together they take them all.
+
+    Raises:
+        ContractError: If a column that a module needs is missing, or no module takes one.
+    """
+    taken = columns_of(*modules)
+    unknown = [name for name, value in columns.items() if name not in taken and value is not None]
+    if unknown:
+        raise ContractError(
+            f"columns: expected among {list(taken)}; got {unknown}. Leave them out, or choose a "
+            "prior or conditions that take them."
+        )
+    return [arguments(module, columns) for module in modules]
 
 
 def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class FitHooks(nn.Module):
     =========== ================================ ===============================================
     method      called by                        when
     =========== ================================ ===============================================
+    ``check``   :func:`ppvae.fit`                before the first step, for the validation and the
+                                                 test data
     ``prepare`` :func:`ppvae.fit`                once, before the first step
     ``record``  :class:`~ppvae.objectives.`      at each training step whose batch has the column
                 ``Objective.evaluate``           ``index``, after the guide and before the model;
@@ -33,6 +35,13 @@ class FitHooks(nn.Module):
     A training loop of your own makes the same calls: ``prepare`` before its first step and
     ``objective.advance()`` after each.
     """
+
+    def check(self, data: Any) -> None:
+        """Refuse data that cannot be evaluated or predicted.
+
+        Arguments:
+            data: Columns by name, other than the training data; none need be there.
+        """
 
     def prepare(self, data: Any) -> None:
         """Read the training data.

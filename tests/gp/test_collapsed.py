@@ -108,7 +108,7 @@ def test_bound_is_the_dense_kl_at_the_best_weights_with_its_gradients():
 
 
 def _named(data):
-    return {"objects": data["object"], "views": data["view"]}
+    return {"object": data["object"], "view": data["view"]}
 
 
 def _kernel(prior):
@@ -242,12 +242,12 @@ def test_settled_predictions_are_the_dense_gp_posterior():
     prior = model.prior
     prior.settle(guide, data)
     model.eval()
-    new = {"objects": torch.arange(P), "views": torch.full((P,), 1.234)}
+    new = {"object": torch.arange(P), "view": torch.full((P,), 1.234)}
     predicted = prior(**new)
 
     f, covariance = dense(prior, data)
     v0, v1 = prior.variances()
-    x, r = prior.objects(new["objects"]), prior.views(new["views"])
+    x, r = prior.objects(new["object"]), prior.views(new["view"])
     f_new = v0.sqrt() * torch.einsum("nm,nr->nmr", x, r).flatten(1)
     q = guide.encoder(data["x"])
     solve = torch.linalg.solve(covariance, f @ f_new.T)  # (N, P)
