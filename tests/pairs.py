@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppvae.gp import FourierFeatures, GPPrior, LeaveViewOut, ObjectTable
+from ppvae.gp import FourierFeatures, GPPrior, JoinedPrior, LeaveViewOut, ObjectTable
 from ppvae.guides import (
     Align,
     AmortizedGuide,
@@ -45,20 +45,25 @@ from ppvae.nets import (
     AnyRotation,
     Calibrated,
     CanvasDecoder,
+    ClassNormal,
     Conditions,
     ConvDecoder,
     ConvEncoder,
     CoordinateDecoder,
     Embedding,
     EquivariantPose,
+    FlowPrior,
     LogCounts,
     LogScale,
     MaskedEncoder,
+    MixtureNormal,
     OneHot,
     Shift,
     Sites,
+    StandardNormal,
     TurnedDecoder,
     TurnedEncoder,
+    VampPrior,
     Warp,
     heads,
     masked_shape,
@@ -118,6 +123,12 @@ def gp(guide: Callable[[GPPrior], nn.Module] | None = None, *terms: Term, folds:
     }
     made = GPGuide(encoder(heads.DiagonalNormal(Z)), prior) if guide is None else guide(prior)
     return Pair(GPVAE(prior, decoder(Z)), made, batch, sum(terms, ELBO()))
+
+
+def with_gp(make: Callable[[GPPrior], tuple[nn.Module, nn.Module]], **columns: Tensor) -> Pair:
+    """A model and a guide made for a GP prior, over the grid of :func:`gp`."""
+    pair = gp()
+    return Pair(*make(pair.model.prior), {**pair.batch, **columns})
 
 
 def turned_gp() -> Pair:
@@ -206,6 +217,15 @@ def align(*names: str, shape: tuple[int, ...] = SHAPE, undo: bool = True) -> nn.
     return Align(encoder(sites, shape=shape), shape, undo=undo)
 
 
+def vamp(shared: nn.Module) -> Pair:
+    """The prior's encoder is the guide's."""
+    return Pair(
+        VAE(decoder(Z), prior=VampPrior(shared, images()[:4])),
+        AmortizedGuide(shared),
+        {"x": images()},
+    )
+
+
 def two_stage(guide: nn.Module) -> Pair:
     model = TwoStageVAE(decoder(3), decoder(Z), latent_dims=(3, Z))
     return Pair(model, guide, {"x": images()}, ELBO(weights={"x1": 0.8, "z1": 0.8}))
@@ -280,6 +300,60 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     ),
     "cvae, style apart": lambda: conditional(Conditions(OneHot(K)), y=labels())._replace(
         objective=ELBO() + Independence(weight=5.0)
+    ),
+    "gp, cvae": lambda: with_gp(
+        lambda prior: (
+            ConditionalVAE(decoder(Z, K), Conditions(OneHot(K)), prior=prior),
+            ConditionalGuide(encoder(heads.DiagonalNormal(Z), K), Conditions(OneHot(K))),
+        ),
+        y=labels(),
+    ),
+    "gp, jvae": lambda: with_gp(
+        lambda prior: (
+            JointVAE(decoder(Z, K), classes=K, prior=prior),
+            FactorizedGuide(encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)}))),
+        )
+    ),
+    "gp beside a standard normal": lambda: with_gp(
+        lambda prior: (
+            VAE(decoder(Z + 1), prior=JoinedPrior(prior, StandardNormal(1))),
+            AmortizedGuide(encoder(heads.DiagonalNormal(Z + 1))),
+        )
+    ),
+    "cvae, sphere": lambda: Pair(
+        ConditionalVAE(decoder(3, K), Conditions(OneHot(K)), prior=AnyDirection(3)),
+        ConditionalGuide(encoder(heads.PowerSphericalDirection(3), K), Conditions(OneHot(K))),
+        {"x": images(), "y": labels()},
+    ),
+    "vae, a normal a class": lambda: Pair(
+        VAE(decoder(Z), prior=ClassNormal(K, Z)),
+        ConditionalGuide(encoder(heads.DiagonalNormal(Z), K), Conditions(OneHot(K))),
+        {"x": images(), "y": labels()},
+    ),
+    "vae, mixture": lambda: Pair(
+        VAE(decoder(Z), prior=MixtureNormal(K, Z)),
+        AmortizedGuide(encoder(heads.DiagonalNormal(Z))),
+        {"x": images()},
+    ),
+    "vae, flow prior": lambda: Pair(
+        VAE(decoder(Z), prior=FlowPrior(Z, couplings=2, hidden=8)),
+        AmortizedGuide(encoder(heads.DiagonalNormal(Z))),
+        {"x": images()},
+    ),
+    "vae, vamp prior": lambda: vamp(encoder(heads.DiagonalNormal(Z))),
+    "jvae, mixture enumerated": lambda: Pair(
+        JointVAE(decoder(Z, K), classes=K, prior=ClassNormal(K, Z)),
+        FactorizedGuide(encoder(Sites({"y": heads.Classes(K), "z": heads.DiagonalNormal(Z)}))),
+        {"x": images()},
+    ),
+    "ssvae, a normal a class": lambda: Pair(
+        SemiSupervisedVAE(decoder(Z, K), num_classes=K, prior=ClassNormal(K, Z)),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), K),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+        ),
+        {"x": images(), "y": labels(missing=True)},
     ),
     "jvae": lambda: Pair(
         JointVAE(decoder(Z, K), latent_dim=Z, classes=K),
