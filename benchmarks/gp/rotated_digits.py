@@ -108,7 +108,7 @@ def alternating(splits, options, seed):
 def plain_vae(splits, options, seed):
     """A VAE of the same networks, and the GP model around them."""
     model, guide, _ = build(splits.train, leave_out=0.0, **options.settings)
-    # Without the leave-view-out likelihood the calibrated scale has nothing to learn from.
+    # One shared scale, as the published models have.
     vae = VAE(model.decoder.decoder, latent_dim=LATENTS)
     train(vae, AmortizedGuide(guide.encoder), splits, epochs=options.epochs, seed=seed)
     return vae, model, guide
@@ -126,7 +126,7 @@ def disjoint(splits, options, seed):
 
 
 def predict_gp_plain(model, part):
-    """With the decoder's shared scale: the calibrated one was not trained."""
+    """With the decoder's shared scale."""
     _, objects, views = columns(part)
     return decode(model.decoder.decoder, gp_latents(model, objects, views))
 

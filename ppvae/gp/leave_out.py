@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
+from ppvae.nets.calibrated import CalibratedStudentT
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import INDEX, arguments
@@ -35,7 +36,7 @@ class LeaveViewOut(Term):
     """The negative log-likelihood of the batch, each datum predicted without its own view.
 
     A likelihood with a calibrated scale (:class:`ppvae.nets.Calibrated`) learns it here, from
-    these predictions.
+    these predictions, and not from the ELBO's reconstructions, which are nearer to the data.
 
     Arguments:
         weight: Lambda, a number or a schedule.
@@ -48,6 +49,10 @@ class LeaveViewOut(Term):
         super().__init__()
         self.weight = as_schedule(weight)
         self.site = site
+
+    def likelihood(self, fn: Any) -> Any:
+        """A calibrated likelihood with its scale held."""
+        return fn.held() if isinstance(fn, CalibratedStudentT) else fn
 
     def forward(self, context: Context) -> Tensor:
         """The term, with shape ().
@@ -78,11 +83,8 @@ class LeaveViewOut(Term):
         model = context.model
         with poutine.block(), poutine.condition(data={self.site: z}):
             trace: Any = poutine.trace(model).get_trace(**arguments(model, context.batch))
-        found = []
-        for name, node in trace.nodes.items():
-            if node["type"] == "sample" and node["is_observed"] and name in context.batch:
-                found.append(node["fn"].log_prob(node["value"]))
-                calibrated = getattr(node["fn"], "calibrated", None)
-                if calibrated is not None:
-                    found.append(calibrated().log_prob(node["value"]))
-        return found
+        return [
+            node["fn"].log_prob(node["value"])
+            for name, node in trace.nodes.items()
+            if node["type"] == "sample" and node["is_observed"] and name != self.site
+        ]

@@ -1,19 +1,27 @@
-r"""A normal likelihood whose predictive spread is learned apart from its mean.
+r"""A likelihood whose predictive spread is learned apart from its mean.
 
 Learning a mean and a scale of its own for every pixel from one likelihood spoils the mean: where
-it is poor the scale grows and its gradient vanishes. Here the mean is trained with one shared
-scale, :math:`N(x; \mu(z), \sigma^2)`; a small network reads the decoder's last features and the
-mean, both detached, and learns the scale :math:`s(z)` of a Student t, :math:`t_\nu(x; \mu, s^2)`
-with one learned :math:`\nu > 2`, by the likelihood of data that the term using it chooses, such
-as predictions without a datum's own view (:class:`ppvae.gp.LeaveViewOut`). The errors of images
-are mostly small and now and then large: intervals of a normal would cover too much. In evaluation
-mode the t is the likelihood.
+it is poor the scale grows and its gradient vanishes. Here the likelihood is a Student t,
+
+.. math::
+    p(x \mid z) = t_\nu\left(x; \mu(z), s(z)^2\right), \qquad \nu > 2,
+
+whose scale a small network reads off the decoder's last features and the mean, both detached. Its
+value is the t's log-density, in training and in evaluation. Its gradient in training is that of
+
+.. math::
+    \log N(x; \mu, \sigma^2) + \log t_\nu(x; \mathrm{stop}(\mu), s^2):
+
+the mean is trained with one shared scale :math:`\sigma`, the network and :math:`\nu` by the t, on
+whatever the objective scores. A term that has better data for the spread, such as predictions
+without a datum's own view (:class:`ppvae.gp.LeaveViewOut`), holds it elsewhere
+(:meth:`CalibratedStudentT.held`). The errors of images are mostly small and now and then large:
+intervals of a normal would cover too much.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pyro.distributions as dist
@@ -24,32 +32,54 @@ from torch.nn import functional
 from ppvae.errors import ArgumentError
 from ppvae.nets.mlp import over_leading
 
-__all__ = ["Calibrated", "CalibratedNormal"]
+__all__ = ["Calibrated", "CalibratedStudentT"]
 
 
-class CalibratedNormal(dist.Independent):
-    """A normal of independent elements that knows its calibrated other self.
+class CalibratedStudentT(dist.Independent):
+    """A Student t of independent elements whose mean is trained as that of a normal.
 
     Arguments:
-        fn: The likelihood with the shared scale.
-        calibrated: Makes that with the learned scales; its mean is detached.
+        fn: The t.
+        scored: The same with its mean detached; its log-density is the value.
+        normal: A normal with the same mean and the shared scale; the mean's gradient is its.
+        is_held: Whether the scale of the t and its degrees of freedom get no gradient.
     """
 
     def __init__(
-        self, fn: dist.TorchDistribution, calibrated: Callable[[], dist.TorchDistribution]
+        self,
+        fn: dist.TorchDistribution,
+        scored: dist.TorchDistribution,
+        normal: dist.TorchDistribution,
+        *,
+        is_held: bool = False,
     ) -> None:
         super().__init__(fn.base_dist, fn.reinterpreted_batch_ndims)
-        self.fn = fn
-        self.calibrated = calibrated
+        self.scored = scored
+        self.normal = normal
+        self.is_held = is_held
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CalibratedNormal:
+    @property
+    def support(self) -> Any:
+        return self.scored.support
+
+    def held(self) -> CalibratedStudentT:
+        """The same likelihood, from which the scale and the degrees of freedom do not learn."""
+        return CalibratedStudentT(self, self.scored, self.normal, is_held=True)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> CalibratedStudentT:
         shape = torch.Size(batch_shape)
         if shape == self.batch_shape:
             return self
-        return CalibratedNormal(self.fn.expand(shape), lambda: self.calibrated().expand(shape))
+        fn = dist.Independent(
+            self.base_dist.expand(shape + self.event_shape), self.reinterpreted_batch_ndims
+        )
+        scored, normal = self.scored.expand(shape), self.normal.expand(shape)
+        return CalibratedStudentT(fn, scored, normal, is_held=self.is_held)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.fn.log_prob(value)
+        log_prob: Tensor = self.scored.log_prob(value)
+        of_mean: Tensor = self.normal.log_prob(value)
+        return (log_prob.detach() if self.is_held else log_prob) + (of_mean - of_mean.detach())
 
 
 class Calibrated(nn.Module):
@@ -105,16 +135,23 @@ class Calibrated(nn.Module):
                 "Use ppvae.nets.heads.Normal(shape, Shared())."
             )
         if not self.training:
-            return self._calibrated(features, fn.mean)
-        return CalibratedNormal(fn, lambda: self._calibrated(features.detach(), fn.mean.detach()))
+            return self._declared(fn.mean, *self._spread(features, fn.mean))
+        mean = fn.mean.detach()
+        spread = self._spread(features.detach(), mean)
+        return CalibratedStudentT(
+            self._declared(fn.mean, *spread), self._declared(mean, *spread), fn
+        )
 
-    def _calibrated(self, features: Tensor, mean: Tensor) -> Any:
+    def _spread(self, features: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Degrees of freedom, with shape (), and scales, with shape (..., *event_shape)."""
         if self.is_image:
             log_scale = over_leading(self.net, torch.cat([features, mean], -3), 3)
         else:
             flat = mean.flatten(mean.dim() - len(self.event_shape))
             log_scale = self.net(torch.cat([features, flat], -1)).reshape(mean.shape)
-        scale = log_scale.clamp(*self.log_bounds).exp()
         freedom = 2.05 + functional.softplus(self.raw_freedom).to(mean)
+        return freedom, log_scale.clamp(*self.log_bounds).exp()
+
+    def _declared(self, mean: Tensor, freedom: Tensor, scale: Tensor) -> Any:
         head: Any = self.decoder.head
         return head.declare(dist.StudentT(freedom, mean, scale))

@@ -225,7 +225,7 @@ class Objective(nn.Module):
                 num_data=self.num_data,
             )
             log_likelihood = {
-                name: reduce(model_trace.nodes[name], log_prob(model_trace.nodes[name]))
+                name: reduce(model_trace.nodes[name], self._score(model_trace.nodes[name]))
                 for name in structure.scored
             }
             kl = self._kls(structure, guide_trace, model_trace, reduce)
@@ -250,6 +250,13 @@ class Objective(nn.Module):
         return guide_trace, trace_program(
             self.model, batch, structure, particles=particles, replay=guide_trace
         )
+
+    def _score(self, site: Any) -> Tensor:
+        """The log-density of an observed site, those parts held that a term trains by itself."""
+        fn = site["fn"]
+        for term in self.spec.terms:
+            fn = term.likelihood(fn)
+        return log_prob({**site, "fn": fn})
 
     def _kls(
         self,

@@ -106,6 +106,13 @@ class Term(nn.Module, ABC):
     def forward(self, context: Context) -> Tensor:
         """The contribution to the loss, with shape ()."""
 
+    def likelihood(self, fn: Any) -> Any:
+        """The distribution by which the ELBO scores an observed site: as it is, by default.
+
+        A term that trains a part of a likelihood by itself returns it with that part held.
+        """
+        return fn
+
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         """The critic's parameters; none by default."""
         return iter(())
