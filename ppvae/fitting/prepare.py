@@ -55,7 +55,7 @@ def place(
     Arguments:
         model: The generative program.
         guide: The variational program.
-        splits: Training data, and validation data or None.
+        splits: Training data, and validation and test data or None.
         spec: What is optimised.
         settings: The settings of the fit, with a seed.
     """
@@ -70,6 +70,9 @@ def place(
         validation = columns_used(validation, model, guide, everything=everything)
         if resident and fits(validation, device):
             validation = validation.to(device)
+    for part in (splits.validation, splits.test):
+        for hook in whole.hooks if part is not None else ():
+            hook.check(part)
     plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)
     return Placed(
         objective=whole,

@@ -86,6 +86,7 @@ def latents_of(prior: GPPrior, x: Tensor, views: Tensor) -> dist.TorchDistributi
     Returns:
         A normal with shape (N | L), in the prior's dtype.
     """
+    prior.views.check(views)
     v0, v1 = prior.variances()
     f = v0.sqrt() * kronecker_rows(x.double(), prior.views(views))
     spread = torch.einsum("nh,lhk,nk->nl", f, prior.covariance.double(), f).clamp_min(0)

@@ -153,6 +153,7 @@ class GPPrior(Prior):
         device = self.raw_noise.device
         self.objects.check_training(objects)
         self.views.check_training(views)
+        _refuse_merged(views, self.raw_noise.dtype)
         self.layout = Layout(objects.to(device), views.to(device), folds=max(1, self.folds))
         self.table = self.frozen_mean.new_zeros(len(objects), self.latent_dim)
         self.table_variances = self.frozen_mean.new_ones(len(objects)) * self.latent_dim
@@ -286,3 +287,19 @@ class GPPrior(Prior):
         )
         self.mean.copy_(state.mean)
         self.covariance.copy_(state.covariance + noise)
+
+
+def _refuse_merged(views: Tensor, dtype: torch.dtype) -> None:
+    """Raise an ArgumentError if views that differ are one in the dtype of the model."""
+    if not views.is_floating_point() or torch.finfo(views.dtype).eps >= torch.finfo(dtype).eps:
+        return
+    levels = torch.unique(views, dim=0)
+    kept, codes = torch.unique(levels.to(dtype), dim=0, return_inverse=True)
+    if len(kept) < len(levels):
+        first = int(torch.bincount(codes).argmax())
+        pair = levels[codes == first][:2].tolist()
+        raise ArgumentError(
+            f"view: expected values that differ in {dtype}, in which the model is trained; got "
+            f"{len(levels)} that are {len(kept)} there, such as {pair[0]} and {pair[1]}. Subtract "
+            "the least value from the column, or measure it in a larger unit."
+        )

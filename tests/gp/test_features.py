@@ -228,6 +228,10 @@ def angle_of(maximum: float) -> Tensor:
         ),
         (
             lambda: InducingFeatures(rbf(0.1), torch.arange(2.0)).check(angle_of(9.0)),
+            "explain at least 1%",
+        ),
+        (
+            lambda: InducingFeatures(rbf(0.1), torch.arange(2.0)).check_training(angle_of(0.2)),
             "explain at least 50%",
         ),
         (lambda: FreeFormFeatures(torch.zeros(2)), "expected distinct values"),

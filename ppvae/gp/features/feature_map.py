@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["FeatureMap", "finite", "kronecker_rows", "single", "unit_rows"]
+__all__ = ["FeatureMap", "finite", "known_ids", "kronecker_rows", "single", "unit_rows"]
 
 
 class FeatureMap(nn.Module, ABC):
@@ -31,10 +31,14 @@ class FeatureMap(nn.Module, ABC):
         """Features of the column's values: (N) or (N, V) to (N, R), rows of unit norm."""
 
     def check(self, values: Tensor) -> None:
-        """Raise a ValueError if the kernel cannot say anything about some of ``values``."""
+        """Refuse values of which the kernel knows nothing, in training and in prediction.
+
+        Raises:
+            ArgumentError: If there are any.
+        """
 
     def check_training(self, values: Tensor) -> None:
-        """As :meth:`check`, for the whole column of training data: what must be there, too."""
+        """As :meth:`check`, for the column of the training data: what must be there, too."""
         self.check(values)
 
     def covariance(self, a: Tensor, b: Tensor | None = None) -> Tensor:
@@ -55,7 +59,7 @@ def kronecker_rows(a: Tensor, b: Tensor) -> Tensor:
 
 
 def finite(values: Tensor, what: str) -> None:
-    """Raise a ValueError if some of ``values`` is not a finite number."""
+    """Raise an ArgumentError if some of ``values`` is not a finite number."""
     bad = ~torch.isfinite(values)
     if bad.any():
         row = int(bad.reshape(len(values), -1).any(-1).nonzero()[0])
@@ -65,8 +69,21 @@ def finite(values: Tensor, what: str) -> None:
         )
 
 
+def known_ids(values: Tensor, known: int, remedy: str) -> None:
+    """Raise an ArgumentError unless ``values`` are integers from 0 to ``known`` - 1."""
+    if values.dtype == torch.bool or values.is_floating_point() or values.is_complex():
+        raise ArgumentError(
+            f"objects: expected integer ids; got {values.dtype}. Number the objects from 0."
+        )
+    if len(values) > 0 and (values.min() < 0 or values.max() >= known):
+        raise ArgumentError(
+            f"objects: expected ids from 0 to {known - 1}; got {int(values.min())} to "
+            f"{int(values.max())}. {remedy}"
+        )
+
+
 def single(values: Tensor) -> None:
-    """Raise a ValueError if ``values`` have more than one number a row."""
+    """Raise an ArgumentError if ``values`` have more than one number a row."""
     if values.dim() != 1:
         raise ArgumentError(
             f"views: expected one number a row, shape (N); got shape {tuple(values.shape)}. "

@@ -7,6 +7,7 @@ r"""Stationary kernels on the circle, by their Fourier series.
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from gpytorch.constraints import Positive
@@ -17,6 +18,9 @@ from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, single
 
 __all__ = ["FourierFeatures", "angular_kernel"]
+
+# Views that span more periods than this are warned about: they are often in another unit.
+PERIODS = 4
 
 
 def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> PeriodicKernel:
@@ -109,6 +113,19 @@ class FourierFeatures(FeatureMap):
     def check(self, values: Tensor) -> None:
         single(values)
         finite(values, "views")
+
+    def check_training(self, values: Tensor) -> None:
+        self.check(values)
+        low, high = float(values.min()), float(values.max())
+        turns = (high - low) / self.period
+        if turns > PERIODS:
+            warnings.warn(
+                f"views: expected to span a few periods of {self.period:g}; got {low:g} to "
+                f"{high:g}, {turns:.0f} periods. Set the period in the unit of the column "
+                "(period=360, or --period 360, for degrees), or wrap the column by its period "
+                "to train as it is.",
+                stacklevel=2,
+            )
 
     def forward(self, values: Tensor) -> Tensor:
         phase = (

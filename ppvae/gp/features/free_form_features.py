@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.gp.features.feature_map import FeatureMap, unit_rows
+from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
 __all__ = ["FreeFormFeatures"]
 
@@ -43,6 +43,8 @@ class FreeFormFeatures(FeatureMap):
         return torch.where((self.values[before] - values).abs() < gap_after, before, after)
 
     def check(self, values: Tensor) -> None:
+        single(values)
+        finite(values, "views")
         nearest = self.values[self._codes(values)]
         unknown = values[(nearest - values).abs() > 1e-4]
         if len(unknown) > 0:

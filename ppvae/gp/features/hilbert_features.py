@@ -139,7 +139,8 @@ class HilbertFeatures(FeatureMap):
         if len(values) > 0 and (values.min() < low - slack or values.max() > high + slack):
             raise ArgumentError(
                 f"views: expected values within the domain [{low:g}, {high:g}]; got "
-                f"{values.min().item():g} to {values.max().item():g}. Widen the domain."
+                f"{values.min().item():g} to {values.max().item():g}. Train with a wider domain "
+                "(--lowest and --highest of gpvae); beyond it the kernel is not known."
             )
 
     def forward(self, values: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ __all__ = ["InducingFeatures"]
 
 # Added to K_ZZ, relative to the mean of its diagonal.
 JITTER = 1e-8
+# Least share of the kernel's variance that the points must explain wherever they are asked.
+LEAST = 0.01
 
 
 class InducingFeatures(FeatureMap):
@@ -70,14 +72,23 @@ class InducingFeatures(FeatureMap):
             self.register_buffer("points", points.clone())
 
     def check(self, values: Tensor) -> None:
+        self._check(values, LEAST)
+
+    def check_training(self, values: Tensor) -> None:
+        self._check(values, self.coverage)
+
+    def _check(self, values: Tensor, least: float) -> None:
+        """Refuse values where the points explain less than this share of the variance."""
         finite(values, "values")
+        if len(values) == 0:
+            return
         with torch.no_grad():
             variance = self.kernel(_rows(values), diag=True)
             share = self._rows(values).square().sum(-1) / variance.double()
-        worst = int(share.argmin()) if len(values) > 0 else 0
-        if len(values) > 0 and share[worst] < self.coverage:
+        worst = int(share.argmin())
+        if share[worst] < least:
             raise ArgumentError(
-                f"points: expected them to explain at least {self.coverage:.0%} of the kernel's "
+                f"points: expected them to explain at least {least:.0%} of the kernel's "
                 f"variance everywhere; got {share[worst].item():.0%} at {values[worst].tolist()}. "
                 "Add inducing points there, or start from a longer lengthscale."
             )

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
-from ppvae.gp.features.feature_map import FeatureMap
+from ppvae.gp.features.feature_map import FeatureMap, known_ids
 
 __all__ = ["Lookup"]
 
@@ -33,13 +32,8 @@ class Lookup(FeatureMap):
         self.num_features = features.num_features
 
     def check(self, values: Tensor) -> None:
-        known = len(self.covariates)
-        if len(values) > 0 and (values.min() < 0 or values.max() >= known):
-            raise ArgumentError(
-                f"objects: expected ids from 0 to {known - 1}, the rows of the covariates; got "
-                f"{int(values.min())} to {int(values.max())}. Give covariates for every object."
-            )
+        known_ids(values, len(self.covariates), "Give covariates for every object.")
 
     def forward(self, values: Tensor) -> Tensor:
-        rows: Tensor = self.features(self.covariates[values])
+        rows: Tensor = self.features(self.covariates[values.long()])
         return rows

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.gp.features.feature_map import FeatureMap, unit_rows
+from ppvae.gp.features.feature_map import FeatureMap, known_ids, unit_rows
 
 __all__ = ["ObjectTable"]
 
@@ -32,20 +32,13 @@ class ObjectTable(FeatureMap):
         self.table = nn.Parameter(torch.randn(num_objects, num_features) / num_features**0.5)
 
     def check(self, values: Tensor) -> None:
-        if values.is_floating_point():
-            raise ArgumentError(
-                f"objects: expected integer ids; got {values.dtype}. Number the objects from 0."
-            )
-        if len(values) > 0 and (values.min() < 0 or values.max() >= self.num_objects):
-            raise ArgumentError(
-                f"objects: expected ids from 0 to {self.num_objects - 1}; got "
-                f"{int(values.min())} to {int(values.max())}. Number the objects from 0, or "
-                "train with more objects."
-            )
+        known_ids(
+            values, self.num_objects, "Number the objects from 0, or train with more objects."
+        )
 
     def check_training(self, values: Tensor) -> None:
         self.check(values)
-        counts = torch.bincount(values, minlength=self.num_objects)
+        counts = torch.bincount(values.long(), minlength=self.num_objects)
         absent = (counts == 0).nonzero()[:, 0]
         if len(absent) > 0:
             raise ArgumentError(
@@ -55,4 +48,4 @@ class ObjectTable(FeatureMap):
             )
 
     def forward(self, values: Tensor) -> Tensor:
-        return unit_rows(self.table[values])
+        return unit_rows(self.table[values.long()])
