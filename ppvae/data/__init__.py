@@ -9,6 +9,7 @@ from ppvae.data.inputs import as_splits
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
 from ppvae.data.tables import table
+from ppvae.data.visits import visits
 
 __all__ = [
     "Dataset",
@@ -26,4 +27,5 @@ __all__ = [
     "rotated_digits",
     "split_rows",
     "table",
+    "visits",
 ]

@@ -20,7 +20,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from inspect import Parameter
 from typing import Any
@@ -31,12 +31,11 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError, DataError
-from ppvae.gp.additive.arrow import Arrow, Blocks, Scales
+from ppvae.gp.additive.arrow import Arrow, Blocks
 from ppvae.gp.additive.checks import check_columns, check_distinct, check_training
 from ppvae.gp.additive.distribution import AdditiveGP, Held, LeftOut
-from ppvae.gp.additive.factors import Categorical
 from ppvae.gp.additive.leaving import leave_out
-from ppvae.gp.additive.sized import SizedByData
+from ppvae.gp.additive.scaled import ScaledKernel
 from ppvae.gp.additive.terms import Additive, parse
 from ppvae.gp.additive.visits import Visits
 from ppvae.gp.every import Every
@@ -47,12 +46,11 @@ __all__ = ["AdditivePrior"]
 _REFRESH = 16
 # Parts of the data that are left out in turn where the kernel has no subject.
 PARTS = 16
-SUBJECTS = ("id", "subject", "object")
 ARROW = tuple(f.name for f in fields(Arrow))
 LEFT = tuple(f.name for f in fields(LeftOut))
 
 
-class AdditivePrior(FitHooks, SizedByData):
+class AdditivePrior(FitHooks, ScaledKernel):
     r"""A GP whose kernel is a sum of terms over named columns, on each latent.
 
     Variances are learned, add to one with the noise's, and :math:`v_0 \geq` ``floor``.
@@ -94,25 +92,21 @@ class AdditivePrior(FitHooks, SizedByData):
         site: str = "z",
         refresh: int | None = None,
     ) -> None:
-        super().__init__()
-        if not 0 < floor < noise < 1 or latent_dim < 1 or (refresh is not None and refresh < 1):
+        super().__init__(
+            parse(kernel) if isinstance(kernel, str) else kernel,
+            latent_dim=latent_dim,
+            subject=subject,
+            shared_variances=shared_variances,
+            noise=noise,
+            floor=floor,
+        )
+        if refresh is not None and refresh < 1:
             raise ArgumentError(
-                "AdditivePrior: expected 0 < floor < noise < 1, latent_dim >= 1 and refresh >= 1; "
-                f"got floor {floor}, noise {noise}, latent_dim {latent_dim}, refresh {refresh}. "
-                "Use the defaults."
+                f"AdditivePrior: expected refresh >= 1; got {refresh}. Leave it out for 16."
             )
-        self.kernel = parse(kernel) if isinstance(kernel, str) else kernel
-        self.latent_dim = latent_dim
-        self.subject = _subject(self.kernel, subject)
         self.order = order
-        self.floor = floor
         self.site = site
         self.refresh = Every(_REFRESH if refresh is None else refresh, grows=refresh is None)
-        count = len(self.kernel.terms)
-        share = (noise - floor) / (1 - floor)
-        start = torch.full((1 if shared_variances else latent_dim, count + 1), (1 - share) / count)
-        start[:, -1] = share
-        self.raw_variances = nn.Parameter(start.log())
         self.visits: Visits | None = None
         self.columns_seen: dict[str, Tensor] = {}
         own = Arrow.prior(0, latent_dim, 0, 0, dtype=torch.float64)
@@ -135,51 +129,6 @@ class AdditivePrior(FitHooks, SizedByData):
         """What ``**columns`` of ``forward`` are: the kernel's columns."""
         kind = Parameter.KEYWORD_ONLY
         return {name: Parameter(name, kind) for name in self.kernel.columns}
-
-    def variances(self) -> Tensor:
-        r""":math:`v_{jl}` of the terms in order and of the noise last: (K, J + 1), in float64."""
-        shares = self.raw_variances.double().softmax(-1)
-        noise = torch.zeros_like(shares[0])
-        noise[-1] = self.floor
-        return (1 - self.floor) * shares + noise
-
-    def scales(self, chosen: Sequence[bool] | None = None) -> Scales:
-        """The variances' square roots, one per feature, in float64.
-
-        Arguments:
-            chosen: Which terms count, the others' being zero; all by default.
-        """
-        v = self.variances()
-        roots = v[:, :-1].sqrt()
-        if chosen is not None:
-            roots = roots * torch.tensor(chosen).to(roots)
-        widths: dict[bool, list[int]] = {True: [], False: []}
-        for term in self.kernel:
-            has = self.subject in term.columns
-            widths[has].append(term.num_features(self.subject))
-            widths[not has].append(0)
-        shared, own = (
-            roots.repeat_interleave(torch.tensor(widths[has], device=v.device), dim=1)
-            for has in (False, True)
-        )
-        return Scales(shared, own, v[:, -1])
-
-    def features(self, columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Unscaled features of rows, shared ones (N, H) and the subjects' own (N, R)."""
-        rows = next(iter(columns.values()))
-        split: dict[bool, list[Tensor]] = {True: [], False: []}
-        for term in self.kernel:
-            split[self.subject in term.columns].append(term.features(columns, self.subject))
-        empty = rows.new_zeros(len(rows), 0, dtype=torch.float64)
-        f, b = (torch.cat([empty, *split[has]], -1) for has in (False, True))
-        return f, b
-
-    def rows(self, columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Scaled features of rows: (N, K, H) and (N, K, R), in the latents' dtype."""
-        f, b = self.features(columns)
-        scales = self.scales()
-        like = self.raw_variances
-        return (f[:, None] * scales.shared).to(like), (b[:, None] * scales.own).to(like)
 
     def codes(self, columns: Mapping[str, Tensor]) -> Tensor:
         """The rows' subjects as indices, with shape (N); P where a subject has no data."""
@@ -414,16 +363,3 @@ class AdditivePrior(FitHooks, SizedByData):
         self.table.copy_(torch.cat(means))
         self.table_variances.copy_(torch.cat(variances))
         self._keep(self.state()[0])
-
-
-def _subject(kernel: Additive, name: str | None) -> str | None:
-    """The subject's column."""
-    categorical = [f.column for term in kernel for f in term if isinstance(f, Categorical)]
-    if name is None:
-        return next((known for known in SUBJECTS if known in categorical), None)
-    if name not in categorical:
-        raise ArgumentError(
-            f"subject: expected a categorical column of the kernel, {sorted(set(categorical))}; "
-            f"got {name!r}. Add cat({name}) to the kernel, or name another column."
-        )
-    return name

@@ -86,7 +86,7 @@ def test_values_outside_the_training_data_and_its_margin():
 
 def test_arguments():
     for options in ({"noise": 1.5}, {"latent_dim": 0}, {"refresh": 0}):
-        with pytest.raises(ArgumentError, match="expected 0 < floor < noise < 1"):
+        with pytest.raises(ArgumentError, match="AdditivePrior: expected"):
             AdditivePrior("rbf(age)", **{"latent_dim": 2, **options})
     with pytest.raises(ArgumentError, match="expected a categorical column of the kernel"):
         AdditivePrior("rbf(age) + cat(id)", latent_dim=2, subject="age")
