@@ -17,6 +17,7 @@ from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summar
 from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.probes import knn_probe, linear_probe
+from ppvae.evaluate.quality import QualityOfFit, quality_of_fit
 from ppvae.evaluate.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
@@ -32,6 +33,7 @@ __all__ = [
     "Dependencies",
     "LikelihoodEstimate",
     "Neighbours",
+    "QualityOfFit",
     "Statistic",
     "StatisticCheck",
     "Surgery",
@@ -61,6 +63,7 @@ __all__ = [
     "neighbours",
     "pareto_k",
     "pit",
+    "quality_of_fit",
     "r2",
     "sap",
     "simulation_based_calibration",

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ppvae.data import Dataset, as_splits
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.draws import posterior_draws, predictive_draws, sites_of
+from ppvae.evaluate.draws import posterior_draws, predictive_draws
 from ppvae.evaluate.scoring import pit
+from ppvae.evaluate.sites import sites_of
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -97,6 +98,13 @@ def simulation_based_calibration(
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         sites = sites_of(run, next(batches(run.guide, columns, 1)))
         latent = sites.structure.latent
+        lost = sorted(site for site in sites.computed if sites.columns.get(site) != site)
+        if lost:
+            raise ArgumentError(
+                f"calibration: expected sites that are observed at columns, which simulated data "
+                f"can be put in place of; got {lost}, computed from columns. "
+                "Prepare the column first, and observe it itself: obs=x."
+            )
         for batch in batches(run.guide, columns, CHUNK):
             rows = len(next(iter(batch.values())))
             truth = predictive_draws(run, batch, sites, 1, rows=rows, use_guide=False)

@@ -26,16 +26,19 @@ from torch import Tensor
 
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
+from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import covered, crps, interval_score, pit
-from ppvae.evaluate.statistics import STATISTICS, Statistic
+from ppvae.evaluate.sites import Sites, observed_values, sites_of
+from ppvae.evaluate.statistics import STATISTICS, Statistic, intensity
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
 __all__ = ["Check", "StatisticCheck", "check_predictions", "check_reconstructions"]
 
 BUDGET = 2**22
+# Of a site that is a single number there is nothing else to compare.
+SCALAR: Mapping[str, Statistic] = {"intensity": intensity}
 Batch = Mapping[str, Tensor]
 Replicates = Callable[[Batch, Sites, Batch], Draws]
 
@@ -103,7 +106,8 @@ def check_reconstructions(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        statistics: By name; intensity, contrast, edges and area by default.
+        statistics: By name; intensity, contrast, edges and area by default, and of a site that is
+            a single number its value (intensity).
         intervals: Probabilities of central intervals.
         num_draws: S, replicates a datum.
         max_rows: Look at so many rows, evenly spaced; None for all.
@@ -118,7 +122,7 @@ def check_reconstructions(
     def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:
         return posterior_draws(run, batch, sites, num_draws, given=given)
 
-    columns, _ = thinned(data, max_rows)
+    columns, _ = thinned(run, data, max_rows)
     return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 
@@ -142,7 +146,7 @@ def check_predictions(
         rows = len(next(iter(batch.values())))
         return predictive_draws(run, batch, sites, num_draws, rows=rows, given=given)
 
-    columns, _ = thinned(data, max_rows)
+    columns, _ = thinned(run, data, max_rows)
     return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 
@@ -158,23 +162,24 @@ def _check(
 ) -> Check:
     if num_draws < 2:
         raise ArgumentError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
-    chosen = STATISTICS if statistics is None else statistics
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         sites = sites_of(run, next(batches(run.guide, columns, 1)))
-        observed = sites.structure.observed
+        observed = sites.targets
         name = observed[-1] if site is None else site
         if name not in observed:
             raise ArgumentError(
                 f"site: expected one of the observed sites {list(observed)}; got {name!r}. "
                 "Name one of them."
             )
-        size = max(1, BUDGET // (num_draws * math.prod(sites.structure.event_shapes[name])))
+        elements = max(1, math.prod(sites.structure.event_shapes[name]))
+        chosen = (STATISTICS if elements > 1 else SCALAR) if statistics is None else statistics
+        size = max(1, BUDGET // (num_draws * elements))
         given: Batch = {}
         for batch in batches(run.guide, columns, size):
+            truth = observed_values(run, batch, sites)[name]
             draws = replicates(batch, sites, given)
             given = draws.globals()
-            truth = batch[sites.columns[name]]
             parts.append(_compare(draws.observed[name], truth, chosen, intervals))
         whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         checks = {key: _statistic(whole, key, intervals) for key in chosen}
@@ -194,6 +199,10 @@ def _compare(
     intervals: Sequence[float],
 ) -> dict[str, Tensor]:
     """What one chunk of data adds, on the CPU."""
+    if not drawn.is_floating_point():  # Counts, and categories by their numbers.
+        drawn, truth = (value.to(torch.get_default_dtype()) for value in (drawn, truth))
+    if truth.dim() == 1:
+        drawn, truth = drawn.unsqueeze(-1), truth.unsqueeze(-1)
     found = {"pit": pit(drawn, truth), "crps": _by_datum(crps(drawn, truth))}
     for probability in intervals:
         found[f"covered/{probability}"] = covered(drawn, truth, probability)

@@ -6,8 +6,8 @@ r"""The amortisation gap: what the bound loses because one network serves all da
         + \underbrace{\log p(x_n) - \mathrm{ELBO}_n(q^\star_n)}_{\text{family}}
 
 :math:`q^\star_n` is found by training a copy of the guide on datum n alone for a few steps, so
-any guide will do. A large gap asks for a better encoder; a small one beside a loose bound, for a
-richer family.
+any guide will do; what latents of all data together depend on stays as it is. A large gap asks
+for a better encoder; a small one beside a loose bound, for a richer family.
 
 References:
     | Inference Suboptimality in Variational Autoencoders (Cremer, Li and Duvenaud, 2018)
@@ -18,16 +18,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.rows import thinned
-from ppvae.objectives import ELBO
-from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.programs import (
+    DATA_PLATE,
+    batches,
+    evaluating,
+    frames,
+    placement,
+    sample_sites,
+    seeded,
+    trace_program,
+)
 from ppvae.runs.run import Run
 
 __all__ = ["AmortizationGap", "amortization_gap"]
@@ -78,25 +86,50 @@ def amortization_gap(
         seed: Of the draws; the caller's generators are left as they were.
 
     Raises:
-        ArgumentError: If ``steps`` or ``max_rows`` is below 1.
+        ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is of all data
+            together.
     """
     if steps < 1:
         raise ArgumentError(f"steps: expected an integer >= 1; got {steps}. Use 100.")
-    columns, rows = thinned(data, max_rows)
+    columns, rows = thinned(run, data, max_rows)
     before, after = [], []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, columns, 1):
             guide = copy.deepcopy(run.guide).requires_grad_(True)
-            judge = ELBO(num_particles=JUDGED)(run.model, guide)
+            judge = plain_elbo(replace(run, guide=guide), columns, num_particles=JUDGED)
             before.append(judge(batch).elbo)
-            objective = ELBO(num_particles=num_particles)(run.model, guide)
-            optimizer = torch.optim.Adam(guide.parameters(), lr=learning_rate)
+            objective = plain_elbo(replace(run, guide=guide), columns, num_particles=num_particles)
+            parameters = _of_single_data(guide, batch)
+            optimizer = torch.optim.Adam(parameters, lr=learning_rate)
             with torch.enable_grad():
                 for _ in range(steps):
                     loss = objective(batch).loss
-                    grads = torch.autograd.grad(loss, list(guide.parameters()), allow_unused=True)
-                    for parameter, grad in zip(guide.parameters(), grads, strict=True):
+                    grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+                    for parameter, grad in zip(parameters, grads, strict=True):
                         parameter.grad = grad
                     optimizer.step()
             after.append(judge(batch).elbo)
     return AmortizationGap(rows, torch.cat(before).cpu(), torch.cat(after).cpu())
+
+
+def _of_single_data(guide: nn.Module, batch: Mapping[str, Tensor]) -> list[nn.Parameter]:
+    """The guide's parameters that no latent of all data together depends on.
+
+    One datum must not move what all data share: its ELBO would rise because the global latent
+    comes to fit that datum alone.
+    """
+    parameters = list(guide.parameters())
+    with torch.enable_grad():
+        nodes = sample_sites(trace_program(guide, batch)).values()
+        shared = [n for n in nodes if DATA_PLATE not in frames(n)]
+        if not shared:
+            return parameters
+        total = torch.stack([n["fn"].log_prob(n["value"].detach()).sum() for n in shared]).sum()
+        grads = torch.autograd.grad(total, parameters, allow_unused=True)
+    kept = [p for p, grad in zip(parameters, grads, strict=True) if grad is None]
+    if not kept:
+        raise ArgumentError(
+            "amortization_gap: expected latents of single data whose posterior has parameters of "
+            "its own; got a guide of global latents alone. There is nothing to amortise."
+        )
+    return kept

@@ -1,17 +1,35 @@
-"""A fitted run as ArviZ's InferenceData (its DataTree from version 1 on).
+r"""A fitted run as ArviZ's InferenceData (its DataTree from version 1 on).
 
 | group | what | leading dims |
 |---|---|---|
 | posterior | draws of each latent from the guide; ``y_probs`` of y | chain, draw, sample |
 | posterior_predictive | replicates of each observed site, not the data | chain, draw, sample |
-| log_likelihood | of the data at each draw | chain, draw, sample |
-| sample_stats | ``log_weight``, log p(x, z) - log q(z given x) | chain, draw, sample |
+| log_likelihood | log p(x), the latents integrated out; see below | chain, draw, sample |
+| sample_stats | weights and diagnostics; see below | chain, draw, sample |
 | prior, prior_predictive | the model run without data | chain, draw, sample |
-| observed_data, constant_data | the observed columns, and the others | sample |
+| observed_data, constant_data | the data of the observed sites, and the other columns | sample |
 | predictions, predictions_constant_data | of unseen columns | chain, draw, sample |
 
-Draws of a variational posterior are independent: there is one chain, and r-hat says nothing. The
-diagnostic is the Pareto k of ``log_weight`` (:func:`ppvae.evaluate.pareto_k`).
+Draws of a variational posterior are independent: there is one chain, and r-hat says nothing.
+
+Models are compared by the density of a datum with its latents integrated out, never by
+log p(x | z) at draws of q(z | x), where the encoder has seen the datum: that number is too high by
+about the KL, and can reverse the order of two models. The group ``log_likelihood`` therefore holds
+the importance-weighted log p(x) with one draw left out,
+
+.. math::
+    L_{sn} = \log \frac{1}{S - 1} \sum_{t \neq s} w_{tn}, \qquad
+    w_{tn} = \frac{p(x_n, z_{tn})}{q(z_{tn} \mid x_n)},
+
+one variable for all observed sites together. ``az.loo`` and ``az.compare`` then give what
+:func:`ppvae.evaluate.log_likelihood` gives, :math:`\sum_n \log \frac1S \sum_s w_{sn}`, up to
+terms of order 1 / S squared, and their Pareto k is that of the weights. The parameters of the
+networks are not integrated out: compare on held-out data.
+
+``sample_stats`` holds ``log_weight`` (log w), and per datum ``marginal_log_likelihood``
+(log p(x)), ``pareto_k`` (above 0.7 the estimate is not to be trusted) and ``effective_draws``;
+for each observed site ``log_likelihood_given_latents_<site>``, log p(x | z), which is no basis
+for comparisons.
 """
 
 from __future__ import annotations
@@ -30,8 +48,10 @@ from torch import Tensor
 import ppvae
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.draws import Draws, Sites, posterior_draws, predictive_draws, sites_of
+from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.pareto import pareto_k
 from ppvae.evaluate.rows import thinned
+from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.stores import Store, store_for
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
@@ -52,6 +72,23 @@ POSTERIOR = (
     "observed_data",
     "constant_data",
 )
+DESCRIPTIONS = {
+    "posterior": "Independent draws of the guide q(z | x); r-hat does not apply.",
+    "posterior_predictive": "Replicates of the data given the data: z ~ q(z | x), x ~ p(x | z).",
+    "log_likelihood": "log p(x) per datum, latents integrated out by importance weights, each "
+    "draw left out in turn; all observed sites together. Right for az.loo and az.compare on "
+    "held-out data.",
+    "sample_stats": "log_weight: log p(x, z) - log q(z | x). marginal_log_likelihood: log p(x). "
+    "pareto_k: of the weights; above 0.7 the estimate is not to be trusted. effective_draws: of "
+    "the weights. log_likelihood_given_latents_*: log p(x | z) at draws of q(z | x), too high to "
+    "compare models by.",
+    "prior": "Draws of the latents from the model, given the known columns alone.",
+    "prior_predictive": "Draws of the data from the model, given the known columns alone.",
+    "observed_data": "The data as the model observes them, by site.",
+    "constant_data": "The columns that nothing is observed at.",
+    "predictions": "Draws at unseen columns, nothing being observed.",
+    "predictions_constant_data": "The unseen columns, and what was there, where it is known.",
+}
 
 
 def to_arviz(
@@ -103,7 +140,7 @@ def to_arviz(
             raise ArgumentError(
                 f"{name}: expected an integer >= {least}; got {value}. Use the default."
             )
-    columns, rows = thinned(data, max_rows)
+    columns, rows = thinned(run, data, max_rows)
     store = store_for(path)
     try:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
@@ -111,28 +148,25 @@ def to_arviz(
             export = _Export(run, store, sites, num_draws, chunk or _chunk(sites, num_draws))
             export.posterior(columns, rows)
             if prior_rows:
-                export.prior(*_among(columns, rows, prior_rows))
+                few, among = thinned(run, columns, prior_rows)
+                export.prior(few, rows[among])
             if unseen is not None:
-                export.predictions(*thinned(unseen, max_rows))
+                export.predictions(*thinned(run, unseen, max_rows))
         attributes = _attributes(run, seed)
         filled = [name for name, group in export.groups.items() if group.arrays]
         for name in ("", *filled):
-            store.describe(name, {**attributes, **export.attributes(name)})
+            about = {"description": DESCRIPTIONS[name]} if name in DESCRIPTIONS else {}
+            store.describe(name, {**attributes, **about, **export.attributes(name)})
         return _container(store.open())
     except BaseException:
         store.discard()
         raise
 
 
-def _among(columns: Dataset, rows: Tensor, count: int) -> tuple[Dataset, Tensor]:
-    few, chosen = thinned(columns, count)
-    return few, rows[chosen]
-
-
 def _chunk(sites: Sites, num_draws: int) -> int:
     """Rows at a time, a multiple of 16 where it can be: the size of the files' pieces."""
     shapes = sites.structure.event_shapes
-    largest = max(math.prod(shapes[name]) for name in sites.structure.observed)
+    largest = max(math.prod(shapes[name]) for name in sites.targets)
     rows = max(1, BUDGET // (num_draws * largest))
     return rows - rows % 16 if rows > 16 else rows
 
@@ -237,19 +271,37 @@ class _Export:
         self._open(POSTERIOR, columns, rows)
         given: dict[str, Tensor] = {}
         for at, batch in self._batches(columns):
+            data = observed_values(self.run, batch, self.sites)
             draws = posterior_draws(self.run, batch, self.sites, self.num_draws, given=given)
             given = draws.globals()
             self._latents("posterior", draws, at)
             self._observed("posterior_predictive", draws, at)
-            weight = draws.log_weight
-            assert weight is not None
-            for group, values in (
-                ("log_likelihood", draws.log_likelihood),
-                ("sample_stats", {"log_weight": weight}),
-            ):
-                for name, value in values.items():
-                    self.groups[group].put(name, value[None], LEAD, at)
-            self._columns(batch, at, "observed_data", "constant_data")
+            self._densities(draws, at)
+            self._columns(batch, at, "constant_data")
+            for name, value in data.items():
+                dims = ("sample", *_event_dims(name, value.dim() - 1))
+                self.groups["observed_data"].put(name, value, dims, at)
+
+    def _densities(self, draws: Draws, at: int) -> None:
+        """The log-likelihoods by which models are compared, and what else the weights say."""
+        weight = draws.log_weight
+        assert weight is not None
+        weight = weight.double()
+        sites = self.sites.targets
+        name = sites[0] if len(sites) == 1 else "joint"
+        self.groups["log_likelihood"].put(name, leave_one_out(weight)[None], LEAD, at)
+        stats = self.groups["sample_stats"]
+        stats.put("log_weight", weight[None], LEAD, at)
+        for site, value in draws.log_likelihood.items():
+            stats.put(f"log_likelihood_given_latents_{site}", value[None], LEAD, at)
+        total = weight.logsumexp(0)
+        per_datum = {
+            "marginal_log_likelihood": total - math.log(len(weight)),
+            "pareto_k": pareto_k(weight),
+            "effective_draws": (2 * total - (2 * weight).logsumexp(0)).exp(),
+        }
+        for name, value in per_datum.items():
+            stats.put(name, value, ("sample",), at)
 
     def prior(self, columns: Dataset, rows: Tensor) -> None:
         """Draws of the prior, and of the data under it."""
@@ -265,7 +317,7 @@ class _Export:
         for at, batch, draws in self._predicted(groups, columns, rows, use_guide=True):
             self._latents("predictions", draws, at)
             self._observed("predictions", draws, at)
-            self._columns(batch, at, constant, constant)
+            self._columns(batch, at, constant, observed=True)
 
     def _predicted(
         self, groups: Sequence[str], columns: Dataset, rows: Tensor, *, use_guide: bool
@@ -291,7 +343,7 @@ class _Export:
 
     def _open(self, groups: Sequence[str], columns: Dataset, rows: Tensor) -> None:
         """Make groups whose samples are these rows."""
-        sites = {*self.sites.structure.latent, *self.sites.structure.observed}
+        sites = {*self.sites.structure.latent, *self.sites.targets}
         along = {
             name: torch.as_tensor(columns[name])
             for name in COORDINATES
@@ -315,15 +367,29 @@ class _Export:
             dims = (*LEAD, *_event_dims(name, value.dim() - 2))
             self.groups[group].put(name, value[None], dims, at)
 
-    def _columns(self, batch: Mapping[str, Tensor], at: int, observed: str, others: str) -> None:
+    def _columns(
+        self, batch: Mapping[str, Tensor], at: int, group: str, *, observed: bool = False
+    ) -> None:
+        """The columns that nothing is observed at, or all of them."""
         for name, value in batch.items():
-            dims = ("sample", *_event_dims(name, value.dim() - 1))
-            sites = [site for site, column in self.sites.columns.items() if column == name]
-            # Observed data go by their sites, as their replicates do.
-            for site in sites:
-                self.groups[observed].put(site, value, dims, at)
-            if not sites:
-                self.groups[others].put(name, value, dims, at)
+            if observed or name not in self.sites.columns.values():
+                dims = ("sample", *_event_dims(name, value.dim() - 1))
+                self.groups[group].put(name, value, dims, at)
+
+
+def leave_one_out(log_weights: Tensor) -> Tensor:
+    r""":math:`\log \frac{1}{S - 1} \sum_{t \neq s} w_{tn}`, with shape (S, N); log w for S = 1.
+
+    Arguments:
+        log_weights: log w, with shape (S, N).
+    """
+    draws = len(log_weights)
+    if draws == 1:
+        return log_weights
+    nothing = torch.full_like(log_weights[:1], -torch.inf)
+    before = torch.cat([nothing, log_weights.logcumsumexp(0)[:-1]])
+    after = torch.cat([log_weights.flip(0).logcumsumexp(0).flip(0)[1:], nothing])
+    return torch.logaddexp(before, after) - math.log(draws - 1)
 
 
 def _event_dims(name: str, rank: int) -> tuple[str, ...]:

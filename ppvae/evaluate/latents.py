@@ -24,9 +24,8 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.draws import sites_of
-from ppvae.evaluate.rows import thinned
-from ppvae.objectives import ELBO
+from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.evaluate.sites import sites_of
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -85,7 +84,7 @@ def elbo_surgery(
     Raises:
         ArgumentError: If there is no such latent site, or it is one of all data together.
     """
-    columns, _ = thinned(data, max_rows)
+    columns, _ = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         batch = next(batches(run.guide, columns, columns.num_rows))
         latent = sites_of(run, {k: v[:1] for k, v in batch.items()}).structure.latent
@@ -95,13 +94,14 @@ def elbo_surgery(
                 "Name one of them."
             )
         # One pass fixes what the site may depend on, such as a pose.
-        _, context = ELBO()(run.model, run.guide).evaluate(batch)
+        _, context = plain_elbo(run, columns).evaluate(batch)
         q, p = context.q[site], context.p[site]
         rows = columns.num_rows
         if tuple(q.batch_shape) != (rows,):
             raise ArgumentError(
-                f"site {site!r}: expected one distribution a datum; got batch shape "
-                f"{tuple(q.batch_shape)}. Choose a site that depends on no enumerated one."
+                f"site {site!r}: expected one distribution per datum; got batch shape "
+                f"{tuple(q.batch_shape)}. Choose a site in the data plate that depends on no "
+                "enumerated one."
             )
         rate = own = mixed = 0.0
         for _ in range(num_draws):

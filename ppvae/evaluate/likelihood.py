@@ -7,7 +7,9 @@ r"""The likelihood of data under a fitted model, estimated by importance samplin
 
 Enumerated sites are summed exactly (:mod:`ppvae.objectives.weights`), and where labels are known
 the number is of :math:`p(x_n, y_n)`: leave the column out for :math:`p(x_n)`. Under a GP prior it
-is the density of each datum given the training data.
+is the density of each datum given the training data. A latent outside the data plate is drawn
+from its posterior, so that the number is the predictive density of a datum given the training
+data; the ELBO charges each datum one of N parts of its KL, N being the number of training data.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
@@ -29,9 +31,9 @@ from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
-from ppvae.evaluate.rows import thinned
-from ppvae.objectives import ELBO, Objective
-from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.objectives import Objective
+from ppvae.programs import batches, encode_rows, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
 __all__ = ["LikelihoodEstimate", "log_likelihood", "summary"]
@@ -101,17 +103,19 @@ def log_likelihood(
         raise ArgumentError(
             f"num_particles: expected an integer >= 1; got {num_particles}. Use 64."
         )
-    parts = []
+    columns, parts = run.columns(data), []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-        for batch in batches(run.guide, data, batch_size):
-            parts.append(_estimate(run, batch, num_particles))
+        for batch in batches(run.guide, columns, batch_size):
+            parts.append(_estimate(run, columns, batch, num_particles))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return LikelihoodEstimate(**values, num_particles=num_particles)
 
 
-def _estimate(run: Run, batch: Mapping[str, Tensor], num_particles: int) -> dict[str, Tensor]:
+def _estimate(
+    run: Run, data: Dataset, batch: Mapping[str, Tensor], num_particles: int
+) -> dict[str, Tensor]:
     weights, rates, distortions = [], [], []
-    for objective in _passes(run, batch, num_particles):
+    for objective in _passes(run, data, batch, num_particles):
         terms, context = objective.evaluate(batch)
         weights.append(context.log_weights().double())
         share = objective.spec.num_particles / num_particles
@@ -132,18 +136,20 @@ def _estimate(run: Run, batch: Mapping[str, Tensor], num_particles: int) -> dict
     return {name: value.cpu() for name, value in values.items()}
 
 
-def _passes(run: Run, batch: Mapping[str, Tensor], num_particles: int) -> Iterator[Objective]:
+def _passes(
+    run: Run, data: Dataset, batch: Mapping[str, Tensor], num_particles: int
+) -> Iterator[Objective]:
     """Plain objectives that together draw ``num_particles``, as many at once as fit."""
-    one = ELBO()(run.model, run.guide)
+    one = plain_elbo(run, data)
     _, context = one.evaluate({name: column[:1] for name, column in batch.items()})
     sites = [math.prod(fn.batch_shape) * math.prod(fn.event_shape) for fn in context.p.values()]
     rows = len(next(iter(batch.values())))
     at_once = min(num_particles, max(1, BUDGET // (rows * sum(sites))))
-    full = ELBO(num_particles=at_once)(run.model, run.guide)
+    full = plain_elbo(run, data, num_particles=at_once)
     for _ in range(num_particles // at_once):
         yield full
     if rest := num_particles % at_once:
-        yield ELBO(num_particles=rest)(run.model, run.guide)
+        yield plain_elbo(run, data, num_particles=rest)
 
 
 def summary(
@@ -171,7 +177,7 @@ def summary(
         (:class:`LikelihoodEstimate`); ``active_units``, the dimensions of continuous latents that
         the data move.
     """
-    columns, _ = thinned(data, max_rows)
+    columns, _ = thinned(run, data, max_rows)
     found = log_likelihood(
         run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
     ).means()
@@ -181,10 +187,10 @@ def summary(
 def _count_active(run: Run, columns: Dataset) -> int:
     if columns.num_rows < 2:
         return 0
-    encoded = run.encode(columns)
+    encoded, shared = encode_rows(run.guide, columns, 1024)
     continuous = [
         values.reshape(len(values), -1)
         for name, values in encoded.items()
-        if values.is_floating_point() and not name.endswith("_probs")
+        if values.is_floating_point() and not name.endswith("_probs") and name not in shared
     ]
     return sum(int(active_units(values).sum()) for values in continuous)

@@ -32,7 +32,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
     Returns:
         k, with shape (N), in float64; NaN where S is below 21, too few for a tail; 0 where the
-        largest weights are all equal.
+        largest weights agree to a thousandth.
 
     References:
         | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao and Gabry, 2024)
@@ -52,8 +52,9 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     ordered = log_weights.detach().double().cpu().sort(0).values.T
     weights = (ordered - ordered[:, -1:]).exp()
     tail = weights[:, -size:] - weights[:, -size - 1, None]
-    # Differences at the level of rounding, or a cutoff that ties with the tail, are no tail.
-    flat = tail[:, -1] <= 1e-12
+    # The largest weights within a thousandth of each other are no tail: fitting a shape to it
+    # would be fitting rounding errors.
+    flat = tail[:, -1] <= 1e-3
     k = _shape(torch.where(flat[:, None], torch.ones_like(tail), tail).clamp_min(1e-300))
     return torch.where(flat, torch.zeros_like(k), k)
 

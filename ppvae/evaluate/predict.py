@@ -7,23 +7,34 @@ posterior predictive given the training data,
     p(x_* \mid \mathrm{object}, \mathrm{view}, X)
         = \int p(x_* \mid z_*) \, p(z_* \mid \mathrm{object}, \mathrm{view}, X) \, dz_*
 
-for a model conditioned on c it is :math:`p(x \mid c)`.
+for a model conditioned on c it is :math:`p(x \mid c)`, and for one that takes no column p(x).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.programs import arguments, evaluating, seeded
+from ppvae.evaluate.draws import LEADING, by_draw, log_density, predictive_trace
+from ppvae.evaluate.scoring import interval as central
+from ppvae.evaluate.sites import observed_columns
+from ppvae.programs import (
+    Structure,
+    as_columns,
+    evaluating,
+    frames,
+    placement,
+    sample_sites,
+    seeded,
+    trace_program,
+)
+from ppvae.programs.means import is_categorical, is_site, probabilities, variance
 
 __all__ = ["Prediction", "predict", "predictive_log_likelihood"]
 
@@ -33,15 +44,22 @@ BUDGET = 2**21
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one observed site.
+    r"""Predictions of one observed site at N data.
+
+    Of numbered categories ``mean`` is the most probable one, ``probs`` are their probabilities,
+    and ``scale``, ``latent_scale`` and the interval are NaN.
 
     Attributes:
         mean: :math:`E[x_*]`, with shape (N, ...).
         scale: The standard deviation of :math:`x_*`, the likelihood's noise included, (N, ...).
-        latent_scale: The part of it that the latents leave, without the noise, (N, ...).
+        latent_scale: The part of it that the latents leave, without the noise, (N, ...); NaN
+            where the likelihood has no mean in closed form.
         lower: The lower end of the central interval, (N, ...).
         upper: The upper end of the central interval, (N, ...).
         draws: Replicates of :math:`x_*`, with shape (S, N, ...), if asked for.
+        log_density: :math:`\log \frac1S \sum_s p(x_* \mid z_s)` of the data in nats per datum,
+            with shape (N), if the columns hold the observed one.
+        probs: Probabilities of categories, with shape (N, ..., K).
     """
 
     mean: Tensor
@@ -50,108 +68,215 @@ class Prediction:
     lower: Tensor
     upper: Tensor
     draws: Tensor | None = None
+    log_density: Tensor | None = None
+    probs: Tensor | None = None
 
 
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    columns: Mapping[str, Tensor],
+    columns: Mapping[str, Any],
     *,
-    site: str = "x",
+    site: str | None = None,
     num_draws: int = 200,
     interval: float = 0.9,
     keep_draws: bool = False,
     seed: int = 0,
+    rows: int | None = None,
+    guide: nn.Module | None = None,
 ) -> Prediction:
     """Predict an observed site at known columns.
 
     Arguments:
         model: The generative program; run in evaluation mode.
-        columns: What is known, such as ``object`` and ``view``, each with shape (N, ...).
-        site: The observed site.
-        num_draws: S, draws a datum.
+        columns: What is known, such as ``object`` and ``view``, each with shape (N, ...): tensors,
+            arrays, lists or numbers. An observed column among them is not used for the
+            prediction; its log-density is found.
+        site: The observed site; ``x`` by default, or the model's last site if none is called so.
+        num_draws: S, draws per datum.
         interval: Probability of the central interval from ``lower`` to ``upper``.
         keep_draws: Return the draws.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
+        rows: N, where no column says how many.
+        guide: Draws the latents in place of the prior if it needs nothing observed (that of an
+            encoder-decoder).
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2 or ``interval`` not between 0 and 1.
+        ArgumentError: If ``num_draws`` is below 2, ``interval`` not between 0 and 1, or if the
+            model has no such site.
+        ContractError: If the model needs a column that is not given.
+        DataError: If a column does not hold numbers, or if columns differ in length.
     """
     if num_draws < 2 or not 0 < interval < 1:
         raise ArgumentError(
             f"predict: expected num_draws >= 2 and an interval between 0 and 1; got {num_draws}, "
             f"{interval}. Use 200 and 0.9."
         )
-    known = {name: column for name, column in columns.items() if name != site}
-    tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
-    parts: list[list[Tensor]] = []
-    for fn, drawn in _draws(model, known, site, num_draws, seed):
-        mean, variance = (value.reshape(drawn.shape) for value in (fn.mean, fn.variance))
-        noise = variance.mean(0)
-        ends = torch.quantile(drawn.flatten(1), tail.to(drawn), dim=0)
-        latent = mean.var(0)
-        part = [mean.mean(0), (latent + noise).sqrt(), latent.sqrt()]
-        part += [end.reshape(mean.shape[1:]) for end in ends]
-        parts.append([*part, drawn] if keep_draws else part)
-    joined = [
-        torch.cat(pieces, 1 if i == 5 else 0) for i, pieces in enumerate(zip(*parts, strict=True))
-    ]
-    return Prediction(*joined)
+    given = as_columns(model, columns)
+    number = _rows(given, rows)
+    parts = []
+    with seeded(seed, placement(model)), evaluating(model, *([] if guide is None else [guide])):
+        target = _target(model, {name: value[:1] for name, value in given.items()}, site)
+        chunk = max(1, BUDGET // (num_draws * target.elements))
+        for start in range(0, number, chunk):
+            some = {name: value[start : start + chunk] for name, value in given.items()}
+            known = {k: v for k, v in some.items() if k != target.column}
+            size = {"size": min(chunk, number - start)}
+            trace, _ = predictive_trace(
+                model, {**known, **size}, target.structure, num_draws, guide=guide
+            )
+            truth = _truth(model, some, target)
+            parts.append(_part(trace.nodes[target.site], truth, interval, keep_draws))
+    joined = {
+        name: torch.cat([part[name] for part in parts], 1 if name == "draws" else 0)
+        for name in parts[0]
+    }
+    return Prediction(**joined)
 
 
-@torch.no_grad()
 def predictive_log_likelihood(
     model: nn.Module,
-    batch: Mapping[str, Tensor],
+    batch: Mapping[str, Any],
     *,
-    site: str = "x",
+    site: str | None = None,
     num_draws: int = 200,
     seed: int = 0,
 ) -> Tensor:
-    r""":math:`\log p(x_* \mid \mathrm{columns})` of data that were not used, a datum.
+    r""":math:`\log p(x_* \mid \mathrm{columns})` of data that were not used, in nats per datum.
 
     .. math::
         \log \frac1S \sum_s p(x_* \mid z_s), \qquad z_s \sim p(z_* \mid \mathrm{columns})
 
-    Without an encoder: for a GP prior the predictive density at an unseen view.
+    Without an encoder: for a GP prior the predictive density at an unseen view. It is the
+    ``log_density`` of :func:`predict`.
 
     Arguments:
         model: The generative program; run in evaluation mode.
         batch: The observed column, with shape (N, ...), and the known ones.
-        site: The observed site.
+        site: The observed site; ``x`` by default, or the model's last site.
         num_draws: S.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Returns:
-        In nats a datum, with shape (N).
+        In nats per datum, with shape (N).
+
+    Raises:
+        ArgumentError: If no column is observed at the site.
     """
-    parts = [
-        fn.log_prob(value).reshape(num_draws, -1).logsumexp(0) - math.log(num_draws)
-        for fn, value in _draws(model, batch, site, num_draws, seed)
-    ]
-    return torch.cat(parts)
+    found = predict(model, batch, site=site, num_draws=num_draws, seed=seed).log_density
+    if found is None:
+        raise ArgumentError(
+            f"predictive_log_likelihood: expected the observed column among {sorted(batch)}; got "
+            "none that a site is observed at. Add it."
+        )
+    return found
 
 
-def _draws(
-    model: nn.Module, columns: Mapping[str, Tensor], site: str, num_draws: int, seed: int
-) -> Iterator[tuple[Any, Tensor]]:
-    """The site's distribution, with batch shape (S, ..., N'), and its value, for N' rows a time.
+@dataclass(frozen=True)
+class _Target:
+    """The site to predict.
 
-    The value is the data's, (N', ...), where ``columns`` has it, else drawn, (S, N', ...).
+    Attributes:
+        site: Its name.
+        column: The column that it is observed at, if that is given.
+        structure: How many dimensions the model's plates use.
+        elements: Numbers in one value.
+        computed: Whether the data are computed from the column.
     """
-    rows = len(next(iter(columns.values())))
-    with seeded(seed, *columns.values()), evaluating(model):
-        one = {name: column[:1] for name, column in columns.items()}
-        nodes: dict[str, Any] = poutine.trace(model).get_trace(**arguments(model, one)).nodes
-        frames = [f for node in nodes.values() for f in node.get("cond_indep_stack", ())]
-        nesting = max(-frame.dim for frame in frames)
-        event = nodes[site]["fn"].event_shape
-        chunk = max(1, BUDGET // (num_draws * max(1, event.numel())))
-        for start in range(0, rows, chunk):
-            some = {name: column[start : start + chunk] for name, column in columns.items()}
-            with pyro.plate("draws", num_draws, dim=-1 - nesting):
-                node: Any = poutine.trace(model).get_trace(**arguments(model, some)).nodes[site]
-            value = node["value"]
-            if site not in some:
-                value = value.reshape(num_draws, -1, *event)
-            yield node["fn"], value
+
+    site: str
+    column: str | None
+    structure: Structure
+    elements: int
+    computed: bool
+
+
+def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if rows is not None:
+        lengths["rows"] = rows
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ArgumentError(
+            f"predict: expected columns of one length; got {lengths}. Give every column one value "
+            "per datum."
+        )
+    return next(iter(lengths.values()), 1)
+
+
+def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _Target:
+    """Run the model on one row to see its sites."""
+    # Without the column that is called as the site: what is not observed needs no label.
+    without = {name: value for name, value in one.items() if name != (site or "x")}
+    trace = trace_program(model, {**without, "size": 1})
+    names = [name for name, node in trace.nodes.items() if is_site(node)]
+    name = site or ("x" if "x" in names else names[-1])
+    if name not in names:
+        raise ArgumentError(
+            f"site: expected one of the model's sites {names}; got {name!r}. Name one of them."
+        )
+    node: Any = trace.nodes[name]
+    column, computed = (name if name in one else None), False
+    if column is None or node["is_observed"]:
+        whole = trace_program(model, {**one, "size": 1})
+        column = observed_columns(model, one, whole).get(name)
+        computed = column is not None and whole.nodes[name]["value"] is not one[column]
+        if whole.nodes[name]["is_observed"] and column is None:
+            raise ArgumentError(
+                f"site {name!r}: expected to be free where nothing is observed; got a value "
+                f"whichever of {sorted(one)} is left out. Leave out the column that it is "
+                "computed from."
+            )
+    dims = [-dim for n in sample_sites(trace).values() for dim in frames(n).values()]
+    return _Target(
+        site=name,
+        column=column,
+        structure=Structure(latent=(), observed=(), max_plate_nesting=max(dims, default=1)),
+        elements=max(1, node["fn"].event_shape.numel()),
+        computed=computed,
+    )
+
+
+def _truth(model: nn.Module, some: Mapping[str, Tensor], target: _Target) -> Tensor | None:
+    """The data of the site as the model observes them, where their column is given."""
+    if target.column is None:
+        return None
+    if not target.computed:
+        return some[target.column]
+    with seeded(0, placement(model)):
+        node: Any = trace_program(model, some).nodes[target.site]
+    value: Tensor = node["value"]
+    return value
+
+
+def _part(
+    node: Mapping[str, Any], truth: Tensor | None, interval: float, keep_draws: bool
+) -> dict[str, Tensor]:
+    """What one chunk of rows adds to a prediction."""
+    drawn, fn = by_draw(node, node["value"]), node["fn"]
+    part: dict[str, Tensor] = {}
+    if is_categorical(fn):
+        part["probs"] = probabilities(node, leading=LEADING).mean(0)
+        part["mean"] = part["probs"].argmax(-1)
+        nothing = torch.full(part["mean"].shape, torch.nan, device=drawn.device)
+        part |= dict.fromkeys(("scale", "latent_scale", "lower", "upper"), nothing)
+    else:
+        part |= _moments(node, drawn)
+        part["lower"], part["upper"] = central(drawn, interval)
+    if keep_draws:
+        part["draws"] = drawn
+    if truth is not None:
+        part["log_density"] = log_density(node, truth).logsumexp(0) - math.log(len(drawn))
+    return part
+
+
+def _moments(node: Mapping[str, Any], drawn: Tensor) -> dict[str, Tensor]:
+    """The mean, its standard deviation and the part that the latents leave, each (N, ...)."""
+    fn = node["fn"]
+    try:
+        mean, noise = by_draw(node, fn.mean), by_draw(node, variance(fn)).mean(0)
+    except (NotImplementedError, AttributeError):
+        unknown = torch.full(drawn.shape[1:], torch.nan, dtype=drawn.dtype, device=drawn.device)
+        return {"mean": drawn.mean(0), "scale": drawn.std(0), "latent_scale": unknown}
+    latent = mean.var(0)
+    scales = {"scale": (latent + noise).sqrt(), "latent_scale": latent.sqrt()}
+    return {"mean": mean.mean(0), **scales}

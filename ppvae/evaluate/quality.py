@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.objectives import ELBO
+from ppvae.evaluate.rows import plain_elbo
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -90,10 +90,11 @@ def quality_of_fit(
     Raises:
         ContractError: If the data lack a column.
     """
-    objective = ELBO(num_particles=num_particles)(run.model, run.guide)
+    columns = run.columns(data)
+    objective = plain_elbo(run, columns, num_particles=num_particles)
     parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-        for batch in batches(run.guide, data, batch_size):
+        for batch in batches(run.guide, columns, batch_size):
             parts.append(objective(batch))
     sites, latents = parts[0].log_likelihood, parts[0].kl
     return QualityOfFit(

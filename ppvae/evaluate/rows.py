@@ -1,4 +1,4 @@
-"""Fewer rows of a dataset, evenly spaced, so that every part of it is looked at."""
+"""What evaluation runs on: rows of the data, evenly spaced, and the plain ELBO of a run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppvae.data import Dataset, as_splits
+from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
+from ppvae.objectives import ELBO, Objective
+from ppvae.runs.run import Run
 
-__all__ = ["thinned"]
+__all__ = ["plain_elbo", "thinned"]
 
 
-def thinned(data: Mapping[str, Any], max_rows: int | None) -> tuple[Dataset, Tensor]:
+def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
+    """The ELBO of a run's pair, every weight one.
+
+    The KL of a global latent is shared among the data that the run was fitted to; among these
+    data, where the run does not say how many there were (a hand-made one).
+
+    Arguments:
+        run: Its model and guide.
+        data: The data that are evaluated.
+        num_particles: Draws of the guide per datum.
+    """
+    num_data = run.num_data or data.num_rows
+    return ELBO(num_particles=num_particles)(run.model, run.guide, num_data=num_data)
+
+
+def thinned(run: Run, data: Mapping[str, Any], max_rows: int | None) -> tuple[Dataset, Tensor]:
     """At most ``max_rows`` rows, and their numbers; all of them for None.
 
+    Arguments:
+        run: The run that they are for.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        max_rows: How many rows at most.
+
     Raises:
-        ArgumentError: If ``max_rows`` is below 1.
+        ArgumentError: If ``max_rows`` is below 1, or a column is not as in the training data.
     """
     if max_rows is not None and max_rows < 1:
         raise ArgumentError(
             f"max_rows: expected an integer >= 1, or None; got {max_rows}. Use 1000."
         )
-    columns = as_splits(data).train
+    columns = run.columns(data)
     if max_rows is None or columns.num_rows <= max_rows:
         return columns, torch.arange(columns.num_rows)
     rows = torch.arange(max_rows) * columns.num_rows // max_rows

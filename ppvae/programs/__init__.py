@@ -1,7 +1,7 @@
 """Models and guides as programs: their contract, what runs them, and what they say of data."""
 
 from ppvae.errors import ContractError
-from ppvae.programs.batches import batch_for, batches, placement
+from ppvae.programs.batches import as_columns, batch_for, batches, placement
 from ppvae.programs.check import check_pair
 from ppvae.programs.contract import (
     DATA_PLATE,
@@ -13,7 +13,7 @@ from ppvae.programs.contract import (
     signature,
 )
 from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
-from ppvae.programs.means import decode, encode, posterior
+from ppvae.programs.means import decode, encode, encode_rows, posterior
 from ppvae.programs.scopes import (
     evaluating,
     forked,
@@ -43,6 +43,7 @@ __all__ = [
     "PerDatum",
     "Structure",
     "arguments",
+    "as_columns",
     "batch_for",
     "batches",
     "check_pair",
@@ -51,6 +52,7 @@ __all__ = [
     "deal",
     "decode",
     "encode",
+    "encode_rows",
     "evaluating",
     "forked",
     "frames",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppvae.data import Dataset, as_splits
 from ppvae.errors import ArgumentError
 
-__all__ = ["batch_for", "batches", "placement"]
+__all__ = ["as_columns", "batch_for", "batches", "placement"]
 
 
 def placement(module: nn.Module) -> Tensor:
@@ -25,6 +25,27 @@ def batch_for(module: nn.Module, data: Dataset, rows: Any = slice(None)) -> dict
     """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has."""
     like = placement(module)
     return data.batch(rows, dtype=like.dtype, device=like.device)
+
+
+def as_columns(module: nn.Module, columns: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors, arrays, lists or numbers as tensors with the dtype and on the device of a module.
+
+    Floating-point numbers get the module's dtype, whole numbers are int64, and a single number
+    becomes a column of one row. ``x``, ``c``, ``view`` and ``source`` are floating-point.
+
+    Arguments:
+        module: Says dtype and device.
+        columns: By name; they may differ in length.
+
+    Raises:
+        DataError: If a column does not hold finite numbers.
+    """
+    ready: dict[str, Tensor] = {}
+    for name, value in columns.items():
+        single = isinstance(value, int | float) or getattr(value, "ndim", 1) == 0
+        column = Dataset({name: [value] if single else value}, missing_ok=[name])
+        ready |= batch_for(module, column)
+    return ready
 
 
 def batches(

@@ -1,44 +1,209 @@
-"""What a fitted pair says of data: posterior means of latents, and means decoded from them.
+r"""Summaries of a fitted pair: posterior means of latents, and means decoded from them.
 
-Encoding and decoding do not draw at random: the same data give the same numbers twice.
+The same data give the same numbers twice. What stands for a distribution:
+
+==================================== ========================================================
+distribution                         its value
+==================================== ========================================================
+a class (enumerable)                 the mode, its probabilities beside it as ``<site>_probs``
+categories over an event             the most probable category of each element, probabilities
+                                     beside it
+a mean in closed form                :math:`E[z]`
+none in closed form (a flow)         the mean of :data:`DRAWS` draws of a fixed seed
+no mean at all (Cauchy)              the mode, or else the median of such draws
+==================================== ========================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyro import poutine
+import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppvae.programs.contract import arguments, signature
-from ppvae.programs.scopes import evaluating
+from ppvae.errors import ArgumentError, ContractError
+from ppvae.programs.batches import batches
+from ppvae.programs.contract import DATA_PLATE, signature
+from ppvae.programs.scopes import evaluating, seeded
+from ppvae.programs.traces import frames, sample_sites, trace_program
 
-__all__ = ["decode", "encode", "posterior"]
+__all__ = [
+    "DRAWS",
+    "arranged",
+    "decode",
+    "encode",
+    "encode_rows",
+    "is_categorical",
+    "is_site",
+    "posterior",
+    "probabilities",
+    "variance",
+]
+
+# Draws that stand for a mean that has no closed form, and how many are held at once.
+DRAWS, AT_ONCE = 256, 32
+
+
+def _base(fn: Any) -> Any:
+    """The distribution of one element, beneath declared event dimensions and masks."""
+    while hasattr(fn, "base_dist") and not isinstance(
+        fn, torch.distributions.TransformedDistribution
+    ):
+        fn = fn.base_dist
+    return fn
+
+
+def is_categorical(fn: Any) -> bool:
+    """Whether each element is a category by its number, which has no mean."""
+    return isinstance(_base(fn), torch.distributions.Categorical)
+
+
+def probabilities(node: Mapping[str, Any], *, leading: Sequence[str] = (DATA_PLATE,)) -> Tensor:
+    """The probabilities of each category or class of a site, with shape (N, ..., K).
+
+    Arguments:
+        node: The site in a trace.
+        leading: As for :func:`arranged`.
+    """
+    probs: Tensor = _base(node["fn"]).probs
+    event_dim = probs.dim() - len(node["fn"].batch_shape)
+    return arranged(node, probs, leading=leading, event_dim=event_dim)
+
+
+def variance(fn: Any) -> Tensor:
+    """The variance of a distribution; of a Student t without the masks that make torch's slow.
+
+    Arguments:
+        fn: A distribution.
+
+    Raises:
+        NotImplementedError: If it has none in closed form.
+    """
+    base = _base(fn)
+    if isinstance(base, torch.distributions.StudentT):
+        finite = base.scale.square() * base.df / (base.df - 2)
+        found = torch.where(base.df > 2, finite, torch.full_like(finite, torch.inf))
+        return torch.where(base.df > 1, found, torch.full_like(finite, torch.nan))
+    value: Tensor = fn.variance
+    return value
+
+
+def _drawn(fn: Any, *, median: bool) -> Tensor:
+    with seeded(0):
+        where = fn.sample()
+    with seeded(0, where):
+        parts = [fn.sample((AT_ONCE,)) for _ in range(DRAWS // AT_ONCE)]
+    draws = torch.cat(parts)
+    return draws.median(0).values if median else draws.mean(0)
+
+
+def _summary(fn: Any, *, latent: bool) -> Tensor:
+    """The value that stands for a distribution (see the table of this module)."""
+    if is_categorical(fn):
+        return _base(fn).mode
+    if latent and fn.has_enumerate_support:
+        return fn.mode
+    try:
+        mean: Tensor = fn.mean
+    except (NotImplementedError, AttributeError):
+        return _drawn(fn, median=False)
+    if torch.isfinite(mean).all():
+        return mean
+    try:
+        other = fn.mode
+    except (NotImplementedError, AttributeError):
+        other = _drawn(fn, median=True)
+    return torch.where(torch.isfinite(mean), mean, other)
+
+
+def is_site(node: Mapping[str, Any]) -> bool:
+    """Whether a node of a trace is a site of the program's own: no plate, no auxiliary site."""
+    return (
+        node["type"] == "sample"
+        and hasattr(node["fn"], "batch_shape")
+        and not node["infer"].get("is_auxiliary")
+        and not node["infer"].get("_deterministic")
+    )
+
+
+def arranged(
+    node: Mapping[str, Any],
+    value: Tensor,
+    *,
+    leading: Sequence[str] = (DATA_PLATE,),
+    event_dim: int | None = None,
+) -> Tensor:
+    """What belongs to a site as ([leading plates], other plates..., *event).
+
+    Arguments:
+        node: The site in a trace.
+        value: Its value, with shape (plates... | event...), or something else with its plates.
+        leading: Names of the plates that come first; the others follow, outer before inner.
+        event_dim: Dimensions of ``value`` to the right of the plates; the distribution's own by
+            default.
+    """
+    plates = frames(node)
+    event_dim = node["fn"].event_dim if event_dim is None else event_dim
+    nesting = max((-dim for dim in plates.values()), default=0)
+    batch = tuple(node["fn"].batch_shape)
+    batch = (1,) * (nesting - len(batch)) + batch
+    event = value.shape[value.dim() - event_dim :]
+    value = value.expand(torch.Size((*batch, *event)))
+    kept = [len(batch) + dim for dim in _order(plates, leading)]
+    others = [dim for dim in range(len(batch)) if dim not in kept]
+    value = value.permute(torch.Size((*others, *kept, *range(len(batch), value.dim()))))
+    return value.reshape(torch.Size((*(batch[dim] for dim in kept), *event)))
+
+
+def _order(plates: Mapping[str, int], leading: Sequence[str] = (DATA_PLATE,)) -> list[int]:
+    """The dimensions of plates: the leading ones first, then the outer before the inner."""
+    first = [plates[name] for name in leading if name in plates]
+    return [*first, *sorted(dim for name, dim in plates.items() if name not in leading)]
+
+
+def _as_batch(node: Mapping[str, Any], value: Tensor) -> Tensor:
+    """The inverse of :func:`arranged`, of a value with one size for each plate of the site."""
+    dims, event = _order(frames(node)), node["fn"].event_dim
+    if value.dim() != len(dims) + event:
+        raise ArgumentError(
+            f"latent {node['name']!r}: expected {len(dims) + event} dimensions, (N, ...); got "
+            f"shape {tuple(value.shape)}. Pass it as run.encode returns it."
+        )
+    order = sorted(range(len(dims)), key=dims.__getitem__)
+    value = value.permute(torch.Size((*order, *range(len(dims), value.dim()))))
+    sizes = [1] * max((-dim for dim in dims), default=0)
+    for dim, size in zip(sorted(dims), value.shape, strict=False):
+        sizes[dim] = size
+    return value.reshape(torch.Size((*sizes, *value.shape[len(dims) :])))
 
 
 class _AtMean(Messenger):
-    """Puts each distribution's mean in place of a draw; the mode where it has no mean."""
+    """Puts what stands for each distribution in place of a draw, and given values before that."""
+
+    def __init__(self, given: Mapping[str, Tensor] | None = None, *, decoding: bool) -> None:
+        super().__init__()
+        self.given, self.decoding = dict(given or {}), decoding
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["done"] or msg["is_observed"] or not hasattr(msg["fn"], "batch_shape"):
+        computed = msg["infer"].get("_deterministic") or not hasattr(msg["fn"], "batch_shape")
+        factor = msg["is_observed"] and msg["infer"].get("is_auxiliary")
+        if msg["done"] or computed or factor or (msg["is_observed"] and not self.decoding):
             return
-        fn = msg["fn"]
-        discrete = fn.has_enumerate_support
-        msg["value"] = fn.mode if discrete else fn.mean
-        msg["done"] = True
+        given = self.given.get(msg["name"])
+        latent = not self.decoding
+        value = _summary(msg["fn"], latent=latent) if given is None else _as_batch(msg, given)
+        msg["value"], msg["done"] = value, True
 
 
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-    with evaluating(guide), _AtMean():
-        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+    with evaluating(guide), _AtMean(decoding=False):
+        trace = trace_program(guide, batch)
     return {
         name: node
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample"
-        and not node["is_observed"]
-        and hasattr(node["fn"], "batch_shape")
+        for name, node in sample_sites(trace).items()
+        if is_site(node) and not node["is_observed"]
     }
 
 
@@ -50,15 +215,60 @@ def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
 def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The posterior mean of each latent site, with shape (N, ...).
 
-    Of a class y it is the mode, with shape (N), and its probabilities (N, K) stand beside it as
-    ``y_probs``.
+    A class y is encoded by its mode, with shape (N), and its probabilities (N, K) as ``y_probs``.
+    A latent outside the data plate has the shape of its event. Where a distribution has no mean in
+    closed form, the mean of draws of a fixed seed stands for it (see this module's table).
     """
+    return _encoded(_latent_sites(guide, batch))
+
+
+def _encoded(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     encoded = {}
-    for name, node in _latent_sites(guide, batch).items():
-        encoded[name] = node["value"]
-        if node["fn"].has_enumerate_support:
-            encoded[f"{name}_probs"] = node["fn"].probs
+    for name, node in sites.items():
+        encoded[name] = arranged(node, node["value"])
+        if is_categorical(node["fn"]) or node["fn"].has_enumerate_support:
+            encoded[f"{name}_probs"] = probabilities(node)
     return encoded
+
+
+def encode_rows(
+    guide: nn.Module, data: Mapping[str, Any], batch_size: int
+) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """The posterior means of all rows, on the CPU, and which sites are of all data together.
+
+    Arguments:
+        guide: The variational program.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        batch_size: Rows at a time.
+
+    Returns:
+        Site to means, with shape (N, ...), or (...) for a site outside the data plate; and the
+        names of the latter.
+
+    Raises:
+        ContractError: If the posterior of a site outside the data plate differs from batch to
+            batch, so that no one value is its mean.
+    """
+    parts: list[dict[str, Tensor]] = []
+    shared: frozenset[str] = frozenset()
+    for batch in batches(guide, data, batch_size):
+        sites = _latent_sites(guide, batch)
+        shared = frozenset(n for n, node in sites.items() if DATA_PLATE not in frames(node))
+        parts.append({name: value.cpu() for name, value in _encoded(sites).items()})
+    joined = {}
+    for name, first in parts[0].items():
+        pieces = [part[name] for part in parts]
+        if name.removesuffix("_probs") not in shared:
+            joined[name] = torch.cat(pieces)
+            continue
+        if not all(torch.allclose(piece, first) for piece in pieces):
+            raise ContractError(
+                f"encode: expected one posterior of the site {name!r}, which is outside the data "
+                f"plate; got {len(pieces)} that differ from batch to batch. Encode all rows at "
+                "once: batch_size=len of the data."
+            )
+        joined[name] = first
+    return joined, shared
 
 
 def decode(
@@ -66,22 +276,54 @@ def decode(
     latents: Mapping[str, Tensor],
     *,
     columns: Mapping[str, Tensor] | None = None,
-    site: str = "x",
+    site: str | None = None,
 ) -> dict[str, Tensor]:
-    """The mean of the observed site at these latents, by name, with shape (N, ...).
+    """The means of the observed sites at these latents, by name, with shape (N, ...).
+
+    Categories are decoded to the most probable one of each element, with their probabilities
+    (N, ..., K) beside them as ``x_probs``. A latent that is not given is put at the mean of its
+    prior, and returned, too.
 
     Arguments:
         model: The generative program.
-        latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...).
-        columns: Known columns that the model takes, by name.
-        site: The observed site.
+        latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...);
+            one outside the data plate with the shape of its event.
+        columns: Known columns that the model takes, by name. An observed one does no harm: what
+            is decoded does not depend on the value that a site is observed at.
+        site: One site to return; all that are not given by default.
+
+    Raises:
+        ArgumentError: If a latent has the wrong rank, or if the model has no such site.
+        ContractError: If the model needs a column that is not given.
     """
-    batch: dict[str, Any] = {
-        name: value for name, value in (columns or {}).items() if name != site
-    }
-    if "size" in signature(model):
-        batch["size"] = len(next(iter(latents.values())))
-    with evaluating(model), poutine.condition(data=dict(latents)), _AtMean():
-        trace = poutine.trace(model).get_trace(**arguments(model, batch))
-    fn: Any = trace.nodes[site]["fn"]
-    return {site: fn.mean}
+    batch: dict[str, Any] = dict(columns or {})
+    with evaluating(model):
+        if "size" in signature(model):
+            batch["size"] = _count(model, latents, batch)
+        with _AtMean(latents, decoding=True):
+            trace = trace_program(model, batch)
+    nodes = {name: n for name, n in trace.nodes.items() if is_site(n) and name not in latents}
+    if site is not None and site not in nodes:
+        raise ArgumentError(
+            f"site: expected one of the sites that are decoded, {sorted(nodes)}; got {site!r}. "
+            "Name one of them."
+        )
+    decoded = {}
+    for name in [site] if site is not None else nodes:
+        node: Any = nodes[name]
+        decoded[name] = arranged(node, node["value"])
+        if is_categorical(node["fn"]):
+            decoded[f"{name}_probs"] = probabilities(node)
+    return decoded
+
+
+def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str, Any]) -> int:
+    """How many data the latents are of, by one that is in the data plate."""
+    if columns:
+        return len(next(iter(columns.values())))
+    with _AtMean(decoding=True):
+        trace = trace_program(model, {"size": 1})
+    for name, node in trace.nodes.items():
+        if name in latents and DATA_PLATE in frames(node):
+            return len(latents[name])
+    return 1

@@ -22,17 +22,21 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ppvae.data import Dataset, as_splits
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
 from ppvae.runs.folder import read_json, replaced, write_json
 from ppvae.runs.history import History
+
+if TYPE_CHECKING:
+    from ppvae.evaluate.predict import Prediction
 
 __all__ = [
     "FORMAT",
@@ -188,32 +192,84 @@ class Run:
                     _carry_over(folder, new)
         return folder
 
+    @property
+    def num_data(self) -> int | None:
+        """How many data the run was fitted to, if its config says: a global latent's KL is
+        shared among so many.
+        """
+        rows = (self.config.get("data") or {}).get("rows") or {}
+        return rows.get("train")
+
+    def columns(self, data: Mapping[str, Any]) -> Dataset:
+        """The data as columns, each with one row a datum as in the training data.
+
+        Arguments:
+            data: A :class:`~ppvae.data.Dataset`, or columns by name.
+
+        Raises:
+            ArgumentError: If the rows of a column have another number of dimensions than those of
+                the training data, such as one row without its leading dimension.
+        """
+        columns = as_splits(data).train
+        spec = (self.config.get("data") or {}).get("columns") or {}
+        for name in columns:
+            shape, row = tuple(columns[name].shape), (spec.get(name) or {}).get("shape")
+            if row is not None and len(shape) != 1 + len(row):
+                letters = ", ".join(["N", *map(str, row)])
+                raise ArgumentError(
+                    f"column {name!r}: expected shape ({letters}), as in the training data; got "
+                    f"{shape}. Give one datum a leading dimension: {name}[None]."
+                )
+        return columns
+
     def encode(self, data: Mapping[str, Any], *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
+
+        A site outside the data plate comes once, with its own shape. Where a posterior has no mean
+        in closed form (a flow), the mean of 256 draws of a fixed seed stands for it.
 
         Arguments:
             data: A :class:`~ppvae.data.Dataset`, or columns by name.
             batch_size: Rows at a time.
+
+        Raises:
+            ArgumentError: If a column is not as in the training data (:meth:`columns`).
+            ContractError: If a column is missing, or if the posterior of a site of all data
+                differs from batch to batch.
         """
-        from ppvae.programs import batches, encode
+        from ppvae.programs import encode_rows
 
-        parts = [encode(self.guide, batch) for batch in batches(self.guide, data, batch_size)]
-        return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+        return encode_rows(self.guide, self.columns(data), batch_size)[0]
 
-    def decode(self, latents: Mapping[str, Tensor], **columns: Tensor) -> dict[str, Tensor]:
-        """Means of the observed sites by name at these latents (what :meth:`encode` returned)."""
-        from ppvae.programs import decode, placement
+    def decode(self, latents: Mapping[str, Any], **columns: Any) -> dict[str, Tensor]:
+        """Means of the observed sites by name at these latents (what :meth:`encode` returned).
 
-        first = placement(self.model)
+        Categories are decoded to the most probable one, with ``<site>_probs`` beside it; a latent
+        that is left out is put at its prior's mean, and returned, too.
+
+        Arguments:
+            latents: Latent sites by name.
+            columns: Known columns that the model takes, such as ``y`` or ``view``.
+        """
+        from ppvae.programs import as_columns, decode, placement
+
+        like = placement(self.model)
         moved = {
-            name: value.to(first.device, first.dtype if value.is_floating_point() else value.dtype)
-            for name, value in {**latents, **columns}.items()
+            name: torch.as_tensor(value, device=like.device) for name, value in latents.items()
         }
-        return decode(
-            self.model,
-            {name: moved[name] for name in latents},
-            columns={name: moved[name] for name in columns},
-        )
+        placed = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
+        return decode(self.model, placed, columns=as_columns(self.model, columns))
+
+    def predict(self, columns: Mapping[str, Any] | None = None, **options: Any) -> Prediction:
+        """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.
+
+        Arguments:
+            columns: What is known, by name, each with shape (N, ...).
+            options: Further arguments of that function, such as ``num_draws`` and ``interval``.
+        """
+        from ppvae.evaluate.predict import predict
+
+        return predict(self.model, columns or {}, guide=self.guide, **options)
 
     def _modules(self) -> nn.ModuleDict:
         terms = nn.ModuleList(self.objective.terms)

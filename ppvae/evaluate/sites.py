@@ -1,0 +1,142 @@
+r"""What a pair samples and observes, and which columns of the data its observed sites come from.
+
+Observed sites may have any name and number, and may be computed from a column
+(``obs=x / x.sum(-1, keepdim=True)``, slices ``obs=x[..., t]``). The data of a site are the values
+in a run of the model with the columns; a column counts as observed where a site is no longer
+observed without it. Deterministic sites and factors are not data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppvae.errors import ContractError, PPVAEError
+from ppvae.objectives import ELBO
+from ppvae.programs import Structure, forked, placement, signature, trace_program
+from ppvae.programs.means import arranged, is_site
+from ppvae.runs.run import Run
+
+__all__ = ["Sites", "observed_columns", "observed_values", "sites_of"]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What a pair samples and observes.
+
+    Attributes:
+        structure: The pair's structure.
+        targets: The observed sites that stand for data: no deterministic sites, no factors.
+        columns: Observed site to the column that it is observed at or computed from.
+        computed: The observed sites whose value is not the column itself.
+        required: The observed columns that the model cannot run without.
+    """
+
+    structure: Structure
+    targets: tuple[str, ...]
+    columns: Mapping[str, str]
+    computed: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+
+    def known(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The columns that nothing is observed at.
+
+        Raises:
+            ContractError: If the model always observes a site, so that it cannot be predicted.
+        """
+        for site in self.targets:
+            if site not in self.columns or self.columns[site] in self.required:
+                raise ContractError(
+                    f"site {site!r}: expected to be free where nothing is observed; got a value "
+                    f"whichever of {sorted(batch)} is left out. Give the argument of forward that "
+                    "it comes from the default None, and pass obs=None where it is None."
+                )
+        observed = set(self.columns.values())
+        return {name: value for name, value in batch.items() if name not in observed}
+
+
+def _observed(trace: poutine.Trace) -> list[str]:
+    return [name for name, node in trace.nodes.items() if is_site(node) and node["is_observed"]]
+
+
+def observed_columns(
+    model: nn.Module,
+    batch: Mapping[str, Tensor],
+    trace: poutine.Trace,
+    replayed: poutine.Trace | None = None,
+) -> dict[str, str]:
+    """Observed site to its column: by value, by name, or by what leaving a column out does.
+
+    Arguments:
+        model: The generative program.
+        batch: A few rows, columns by name.
+        trace: A trace of the model on this batch.
+        replayed: The guide's trace that it was run against, if any.
+    """
+    columns = {}
+    for site in _observed(trace):
+        same = [name for name, value in batch.items() if value is trace.nodes[site]["value"]]
+        if site in batch or same:
+            columns[site] = site if site in batch else same[0]
+    rest = [site for site in _observed(trace) if site not in columns]
+    rows = len(next(iter(batch.values()))) if batch else 1
+    for left_out in batch if rest else ():
+        if left_out in _required(model):
+            continue
+        others = {name: value for name, value in batch.items() if name != left_out}
+        try:
+            without = trace_program(model, {**others, "size": rows}, replay=replayed)
+        except (PPVAEError, RuntimeError, TypeError, AttributeError, ValueError):
+            continue  # A column that the model cannot do without is not what it observes.
+        free = set(rest) - set(_observed(without))
+        columns |= {site: left_out for site in rest if site in free and site not in columns}
+    return columns
+
+
+def _required(model: nn.Module) -> frozenset[str]:
+    """The arguments of a program that have no default."""
+    return frozenset(name for name, p in signature(model).items() if p.default is p.empty)
+
+
+def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
+    """Run a pair once on some rows.
+
+    Arguments:
+        run: Its model and guide.
+        batch: Columns by name.
+
+    Raises:
+        ContractError: If the pair does not fit the batch.
+    """
+    structure = ELBO()(run.model, run.guide).check(batch)
+    guide_trace = trace_program(run.guide, batch)
+    trace = trace_program(run.model, batch, replay=guide_trace)
+    targets = structure.observed
+    columns = observed_columns(run.model, batch, trace, guide_trace)
+    computed = frozenset(
+        site
+        for site in targets
+        if site not in columns or batch[columns[site]] is not trace.nodes[site]["value"]
+    )
+    return Sites(structure, targets, columns, computed, _required(run.model))
+
+
+def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:
+    """The data of each observed site, with shape (N, ...), as the model observes them.
+
+    The programs run with Pyro's validation on, so that they refuse what they cannot take, such as
+    a class out of range.
+
+    Arguments:
+        run: Its model and guide, as they are.
+        batch: Columns by name, each with shape (N, ...).
+        sites: The pair's sites.
+    """
+    with forked(placement(run.model), placement(run.guide)):
+        trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
+    nodes: dict[str, Any] = dict(trace.nodes)
+    return {name: arranged(nodes[name], nodes[name]["value"]) for name in sites.targets}
