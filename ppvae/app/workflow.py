@@ -6,6 +6,8 @@ A run's folder then holds, beside what :class:`ppvae.runs.run.Run` writes, ``arv
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ppvae import evaluate, plots, report
+from ppvae.app.exports import new_rows
 from ppvae.data import Splits, load
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
@@ -28,10 +31,19 @@ from ppvae.runs.run import load as load_run
 from ppvae.zoo.entry import Entry, build, entry
 from ppvae.zoo.options import parse_options
 
-__all__ = ["evaluate_run", "fit_entry", "predict_run", "report_run", "splits_of"]
+__all__ = [
+    "evaluate_run",
+    "evaluation_folder",
+    "fit_entry",
+    "predict_run",
+    "report_run",
+    "splits_of",
+]
 
 # How much of the test data goes into arviz.nc, and how many draws of each datum.
 ARVIZ_ROWS, ARVIZ_DRAWS = 100, 50
+# How much of the test data is summarised after a fit; new data are summarised in full.
+SUMMARY_ROWS = 1000
 
 
 def fit_entry(
@@ -41,6 +53,7 @@ def fit_entry(
     data: str | Path | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Run:
     """Fit a model by name and write its run's folder, evaluated and with a report.
@@ -51,6 +64,7 @@ def fit_entry(
         data: A file or a folder (:func:`ppvae.data.load`); the model's embedded data by default.
         seed: Of the weights, of the order of the data and of the latent noise.
         options: The model's own options by name.
+        reading: Options of the reader of ``data``, such as ``size`` of pictures.
         settings: Arguments of :func:`ppvae.fit` other than the model's defaults.
 
     Raises:
@@ -63,7 +77,7 @@ def fit_entry(
     found = entry(name)
     chosen = parse_options(found.options, options or {})
     refuse_unwritable(Path(out), is_run)
-    splits = _splits(found, chosen, data)
+    splits = _splits(found, chosen, data, reading)
     found.check(splits)
     recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=splits.train.spec)
     with seeded(seed):
@@ -71,23 +85,69 @@ def fit_entry(
     settings = {"optimizer": found.optimizer(model, guide), **found.fit, **settings}
     run = fit(model, guide, splits, objective, seed=seed, recipe=recipe, out=out, **settings)
     run.config["source"] = None if data is None else str(Path(data).resolve())
+    run.config["reading"] = _plain_reading(reading)
+    run.config["data"]["notes"] = list(splits.notes)
     _write(found, run, splits, Path(out))
     return run
 
 
 def evaluate_run(
-    folder: str | Path, *, data: str | Path | None = None, device: str | None = None
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
 ) -> Run:
-    """Evaluate a run anew: its metrics, draws for ArviZ, plots and report.
+    """Evaluate a run again, or on new data: metrics, draws for ArviZ, plots and report.
+
+    Every row of new data is scored, whatever its column ``split`` says; what comes out is a run's
+    folder of its own, and that of the run is left as it was.
 
     Arguments:
         folder: A run's folder.
-        data: Other data than it was fitted with.
+        data: New data; those it was fitted with by default.
+        out: Folder for new data; ``evaluations/NAME`` in the run's by default.
         device: Where to compute.
+
+    Raises:
+        DataError: If new data lack a feature, or have a class, that the run lacks.
+        RunError: If the run cannot be read, or the folder not be written.
     """
     run, found, splits = splits_of(folder, data=data, device=device)
-    _write(found, run, splits, Path(folder))
+    target = evaluation_folder(folder, data, out)
+    max_rows: int | None = SUMMARY_ROWS
+    if data is not None:
+        assert splits.test is not None
+        if target.resolve() == Path(folder).resolve():
+            raise RunError(
+                f"out: expected another folder than the run's; got {str(out)!r}. "
+                "Name another: --out."
+            )
+        refuse_unwritable(target, is_run)
+        run.metrics |= {"n_test": splits.test.num_rows}
+        run.config["source"] = str(Path(data).resolve())
+        run.config["data"]["notes"] = list(splits.notes)
+        run.config["evaluation"] = {
+            "run": str(Path(folder).resolve()),
+            "rows": splits.test.num_rows,
+        }
+        run.id = uuid.uuid4().hex
+        max_rows = None
+    _write(found, run, splits, target, max_rows=max_rows)
     return run
+
+
+def evaluation_folder(
+    folder: str | Path, data: str | Path | None, out: str | Path | None = None
+) -> Path:
+    """Where an evaluation goes: the run's folder, or ``evaluations/NAME`` in it for new data."""
+    if data is None:
+        if out is not None:
+            raise ArgumentError(
+                f"out: expected new data with it; got {str(out)!r} alone. Name them: --data PATH."
+            )
+        return Path(folder)
+    return Path(out) if out is not None else Path(folder) / "evaluations" / Path(data).stem
 
 
 def report_run(folder: str | Path) -> Path:
@@ -97,7 +157,7 @@ def report_run(folder: str | Path) -> Path:
 
 def predict_run(
     folder: str | Path,
-    columns: Mapping[str, Sequence[float]],
+    columns: Mapping[str, Sequence[float | str]],
     out: str | Path,
     *,
     num_draws: int = 200,
@@ -150,9 +210,7 @@ def predict_run(
         pictures = torch.stack([mean, scale / scale.max()], 1).flatten(0, 1)
         first = next(iter(columns))
         labels = [
-            text
-            for value in next(iter(columns.values()))
-            for text in (f"{first} {value:g}", "s.d.")
+            text for value in next(iter(columns.values())) for text in (f"{first} {value}", "s.d.")
         ]
         figure = plots.images(pictures.clamp(0, 1), row_labels=labels)
         figure.savefig(folder / "predictions.png")
@@ -162,7 +220,7 @@ def predict_run(
 def splits_of(
     folder: str | Path, *, data: str | Path | None = None, device: str | None = None
 ) -> tuple[Run, Entry, Splits]:
-    """A run, its entry, and the data it was fitted with (or other data).
+    """A run, its entry, and the data it was fitted with; or new data, all of them to test on.
 
     Raises:
         RunError: If the run was not fitted by name, or its data are no longer there.
@@ -182,21 +240,46 @@ def splits_of(
             f"{folder}: expected its data at {str(source)!r}; there is nothing. "
             "Say where they are: --data PATH."
         )
-    return run, found, _splits(found, options, source)
+    reading = run.config.get("reading")
+    if data is None:
+        return run, found, _splits(found, options, source, reading)
+    rows = new_rows(run, data, missing_ok=found.missing_ok, reading=reading)
+    rows = rows.noted(f"all {rows.num_rows} rows scored")
+    arranged = found.arrange(Splits(rows, None, rows), options)
+    return run, found, Splits(arranged.train, None, arranged.held_out)
 
 
-def _splits(found: Entry, options: Any, data: str | Path | None) -> Splits:
+def _splits(
+    found: Entry,
+    options: Any,
+    data: str | Path | None,
+    reading: Mapping[str, Any] | None = None,
+) -> Splits:
     if data is None:
         splits = found.default_data()
     else:
-        is_npz = Path(data).suffix == ".npz"
-        splits = load(data, missing_ok=found.missing_ok) if is_npz else load(data)
+        splits = load(data, missing_ok=found.missing_ok, **(reading or {}))
     return found.arrange(splits, options)
 
 
-def _write(found: Entry, run: Run, splits: Splits, folder: Path) -> None:
+def _plain_reading(reading: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of a reader as JSON has them, paths in full."""
+    return {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in (reading or {}).items()
+    }
+
+
+def _write(
+    found: Entry,
+    run: Run,
+    splits: Splits,
+    folder: Path,
+    *,
+    max_rows: int | None = SUMMARY_ROWS,
+) -> None:
     held_out = splits.held_out
-    run.metrics |= evaluate.summary(run, held_out)
+    run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
     run.metrics |= found.metrics(run, splits)
     run.save(folder)
     evaluate.to_arviz(
@@ -212,7 +295,7 @@ def _write(found: Entry, run: Run, splits: Splits, folder: Path) -> None:
     report.write(folder)
 
 
-def _combinations(run: Run, columns: Mapping[str, Sequence[float]]) -> dict[str, Tensor]:
+def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:
     spec = run.config["data"]["columns"]
     taken = signature(run.model)
     needed = [name for name in ("object", "view", "y", "c") if name in spec and name in taken]
@@ -229,13 +312,31 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float]]) -> dict[str,
         raise ArgumentError("predict: expected at least one value a column; got none. Give some.")
     tensors = []
     for name, values in columns.items():
-        whole = spec[name]["classes"] is not None
-        tensors.append(torch.tensor(values, dtype=torch.int64 if whole else torch.float32))
+        if spec[name]["classes"] is not None:
+            tensors.append(_numbers_of(name, values, spec[name]))
+        else:
+            tensors.append(torch.tensor(values, dtype=torch.float32))
     grids = torch.meshgrid(*[torch.arange(len(values)) for values in tensors], indexing="ij")
     return {
         name: values[grid.reshape(-1)]
         for name, values, grid in zip(columns, tensors, grids, strict=True)
     }
+
+
+def _numbers_of(name: str, values: Sequence[Any], spec: Mapping[str, Any]) -> Tensor:
+    """Classes or objects by their names, or by number where they have none."""
+    names = spec.get("names")
+    numbers = []
+    for value in values:
+        text = str(value).strip()
+        if names is not None and text in names:
+            numbers.append(names.index(text))
+        elif names is None and re.fullmatch(r"-?\d+(\.0)?", text):
+            numbers.append(int(float(text)))
+        else:
+            known = f"one of {', '.join(names[:12])}" if names else "a whole number"
+            raise ArgumentError(f"{name}: expected {known}; got {text!r}. Name it as in the data.")
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _check_known(run: Run, columns: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from ppvae.data.arrays import npy, npz
 from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.describe import describe
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.files import load
 from ppvae.data.inputs import as_splits
@@ -16,6 +17,7 @@ __all__ = [
     "Splits",
     "as_splits",
     "cells",
+    "describe",
     "digit_spectra",
     "digits",
     "images",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ppvae.data.pictures import images
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 
-__all__ = ["divided", "load", "rows"]
+__all__ = ["divided", "load", "rows", "suiting"]
 
 ARRAYS: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy}
 
@@ -66,6 +67,14 @@ def rows(path: PathLike, *, like: Mapping[str, Any] | None = None, **options: An
         ) from error
 
 
+def suiting(path: PathLike, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that the reader of this file or folder has; labels are left out."""
+    path = existing(path)
+    reader = images if path.is_dir() else _reader(path)
+    names = set(inspect.signature(reader).parameters) - {"labels"}
+    return {name: value for name, value in options.items() if name in names}
+
+
 def _reader(path: Path) -> Callable[..., Dataset]:
     suffix = path.suffix.lower()
     if suffix in ARRAYS:
@@ -82,7 +91,10 @@ def _reader(path: Path) -> Callable[..., Dataset]:
 def divided(data: Dataset, source: str, seed: int | None) -> Splits:
     """The rows by their column ``split``; without one at random, or all to train on for None."""
     if SPLIT not in data:
-        return Splits(data) if seed is None else split_rows(data, seed=seed)
+        if seed is None:
+            return Splits(data)
+        note = f"rows: divided 80 / 10 / 10 % at random with seed {seed}"
+        return split_rows(data.noted(note), seed=seed)
     codes = torch.as_tensor(data[SPLIT]).long()
     strange = sorted(set(codes.unique().tolist()) - {0, 1, 2})
     if strange or not (codes == 0).any():

@@ -110,7 +110,7 @@ def fit(  # noqa: D417
     on_device = placed.device.type in ("cpu", "cuda")
     fast = channels_last(placed.objective) if on_device else nullcontext()
     with forked(placed.device, seed=placed.settings.seed), fast:
-        training = assemble(placed)
+        training = assemble(placed, splits)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
         config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)

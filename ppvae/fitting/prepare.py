@@ -17,7 +17,7 @@ from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
 from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
-from ppvae.programs import INDEX, needs_index, signature
+from ppvae.programs import INDEX, check_values, needs_index, signature
 
 __all__ = ["Placed", "assemble", "place"]
 
@@ -91,11 +91,16 @@ def place(
     )
 
 
-def assemble(placed: Placed) -> Training:
+def assemble(placed: Placed, splits: Splits) -> Training:
     """Put the parts of a step together, and check the pair against its data.
+
+    Arguments:
+        placed: The pair and its data on their device.
+        splits: All the data, test data included.
 
     Raises:
         ContractError: If model, guide and data do not fit together.
+        DataError: If a value in some row is outside the support of its likelihood.
     """
     settings, whole = placed.settings, placed.objective
     assert settings.seed is not None
@@ -123,7 +128,7 @@ def assemble(placed: Placed) -> Training:
     )
     for hook in training.hooks:
         hook.prepare(training.train)
-    _check(training, index=placed.index)
+    _check(training, splits, index=placed.index)
     return training
 
 
@@ -150,7 +155,7 @@ def _step(placed: Placed, total_steps: int) -> Step:
     )
 
 
-def _check(training: Training, *, index: bool) -> None:
+def _check(training: Training, splits: Splits, *, index: bool) -> None:
     first = slice(0, training.batch_size)
     batch = training.train.batch(first, dtype=training.dtype, device=training.device)
     if index:
@@ -160,6 +165,8 @@ def _check(training: Training, *, index: bool) -> None:
         training.plain.check(
             training.validation.batch(first, dtype=training.dtype, device=training.device)
         )
+    objective = training.objective
+    check_values(objective.model, objective.guide, batch, splits)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

@@ -32,6 +32,7 @@ from ppvae.programs.traces import (
     sample_sites,
     trace_program,
 )
+from ppvae.programs.support import check_values
 
 __all__ = [
     "DATA_PLATE",
@@ -47,6 +48,7 @@ __all__ = [
     "batch_for",
     "batches",
     "check_pair",
+    "check_values",
     "columns_of",
     "data_plate",
     "deal",

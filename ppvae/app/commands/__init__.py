@@ -10,8 +10,12 @@ __all__ = ["COMMANDS"]
 
 COMMANDS = (
     "list",
+    "inspect",
     "fit",
     "evaluate",
     "report",
     "predict",
+    "encode",
+    "reconstruct",
+    "sample",
 )

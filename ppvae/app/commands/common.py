@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Subparsers", "add_device", "add_run", "show"]
+__all__ = ["Subparsers", "add_device", "add_reading", "add_run", "reading", "show"]
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -20,6 +20,48 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The folder of a run, as first argument."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+
+
+# Options of the readers of ppvae.data, by the names of their arguments there.
+READING = ("size", "crop", "channels", "range", "labels", "sep", "decimal", "na", "layout")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How data are read: options of pictures, tables and arrays."""
+    group = parser.add_argument_group("reading data")
+    group.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="resize pictures"
+    )
+    group.add_argument(
+        "--crop", action="store_true", help="cut the middle before resizing, which else stretches"
+    )
+    group.add_argument("--channels", type=int, help="1 for grey pictures, 3 for colour")
+    group.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values of pictures that become 0 and 1 (default: those of the file's type)",
+    )
+    group.add_argument("--labels", type=Path, help="table of pictures: file, class")
+    group.add_argument("--sep", help="separator of a table (default: found, and noted)")
+    group.add_argument("--decimal", help="decimal sign of a table (default: found, and noted)")
+    group.add_argument("--na", nargs="+", help="texts that stand for a missing value in a table")
+    group.add_argument(
+        "--layout",
+        choices=("first", "last"),
+        help="place of the channels in arrays (default: last if fewest, and noted)",
+    )
+
+
+def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`add_reading` that were given."""
+    given = {name: getattr(arguments, name) for name in READING}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None and value is not False
+    }
 
 
 def show(metrics: Mapping[str, Any]) -> None:

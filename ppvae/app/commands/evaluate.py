@@ -14,18 +14,26 @@ __all__ = ["add", "run"]
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "evaluate", help="evaluate a run again: metrics, arviz.nc, plots, report"
+        "evaluate", help="evaluate a run again, or on new data: metrics, arviz.nc, plots, report"
     )
     add_run(parser)
-    parser.add_argument("--data", type=Path, help="other data than it was fitted with")
+    parser.add_argument("--data", type=Path, help="new data, of which every row is scored")
+    parser.add_argument(
+        "--out", type=Path, help="folder for new data (default RUN/evaluations/NAME)"
+    )
     add_device(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, then print the metrics and the path of the report."""
-    from ppvae.app.workflow import evaluate_run
+    from ppvae.app.workflow import evaluate_run, evaluation_folder
 
-    result = evaluate_run(arguments.run, data=arguments.data, device=arguments.device)
+    result = evaluate_run(
+        arguments.run, data=arguments.data, out=arguments.out, device=arguments.device
+    )
     show(result.metrics)
-    print(f"report: {arguments.run / 'report.html'}")
+    folder = evaluation_folder(arguments.run, arguments.data, arguments.out)
+    if arguments.data is not None:
+        print(f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}")
+    print(f"report: {folder / 'report.html'}")

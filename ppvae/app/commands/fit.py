@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, show
+from ppvae.app.commands.common import Subparsers, add_device, add_reading, reading, show
 
 __all__ = ["add", "run"]
 
@@ -38,9 +38,10 @@ def _shared() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        help="a .npz file with one array a column (x, y, c, object, view as the model needs; "
-        "split: 0 train, 1 validation, 2 test), a .npy, .csv or .parquet file or a folder of "
-        "images (default: the model's embedded data)",
+        help="a .npz file with one array per column (x, y, c, object, view as the model needs; "
+        "split: train, validation, test), a .npy file, a table (.csv, .tsv, .parquet, ...) or a "
+        "folder of pictures; ppvae inspect says how it is understood (default: the model's "
+        "embedded data)",
     )
     parser.add_argument("--epochs", type=int, help="passes over the training data")
     parser.add_argument("--batch-size", type=int, help="data per step")
@@ -50,6 +51,7 @@ def _shared() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_device(parser)
+    add_reading(parser)
     return parser
 
 
@@ -83,10 +85,13 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.model,
         out,
         data=arguments.data,
+        reading=reading(arguments),
         seed=arguments.seed,
         options={f.name: getattr(arguments, f.name) for f in fields(model.options)},
         progress=not arguments.quiet,
         **{name: value for name, value in settings.items() if value is not None},
     )
+    for note in result.config["data"].get("notes", ()):
+        print(f"data: {note}")
     show(result.metrics)
     print(f"report: {out / 'report.html'}")

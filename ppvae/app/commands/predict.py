@@ -11,9 +11,9 @@ from ppvae.app.commands.common import Subparsers, add_device, add_run
 __all__ = ["add", "run"]
 
 COLUMNS = (
-    ("--objects", "object", int, "object ids"),
+    ("--objects", "object", str, "objects, by number or name"),
     ("--views", "view", float, "views, in the unit of the data (radians for rotations)"),
-    ("--classes", "y", int, "classes"),
+    ("--classes", "y", str, "classes, by number or name"),
     ("--factors", "c", float, "values of the continuous factor"),
 )
 

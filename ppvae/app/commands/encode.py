@@ -1,0 +1,34 @@
+"""``ppvae encode``: latents of new data, as a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, add_run
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "encode",
+        help="latents of data as a table: means, standard deviations, classes, ELBO",
+        description="Write a row per datum: its name, posterior mean and standard deviation of "
+        "each latent, the class with probabilities, and the ELBO in nats.",
+    )
+    add_run(parser)
+    parser.add_argument("--data", type=Path, required=True, help="a file or a folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="a .csv, .parquet or .npz file")
+    add_device(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Encode, then print how many rows there are and where they are."""
+    from ppvae.app.exports import encode_run
+
+    table = encode_run(arguments.run, arguments.data, arguments.out, device=arguments.device)
+    print(f"encoded: {len(table['row'])} data, in {arguments.out}")

@@ -1,0 +1,32 @@
+"""``ppvae reconstruct``: new data as the model sees them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, add_run
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "reconstruct", help="means of data decoded from their latents: .npz and a picture"
+    )
+    add_run(parser)
+    parser.add_argument("--data", type=Path, required=True, help="a file or a folder of pictures")
+    parser.add_argument("--out", type=Path, help="a folder (default RUN/reconstructions)")
+    add_device(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Reconstruct, then print how many and where they are."""
+    from ppvae.app.exports import reconstruct_run
+
+    out = arguments.out or arguments.run / "reconstructions"
+    arrays = reconstruct_run(arguments.run, arguments.data, out, device=arguments.device)
+    print(f"reconstructed: {len(arrays['row'])} data, in {out}")

@@ -1,0 +1,266 @@
+"""What a fitted run says of new data, as files: latents, samples, reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppvae import plots
+from ppvae.data import Dataset
+from ppvae.data.files import rows, suiting
+from ppvae.errors import ArgumentError, RunError
+from ppvae.evaluate.likelihood import log_likelihood
+from ppvae.programs import (
+    batches,
+    decode,
+    encode,
+    evaluating,
+    placement,
+    posterior,
+    sample_sites,
+    seeded,
+    signature,
+    trace_program,
+)
+from ppvae.runs.run import Run
+from ppvae.runs.run import load as load_run
+
+__all__ = ["encode_run", "new_rows", "reconstruct_run", "sample_run"]
+
+# Draws of the guide per datum for its ELBO, and pictures shown.
+PARTICLES, SHOWN = 16, 32
+
+
+def new_rows(
+    run: Run,
+    data: str | Path,
+    *,
+    missing_ok: Sequence[str] = (),
+    reading: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """All rows of new data, with the features, classes and identifiers of the run.
+
+    Arguments:
+        run: Whose columns they are matched with.
+        data: A file or a folder.
+        missing_ok: Columns that may hold NaN.
+        reading: Options of the reader; those that do not suit this kind of file are left out.
+
+    Raises:
+        DataError: If they cannot be read, or lack a feature or have a class that the run lacks.
+    """
+    spec = (run.config.get("data") or {}).get("columns") or {}
+    options = suiting(data, reading or {})
+    columns = rows(data, like=spec, missing_ok=tuple(missing_ok), **options)
+    kept = [name for name in columns if name != "split"]
+    return columns.select(*kept)
+
+
+def encode_run(
+    folder: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """The posterior of each datum as a table: a row per datum, in the order of the data.
+
+    Columns: ``row``, the name of the row, or its number; ``NAME_i`` and ``NAME_i_sd``, mean and
+    standard deviation of each latent; of a discrete one ``NAME``, the likeliest class by its
+    name, and ``NAME_p_CLASS``, the probabilities; ``elbo``, in nats.
+
+    Arguments:
+        folder: Folder of the run.
+        data: A file or a folder.
+        out: The table: .csv, .parquet or .npz.
+        device: Where to compute.
+        seed: Random seed of the draws of the ELBO.
+
+    Raises:
+        ArgumentError: If ``out`` ends in something else.
+        DataError: If the data cannot be used.
+        RunError: If the run cannot be read, or the table not be written.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".csv", ".parquet", ".npz"):
+        raise ArgumentError(
+            f"out: expected a name that ends in .csv, .parquet or .npz; got {path.name!r}. "
+            "Use --out latents.csv."
+        )
+    run = load_run(folder, device=device)
+    columns = new_rows(run, data)
+    names = columns.row_names
+    table: dict[str, np.ndarray] = {
+        "row": np.arange(columns.num_rows) if names is None else names.astype(str)
+    }
+    classes = run.config["data"]["columns"]
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        parts = [_posterior(run, batch, classes) for batch in batches(run.guide, columns, 1024)]
+    for key in parts[0]:
+        table[key] = np.concatenate([part[key] for part in parts])
+    estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
+    table["elbo"] = estimate.elbo.numpy()
+    _write_table(path, table)
+    return table
+
+
+def _posterior(
+    run: Run, batch: Mapping[str, Tensor], spec: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    table: dict[str, np.ndarray] = {}
+    for site, q in posterior(run.guide, batch).items():
+        if q.has_enumerate_support:
+            probs = q.probs.cpu().numpy()
+            labels = (spec.get(site) or {}).get("names") or range(probs.shape[-1])
+            names = np.array([str(label) for label in labels])
+            table[site] = names[probs.argmax(-1)]
+            for i, name in enumerate(names):
+                table[f"{site}_p_{name}"] = probs[:, i]
+            continue
+        mean = q.mean.flatten(1) if q.mean.dim() > 1 else q.mean[:, None]
+        spread = _spread(q, mean)
+        for i in range(mean.size(1)):
+            table[f"{site}_{i}"] = mean[:, i].cpu().numpy()
+            if spread is not None:
+                table[f"{site}_{i}_sd"] = spread[:, i].cpu().numpy()
+    return table
+
+
+def _spread(q: Any, mean: Tensor) -> Tensor | None:
+    """Standard deviations; None for a distribution that has none in closed form."""
+    try:
+        spread: Tensor = q.stddev
+    except NotImplementedError:
+        return None
+    return spread.reshape(mean.shape)
+
+
+def _write_table(path: Path, table: Mapping[str, np.ndarray]) -> None:
+    import pandas as pd
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".npz":
+            arrays: Any = dict(table)
+            np.savez_compressed(path, **arrays)
+        elif path.suffix.lower() == ".csv":
+            pd.DataFrame(table).to_csv(path, index=False)
+        else:
+            pd.DataFrame(table).to_parquet(path, index=False)
+    except ImportError as error:
+        raise RunError(
+            f"out: expected pyarrow to be installed, which writes {path.suffix}; got none. "
+            "Install it (pip install ppvae[extra]), or use --out latents.csv."
+        ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"out: expected a place that can be written; got {str(path)!r} "
+        f"({error.strerror or error}). Name another: --out."
+    )
+
+
+def sample_run(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    num_samples: int = 64,
+    seed: int = 0,
+    device: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Draws of the model's prior and of data given them: ``samples.npz``, and a picture.
+
+    Arguments:
+        folder: Folder of the run.
+        out: A folder.
+        num_samples: How many.
+        seed: Random seed of the draws.
+        device: Where to compute.
+
+    Raises:
+        ArgumentError: If ``num_samples`` is below 1, or the model needs columns (``predict``).
+        RunError: If the run cannot be read, or the folder not be written.
+    """
+    if num_samples < 1:
+        raise ArgumentError(f"count: expected an integer >= 1; got {num_samples}. Use 64.")
+    run = load_run(folder, device=device)
+    program = signature(run.model)
+    needed = [name for name, p in program.items() if p.default is p.empty and name != "size"]
+    if needed or "size" not in program:
+        raise ArgumentError(
+            f"sample: expected a run whose model draws from its prior alone; got one that needs "
+            f"{needed or list(program)}. Use ppvae predict, which takes their values."
+        )
+    with evaluating(run.model), seeded(seed, placement(run.model)):
+        trace = trace_program(run.model, {"size": num_samples})
+    arrays: dict[str, np.ndarray] = {}
+    mean = None
+    for name, node in sample_sites(trace).items():
+        arrays[name] = node["value"].cpu().numpy()
+        if name == "x":
+            mean = node["fn"].mean.cpu()
+                arrays["x_mean"] = mean.numpy()
+    _write_arrays(Path(out), "samples", arrays, None if mean is None else mean[:SHOWN, None])
+    return arrays
+
+
+def reconstruct_run(
+    folder: str | Path, data: str | Path, out: str | Path, *, device: str | None = None
+) -> dict[str, np.ndarray]:
+    """The mean of x given the posterior mean of each datum: ``reconstructions.npz``, a picture.
+
+    The archive has ``x``, ``x_mean`` and ``row``, the names of the rows or their numbers.
+
+    Arguments:
+        folder: Folder of the run.
+        data: A file or a folder; every row is reconstructed.
+        out: A folder.
+        device: Where to compute.
+
+    Raises:
+        DataError: If the data cannot be used.
+        RunError: If the run cannot be read, or the folder not be written.
+    """
+    run = load_run(folder, device=device)
+    columns = new_rows(run, data)
+    means, inputs = [], []
+    with torch.no_grad():
+        for batch in batches(run.guide, columns, 1024):
+            latents = {k: v for k, v in encode(run.guide, batch).items() if k not in batch}
+            latents = {k: v for k, v in latents.items() if not k.endswith("_probs")}
+            means.append(decode(run.model, latents, columns=batch)["x"].cpu())
+            inputs.append(batch["x"].cpu())
+    x, mean = torch.cat(inputs), torch.cat(means)
+    names = columns.row_names
+    arrays = {
+        "x": x.numpy(),
+        "x_mean": mean.numpy(),
+        "row": np.arange(len(x)) if names is None else names.astype(str),
+    }
+    pairs = torch.stack([x[:SHOWN], mean[:SHOWN]], 1) if x.shape == mean.shape else None
+    _write_arrays(Path(out), "reconstructions", arrays, pairs)
+    return arrays
+
+
+def _write_arrays(
+    folder: Path, name: str, arrays: Mapping[str, np.ndarray], pictures: Tensor | None
+) -> None:
+    """``NAME.npz``, and of pictures (N, P, C, H, W) ``NAME.png``, P of them side by side."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        values: Any = dict(arrays)
+        np.savez_compressed(folder / f"{name}.npz", **values)
+        if pictures is not None and pictures.dim() == 5:
+            shown = pictures.flatten(0, 1).clamp(0, 1)
+            plots.images(shown, per_row=8).savefig(folder / f"{name}.png")
+    except OSError as error:
+        raise _unwritable(folder, error) from error

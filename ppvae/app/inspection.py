@@ -1,0 +1,91 @@
+"""What is understood of data, and what a model would do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppvae import plots
+from ppvae.data import Splits, describe, load
+from ppvae.data.describe import statistics, suitable
+from ppvae.errors import DataError, PPVAEError, RunError
+from ppvae.zoo.entry import build, entry
+from ppvae.zoo.options import parse_options
+
+__all__ = ["inspect_data"]
+
+SHOWN = 48
+
+
+def inspect_data(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    out: str | Path | None = None,
+    reading: Mapping[str, Any] | None = None,
+) -> str:
+    """What was understood of a file or a folder, in words.
+
+    Arguments:
+        path: A file or a folder.
+        model: A model's name: say what it would do with the data.
+        out: A ``.png`` file for a contact sheet of pictures.
+        reading: Options of the reader.
+
+    Raises:
+        ArgumentError: If there is no such model.
+        DataError: If the data cannot be read, or are no pictures where a sheet is asked for.
+        RunError: If the sheet cannot be written.
+    """
+    options = dict(reading or {})
+    if model is not None and entry(model).missing_ok:
+        options.setdefault("missing_ok", entry(model).missing_ok)
+    splits = load(path, **options)
+    lines = [str(describe(splits))]
+    if model is not None:
+        lines.append(_with_model(splits, model))
+    if out is not None:
+        _sheet(splits, Path(out))
+    return "\n".join(lines)
+
+
+def _with_model(splits: Splits, name: str) -> str:
+    """One paragraph: refusals in the words of the fit, or the sizes of what would be fitted."""
+    found = entry(name)
+    try:
+        options = parse_options(found.options, {})
+        arranged = found.arrange(splits, options)
+        found.check(arranged)
+        with torch.random.fork_rng(devices=[]):
+            pair = build(name, arranged.train.spec)[:2]
+    except PPVAEError as error:
+        return f"{name}: would be refused: {error}"
+    count = sum(p.numel() for module in pair for p in module.parameters())
+    used = [column for column in arranged.train if column in {*found.columns, "y", "c"}]
+    lines = [f"{name}: {count:,} parameters, built for columns {', '.join(used)}"]
+    likelihood = getattr(options, "likelihood", None)
+    suits = suitable(statistics(arranged, "x")) if "x" in arranged.train else ()
+    if likelihood is not None and suits and likelihood not in (*suits, "auto"):
+        lines.append(f"  its likelihood {likelihood} does not suit x: --likelihood {suits[0]}")
+    return "\n".join(lines)
+
+
+def _sheet(splits: Splits, out: Path) -> None:
+    x = splits.train.batch(slice(0, SHOWN)).get("x")
+    if x is None or x.dim() != 4:
+        raise DataError(
+            "out: expected pictures (N, C, H, W) for a contact sheet; got none. Leave out --out."
+        )
+    low, high = float(x.min()), float(x.max())
+    figure = plots.images((x - low) / ((high - low) or 1.0))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, format="png")
+    except OSError as error:
+        raise RunError(
+            f"out: expected a file that can be written; got {str(out)!r} "
+            f"({error.strerror or error}). Name another: --out."
+        ) from error

@@ -1,0 +1,178 @@
+"""What was understood of data, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ppvae.data.columns import kind_of
+from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.inputs import as_splits
+
+__all__ = ["Description", "Statistics", "describe", "statistics", "suitable"]
+
+# Numbers of a column that are looked at together.
+CHUNK = 2**22
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers of a column over all its rows, as a model gets them (uint8 in [0, 1]).
+
+    Attributes:
+        least: The smallest number; NaN if every one is missing.
+        most: The largest number.
+        mean: The mean.
+        whole: Whether all are whole numbers.
+        binary: Whether all are 0 or 1.
+        missing: How many are NaN, or -1 in ``y``.
+        count: How many there are, missing ones included.
+    """
+
+    least: float
+    most: float
+    mean: float
+    whole: bool
+    binary: bool
+    missing: int
+    count: int
+
+
+def statistics(data: Dataset | Splits, name: str) -> Statistics:
+    """Statistics of a column, over all splits, read by chunks of rows.
+
+    Arguments:
+        data: A dataset, or splits.
+        name: The column.
+
+    Raises:
+        DataError: If there is no such column.
+    """
+    parts = [data] if isinstance(data, Dataset) else [part for part in data if part is not None]
+    least, most, total = float("inf"), float("-inf"), 0.0
+    whole = binary = True
+    missing = count = 0
+    for part in parts:
+        column = part.select(name)
+        step = max(1, CHUNK // _width(part[name]))
+        for start in range(0, part.num_rows, step):
+            values = column.batch(slice(start, start + step), dtype=torch.float64)[name].double()
+            gone = values.isnan() | ((values == -1) if name == "y" else False)
+            count += values.numel()
+            missing += int(gone.sum())
+            values = values[~gone]
+            if not len(values):
+                continue
+            least, most = min(least, float(values.min())), max(most, float(values.max()))
+            total += float(values.sum())
+            whole = whole and bool((values == values.round()).all())
+            binary = binary and bool(((values == 0) | (values == 1)).all())
+    seen = count - missing
+    if not seen:
+        nan = float("nan")
+        return Statistics(nan, nan, nan, False, False, missing, count)
+    return Statistics(least, most, total / seen, whole, binary, missing, count)
+
+
+def _width(column: Any) -> int:
+    width = 1
+    for length in column.shape[1:]:
+        width *= int(length)
+    return width
+
+
+def suitable(facts: Statistics) -> tuple[str, ...]:
+    """Likelihoods by their names on the command line that can score such numbers, best first."""
+    if facts.binary:
+        return ("bernoulli",)
+    if 0 <= facts.least and facts.most <= 1:
+        return ("bernoulli", "continuous-bernoulli", "normal", "laplace")
+    if facts.whole and facts.least >= 0:
+        return ("negative-binomial", "poisson", "normal")
+    return ("normal", "normal-per-pixel", "laplace")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What :func:`describe` says; ``str()`` of it is the text.
+
+    Attributes:
+        rows: Part of the splits to number of rows.
+        columns: Column to facts by name; they fit into JSON.
+        likelihoods: Likelihoods that suit ``x``, best first.
+        notes: What was done on the way in.
+    """
+
+    rows: dict[str, int]
+    columns: dict[str, dict[str, Any]]
+    likelihoods: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{name} {count:,}" for name, count in self.rows.items())
+        lines = [f"rows: {sum(self.rows.values()):,} ({rows})", "columns:"]
+        for name, facts in self.columns.items():
+            shape = "x".join(map(str, facts["shape"])) or "one number"
+            lines.append(
+                f"  {name}: {facts['kind']}, {shape} per row, {facts['dtype']}, from "
+                f"{facts['least']:g} to {facts['most']:g}, mean {facts['mean']:.4g}, "
+                f"{facts['missing']} missing"
+            )
+            if facts["dtype"] == "uint8":
+                lines.append("    scaling: 0 to 255 to [0, 1]; the numbers above are scaled")
+            for label in ("unit", "classes", "names"):
+                if facts.get(label):
+                    lines.append(f"    {label}: {_shown(facts[label])}")
+        if self.likelihoods:
+            lines.append(f"likelihoods that suit x: {', '.join(self.likelihoods)}")
+        lines += ["what was done:", *(f"  {note}" for note in self.notes)] if self.notes else []
+        return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    parts = [f"{k} ({v:,})" for k, v in value.items()] if isinstance(value, dict) else value
+    parts = [str(part) for part in parts]
+    more = f", ... ({len(parts)} in all)" if len(parts) > SHOWN else ""
+    return ", ".join(parts[:SHOWN]) + more
+
+
+def describe(data: Any) -> Description:
+    """What was understood of data: rows, columns, ranges, missing values, classes and names.
+
+    Arguments:
+        data: Splits, a dataset, or what :func:`ppvae.data.as_splits` takes.
+
+    Raises:
+        DataError: If it is nothing of these.
+    """
+    splits = as_splits(data)
+    columns: dict[str, dict[str, Any]] = {}
+    for name, spec in splits.train.spec.items():
+        facts = statistics(splits, name)
+        columns[name] = {
+            "kind": kind_of(name).kind,
+            "meaning": kind_of(name).meaning,
+            "shape": spec["shape"],
+            "dtype": spec["dtype"],
+            **vars(facts),
+            "unit": spec.get("unit"),
+            "names": None if spec["classes"] else spec.get("names"),
+            "classes": _counts(splits, name, spec) if spec["classes"] else None,
+        }
+    rows = {k: v.num_rows for k, v in splits._asdict().items() if v is not None}
+    suits = suitable(statistics(splits, "x")) if "x" in splits.train else ()
+    return Description(rows, columns, suits, splits.notes)
+
+
+def _counts(splits: Splits, name: str, spec: dict[str, Any]) -> dict[str, int]:
+    """Rows of each class or object, over all splits."""
+    parts = [torch.as_tensor(part[name]) for part in splits if part is not None]
+    values = torch.cat(parts)
+    total = torch.bincount(values[values >= 0], minlength=spec["classes"]).tolist()
+    names = spec.get("names") or range(len(total))
+    return {str(label): n for label, n in zip(names, total, strict=False)}

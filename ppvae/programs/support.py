@@ -1,0 +1,160 @@
+"""The values of observed columns against the support of their likelihoods, in every row."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from ppvae.data import Splits
+from ppvae.data.columns import CODED, kind_of
+from ppvae.data.describe import statistics, suitable
+from ppvae.errors import DataError
+from ppvae.programs.batches import placement
+from ppvae.programs.scopes import evaluating, forked
+from ppvae.programs.traces import sample_sites, trace_program
+
+__all__ = ["check_values"]
+
+# Numbers of a column that are looked at together.
+CHUNK = 2**22
+
+
+def check_values(
+    model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor], splits: Splits
+) -> None:
+    """Check every row of all splits: values in the support, numbers of classes without gaps.
+
+    Arguments:
+        model: The generative program.
+        guide: The variational program.
+        batch: Some rows as the pair gets them, which show the distributions.
+        splits: All rows.
+
+    Raises:
+        DataError: If a value is outside the support of the distribution that observes it, or if
+            views differ that are equal in the precision of the model.
+    """
+    dtype = placement(model).dtype
+    for name in [name for name in batch if name in splits.train]:
+        _warn_gaps(splits, name)
+        _refuse_coinciding(splits, name, dtype)
+    for name, fn in _observed(model, guide, batch):
+        support = _elementwise(fn)
+        if support is None:
+            continue
+        for part, data in splits._asdict().items():
+            if data is None or name not in data:
+                continue
+            column = data.select(name)
+            if str(column[name].dtype).endswith("uint8") and kind_of(name).intensity:
+                if bool(support.check(torch.arange(256) / 255).all()):
+                    continue
+            width = max(1, int(torch.Size(column[name].shape[1:]).numel()))
+            step = max(1, CHUNK // width)
+            for start in range(0, data.num_rows, step):
+                rows = column.batch(slice(start, start + step), dtype=dtype)[name]
+                outside = ~support.check(rows) & ~rows.isnan()
+                if name in CODED:
+                    outside &= rows != -1
+                if bool(outside.any()):
+                    first = outside.reshape(len(rows), -1).any(1).nonzero()[0, 0]
+                    value = rows[first][outside[first]].reshape(-1)[0]
+                    raise _refusal(splits, name, fn, float(value), start + int(first), part)
+
+
+def _observed(
+    model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Any]]:
+    """Columns that the model observes, each with its distribution."""
+    with evaluating(model, guide), forked(*batch.values()):
+        latents = trace_program(guide, batch)
+        trace = trace_program(model, batch, replay=latents)
+    for site, node in sample_sites(trace).items():
+        if not node["is_observed"]:
+            continue
+        same = [k for k, v in batch.items() if node["value"] is v]
+        names = same or [k for k in batch if k == site]
+        if names:
+            yield names[0], node["fn"]
+
+
+def _elementwise(fn: Any) -> Any:
+    """The support of one element, if it does not depend on the row."""
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    try:
+        support = fn.support
+    except (NotImplementedError, AttributeError):
+        return None
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    if support is None or support.event_dim > 0:
+        return None
+    bounds = [v for v in vars(support).values() if isinstance(v, Tensor) and v.dim() > 0]
+    return None if bounds else support
+
+
+def _refusal(splits: Splits, name: str, fn: Any, value: float, row: int, part: str) -> DataError:
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    likelihood = type(fn).__name__.strip("_").removeprefix("Grey")
+    where = f"in row {row} of the {part} data"
+    if name in CODED:
+        return DataError(
+            f"column {name!r}: expected numbers in the support of {likelihood}, one for each "
+            f"class of the model; got {value:g} {where}. Build the model with more classes, or "
+            "leave out these rows."
+        )
+    facts = statistics(splits, name)
+    return DataError(
+        f"column {name!r}: expected values in the support of {likelihood}; got {value:g} {where} "
+        f"(all rows: {facts.least:g} to {facts.most:g}). Choose a likelihood that suits: "
+        f"{', '.join(suitable(facts))} (--likelihood on the command line), or scale the data."
+    )
+
+
+def _warn_gaps(splits: Splits, name: str) -> None:
+    """Classes that no row has make a model larger, and are seldom meant."""
+    if name not in CODED or name in splits.train.names:
+        return
+    parts = [torch.as_tensor(part[name]) for part in splits if part is not None and name in part]
+    distinct = torch.cat(parts).unique()
+    distinct = distinct[distinct >= 0]
+    if len(distinct) and (int(distinct[0]) > 0 or int(distinct[-1]) + 1 > 2 * len(distinct)):
+        what = "class" if name == "y" else kind_of(name).kind
+        warnings.warn(
+            f"column {name!r}: expected {what} numbers from 0 without gaps; got {len(distinct)} "
+            f"different ones from {int(distinct[0])} to {int(distinct[-1])}, for which a model "
+            f"has {int(distinct[-1]) + 1}. Number them: "
+            "numpy.unique(values, return_inverse=True)[1].",
+            stacklevel=2,
+        )
+
+
+def _refuse_coinciding(splits: Splits, name: str, dtype: torch.dtype) -> None:
+    """Refuse views or factors, such as times since 1970, that are equal once rounded."""
+    if kind_of(name).kind not in ("view", "factor"):
+        return
+    for part in splits:
+        if part is None or name not in part:
+            continue
+        values = torch.as_tensor(part[name])
+        if values.dtype not in (torch.float64, torch.int64) or dtype == torch.float64:
+            continue
+        for column in values.reshape(len(values), -1).T:
+            exact = column[~column.isnan()].unique()
+            gaps = exact.diff().double()
+            if not len(gaps):
+                continue
+            meant = gaps > 1e-6 * (exact[-1] - exact[0]).double()
+            if bool((meant & (exact.to(dtype).diff() == 0)).any()):
+                raise DataError(
+                    f"column {name!r}: expected values that differ in {dtype}, in which the model "
+                    f"computes; got different ones that become equal near {float(exact[-1]):.10g}."
+                    " Subtract a common offset, or scale them."
+                )
