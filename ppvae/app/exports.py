@@ -208,7 +208,7 @@ def sample_run(
         arrays[name] = node["value"].cpu().numpy()
         if name == "x":
             mean = node["fn"].mean.cpu()
-                arrays["x_mean"] = mean.numpy()
+            arrays["x_mean"] = mean.numpy()
     _write_arrays(Path(out), "samples", arrays, None if mean is None else mean[:SHOWN, None])
     return arrays
 

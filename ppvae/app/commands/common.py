@@ -22,41 +22,66 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
 
-# Options of the readers of ppvae.data, by the names of their arguments there.
-READING = ("size", "crop", "channels", "range", "labels", "sep", "decimal", "na", "layout")
+# Options of the readers of ppvae.data: flag, name of the argument there, and how it is parsed.
+READING: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (
+        "--size",
+        "size",
+        {
+            "type": int,
+            "nargs": 2,
+            "metavar": ("HEIGHT", "WIDTH"),
+            "help": "size that pictures are resized to",
+        },
+    ),
+    (
+        "--crop",
+        "crop",
+        {
+            "action": "store_true",
+            "help": "cut the middle of a picture before resizing, which else stretches",
+        },
+    ),
+    (
+        "--picture-channels",
+        "channels",
+        {"type": int, "help": "1 for grey pictures, 3 for colour (default: as the files)"},
+    ),
+    (
+        "--range",
+        "range",
+        {
+            "type": float,
+            "nargs": 2,
+            "metavar": ("LOW", "HIGH"),
+            "help": "values of pictures that become 0 and 1 (default: those of the file's type)",
+        },
+    ),
+    ("--label-table", "labels", {"type": Path, "help": "table of pictures: file, class"}),
+    ("--sep", "sep", {"help": "separator of a table (default: found, and noted)"}),
+    ("--decimal", "decimal", {"help": "decimal sign of a table (default: found, and noted)"}),
+    ("--na", "na", {"nargs": "+", "help": "texts that stand for a missing value in a table"}),
+    (
+        "--layout",
+        "layout",
+        {
+            "choices": ("first", "last"),
+            "help": "place of the channels in an array (default: last if shortest, and noted)",
+        },
+    ),
+)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """How data are read: options of pictures, tables and arrays."""
     group = parser.add_argument_group("reading data")
-    group.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="resize pictures"
-    )
-    group.add_argument(
-        "--crop", action="store_true", help="cut the middle before resizing, which else stretches"
-    )
-    group.add_argument("--channels", type=int, help="1 for grey pictures, 3 for colour")
-    group.add_argument(
-        "--range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="values of pictures that become 0 and 1 (default: those of the file's type)",
-    )
-    group.add_argument("--labels", type=Path, help="table of pictures: file, class")
-    group.add_argument("--sep", help="separator of a table (default: found, and noted)")
-    group.add_argument("--decimal", help="decimal sign of a table (default: found, and noted)")
-    group.add_argument("--na", nargs="+", help="texts that stand for a missing value in a table")
-    group.add_argument(
-        "--layout",
-        choices=("first", "last"),
-        help="place of the channels in arrays (default: last if fewest, and noted)",
-    )
+    for flag, name, how in READING:
+        group.add_argument(flag, dest=f"read_{name}", **how)
 
 
 def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_reading` that were given."""
-    given = {name: getattr(arguments, name) for name in READING}
+    given = {name: getattr(arguments, f"read_{name}") for _, name, _ in READING}
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in given.items()

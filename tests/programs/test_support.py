@@ -1,0 +1,84 @@
+"""Every row of every split is held to the support of the likelihood before training."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import ppvae
+from ppvae.data import Dataset, Splits
+from ppvae.errors import DataError
+from ppvae.guides import AmortizedGuide
+from ppvae.models import VAE
+from ppvae.nets import MLP, heads
+from ppvae.programs import check_values
+
+
+def _pair(head):
+    return (
+        VAE(MLP(2, head((3,)), hidden=[4]), latent_dim=2),
+        AmortizedGuide(MLP(3, heads.DiagonalNormal(2), hidden=[4])),
+    )
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("head", "value", "suits"),
+    [
+        (heads.Bernoulli, 1.5, "normal"),
+        (heads.ContinuousBernoulli, -0.1, "normal"),
+        (heads.Poisson, 2.5, "normal"),
+        (heads.NegativeBinomial, -1.0, "normal"),
+        (heads.Bernoulli, 7.0, "negative-binomial"),
+    ],
+)
+def test_a_value_outside_is_refused_wherever_it_is(head, value, suits, part):
+    rows = {name: torch.zeros(20, 3) for name in ("train", "validation", "test")}
+    rows[part][17, 1] = value
+    splits = Splits(**{name: Dataset({"x": x}) for name, x in rows.items()})
+    with pytest.raises(
+        DataError, match=f"support of .*got {value:g} in row 17 of the {part}.*{suits}"
+    ):
+        ppvae.fit(*_pair(head), splits, epochs=1, batch_size=8, seed=0, progress=False)
+
+
+def test_values_inside_pass_and_draws_are_not_moved():
+    x = torch.rand(9, 3)
+    splits = Splits(Dataset({"x": x}))
+    before = torch.get_rng_state()
+    for head in (heads.Bernoulli, heads.Normal, heads.ContinuousBernoulli):
+        check_values(*_pair(head), {"x": x}, splits)
+    before = torch.get_rng_state()
+    check_values(*_pair_kept, {"x": x}, splits)
+    assert torch.equal(before, torch.get_rng_state())
+    bytes_ = Dataset({"x": np.full((9, 3), 255, np.uint8)})
+    batch = bytes_.batch(slice(None), dtype=torch.get_default_dtype())
+    check_values(*_pair_kept, batch, Splits(bytes_))
+
+
+_pair_kept = _pair(heads.Bernoulli)
+
+
+def test_class_numbers_with_gaps_are_warned_about():
+    x = torch.rand(6, 3)
+    for y, words in (([1001, 2002] * 3, "has 2003"), ([1, 2, 3] * 2, "from 1 to 3")):
+        columns = {"x": x, "y": torch.tensor(y)}
+        with pytest.warns(UserWarning, match=f"class numbers.*{words}"):
+            check_values(*_pair_kept, columns, Splits(Dataset(columns)))
+    columns = {"x": x, "y": torch.tensor([0, 1, 2] * 2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_values(*_pair_kept, columns, Splits(Dataset(columns)))
+
+
+def test_times_that_coincide_in_the_precision_of_the_model_are_refused():
+    times = 1.7e9 + torch.arange(6, dtype=torch.float64)
+    columns = {"x": torch.rand(6, 3).float(), "view": times}
+    pair = [module.float() for module in _pair(heads.Bernoulli)]
+    with pytest.raises(DataError, match="Subtract a common offset"):
+        check_values(*pair, columns, Splits(Dataset(columns)))
+    columns["view"] = times - 1.7e9
+    check_values(*pair, columns, Splits(Dataset(columns)))
