@@ -22,6 +22,7 @@ from ppvae.programs.scopes import (
     seeded,
 )
 from ppvae.programs.structure import Structure
+from ppvae.programs.support import check_values
 from ppvae.programs.traces import (
     PARTICLES,
     Given,
@@ -32,7 +33,6 @@ from ppvae.programs.traces import (
     sample_sites,
     trace_program,
 )
-from ppvae.programs.support import check_values
 
 __all__ = [
     "DATA_PLATE",
