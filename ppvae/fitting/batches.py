@@ -1,5 +1,8 @@
 """Feeds: an epoch of mini-batches in random order, the last smaller one kept.
 
+A last batch of one row joins the batch before it: critics, batch normalisation and all that
+compares the rows of a batch need two.
+
 Two ways to the same batches: from tensors resident on the device, by index, which costs no
 transfer; or, where data do not fit or are memory-mapped, through a torch DataLoader with pinned
 memory. Both keep uint8 as uint8 until a batch is on the device.
@@ -50,13 +53,13 @@ class Resident:
         self.index = index
 
     def __len__(self) -> int:
-        return -(-self.data.num_rows // self.batch_size)
+        return len(_sizes(self.data.num_rows, self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(
             self.data.num_rows, generator=self.generator, device=self.generator.device
         )
-        for rows in order.split(self.batch_size):
+        for rows in order.split(_sizes(self.data.num_rows, self.batch_size)):
             batch = self.data.batch(rows, dtype=self.dtype, device=rows.device)
             if self.index:
                 batch[INDEX] = rows
@@ -118,6 +121,15 @@ class Loaded:
             yield batch
 
 
+def _sizes(num_rows: int, batch_size: int) -> list[int]:
+    """The sizes of an epoch's batches."""
+    full, rest = divmod(num_rows, batch_size)
+    sizes = [batch_size] * full + ([rest] if rest else [])
+    if rest == 1 and full:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
 class _Order:
     """The row numbers of each batch of an epoch; a loader may ask for them more than once."""
 
@@ -128,7 +140,7 @@ class _Order:
         self.rows: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
-        return -(-self.num_rows // self.batch_size)
+        return len(_sizes(self.num_rows, self.batch_size))
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.rows)
@@ -136,7 +148,7 @@ class _Order:
     def shuffle(self) -> None:
         """Draw the order of a new epoch."""
         order = torch.randperm(self.num_rows, generator=self.generator)
-        self.rows = order.split(self.batch_size)
+        self.rows = order.split(_sizes(self.num_rows, self.batch_size))
 
 
 class _Rows(TorchDataset[Batch]):

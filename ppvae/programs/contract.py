@@ -26,6 +26,7 @@ import pyro
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError
+from ppvae.programs.svi import declare_parameters
 
 __all__ = [
     "DATA_PLATE",
@@ -110,6 +111,9 @@ def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
 def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
     """``pyro.plate("data", N, dim=-1)``, N being the length of the columns that are given.
 
+    Under :class:`pyro.infer.SVI` it also declares the parameters of the module that calls it
+    (:mod:`ppvae.programs.svi`).
+
     Arguments:
         columns: The columns of a model or a guide; those that are None are passed over.
         size: How many data to sample where no column is given (default one).
@@ -124,5 +128,6 @@ def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
             f"data plate: expected columns of one length; got shapes {shapes}. "
             "Pass columns drawn from the same rows."
         )
+    declare_parameters(inspect.currentframe())
     rows = lengths.pop() if lengths else (1 if size is None else size)
     return pyro.plate(DATA_PLATE, rows, dim=-1)

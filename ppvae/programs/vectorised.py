@@ -38,10 +38,10 @@ def check_vectorised(
     # As many draws as rows could hide a mixture of the two.
     draws = 3 if structure.num_rows == 2 else 2
     many = _run(guide, "guide", batch, structure, draws)
-    _refuse_shared_dims(structure, many)
-    _compare(guide, "guide", batch, structure, many)
+    dims = _enumerated_dims(structure, many)
+    _compare(guide, "guide", batch, structure, many, draws, dims)
     replayed = _run(model, "model", batch, structure, draws, replay=many)
-    _compare(model, "model", batch, structure, replayed)
+    _compare(model, "model", batch, structure, replayed, draws, dims)
 
 
 def _run(
@@ -75,7 +75,8 @@ class _LastSite(poutine.messenger.Messenger):
         self.name = msg["name"]
 
 
-def _refuse_shared_dims(structure: Structure, trace: poutine.Trace) -> None:
+def _enumerated_dims(structure: Structure, trace: poutine.Trace) -> list[int]:
+    """The dimensions of the enumerated sites' values, each site's its own."""
     sites = sample_sites(trace)
     dims = [sites[name]["infer"]["_enumerate_dim"] for name in structure.enumerated]
     if len(set(dims)) < len(dims):
@@ -84,6 +85,7 @@ def _refuse_shared_dims(structure: Structure, trace: poutine.Trace) -> None:
             f"{dims} for {list(structure.enumerated)}. Use range in place of pyro.markov, or "
             "train with Pyro's TraceMarkovEnum_ELBO."
         )
+    return dims
 
 
 def _compare(
@@ -92,6 +94,8 @@ def _compare(
     batch: Mapping[str, Tensor],
     structure: Structure,
     many: poutine.Trace,
+    draws: int,
+    dims: list[int],
 ) -> None:
     """Each site's log-density in the last draw is that of the last draw alone."""
     nesting = structure.max_plate_nesting
@@ -111,6 +115,16 @@ def _compare(
         if name in structure.deterministic:
             continue
         alone = one[name]
+        spare = [d for d in _spare_dims(site, nesting) if d not in dims]
+        if spare:
+            raise _differs(
+                role,
+                module,
+                name,
+                "batch shape",
+                (draws, *alone["fn"].batch_shape),
+                tuple(site["fn"].batch_shape),
+            )
         for kind, several, single in (
             ("event shape", site["fn"].event_shape, alone["fn"].event_shape),
             ("batch shape", _last_shape(site, nesting), _last_shape(alone, nesting)),
@@ -132,6 +146,12 @@ def _compare(
 def _last(value: Tensor, kept: int) -> Tensor:
     """The last of all leading dimensions, the rightmost ``kept`` ones left as they are."""
     return value[(-1,) * max(0, value.dim() - kept)]
+
+
+def _spare_dims(site: Mapping[str, Any], nesting: int) -> list[int]:
+    """Dimensions of a site's batch shape left of the plates' and of the draws'."""
+    shape = tuple(site["fn"].batch_shape)
+    return [dim for dim in range(-len(shape), -1 - nesting) if shape[dim] != 1]
 
 
 def _last_shape(site: Mapping[str, Any], nesting: int) -> tuple[int, ...]:

@@ -60,6 +60,38 @@ def test_both_feeds_give_the_same_batches_for_one_seed():
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(26, [5, 5, 5, 5, 6]), (6, [6]), (5, [5]), (1, [1]), (27, [5] * 5 + [2])]
+)
+def test_a_last_batch_of_one_joins_the_one_before(resident, rows, sizes):
+    batches = feed(dataset(rows), resident=resident)
+    assert len(batches) == len(sizes)
+    assert [len(batch["c"]) for batch in batches] == sizes
+
+
+def test_batches_of_one_row_each_stay_so():
+    data = Dataset({"x": table(3)})
+    for resident in (True, False):
+        one = make_feed(
+            data,
+            1,
+            seed=0,
+            dtype=torch.float64,
+            index=False,
+            device=CPU,
+            resident=resident,
+            workers=0,
+        )
+        assert [len(batch["x"]) for batch in one] == [1, 1, 1]
+
+
+def test_steps_and_schedule_count_the_merged_batch_once():
+    model, guide = pair()
+    run = fit(model, guide, {"x": table(11)}, epochs=2, batch_size=5, progress=False, seed=0)
+    assert [row["step"] for row in run.history] == [2, 4]
+
+
 def test_a_column_index_only_where_asked_for():
     assert "index" not in next(iter(feed(dataset(), resident=True, index=False)))
     assert "index" not in next(iter(feed(dataset(), resident=False, index=False)))
