@@ -6,6 +6,7 @@ A run's folder then holds, beside what :class:`ppvae.runs.run.Run` writes, ``arv
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.zoo.entry import Entry, build, entry
-from ppvae.zoo.options import parse_options
+from ppvae.zoo.observed import resolved
+from ppvae.zoo.options import auto_options, parse_options
 
 __all__ = [
     "evaluate_run",
@@ -40,6 +42,7 @@ __all__ = [
     "splits_of",
 ]
 
+logger = logging.getLogger(__name__)
 # How much of the test data goes into arviz.nc, and how many draws of each datum.
 ARVIZ_ROWS, ARVIZ_DRAWS = 100, 50
 # How much of the test data is summarised after a fit; new data are summarised in full.
@@ -63,7 +66,8 @@ def fit_entry(
         out: The folder; a run that is there already is replaced.
         data: A file or a folder (:func:`ppvae.data.load`); the model's embedded data by default.
         seed: Of the weights, of the order of the data and of the latent noise.
-        options: The model's own options by name.
+        options: The model's own options by name; the likelihood of ``data`` is chosen from them
+            unless it is given.
         reading: Options of the reader of ``data``, such as ``size`` of pictures.
         settings: Arguments of :func:`ppvae.fit` other than the model's defaults.
 
@@ -75,15 +79,21 @@ def fit_entry(
         RunError: If the folder cannot be written.
     """
     found = entry(name)
-    chosen = parse_options(found.options, options or {})
+    auto = {} if data is None else auto_options(found.options)
+    chosen = parse_options(found.options, {**auto, **(options or {})})
     refuse_unwritable(Path(out), is_run)
     splits = _splits(found, chosen, data, reading)
     found.check(splits)
-    recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=splits.train.spec)
+    spec, chosen, said = resolved(splits, chosen)
+    if said:
+        logger.warning(said)
+    recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=spec)
     with seeded(seed):
-        model, guide, objective = build(name, splits.train.spec, **asdict(chosen))
+        model, guide, objective = build(name, spec, **asdict(chosen))
     settings = {"optimizer": found.optimizer(model, guide), **found.fit, **settings}
     run = fit(model, guide, splits, objective, seed=seed, recipe=recipe, out=out, **settings)
+    if said:
+        run.config["data_note"] = said
     run.config["source"] = None if data is None else str(Path(data).resolve())
     run.config["reading"] = _plain_reading(reading)
     run.config["data"]["notes"] = list(splits.notes)
@@ -280,6 +290,14 @@ def _write(
 ) -> None:
     held_out = splits.held_out
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
+    if max_rows is not None:  # Of new data there are no training rows to fit a null model to.
+        null = evaluate.null_log_likelihood(run.model, splits.train, held_out, max_rows=max_rows)
+        if null is not None:
+            run.metrics["null_log_likelihood"] = null
+    seen = evaluate.seen_per_datum(held_out, max_rows=max_rows) if "x" in held_out else None
+    if seen:
+        run.metrics["seen_per_datum"] = seen
+        run.metrics["elbo_per_seen"] = run.metrics["elbo"] / seen
     run.metrics |= found.metrics(run, splits)
     run.save(folder)
     evaluate.to_arviz(

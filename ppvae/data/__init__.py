@@ -1,5 +1,6 @@
 """Datasets: named columns of one length, from the package, from files, or made on the fly."""
 
+from ppvae.data.annotated import add_latents, from_anndata, h5ad
 from ppvae.data.arrays import npy, npz
 from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
@@ -15,11 +16,14 @@ from ppvae.data.visits import visits
 __all__ = [
     "Dataset",
     "Splits",
+    "add_latents",
     "as_splits",
     "cells",
     "describe",
     "digit_spectra",
     "digits",
+    "from_anndata",
+    "h5ad",
     "images",
     "load",
     "mnist",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppvae.data.columns import kind_of
 from ppvae.data.mapped import Column, MappedRows, native, rows_of
+from ppvae.data.sparse import SparseRows, is_sparse
 from ppvae.errors import DataError
 
 __all__ = ["as_column", "refuse_non_finite"]
@@ -28,8 +29,10 @@ def as_column(name: str, value: Any, *, missing_ok: bool = False) -> tuple[Colum
     Raises:
         DataError: If the values are no numbers, or have a shape that the column cannot have.
     """
-    if isinstance(value, MappedRows):
+    if isinstance(value, MappedRows | SparseRows):
         return value, ""
+    if is_sparse(value) and not kind_of(name).coded:
+        return SparseRows(value), f"{name}: a sparse matrix, made dense a batch at a time"
     if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
         _refuse_dtype(name, value)
         return value, ""
@@ -65,7 +68,7 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
 
 
 def _array(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
-    if type(value).__module__.startswith("scipy.sparse"):
+    if is_sparse(value):
         raise DataError(
             f"column {name!r}: expected a dense array; got a sparse matrix {value.shape}. "
             "Pass matrix.toarray()."
@@ -165,8 +168,13 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
     return whole, note
 
 
-def refuse_non_finite(name: str, column: Column) -> None:
+def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> None:
     """Refuse NaN and infinity, read by chunks.
+
+    Arguments:
+        name: The column.
+        column: Its values.
+        missing_ok: Whether NaN, for a missing value, is let through.
 
     Raises:
         DataError: If there is one; the message names the row.
@@ -174,11 +182,12 @@ def refuse_non_finite(name: str, column: Column) -> None:
     floating = (
         column.is_floating_point() if isinstance(column, Tensor) else column.dtype.kind == "f"
     )
-    if not floating:
+    if not floating or isinstance(column, SparseRows):  # These are checked where they are made.
         return
     for start in range(0, len(column), CHUNK):
         chunk = rows_of(column, slice(start, start + CHUNK))
-        bad = ~torch.isfinite(chunk).reshape(len(chunk), -1).all(1)
+        good = ~torch.isinf(chunk) if missing_ok else torch.isfinite(chunk)
+        bad = ~good.reshape(len(chunk), -1).all(1)
         if bad.any():
             row = start + int(bad.nonzero()[0])
             raise DataError(

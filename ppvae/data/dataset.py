@@ -13,6 +13,8 @@ from ppvae.data.columns import CODED, kind_of
 from ppvae.data.convert import as_column, refuse_non_finite
 from ppvae.data.mapped import Column, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
+from ppvae.data.sparse import SparseRows
+from ppvae.data.values import facts_of, with_missing
 from ppvae.errors import DataError
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
@@ -48,10 +50,17 @@ class Dataset(Mapping[str, Column]):
     ) -> None:
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
-        pairs = {k: as_column(k, v, missing_ok=k in missing_ok) for k, v in columns.items()}
+        allowed = list(missing_ok)
+        if "x" in columns and "mask" in columns:
+            allowed.append("x")
+        pairs = {k: as_column(k, v, missing_ok=k in allowed) for k, v in columns.items()}
         self._columns = {name: column for name, (column, _) in pairs.items()}
         kept = Record() if record is None else record
         self.record = kept.noted(*(note for _, note in pairs.values()))
+        if "x" in self._columns and "mask" in self._columns:
+            x, mask = (torch.as_tensor(self._columns.pop(k)) for k in ("x", "mask"))
+            self._columns = {"x": with_missing(x, mask), **self._columns}
+            self.record = self.record.noted("x: values where mask is 0 are missing (NaN)")
         self.row_names = None if row_names is None else np.asarray(row_names, dtype=object)
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) != 1:
@@ -63,9 +72,8 @@ class Dataset(Mapping[str, Column]):
         if self.num_rows == 0:
             raise DataError("dataset: expected at least one row; got 0. Check the selection.")
         for name, column in self._columns.items():
-            if name not in missing_ok:
-                refuse_non_finite(name, column)
-        self.missing_ok = tuple(missing_ok)
+            refuse_non_finite(name, column, missing_ok=name in allowed)
+        self.missing_ok = tuple(dict.fromkeys(allowed))
         if self.row_names is not None and len(self.row_names) != self.num_rows:
             raise DataError(
                 f"row_names: expected {self.num_rows} names; got {len(self.row_names)}. "
@@ -136,6 +144,7 @@ class Dataset(Mapping[str, Column]):
                 "shape": list(column.shape[1:]),
                 "dtype": str(column.dtype).removeprefix("torch."),
                 "classes": count,
+                **facts_of(name, column, missing_ok=name in self.missing_ok),
             }
             if names is not None:
                 spec[name]["names"] = list(names)
@@ -168,7 +177,7 @@ class Dataset(Mapping[str, Column]):
         for name, column in self._columns.items():
             if isinstance(column, Tensor):
                 columns[name] = rows_of(column, rows)
-            elif isinstance(column, MappedRows):
+            elif isinstance(column, MappedRows | SparseRows):
                 columns[name] = column.take(numbers)
             else:
                 columns[name] = MappedRows(column, numbers)
@@ -275,6 +284,16 @@ class Splits(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """What was done to the data on the way in, a sentence each."""
         return self.train.notes
+
+    @property
+    def spec(self) -> dict[str, dict[str, Any]]:
+        """That of the training data; ``missing`` where any part has missing values."""
+        spec = self.train.spec
+        for part in (self.validation, self.test):
+            for name, facts in ({} if part is None else part.spec).items():
+                if facts.get("missing") and name in spec:
+                    spec[name]["missing"] = True
+        return spec
 
 
 def split_rows(

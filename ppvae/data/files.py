@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import npy, npz
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset, Splits, split_rows
@@ -19,7 +20,7 @@ from ppvae.errors import DataError
 
 __all__ = ["divided", "load", "rows", "suiting"]
 
-ARRAYS: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy}
+ARRAYS: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".h5ad": h5ad}
 
 
 def load(
@@ -27,10 +28,10 @@ def load(
 ) -> Splits:
     """A file or a folder as splits, by its suffix: one line for a user's own data.
 
-    A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`, tables
-    (``.csv``, ``.tsv``, ``.parquet`` and others) by :func:`table`. A column ``split`` (0 or train,
-    1 or validation, 2 or test), or folders with these names, divide the rows; without them they
-    are divided 80 / 10 / 10 at random.
+    A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
+    ``.h5ad`` by :func:`h5ad`, tables (``.csv``, ``.tsv``, ``.parquet`` and others) by
+    :func:`table`. A column ``split`` (0 or train, 1 or validation, 2 or test), or folders with
+    these names, divide the rows; without them they are divided 80 / 10 / 10 at random.
 
     Arguments:
         path: A file or a folder.

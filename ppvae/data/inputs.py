@@ -42,6 +42,11 @@ def as_splits(data: Any) -> Splits:
         return Splits(Dataset({"x": data}))
     if isinstance(data, TensorDataset) and len(data.tensors) == 1:
         return Splits(Dataset({"x": data.tensors[0]}))
+    if type(data).__name__ == "AnnData":
+        from ppvae.data.annotated import from_anndata
+        from ppvae.data.files import divided
+
+        return divided(from_anndata(data), "AnnData", None)
     if type(data).__name__ == "DataFrame" and type(data).__module__.startswith("pandas"):
         from ppvae.data.files import divided
         from ppvae.data.tables import from_frame

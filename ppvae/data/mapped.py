@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.data.sparse import SparseRows
+
 __all__ = ["Column", "MappedRows", "rows_of"]
 
 
@@ -60,7 +62,7 @@ class MappedRows:
         return size * self.dtype.itemsize
 
 
-Column: TypeAlias = "Tensor | np.memmap[Any, Any] | MappedRows"
+Column: TypeAlias = "Tensor | np.memmap[Any, Any] | MappedRows | SparseRows"
 
 
 def rows_of(column: Column, rows: Tensor | slice) -> Tensor:

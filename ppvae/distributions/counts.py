@@ -124,6 +124,18 @@ class Counts(TorchDistribution):
         """A value of the batch shape, broadcastable to the elements."""
         return value.reshape(value.shape + (1,) * len(self.event_shape))
 
+    def given(self, value: Tensor) -> Counts:
+        """With the library of a value: its total, over the share of what was seen of it."""
+        if self.library is not None:
+            return self
+        inner = tuple(range(-len(self.event_shape), 0))
+        share = self.log_share.exp()
+        seen = torch.where(value.isnan(), torch.zeros_like(share), share).sum(inner)
+        # Nothing seen: a typical library.
+        typical = torch.full_like(seen, math.exp(self.prior[0]))
+        library = value.nansum(inner) / seen.clamp_min(1e-6)
+        return self.like(library=torch.where(seen > 1e-6, library.clamp_min(1), typical))
+
     def elements(self, value: Tensor) -> Tensor:
         """The log-density of each element, zero where it is missing."""
         seen = ~value.isnan() if self.missing else None

@@ -11,10 +11,12 @@ from ppvae.evaluate.clusters import ClusterScores, cluster_scores
 from ppvae.evaluate.embedding import Dependencies, dependencies, kmeans, tsne, umap
 from ppvae.evaluate.factors import DCI, dci, mig, mutual_information_matrix, sap
 from ppvae.evaluate.gap import AmortizationGap, amortization_gap
+from ppvae.evaluate.impute import Imputation, impute, seen_per_datum
 from ppvae.evaluate.inference_data import to_arviz
 from ppvae.evaluate.latents import Surgery, active_units, elbo_surgery, invariance
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summary
 from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
+from ppvae.evaluate.null import null_log_likelihood
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.probes import knn_probe, linear_probe
 from ppvae.evaluate.quality import QualityOfFit, quality_of_fit
@@ -31,6 +33,7 @@ __all__ = [
     "Check",
     "ClusterScores",
     "Dependencies",
+    "Imputation",
     "LikelihoodEstimate",
     "Neighbours",
     "QualityOfFit",
@@ -49,6 +52,7 @@ __all__ = [
     "dci",
     "dependencies",
     "elbo_surgery",
+    "impute",
     "interval",
     "interval_score",
     "invariance",
@@ -61,11 +65,13 @@ __all__ = [
     "mig",
     "mutual_information_matrix",
     "neighbours",
+    "null_log_likelihood",
     "pareto_k",
     "pit",
     "quality_of_fit",
     "r2",
     "sap",
+    "seen_per_datum",
     "simulation_based_calibration",
     "summary",
     "to_arviz",

@@ -15,6 +15,7 @@ import pyro
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
+from ppvae.distributions import Counts
 from ppvae.errors import ContractError
 from ppvae.evaluate.sites import Sites
 from ppvae.objectives.weights import log_weights
@@ -67,6 +68,12 @@ class Draws:
         return {name: self.latent[name] for name in self.shared}
 
 
+def _replicating(node: Any) -> Any:
+    """The distribution of replicates: of counts, with the datum's own library."""
+    fn = node["fn"]
+    return fn.given(node["value"]) if isinstance(fn, Counts) else fn
+
+
 def posterior_draws(
     run: Run,
     batch: Mapping[str, Tensor],
@@ -99,7 +106,9 @@ def posterior_draws(
     )
     return replace(
         drawn,
-        observed={name: by_draw(node, node["fn"].sample()) for name, node in nodes.items()},
+        observed={
+            name: by_draw(node, _replicating(node).sample()) for name, node in nodes.items()
+        },
         log_likelihood={name: log_density(node, node["value"]) for name, node in nodes.items()},
         log_weight=weights,
     )

@@ -13,7 +13,7 @@ from ppvae.errors import ArgumentError
 from ppvae.objectives import ELBO, Objective
 from ppvae.runs.run import Run
 
-__all__ = ["plain_elbo", "thinned"]
+__all__ = ["plain_elbo", "spaced", "thinned"]
 
 
 def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
@@ -29,6 +29,25 @@ def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
     """
     num_data = run.num_data or data.num_rows
     return ELBO(num_particles=num_particles)(run.model, run.guide, num_data=num_data)
+
+
+def _evenly(total: int, count: int) -> Tensor:
+    return torch.arange(count) * total // count
+
+
+def spaced(data: Mapping[str, Any], column: str, max_rows: int | None) -> Dataset:
+    """One column, at most ``max_rows`` of its rows, evenly spaced; values may be missing.
+
+    Arguments:
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        column: The column.
+        max_rows: How many rows at most; None for all.
+    """
+    whole = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
+    one = whole.select(column)
+    if max_rows is None or one.num_rows <= max_rows:
+        return one
+    return one.take(_evenly(one.num_rows, max_rows))
 
 
 def thinned(run: Run, data: Mapping[str, Any], max_rows: int | None) -> tuple[Dataset, Tensor]:
@@ -49,5 +68,5 @@ def thinned(run: Run, data: Mapping[str, Any], max_rows: int | None) -> tuple[Da
     columns = run.columns(data)
     if max_rows is None or columns.num_rows <= max_rows:
         return columns, torch.arange(columns.num_rows)
-    rows = torch.arange(max_rows) * columns.num_rows // max_rows
+    rows = _evenly(columns.num_rows, max_rows)
     return columns.take(rows), rows

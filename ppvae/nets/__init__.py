@@ -15,7 +15,7 @@ from ppvae.nets.coordinate import (
 )
 from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.heads import Head
-from ppvae.nets.inputs import LogCounts, MaskedEncoder, masked_shape
+from ppvae.nets.inputs import InputAdapter, LogCounts, MaskedEncoder, Standardized, masked_shape
 from ppvae.nets.mlp import MLP, AddedInputs
 from ppvae.nets.priors import (
     AnyDirection,
@@ -49,6 +49,7 @@ __all__ = [
     "EquivariantPose",
     "FlowPrior",
     "Head",
+    "InputAdapter",
     "LogCounts",
     "LogScale",
     "MaskedEncoder",
@@ -59,6 +60,7 @@ __all__ = [
     "Shift",
     "Sites",
     "StandardNormal",
+    "Standardized",
     "TurnedDecoder",
     "TurnedEncoder",
     "VampPrior",

@@ -1,12 +1,14 @@
-"""What a network sees of data that it cannot take as they are: missing values, counts."""
+"""What a network sees of data that it cannot take as they are: missing values, counts, units."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LogCounts", "MaskedEncoder", "masked_shape"]
+__all__ = ["InputAdapter", "LogCounts", "MaskedEncoder", "Standardized", "masked_shape"]
 
 
 def masked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -14,7 +16,27 @@ def masked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (2 * shape[0], *shape[1:])
 
 
-class MaskedEncoder(nn.Module):
+class InputAdapter(nn.Module, ABC):
+    """An encoder that sees its first input changed, and further ones as they are.
+
+    Arguments:
+        encoder: Takes what :meth:`adapt` returns.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def adapt(self, x: Tensor) -> Tensor:
+        """What the encoder sees of data with shape (..., \\*event)."""
+
+    def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
+        encoded: dist.TorchDistribution = self.encoder(self.adapt(x), *others)
+        return encoded
+
+
+class MaskedEncoder(InputAdapter):
     r"""An encoder of data with missing values: zeros in their place, the mask beside them.
 
     .. math::
@@ -23,36 +45,45 @@ class MaskedEncoder(nn.Module):
     Arguments:
         encoder: Takes data with :func:`masked_shape`, and further inputs as they are.
         event_dim: How many dimensions a datum has.
-        fill: What stands for a missing value.
 
     References:
         | Handling Incomplete Heterogeneous Data using VAEs (Nazabal et al., 2018)
         | https://arxiv.org/abs/1807.03653
     """
 
-    def __init__(self, encoder: nn.Module, *, event_dim: int, fill: float = 0.0) -> None:
-        super().__init__()
-        self.encoder, self.event_dim, self.fill = encoder, event_dim, fill
+    def __init__(self, encoder: nn.Module, *, event_dim: int) -> None:
+        super().__init__(encoder)
+        self.event_dim = event_dim
 
-    def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
+    def adapt(self, x: Tensor) -> Tensor:
         seen = ~x.isnan()
-        filled = torch.where(seen, x, torch.full_like(x, self.fill))
-        joined = torch.cat([filled, seen.to(x)], -self.event_dim)
-        encoded: dist.TorchDistribution = self.encoder(joined, *others)
-        return encoded
+        filled = torch.where(seen, x, torch.zeros_like(x))
+        return torch.cat([filled, seen.to(x)], -self.event_dim)
 
 
-class LogCounts(nn.Module):
-    r"""An encoder of counts: it sees :math:`\log(1 + x)`.
+class LogCounts(InputAdapter):
+    r"""An encoder of counts: it sees :math:`\log(1 + x)`."""
+
+    def adapt(self, x: Tensor) -> Tensor:
+        return x.log1p()
+
+
+class Standardized(InputAdapter):
+    r"""An encoder of data in units of their own: it sees :math:`(x - m) / s`.
 
     Arguments:
         encoder: Takes data of the same shape, and further inputs as they are.
+        center: m, broadcastable to a datum.
+        unit: s, likewise.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
+    center: Tensor
+    unit: Tensor
 
-    def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
-        encoded: dist.TorchDistribution = self.encoder(x.log1p(), *others)
-        return encoded
+    def __init__(self, encoder: nn.Module, center: Tensor, unit: Tensor) -> None:
+        super().__init__(encoder)
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("unit", unit, persistent=False)
+
+    def adapt(self, x: Tensor) -> Tensor:
+        return (x - self.center.to(x)) / self.unit.to(x)

@@ -281,10 +281,24 @@ def held_out(facts: Facts) -> Finding | None:
     return Finding("ok", f"{text}: test data fit as well.")
 
 
+def null_model(facts: Facts) -> Finding | None:
+    """The bound, against the likelihood's family without any latent."""
+    null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
+    likelihood = facts.number("log_likelihood")
+    if null is None or elbo is None:
+        return None
+    text = f"ELBO {shown(elbo)} nats per test datum, against {shown(null)} without any latent"
+    if elbo > null:
+        return Finding("ok", f"{text} (each element by itself).")
+    if likelihood is not None and likelihood > null:
+        return Finding("caution", f"{text}: better only by its log likelihood.")
+    return Finding("bad", f"{text} (each element by itself): worse than no model.")
+
+
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Is it trained?": (ended, level, generalises, latents_used, units),
     "Is the posterior trustworthy?": (pareto, coverage),
-    "What does it predict?": (unseen_views, told_apart, poses, held_out),
+    "What does it predict?": (unseen_views, told_apart, poses, held_out, null_model),
 }
 
 # What the worst mark comes to, by question.

@@ -17,8 +17,9 @@ from ppvae.report.gallery.pictures import class_figures
 from ppvae.runs.run import Run
 from ppvae.zoo.classes import class_count
 from ppvae.zoo.entry import Entry, Figures, Spec
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, autoencoder, likelihood
+from ppvae.zoo.vae import autoencoder
 
 __all__ = ["ENTRY", "CVAEOptions", "conditions_of"]
 
@@ -54,12 +55,10 @@ def conditions_of(spec: Spec, options: CVAEOptions) -> Conditions:
 
 
 def _build(spec: Spec, options: CVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
     conditions = conditions_of(spec, options)
     encoder, decoder = autoencoder(
-        shape,
+        Observed.of(spec, options.likelihood),
         heads.DiagonalNormal(options.latent_dim),
-        likelihood(options.likelihood, shape),
         network=options.network,
         hidden=options.hidden,
         conditions=conditions.sizes,

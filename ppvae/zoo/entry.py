@@ -13,7 +13,8 @@ from torch import nn
 from ppvae.data import Dataset, Splits
 from ppvae.errors import ArgumentError
 from ppvae.fitting import adam
-from ppvae.objectives import ELBO
+from ppvae.nets.heads import Masked
+from ppvae.objectives import ELBO, MutualInformation
 from ppvae.runs.run import Run
 from ppvae.zoo.options import Options, parse_options
 
@@ -69,7 +70,7 @@ class Entry:
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
     check: Callable[[Splits], None] = lambda splits: None
     columns: tuple[str, ...] = ("x",)
-    missing_ok: tuple[str, ...] = ()
+    missing_ok: tuple[str, ...] = ("x",)
     fit: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Callable[[nn.Module, nn.Module], Any] = lambda model, guide: adam
     metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
@@ -107,4 +108,17 @@ def build(name: str, spec: Spec, **options: Any) -> tuple[nn.Module, nn.Module, 
             f"{name}: expected columns {list(found.columns)} in the data; got {list(spec)}. "
             f"Add {missing}, or choose another model."
         )
-    return found.build(spec, parse_options(found.options, options))
+    model, guide, objective = found.build(spec, parse_options(found.options, options))
+    if spec["x"].get("missing"):
+        _refuse_missing(name, model, objective)
+    return model, guide, objective
+
+
+def _refuse_missing(name: str, model: nn.Module, objective: ELBO) -> None:
+    critics = [term.name for term in objective.terms if isinstance(term, MutualInformation)]
+    masked = any(isinstance(module, Masked) for module in model.modules())
+    if critics or not masked:
+        raise ArgumentError(
+            f"{name}: expected x without missing values; got some that are missing (NaN, or 0 in "
+            "the column mask). Choose a model that takes them, such as vae, or remove the rows."
+        )

@@ -28,7 +28,9 @@ from ppvae.nets import MLP, Calibrated, ConvDecoder, heads
 from ppvae.objectives import ELBO
 from ppvae.report.gallery.unseen import unseen_figures, unseen_metrics
 from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.observed import Observed
 from ppvae.zoo.options import Options, option
+from ppvae.zoo.vae import encoder_of
 
 __all__ = ["ENTRY", "GPVAEOptions"]
 
@@ -83,9 +85,9 @@ def _check(splits: Splits) -> None:
         )
 
 
-def _decoder(shape: tuple[int, ...], options: GPVAEOptions) -> nn.Module:
-    head = heads.Normal(shape, heads.Shared(math.exp(-1.5)))
-    if options.network == "mlp" or len(shape) != 3:
+def _decoder(x: Observed, options: GPVAEOptions) -> nn.Module:
+    head = x.scored(heads.Normal(x.shape, heads.Shared(math.exp(-1.5))))
+    if options.network == "mlp" or len(x.shape) != 3:
         return MLP(options.latent_dim, head, hidden=(options.hidden, 4 * options.hidden))
     return ConvDecoder(
         options.latent_dim,
@@ -111,7 +113,7 @@ def _views(options: GPVAEOptions) -> FeatureMap:
 
 
 def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
+    x = Observed.of(spec, None)
     prior = GPPrior(
         ObjectTable(spec["object"]["classes"], options.rank),
         _views(options),
@@ -121,8 +123,8 @@ def _build(spec: Spec, options: GPVAEOptions) -> tuple[nn.Module, nn.Module, ELB
         folds=16 if options.leave_out > 0 else 0,
     )
     head = heads.DiagonalNormal(options.latent_dim, init=math.exp(-1.0))
-    encoder = MLP(math.prod(shape), head, hidden=(options.hidden,), in_shape=shape)
-    model = GPVAE(prior, Calibrated(_decoder(shape, options)))
+    encoder = encoder_of(x, head, kind="mlp", hidden=(options.hidden,))
+    model = GPVAE(prior, Calibrated(_decoder(x, options)))
     objective = ELBO()
     if options.leave_out > 0:
         objective += LeaveViewOut(weight=options.leave_out)

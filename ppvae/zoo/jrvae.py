@@ -14,6 +14,7 @@ from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
 from ppvae.zoo.jvae import ENTRY as JVAE
 from ppvae.zoo.jvae import JVAEOptions
+from ppvae.zoo.observed import Observed
 from ppvae.zoo.posed import PoseOptions, at_rest, pose_figures, pose_metrics, posed
 
 __all__ = ["ENTRY", "JRVAEOptions"]
@@ -27,7 +28,7 @@ class JRVAEOptions(PoseOptions, JVAEOptions):
 def _build(spec: Spec, options: JRVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     model, guide, objective = JVAE.build(spec, options)
     sizes = [options.latent_dim, *options.classes]
-    posed(model, guide, tuple(spec["x"]["shape"]), options, sizes)
+    posed(model, guide, Observed.of(spec, options.likelihood), options, sizes)
     return model, guide, objective
 
 

@@ -19,8 +19,9 @@ from ppvae.report.gallery.pictures import joint_figures
 from ppvae.runs.run import Run
 from ppvae.zoo.classes import taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
+from ppvae.zoo.vae import encoder_of
 
 __all__ = ["ENTRY", "JVAEOptions"]
 
@@ -47,7 +48,7 @@ class JVAEOptions(Options):
 
 
 def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
+    x = Observed.of(spec, options.likelihood)
     if min(options.classes) < 2:
         raise ArgumentError(
             f"classes: expected at least 2 of each site; got {options.classes}. "
@@ -56,12 +57,12 @@ def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     counts = {f"y{i}" if i > 1 else "y": k for i, k in enumerate(options.classes, 1)}
     sites: dict[str, Any] = {"z": heads.DiagonalNormal(options.latent_dim)}
     sites |= {name: heads.Classes(k) for name, k in counts.items()}
-    kind = options.network if len(shape) == 3 else "mlp"
-    guide = FactorizedGuide(encoder_of(shape, Sites(sites), kind=kind, hidden=options.hidden))
+    kind = options.network if len(x.shape) == 3 else "mlp"
+    guide = FactorizedGuide(encoder_of(x, Sites(sites), kind=kind, hidden=options.hidden))
     model = JointVAE(
         MLP(
             [options.latent_dim, *options.classes],
-            likelihood(options.likelihood, shape),
+            x.head(),
             hidden=options.hidden,
             join=options.join,
         ),
@@ -79,7 +80,7 @@ def _build(spec: Spec, options: JVAEOptions) -> tuple[nn.Module, nn.Module, ELBO
     objective = ELBO(capacity=capacity)
     for name in counts:
         objective = taught(
-            objective, shape, name, balance=options.balance, consistency=options.consistency
+            objective, x.shape, name, balance=options.balance, consistency=options.consistency
         )
     return model, guide, objective
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["Options", "add_options", "option", "parse_options"]
+__all__ = ["AUTO", "Options", "add_options", "auto_options", "option", "parse_options"]
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ def _converter(kind: Any) -> Callable[[str], Any]:
     return _integers
 
 
+def _is_chosen(f: Field[Any]) -> bool:
+    """Whether the option is chosen from the data where nobody gives it."""
+    return AUTO in (f.metadata["choices"] or ())
+
+
+def _default(f: Field[Any]) -> str:
+    written = _written(f.default)
+    return f"{AUTO} with --data, else {written}" if _is_chosen(f) else written
+
+
 def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None:
     """Add an argument for each field."""
     hints = get_type_hints(options)
@@ -100,11 +112,16 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
         group.add_argument(
             "--" + f.name.replace("_", "-"),
             type=_converter(hints[f.name]),
-            default=f.default,
+            default=argparse.SUPPRESS if _is_chosen(f) else f.default,
             choices=f.metadata["choices"],
-            help=f"{f.metadata['help']} (default {_written(f.default)})",
+            help=f"{f.metadata['help']} (default {_default(f)})",
             metavar=None if f.metadata["choices"] else f.name.upper(),
         )
+
+
+def auto_options(options: type[Options]) -> dict[str, str]:
+    """The options that are chosen from the data, as ``auto``."""
+    return {f.name: AUTO for f in fields(options) if _is_chosen(f)}
 
 
 def parse_options(options: type[Options], values: Mapping[str, Any]) -> Options:

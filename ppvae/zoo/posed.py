@@ -21,6 +21,7 @@ from ppvae.nets import (
     CanvasDecoder,
     CoordinateDecoder,
     EquivariantPose,
+    InputAdapter,
     LogScale,
     Shift,
     Sites,
@@ -28,6 +29,7 @@ from ppvae.nets import (
 )
 from ppvae.runs.run import Run
 from ppvae.zoo.entry import Figures
+from ppvae.zoo.observed import Observed
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.vae import encoder_of
 
@@ -54,7 +56,7 @@ class PoseOptions(Options):
 def posed(
     model: nn.Module,
     guide: nn.Module,
-    shape: tuple[int, ...],
+    x: Observed,
     options: Any,
     sizes: Sequence[int],
     modes: int = 1,
@@ -64,11 +66,12 @@ def posed(
     Arguments:
         model: Its decoder is replaced.
         guide: Its encoder gets images put back at rest.
-        shape: Of a datum.
+        x: What is observed.
         options: :class:`PoseOptions`.
         sizes: Of the decoder's inputs.
         modes: Of the angle's posterior, if there are angles.
     """
+    shape = x.seen_shape
     given = {name: getattr(options, name) for name in ("rotation", "translation", "scale")}
     widths = {name: width for name, width in given.items() if width}
     if widths.get("rotation", 0.0) >= math.pi - 1e-6:
@@ -95,9 +98,12 @@ def posed(
         every = {"rotation": Angle(), "translation": Shift(len(shape) - 1), "scale": LogScale()}
         chosen: dict[str, heads.Head] = {"turn": heads.Classes(modes)} if modes > 1 else {}
         sites = Sites(chosen | {name: head for name, head in every.items() if asked[name]})
-        finder = encoder_of(shape, sites, kind=options.pose, hidden=(128, 128))
-    encoder: Any = guide.encoder
-    guide.encoder = nn.Sequential(Align(finder, shape, undo=options.undo), encoder)
+        finder = encoder_of(Observed(shape), sites, kind=options.pose, hidden=(128, 128))
+    # The pose is found in, and undone of, what the network sees: a mask turns with its image.
+    holder: Any = guide
+    while isinstance(holder.encoder, InputAdapter):
+        holder = holder.encoder
+    holder.encoder = nn.Sequential(Align(finder, shape, undo=options.undo), holder.encoder)
 
 
 def at_rest(run: Run, splits: Splits) -> dict[str, Tensor]:

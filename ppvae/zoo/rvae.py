@@ -11,6 +11,7 @@ from ppvae.data import Splits, posed_digits
 from ppvae.objectives import ELBO
 from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
+from ppvae.zoo.observed import Observed
 from ppvae.zoo.options import option
 from ppvae.zoo.posed import PoseOptions, at_rest, pose_figures, pose_metrics, posed
 from ppvae.zoo.vae import ENTRY as VAE
@@ -31,7 +32,14 @@ class RVAEOptions(PoseOptions, VAEOptions):
 def build_posed(spec: Spec, options: RVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
     """The pair and the objective of ``vae``, with poses."""
     model, guide, objective = VAE.build(spec, options)
-    posed(model, guide, tuple(spec["x"]["shape"]), options, [options.latent_dim], options.modes)
+    posed(
+        model,
+        guide,
+        Observed.of(spec, options.likelihood),
+        options,
+        [options.latent_dim],
+        options.modes,
+    )
     return model, guide, objective
 
 

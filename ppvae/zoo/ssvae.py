@@ -18,8 +18,9 @@ from ppvae.report.gallery.pictures import joint_figures
 from ppvae.runs.run import Run
 from ppvae.zoo.classes import class_count, taught, test_accuracy
 from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, autoencoder, encoder_of, likelihood
+from ppvae.zoo.vae import autoencoder, encoder_of
 
 __all__ = ["ENTRY", "SSVAEOptions", "keep_labels"]
 
@@ -105,13 +106,12 @@ def _arrange(splits: Splits, options: SSVAEOptions) -> Splits:
 
 
 def _build(spec: Spec, options: SSVAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape, dim = tuple(spec["x"]["shape"]), options.latent_dim
+    x, dim = Observed.of(spec, options.likelihood), options.latent_dim
     factors = math.prod(spec["c"]["shape"]) if "c" in spec else options.factor_dim
     classes = class_count(spec, options.num_classes) if "y" in spec or not factors else 0
     encoder, decoder = autoencoder(
-        shape,
+        x,
         heads.DiagonalNormal(dim),
-        likelihood(options.likelihood, shape),
         network="mlp",
         hidden=options.hidden,
         conditions=[size for size in (classes, factors) if size],
@@ -119,8 +119,8 @@ def _build(spec: Spec, options: SSVAEOptions) -> tuple[nn.Module, nn.Module, ELB
     )
 
     def from_image(head: heads.Head) -> nn.Module:
-        kind = options.network if len(shape) == 3 else "mlp"
-        return encoder_of(shape, head, kind=kind, hidden=options.hidden)
+        kind = options.network if len(x.shape) == 3 else "mlp"
+        return encoder_of(x, head, kind=kind, hidden=options.hidden)
 
     model = SemiSupervisedVAE(decoder, latent_dim=dim, num_classes=classes, factor_dim=factors)
     guide = SemiSupervisedGuide(
@@ -133,7 +133,7 @@ def _build(spec: Spec, options: SSVAEOptions) -> tuple[nn.Module, nn.Module, ELB
     if classes:
         objective = objective + Supervision("y", weight=options.supervision)
         objective = taught(
-            objective, shape, "y", balance=options.balance, consistency=options.consistency
+            objective, x.shape, "y", balance=options.balance, consistency=options.consistency
         )
     if factors:
         objective = objective + Supervision("c", weight=options.supervision)
@@ -151,7 +151,7 @@ ENTRY = Entry(
     build=_build,
     default_data=digits,
     arrange=_arrange,
-    missing_ok=("c",),
+    missing_ok=("x", "c"),
     fit={"epochs": 40, "batch_size": 200, "learning_rate": 1e-3},
     metrics=_metrics,
     figures=joint_figures,

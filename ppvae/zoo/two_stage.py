@@ -26,8 +26,9 @@ from ppvae.zoo.information import (
     information_metrics,
     information_term,
 )
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, autoencoder, encoder_of, likelihood
+from ppvae.zoo.vae import autoencoder, encoder_of
 
 __all__ = ["DOUBLE", "SINGLE", "TwoStageOptions"]
 
@@ -56,20 +57,19 @@ class TwoStageOptions(Options):
     critic: str = option("separable", "form of the critics", choices=CRITICS)
 
 
-def _decoder(shape: tuple[int, ...], size: int, options: TwoStageOptions) -> nn.Module:
+def _decoder(x: Observed, size: int, options: TwoStageOptions) -> nn.Module:
     _, decoder = autoencoder(
-        shape,
+        x,
         heads.DiagonalNormal(size),
-        likelihood(options.likelihood, shape),
         network=options.network,
         hidden=options.hidden,
     )
     return decoder
 
 
-def _model(shape: tuple[int, ...], options: TwoStageOptions) -> TwoStageVAE:
+def _model(x: Observed, options: TwoStageOptions) -> TwoStageVAE:
     dims = (options.first_latent_dim, options.latent_dim)
-    return TwoStageVAE(*(_decoder(shape, size, options) for size in dims), latent_dims=dims)
+    return TwoStageVAE(*(_decoder(x, size, options) for size in dims), latent_dims=dims)
 
 
 def _objective(shape: tuple[int, ...], options: TwoStageOptions, *, double: bool) -> ELBO:
@@ -87,24 +87,22 @@ def _objective(shape: tuple[int, ...], options: TwoStageOptions, *, double: bool
 
 
 def _single(spec: Spec, options: TwoStageOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
-    trunk = encoder_of(shape, heads.Raw((FEATURES,)), kind=options.network, hidden=options.hidden)
+    x = Observed.of(spec, options.likelihood)
+    trunk = encoder_of(x, heads.Raw((FEATURES,)), kind=options.network, hidden=options.hidden)
     guide = SingleEmbeddingGuide(
         trunk,
         MLP(FEATURES, heads.DiagonalNormal(options.first_latent_dim), hidden=()),
         MLP(FEATURES, heads.DiagonalNormal(options.latent_dim), hidden=options.second_hidden),
     )
-    return _model(shape, options), guide, _objective(shape, options, double=False)
+    return _model(x, options), guide, _objective(x.shape, options, double=False)
 
 
 def _double(spec: Spec, options: TwoStageOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape, dim = tuple(spec["x"]["shape"]), options.first_latent_dim
-    first = encoder_of(
-        shape, heads.DiagonalNormal(dim), kind=options.network, hidden=options.hidden
-    )
+    x, dim = Observed.of(spec, options.likelihood), options.first_latent_dim
+    first = encoder_of(x, heads.DiagonalNormal(dim), kind=options.network, hidden=options.hidden)
     second = MLP(dim, heads.DiagonalNormal(options.latent_dim), hidden=options.second_hidden)
     guide = DoubleEmbeddingGuide(first, second)
-    return _model(shape, options), guide, _objective(shape, options, double=True)
+    return _model(x, options), guide, _objective(x.shape, options, double=True)
 
 
 def _entry(name: str, summary: str, build: Build) -> Entry:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -16,38 +15,14 @@ from ppvae.nets import MLP, ConvDecoder, ConvEncoder, heads
 from ppvae.objectives import ELBO, Linear
 from ppvae.report.gallery.pictures import latent_figures
 from ppvae.zoo.entry import Entry, Spec
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
 
-__all__ = ["ENTRY", "LIKELIHOODS", "VAEOptions", "autoencoder", "encoder_of", "likelihood"]
-
-LIKELIHOODS = (
-    "bernoulli",
-    "continuous-bernoulli",
-    "normal",
-    "normal-per-pixel",
-    "laplace",
-    "poisson",
-    "negative-binomial",
-)
-
-
-def likelihood(name: str, event_shape: tuple[int, ...]) -> heads.Head:
-    """A likelihood head by its name on the command line."""
-    makers: dict[str, Any] = {
-        "bernoulli": lambda: heads.Bernoulli(event_shape),
-        "continuous-bernoulli": lambda: heads.ContinuousBernoulli(event_shape),
-        "normal": lambda: heads.Normal(event_shape, heads.Shared()),
-        "normal-per-pixel": lambda: heads.Normal(event_shape, heads.PerElement()),
-        "laplace": lambda: heads.Laplace(event_shape),
-        "poisson": lambda: heads.Poisson(event_shape),
-        "negative-binomial": lambda: heads.NegativeBinomial(event_shape),
-    }
-    head: heads.Head = makers[name]()
-    return head
+__all__ = ["ENTRY", "VAEOptions", "autoencoder", "encoder_of"]
 
 
 def encoder_of(
-    shape: tuple[int, ...],
+    x: Observed,
     head: heads.Head,
     *,
     kind: str,
@@ -56,16 +31,16 @@ def encoder_of(
     join: int = 0,
 ) -> nn.Module:
     """A network of x, convolutional or fully connected; further inputs as :func:`autoencoder`."""
+    shape = x.seen_shape
     if kind == "conv":
-        return ConvEncoder(shape, head, conditions=conditions)
+        return x.encoder(ConvEncoder(shape, head, conditions=conditions))
     pixels = (math.prod(shape), *conditions)
-    return MLP(pixels, head, hidden=hidden, in_shape=shape, join=join)
+    return x.encoder(MLP(pixels, head, hidden=hidden, in_shape=shape, join=join))
 
 
 def autoencoder(
-    shape: tuple[int, ...],
+    x: Observed,
     latent_head: heads.Head,
-    likelihood_head: heads.Head,
     *,
     network: str,
     hidden: tuple[int, ...],
@@ -77,12 +52,12 @@ def autoencoder(
     Both take further inputs of the sizes ``conditions``, after ``join`` layers of the mlp.
     """
     encoder = encoder_of(
-        shape, latent_head, kind=network, hidden=hidden, conditions=conditions, join=join
+        x, latent_head, kind=network, hidden=hidden, conditions=conditions, join=join
     )
     sizes = (latent_head.event_shape[0], *conditions)
     if network == "conv":
-        return encoder, ConvDecoder(sizes, likelihood_head)
-    return encoder, MLP(sizes, likelihood_head, hidden=tuple(reversed(hidden)), join=join)
+        return encoder, ConvDecoder(sizes, x.head())
+    return encoder, MLP(sizes, x.head(), hidden=tuple(reversed(hidden)), join=join)
 
 
 @dataclass(frozen=True)
@@ -99,12 +74,10 @@ class VAEOptions(Options):
 
 
 def _build(spec: Spec, options: VAEOptions) -> tuple[nn.Module, nn.Module, ELBO]:
-    shape = tuple(spec["x"]["shape"])
     family = heads.FullNormal if options.full_covariance else heads.DiagonalNormal
     encoder, decoder = autoencoder(
-        shape,
+        Observed.of(spec, options.likelihood),
         family(options.latent_dim),
-        likelihood(options.likelihood, shape),
         network=options.network,
         hidden=options.hidden,
     )

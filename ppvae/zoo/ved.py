@@ -19,8 +19,9 @@ from ppvae.objectives import ELBO
 from ppvae.programs import batch_for
 from ppvae.runs.run import Run
 from ppvae.zoo.entry import Entry, Figures, Spec
+from ppvae.zoo.observed import LIKELIHOODS, Observed
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.vae import LIKELIHOODS, encoder_of, likelihood
+from ppvae.zoo.vae import encoder_of
 
 __all__ = ["ENTRY", "VEDOptions"]
 
@@ -43,13 +44,13 @@ def _build(spec: Spec, options: VEDOptions) -> tuple[nn.Module, nn.Module, ELBO]
             f"ved: expected columns 'source' and 'x'; got {list(spec)}. Name what is given "
             "'source' and what is to be predicted 'x'."
         )
-    source, shape = tuple(spec["source"]["shape"]), tuple(spec["x"]["shape"])
-    head = likelihood(options.likelihood, shape)
-    if options.decoder == "conv" and len(shape) == 3:
+    source, x = Observed.of(spec, None, "source"), Observed.of(spec, options.likelihood)
+    head = x.head()
+    if options.decoder == "conv" and len(x.shape) == 3:
         decoder: nn.Module = ConvDecoder(options.latent_dim, head)
     else:
         decoder = MLP(options.latent_dim, head, hidden=options.hidden)
-    kind = options.encoder if len(source) == 3 else "mlp"
+    kind = options.encoder if len(source.shape) == 3 else "mlp"
     encoder = encoder_of(
         source, heads.DiagonalNormal(options.latent_dim), kind=kind, hidden=options.hidden
     )

@@ -96,6 +96,25 @@ CASES = [
     (rules.told_apart, metric(accuracy=0.95), "ok", "95.0 %"),
     (rules.told_apart, metric(), None, ""),
     (
+        rules.null_model,
+        metric(elbo=-90.0, null_log_likelihood=-100.0),
+        "ok",
+        "each element by itself",
+    ),
+    (
+        rules.null_model,
+        metric(elbo=-101.0, null_log_likelihood=-100.0, log_likelihood=-99.0),
+        "caution",
+        "only by its log likelihood",
+    ),
+    (
+        rules.null_model,
+        metric(elbo=-120.0, null_log_likelihood=-100.0, log_likelihood=-110.0),
+        "bad",
+        "worse than no model",
+    ),
+    (rules.null_model, metric(elbo=-101.0), None, ""),
+    (
         rules.held_out,
         Facts(metrics={"elbo": -101.0}, history=curve(LEVEL).history),
         "ok",

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from ppvae import cli, zoo
+from ppvae import zoo
+from ppvae.app import cli
 from ppvae.zoo.options import parse_options
 
 

@@ -87,7 +87,11 @@ def run(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         reading=reading(arguments),
         seed=arguments.seed,
-        options={f.name: getattr(arguments, f.name) for f in fields(model.options)},
+        options={
+            f.name: getattr(arguments, f.name)
+            for f in fields(model.options)
+            if hasattr(arguments, f.name)
+        },
         progress=not arguments.quiet,
         **{name: value for name, value in settings.items() if value is not None},
     )

@@ -26,14 +26,24 @@ LOG_THETA = (-7.0, 12.0)
 
 class _CountHead(Elementwise):
     is_count = True
+    center: Tensor | None
 
-    def __init__(self, event_shape: Shape, *, library: Library | None = None, k: int = 1) -> None:
+    def __init__(
+        self,
+        event_shape: Shape,
+        *,
+        library: Library | None = None,
+        center: Tensor | None = None,
+        k: int = 1,
+    ) -> None:
         super().__init__(event_shape, k=k)
+        self.register_buffer("center", center, persistent=False)
         self.library = None if library is None else (float(library[0]), float(library[1]))
 
     def shares(self, raw: Tensor) -> Tensor:
         """The logarithm of each feature's share of the library."""
         inner = len(self.event_shape)
+        raw = raw if self.center is None else raw + self.center.to(raw)
         return raw.flatten(raw.dim() - inner).log_softmax(-1).reshape(raw.shape)
 
     def counts(
@@ -53,6 +63,7 @@ class Poisson(_CountHead):
         event_shape: Of a datum.
         library: Mean and standard deviation of the logarithm of the data's totals, from which
             draws have theirs; None for elements with rates of their own.
+        center: Logits of the shares at raw zero, such as the logarithm of the data's means.
     """
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
@@ -73,17 +84,28 @@ class NegativeBinomial(_CountHead):
     Arguments:
         event_shape: Of a datum.
         library: As of :class:`Poisson`.
+        center: Likewise.
+        log_theta: The initial :math:`\log \theta`, with the event shape; zero by default.
 
     References:
         | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
     """
 
-    def __init__(self, event_shape: Shape, *, library: Library | None = None, k: int = 1) -> None:
-        super().__init__(event_shape, library=library, k=k)
+    def __init__(
+        self,
+        event_shape: Shape,
+        *,
+        library: Library | None = None,
+        center: Tensor | None = None,
+        log_theta: Tensor | None = None,
+        k: int = 1,
+    ) -> None:
+        super().__init__(event_shape, library=library, center=center, k=k)
         if library is None:
             self.raw_dispersion = nn.Parameter(torch.full(self.event_shape, raw_positive(1.0)))
         else:
-            self.log_theta = nn.Parameter(torch.zeros(self.event_shape))
+            initial = torch.zeros(self.event_shape) if log_theta is None else log_theta.clone()
+            self.log_theta = nn.Parameter(initial)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         if self.library is not None:
@@ -111,10 +133,19 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     Arguments:
         event_shape: Of a datum.
         library: As of :class:`Poisson`.
+        center: Likewise.
+        log_theta: As of :class:`NegativeBinomial`.
     """
 
-    def __init__(self, event_shape: Shape, *, library: Library) -> None:
-        super().__init__(event_shape, library=library, k=2)
+    def __init__(
+        self,
+        event_shape: Shape,
+        *,
+        library: Library,
+        center: Tensor | None = None,
+        log_theta: Tensor | None = None,
+    ) -> None:
+        super().__init__(event_shape, library=library, center=center, log_theta=log_theta, k=2)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         share, gate = self.parts(raw)

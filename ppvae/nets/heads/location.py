@@ -89,20 +89,48 @@ class PerElement(Scale):
 
 
 class _LocationScale(Elementwise):
-    def __init__(self, event_shape: Shape, scale: Scale | None = None) -> None:
+    """Raw numbers and scale in units of their own, if given: x = center + unit * raw.
+
+    Arguments:
+        event_shape: Of a datum.
+        scale: :class:`Fixed`, :class:`Shared` (the default) or :class:`PerElement`.
+        center: The location at raw zero, broadcastable to a datum.
+        unit: The size of one raw unit, likewise.
+    """
+
+    center: Tensor | None
+    unit: Tensor | None
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        scale: Scale | None = None,
+        *,
+        center: Tensor | None = None,
+        unit: Tensor | None = None,
+    ) -> None:
         scale = Shared() if scale is None else scale
         super().__init__(event_shape, k=1 + scale.k)
         self.scale = scale
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("unit", unit, persistent=False)
 
     def loc_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         loc, *rest = self.parts(raw)
-        scale = self.scale(loc, rest[0] if rest else None)
+        return self._in_units(loc, self.scale(loc, rest[0] if rest else None))
+
+    def _in_units(self, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        if self.unit is not None:
+            loc, scale = self.unit.to(loc) * loc, self.unit.to(loc) * scale
+        loc = loc if self.center is None else loc + self.center.to(loc)
         return loc, scale.expand_as(loc)
 
     def _fitted(self, x: Tensor, loc: Tensor, power: int) -> tuple[Tensor, Tensor]:
         loc = loc.nan_to_num()
-        total = (x - loc).abs().pow(power).nansum(0)
+        deviation = x - loc if self.unit is None else (x - loc) / self.unit.to(x)
+        total = deviation.abs().pow(power).nansum(0)
         scale = self.scale.fitted(total, (~x.isnan()).to(x).sum(0), power)
+        scale = scale if self.unit is None else scale * self.unit.to(x)
         return loc, scale.expand_as(loc)
 
 

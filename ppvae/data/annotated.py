@@ -1,0 +1,140 @@
+"""AnnData: cells by genes with their annotations, from memory or a ``.h5ad`` file, and back.
+
+The package ``anndata`` is needed for files alone (``pip install 'ppvae[extra]'``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ppvae.data.dataset import Dataset
+from ppvae.data.record import Record
+from ppvae.data.tables import NAMED, column_of
+from ppvae.errors import DataError
+
+__all__ = ["add_latents", "from_anndata", "h5ad"]
+
+
+def h5ad(path: str | Path, **columns: Any) -> Dataset:
+    """A ``.h5ad`` file, as :func:`from_anndata`; sparse matrices stay sparse.
+
+    Arguments:
+        path: The file.
+        columns: As of :func:`from_anndata`.
+
+    Raises:
+        DataError: If anndata is not installed, or the file cannot be read.
+    """
+    try:
+        import anndata
+    except ImportError as error:
+        raise DataError(
+            f"{Path(path).name}: expected the package anndata, which reads .h5ad files; it is not "
+            "installed. pip install 'ppvae[extra]'."
+        ) from error
+    try:
+        read = anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{Path(path).name}: expected an .h5ad file; it cannot be read ({error}). "
+            "Save it again with adata.write_h5ad."
+        ) from error
+    return from_anndata(read, **columns)
+
+
+def from_anndata(
+    data: Any,
+    *,
+    layer: str | None = None,
+    missing_ok: Sequence[str] = (),
+    like: Mapping[str, Any] | None = None,
+    **columns: str | Sequence[str],
+) -> Dataset:
+    """Cells by genes: ``x`` from ``X`` or a layer, other columns from ``obs``.
+
+    Names of genes and cells go with the data.
+
+    Arguments:
+        data: An ``anndata.AnnData``.
+        layer: Of ``data.layers``, such as raw counts; ``X`` by default.
+        missing_ok: Dataset columns that may hold NaN.
+        like: The columns' spec of a fitted run: genes are matched by name, and categories get
+            the numbers that they have there.
+        columns: Dataset column to the column of ``obs``, or several, such as
+            ``y="cell_type", batch="donor", c=["age"]``; by default those of ``obs`` that have the
+            dataset's names. Text and categories are numbered in sorted order.
+
+    Raises:
+        DataError: If a layer, a gene or a column is not there, or is text where numbers are
+            needed.
+    """
+    if layer is not None and layer not in data.layers:
+        raise DataError(
+            f"layer: expected one of {sorted(data.layers)}; got {layer!r}. Name one, or leave it "
+            "out for X."
+        )
+    known = ((like or {}).get("x") or {}).get("names")
+    if known is not None:
+        places = data.var_names.get_indexer(known)
+        if (places < 0).any():
+            absent = [name for name, place in zip(known, places, strict=True) if place < 0]
+            raise DataError(
+                f"anndata: expected the {len(known)} genes that the run was fitted with; got no "
+                f"{absent[:6]}. Add them, or fit a run without them."
+            )
+        data = data[:, places]
+    x = data.X if layer is None else data.layers[layer]
+    if x is None:
+        raise DataError(
+            f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
+        )
+    record = Record(names={"x": tuple(map(str, data.var_names))})
+    arrays: dict[str, Any] = {"x": x}
+    columns = {name: name for name in NAMED if name in data.obs} | columns
+    for name, given in columns.items():
+        wanted = [given] if isinstance(given, str) else list(given)
+        absent = [column for column in wanted if column not in data.obs]
+        if absent:
+            raise DataError(
+                f"{name}: expected columns of obs, {list(data.obs.columns)[:12]}; got {absent}. "
+                "Name one that is there."
+            )
+        parts = []
+        for column in wanted:
+            values, record = column_of("obs", name, data.obs[column].astype(object), record, like)
+            parts.append(values)
+        arrays[name] = parts[0] if isinstance(given, str) else np.stack(parts, 1)
+    names = list(map(str, data.obs_names))
+    return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
+
+
+def add_latents(data: Any, latents: Mapping[str, Tensor], *, prefix: str = "X_ppvae") -> None:
+    """Write latents, such as those of :meth:`ppvae.Run.encode`, into ``obsm`` of an AnnData.
+
+    ``z`` becomes ``X_ppvae``, other sites ``X_ppvae_NAME``; class numbers go into ``obs``.
+
+    Arguments:
+        data: An ``anndata.AnnData`` with the same cells in the same order.
+        latents: Site to values with shape (N, ...).
+        prefix: Of the names.
+
+    Raises:
+        DataError: If the numbers of cells differ.
+    """
+    for name, values in latents.items():
+        array = np.asarray(values)
+        if len(array) != data.n_obs:
+            raise DataError(
+                f"{name}: expected {data.n_obs} rows, as the AnnData has; got {len(array)}. "
+                "Encode the same cells, in their order."
+            )
+        key = prefix if name == "z" else f"{prefix}_{name}"
+        if array.ndim == 1:
+            data.obs[key] = array
+        else:
+            data.obsm[key] = array.reshape(len(array), -1)

@@ -1,0 +1,181 @@
+"""What the values of a column are like: their range, whether they are whole, what is missing.
+
+Read once, by chunks: what a likelihood is chosen by, and what a model must know of its data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppvae.data.sparse import SparseRows
+
+__all__ = ["Values", "chunks_of", "describe_values", "facts_of", "with_missing"]
+
+# Elements of a column looked at once.
+BUDGET = 2**24
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a column's values are like, those that are missing left out.
+
+    Attributes:
+        low: The least.
+        high: The greatest.
+        whole: Whether all are whole numbers.
+        binary: Whether all are 0 or 1.
+        missing: How many are missing (NaN).
+        mean: Of each feature, for rows of one dimension; else of all.
+        sd: Likewise, the standard deviation.
+        log_total: Mean and standard deviation of the logarithm of the rows' totals, where all
+            are whole numbers from 0.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    binary: bool
+    missing: int
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    log_total: tuple[float, float] | None
+
+    @property
+    def is_count(self) -> bool:
+        """Whether they are whole numbers from 0, with some beyond 1."""
+        return self.whole and self.low >= 0 and self.high > 1
+
+
+def chunks_of(column: Any) -> Iterator[Tensor]:
+    """The rows in float64, some at a time; uint8 intensities scaled to [0, 1]."""
+    width = max(1, math.prod(column.shape[1:]))
+    step = max(1, BUDGET // width)
+    for start in range(0, len(column), step):
+        rows = column[start : start + step]
+        chunk = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+        yield chunk.double() / 255 if chunk.dtype == torch.uint8 else chunk.double()
+
+
+def describe_values(column: Any) -> Values:
+    """The :class:`Values` of a column, read by chunks.
+
+    Arguments:
+        column: A tensor, or what gives arrays of rows by slices, with shape (N, ...).
+    """
+    if isinstance(column, SparseRows):
+        return _sparse_values(column)
+    low, high, whole, binary, missing = math.inf, -math.inf, True, True, 0
+    flat = len(column.shape) == 2
+    count: Tensor | float = 0.0
+    total: Tensor | float = 0.0
+    square: Tensor | float = 0.0
+    logs: list[Tensor] = []
+    for chunk in chunks_of(column):
+        chunk = chunk.reshape(len(chunk), -1)
+        seen = ~chunk.isnan()
+        missing += int((~seen).sum())
+        filled = torch.where(seen, chunk, torch.zeros_like(chunk))
+        if bool(seen.any()):
+            known = chunk[seen]
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+            whole = whole and bool((known == known.round()).all())
+            binary = binary and bool(((known == 0) | (known == 1)).all())
+        if whole and low >= 0:
+            logs.append(filled.sum(1).clamp_min(1).log())
+        count = count + (seen.double().sum(0) if flat else seen.double().sum())
+        total = total + (filled.sum(0) if flat else filled.sum())
+        square = square + (filled.square().sum(0) if flat else filled.square().sum())
+    n = torch.as_tensor(count).clamp_min(1)
+    mean = torch.as_tensor(total) / n
+    sd = (torch.as_tensor(square) / n - mean.square()).clamp_min(0).sqrt()
+    log_total = None
+    if whole and low >= 0 and logs:
+        joined = torch.cat(logs)
+        log_total = (float(joined.mean()), float(joined.std(correction=0)))
+    return Values(
+        low,
+        high,
+        whole,
+        binary,
+        missing,
+        tuple(mean.reshape(-1).tolist()),
+        tuple(sd.reshape(-1).tolist()),
+        log_total,
+    )
+
+
+def _log_totals(column: SparseRows) -> tuple[float, float]:
+    logs = np.log(np.maximum(np.asarray(column.matrix.sum(1), np.float64), 1))
+    return float(logs.mean()), float(logs.std())
+
+
+def _sparse_values(column: SparseRows) -> Values:
+    """Of a sparse matrix, from what is stored."""
+    matrix, stored = column.matrix, column.values
+    filled = stored.size == matrix.shape[0] * matrix.shape[1]
+    ends = stored if filled else np.append(stored, 0)
+    low, high = float(ends.min()), float(ends.max())
+    whole = bool((stored == np.round(stored)).all())
+    mean = np.asarray(matrix.mean(0), np.float64).ravel()
+    squares = matrix.copy()
+    squares.data = squares.data.astype(np.float64) ** 2
+    square = np.asarray(squares.mean(0)).ravel()
+    log_total = _log_totals(column) if whole and low >= 0 else None
+    return Values(
+        low,
+        high,
+        whole,
+        bool(((stored == 0) | (stored == 1)).all()),
+        0,
+        tuple(mean.tolist()),
+        tuple(np.sqrt(np.maximum(square - mean**2, 0)).tolist()),
+        log_total,
+    )
+
+
+def _any(column: Any, check: Callable[[Tensor], Tensor]) -> bool:
+    if isinstance(column, SparseRows):
+        return bool(check(torch.from_numpy(column.values)).any())
+    return any(bool(check(chunk).any()) for chunk in chunks_of(column))
+
+
+def facts_of(name: str, column: Any, *, missing_ok: bool) -> dict[str, Any]:
+    """What :attr:`ppvae.data.Dataset.spec` says of values that a model must be built for.
+
+    ``missing`` where some are NaN; ``library``, mean and standard deviation of the logarithm of
+    the totals, where ``x`` holds counts.
+    """
+    if name not in ("x", "source") or column.dtype in (torch.uint8, np.dtype("uint8")):
+        return {}
+    facts: dict[str, Any] = {}
+    if missing_ok and _any(column, torch.isnan):
+        facts["missing"] = True
+    if name == "x" and not _any(column, lambda v: (v < 0) | ((v != v.round()) & ~v.isnan())):
+        if isinstance(column, SparseRows):
+            if column.values.size and column.values.max() > 1:
+                facts["library"] = list(_log_totals(column))
+            return facts
+        values = describe_values(column)
+        if values.is_count and values.log_total is not None:
+            facts["library"] = list(values.log_total)
+    return facts
+
+
+def with_missing(x: Tensor, mask: Tensor) -> Tensor:
+    """``x`` with NaN where ``mask`` is 0 or false; uint8 intensities become float32 in [0, 1].
+
+    Arguments:
+        x: With shape (N, ...).
+        mask: Which values were seen, with the shape of x, or (N) for all of a datum.
+    """
+    x = x.float() / 255 if x.dtype == torch.uint8 else x
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    seen = mask.bool().reshape(mask.shape + (1,) * (x.dim() - mask.dim()))
+    return torch.where(seen, x, torch.full_like(x, math.nan))

@@ -1,0 +1,114 @@
+r"""What was not seen of data, from what was.
+
+.. math::
+    p(x_{\text{missing}} \mid x_{\text{seen}})
+        \approx \int p(x_{\text{missing}} \mid z) \, q(z \mid x_{\text{seen}}) \, dz
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.draws import posterior_draws
+from ppvae.evaluate.rows import spaced
+from ppvae.evaluate.sites import sites_of
+from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
+
+__all__ = ["Imputation", "impute", "seen_per_datum"]
+
+# Elements drawn at once.
+BUDGET = 2**22
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Of one observed column, each with shape (N, ...), on the CPU.
+
+    Attributes:
+        mean: The value where it was seen, else its posterior predictive mean.
+        scale: The standard deviation of a missing value, the likelihood's noise included; zero
+            where it was seen.
+        lower: The lower end of the central interval; the value where it was seen.
+        upper: The upper end of it.
+        seen: Which values were seen.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    lower: Tensor
+    upper: Tensor
+    seen: Tensor
+
+
+@torch.no_grad()
+def impute(
+    run: Run,
+    data: Mapping[str, Any],
+    *,
+    column: str = "x",
+    num_draws: int = 200,
+    interval: float = 0.9,
+    seed: int = 0,
+) -> Imputation:
+    """Fill in the missing values (NaN) of data, with their uncertainty.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        column: The observed column.
+        num_draws: Draws of the posterior for each datum.
+        interval: Probability of the central interval from ``lower`` to ``upper``.
+        seed: Of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ArgumentError: If ``num_draws`` is below 2 or ``interval`` not between 0 and 1.
+    """
+    if num_draws < 2 or not 0 < interval < 1:
+        raise ArgumentError(
+            f"impute: expected num_draws >= 2 and an interval between 0 and 1; got {num_draws}, "
+            f"{interval}. Use 200 and 0.9."
+        )
+    data = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
+    tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
+    width = max(1, math.prod(data[column].shape[1:]))
+    at_once = max(1, BUDGET // (num_draws * width))
+    parts: list[tuple[Tensor, ...]] = []
+    sites = None
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        for batch in batches(run.guide, data, at_once):
+            sites = sites_of(run, batch) if sites is None else sites
+            drawn = posterior_draws(run, batch, sites, num_draws).observed[column]
+            x = batch[column]
+            seen = ~x.isnan()
+            lower, upper = torch.quantile(drawn.flatten(1), tail.to(drawn), dim=0)
+            made = (drawn.mean(0), drawn.std(0), lower.reshape(x.shape), upper.reshape(x.shape))
+            mean, scale, lower, upper = (
+                torch.where(seen, known, value)
+                for known, value in zip((x, torch.zeros_like(x), x, x), made, strict=True)
+            )
+            parts.append((mean, scale, lower, upper, seen))
+    return Imputation(*(torch.cat(pieces).cpu() for pieces in zip(*parts, strict=True)))
+
+
+def seen_per_datum(
+    data: Mapping[str, Any], *, column: str = "x", max_rows: int | None = 1000
+) -> float | None:
+    """How many values of a datum were seen, on average; None where none is missing.
+
+    Arguments:
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        column: The observed column.
+        max_rows: Look at so many rows, evenly spaced, as :func:`ppvae.evaluate.summary` does.
+    """
+    rows = spaced(data, column, max_rows)
+    seen = ~rows.batch(slice(None))[column].isnan()
+    return None if bool(seen.all()) else float(seen.sum()) / len(seen)

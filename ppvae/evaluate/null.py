@@ -1,0 +1,77 @@
+r"""The null model: what a likelihood reaches without any latent.
+
+.. math::
+    \log p_0(x) = \sum_i \log p(x_i; \hat\theta_i), \qquad
+    \hat\theta_i = \arg\max_\theta \sum_{n \text{ in training}} \log p(x_{ni}; \theta)
+
+Each element has a marginal of its own of the model's family, fitted to the training rows; of
+counts with a library it is library x share with a dispersion for each feature. A model whose
+bound is below it has learned nothing worth having.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppvae.evaluate.rows import spaced
+from ppvae.nets import Head, heads
+
+__all__ = ["likelihood_head", "null_log_likelihood"]
+
+# Elements of the training rows that the null model is fitted to.
+BUDGET = 2**23
+
+
+def likelihood_head(model: nn.Module, event_shape: tuple[int, ...]) -> Head | None:
+    """The head of a model that scores data of this shape, if one does."""
+    for module in model.modules():
+        if not isinstance(module, Head) or isinstance(module, heads.Raw):
+            continue
+        if module.event_shape == tuple(event_shape):
+            return module
+    return None
+
+
+@torch.no_grad()
+def null_log_likelihood(
+    model: nn.Module,
+    train: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    column: str = "x",
+    max_rows: int | None = 1000,
+) -> float | None:
+    """Mean log-likelihood of data under the null model, in nats per datum.
+
+    Arguments:
+        model: Its likelihood's family is taken.
+        train: The training data, which the null model is fitted to: at most as many rows as hold
+            eight million elements, evenly spaced.
+        data: The data that are scored.
+        column: The observed column.
+        max_rows: Rows of ``data`` that are scored, evenly spaced; None for all.
+
+    Returns:
+        The mean, or None where the model has no head with a null model.
+    """
+    if column not in train or column not in data:
+        return None
+    shape = tuple(train[column].shape[1:])
+    head = likelihood_head(model, shape)
+    if head is None:
+        return None
+    rows = spaced(train, column, max(1, BUDGET // max(1, math.prod(shape))))
+    fn = head.marginal(rows.batch(slice(None))[column].cpu())
+    if fn is None:
+        return None
+    scored = spaced(data, column, max_rows)
+    total = 0.0
+    for part in torch.arange(scored.num_rows).split(256):
+        x = scored.batch(part)[column].cpu()
+        total += float(fn.log_prob(x).double().sum())
+    return total / scored.num_rows

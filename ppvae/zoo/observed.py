@@ -1,0 +1,201 @@
+"""The observed column as an entry's networks take it: its likelihood by name, what is missing.
+
+The names of likelihoods are those of the command line; ``auto`` is chosen from the data:
+
+- 0 and 1 alone: ``bernoulli``;
+- in [0, 1]: ``bernoulli`` for images (grey values), ``continuous-bernoulli`` for others;
+- whole numbers from 0, some above 1: ``negative-binomial``;
+- any others: ``normal-per-feature``, a location, a unit and a learned scale for each feature of a
+  table, one unit for all pixels of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppvae.data import Splits
+from ppvae.data.values import describe_values
+from ppvae.errors import ArgumentError
+from ppvae.nets import LogCounts, MaskedEncoder, Standardized, heads, masked_shape
+
+__all__ = ["LIKELIHOODS", "Observed", "chosen_likelihood", "likelihood", "resolved"]
+
+UNITS = "normal-per-feature"
+LIKELIHOODS = (
+    "auto",
+    "bernoulli",
+    "continuous-bernoulli",
+    "normal",
+    "normal-per-pixel",
+    UNITS,
+    "laplace",
+    "poisson",
+    "negative-binomial",
+    "zero-inflated",
+)
+COUNTS = ("poisson", "negative-binomial", "zero-inflated")
+
+
+def likelihood(
+    name: str,
+    event_shape: tuple[int, ...],
+    *,
+    library: tuple[float, float] | None = None,
+    units: tuple[Tensor, Tensor] | None = None,
+) -> heads.Head:
+    """A likelihood head by its name on the command line.
+
+    Arguments:
+        name: One of :data:`LIKELIHOODS`, but auto.
+        event_shape: Of a datum.
+        library: Of counts, as of :class:`ppvae.nets.heads.Poisson`.
+        units: Mean and standard deviation of each feature: center and unit of a
+            normal-per-feature, and where the shares and dispersions of counts start.
+
+    Raises:
+        ArgumentError: If ``name`` is auto, or zero-inflated without a library.
+    """
+    if name == "zero-inflated" and library is None:
+        raise ArgumentError(
+            "likelihood: expected counts (whole numbers from 0, some above 1) for zero-inflated; "
+            "got other values. Use --likelihood auto."
+        )
+    center, unit = units or (None, None)
+    shares: Tensor | None = None
+    log_theta: Tensor | None = None
+    if center is not None and unit is not None and library is not None:
+        mean = center.clamp_min(1e-4 * float(center.mean()) + 1e-12).expand(event_shape)
+        shares = mean.log()
+        theta = mean.square() / (unit.square().expand(event_shape) - mean).clamp_min(1e-6)
+        log_theta = theta.clamp(0.05, 20.0).log()
+    makers: dict[str, Callable[[], heads.Head]] = {
+        "bernoulli": lambda: heads.Bernoulli(event_shape),
+        "continuous-bernoulli": lambda: heads.ContinuousBernoulli(event_shape),
+        "normal": lambda: heads.Normal(event_shape, heads.Shared()),
+        "normal-per-pixel": lambda: heads.Normal(event_shape, heads.PerElement()),
+        UNITS: lambda: heads.Normal(
+            event_shape, heads.Shared(shape=event_shape), center=center, unit=unit
+        ),
+        "laplace": lambda: heads.Laplace(event_shape),
+        "poisson": lambda: heads.Poisson(event_shape, library=library, center=shares),
+        "negative-binomial": lambda: heads.NegativeBinomial(
+            event_shape, library=library, center=shares, log_theta=log_theta
+        ),
+        "zero-inflated": lambda: heads.ZeroInflatedNegativeBinomial(
+            event_shape, library=library or (0.0, 0.0), center=shares, log_theta=log_theta
+        ),
+    }
+    if name not in makers:
+        raise ArgumentError(
+            f"likelihood: expected one of {', '.join(makers)}; got {name!r}, which ppvae fit "
+            "chooses from the data. Name one."
+        )
+    return makers[name]()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A column of data as networks take it.
+
+    Attributes:
+        shape: Of a datum.
+        missing: Whether some values are missing: NaN, not scored, masked at the encoder.
+        library: Mean and standard deviation of the logarithm of the totals, of counts.
+        likelihood: Its likelihood's name; None for a column that is only seen.
+        units: Mean and standard deviation of each feature, for a likelihood that uses them.
+    """
+
+    shape: tuple[int, ...]
+    missing: bool = False
+    library: tuple[float, float] | None = None
+    likelihood: str | None = None
+    units: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls, spec: Mapping[str, Mapping[str, Any]], likelihood: str | None, column: str = "x"
+    ) -> Observed:
+        """From what a dataset says of its columns."""
+        facts = spec[column]
+        library = facts.get("library")
+        units = None
+        if likelihood in (UNITS, *COUNTS) and "mean" in facts:
+            center, unit = torch.tensor(facts["mean"]), torch.tensor(facts["sd"])
+            units = center, torch.where(unit > 0, unit, torch.ones_like(unit))
+        return cls(
+            tuple(facts["shape"]),
+            bool(facts.get("missing")),
+            None if library is None else (library[0], library[1]),
+            likelihood,
+            units,
+        )
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Of what an encoder's network takes, the mask included."""
+        return masked_shape(self.shape) if self.missing else self.shape
+
+    def scored(self, head: heads.Head) -> heads.Head:
+        """A likelihood head that leaves out what is missing, if anything is."""
+        return heads.Masked(head) if self.missing else head
+
+    def head(self) -> heads.Head:
+        """The likelihood's head."""
+        named = likelihood(
+            self.likelihood or "", self.shape, library=self.library, units=self.units
+        )
+        return self.scored(named)
+
+    def encoder(self, network: nn.Module) -> nn.Module:
+        """A network that takes :attr:`seen_shape`, as an encoder of the data."""
+        if self.missing:
+            network = MaskedEncoder(network, event_dim=len(self.shape))
+        if self.units is not None and self.likelihood == UNITS:
+            network = Standardized(network, *self.units)
+        if self.library is not None and self.likelihood in COUNTS:
+            network = LogCounts(network)
+        return network
+
+
+def chosen_likelihood(splits: Splits) -> tuple[str, str]:
+    """The likelihood that suits the training data, and why."""
+    x = splits.train["x"]
+    values = describe_values(x)
+    if values.binary:
+        return "bernoulli", "all values are 0 or 1"
+    if values.low >= 0 and values.high <= 1:
+        if x.ndim == 4:
+            return "bernoulli", "images with intensities in [0, 1]"
+        return "continuous-bernoulli", "all values are in [0, 1]"
+    span = f"values from {values.low:g} to {values.high:g}"
+    if values.is_count:
+        return "negative-binomial", f"whole numbers from 0, {span}"
+    return UNITS, span
+
+
+def resolved(splits: Splits, options: Any) -> tuple[dict[str, dict[str, Any]], Any, str]:
+    """What an entry is built from: the data's spec, the options without auto, and a sentence.
+
+    Arguments:
+        splits: The data that are fitted.
+        options: The entry's options; those without ``likelihood`` stay as they are.
+    """
+    spec = splits.spec
+    name = getattr(options, "likelihood", None)
+    said = ""
+    if name == "auto":
+        name, reason = chosen_likelihood(splits)
+        options = replace(options, likelihood=name)
+        said = f"likelihood: {name} ({reason}); --likelihood names another"
+    if spec["x"].get("missing"):
+        parts = [said] if said else []
+        said = "; ".join([*parts, "x: missing values are not scored, and imputed by the model"])
+    if name == UNITS or (name in COUNTS and "library" in spec["x"]):
+        values = describe_values(splits.train["x"])
+        spec["x"] |= {"mean": list(values.mean), "sd": list(values.sd)}
+    return spec, options, said
