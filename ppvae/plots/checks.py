@@ -137,7 +137,7 @@ def method_errors(
 
 
 @styled
-def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure:
+def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) -> Figure:
     r"""Whether predictive intervals hold what they promise.
 
     Left: a histogram of the probability integral transform :math:`F_n(x_n)`, flat where
@@ -147,7 +147,7 @@ def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure
 
     Arguments:
         pit: :math:`F_n(x_n)` of any shape, between 0 and 1.
-        interval: The level whose coverage is written down.
+        interval: The level whose coverage is written down; None for none.
         bins: Of the histogram.
 
     Raises:
@@ -175,10 +175,11 @@ def calibration(pit: Values, *, interval: float = 0.9, bins: int = 20) -> Figure
     held = np.searchsorted(np.sort(2 * np.abs(values - 0.5)), levels + 1e-12) / values.size
     right.plot(levels, levels, color="black", ls="--", lw=1, label="calibrated")
     right.plot(levels, held, color=COLOURS[0], label="this model")
-    share = float(np.mean(2 * np.abs(values - 0.5) <= interval + 1e-12))
-    right.plot([interval], [share], "o", color=COLOURS[2])
-    said = f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} % of the data"
-    right.text(0.97, 0.05, said, transform=right.transAxes, ha="right", color=COLOURS[2])
+    if interval is not None:
+        share = float(np.mean(2 * np.abs(values - 0.5) <= interval + 1e-12))
+        right.plot([interval], [share], "o", color=COLOURS[2])
+        said = f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} % of the data"
+        right.text(0.97, 0.05, said, transform=right.transAxes, ha="right", color=COLOURS[2])
     right.set(xlabel="level of the interval", ylabel="data inside", xlim=(0, 1), ylim=(0, 1.02))
     right.legend(loc="upper left")
     return figure

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from ppvae.report.facts import Facts
 from ppvae.report.words import duration, percent, shown
 
-__all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "verdict"]
+__all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "doubt", "verdict"]
 
 Mark = Literal["ok", "caution", "bad", "unknown"]
 Rule = Callable[[Facts], "Finding | None"]
@@ -52,6 +52,7 @@ _FEWEST: Final = 6  # points of a curve that say whether it is level
 _UNUSED_NATS: Final = 0.01
 _COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
 _UNTRUSTED: Final = (0.05, 0.5)
+_FEW_DRAWS: Final = 5.0
 
 
 def ended(facts: Facts) -> Finding:
@@ -66,7 +67,7 @@ def ended(facts: Facts) -> Finding:
             "ok",
             f"Stopped early after {epochs}{when}: validation no longer improved.",
         ),
-        "interrupted": ("caution", f"Interrupted after {epochs}{when}."),
+        "interrupted": ("caution", f"Interrupted after {epochs}{when}. Resume it to go on."),
         "diverged": (
             "bad",
             f"Diverged after {epochs}: a number was not finite. The weights are the last "
@@ -83,24 +84,23 @@ def level(facts: Facts) -> Finding | None:
     if not values:
         return None
     if len(values) < _FEWEST:
-        return Finding("caution", f"Too few epochs to tell whether the {name} is level.")
+        return Finding(
+            "caution", f"Too few epochs to tell whether the {name} is level: train for more."
+        )
     if not all(map(math.isfinite, values)):
         return Finding("bad", f"The {name} is not finite at some epoch.")
-    window = max(2, len(values) // 5)
-    late, before = values[-window:], values[-2 * window : -window]
-    rise = statistics.fmean(late) - statistics.fmean(before)
+    window = _window(values)
+    rise, noise = _rise(values)
     whole = max(values) - min(values)
     last = f"the last {epochs[-1] - epochs[-window - 1]} of {epochs[-1]} epochs"
-    noise = _noise(values[-2 * window :]) * math.sqrt(2 / window)
-    tolerance = max(_STILL_RISING * whole, 2 * noise)
-    if rise > tolerance:
+    if rise > _tolerance(values):
         return Finding(
             "caution",
             f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
             f"{percent(rise / whole, 0)} of its whole range: more epochs would help.",
         )
     best = max(range(len(values)), key=values.__getitem__)
-    fall = values[best] - statistics.fmean(late)
+    fall = values[best] - statistics.fmean(values[-window:])
     kept = (facts.config.get("fit") or {}).get("restore_best")
     if fall > max(_FALLEN * whole, 3 * noise):
         if kept:
@@ -133,9 +133,18 @@ def generalises(facts: Facts) -> Finding | None:
     gap, tolerance = seen[-1] - unseen[-1], _GAP * (max(seen) - min(seen))
     text = f"ELBO {shown(seen[-1])} on training data, {shown(unseen[-1])} on validation data"
     if gap > tolerance:
-        return Finding("caution", f"{text}: part of what it learned does not carry over.")
+        return Finding(
+            "caution",
+            f"{text}: part of what it learned does not carry over. Use more data, a smaller "
+            "network or restore_best.",
+        )
     if -gap > tolerance:
-        text += " (training measures it while the weights move, and with noise)"
+        return Finding(
+            "unknown",
+            f"{text}: the two are not measured alike (training while the weights move, with its "
+            "own noise, and with some models another likelihood), so they do not say whether "
+            "what it learned carries over. Compare with test data: ppvae evaluate.",
+        )
     return Finding("ok", f"{text}: what it learned carries over.")
 
 
@@ -156,7 +165,11 @@ def latents_used(facts: Facts) -> Finding | None:
             "Raise the KL's weight slowly, or weaken the decoder.",
         )
     if unused:
-        return Finding("caution", f"Unused: the posterior of {', '.join(unused)} is the prior.")
+        return Finding(
+            "caution",
+            f"Unused: the posterior of {', '.join(unused)} is the prior. Leave it out, or raise "
+            "the KL's weight slowly.",
+        )
     said = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
     return Finding("ok", f"The latents carry information, in nats a datum: {said}.")
 
@@ -180,13 +193,12 @@ def pareto(facts: Facts) -> Finding | None:
     text = f"Pareto k is above 0.7 for {percent(share)} of the data"
     if share <= good:
         return Finding("ok", f"{text}: the guide covers the posterior.")
-    held = facts.number("coverage_90")
-    lowest, highest = _COVERAGE[1]
-    # Where the predictions themselves were checked, they weigh more than the encoder's weights.
-    checked = held is not None and lowest <= held <= highest
+    often = "some" if share <= fair else "most"
     return Finding(
-        "caution" if share <= fair or checked else "bad",
-        f"{text}: there the guide is not the exact posterior, the log likelihood uncertain.",
+        "caution",
+        f"{text}: for {often} data the guide is not the exact posterior, and the log likelihood "
+        "is uncertain there. Train longer, or give the guide a richer family; until then rely on "
+        "predictions that were checked against data.",
     )
 
 
@@ -200,7 +212,13 @@ def coverage(facts: Facts) -> Finding | None:
     if low <= share <= high:
         return Finding("ok", f"{text}: calibrated.")
     how = "too sure of itself" if share < low else "less sure than it could be"
-    return Finding("caution" if lowest <= share <= highest else "bad", f"{text}: {how}.")
+    if _unfinished(facts):
+        return Finding(
+            "caution", f"{text}: {how}, but not trained to the end. Train longer first."
+        )
+    advice = "Look at calibration.png, and try another likelihood or a learned scale"
+    mark: Mark = "caution" if lowest <= share <= highest else "bad"
+    return Finding(mark, f"{text}: {how}. {advice}.")
 
 
 def unseen_views(facts: Facts) -> Finding | None:
@@ -258,6 +276,21 @@ def poses(facts: Facts) -> Finding | None:
     return Finding(mark, f"Found without labels: {'; '.join(known)}.")
 
 
+def doubt(facts: Facts) -> str:
+    """Why the estimated log likelihood is not to be trusted, in brackets; empty if it is.
+
+    Arguments:
+        facts: Of the run.
+    """
+    share, draws = facts.number("untrusted"), facts.number("effective")
+    reasons = []
+    if share is not None and share > _UNTRUSTED[0]:
+        reasons.append(f"Pareto k above 0.7 for {percent(share, 0)} of the data")
+    if draws is not None and draws < _FEW_DRAWS:
+        reasons.append(f"{shown(draws, 2)} effective draws")
+    return f", not to be trusted: {' and '.join(reasons)}" if reasons else ""
+
+
 def held_out(facts: Facts) -> Finding | None:
     """The ELBO of test data, against that of validation data, or of training data if none.
 
@@ -272,12 +305,18 @@ def held_out(facts: Facts) -> Finding | None:
         known, where = seen[-1], "training"
     if elbo is None or known is None or len(seen) < 2:
         return None
-    more = "" if likelihood is None else f" (log likelihood {shown(likelihood)})"
+    more = "" if likelihood is None else f" (log likelihood {shown(likelihood)}{doubt(facts)})"
     text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(known)} a {where} datum"
     if known - elbo > _GAP * (max(seen) - min(seen)):
-        return Finding("caution", f"{text}: test data fit worse.")
+        return Finding(
+            "caution", f"{text}: test data fit worse. Use more data, or a smaller network."
+        )
     if facts.number("active_units") == 0:
-        return Finding("caution", f"{text}: as well, but the latents have no part in it.")
+        return Finding(
+            "caution",
+            f"{text}: as well, but the latents have no part in it. "
+            "Raise the KL's weight slowly, or weaken the decoder.",
+        )
     return Finding("ok", f"{text}: test data fit as well.")
 
 
@@ -347,6 +386,32 @@ def _followed(facts: Facts) -> tuple[str, list[int], list[float]]:
     if len(values) >= _FEWEST:
         return "validation ELBO", epochs, values
     return ("training ELBO", *facts.curve("elbo"))
+
+
+def _window(values: list[float]) -> int:
+    """How many points at the end of a curve are compared with as many before them."""
+    return max(2, len(values) // 5)
+
+
+def _rise(values: list[float]) -> tuple[float, float]:
+    """How far the end of a curve is above what was before it, and the noise of that number."""
+    window = _window(values)
+    late, before = values[-window:], values[-2 * window : -window]
+    noise = _noise(values[-2 * window :]) * math.sqrt(2 / window)
+    return statistics.fmean(late) - statistics.fmean(before), noise
+
+
+def _tolerance(values: list[float]) -> float:
+    """Rises up to this are none."""
+    return max(_STILL_RISING * (max(values) - min(values)), 2 * _rise(values)[1])
+
+
+def _unfinished(facts: Facts) -> bool:
+    """Whether the ELBO still rises, or there are too few epochs to tell."""
+    values = _followed(facts)[2]
+    if len(values) < _FEWEST:
+        return bool(values)
+    return _rise(values)[0] > _tolerance(values)
 
 
 def _noise(values: list[float]) -> float:
