@@ -8,6 +8,7 @@ from ppvae.evaluate.checks import (
     check_reconstructions,
 )
 from ppvae.evaluate.clusters import ClusterScores, cluster_scores
+from ppvae.evaluate.compare import ComparedRun, compare
 from ppvae.evaluate.embedding import Dependencies, dependencies, kmeans, tsne, umap
 from ppvae.evaluate.factors import DCI, dci, mig, mutual_information_matrix, sap
 from ppvae.evaluate.gap import AmortizationGap, amortization_gap
@@ -32,6 +33,7 @@ __all__ = [
     "Calibration",
     "Check",
     "ClusterScores",
+    "ComparedRun",
     "Dependencies",
     "Imputation",
     "LikelihoodEstimate",
@@ -47,6 +49,7 @@ __all__ = [
     "circular_correlation",
     "cluster_scores",
     "clustering_accuracy",
+    "compare",
     "covered",
     "crps",
     "dci",

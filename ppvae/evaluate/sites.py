@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ppvae.errors import ContractError, PPVAEError
 from ppvae.objectives import ELBO
 from ppvae.programs import Structure, forked, placement, signature, trace_program
-from ppvae.programs.means import arranged, is_site
+from ppvae.programs.means import arranged, is_density, is_site
 from ppvae.runs.run import Run
 
 __all__ = ["Sites", "observed_columns", "observed_values", "sites_of"]
@@ -34,6 +34,7 @@ class Sites:
         columns: Observed site to the column that it is observed at or computed from.
         computed: The observed sites whose value is not the column itself.
         required: The observed columns that the model cannot run without.
+        continuous: Whether all targets are scored by densities; else some are by probabilities.
     """
 
     structure: Structure
@@ -41,6 +42,7 @@ class Sites:
     columns: Mapping[str, str]
     computed: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    continuous: bool = True
 
     def known(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The columns that nothing is observed at.
@@ -122,7 +124,9 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
         for site in targets
         if site not in columns or batch[columns[site]] is not trace.nodes[site]["value"]
     )
-    return Sites(structure, targets, columns, computed, _required(run.model))
+    nodes: dict[str, Any] = dict(trace.nodes)
+    continuous = all(is_density(nodes[site]["fn"]) for site in targets)
+    return Sites(structure, targets, columns, computed, _required(run.model), continuous)
 
 
 def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ __all__ = [
     "encode",
     "encode_rows",
     "is_categorical",
+    "is_density",
     "is_site",
     "posterior",
     "probabilities",
@@ -58,6 +59,20 @@ def _base(fn: Any) -> Any:
 def is_categorical(fn: Any) -> bool:
     """Whether each element is a category by its number, which has no mean."""
     return isinstance(_base(fn), torch.distributions.Categorical)
+
+
+def is_density(fn: Any) -> bool:
+    """Whether data are scored by a density; else by a probability, as grey values by a Bernoulli.
+
+    Arguments:
+        fn: The distribution of an observed site.
+    """
+    if isinstance(_base(fn), torch.distributions.Bernoulli):
+        return False
+    try:
+        return not fn.support.is_discrete
+    except (NotImplementedError, AttributeError):
+        return True
 
 
 def probabilities(node: Mapping[str, Any], *, leading: Sequence[str] = (DATA_PLATE,)) -> Tensor:

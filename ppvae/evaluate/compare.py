@@ -1,0 +1,153 @@
+r"""Models compared by the density of the same data, latents integrated out.
+
+.. math::
+    \Delta = \frac1N \sum_n d_n, \qquad d_n = \log \hat p_{\mathrm{best}}(x_n) - \log \hat p(x_n),
+    \qquad \mathrm{se}(\Delta) = \sqrt{\frac{\mathrm{Var}_n(d_n)}{N}}
+
+Differences are paired: what makes a datum hard for all models cancels. The parameters of the
+networks are point estimates, so that the data must not be those the runs were fitted to.
+
+References:
+    | Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC
+    | (Vehtari, Gelman and Gabry, 2017), on paired differences, https://arxiv.org/abs/1507.04544
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood
+from ppvae.evaluate.pareto import TRUSTED_K
+from ppvae.evaluate.rows import thinned
+from ppvae.evaluate.sites import observed_values, sites_of
+from ppvae.programs import batches, evaluating
+from ppvae.runs.run import Run
+
+__all__ = ["ComparedRun", "compare"]
+
+# Share of data with a Pareto k above 0.7, and effective draws, beyond which a mean is doubted.
+DOUBTED_SHARE, FEW_DRAWS = 0.05, 5.0
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run among others, in nats per datum.
+
+    Attributes:
+        name: Its name.
+        log_likelihood: Mean of the importance-weighted log p(x).
+        standard_error: Standard error of that mean over the data.
+        difference: The best run's ``log_likelihood`` less this one's; 0 for the best.
+        difference_error: Standard error of the paired difference.
+        untrusted: Share of data with a Pareto k above 0.7.
+        effective: Mean number of effective draws.
+        trusted: Whether the estimate is to be trusted: few data with a large Pareto k, and enough
+            effective draws. An estimate that is not is too low rather than too high: use more
+            particles, or a better guide.
+    """
+
+    name: str
+    log_likelihood: float
+    standard_error: float
+    difference: float
+    difference_error: float
+    untrusted: float
+    effective: float
+    trusted: bool
+
+
+def compare(
+    runs: Mapping[str, Run],
+    data: Mapping[str, Any],
+    *,
+    num_particles: int = 256,
+    max_rows: int | None = 1000,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> list[ComparedRun]:
+    """Rank runs by the marginal log-likelihood of the same held-out data, the best first.
+
+    Arguments:
+        runs: At least two runs by name, whose models observe the same values.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name, that no run was fitted to.
+        num_particles: Draws of the guide per datum.
+        max_rows: Look at so many rows, evenly spaced; None for all.
+        batch_size: Rows at a time.
+        seed: Random seed of the draws; the caller's generators are restored.
+
+    Raises:
+        ArgumentError: If there are fewer than two runs or two rows, or if the models do not
+            observe the same values: densities of different data, such as pictures and their
+            normalised copies, cannot be compared, nor a density with probabilities.
+    """
+    if len(runs) < 2:
+        raise ArgumentError(
+            f"compare: expected at least two runs by name; got {list(runs)}. Pass a dictionary."
+        )
+    columns, _ = thinned(next(iter(runs.values())), data, max_rows)
+    if columns.num_rows < 2:
+        raise ArgumentError("compare: expected at least two rows of data; got 1. Pass more.")
+    _same_data(runs, columns)
+    estimates = {
+        name: log_likelihood(
+            run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
+        )
+        for name, run in runs.items()
+    }
+    order = sorted(estimates, key=lambda n: -float(estimates[n].log_likelihood.mean()))
+    best = estimates[order[0]].log_likelihood
+    return [_row(name, estimates[name], best) for name in order]
+
+
+def _row(name: str, estimate: LikelihoodEstimate, best: Tensor) -> ComparedRun:
+    values = estimate.log_likelihood
+    difference = best - values
+    untrusted = float((estimate.pareto_k > TRUSTED_K).double().mean())
+    effective = float(estimate.effective.mean())
+    rows = len(values) ** 0.5
+    return ComparedRun(
+        name=name,
+        log_likelihood=float(values.mean()),
+        standard_error=float(values.std()) / rows,
+        difference=float(difference.mean()),
+        difference_error=float(difference.std()) / rows,
+        untrusted=untrusted,
+        effective=effective,
+        trusted=untrusted <= DOUBTED_SHARE and effective >= FEW_DRAWS,
+    )
+
+
+def _observations(run: Run, columns: Dataset) -> tuple[Tensor, bool]:
+    """All that a model observes of a few rows, (N, D), and whether it scores it by densities."""
+    with evaluating(run.model, run.guide):
+        batch = next(batches(run.guide, columns, 16))
+        sites = sites_of(run, batch)
+        values = observed_values(run, batch, sites)
+    flat = [value.reshape(len(value), -1).double().cpu() for value in values.values()]
+    return torch.cat(flat, 1), sites.continuous
+
+
+def _same_data(runs: Mapping[str, Run], columns: Dataset) -> None:
+    seen = {name: _observations(run, columns) for name, run in runs.items()}
+    first, (values, continuous) = next(iter(seen.items()))
+    for name, (others, kind) in seen.items():
+        same = values.shape == others.shape and torch.allclose(
+            values.sort(1).values, others.sort(1).values, rtol=1e-5, equal_nan=True
+        )
+        if not same:
+            raise ArgumentError(
+                f"compare: expected models that observe the same values; got others in {name!r} "
+                f"than in {first!r}, such as a scaled copy. Let both observe the same column."
+            )
+        if kind != continuous:
+            raise ArgumentError(
+                f"compare: expected densities of all models or probabilities of all; {name!r} "
+                f"differs from {first!r} in that. Give both a likelihood of the same kind."
+            )
