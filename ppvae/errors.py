@@ -18,7 +18,14 @@ __all__ = [
 
 
 class PPVAEError(Exception):
-    """Base of every error that the library raises on purpose."""
+    """Base of every error that the library raises on purpose.
+
+    Its text is the message alone, without the table of shapes that Pyro appends to an error that
+    is raised inside a program.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().partition("\nTrace Shapes:")[0]
 
 
 class ArgumentError(PPVAEError, ValueError):

@@ -72,8 +72,9 @@ def test_views_that_the_kernel_does_not_know_are_refused(name):
 def test_objects_that_are_not_there_are_refused(object_id):
     model, _ = pair(FourierFeatures(num_frequencies=2))
     bad = {"object": torch.tensor([object_id]), "view": torch.zeros(1)}
-    with pytest.raises(ArgumentError, match=f"ids from 0 to {P - 1}; got {object_id}"):
+    with pytest.raises(ArgumentError, match=f"ids from 0 to {P - 1}; got {object_id}") as error:
         predict(model, bad, num_draws=2)
+    assert str(error.value).endswith("or train with more objects.")  # and not Pyro's shapes
 
 
 def test_small_integers_are_ids_and_truth_values_are_not():
