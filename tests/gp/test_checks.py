@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from gpytorch.kernels import RBFKernel
+from pyro import poutine
 from torch import Tensor
 
 from ppvae.data import Dataset, Splits
@@ -73,7 +74,7 @@ def test_objects_that_are_not_there_are_refused(object_id):
     model, _ = pair(FourierFeatures(num_frequencies=2))
     bad = {"object": torch.tensor([object_id]), "view": torch.zeros(1)}
     with pytest.raises(ArgumentError, match=f"ids from 0 to {P - 1}; got {object_id}") as error:
-        predict(model, bad, num_draws=2)
+        poutine.trace(model.eval()).get_trace(**bad)
     assert str(error.value).endswith("or train with more objects.")  # and not Pyro's shapes
 
 
