@@ -21,6 +21,7 @@ from ppvae.programs.scopes import (
     restore_random_states,
     seeded,
 )
+from ppvae.programs.sized import SizedByData, sized_names
 from ppvae.programs.structure import Structure
 from ppvae.programs.support import check_values
 from ppvae.programs.traces import (
@@ -42,6 +43,7 @@ __all__ = [
     "FitHooks",
     "Given",
     "PerDatum",
+    "SizedByData",
     "Structure",
     "arguments",
     "as_columns",
@@ -69,5 +71,6 @@ __all__ = [
     "sample_sites",
     "seeded",
     "signature",
+    "sized_names",
     "trace_program",
 ]

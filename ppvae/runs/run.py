@@ -458,16 +458,19 @@ def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _fill(run: Run, weights: dict[str, Tensor], shared: Mapping[str, str]) -> None:
     """Give the run's modules their tensors, with the dtype they were trained in."""
+    from ppvae.programs import sized_names
+
     wanted = run._modules().state_dict(keep_vars=True)
     offered = {
         **weights,
         **{alias: weights[name] for alias, name in shared.items() if name in weights},
     }
     missing, unknown = sorted(wanted.keys() - offered), sorted(offered.keys() - wanted)
+    free = sized_names(run._modules())
     shapes = [
         f"{name} {tuple(offered[name].shape)} in the file, {tuple(value.shape)} in the module"
         for name, value in wanted.items()
-        if name in offered and offered[name].shape != value.shape
+        if name in offered and name not in free and offered[name].shape != value.shape
     ]
     problems = [
         f"{what} {', '.join(names[:4])}{' and more' if len(names) > 4 else ''}"

@@ -19,8 +19,8 @@ from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, SpectralMixtureKer
 from torch import Tensor
 
 from ppvae.errors import ArgumentError, DataError
-from ppvae.gp.additive.sized import SizedByData
 from ppvae.gp.features import FeatureMap, FourierFeatures, HilbertFeatures, angular_kernel
+from ppvae.programs import SizedByData
 
 if TYPE_CHECKING:
     from ppvae.gp.additive.terms import Additive, Term

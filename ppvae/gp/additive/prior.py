@@ -137,7 +137,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
             return torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
         if len(self.subjects) == 0:
             return torch.zeros_like(columns[self.subject], dtype=torch.int64)
-        ids = columns[self.subject].long()
+        ids = columns[self.subject].long().contiguous()
         places = torch.searchsorted(self.subjects, ids).clamp_max(len(self.subjects) - 1)
         return torch.where(self.subjects[places] == ids, places, len(self.subjects))
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ppvae.errors import ArgumentError
 from ppvae.gp.additive.arrow import Scales
 from ppvae.gp.additive.factors import Categorical
-from ppvae.gp.additive.sized import SizedByData
 from ppvae.gp.additive.terms import Additive
+from ppvae.programs import SizedByData
 
 __all__ = ["ScaledKernel"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["SizedByData"]
+__all__ = ["SizedByData", "sized_names"]
 
 
 class SizedByData(nn.Module):
@@ -27,3 +27,13 @@ class SizedByData(nn.Module):
             if saved is not None:
                 setattr(self, name, getattr(self, name).new_zeros(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def sized_names(module: nn.Module) -> set[str]:
+    """The full names of such buffers of a module and its parts."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules(remove_duplicate=False)
+        if isinstance(part, SizedByData)
+        for name in part.sized_by_data
+    }

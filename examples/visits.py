@@ -1,0 +1,97 @@
+"""Patients over visits: what age, sex, a disease and the patient's own ways do to an image.
+
+Digits stand for patients (ppvae.data.visits): threes and sixes that move with age, and turn where
+a disease sets in; a quarter of the pixels is missing. An additive GP prior splits the latents into
+terms over named columns, each with a share of the variance, and with weights of each patient's own
+where the term has the patient's id. Then: later visits of patients seen five times, and
+the terms drawn one by one. Run: python examples/visits.py --epochs 40
+
+Data of your own: one row per visit, x with NaN where a value is missing, and a column for each
+covariate; ppvae.data.Dataset({"x": ..., "id": ..., "age": ...}, missing_ok=("x",)).
+"""
+
+import argparse
+import math
+
+import torch
+
+import ppvae
+from ppvae import plots
+from ppvae.data import visits
+from ppvae.fitting import grouped_adam, warmup_cosine
+from ppvae.gp.additive import (
+    RBF,
+    AdditivePrior,
+    Categorical,
+    LeaveVisitsOut,
+    Observed,
+    contribution,
+    share_table,
+)
+from ppvae.guides import AmortizedGuide
+from ppvae.models import VAE
+from ppvae.nets import MLP, Calibrated, ConvDecoder, MaskedEncoder, heads, masked_shape
+from ppvae.objectives import ELBO
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--subjects", type=int, default=100)
+parser.add_argument("--out", default="terms.png", help="picture of the terms")
+options = parser.parse_args()
+
+train, validation, test = visits(num_subjects=options.subjects)
+kernel = (
+    Categorical("id")
+    + RBF("age")
+    + RBF("age") * Categorical("id")
+    + RBF("age") * Categorical("sex")
+    + RBF("disease_age") * Observed("disease_age")
+)
+
+# z_l ~ GP(0, sum of the terms and noise); "order": later visits are predicted from earlier ones.
+torch.manual_seed(0)
+shape, latents = (1, 36, 36), 16
+prior = AdditivePrior(kernel, latent_dim=latents, order="age")
+head = heads.Masked(heads.Normal(shape, heads.Shared(math.exp(-1.5))))
+decoder = Calibrated(ConvDecoder(latents, head, channels=(32, 16), last_channels=8, hidden=64))
+inputs = masked_shape(shape)
+encoder = MLP(math.prod(inputs), heads.DiagonalNormal(latents), hidden=(128,), in_shape=inputs)
+model = VAE(decoder, prior=prior)
+guide = AmortizedGuide(MaskedEncoder(encoder, event_dim=3))
+run = ppvae.fit(
+    model,
+    guide,
+    train,
+    ELBO() + LeaveVisitsOut(),
+    epochs=options.epochs,
+    batch_size=128,
+    learning_rate=4e-3,
+    optimizer=grouped_adam((prior.parameters(), 2.5)),
+    schedule=warmup_cosine(0.1, floor=0.01),
+    seed=0,
+)
+
+# Later visits, from the covariates and the patients' first visits alone.
+columns = {name: torch.as_tensor(test[name]) for name in prior.columns}
+truth = torch.as_tensor(test["x"])
+prediction = ppvae.evaluate.predict(model, columns, num_draws=50)
+print(f"MSE of later visits {(prediction.mean - truth).square().nanmean():.4f}")
+print("\nShares of variance, the mean over latents and each latent:")
+print(share_table(prior))
+
+# What each term does: the population's image, and one term at a time over a patient's visits.
+patient = int(columns["id"][columns["disease_age"].isnan().logical_not()][0])
+mine = columns["id"] == patient
+visit = {name: values[mine] for name, values in columns.items()}
+groups = {"all terms": (), **{name: (name,) for name in kernel.names}}
+rows = []
+with torch.no_grad():
+    for names in groups.values():
+        rows.append(decoder(contribution(prior, visit, *names).mean.float()).mean)
+figure = plots.images(
+    torch.stack(rows).clamp(0, 1),
+    row_labels=list(groups),
+    column_labels=[f"visit {int(age)}" for age in visit["age"]],
+)
+figure.savefig(options.out)
+print(f"\nterms of patient {patient}: {options.out}")
