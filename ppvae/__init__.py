@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from ppvae import (
         data,
         distributions,
+        ensembles,
+        errors,
         evaluate,
+        fitting,
         gp,
         guides,
         models,
         nets,
         objectives,
         plots,
+        programs,
         report,
+        runs,
+        zoo,
     )
     from ppvae.data import Dataset
     from ppvae.evaluate import to_arviz
@@ -35,8 +41,11 @@ __all__ = [
     "__version__",
     "data",
     "distributions",
+    "ensembles",
+    "errors",
     "evaluate",
     "fit",
+    "fitting",
     "gp",
     "guides",
     "load",
@@ -44,8 +53,11 @@ __all__ = [
     "nets",
     "objectives",
     "plots",
+    "programs",
     "report",
+    "runs",
     "to_arviz",
+    "zoo",
 ]
 
 _HOMES = {

@@ -15,7 +15,9 @@ from common import Clock, images, parser, report
 import ppvae
 from ppvae.data import posed_digits
 from ppvae.fitting import cosine
-from ppvae.zoo import build, entry
+from ppvae.report.gallery import Subject
+from ppvae.report.gallery.pose import metrics
+from ppvae.zoo import build
 
 made = parser(__doc__, epochs=25)
 made.add_argument("--digit", default="3", help="one digit, or all in one model")
@@ -67,7 +69,7 @@ with Clock() as clock:
 
 y = torch.as_tensor(data.test["y"])
 scores = {
-    str(k): entry(name).metrics(run, data._replace(test=data.test.take(y == k)))
+    str(k): metrics(Subject(run, data._replace(test=data.test.take(y == k))))
     for k in y.unique().tolist()
 }
 report(

@@ -18,18 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae import evaluate, plots, report
+from ppvae import plots, report
 from ppvae.app.exports import new_rows
 from ppvae.data import Splits, load
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.fitting import fit
 from ppvae.programs import placement, seeded, signature
-from ppvae.report.gallery.pictures import common_figures
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
-from ppvae.zoo.entry import Entry, build, entry
+from ppvae.zoo.entry import MODULES, REGISTRY, Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import auto_options, parse_options
 
@@ -43,10 +42,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-# How much of the test data goes into arviz.nc, and how many draws of each datum.
-ARVIZ_ROWS, ARVIZ_DRAWS = 100, 50
-# How much of the test data is summarised after a fit; new data are summarised in full.
-SUMMARY_ROWS = 1000
+BUILD = "ppvae.zoo:build"
 
 
 def fit_entry(
@@ -62,7 +58,7 @@ def fit_entry(
     """Fit a model by name and write its run's folder, evaluated and with a report.
 
     Arguments:
-        name: One of :func:`ppvae.zoo.names`.
+        name: One of :func:`ppvae.zoo.names`, or ``"module:function"`` of an entry of one's own.
         out: The folder; a run that is there already is replaced.
         data: A file or a folder (:func:`ppvae.data.load`); the model's embedded data by default.
         seed: Of the weights, of the order of the data and of the latent noise.
@@ -78,26 +74,30 @@ def fit_entry(
         DivergenceError: If training diverges; the run up to there is in the folder.
         RunError: If the folder cannot be written.
     """
-    found = entry(name)
-    auto = {} if data is None else auto_options(found.options)
-    chosen = parse_options(found.options, {**auto, **(options or {})})
+    model_entry = entry(name)
+    auto = {} if data is None else auto_options(model_entry.options)
+    chosen = parse_options(model_entry.options, {**auto, **(options or {})})
     refuse_unwritable(Path(out), is_run)
-    splits = _splits(found, chosen, data, reading)
-    found.check(splits)
+    splits = _splits(model_entry, chosen, data, reading)
+    model_entry.check(splits)
     spec, chosen, said = resolved(splits, chosen)
     if said:
         logger.warning(said)
-    recipe = Recipe("ppvae.zoo:build", name=name, options=asdict(chosen), spec=spec)
+    recipe = (
+        Recipe(BUILD, name=name, options=asdict(chosen), spec=spec)
+        if name in MODULES
+        else Recipe(model_entry.path, options=asdict(chosen), spec=spec)
+    )
     with seeded(seed):
-        model, guide, objective = build(name, spec, **asdict(chosen))
-    settings = {"optimizer": found.optimizer(model, guide), **found.fit, **settings}
+        model, guide, objective = model_entry.build(spec, chosen)
+    settings = {**model_entry.fit, **model_entry.tune(model, guide), **settings}
     run = fit(model, guide, splits, objective, seed=seed, recipe=recipe, out=out, **settings)
-    if said:
-        run.config["data_note"] = said
     run.config["source"] = None if data is None else str(Path(data).resolve())
     run.config["reading"] = _plain_reading(reading)
-    run.config["data"]["notes"] = list(splits.notes)
-    _write(found, run, splits, Path(out))
+    if said:
+        run.config["data_note"] = said
+    run.config["summary"] = model_entry.summary
+    report.write_all(run, splits, out)
     return run
 
 
@@ -123,9 +123,9 @@ def evaluate_run(
         DataError: If new data lack a feature, or have a class, that the run lacks.
         RunError: If the run cannot be read, or the folder not be written.
     """
-    run, found, splits = splits_of(folder, data=data, device=device)
+    run, _, splits = splits_of(folder, data=data, device=device)
     target = evaluation_folder(folder, data, out)
-    max_rows: int | None = SUMMARY_ROWS
+    max_rows: int | None = report.SUMMARY_ROWS
     if data is not None:
         assert splits.test is not None
         if target.resolve() == Path(folder).resolve():
@@ -136,14 +136,13 @@ def evaluate_run(
         refuse_unwritable(target, is_run)
         run.metrics |= {"n_test": splits.test.num_rows}
         run.config["source"] = str(Path(data).resolve())
-        run.config["data"]["notes"] = list(splits.notes)
         run.config["evaluation"] = {
             "run": str(Path(folder).resolve()),
             "rows": splits.test.num_rows,
         }
         run.id = uuid.uuid4().hex
         max_rows = None
-    _write(found, run, splits, target, max_rows=max_rows)
+    report.write_all(run, splits, target, max_rows=max_rows)
     return run
 
 
@@ -229,42 +228,49 @@ def predict_run(
 
 def splits_of(
     folder: str | Path, *, data: str | Path | None = None, device: str | None = None
-) -> tuple[Run, Entry, Splits]:
-    """A run, its entry, and the data it was fitted with; or new data, all of them to test on.
+) -> tuple[Run, Entry | None, Splits]:
+    """A run, its entry if it has one, and its data; or new data, all of them to test on.
 
     Raises:
-        RunError: If the run was not fitted by name, or its data are no longer there.
+        RunError: If the run has no recipe, or its data are no longer there.
     """
     run = load_run(folder, device=device)
     recipe = run.config.get("recipe") or {}
-    if recipe.get("builder") != "ppvae.zoo:build":
-        raise RunError(
-            f"{folder}: expected a run of ppvae fit; got one with another recipe. "
-            "Evaluate it from Python: ppvae.evaluate, ppvae.to_arviz."
-        )
-    found = entry(recipe["name"])
-    options = parse_options(found.options, recipe["options"])
+    # Loading the run has imported the module of a user's entry.
+    shipped = recipe.get("builder") == BUILD
+    found = entry(recipe["name"]) if shipped else REGISTRY.get(str(recipe.get("builder")))
     source = data if data is not None else run.config.get("source")
+    if source is None and (found is None or found.data is None):
+        raise RunError(
+            f"{folder}: expected data; the run does not say where they are. "
+            "Say where they are: --data PATH."
+        )
     if source is not None and not Path(source).exists():
         raise RunError(
             f"{folder}: expected its data at {str(source)!r}; there is nothing. "
             "Say where they are: --data PATH."
         )
     reading = run.config.get("reading")
+    options = None if found is None else parse_options(found.options, recipe["options"])
     if data is None:
         return run, found, _splits(found, options, source, reading)
-    rows = new_rows(run, data, missing_ok=found.missing_ok, reading=reading)
+    missing_ok = () if found is None else found.missing_ok
+    rows = new_rows(run, data, missing_ok=missing_ok, reading=reading)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
-    arranged = found.arrange(Splits(rows, None, rows), options)
+    splits = Splits(rows, None, rows)
+    arranged = splits if found is None else found.arrange(splits, options)
     return run, found, Splits(arranged.train, None, arranged.held_out)
 
 
 def _splits(
-    found: Entry,
+    found: Entry | None,
     options: Any,
     data: str | Path | None,
     reading: Mapping[str, Any] | None = None,
 ) -> Splits:
+    if found is None:
+        assert data is not None
+        return load(data, **(reading or {}))
     if data is None:
         splits = found.default_data()
     else:
@@ -278,39 +284,6 @@ def _plain_reading(reading: Mapping[str, Any] | None) -> dict[str, Any]:
         name: str(value.resolve()) if isinstance(value, Path) else value
         for name, value in (reading or {}).items()
     }
-
-
-def _write(
-    found: Entry,
-    run: Run,
-    splits: Splits,
-    folder: Path,
-    *,
-    max_rows: int | None = SUMMARY_ROWS,
-) -> None:
-    held_out = splits.held_out
-    run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
-    if max_rows is not None:  # Of new data there are no training rows to fit a null model to.
-        null = evaluate.null_log_likelihood(run.model, splits.train, held_out, max_rows=max_rows)
-        if null is not None:
-            run.metrics["null_log_likelihood"] = null
-    seen = evaluate.seen_per_datum(held_out, max_rows=max_rows) if "x" in held_out else None
-    if seen:
-        run.metrics["seen_per_datum"] = seen
-        run.metrics["elbo_per_seen"] = run.metrics["elbo"] / seen
-    run.metrics |= found.metrics(run, splits)
-    run.save(folder)
-    evaluate.to_arviz(
-        run,
-        held_out,
-        num_draws=ARVIZ_DRAWS,
-        max_rows=ARVIZ_ROWS,
-        unseen=found.unseen(splits),
-        path=folder / "arviz.nc",
-    )
-    figures = [*found.figures(run, splits), *common_figures(run, splits)]
-    plots.save(folder / "plots", figures)
-    report.write(folder)
 
 
 def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:

@@ -62,7 +62,16 @@ class Facts:
         value = self.metrics.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return float(value) if math.isfinite(value) else None
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+        return number if math.isfinite(number) else None
+
+    def text(self, name: str) -> str:
+        """A line of ``config.json``; empty where it has none."""
+        value = self.config.get(name)
+        return value if isinstance(value, str) else ""
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Epochs and values of a column of the history, where it has one."""
@@ -78,15 +87,21 @@ class Facts:
     @property
     def model(self) -> str:
         """The name it was built by, or that of what built it."""
-        recipe = self.config.get("recipe") or {}
+        recipe = self.section("recipe")
         return str(recipe.get("name") or recipe.get("builder") or "A fitted pair")
 
     @property
     def classes(self) -> int | None:
         """How many classes the data's column ``y`` has."""
-        data = self.config.get("data") or {}
-        found = (data.get("columns") or {}).get("y") or {}
-        return found.get("classes")
+        count: int | None = self.section("data", "columns", "y").get("classes")
+        return count
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """A part of ``config.json``, by the names that lead to it; empty if it has none."""
+        part: dict[str, Any] = self.config
+        for name in names:
+            part = part.get(name) or {}
+        return part
 
 
 def read(folder: str | Path) -> Facts:
@@ -103,8 +118,50 @@ def read(folder: str | Path) -> Facts:
             f"{folder / 'metrics.json'}: expected names and numbers; got a damaged file. "
             "Evaluate the run again: ppvae evaluate."
         )
+    _check_sections(folder / "config.json", config)
     history = read_history(folder, config["epochs"])
     return Facts(config, _flat(metrics), history, _pictures(folder))
+
+
+# Parts of config.json that a report looks into, each by the names that lead to it.
+_SECTIONS = (
+    ("recipe",),
+    ("recipe", "options"),
+    ("fit",),
+    ("objective",),
+    ("data",),
+    ("data", "columns"),
+)
+
+
+def _check_sections(path: Path, config: dict[str, Any]) -> None:
+    """Refuse parts of another type than a run writes."""
+    columns = Facts(config).section
+    for *above, name in _SECTIONS:
+        part = columns(*above).get(name)
+        if part is not None and not isinstance(part, dict):
+            raise _damaged(path, ".".join((*above, name)), "names and values", part)
+    for name, spec in columns("data", "columns").items():
+        where = f"data.columns.{name}"
+        if not isinstance(spec, dict):
+            raise _damaged(path, where, "names and values", spec)
+        count, shape = spec.get("classes"), spec.get("shape", [])
+        if not isinstance(spec.get("names") or [], list):
+            raise _damaged(path, f"{where}.names", "a list of names", spec["names"])
+        if not (count is None or (isinstance(count, int) and count >= 0)):
+            raise _damaged(path, f"{where}.classes", "a number of classes", count)
+        if not (isinstance(shape, list) and all(isinstance(n, int) for n in shape)):
+            raise _damaged(path, f"{where}.shape", "a list of sizes", shape)
+    notes = columns("data").get("notes") or []
+    if not (isinstance(notes, list) and all(isinstance(note, str) for note in notes)):
+        raise _damaged(path, "data.notes", "a list of sentences", notes)
+
+
+def _damaged(path: Path, name: str, expected: str, value: object) -> RunError:
+    return RunError(
+        f"{path}: expected {name} to be {expected}; got {str(value)[:60]!r}, so the file is "
+        "damaged. Restore it from a copy, or train again."
+    )
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -150,7 +207,14 @@ def _picture(path: Path, caption: str) -> Picture:
             f"{path.parent}: expected the picture {path.name!r}; got none. "
             "Evaluate the run again: ppvae evaluate."
         ) from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
         raise RunError(
             f"{path}: expected a PNG; got a damaged file ({error}). "
             "Evaluate the run again: ppvae evaluate."

@@ -20,6 +20,7 @@ __all__ = ["render", "write"]
 
 FILE = "report.html"
 _PIXELS_AN_INCH = 120
+_NAMES = 10  # of classes, that are listed
 _SIGNS = {"ok": "\u2713", "caution": "!", "bad": "\u2717", "unknown": "?"}
 _SIZES = {"n_train": "training data", "n_validation": "validation", "n_test": "test"}
 
@@ -67,8 +68,10 @@ def render(facts: Facts) -> str:
     template = environment.from_string(source.read_text(encoding="utf-8"))
     return template.render(
         model=facts.model,
-        summary=_summary(facts),
+        summary=facts.text("summary"),
         facts=_in_short(facts),
+        columns=[(name, _column(spec)) for name, spec in facts.section("data", "columns").items()],
+        notes=facts.section("data").get("notes") or [],
         answers=verdict(facts),
         pictures=[
             {
@@ -84,19 +87,9 @@ def render(facts: Facts) -> str:
             (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
         ],
         command=_command(str(facts.config.get("command") or "")),
-        settings=_settings(facts.config),
+        settings=_settings(facts),
         config=json.dumps(facts.config, indent=2),
     )
-
-
-def _summary(facts: Facts) -> str:
-    """What the model is, where it is one of the library's own."""
-    from ppvae.zoo.entry import entry, names
-
-    recipe = facts.config.get("recipe") or {}
-    if recipe.get("builder") != "ppvae.zoo:build" or recipe.get("name") not in names():
-        return ""
-    return entry(recipe["name"]).summary
 
 
 def _command(said: str) -> str:
@@ -114,7 +107,7 @@ def _in_short(facts: Facts) -> list[str]:
         if facts.metrics.get(name)
     ]
     seconds = facts.number("train_seconds")
-    device = (facts.config.get("fit") or {}).get("device")
+    device = facts.section("fit").get("device")
     found = [
         ", ".join(sizes),
         ""
@@ -126,9 +119,29 @@ def _in_short(facts: Facts) -> list[str]:
     return [text for text in found if text]
 
 
-def _settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _column(spec: dict[str, Any]) -> str:
+    """What a column of the data holds, in words."""
+    shape, classes = spec.get("shape") or [], spec.get("classes")
+    size = " \u00d7 ".join(map(str, shape))
+    if classes is not None:
+        words = f"whole numbers from 0 to {classes - 1}" if classes else "whole numbers"
+        named = [str(name) for name in spec.get("names") or []]
+        words += (
+            f" ({', '.join(named[:_NAMES])}{', ...' * (len(named) > _NAMES)})" if named else ""
+        )
+    elif len(shape) == 3:
+        channels, rows, columns = shape
+        colours = f"{channels} channel{'s' * (channels != 1)}"
+        words = f"images, {rows} \u00d7 {columns} pixels, {colours}"
+    else:
+        words = f"vectors of {size} numbers" if len(shape) == 1 else size or "one number each"
+    kept = f"{words}, stored as {spec['dtype']}" if spec.get("dtype") else words
+    return f"{kept}, in {spec['unit']}" if spec.get("unit") else kept
+
+
+def _settings(facts: Facts) -> list[tuple[str, list[tuple[str, str]]]]:
     """What is needed to do it again, by topic."""
-    recipe, fit = config.get("recipe") or {}, config.get("fit") or {}
+    config, recipe, fit = facts.config, facts.section("recipe"), facts.section("fit")
     versions = ("ppvae", "python", "torch", "pyro")
     topics = {
         "Model": {"built by": recipe.get("builder"), "name": recipe.get("name")}

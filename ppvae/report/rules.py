@@ -101,7 +101,7 @@ def level(facts: Facts) -> Finding | None:
         )
     best = max(range(len(values)), key=values.__getitem__)
     fall = values[best] - statistics.fmean(values[-window:])
-    kept = (facts.config.get("fit") or {}).get("restore_best")
+    kept = facts.section("fit").get("restore_best")
     if fall > max(_FALLEN * whole, 3 * noise):
         if kept:
             return Finding(
@@ -109,7 +109,7 @@ def level(facts: Facts) -> Finding | None:
                 f"The {name} was best at epoch {epochs[best]} and fell after it; the weights of "
                 "that epoch were kept.",
             )
-        objective = facts.config.get("objective") or {}
+        objective = facts.section("objective")
         weighted = any(objective.get(part) for part in ("weights", "capacity", "terms"))
         advice = (
             "the objective weighs its terms, so this may be the price of what it asks for"

@@ -271,6 +271,24 @@ class Run:
 
         return predict(self.model, columns or {}, guide=self.guide, **options)
 
+    def report(self, data: Any, folder: str | Path) -> Path:
+        """Evaluate the run and write its folder with metrics, draws, plots and ``report.html``.
+
+        Arguments:
+            data: As of :func:`ppvae.report.write_all`.
+            folder: Folder of the run.
+
+        Returns:
+            The path of the report.
+
+        Raises:
+            ContractError: If the data lack a column that the pair needs.
+            RunError: If the folder cannot be written.
+        """
+        from ppvae.report import write_all
+
+        return write_all(self, data, folder)
+
     def _modules(self) -> nn.ModuleDict:
         terms = nn.ModuleList(self.objective.terms)
         return nn.ModuleDict({"model": self.model, "guide": self.guide, "terms": terms})

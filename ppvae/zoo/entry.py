@@ -1,124 +1,262 @@
-"""One entry a model, found by name."""
+"""Entries: constructors of (model, guide, objective) that have a name and options."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from matplotlib.figure import Figure
-from torch import nn
+from ppvae.errors import ArgumentError, DataError
+from ppvae.zoo.options import Options, groups_of, options_of, parse_options
 
-from ppvae.data import Dataset, Splits
-from ppvae.errors import ArgumentError
-from ppvae.fitting import adam
-from ppvae.nets.heads import Masked
-from ppvae.objectives import ELBO, MutualInformation
-from ppvae.runs.run import Run
-from ppvae.zoo.options import Options, parse_options
+if TYPE_CHECKING:
+    from torch import nn
 
-__all__ = ["Entry", "Figures", "build", "entry", "names"]
+    from ppvae.data import Dataset, Splits
+    from ppvae.objectives import ELBO
+
+__all__ = ["REGISTRY", "Entry", "Pair", "Spec", "build", "entry", "names", "register"]
 
 Spec: TypeAlias = Mapping[str, Mapping[str, Any]]
-Figures: TypeAlias = "list[tuple[str, str, Figure]]"
+Columns: TypeAlias = "Splits | Dataset | Mapping[str, Any]"
 
-# Name to the module with its ENTRY; a module is imported when its entry is asked for.
+# Name to module; it is imported when the entry is asked for. The function is named as the entry.
 MODULES = {
-    "vae": "ppvae.zoo.vae",
-    "gpvae": "ppvae.zoo.gpvae",
-    "cvae": "ppvae.zoo.cvae",
-    "ssvae": "ppvae.zoo.ssvae",
-    "jvae": "ppvae.zoo.jvae",
-    "rvae": "ppvae.zoo.rvae",
-    "trvae": "ppvae.zoo.trvae",
-    "jrvae": "ppvae.zoo.jrvae",
-    "ved": "ppvae.zoo.ved",
-    "infomax": "ppvae.zoo.infomax",
-    "two-stage-single": "ppvae.zoo.two_stage_single",
-    "two-stage-double": "ppvae.zoo.two_stage_double",
+    "vae": "vae",
+    "gpvae": "gpvae",
+    "cvae": "cvae",
+    "ssvae": "ssvae",
+    "jvae": "jvae",
+    "rvae": "posed",
+    "trvae": "posed",
+    "jrvae": "posed",
+    "ved": "ved",
+    "infomax": "infomax",
+    "two-stage-single": "infomax",
+    "two-stage-double": "infomax",
 }
+
+
+class Pair(NamedTuple):
+    """What an entry builds."""
+
+    model: nn.Module
+    guide: nn.Module
+    objective: ELBO
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How a model is built, trained and reported on.
+    """A constructor with all that it takes to fit it by name; :func:`register` makes one.
 
     Attributes:
-        name: As on the command line.
+        name: Name on the command line.
         summary: One line.
-        options: The dataclass of its options.
-        build: From the data's spec and the options to (model, guide, objective).
-        default_data: The embedded dataset.
-        arrange: From the splits, default or the user's, and the options to those that are fitted.
-        check: Refuses data that cannot be fitted, before anything is built.
+        function: The constructor.
+        options: Dataclass of its options.
         columns: Columns that the data must have.
         missing_ok: Columns of a user's file that may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
-        optimizer: From the model and the guide to the ``optimizer`` of :func:`ppvae.fit`.
-        metrics: From the run and the splits to further metrics.
-        unseen: From the splits to columns for the predictions in arviz.nc, or None.
-        figures: From the run and the splits to (file name, caption, figure), in the report's
-            order.
+        data: Function that returns the default splits, or its name in :mod:`ppvae.data`.
+        arrange: From the splits and the options to the splits that are fitted.
+        check: Refuses data that cannot be fitted, before anything is built.
+        tune: From model and guide to further arguments of :func:`ppvae.fit`, such as an optimiser.
     """
 
     name: str
     summary: str
+    function: Callable[..., Any]
     options: type[Options]
-    build: Callable[[Spec, Any], tuple[nn.Module, nn.Module, ELBO]]
-    default_data: Callable[[], Splits]
-    arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
-    check: Callable[[Splits], None] = lambda splits: None
     columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ("x",)
     fit: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: Callable[[nn.Module, nn.Module], Any] = lambda model, guide: adam
-    metrics: Callable[[Run, Splits], dict[str, float]] = lambda run, splits: {}
-    unseen: Callable[[Splits], Dataset | None] = lambda splits: None
-    figures: Callable[[Run, Splits], Figures] = lambda run, splits: []
+    data: str | Callable[[], Splits] | None = None
+    arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
+    check: Callable[[Splits], None] = lambda splits: None
+    tune: Callable[[nn.Module, nn.Module], Mapping[str, Any]] = lambda model, guide: {}
+
+    @property
+    def path(self) -> str:
+        """``"module:function"``, the builder in a run's recipe."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    @property
+    def help(self) -> str:
+        """Summary and docstring."""
+        return f"{self.summary}\n\n{inspect.getdoc(self.function) or ''}".strip()
+
+    def __call__(self, spec: Columns | Spec, **options: Any) -> Pair:
+        """Model, guide and objective for data with these columns.
+
+        Arguments:
+            spec: A dataset, splits, columns by name, or :attr:`ppvae.data.Dataset.spec`.
+            options: Options of the entry by name.
+
+        Raises:
+            ArgumentError: If an option is unknown or out of range, or a column is missing.
+        """
+        return self.build(_spec(spec, self.missing_ok), parse_options(self.options, options))
+
+    def build(self, spec: Spec, options: Options) -> Pair:
+        """Model, guide and objective for these columns and options."""
+        missing = [column for column in self.columns if column not in spec]
+        if missing:
+            raise ArgumentError(
+                f"{self.name}: expected columns {list(self.columns)} in the data; got "
+                f"{list(spec)}. Add {missing}, or choose another model."
+            )
+        values = asdict(options)
+        arguments: dict[str, Any] = {}
+        for name, group in groups_of(self.function).items():
+            arguments[name] = (
+                values.pop(name)
+                if group is None
+                else group(**{f.name: values.pop(f.name) for f in fields(group)})
+            )
+        pair = Pair(*self.function(spec, **arguments, **values))
+        if spec.get("x", {}).get("missing"):
+            self._refuse_missing(pair)
+        return pair
+
+    def _refuse_missing(self, pair: Pair) -> None:
+        """Refuse missing values of x where they would be scored or measured."""
+        from ppvae.nets.heads import Masked
+        from ppvae.objectives import MutualInformation
+
+        critics = any(isinstance(term, MutualInformation) for term in pair.objective.terms)
+        if critics or not any(isinstance(module, Masked) for module in pair.model.modules()):
+            raise ArgumentError(
+                f"{self.name}: expected x without missing values; got some that are missing (NaN, "
+                "or 0 in the column mask). Choose a model that takes them, such as vae, or remove "
+                "the rows."
+            )
+
+    def default_data(self) -> Splits:
+        """The splits that it is fitted to where no data are given.
+
+        Raises:
+            DataError: If it has none.
+        """
+        if self.data is None:
+            raise DataError(
+                f"{self.name}: expected data; got none, and the entry names none. "
+                "Pass a file or a folder: --data PATH."
+            )
+        if isinstance(self.data, str):
+            made: Splits = getattr(importlib.import_module("ppvae.data"), self.data)()
+            return made
+        return self.data()
+
+
+def _spec(columns: Columns | Spec, missing_ok: tuple[str, ...]) -> Spec:
+    from ppvae.data import Dataset, Splits
+
+    if isinstance(columns, Splits):
+        return columns.train.spec
+    if isinstance(columns, Dataset):
+        return columns.spec
+    if columns and all(isinstance(value, Mapping) for value in columns.values()):
+        spec: Any = columns
+        return spec
+    return Dataset(columns, missing_ok=missing_ok).spec
+
+
+# Entries of users by path, as far as their modules are imported: builders that recipes may name.
+REGISTRY: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    summary: str,
+    *,
+    extends: Entry | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Callable[[Callable[..., Any]], Entry]:
+    """Make an entry of a constructor: its keyword-only parameters are the options.
+
+    Arguments:
+        name: Name on the command line.
+        summary: One line.
+        extends: An entry whose options are taken, too; the function gets them as ``**options``.
+            Its settings are the default of those below.
+        defaults: Other defaults of these options.
+        settings: Further attributes of :class:`Entry`, such as ``data``, ``columns`` and ``fit``.
+
+    Example:
+        >>> @register("linear", "linear VAE", fit={"epochs": 20})
+        ... def linear(columns, *, latent_dim: Annotated[int, option("size of z", least=1)] = 2):
+        ...     '''A VAE with linear networks.'''
+        ...     ...
+        ...     return model, guide, objective
+
+    ``ppvae fit my_module:linear --data FILE`` then fits it, and ``linear(columns, latent_dim=3)``
+    returns a :class:`Pair`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Entry:
+        inherited = {} if extends is None else _settings(extends)
+        base = None if extends is None else extends.options
+        options = options_of(function, extends=base, defaults=defaults)
+        made = Entry(name, summary, function, options, **{**inherited, **settings})
+        for attribute in ("__module__", "__qualname__", "__doc__"):  # It stands for the function.
+            object.__setattr__(made, attribute, getattr(function, attribute))
+        REGISTRY[made.path] = made
+        return made
+
+    return decorate
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    names = ("columns", "missing_ok", "fit", "data", "arrange", "check", "tune")
+    return {name: getattr(entry, name) for name in names}
 
 
 def names() -> list[str]:
-    """The models' names."""
+    """Names of the entries that ship."""
     return list(MODULES)
 
 
 def entry(name: str) -> Entry:
-    """The entry of a model.
+    """An entry by its name, or a user's as ``"module:function"``, which is imported.
 
     Raises:
-        ArgumentError: If there is no model with that name.
+        ArgumentError: If there is none of that name.
     """
-    if name not in MODULES:
-        raise ArgumentError(f"model: expected one of {names()}; got {name!r}. See ppvae list.")
-    found: Entry = importlib.import_module(MODULES[name]).ENTRY
+    if name in MODULES:
+        module = importlib.import_module(f"ppvae.zoo.entries.{MODULES[name]}")
+        shipped: Entry = getattr(module, name.replace("-", "_"))
+        return shipped
+    where, colon, attribute = name.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*where.split("."), attribute)):
+        raise ArgumentError(
+            f"model: expected one of {names()}, or module:function of an entry of your own; got "
+            f"{name!r}. See ppvae list."
+        )
+    try:
+        found = getattr(importlib.import_module(where), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+            raise  # The module is there; what it imports is not.
+        raise ArgumentError(
+            f"model: expected a module {where!r} on the path or in this folder; there is none. "
+            "Change to its folder, or install it."
+        ) from error
+    if not isinstance(found, Entry):
+        raise ArgumentError(
+            f"model: expected {attribute!r} of {where!r} to be an entry; got "
+            f"{'nothing' if found is None else type(found).__name__}. Decorate the function that "
+            "returns model, guide and objective with ppvae.zoo.register(name, summary)."
+        )
     return found
 
 
-def build(name: str, spec: Spec, **options: Any) -> tuple[nn.Module, nn.Module, ELBO]:
+def build(name: str, spec: Spec, **options: Any) -> Pair:
     """Model, guide and objective of an entry; what a run's recipe names.
 
     Raises:
         ArgumentError: If there is no such entry or option, or a column is missing.
     """
-    found = entry(name)
-    missing = [column for column in found.columns if column not in spec]
-    if missing:
-        raise ArgumentError(
-            f"{name}: expected columns {list(found.columns)} in the data; got {list(spec)}. "
-            f"Add {missing}, or choose another model."
-        )
-    model, guide, objective = found.build(spec, parse_options(found.options, options))
-    if spec["x"].get("missing"):
-        _refuse_missing(name, model, objective)
-    return model, guide, objective
-
-
-def _refuse_missing(name: str, model: nn.Module, objective: ELBO) -> None:
-    critics = [term.name for term in objective.terms if isinstance(term, MutualInformation)]
-    masked = any(isinstance(module, Masked) for module in model.modules())
-    if critics or not masked:
-        raise ArgumentError(
-            f"{name}: expected x without missing values; got some that are missing (NaN, or 0 in "
-            "the column mask). Choose a model that takes them, such as vae, or remove the rows."
-        )
+    return entry(name)(spec, **options)

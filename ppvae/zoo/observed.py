@@ -22,22 +22,10 @@ from ppvae.data import Splits
 from ppvae.data.values import describe_values
 from ppvae.errors import ArgumentError
 from ppvae.nets import LogCounts, MaskedEncoder, Standardized, heads, masked_shape
+from ppvae.zoo.parts import LIKELIHOODS, UNITS
 
 __all__ = ["LIKELIHOODS", "Observed", "chosen_likelihood", "likelihood", "resolved"]
 
-UNITS = "normal-per-feature"
-LIKELIHOODS = (
-    "auto",
-    "bernoulli",
-    "continuous-bernoulli",
-    "normal",
-    "normal-per-pixel",
-    UNITS,
-    "laplace",
-    "poisson",
-    "negative-binomial",
-    "zero-inflated",
-)
 COUNTS = ("poisson", "negative-binomial", "zero-inflated")
 
 

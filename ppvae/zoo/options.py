@@ -1,42 +1,103 @@
-"""Options of a model as a dataclass, and the command line's arguments made from it."""
+"""Options of an entry: declared in its signature, checked in one place, and added to a parser."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field, fields, make_dataclass
+from types import SimpleNamespace
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["AUTO", "Options", "add_options", "auto_options", "option", "parse_options"]
+__all__ = [
+    "AUTO",
+    "Option",
+    "Options",
+    "add_options",
+    "auto_options",
+    "option",
+    "options_of",
+    "parse_options",
+    "read_options",
+]
 
-AUTO = "auto"
+AUTO, DEST = "auto", "option_"
+KINDS = (bool, int, float, str, tuple[int, ...])
+
+
+@dataclass(frozen=True)
+class Option:
+    """Explanation and range of an option, in its annotation.
+
+    Attributes:
+        help: Explanation on the command line.
+        choices: Words that it takes.
+        least: Smallest number that it takes; for a tuple, of each of its numbers.
+        above: Exclusive lower bound, in place of ``least``.
+    """
+
+    help: str = ""
+    choices: tuple[str, ...] | None = None
+    least: float = 0
+    above: float | None = None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it is chosen from the data where nobody gives it."""
+        return AUTO in (self.choices or ())
+
+    def rule(self, value: Any) -> str | None:
+        """What was expected where a value is out of range; None where it is in range."""
+        if self.choices:
+            return None if value in self.choices else f"one of {', '.join(self.choices)}"
+        if isinstance(value, str):
+            return None
+        low = self.least if self.above is None else self.above
+        numbers = value if isinstance(value, tuple) else (value,)
+        within = all(n >= low if self.above is None else n > low for n in numbers)
+        if within and all(map(math.isfinite, numbers)):
+            return None
+        bound = "from" if self.above is None else "above"
+        return f"a number {bound} {low:g}" if math.isfinite(low) else "a finite number"
+
+
+def option(
+    help: str,  # noqa: A002
+    *,
+    choices: tuple[str, ...] | None = None,
+    least: float = 0,
+    above: float | None = None,
+) -> Option:
+    """Declare an option: ``beta: Annotated[float, option("weight of the KL")] = 1.0``.
+
+    Arguments:
+        help: Explanation on the command line.
+        choices: Words that it takes.
+        least: Smallest number that it takes; for a tuple, of each of its numbers.
+        above: Exclusive lower bound, in place of ``least``.
+    """
+    return Option(help, choices, least, above)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Base of every model's options; each field is made by :func:`option`.
+    """Values of options, checked when they are made.
+
+    A subclass is a group that several entries share: a parameter annotated with it stands for all
+    of its fields, with the values of its default.
 
     Raises:
-        ArgumentError: If a value is outside what its field takes.
+        ArgumentError: If a value is of another type than declared, or out of range.
     """
 
     def __post_init__(self) -> None:
         for f in fields(self):
+            kind, declared = _declared(type(self))[f.name]
             value = getattr(self, f.name)
-            choices, least, above = (f.metadata[key] for key in ("choices", "least", "above"))
-            numbers = value if isinstance(value, tuple) else (value,)
-            rule = None
-            if choices:
-                rule = None if value in choices else f"one of {', '.join(choices)}"
-            elif not isinstance(value, str):
-                low = above if above is not None else least
-                good = all(n > low if above is not None else n >= low for n in numbers)
-                if not (good and all(map(math.isfinite, numbers))):
-                    bound = "above" if above is not None else "from"
-                    rule = f"a number {bound} {low:g}" if math.isfinite(low) else "a finite number"
+            rule = declared.rule(value) if _is_a(value, kind) else _NAMES[kind]
             if rule:
                 raise ArgumentError(
                     f"{f.name}: expected {rule}; got {_written(value)}. "
@@ -44,25 +105,94 @@ class Options:
                 )
 
 
-def option(
-    default: Any,
-    help: str,  # noqa: A002
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"} | {
+    tuple[int, ...]: "whole numbers such as 32,16"
+}
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if kind == tuple[int, ...]:
+        return isinstance(value, tuple) and all(_is_a(n, int) for n in value)
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _split(annotation: Any) -> tuple[Any, Option]:
+    """Type and declaration of an annotation."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, Option()
+    kind, *rest = get_args(annotation)
+    return kind, next((part for part in rest if isinstance(part, Option)), Option())
+
+
+def _declared(options: type[Options]) -> dict[str, tuple[Any, Option]]:
+    hints = get_type_hints(options, include_extras=True)
+    return {f.name: _split(hints[f.name]) for f in fields(options)}
+
+
+def groups_of(function: Callable[..., Any]) -> dict[str, type[Options] | None]:
+    """Keyword-only parameters of an entry; the type of those that are groups of options."""
+    hints = _hints(function)
+    return {
+        name: hint if inspect.isclass(hint) and issubclass(hint, Options) else None
+        for name, hint in hints.items()
+    }
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    # The other annotations may name what is only imported for type checking.
+    parameters = inspect.signature(function).parameters.values()
+    named = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    space = getattr(function, "__globals__", {})
+    return get_type_hints(SimpleNamespace(__annotations__=named), space, include_extras=True)
+
+
+def options_of(
+    function: Callable[..., Any],
     *,
-    choices: tuple[str, ...] | None = None,
-    least: float = 0,
-    above: float | None = None,
-) -> Any:
-    """A field with its explanation; a tuple of integers is written as ``32,16``.
+    extends: type[Options] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> type[Options]:
+    """A dataclass of the options that the keyword-only parameters of a function declare.
 
     Arguments:
-        default: Its value where none is given.
-        help: What it is.
-        choices: The words it takes.
-        least: The least number it takes; of a tuple, each of its numbers.
-        above: It takes numbers above this one alone.
+        function: The entry's constructor.
+        extends: Options that it takes as ``**options``, after its own.
+        defaults: Other defaults, by name.
+
+    Raises:
+        ArgumentError: If a parameter has no default, or a type that a command line cannot say.
     """
-    rest = {"choices": choices, "least": least, "above": above}
-    return field(default=default, metadata={"help": help, **rest})
+    parameters = inspect.signature(function).parameters
+    declared: dict[str, tuple[Any, Any]] = {}
+    for name, hint in _hints(function).items():
+        default = parameters[name].default
+        if inspect.isclass(hint) and issubclass(hint, Options):
+            values = hint() if default is inspect.Parameter.empty else default
+            inner = get_type_hints(hint, include_extras=True)
+            declared |= {f.name: (inner[f.name], getattr(values, f.name)) for f in fields(hint)}
+            continue
+        if default is inspect.Parameter.empty or _split(hint)[0] not in KINDS:
+            raise ArgumentError(
+                f"{function.__name__}: expected options with a default, each a bool, int, float, "
+                f"str or tuple[int, ...]; got {name!r}. Annotate it so, and give it a default."
+            )
+        declared[name] = (hint, default)
+    if extends is not None:
+        inner = get_type_hints(extends, include_extras=True)
+        rest = {f.name: (inner[f.name], f.default) for f in fields(extends)}
+        declared = {**rest, **declared}
+    chosen = dict(defaults or {})
+    return make_dataclass(
+        f"{function.__name__}_options",
+        [
+            (name, hint, field(default=chosen.get(name, default)))
+            for name, (hint, default) in declared.items()
+        ],
+        bases=(Options,),
+        frozen=True,
+    )
 
 
 def _written(value: Any) -> str:
@@ -89,46 +219,57 @@ def _boolean(text: str) -> bool:
 def _converter(kind: Any) -> Callable[[str], Any]:
     if kind is bool:
         return _boolean
-    if kind in (int, float, str):
-        return kind
-    return _integers
-
-
-def _is_chosen(f: Field[Any]) -> bool:
-    """Whether the option is chosen from the data where nobody gives it."""
-    return AUTO in (f.metadata["choices"] or ())
-
-
-def _default(f: Field[Any]) -> str:
-    written = _written(f.default)
-    return f"{AUTO} with --data, else {written}" if _is_chosen(f) else written
+    converter: Callable[[str], Any] = kind if kind in (int, float, str) else _integers
+    return converter
 
 
 def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None:
-    """Add an argument for each field."""
-    hints = get_type_hints(options)
-    group = parser.add_argument_group("the model's own options")
+    """Add an argument for each option.
+
+    Raises:
+        ArgumentError: If the parser has a flag of that name.
+    """
+    group = parser.add_argument_group("options of the model")
     for f in fields(options):
-        group.add_argument(
-            "--" + f.name.replace("_", "-"),
-            type=_converter(hints[f.name]),
-            default=argparse.SUPPRESS if _is_chosen(f) else f.default,
-            choices=f.metadata["choices"],
-            help=f"{f.metadata['help']} (default {_default(f)})",
-            metavar=None if f.metadata["choices"] else f.name.upper(),
-        )
+        kind, declared = _declared(options)[f.name]
+        flag = "--" + f.name.replace("_", "-")
+        chosen = f"{AUTO} with --data, else " if declared.is_chosen else ""
+        text = f"{declared.help} (default {chosen}{_written(f.default)})".strip()
+        try:
+            group.add_argument(
+                flag,
+                dest=DEST + f.name,
+                type=_converter(kind),
+                default=argparse.SUPPRESS if declared.is_chosen else f.default,
+                choices=declared.choices,
+                help=f"{declared.help} (default {chosen}{_written(f.default)})".strip().replace(
+                    "%", "%%"
+                ),
+                metavar=None if declared.choices else f.name.upper(),
+            )
+        except argparse.ArgumentError as error:
+            raise ArgumentError(
+                f"{f.name}: expected options that ppvae fit has no flag for; got {flag}, which it "
+                "has. Rename the option."
+            ) from error
+
+
+def read_options(arguments: argparse.Namespace, options: type[Options]) -> dict[str, Any]:
+    """Values of the options that :func:`add_options` added, by name."""
+    given = {f.name: DEST + f.name for f in fields(options)}
+    return {n: getattr(arguments, dest) for n, dest in given.items() if hasattr(arguments, dest)}
 
 
 def auto_options(options: type[Options]) -> dict[str, str]:
     """The options that are chosen from the data, as ``auto``."""
-    return {f.name: AUTO for f in fields(options) if _is_chosen(f)}
+    return {name: AUTO for name, (_, declared) in _declared(options).items() if declared.is_chosen}
 
 
 def parse_options(options: type[Options], values: Mapping[str, Any]) -> Options:
-    """The options with these values, those of a JSON file too.
+    """The options with these values, which may come from a JSON file.
 
     Raises:
-        ArgumentError: If a name is unknown, or a value is outside what its field takes.
+        ArgumentError: If a name is unknown, or a value is outside what its option takes.
     """
     known = {f.name for f in fields(options)}
     unknown = sorted(set(values) - known)

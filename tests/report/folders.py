@@ -14,6 +14,7 @@ from ppvae.runs.history import History
 from ppvae.runs.run import Run
 
 GPVAE = {
+    "summary": "GP-prior VAE over objects and views; predicts views never seen",
     "recipe": {
         "builder": "ppvae.zoo:build",
         "name": "gpvae",

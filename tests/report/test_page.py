@@ -67,7 +67,7 @@ def test_write_says_where_the_report_is(run):
 
 def test_the_verdict_comes_first_then_pictures_numbers_and_how_to_repeat(page):
     heads = [attrs["id"] for tag, attrs in page.tags if tag == "h2"]
-    assert heads == ["verdict", "pictures", "numbers", "again"]
+    assert heads == ["data", "verdict", "pictures", "numbers", "again"]
     assert page.text.index("4.2 times smaller") < page.text.index("Predictions of the unseen view")
     assert "GP-prior VAE" in page.text
     for number in ("0.0184", "0.078", "0.0882", "90.5 %", "\u221298.5", "4 min", "4050"):
@@ -178,6 +178,48 @@ DAMAGE = {
         "expected plain file names",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("recipe",), [1]),
+        (("recipe", "options"), "beta"),
+        (("fit",), 3),
+        (("objective",), ["z"]),
+        (("data",), "x"),
+        (("data", "columns"), [1]),
+        (("data", "columns", "y"), 10),
+        (("data", "columns", "y", "classes"), "ten"),
+        (("data", "columns", "x", "shape"), ["a"]),
+        (("data", "notes"), "all is well"),
+    ],
+)
+def test_parts_of_another_type_are_damage(run, path, value):
+    config = json.loads((run / "config.json").read_text())
+    part = config
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"config\.json: expected .*" + re.escape(path[-1])):
+        report.write(run)
+
+
+def test_a_number_too_large_for_a_float_is_shown_and_not_judged(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"untrusted": 10**400}))
+    assert report.write(run).exists()
+
+
+def test_what_was_done_to_the_data_is_said_first(run):
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["notes"] = ["Two rows were left out: <b>empty</b>."]
+    (run / "config.json").write_text(json.dumps(config))
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    assert "1 channel" in page.text
+    assert "whole numbers from 0 to 9" in page.text
+    assert page.text.index("Two rows were left out: <b>empty</b>.") < page.text.index("Verdict")
 
 
 @pytest.mark.parametrize("case", DAMAGE)

@@ -7,7 +7,9 @@ import math
 import torch
 
 from ppvae.data import Dataset, Splits
-from ppvae.zoo import unseen
+from ppvae.report.gallery import Subject, unseen
+from ppvae.runs import Run
+from ppvae.zoo import build
 
 
 def data(objects: list[int], views: list[float]) -> Dataset:
@@ -27,4 +29,11 @@ def test_the_nearest_view_is_the_same_in_pieces(monkeypatch):
 
 
 def test_nothing_held_out_is_no_unseen_view():
-    assert unseen.unseen_metrics(None, Splits(data([0, 1], [0.0, 1.0]))) == {}
+    train = data([0, 1], [0.0, 1.0])
+    model, guide, _ = build("gpvae", train.spec, latent_dim=2, rank=2, network="mlp", hidden=4)
+    alone = Subject(Run(model, guide), Splits(train))
+    assert unseen.unseen_metrics(alone) == {}
+    assert unseen.predictions(alone) == []
+    assert unseen.unseen(Subject(Run(model, guide), Splits(train, None, train))) is train
+    model, guide, _ = build("vae", train.spec, latent_dim=2)
+    assert unseen.unseen(Subject(Run(model, guide), Splits(train, None, train))) is None

@@ -10,11 +10,11 @@ import torch
 
 import ppvae
 from ppvae.data import Dataset, Splits
-from ppvae.report.gallery.pictures import class_decoder
+from ppvae.report.gallery import Subject, draw, measure
 from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
+from ppvae.zoo.entries.ssvae import keep_labels
 from ppvae.zoo.options import parse_options
-from ppvae.zoo.ssvae import keep_labels
 from tests.pairs import K, N, images
 
 SMALL = {
@@ -34,6 +34,10 @@ def splits(**more):
     return Splits(part, part, part)
 
 
+def files_of(run, data):
+    return [file for file, _, _ in draw(Subject(run, data))]
+
+
 def fitted(name, data, **options):
     found = entry(name)
     chosen = parse_options(found.options, {**SMALL[name], **options})
@@ -42,7 +46,7 @@ def fitted(name, data, **options):
     run = ppvae.fit(
         model, guide, data, objective, **{**found.fit, "epochs": 1}, seed=0, progress=False
     )
-    return run, found.metrics(run, data)
+    return run, measure(Subject(run, data))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -60,7 +64,7 @@ def test_a_run_of_an_entry_trains_and_comes_back_from_its_recipe(name, tmp_path)
     again = ppvae.load(tmp_path / name)
     for before, after in zip(model.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(before, after)
-    assert found.metrics(again, arranged) == found.metrics(run, arranged)
+    assert measure(Subject(again, arranged)) == measure(Subject(run, arranged))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -76,16 +80,18 @@ def test_its_default_data_fit_it(name):
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("cvae", ["classes.png", "manifold.png", "latents.png"]),
-        ("ssvae", ["classes.png", "manifold.png", "latents.png"]),
-        ("jvae", ["classes.png", "manifold.png", "latents.png"]),
-        ("ved", ["predictions.png"]),
+        ("cvae", ["classes.png", "manifold.png"]),
+        ("ssvae", ["classes.png", "manifold.png"]),
+        ("jvae", ["classes.png", "manifold.png"]),
+        ("ved", ["manifold.png"]),
     ],
 )
 def test_its_figures(name, files):
     data = splits(source=images()) if name == "ved" else splits()
-    made = entry(name).figures(fitted(name, data)[0], data)
-    assert [file for file, _, _ in made] == files
+    made = draw(Subject(fitted(name, data)[0], data))
+    first = ["predictions.png"] * (name == "ved") + ["reconstructions.png"]
+    rest = ["traversals.png", "latents.png", "densities.png", "loss.png"]
+    assert [file for file, _, _ in made] == [*first, *files, *rest]
     for _, caption, figure in made:
         assert caption.endswith(".")
         assert figure.axes
@@ -94,13 +100,15 @@ def test_its_figures(name, files):
 def test_figures_leave_out_what_the_data_do_not_have():
     c = torch.randn(N, 2)
     bare = [part.select("x", "c") for part in splits(c=c)]
-    assert entry("cvae").figures(fitted("cvae", Splits(*bare))[0], Splits(*bare)) == []
-    assert entry("ssvae").figures(fitted("ssvae", Splits(*bare))[0], Splits(*bare)) == []
+    for name in ("cvae", "ssvae"):
+        run = fitted(name, Splits(*bare))[0]
+        assert "classes.png" not in files_of(run, Splits(*bare))
     both = splits(c=c)
-    run = fitted("cvae", both, latent_dim=1)[0]
-    assert [made[0] for made in entry("cvae").figures(run, both)] == ["classes.png", "latents.png"]
-    run = fitted("jvae", splits(), classes=(K, 2))[0]
-    assert len(entry("jvae").figures(run, splits())) == 3
+    shown = files_of(fitted("cvae", both, latent_dim=1)[0], both)
+    assert "classes.png" in shown
+    assert "manifold.png" not in shown
+    shown = files_of(fitted("jvae", splits(), classes=(K, 2))[0], splits())
+    assert {"classes.png", "classes_y2.png"} <= set(shown)
 
 
 @pytest.mark.parametrize("name", ["cvae", "jvae"])
@@ -108,7 +116,8 @@ def test_a_class_decoder_decodes_that_class(name):
     run = fitted(name, splits())[0]
     z, y = torch.randn(4, 2), torch.full((4,), 1)
     expected = run.model.decoder(z, torch.eye(K)[y]).mean
-    torch.testing.assert_close(class_decoder(run, 1)(z), expected)
+    decoder = Subject(run, splits()).decoder("z", "x", y=1)
+    torch.testing.assert_close(decoder(z), expected)
 
 
 @pytest.mark.parametrize("name", ["ssvae", "jvae"])
@@ -117,9 +126,9 @@ def test_accuracy_is_reported_where_test_labels_exist(name):
     assert 0 <= metrics["accuracy"] <= 1
     data = splits()
     bare = data._replace(test=data.test.select("x"))
-    assert entry(name).metrics(run, bare) == {}
+    assert measure(Subject(run, bare)) == {}
     none = data._replace(test=data.test.with_columns(y=torch.full((N,), -1)))
-    assert entry(name).metrics(run, none) == {}
+    assert measure(Subject(run, none)) == {}
 
 
 def test_accuracy_leaves_out_test_data_without_a_label():
@@ -128,7 +137,7 @@ def test_accuracy_leaves_out_test_data_without_a_label():
     found = ppvae.programs.posterior(run.guide, {"x": data.test["x"]})["y"].probs.argmax(-1)
     y = found.clone()
     y[0], y[1:4] = (found[0] + 1) % K, -1
-    metrics = entry("ssvae").metrics(run, data._replace(test=data.test.with_columns(y=y)))
+    metrics = measure(Subject(run, data._replace(test=data.test.with_columns(y=y))))
     assert metrics["accuracy"] == pytest.approx((N - 4) / (N - 3))
 
 
@@ -171,7 +180,7 @@ def test_an_encoder_decoder_goes_back_from_spectra_to_images():
     assert set(metrics) == {"rmse", "predicted_sd", "coverage_90"}
     assert 0 < metrics["rmse"] < 1
     assert metrics["predicted_sd"] > 0
-    file, _, figure = entry("ved").figures(run, data)[0]
+    file, _, figure = draw(Subject(run, data))[0]
     assert file == "predictions.png"
     assert figure.axes
 

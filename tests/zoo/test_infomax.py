@@ -8,11 +8,13 @@ import pytest
 import torch
 
 import ppvae
+from ppvae import objectives
 from ppvae.data import Dataset, Splits
 from ppvae.objectives import MutualInformation
+from ppvae.report.gallery import Subject, draw, measure
 from ppvae.runs.run import Recipe
-from ppvae.zoo import build, entry
-from ppvae.zoo.information import ESTIMATORS, information_metrics
+from ppvae.zoo import build
+from ppvae.zoo.entries.infomax import ESTIMATORS
 from tests.pairs import K, N, images
 
 NAMES = ["infomax", "two-stage-single", "two-stage-double"]
@@ -33,7 +35,7 @@ def test_a_run_trains_is_measured_and_comes_back_from_its_recipe(name, tmp_path)
     model, guide, objective = recipe.build()
     run = ppvae.fit(model, guide, data, objective, epochs=2, seed=0, progress=False, recipe=recipe)
     state = torch.get_rng_state()
-    metrics = entry(name).metrics(run, data)
+    metrics = measure(Subject(run, data))
     assert torch.equal(state, torch.get_rng_state())
     assert math.isfinite(metrics["mutual_information"])
     if name != "infomax":
@@ -43,12 +45,13 @@ def test_a_run_trains_is_measured_and_comes_back_from_its_recipe(name, tmp_path)
             "mutual_information/x,z1",
             f"mutual_information/{second}",
         }
-    shown = [file for file, *_ in entry(name).figures(run, data)]
-    assert shown == ["latents.png", "traversal_0_1.png"]
+    shown = {file for file, *_ in draw(Subject(run, data))}
+    assert {"latents.png", "manifold.png", "traversals.png", "loss.png"} <= shown
+    assert ("latents_z2.png" in shown) == (name != "infomax")
     run.save(tmp_path / name)
     again = ppvae.load(tmp_path / name)
     # The critics come back, too.
-    assert information_metrics(again, data) == pytest.approx(metrics)
+    assert measure(Subject(again, data)) == pytest.approx(metrics)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,7 +61,7 @@ def test_every_estimator_can_be_chosen(name, estimator):
     *_, objective = build(name, spec, **OPTIONS[name], estimator=estimator, critic="joint")
     terms = [t for t in objective.terms if isinstance(t, MutualInformation)]
     assert len(terms) == (1 if name == "infomax" else 2)
-    assert all(isinstance(t.estimator, ESTIMATORS[estimator]) for t in terms)
+    assert all(isinstance(t.estimator, getattr(objectives, ESTIMATORS[estimator])) for t in terms)
 
 
 def test_alpha_beta_and_gamma_are_the_objectives():
@@ -76,8 +79,8 @@ def test_without_a_term_or_with_one_datum_there_is_no_metric():
     data = splits()
     model, guide, objective = build("vae", data.train.spec, hidden=[8], latent_dim=2)
     run = ppvae.fit(model, guide, data, objective, epochs=1, progress=False)
-    assert information_metrics(run, data) == {}
+    assert measure(Subject(run, data)) == {}
     model, guide, objective = build("infomax", data.train.spec, **SMALL)
     run = ppvae.fit(model, guide, data, objective, epochs=1, progress=False)
     one = data._replace(test=data.test.take(torch.tensor([0])))
-    assert information_metrics(run, one) == {}
+    assert measure(Subject(run, one)) == {}

@@ -10,6 +10,7 @@ import torch
 import ppvae
 from ppvae.data import Dataset, Splits, posed_digits
 from ppvae.nets import Pose, grid, resample, transform_grid
+from ppvae.report.gallery import Subject, draw, measure
 from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
 from tests.pairs import K, N, images
@@ -58,9 +59,8 @@ def test_a_run_trains_and_comes_back_from_its_recipe(name, tmp_path):
     run = fitted(name, data, recipe)
     run.save(tmp_path / name)
     again = ppvae.load(tmp_path / name)
-    found = entry(name)
-    metrics = found.metrics(run, data)
-    assert found.metrics(again, data) == pytest.approx(metrics)
+    metrics = measure(Subject(run, data))
+    assert measure(Subject(again, data)) == pytest.approx(metrics)
     assert {"angle_correlation", "angle_from_content_r2"} <= set(metrics)
     assert ("shift_r2" in metrics) == (name == "trvae")
     assert all(math.isfinite(value) for value in metrics.values())
@@ -108,22 +108,25 @@ def test_spectra_move():
     data = Splits(part, None, part)
     run = fitted("trvae", data, rotation=0.0)
     assert set(run.encode(part)) == {"z", "translation"}
-    assert set(entry("trvae").metrics(run, data)) == {"shift_r2"}
-    assert [name for name, _, _ in entry("trvae").figures(run, data)] == ["shifts.png"]
+    assert set(measure(Subject(run, data))) == {"shift_r2"}
+    shown = [name for name, _, _ in draw(Subject(run, data))]
+    assert "shifts.png" in shown
+    assert not {"angles.png", "manifold.png", "traversals.png"} & set(shown)
 
 
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("rvae", ["manifold.png", "angles.png"]),
-        ("trvae", ["manifold.png", "angles.png", "shifts.png"]),
-        ("jrvae", ["classes.png", "manifold.png", "latents.png", "angles.png"]),
+        ("rvae", ["manifold.png", "traversals.png", "latents.png", "angles.png"]),
+        ("trvae", ["manifold.png", "traversals.png", "latents.png", "angles.png", "shifts.png"]),
+        ("jrvae", ["classes.png", "manifold.png", "traversals.png", "latents.png", "angles.png"]),
     ],
 )
 def test_its_figures(name, files):
     data = splits()
-    made = entry(name).figures(fitted(name, data), data)
-    assert [file for file, _, _ in made] == files
+    made = draw(Subject(fitted(name, data), data))
+    common = ["densities.png", "loss.png"]
+    assert [file for file, _, _ in made] == ["reconstructions.png", *files, *common]
     assert all(caption.endswith(".") for _, caption, _ in made)
 
 
@@ -131,8 +134,8 @@ def test_without_known_poses_there_is_nothing_to_measure():
     part = Dataset({"x": images()})
     data = Splits(part, None, part)
     run = fitted("rvae", data)
-    assert entry("rvae").metrics(run, data) == {}
-    assert [name for name, _, _ in entry("rvae").figures(run, data)] == ["manifold.png"]
+    assert measure(Subject(run, data)) == {}
+    assert "angles.png" not in [name for name, _, _ in draw(Subject(run, data))]
 
 
 def test_what_has_no_pose_is_refused_in_words():
@@ -158,7 +161,7 @@ def test_the_angles_of_threes_are_found():
         seed=0,
         progress=False,
     )
-    metrics = entry("trvae").metrics(run, data)
+    metrics = measure(Subject(run, data))
     assert metrics["angle_correlation"] > 0.9
     assert metrics["shift_r2"] > 0.9
     assert metrics["angle_from_content_r2"] < 0.05

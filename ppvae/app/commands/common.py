@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Subparsers", "add_device", "add_reading", "add_run", "reading", "show"]
+__all__ = ["Subparsers", "add_device", "add_reading", "add_run", "reading", "show", "show_report"]
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -94,3 +94,13 @@ def show(metrics: Mapping[str, Any]) -> None:
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
         print(f"{name:{width}}  {f'{value:.5g}' if isinstance(value, float) else value}")
+
+
+def show_report(folder: Path) -> None:
+    """Print the verdict of a run's report, and the path of the report."""
+    from ppvae.report import verdict
+    from ppvae.report.facts import read
+
+    answers = verdict(read(folder))
+    print("; ".join(f"{answer.question} {answer.short}" for answer in answers) + ".")
+    print(f"report: {folder / 'report.html'}")

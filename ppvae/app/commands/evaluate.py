@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, show
+from ppvae.app.commands.common import Subparsers, add_device, add_run, show, show_report
 
 __all__ = ["add", "run"]
 
@@ -26,7 +26,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluate, then print the metrics and the path of the report."""
+    """Evaluate, then print the metrics, the verdict and the path of the report."""
     from ppvae.app.workflow import evaluate_run, evaluation_folder
 
     result = evaluate_run(
@@ -36,4 +36,4 @@ def run(arguments: argparse.Namespace) -> None:
     folder = evaluation_folder(arguments.run, arguments.data, arguments.out)
     if arguments.data is not None:
         print(f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}")
-    print(f"report: {folder / 'report.html'}")
+    show_report(folder)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_reading, reading, show
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_reading,
+    reading,
+    show,
+    show_report,
+)
 
 __all__ = ["add", "run"]
 
 # Options of ppvae.fit that keep the model's own default unless they are given.
+USERS = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 SETTINGS = ("epochs", "batch_size", "learning_rate", "device")
 
 
@@ -25,7 +34,11 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         description="Train a model and write the folder of its run, with a report.",
         epilog="ppvae fit MODEL --help shows the options of a model.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a name from ppvae list")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name from ppvae list, or module:function of an entry of your own",
+    )
     parser.set_defaults(command=run)
     if arguments and arguments[0] == "fit":
         _add_model_options(parser, shared, arguments[1:])
@@ -64,38 +77,39 @@ def _add_model_options(
     # Values of the shared options are taken out, so a folder with a model's name is no model.
     _, rest = shared.parse_known_args(arguments)
     for name in rest:
-        if name in names():
-            model = entry(name)
-            add_options(parser, model.options)
-            parser.description = f"ppvae fit {name}: {model.summary}."
-            return
+        if name not in names() and not USERS.fullmatch(name):
+            continue
+        if name not in names() and "" not in sys.path:
+            sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
+        model = entry(name)
+        add_options(parser, model.options)
+        parser.description = f"ppvae fit {name}: {model.help}"
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fit, then print the metrics and the path of the report."""
+    """Fit, then print the metrics, the verdict and the path of the report."""
     from ppvae.app.workflow import fit_entry
     from ppvae.fitting import keep_freed_memory
     from ppvae.zoo import entry
+    from ppvae.zoo.options import read_options
 
     keep_freed_memory()
     model = entry(arguments.model)
     settings = {name: getattr(arguments, name) for name in SETTINGS}
-    out = arguments.out or Path("runs") / arguments.model
+    out = arguments.out or Path("runs") / model.name
     result = fit_entry(
         arguments.model,
         out,
         data=arguments.data,
         reading=reading(arguments),
         seed=arguments.seed,
-        options={
-            f.name: getattr(arguments, f.name)
-            for f in fields(model.options)
-            if hasattr(arguments, f.name)
-        },
+        options=read_options(arguments, model.options),
         progress=not arguments.quiet,
         **{name: value for name, value in settings.items() if value is not None},
     )
     for note in result.config["data"].get("notes", ()):
         print(f"data: {note}")
     show(result.metrics)
-    print(f"report: {out / 'report.html'}")
+    show_report(out)

@@ -1,3 +1,12 @@
-"""Figures and metrics of runs."""
+"""Figures and metrics of runs, each a function that asks the pair whether it applies.
 
-__all__: list[str] = []
+A figure is a function from a :class:`Subject` to (file name, caption, figure) tuples, a metric
+one to numbers by name; both return nothing where the run lacks the sites, columns, prior or terms
+that they are about. To add one, write the function and give it a line in :data:`FIGURES` or
+:data:`METRICS`.
+"""
+
+from ppvae.report.gallery.registry import FIGURES, METRICS, draw, measure
+from ppvae.report.gallery.subject import Figures, Subject
+
+__all__ = ["FIGURES", "METRICS", "Figures", "Subject", "draw", "measure"]

@@ -1,53 +1,37 @@
-"""What a GP-prior VAE predicts at views it has not seen: numbers and pictures."""
+"""What a model with a GP prior predicts at views that it has not seen: numbers and pictures."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ppvae import plots
-from ppvae.data import Dataset, Splits
+from ppvae.data import Dataset
 from ppvae.evaluate import pit
-from ppvae.evaluate.predict import Prediction, predict
-from ppvae.gp import GPPrior
-from ppvae.programs import batch_for, placement, posterior
-from ppvae.runs.run import Run
-from ppvae.zoo.entry import Figures
+from ppvae.evaluate.predict import predict
+from ppvae.programs import batch_for, placement
+from ppvae.report.gallery.subject import Figures, Subject
 
-# How many predictions the figures are drawn from, and how many views and objects a matrix shows.
+# Predictions that the figures are drawn from; views and objects that a matrix shows.
 SHOWN, MATRIX = 100, 40
-# Distances between views held at once.
+# Distances between views that are in memory at once.
 BUDGET = 2**24
 
-__all__ = [
-    "covariance_figure",
-    "encoding_figures",
-    "nearest_view",
-    "unseen_figures",
-    "unseen_metrics",
-]
+__all__ = ["covariances", "nearest_view", "predictions", "turn", "unseen", "unseen_metrics"]
 
 
-def _prior(run: Run) -> GPPrior:
-    prior: Any = run.model.prior
-    assert isinstance(prior, GPPrior)
-    return prior
+def unseen(subject: Subject) -> Dataset | None:
+    """Held-out data at views that a GP prior has not seen; None for other models."""
+    if subject.gp is None or not {"object", "view"} <= set(subject.splits.train):
+        return None
+    return subject.splits.test or subject.splits.validation
 
 
-def _held_out(splits: Splits) -> Dataset | None:
-    return splits.test or splits.validation
-
-
-def _predicted(
-    run: Run, held_out: Dataset, *, keep_draws: bool = False
-) -> tuple[dict[str, Tensor], Prediction]:
-    """The held-out columns, and the predictions of their x."""
-    batch = batch_for(run.model, held_out)
-    return batch, predict(run.model, batch, keep_draws=keep_draws)
+def _period(subject: Subject) -> float | None:
+    period: float | None = getattr(getattr(subject.gp, "views", None), "period", None)
+    return period
 
 
 def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tensor:
@@ -76,23 +60,22 @@ def _mean(train: Dataset) -> Tensor:
     )
 
 
-def unseen_metrics(run: Run, splits: Splits) -> dict[str, float]:
-    """Errors, density and coverage of the held-out views, beside two baselines; none if none."""
-    held_out = _held_out(splits)
-    if held_out is None:
+def unseen_metrics(subject: Subject) -> dict[str, float]:
+    """Errors, density and coverage at held-out views, and the errors of two baselines."""
+    data, train, model = unseen(subject), subject.splits.train, subject.run.model
+    if data is None or "x" not in subject.structure.observed:
         return {}
-    batch, prediction = _predicted(run, held_out)
+    batch = batch_for(model, data)
+    prediction = predict(model, batch)
     assert prediction.log_density is not None
     x = batch["x"]
     rows = len(x)
     errors = (prediction.mean - x).square().flatten(1).mean(1)
     baselines = {
-        "mse_train_mean": _mean(splits.train).to(x).expand_as(x),
-        "mse_nearest_view": nearest_view(
-            splits.train, held_out, period=getattr(_prior(run).views, "period", None)
-        ).to(x),
+        "mse_train_mean": _mean(train).to(x).expand_as(x),
+        "mse_nearest_view": nearest_view(train, data, period=_period(subject)).to(x),
     }
-    varies = _varies(splits.train).to(x.device).expand_as(x)
+    varies = _varies(train).to(x.device).expand_as(x)
     inside = (x >= prediction.lower) & (x <= prediction.upper)
     return {
         "test_mse": float(errors.mean()),
@@ -109,47 +92,43 @@ def _varies(train: Dataset) -> Tensor:
     return x.var(0) > 1e-4
 
 
-def unseen_figures(run: Run, splits: Splits) -> Figures:
-    """What a GP-prior VAE predicts at held-out views, and what its GP has learned."""
-    held_out, train = _held_out(splits), splits.train
-    made = [] if held_out is None else _predictions(run, held_out, train)
-    turned = _all_views(run, train)
-    if turned is not None:
-        made.insert(1, turned)
-    made.append(covariance_figure(run, train))
-    return [*made, *encoding_figures(run, train)]
-
-
-def _predictions(run: Run, held_out: Dataset, train: Dataset) -> Figures:
+def predictions(subject: Subject) -> Figures:
     """Pictures at held-out views, and whether their spread is right."""
-    shown = held_out.take(torch.arange(min(SHOWN, held_out.num_rows)))
-    batch, prediction = _predicted(run, shown, keep_draws=True)
+    data = unseen(subject)
+    if data is None or "x" not in subject.structure.observed:
+        return []
+    shown = data.take(torch.arange(min(SHOWN, data.num_rows)))
+    batch = batch_for(subject.run.model, shown)
+    prediction = predict(subject.run.model, batch, keep_draws=True)
     assert prediction.draws is not None
     x = batch["x"]
-    made: Figures = []
+    figures: Figures = []
     if x.dim() == 4:
         objects = [f"object {int(p)}" for p in batch["object"]]
-        made.append(
-            (
-                "predictions.png",
-                "The unseen view of ten objects: true, predicted from the other views, their "
-                "difference, and the predicted standard deviation.",
-                plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects),
-            )
+        caption = (
+            "Unseen views of ten objects: true, predicted from the other views, their "
+            "difference, and the predicted standard deviation."
         )
+        figure = plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects)
+        figures.append(("predictions.png", caption, figure))
     ranks = pit(prediction.draws, x)
-    varies = _varies(train).to(x.device).expand_as(x)
+    varies = _varies(subject.splits.train).to(x.device).expand_as(x)
     if varies.any():
-        caption = "Predictions of the unseen view against what was there, by element that varies."
-        # The one coverage that is told is that of all held-out data, among the metrics.
+        caption = (
+            "Ranks of the true values among predictions of the unseen views, elements that vary."
+        )
+        # The one coverage that is reported is that of all held-out data, among the metrics.
         figure = plots.calibration(ranks[varies], interval=None)
-        made.append(("calibration.png", caption, figure))
-    return made
+        figures.append(("calibration.png", caption, figure))
+    return figures
 
 
-def covariance_figure(run: Run, train: Dataset) -> tuple[str, str, Figure]:
-    """The view kernel at the training views, and the object kernel of the first objects."""
-    prior, like = _prior(run), placement(run.model)
+def covariances(subject: Subject) -> Figures:
+    """The kernel at the training views, and that between the first objects."""
+    prior, train = subject.gp, subject.splits.train
+    if prior is None or unseen(subject) is None or "object" not in train:
+        return []
+    like, period = placement(subject.run.model), _period(subject)
     views = torch.unique(torch.as_tensor(train["view"]), dim=0)
     views = views[torch.linspace(0, len(views) - 1, min(MATRIX, len(views))).long()]
     objects = torch.arange(min(MATRIX, int(train.spec["object"]["classes"])), device=like.device)
@@ -157,62 +136,32 @@ def covariance_figure(run: Run, train: Dataset) -> tuple[str, str, Figure]:
         matrices = {"objects": prior.objects.covariance(objects).cpu()}
         if len(views) > 1:
             matrices = {"views": prior.views.covariance(views.to(like)).cpu(), **matrices}
-    period = getattr(prior.views, "period", None)
     ticks = {}
     if "views" in matrices and views.dim() == 1:
-        shown = views if period is None else views * (360 / period)
-        ticks = {"views": [f"{v:.4g}{'' if period is None else '°'}" for v in shown.tolist()]}
+        shown, unit = (views, "") if period is None else (views * (360 / period), "\u00b0")
+        ticks = {"views": [f"{v:.4g}{unit}" for v in shown.tolist()]}
+    figure = plots.covariance(matrices, ticks=ticks, label="correlation")
     caption = "Learned correlations of the latents between views and between objects."
-    return (
-        "covariances.png",
-        caption,
-        plots.covariance(matrices, ticks=ticks, label="correlation"),
-    )
+    return [("covariances.png", caption, figure)]
 
 
-def encoding_figures(run: Run, train: Dataset) -> Figures:
-    """Encoder means by view, and the densities of means and log variances."""
-    some = train.take(torch.linspace(0, train.num_rows - 1, min(2000, train.num_rows)).long())
-    batch = batch_for(run.guide, some)
-    q = posterior(run.guide, batch)["z"]
-    view = torch.as_tensor(some["view"])
-    made: Figures = []
-    if view.dim() == 1:
-        period = getattr(_prior(run).views, "period", None)
-        figure = plots.latents(
-            q.mean.cpu(),
-            colour=view if period is None else view * (2 * torch.pi / period),
-            kind="continuous" if period is None else "cyclic",
-            name="view",
-        )
-        made.append(("latents.png", "Latent means of training data by their view.", figure))
-    made.append(
-        (
-            "densities.png",
-            "What the encoder says of training data: means and log variances by dimension of z.",
-            plots.densities(q.mean.cpu(), q.variance.log().cpu()),
-        )
-    )
-    return made
-
-
-def _all_views(run: Run, train: Dataset) -> tuple[str, str, Figure] | None:
-    """A few objects over the whole circle of views, seen and unseen."""
-    period = getattr(_prior(run).views, "period", None)
-    if period is None or len(train.spec["x"]["shape"]) != 3:
-        return None
-    like = placement(run.model)
+def turn(subject: Subject) -> Figures:
+    """A few objects over the circle of views, seen and unseen."""
+    period, train = _period(subject), subject.splits.train
+    if period is None or unseen(subject) is None or subject.images != ("x",):
+        return []
+    like = placement(subject.run.model)
     objects = torch.unique(torch.as_tensor(train["object"]))[:4].to(like.device)
     views = torch.arange(12).to(like) * period / 12
     columns = {
         "object": objects.repeat_interleave(len(views)),
         "view": views.repeat(len(objects)),
     }
-    mean = predict(run.model, columns, num_draws=20).mean
+    mean = predict(subject.run.model, columns, num_draws=20).mean
     figure = plots.images(
         mean.reshape(len(objects), len(views), *mean.shape[1:]),
         row_labels=[f"object {int(p)}" for p in objects],
-        column_labels=[f"{360 * i / len(views):.0f}°" for i in range(len(views))],
+        column_labels=[f"{360 * i / len(views):.0f}\u00b0" for i in range(len(views))],
     )
-    caption = "Predicted over a whole turn, at angles of the training images and between."
-    return ("turn.png", caption, figure)
+    caption = "Predicted over a full turn, at views of the training images and between them."
+    return [("turn.png", caption, figure)]

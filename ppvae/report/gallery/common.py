@@ -1,0 +1,141 @@
+"""Figures and metrics of observed sites, classes and terms."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ppvae import plots
+from ppvae.evaluate import clustering_accuracy
+from ppvae.evaluate.predict import Prediction, predict
+from ppvae.models import Translation
+from ppvae.objectives import MutualInformation
+from ppvae.programs import batch_for, decode, encode, evaluating, placement, seeded, signature
+from ppvae.report.gallery.subject import Figures, Subject
+
+__all__ = [
+    "accuracy",
+    "information",
+    "loss",
+    "reconstructions",
+    "translation",
+    "translation_errors",
+]
+
+SHOWN, MEASURED, PREDICTED = 10, 1024, 500
+
+
+def reconstructions(subject: Subject) -> Figures:
+    """Each observed site of images or vectors, encoded and decoded."""
+    figures: Figures = []
+    data = subject.splits.held_out
+    rows = torch.linspace(0, data.num_rows - 1, min(SHOWN, data.num_rows)).long()
+    part = Subject(subject.run, data.take(rows))
+    latents = {name: part.latents[name] for name in part.sites}
+    for site, value in part.observed.items():
+        mean = decode(part.run.model, latents, columns=part.batch, site=site)[site]
+        if mean.shape != value.shape or mean.dim() not in (2, 4) or not mean.isfinite().all():
+            continue
+        several = len(part.observed) > 1
+        caption = "Held-out data above, encoded and decoded below"
+        figures.append(
+            (
+                f"reconstructions{several * f'_{site}'}.png",
+                f"{caption}{several * f' (site {site})'}.",
+                plots.reconstructions(value, mean),
+            )
+        )
+    return figures
+
+
+def loss(subject: Subject) -> Figures:
+    """The history."""
+    if not len(subject.run.history):
+        return []
+    caption = "The loss by term over epochs."
+    return [("loss.png", caption, plots.loss_by_term(subject.run.history))]
+
+
+def accuracy(subject: Subject) -> dict[str, float]:
+    """``accuracy`` of a discrete site on test data whose column of that name is known.
+
+    Classes that no label named are matched to the data's first
+    (:func:`ppvae.evaluate.clustering_accuracy`).
+    """
+    test, guide = subject.splits.test, subject.run.guide
+    scores = {}
+    for site in subject.classes:
+        if test is None or site not in test or site not in subject.latents:
+            continue
+        y = torch.as_tensor(test[site])
+        if not bool((y >= 0).any()):
+            continue
+        batch = batch_for(guide, test.take(y >= 0))
+        true = batch.pop(site)
+        found = encode(guide, batch)[site]
+        if site in signature(guide):
+            scores[site] = float((found == true).double().mean())
+        else:
+            scores[site] = clustering_accuracy(found, true)
+    return {("accuracy" if s == "y" else f"accuracy/{s}"): v for s, v in scores.items()}
+
+
+def information(subject: Subject) -> dict[str, float]:
+    """``mutual_information`` in nats, by the trained critics on data they were not trained on.
+
+    Where there are several terms it is that of the last, and
+    ``mutual_information/FIRST,SECOND`` that of each.
+    """
+    run, data = subject.run, subject.splits.held_out
+    terms = [term for term in run.objective.terms if isinstance(term, MutualInformation)]
+    if not terms or data.num_rows < 2:
+        return {}
+    batch = batch_for(run.guide, data.take(torch.arange(min(MEASURED, data.num_rows))))
+    objective = run.objective(run.model, run.guide, num_data=subject.splits.train.num_rows)
+    with evaluating(objective), seeded(0, placement(run.guide)):
+        _, context = objective.evaluate(batch)
+        found = {f"{term.first},{term.second}": term.measure(context) for term in terms}
+    each = {f"mutual_information/{name}": value for name, value in found.items()}
+    return {"mutual_information": list(found.values())[-1]} | (each if len(terms) > 1 else {})
+
+
+def _translated(subject: Subject, number: int) -> tuple[Prediction, torch.Tensor] | None:
+    """Predictions from the column ``source`` alone, and x; None of other pairs."""
+    run = subject.run
+    takes_source = set(signature(run.guide)) == {"source"}
+    if not takes_source or "x" not in subject.structure.observed:
+        return None
+    part = {name: column[:number] for name, column in subject.batch.items()}
+    pair = Translation(run.model, run.guide)
+    return predict(pair, {"source": part["source"]}, num_draws=100), part["x"]
+
+
+def translation_errors(subject: Subject) -> dict[str, float]:
+    """``rmse``, ``predicted_sd`` and ``coverage_90`` of predictions from another modality."""
+    found = None if subject.splits.test is None else _translated(subject, PREDICTED)
+    if found is None:
+        return {}
+    prediction, x = found
+    inside = (x >= prediction.lower) & (x <= prediction.upper)
+    return {
+        "rmse": math.sqrt(float((prediction.mean - x).square().mean())),
+        "predicted_sd": float(prediction.scale.mean()),
+        "coverage_90": float(inside.double().mean()),
+    }
+
+
+def translation(subject: Subject) -> Figures:
+    """Predictions from another modality, beside what was measured."""
+    found = _translated(subject, SHOWN)
+    if found is None:
+        return []
+    prediction, x = found
+    if x.dim() == 4:
+        figure = plots.predictions(x, prediction.mean, prediction.scale)
+    else:
+        figure = plots.reconstructions(
+            x.flatten(1), prediction.mean.flatten(1), prediction.scale.flatten(1)
+        )
+    caption = "Predicted from the source alone, with two standard deviations, and measured."
+    return [("predictions.png", caption, figure)]

@@ -1,0 +1,212 @@
+"""What figures and metrics ask of a run: its sites, columns, prior and terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.distributions import constraints
+
+from ppvae.data import Dataset, Splits, as_splits
+from ppvae.gp import GPPrior
+from ppvae.programs import (
+    Structure,
+    batch_for,
+    check_pair,
+    decode,
+    encode,
+    evaluating,
+    placement,
+    posterior,
+    sample_sites,
+    signature,
+    trace_program,
+)
+from ppvae.runs.run import Run
+
+__all__ = ["POSE", "Figures", "Subject"]
+
+Figures = list[tuple[str, str, Figure]]
+Decoder = Callable[[Tensor], Tensor]
+
+# Pose sites and their values at rest; ``turn`` chooses a mode of the angle.
+POSE: Mapping[str, float] = {"rotation": 0.0, "translation": 0.0, "scale": 1.0, "turn": 0.0}
+ROWS = 2000
+
+
+class Subject:
+    """A run and its data, with what several figures and metrics need of them.
+
+    Arguments:
+        run: The fitted pair.
+        data: Splits, or one dataset or mapping of columns.
+
+    Attributes:
+        run: The fitted pair.
+        splits: The data.
+    """
+
+    def __init__(self, run: Run, data: Splits | Dataset | Mapping[str, Any]) -> None:
+        self.run = run
+        self.splits = as_splits(data)
+
+    @cached_property
+    def batch(self) -> dict[str, Tensor]:
+        """The first held-out rows."""
+        data = self.splits.held_out
+        return batch_for(self.run.guide, data.take(torch.arange(min(ROWS, data.num_rows))))
+
+    @cached_property
+    def structure(self) -> Structure:
+        """Names and shapes of the pair's sites."""
+        return check_pair(self.run.model, self.run.guide, self.first(2))
+
+    def first(self, number: int) -> dict[str, Tensor]:
+        """So many rows of :attr:`batch`, or as many as there are."""
+        return {name: column[:number] for name, column in self.batch.items()}
+
+    @cached_property
+    def latents(self) -> dict[str, Tensor]:
+        """Posterior means of the batch by site, as :func:`ppvae.programs.encode` returns them."""
+        return encode(self.run.guide, self.batch)
+
+    @cached_property
+    def posteriors(self) -> dict[str, Any]:
+        """The guide's distribution of each latent site."""
+        return posterior(self.run.guide, self.batch)
+
+    @property
+    def sites(self) -> list[str]:
+        """The latent sites, those of each datum first."""
+        return sorted(self.structure.latent, key=lambda name: name in self.structure.shared)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of :attr:`batch`."""
+        return len(next(iter(self.batch.values())))
+
+    @cached_property
+    def vectors(self) -> dict[str, Tensor]:
+        """Latent sites whose posterior is on real vectors of each datum: means, shape (N, Z)."""
+        return {
+            name: self.latents[name]
+            for name, q in self.posteriors.items()
+            if name not in POSE and name not in self.structure.shared
+            if _on_reals(q) and self.latents[name].dim() == 2
+        }
+
+    @cached_property
+    def poses(self) -> dict[str, Tensor]:
+        """Pose sites of the pair: means, with shape (N, ...)."""
+        return {name: self.latents[name] for name in POSE if name in self.latents}
+
+    @cached_property
+    def classes(self) -> dict[str, int]:
+        """Discrete latent sites and, where the model takes it, the column y: number of classes."""
+        sites = {
+            name: self.latents[f"{name}_probs"].size(-1)
+            for name in self.latents
+            if f"{name}_probs" in self.latents and name not in POSE
+        }
+        spec = self.splits.train.spec
+        if "y" in spec and "y" not in sites and "y" in signature(self.run.model):
+            sites["y"] = int(spec["y"]["classes"])
+        return sites
+
+    @property
+    def gp(self) -> GPPrior | None:
+        """The model's GP prior over ``object`` and ``view``, if it has one."""
+        if not {"object", "view"} <= signature(self.run.model).keys():
+            return None
+        return next((m for m in self.run.model.modules() if isinstance(m, GPPrior)), None)
+
+    @cached_property
+    def observed(self) -> dict[str, Tensor]:
+        """What the model's observed sites hold for the batch, with shape (N, ...)."""
+        sites = {name: self.latents[name] for name in self.structure.latent}
+        with evaluating(self.run.model):
+            trace = trace_program(self.run.model, self.batch, given=sites)
+        values = {name: node["value"] for name, node in sample_sites(trace).items()}
+        return {name: values[name] for name in self.structure.observed if name in values}
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """Observed sites whose values are images."""
+        return tuple(name for name, value in self.observed.items() if value.dim() == 4)
+
+    @cached_property
+    def typical(self) -> dict[str, Tensor]:
+        """A typical value of each latent site and each column that the model takes.
+
+        Poses are at rest, numbers those of the datum nearest to the mean, classes the most common;
+        latents that all data share are at their own means.
+        """
+        values = {name: self.latents[name] for name in self.sites}
+        taken = signature(self.run.model)
+        values |= {name: column for name, column in self.batch.items() if name in taken}
+        shared = self.structure.shared
+        return {n: v if n in shared else _typical(n, v) for n, v in values.items()}
+
+    def decoder(self, latent: str, site: str, **given: int) -> Decoder:
+        """From values of a latent site, with shape (K, ...), to means of an observed site.
+
+        Arguments:
+            latent: The latent site.
+            site: The observed site.
+            given: Classes by site or column; everything else is :attr:`typical`.
+        """
+        like, known = placement(self.run.model), signature(self.run.model)
+
+        def decoded(value: Tensor) -> Tensor:
+            shared = self.structure.shared
+            rows = {
+                name: rest if name in shared else rest.expand(len(value), *rest.shape)
+                for name, rest in self.typical.items()
+                if name != latent
+            }
+            for name, k in given.items():
+                rows[name] = torch.full((len(value),), k, device=like.device)
+            latents = {n: v for n, v in rows.items() if n in self.structure.latent}
+            columns = {n: v for n, v in rows.items() if n not in latents and n in known}
+            moved = {latent: value.to(like), **latents}
+            return decode(self.run.model, moved, columns=columns, site=site)[site]
+
+        return decoded
+
+    @cached_property
+    def drawn_by(self) -> dict[str, str]:
+        """Each latent vector that moves the mean of an image site, and that site."""
+        found = {}
+        for latent, value in self.vectors.items():
+            apart = torch.stack([value.mean(0) - 2, value.mean(0) + 2])
+            for site in self.images:
+                low, high = self.decoder(latent, site)(apart)
+                if not torch.allclose(low, high):
+                    found[latent] = site
+                    break
+        return found
+
+
+def _on_reals(q: Any) -> bool:
+    try:
+        support = q.support
+    except NotImplementedError:
+        return False
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support in (constraints.real, constraints.real_vector)
+
+
+def _typical(name: str, value: Tensor) -> Tensor:
+    if name in POSE:
+        return torch.full_like(value[0], POSE[name])
+    if not value.is_floating_point():
+        known = value[value >= 0]
+        return (known if len(known) else value.clamp(min=0)).mode().values
+    rows = value.flatten(1) if value.dim() > 1 else value[:, None]
+    distance = (rows - rows.nanmean(0)).norm(dim=1).nan_to_num(nan=torch.inf)
+    return value[distance.argmin()]

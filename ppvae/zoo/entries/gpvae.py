@@ -1,0 +1,172 @@
+"""``gpvae``: a GP prior over object x view on the latents; predicts views never seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import ppvae
+from ppvae.errors import DataError
+from ppvae.zoo.entry import Pair, Spec, register
+from ppvae.zoo.options import Options, option
+from ppvae.zoo.parts import Networks, encoder_of, observed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ppvae.data import Splits
+    from ppvae.gp import FeatureMap
+    from ppvae.zoo.observed import Observed
+
+__all__ = ["gpvae"]
+
+
+@dataclass(frozen=True)
+class Views(Options):
+    """The kernel over views."""
+
+    view_kernel: Annotated[
+        str,
+        option(
+            "kernel over views, on a circle or on a line", choices=("periodic", "rbf", "matern")
+        ),
+    ] = "periodic"
+    frequencies: Annotated[
+        int, option("features of that kernel: frequencies, twice as many on a line", least=1)
+    ] = 4
+    period: Annotated[float, option("period of the views, in their unit", above=0)] = 2 * math.pi
+    lowest: Annotated[
+        float, option("on a line: lower end of the views to expect", least=-math.inf)
+    ] = 0.0
+    highest: Annotated[
+        float, option("on a line: upper end of the views to expect", least=-math.inf)
+    ] = 1.0
+    lengthscale: Annotated[float, option("initial lengthscale of the view kernel", above=0)] = 1.0
+
+    def features(self) -> FeatureMap:
+        """The kernel as a feature map."""
+        gp = ppvae.gp
+        if self.view_kernel == "periodic":
+            return gp.FourierFeatures(
+                gp.angular_kernel(self.lengthscale, self.period),
+                num_frequencies=self.frequencies,
+                period=self.period,
+            )
+        from gpytorch.kernels import MaternKernel, RBFKernel
+
+        kernel = RBFKernel() if self.view_kernel == "rbf" else MaternKernel(nu=2.5)
+        kernel.initialize(lengthscale=self.lengthscale)
+        domain = (self.lowest, self.highest)
+        return gp.HilbertFeatures(kernel, domain, num_features=2 * self.frequencies)
+
+
+PERIODIC = Views()
+
+
+def _check(splits: Splits) -> None:
+    """Every object is among the training data, and they are numbered without gaps."""
+    if "object" not in splits.train:
+        return
+    import torch
+
+    known = torch.as_tensor(splits.train["object"]).unique()
+    parts = [part for part in (splits.validation, splits.test) if part is not None]
+    held_out = torch.cat([known[:0], *(torch.as_tensor(part["object"]) for part in parts)])
+    alone = held_out[~torch.isin(held_out, known)].unique()
+    if len(alone) > 0:
+        raise DataError(
+            f"object: expected every object of the validation and test data among the training "
+            f"data; got {len(alone)} that are not there, such as {alone[:3].tolist()}. Keep some "
+            "views of each with a column 'split'; ppvae.gp.infer_objects predicts new objects."
+        )
+    ids = torch.arange(len(known)).to(known)
+    if not torch.equal(known, ids):
+        raise DataError(
+            f"object: expected ids from 0 to {len(ids) - 1} for {len(ids)} objects; got no "
+            f"{int(ids[known != ids][0])}, and {int(known[-1])}. Number the objects from 0 "
+            "without gaps."
+        )
+
+
+def _tune(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
+    """The GP and the predictive scale learn faster than the networks."""
+    parts: Any = model
+    fitting = ppvae.fitting
+    return {
+        "optimizer": fitting.grouped_adam(
+            (parts.prior.parameters(), 2.5),
+            (parts.decoder.decoder.head.parameters(), 2.0),
+            betas=(0.9, 0.99),
+        ),
+        "schedule": fitting.warmup_cosine(0.1, floor=0.01),
+    }
+
+
+def _decoder(
+    x: Observed, latent_dim: int, network: str, hidden: int, channels: tuple[int, ...]
+) -> nn.Module:
+    heads = ppvae.nets.heads
+    head = x.scored(heads.Normal(x.shape, heads.Shared(math.exp(-1.5))))
+    if network == "mlp" or len(x.shape) != 3:
+        return ppvae.nets.MLP(latent_dim, head, hidden=(hidden, 4 * hidden))
+    return ppvae.nets.ConvDecoder(
+        latent_dim,
+        head,
+        channels=channels,
+        last_channels=max(1, channels[-1] // 2),
+        hidden=hidden,
+        upsample="shuffle",
+    )
+
+
+@register(
+    "gpvae",
+    "GP-prior VAE over objects and views; predicts views never seen",
+    data="rotated_digits",
+    columns=("x", "object", "view"),
+    fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
+    check=_check,
+    tune=_tune,
+)
+def gpvae(
+    columns: Spec,
+    *,
+    latent_dim: Annotated[int, option("dimensions of z", least=1)] = 64,
+    rank: Annotated[
+        int, option("features per object, the rank of the object covariance", least=1)
+    ] = 32,
+    views: Views = PERIODIC,
+    noise: Annotated[
+        float, option("initial variance of the latents that the GP does not explain")
+    ] = 0.1,
+    refresh: Annotated[
+        int, option("steps between two solutions of the GP; 0: 8, more with many data")
+    ] = 0,
+    leave_out: Annotated[float, option("weight of the leave-one-view-out likelihood")] = 1.0,
+    network: Annotated[str, option("kind of decoder", choices=("conv", "mlp"))] = "conv",
+    hidden: Annotated[int, option("size of the hidden layers", least=1)] = 64,
+    channels: Annotated[
+        tuple[int, ...], option("filters of the convolutional decoder", least=1)
+    ] = (32, 16),
+) -> Pair:
+    """Latents of one object vary smoothly over its views, and objects share what views do."""
+    x, gp, nets = observed(columns, None), ppvae.gp, ppvae.nets
+    prior = gp.GPPrior(
+        gp.ObjectTable(columns["object"]["classes"], rank),
+        views.features(),
+        latent_dim=latent_dim,
+        noise=noise,
+        refresh=refresh or None,
+        folds=16 if leave_out > 0 else 0,
+    )
+    head = nets.heads.DiagonalNormal(latent_dim, init=math.exp(-1.0))
+    encoder = encoder_of(x, head, Networks(hidden=(hidden,)))
+    decoder = nets.Calibrated(_decoder(x, latent_dim, network, hidden, channels))
+    objective = ppvae.objectives.ELBO()
+    if leave_out > 0:
+        objective += gp.LeaveViewOut(weight=leave_out)
+    return Pair(
+        ppvae.models.GPVAE(prior, decoder), ppvae.guides.GPGuide(encoder, prior), objective
+    )

@@ -1,0 +1,160 @@
+"""``rvae``, ``trvae``, ``jrvae``: the pose of each image apart from its content."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import ppvae
+from ppvae.zoo.entries.jvae import jvae
+from ppvae.zoo.entries.vae import vae
+from ppvae.zoo.entry import Pair, Spec, register
+from ppvae.zoo.options import Options, option
+from ppvae.zoo.parts import Networks, encoder_of, observed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ppvae.data import Splits
+    from ppvae.nets import heads
+
+__all__ = ["Poses", "jrvae", "rvae", "trvae"]
+
+
+@dataclass(frozen=True)
+class Poses(Options):
+    """Poses that a model has, and the networks that find and undo them."""
+
+    rotation: Annotated[
+        float, option("width of the angles, radians; 0 none, from pi on any angle")
+    ] = math.pi
+    translation: Annotated[float, option("width of the shifts, half image sides; 0 none")] = 0.0
+    scale: Annotated[float, option("width of the logarithm of the size; 0 none")] = 0.0
+    pose: Annotated[
+        str, option("network that finds them", choices=("equivariant", "conv", "mlp"))
+    ] = "equivariant"
+    angles: Annotated[
+        int, option("turned copies that the equivariant network compares", least=1)
+    ] = 16
+    decoder: Annotated[
+        str,
+        option(
+            "canvas: one picture, resampled; coordinates: a network of place",
+            choices=("canvas", "coordinates"),
+        ),
+    ] = "canvas"
+    undo: Annotated[bool, option("content from the image turned and moved back")] = True
+
+    def given_to(self, pair: Pair, columns: Spec, sizes: Sequence[int], modes: int = 1) -> Pair:
+        """The pair with poses: a decoder and an encoder in place of those it has.
+
+        Arguments:
+            pair: A model with a ``decoder`` and a guide with an ``encoder``.
+            columns: Columns of the data.
+            sizes: Sizes of the decoder's inputs.
+            modes: Modes of the angle's posterior, if there are angles.
+        """
+        # The pose is that of what the network sees: a mask turns with its image.
+        shape, nets = observed(columns, None).seen_shape, ppvae.nets
+        named = {n: getattr(self, n) for n in ("rotation", "translation", "scale")}
+        widths = {name: width for name, width in named.items() if width}
+        if widths.get("rotation", 0.0) >= math.pi - 1e-6:
+            widths["rotation"] = math.inf
+        modes = modes if "rotation" in widths else 1
+        model: Any = pair.model
+        guide: Any = pair.guide
+        decoder = (
+            nets.CanvasDecoder.of(model.decoder)
+            if self.decoder == "canvas"
+            else nets.CoordinateDecoder(sizes, model.decoder.head, num_frequencies=4)
+        )
+        model.decoder = ppvae.models.PosedDecoder(decoder, **widths, modes=modes)
+        finder = self._finder(shape, widths, modes)
+        align = ppvae.guides.Align(finder, shape, undo=self.undo)
+        while isinstance(guide.encoder, nets.InputAdapter):
+            guide = guide.encoder
+        guide.encoder = _sequence(align, guide.encoder)
+        return pair
+
+    def _finder(self, shape: tuple[int, ...], widths: dict[str, float], modes: int) -> nn.Module:
+        """The network from an image to its pose."""
+        from ppvae.zoo.observed import Observed
+
+        nets = ppvae.nets
+        if self.pose == "equivariant":
+            return nets.EquivariantPose(
+                shape,
+                rotation="rotation" in widths,
+                translation="translation" in widths,
+                scale="scale" in widths,
+                angles=self.angles,
+                modes=modes,
+            )
+        every = {
+            "rotation": nets.Angle(),
+            "translation": nets.Shift(len(shape) - 1),
+            "scale": nets.LogScale(),
+        }
+        chosen: dict[str, heads.Head] = {"turn": nets.heads.Classes(modes)} if modes > 1 else {}
+        sites = nets.Sites(chosen | {name: h for name, h in every.items() if name in widths})
+        return encoder_of(Observed(shape), sites, Networks(hidden=(128, 128)), network=self.pose)
+
+
+POSES = Poses()
+
+
+def _sequence(*modules: Any) -> nn.Module:
+    from torch import nn
+
+    return nn.Sequential(*modules)
+
+
+def _turned() -> Splits:
+    return ppvae.data.posed_digits(shift=0.0)
+
+
+@register(
+    "rvae",
+    "VAE that finds the angle of each image apart from its content",
+    extends=vae,
+    defaults={"latent_dim": 8, "hidden": (256, 128)},
+    data=_turned,
+    fit={"epochs": 40, "batch_size": 100, "learning_rate": 2e-3},
+)
+def rvae(
+    columns: Spec,
+    *,
+    modes: Annotated[
+        int, option("modes of the angle's posterior, evenly around the circle", least=1)
+    ] = 2,
+    poses: Poses = POSES,
+    **options: Any,
+) -> Pair:
+    """A vae with rotation, translation or scale as further latents."""
+    return poses.given_to(vae(columns, **options), columns, [options["latent_dim"]], modes)
+
+
+@register(
+    "trvae",
+    "VAE that finds angle and shift of each image apart from its content",
+    extends=rvae,
+    defaults={"translation": 0.1},
+    data="posed_digits",
+)
+def trvae(columns: Spec, **options: Any) -> Pair:
+    """An rvae with shifts; with --rotation 0, shifts alone, of spectra too."""
+    return rvae(columns, **options)
+
+
+@register(
+    "jrvae",
+    "joint VAE of images at any angle: classes without labels, poses apart",
+    extends=jvae,
+    data=_turned,
+)
+def jrvae(columns: Spec, *, poses: Poses = POSES, **options: Any) -> Pair:
+    """A jvae with rotation, translation or scale as further latents."""
+    sizes = [options["latent_dim"], *options["classes"]]
+    return poses.given_to(jvae(columns, **options), columns, sizes)

@@ -1,0 +1,153 @@
+"""Networks, likelihoods and terms that entries share, from options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import ppvae
+from ppvae.errors import ArgumentError
+from ppvae.zoo.options import Options, option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ppvae.nets import heads
+    from ppvae.objectives import ELBO
+    from ppvae.zoo.entry import Spec
+    from ppvae.zoo.observed import Observed
+
+__all__ = [
+    "LIKELIHOODS",
+    "UNITS",
+    "Networks",
+    "Teaching",
+    "autoencoder",
+    "class_count",
+    "encoder_of",
+    "observed",
+    "weighted",
+]
+
+UNITS = "normal-per-feature"
+LIKELIHOODS = (
+    "auto",
+    "bernoulli",
+    "continuous-bernoulli",
+    "normal",
+    "normal-per-pixel",
+    UNITS,
+    "laplace",
+    "poisson",
+    "negative-binomial",
+    "zero-inflated",
+)
+
+
+@dataclass(frozen=True)
+class Networks(Options):
+    """Networks between x and the latents, and the likelihood of x."""
+
+    network: Annotated[str, option("kind of networks", choices=("mlp", "conv"))] = "mlp"
+    hidden: Annotated[
+        tuple[int, ...], option("sizes of the hidden layers of the mlps", least=1)
+    ] = (512, 256)
+    likelihood: Annotated[
+        str, option("distribution of a pixel or feature", choices=LIKELIHOODS)
+    ] = "bernoulli"
+
+
+@dataclass(frozen=True)
+class Teaching(Options):
+    """Terms that make classes even, and the same after small warps of an image."""
+
+    balance: Annotated[float, option("weight of even classes")] = 10.0
+    consistency: Annotated[
+        float, option("weight of the same class after small warps of an image")
+    ] = 50.0
+
+    def added(self, objective: ELBO, shape: tuple[int, ...], site: str) -> ELBO:
+        """The objective with the terms; warps are of images."""
+        if self.balance:
+            objective += ppvae.objectives.Balance(site, weight=self.balance)
+        if self.consistency and len(shape) == 3:
+            warp = ppvae.nets.Warp(shape, rotation=0.25, translation=0.1, scale=0.15, bend=0.08)
+            objective += ppvae.objectives.Consistency(warp, site, weight=self.consistency)
+        return objective
+
+
+def observed(spec: Spec, name: str | None, column: str = "x") -> Observed:
+    """A column as networks take it: its shape, its likelihood by name, and what is missing."""
+    from ppvae.zoo.observed import Observed
+
+    return Observed.of(spec, name, column)
+
+
+def encoder_of(
+    x: Observed,
+    head: heads.Head,
+    nets: Networks,
+    *,
+    network: str | None = None,
+    conditions: Sequence[int] = (),
+    join: int = 0,
+) -> nn.Module:
+    """A network of x; further inputs as in :func:`autoencoder`."""
+    shape = x.seen_shape
+    if (network or nets.network) == "conv":
+        return x.encoder(ppvae.nets.ConvEncoder(shape, head, conditions=conditions))
+    inputs = (math.prod(shape), *conditions)
+    return x.encoder(ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join))
+
+
+def autoencoder(
+    x: Observed,
+    latent: heads.Head,
+    nets: Networks,
+    *,
+    network: str | None = None,
+    conditions: Sequence[int] = (),
+    join: int = 0,
+) -> tuple[nn.Module, nn.Module]:
+    """An encoder and a decoder for data of one shape.
+
+    Arguments:
+        x: The observed column.
+        latent: Head of the encoder.
+        nets: Kind and sizes.
+        network: Another kind.
+        conditions: Sizes of further inputs of both.
+        join: Layers of the mlp before these inputs.
+    """
+    kind = network or nets.network
+    encoder = encoder_of(x, latent, nets, network=kind, conditions=conditions, join=join)
+    sizes = (latent.event_shape[0], *conditions)
+    if kind == "conv":
+        return encoder, ppvae.nets.ConvDecoder(sizes, x.head())
+    hidden = tuple(reversed(nets.hidden))
+    return encoder, ppvae.nets.MLP(sizes, x.head(), hidden=hidden, join=join)
+
+
+def weighted(beta: float, warmup: int = 0) -> ELBO:
+    """The ELBO with a weight on the KL of z, which may rise from 0 over ``warmup`` steps."""
+    objectives = ppvae.objectives
+    if warmup:
+        return objectives.ELBO(weights={"z": objectives.Linear(0.0, beta, warmup)})
+    return objectives.ELBO() if beta == 1.0 else objectives.ELBO(weights={"z": beta})
+
+
+def class_count(spec: Spec, asked: int) -> int:
+    """``asked``, or the number of classes in the column ``y``.
+
+    Raises:
+        ArgumentError: If 0 is asked and there is no column ``y``, or if it has one class.
+    """
+    count = asked or (int(spec["y"]["classes"]) if "y" in spec else 0)
+    if count < 2:
+        raise ArgumentError(
+            f"num_classes: expected at least 2 classes in a column 'y'; got {count}. "
+            "Add the column, or use the model vae."
+        )
+    return count

@@ -1,0 +1,116 @@
+"""Figures, metrics and reports of pairs that nobody named."""
+
+from __future__ import annotations
+
+import json
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ppvae
+from ppvae.data import Dataset, Splits
+from ppvae.programs import data_plate
+from ppvae.report.gallery import Subject, draw, measure
+
+SIZE, K = 6, 3
+
+
+class Model(nn.Module):
+    """p(kind) p(style) p(picture | kind, style), and a global latent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(2 + K, SIZE * SIZE)
+
+    def forward(self, picture: Tensor | None = None, *, size: int | None = None) -> Tensor:
+        shade = pyro.sample("shade", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        with data_plate(picture, size=size):
+            style = pyro.sample("style", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            kind = pyro.sample("kind", dist.Categorical(torch.ones(K) / K))
+            one_hot = nn.functional.one_hot(kind, K).to(style)
+            one_hot = one_hot.expand(
+                *torch.broadcast_shapes(one_hot.shape[:-1], style.shape[:-1]), K
+            )
+            inputs = torch.cat([style.expand(*one_hot.shape[:-1], 2), one_hot], -1)
+            mean = (self.net(inputs) + shade).unflatten(-1, (1, SIZE, SIZE))
+            return pyro.sample("picture", dist.Normal(mean, 0.5).to_event(3), obs=picture)
+
+
+class Guide(nn.Module):
+    """q(shade) q(kind | picture) q(style | picture)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(SIZE * SIZE, 2 + K)
+        self.shade = nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, picture: Tensor) -> None:
+        pyro.sample("shade", dist.Normal(self.shade, 0.1).to_event(1))
+        with data_plate(picture):
+            mean, logits = self.net(picture.flatten(1)).split((2, K), -1)
+            q = dist.Categorical(logits=logits)
+            pyro.sample("kind", q, infer={"enumerate": "parallel"})
+            pyro.sample("style", dist.Normal(mean, 0.5).to_event(1))
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.arange(48) % K
+    picture = torch.rand(48, 1, SIZE, SIZE, generator=generator) + kind[:, None, None, None]
+    data = Dataset({"picture": picture, "kind": kind.float()})
+    return Splits(data.take(torch.arange(36)), None, data.take(torch.arange(36, 48)))
+
+
+@pytest.fixture(scope="module")
+def run(splits) -> ppvae.runs.Run:
+    torch.manual_seed(0)
+    return ppvae.fit(Model(), Guide(), splits, epochs=2, progress=False, compile=False, seed=0)
+
+
+def test_a_pair_made_by_hand_gets_the_figures_that_apply(run, splits):
+    shown = [file for file, _, _ in draw(Subject(run, splits))]
+    assert shown == [
+        "reconstructions.png",
+        "classes.png",
+        "manifold.png",
+        "traversals.png",
+        "latents.png",
+        "densities.png",
+        "loss.png",
+    ]
+    assert set(measure(Subject(run, splits))) == {"accuracy/kind"}
+
+
+def test_a_decoder_of_any_latent_is_the_models(run, splits):
+    subject = Subject(run, splits)
+    assert subject.vectors.keys() == {"style"}
+    assert subject.classes == {"kind": K}
+    assert subject.drawn_by == {"style": "picture"}
+    style = torch.randn(4, 2)
+    one_hot = torch.eye(K)[torch.full((4,), 2)]
+    expected = run.model.net(torch.cat([style, one_hot], -1)) + run.guide.shade
+    expected = expected.unflatten(-1, (1, SIZE, SIZE))
+    shown = subject.decoder("style", "picture", kind=2)(style)
+    torch.testing.assert_close(shown, expected)
+
+
+def test_its_run_has_a_report(run, splits, tmp_path):
+    before = torch.get_rng_state()
+    path = run.report(splits, tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+    assert path.name == "report.html"
+    assert (tmp_path / "run" / "arviz.nc").exists()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {"elbo", "log_likelihood", "accuracy/kind"} <= metrics.keys()
+    assert "picture" in path.read_text()
+    assert ppvae.load(tmp_path / "run", Model(), Guide()).metrics == run.metrics
+
+
+def test_one_dataset_is_enough(run, splits):
+    files = [file for file, _, _ in draw(Subject(run, splits.train.select("picture")))]
+    assert "reconstructions.png" in files
+    assert measure(Subject(run, splits.train)) == {}
