@@ -242,9 +242,7 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
                 type=_converter(kind),
                 default=argparse.SUPPRESS if declared.is_chosen else f.default,
                 choices=declared.choices,
-                help=f"{declared.help} (default {chosen}{_written(f.default)})".strip().replace(
-                    "%", "%%"
-                ),
+                help=text.replace("%", "%%"),
                 metavar=None if declared.choices else f.name.upper(),
             )
         except argparse.ArgumentError as error:
