@@ -3,11 +3,13 @@
 A model and a guide are :class:`torch.nn.Module` objects whose ``forward`` is a Pyro program;
 :func:`fit` trains any pair of them, :func:`load` brings a saved run back. The names below load
 their modules at first use, so ``import ppvae`` costs next to nothing and changes no setting.
+Every public sub-module is an attribute in the same way: ``ppvae.fitting``, ``ppvae.programs``.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from ppvae._version import __version__
@@ -71,10 +73,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in __all__:
-        value = importlib.import_module(f"ppvae.{name}")
-    else:
+    elif name.startswith("_") or importlib.util.find_spec(f"ppvae.{name}") is None:
         raise AttributeError(f"module 'ppvae' has no attribute {name!r}")
+    else:
+        value = importlib.import_module(f"ppvae.{name}")
     globals()[name] = value
     return value
 

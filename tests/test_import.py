@@ -77,3 +77,29 @@ def test_every_name_loads_at_first_use(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'ppvae' has no attribute 'zzz'"):
         ppvae.zzz  # noqa: B018
+
+
+SUBMODULES = sorted(
+    path.stem
+    for path in (ROOT / "ppvae").iterdir()
+    if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file())
+)
+
+
+def test_every_public_submodule_is_an_attribute():
+    assert {"fitting", "programs", "predict", "run", "testing"} <= set(SUBMODULES)
+    code = f"import ppvae; [getattr(ppvae, name) for name in {SUBMODULES}]"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["nothing", "_hidden", "__wrapped__", "Dataset.x"])
+def test_what_is_no_submodule_is_no_attribute(name):
+    with pytest.raises(AttributeError, match=f"module 'ppvae' has no attribute '{name}'"):
+        getattr(ppvae, name)

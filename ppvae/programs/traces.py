@@ -13,6 +13,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.nn import PyroModule
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
@@ -92,6 +93,8 @@ def trace_program(
         ContractError: If an argument without a default has no column.
     """
     program: Any = module
+    if isinstance(module, PyroModule):
+        _keep_parameters(module)
     nesting = 1 if structure is None else structure.max_plate_nesting
     if particles is not None:
         nesting += 1
@@ -105,6 +108,13 @@ def trace_program(
         # The plate of particles inside the given values: they are shaped as that plate has them.
         trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
     return trace
+
+
+def _keep_parameters(module: PyroModule) -> None:
+    """Give a module that was made for the global store a place for parameters of its own."""
+    context: Any = module._pyro_context
+    if not hasattr(context, "param_state"):
+        context.param_state = {"params": {}, "constraints": {}}
 
 
 def sample_sites(trace: poutine.Trace) -> dict[str, Any]:

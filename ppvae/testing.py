@@ -1,0 +1,340 @@
+r"""Laws that any (model, guide) pair must obey, for tests of variants of your own.
+
+    from ppvae.testing import check_variant
+
+    def test_my_variant():
+        check_variant(model, guide, {"x": torch.rand(12, 1, 8, 8)}, ELBO())
+
+Each law is a function of a :class:`Variant` and raises :class:`LawError`, which names the law and
+says what its failure means. ``tests/test_laws.py`` holds every shipped pair to the same functions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from torch import Tensor, nn
+
+from ppvae.errors import PPVAEError
+from ppvae.objectives import ELBO, Objective
+from ppvae.programs import arguments, evaluating, forked, hooks_of
+
+__all__ = ["LAWS", "LawError", "Variant", "check_variant"]
+
+
+class LawError(PPVAEError, AssertionError):
+    """A pair breaks a law; ``str(error)`` says which, and what that means."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A pair with a batch and an objective.
+
+    Attributes:
+        model: The generative program.
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...).
+        spec: What is optimised.
+        seed: Seed of the laws' random numbers.
+    """
+
+    model: nn.Module
+    guide: nn.Module
+    batch: Mapping[str, Tensor]
+    spec: ELBO = ELBO()
+    seed: int = 0
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(next(iter(self.batch.values())))
+
+    def copy(self) -> Variant:
+        """The same pair with modules of its own, prepared on the batch."""
+        model, guide, spec = copy.deepcopy((self.model, self.guide, self.spec))
+        twin = replace(self, model=model, guide=guide, spec=spec)
+        for hook in hooks_of(model, guide, *spec.terms):
+            hook.prepare(self.batch)
+        return twin
+
+    def objective(self, spec: ELBO | None = None) -> Objective:
+        """The checked objective of the pair, in training mode."""
+        made = (self.spec if spec is None else spec)(
+            self.model, self.guide, num_data=self.rows
+        ).train()
+        made.check(self.batch)
+        return made
+
+    def loss(self, spec: ELBO | None = None) -> Tensor:
+        """The loss with the seed's noise, with shape ()."""
+        made = self.objective(spec)
+        with forked(*self.batch.values(), seed=self.seed + 1):
+            return made(self.batch).loss
+
+    def train(self, steps: int) -> tuple[float, float]:
+        """The loss with one and the same noise before and after some steps of Adam."""
+        made = self.objective()
+        optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(steps + 1):
+            with forked(*self.batch.values(), seed=self.seed + 1):
+                value = made(self.batch).loss
+            losses.append(float(value.detach()))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        return losses[0], losses[-1]
+
+    def values(self) -> list[Tensor]:
+        """Copies of all that a state dict of the pair holds."""
+        state = nn.ModuleList([self.model, self.guide]).state_dict()
+        return [value.clone() for value in state.values()]
+
+
+def _demand(*, that: bool, meaning: str) -> None:
+    if not that:
+        raise LawError(meaning)
+
+
+def _same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def finite_terms(variant: Variant) -> None:
+    """Every term is finite, with one number per datum."""
+    terms = variant.objective()(variant.batch)
+    _demand(that=bool(torch.isfinite(terms.loss)), meaning=f"the loss is {terms.loss.detach()}.")
+    for name, value in {**terms.kl, **terms.log_likelihood, "elbo": terms.elbo}.items():
+        _demand(
+            that=value.shape == (variant.rows,) and bool(torch.isfinite(value).all()),
+            meaning=f"{name!r}: expected {variant.rows} finite numbers; got {value.detach()}.",
+        )
+
+
+def every_parameter_has_a_gradient(variant: Variant) -> None:
+    """Every parameter that requires a gradient gets one that is finite and not zero."""
+    made = variant.copy().objective()
+    made(variant.batch).loss.backward()
+    for name, parameter in made.named_parameters():
+        if parameter.requires_grad:
+            gradient = parameter.grad
+            _demand(
+                that=gradient is not None and bool(torch.isfinite(gradient).all()),
+                meaning=f"{name}: expected a finite gradient; got {gradient}. A parameter that "
+                "no site depends on is never trained: remove it, or use it.",
+            )
+            _demand(
+                that=gradient is not None and bool((gradient != 0).any()),
+                meaning=f"{name}: expected a gradient; got zeros. What it feeds has no effect on "
+                "the loss of this batch.",
+            )
+
+
+def particles_have_the_mean_of_one(variant: Variant) -> None:
+    """Many particles side by side have the mean of many draws of one."""
+    one, many = variant.objective(ELBO()), variant.objective(ELBO(num_particles=64))
+    with torch.no_grad(), forked(*variant.batch.values(), seed=variant.seed):
+        singles = torch.stack([one(variant.batch).elbo.mean() for _ in range(64)])
+        several = torch.stack([many(variant.batch).elbo.mean() for _ in range(4)])
+    error = singles.std() * (1 / 64 + 1 / 256) ** 0.5
+    gap = (singles.mean() - several.mean()).abs()
+    _demand(
+        that=bool(gap < 5 * error + 1e-6),
+        meaning=f"expected {float(singles.mean()):.6g} within {float(5 * error):.2g}; got "
+        f"{float(several.mean()):.6g}. The draws are mixed with each other.",
+    )
+
+
+def closed_form_is_monte_carlo(variant: Variant) -> None:
+    """KLs in closed form and at the draws agree in mean and in gradient."""
+    twin = variant.copy()
+    specs = [ELBO(num_particles=32, analytic=analytic) for analytic in (True, False)]
+    objectives = [twin.objective(spec) for spec in specs]
+    learned = [p for p in objectives[0].parameters() if p.requires_grad]
+    with forked(*twin.batch.values(), seed=twin.seed):
+        direction = [torch.randn_like(p) for p in learned]
+        gaps = torch.tensor([_gap(objectives, twin, learned, direction, i) for i in range(8)])
+    mean, error = gaps.mean(0), gaps.std(0) / len(gaps) ** 0.5
+    for kind, gap, spread, scale in zip(
+        ("value", "gradient"), mean, error, (1e-4, 1e-3), strict=True
+    ):
+        _demand(
+            that=bool(gap.abs() < 6 * spread + scale),
+            meaning=f"{kind}: the two differ by {float(gap):.3g}, with a Monte Carlo error of "
+            f"{float(spread):.2g}. A registered KL is not that of the densities, or a log_prob "
+            "is not that of what is drawn.",
+        )
+
+
+def _gap(
+    objectives: Sequence[Objective],
+    variant: Variant,
+    learned: Sequence[nn.Parameter],
+    direction: Sequence[Tensor],
+    draw: int,
+) -> list[float]:
+    """Differences of the loss, and of its slope in a direction, with one and the same noise."""
+    found = []
+    for objective in objectives:
+        with forked(*variant.batch.values(), seed=variant.seed + draw):
+            loss = objective(variant.batch).loss
+        slopes = torch.autograd.grad(loss, learned, allow_unused=True)
+        slope = sum(
+            float((g * d).sum()) for g, d in zip(slopes, direction, strict=True) if g is not None
+        )
+        found.append((float(loss.detach()), slope))
+    return [found[0][0] - found[1][0], found[0][1] - found[1][1]]
+
+
+def the_objective_is_pyros(variant: Variant) -> None:
+    """With KLs at the draws the loss is that of Pyro's Trace_ELBO or TraceEnum_ELBO."""
+    ours, theirs = variant.copy(), variant.copy()
+    structure = next(iter(ours.objective().structures.values()))
+    oracle = (TraceEnum_ELBO if structure.enumerated else Trace_ELBO)(
+        max_plate_nesting=structure.max_plate_nesting
+    )
+    loss = ours.loss(ELBO(analytic=False)).detach()
+    tolerance = 1e-8 if loss.dtype == torch.float64 else 1e-4
+    found = float(loss) * variant.rows
+    theirs.model.train()
+    theirs.guide.train()
+    with forked(*variant.batch.values(), seed=variant.seed + 1):
+        expected = float(
+            oracle.differentiable_loss(
+                lambda batch: theirs.model(**arguments(theirs.model, batch)),
+                lambda batch: theirs.guide(**arguments(theirs.guide, batch)),
+                dict(variant.batch),
+            ).detach()
+        )
+    _demand(
+        that=abs(found - expected) <= tolerance * max(1.0, abs(expected)),
+        meaning=f"expected {expected:.8g}, Pyro's; got {found:.8g}. The program draws random "
+        "numbers outside its sites, or changes from one call to the next.",
+    )
+
+
+def the_loss_falls(variant: Variant) -> None:
+    """Thirty steps of Adam lower the loss."""
+    before, after = variant.copy().train(30)
+    _demand(that=after < before, meaning=f"the loss went from {before:.6g} to {after:.6g}.")
+
+
+def predicts_without_observed_columns(variant: Variant) -> None:
+    """Without its observed columns the model samples them, in the same shape."""
+    twin = variant.copy()
+    structure = next(iter(twin.objective().structures.values()))
+    hidden = {*structure.columns.values(), *structure.observed}
+    known = {name: v for name, v in twin.batch.items() if name not in hidden}
+    sized = {**known, "size": twin.rows}
+    with evaluating(twin.model), forked(*twin.batch.values(), seed=twin.seed):
+        drawn = twin.model(**arguments(twin.model, sized))
+    if isinstance(drawn, Tensor) and len(structure.columns) == 1:
+        (column,) = structure.columns.values()
+        shape = twin.batch[column].shape
+        _demand(
+            that=drawn.shape == shape and bool(torch.isfinite(drawn).all()),
+            meaning=f"expected finite draws with shape {tuple(shape)}; got {tuple(drawn.shape)}. "
+            "Give observed arguments the default None, and forward the argument size.",
+        )
+
+
+def evaluation_leaves_weights(variant: Variant) -> None:
+    """An evaluation moves no parameter and no buffer."""
+    twin = variant.copy()
+    before = twin.values()
+    with evaluating(twin.model, twin.guide):
+        twin.spec(twin.model, twin.guide, num_data=twin.rows).eval()(twin.batch)
+    _demand(
+        that=_same(before, twin.values()),
+        meaning="a parameter or buffer changed in evaluation mode. Update it in training alone.",
+    )
+
+
+def a_state_dict_carries_all(variant: Variant) -> None:
+    """Weights that are moved, saved and loaded give the same loss."""
+    moved, other = variant.copy(), variant.copy()
+    moved.train(2)
+    other.model.load_state_dict(moved.model.state_dict())
+    other.guide.load_state_dict(moved.guide.state_dict())
+    losses = []
+    for pair in (moved.copy(), other.copy()):
+        losses.append(float(pair.loss().detach()))
+    _demand(
+        that=abs(losses[0] - losses[1]) <= 1e-5 * max(1.0, abs(losses[0])),
+        meaning=f"expected {losses[0]:.8g}; got {losses[1]:.8g} after loading. Something learned "
+        "is neither a parameter nor a buffer.",
+    )
+
+
+def instances_are_independent(variant: Variant) -> None:
+    """Training a copy leaves the original alone, and moves the copy."""
+    first, second = variant.copy(), variant.copy()
+    before = second.values()
+    first.train(2)
+    _demand(
+        that=_same(before, second.values()),
+        meaning="training one instance moved another. Parameters are shared by a global.",
+    )
+    _demand(that=not _same(before, first.values()), meaning="training moved nothing.")
+
+
+Law = Callable[[Variant], None]
+
+LAWS: tuple[Law, ...] = (
+    finite_terms,
+    every_parameter_has_a_gradient,
+    particles_have_the_mean_of_one,
+    closed_form_is_monte_carlo,
+    the_objective_is_pyros,
+    the_loss_falls,
+    predicts_without_observed_columns,
+    evaluation_leaves_weights,
+    a_state_dict_carries_all,
+    instances_are_independent,
+)
+
+
+def check_variant(
+    model: nn.Module,
+    guide: nn.Module,
+    batch: Mapping[str, Tensor],
+    objective: ELBO | None = None,
+    *,
+    skip: Sequence[str] = (),
+    seed: int = 0,
+) -> None:
+    """Hold a pair to every law; neither the pair nor the caller's random numbers are changed.
+
+    Arguments:
+        model: The generative program.
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...); 8 to 32 rows are enough.
+        objective: What is optimised; by default the plain ELBO.
+        skip: Names of laws that the pair is known not to obey, such as
+            ``"closed_form_is_monte_carlo"`` of a KL that holds more than the two densities.
+        seed: Seed of the laws' random numbers.
+
+    Raises:
+        ContractError: If model, guide and batch do not fit together.
+        LawError: At the first law that is broken; it says which one and what that means.
+    """
+    known = {law.__name__ for law in LAWS}
+    if set(skip) - known:
+        raise LawError(
+            f"skip: expected names of laws {sorted(known)}; got {sorted(set(skip) - known)}."
+        )
+    variant = Variant(model, guide, batch, ELBO() if objective is None else objective, seed)
+    with forked(*batch.values(), seed=seed):
+        variant.copy().objective()
+        for law in LAWS:
+            if law.__name__ in skip:
+                continue
+            try:
+                law(variant)
+            except LawError as error:
+                name, says = law.__name__, (law.__doc__ or "").strip()
+                raise LawError(f"law {name}: expected: {says} Got otherwise: {error}") from error
