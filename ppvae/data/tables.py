@@ -225,11 +225,10 @@ def _without_counter(
         ):
             names = [str(v) for v in values]
             record = record.noted(f"left out: column {column!r}, which numbers the rows")
-        elif nameless and position == 0 and values.is_unique and _is_text(values):
+        elif position == 0 and values.is_unique and _is_text(values):
             names = [str(v) for v in values]
-            record = record.noted(
-                "left out: the first column, without a name, which names the rows"
-            )
+            what = repr(column) if column else "without a name"
+            record = record.noted(f"left out: the first column, {what}, which names the rows")
         else:
             continue
         frame = frame.drop(columns=column)

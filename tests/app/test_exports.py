@@ -1,0 +1,82 @@
+"""New data for a run: evaluated in full, encoded, reconstructed; samples; what data are."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ppvae.app.cli import main
+from ppvae.app.exports import encode_run
+from ppvae.app.workflow import evaluate_run, fit_entry
+from ppvae.errors import ArgumentError, DataError
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A small run on a table with classes, and the table's folder."""
+    folder = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 3)).round(3), columns=["g1", "g2", "g3"])
+    frame.insert(0, "id", [f"cell{i}" for i in range(40)])
+    frame["split"] = ["train"] * 30 + ["test"] * 10
+    frame.to_csv(folder / "t.csv", index=False)
+    frame[["id", "g3", "g1", "g2"]].iloc[:17].to_csv(folder / "q.csv", index=False)
+    options = {"likelihood": "normal", "hidden": (4,), "latent_dim": 2}
+    fit_entry(
+        "vae",
+        folder / "run",
+        data=folder / "t.csv",
+        options=options,
+        epochs=1,
+        progress=False,
+        compile=False,
+    )
+    return folder
+
+
+def test_every_row_of_new_data_is_scored_beside_the_run(fitted):
+    before = (fitted / "run" / "metrics.json").read_bytes()
+    run = evaluate_run(fitted / "run", data=fitted / "q.csv")
+    assert run.metrics["n_test"] == 17
+    assert (fitted / "run" / "metrics.json").read_bytes() == before
+    written = json.loads((fitted / "run/evaluations/q/metrics.json").read_text("utf-8"))
+    assert written["n_test"] == 17
+    config = json.loads((fitted / "run/evaluations/q/config.json").read_text("utf-8"))
+    assert config["evaluation"]["rows"] == 17
+    assert any("order" in note for note in config["data"]["notes"])
+    with pytest.raises(ArgumentError, match="--data PATH"):
+        evaluate_run(fitted / "run", out=fitted / "elsewhere")
+
+
+def test_latents_have_the_names_of_the_rows_whatever_the_order_of_the_columns(fitted):
+    table = encode_run(fitted / "run", fitted / "q.csv", fitted / "q_latents.csv")
+    assert table["row"].tolist() == [f"cell{i}" for i in range(17)]
+    all_rows = encode_run(fitted / "run", fitted / "t.csv", fitted / "t.npz")
+    for name in ("z_0", "z_0_sd", "z_1", "z_1_sd"):
+        np.testing.assert_allclose(table[name], all_rows[name][:17], rtol=1e-6)
+    read = pd.read_csv(fitted / "q_latents.csv")
+    np.testing.assert_allclose(read["elbo"], table["elbo"])
+    assert (table["z_0_sd"] > 0).all()
+    with pytest.raises(ArgumentError, match=r"\.csv, \.parquet or \.npz"):
+        encode_run(fitted / "run", fitted / "q.csv", fitted / "latents.doc")
+    (fitted / "other.csv").write_text("g1,g2\n1,2\n3,4\n")
+    with pytest.raises(DataError, match=r"missing \['g3'\]"):
+        encode_run(fitted / "run", fitted / "other.csv", fitted / "o.csv")
+
+
+def test_samples_reconstructions_and_inspect_on_the_command_line(fitted, capsys):
+    assert main(["sample", str(fitted / "run"), "--count", "3"]) == 0
+    with np.load(fitted / "run/samples/samples.npz") as archive:
+        assert archive["x"].shape == archive["x_mean"].shape == (3, 3)
+    assert main(["reconstruct", str(fitted / "run"), "--data", str(fitted / "q.csv")]) == 0
+    with np.load(fitted / "run/reconstructions/reconstructions.npz") as archive:
+        assert archive["x_mean"].shape == (17, 3)
+    assert main(["inspect", str(fitted / "t.csv"), "--model", "vae"]) == 0
+    said = capsys.readouterr().out
+    for words in ("rows: 40 (train 30, test 10)", "g1, g2, g3", "which names the rows"):
+        assert words in said
+    assert main(["inspect", str(fitted / "t.csv"), "--out", str(fitted / "s.png")]) == 1
+    assert "expected pictures" in capsys.readouterr().err
