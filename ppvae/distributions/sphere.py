@@ -238,14 +238,17 @@ class VonMisesFisher(Directional):
 
     def _draw_cosine(self, shape: Size) -> Tensor:
         kappa = self.concentration.expand(shape)
+        differentiable = kappa.requires_grad and torch.is_grad_enabled()
+        # Asked for while gradients are on: the moments are kept, and the KL needs theirs.
+        mean = self.resultant.detach() if differentiable else None
         with torch.no_grad():
             t = _wood(kappa, self.event_shape[0])
-            if not kappa.requires_grad:
+            if mean is None:
                 return t
-            slope = self._slope(t, kappa)
+            slope = self._slope(t, kappa, mean)
         return t + slope * (kappa - kappa.detach())
 
-    def _slope(self, t: Tensor, kappa: Tensor) -> Tensor:
+    def _slope(self, t: Tensor, kappa: Tensor, mean: Tensor) -> Tensor:
         r""":math:`dt / d\kappa = - \partial_\kappa F(t) / p(t)`, with F the distribution function.
 
         .. math::
@@ -256,7 +259,6 @@ class VonMisesFisher(Directional):
         The side of t away from the mean is taken, where the terms have one sign.
         """
         across = self.event_shape[0] - 2
-        mean = self.resultant.detach()
         tiny = torch.finfo(t.dtype).tiny
         nodes, weights = _rule(t)
         at = t.clamp(-1, 1).acos()

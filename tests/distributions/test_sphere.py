@@ -184,3 +184,18 @@ def test_what_is_no_direction_is_refused_in_words():
         SphericalUniform(1)
     with pytest.raises(ValueError, match="concentration"):
         VonMisesFisher(torch.eye(3)[0], torch.tensor(-1.0), validate_args=True)
+
+
+@families
+def test_a_draw_leaves_the_gradient_of_the_divergence(family):
+    """In training the guide draws first, and the KL follows on the same distribution."""
+    kappa = torch.tensor(3.0, requires_grad=True)
+    loc = torch.tensor([0.0, 0.6, 0.8])
+    prior = SphericalUniform(3, like=loc)
+    alone = torch.autograd.grad(kl_divergence(family(loc, kappa), prior), kappa)[0]
+    q = family(loc, kappa)
+    q.sample()
+    q.rsample()
+    after = torch.autograd.grad(kl_divergence(q, prior), kappa)[0]
+    assert float(alone) > 0.1
+    torch.testing.assert_close(after, alone)
