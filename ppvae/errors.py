@@ -12,6 +12,7 @@ __all__ = [
     "ContractError",
     "DataError",
     "DivergenceError",
+    "Interrupted",
     "PPVAEError",
     "RunError",
 ]
@@ -41,7 +42,14 @@ class DataError(PPVAEError, ValueError):
 
 
 class RunError(PPVAEError, ValueError):
-    """A folder that cannot be written, read or understood."""
+    """A folder that cannot be written, read or understood.
+
+    Attributes:
+        run: The :class:`~ppvae.runs.Run` that could not be written, where training had begun;
+            nothing of it is lost while the error is kept.
+    """
+
+    run: Run | None = None
 
 
 class DivergenceError(PPVAEError, RuntimeError):
@@ -54,3 +62,18 @@ class DivergenceError(PPVAEError, RuntimeError):
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ended training after a step, within ``ppvae.fitting.ending_on_signals``.
+
+    Attributes:
+        signal: Number of the signal.
+        run: The :class:`~ppvae.runs.Run` up to there.
+    """
+
+    run: Run | None = None
+
+    def __init__(self, signal: int, epoch: int, epochs: int) -> None:
+        super().__init__(f"signal {signal} after {epoch} of {epochs} epochs")
+        self.signal = signal

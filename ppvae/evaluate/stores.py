@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,7 @@ class NetCDF(Store):
         import h5netcdf
 
         self.path = path
-        self.partial = path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = _beside(path)
         self.file = h5netcdf.File(self.partial, "w")
 
     def _group(self, name: str) -> Any:
@@ -119,11 +118,12 @@ class NetCDF(Store):
     def open(self) -> xarray.DataTree:
         self.file.close()
         os.replace(self.partial, self.path)
+        self.partial.parent.rmdir()
         return xarray.open_datatree(self.path, engine="h5netcdf")
 
     def discard(self) -> None:
         self.file.close()
-        self.partial.unlink(missing_ok=True)
+        shutil.rmtree(self.partial.parent, ignore_errors=True)
 
 
 class Zarr(Store):
@@ -138,8 +138,7 @@ class Zarr(Store):
                 "Upgrade it, or write a .nc file."
             )
         self.path = path
-        self.partial = path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = _beside(path)
         self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
 
     def create(
@@ -159,13 +158,21 @@ class Zarr(Store):
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)
 
     def open(self) -> xarray.DataTree:
+        if self.path.is_symlink():
+            self.path.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
+        self.partial.parent.rmdir()
         return xarray.open_datatree(self.path, engine="zarr", consolidated=False, chunks=None)
 
     def discard(self) -> None:
-        with suppress(OSError):
-            shutil.rmtree(self.partial)
+        shutil.rmtree(self.partial.parent, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new folder beside ``path`` with a name for it: nothing there can have been planted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
 
 
 def pieces(dims: Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:

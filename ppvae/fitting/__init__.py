@@ -8,6 +8,7 @@ from ppvae.fitting.memory import keep_freed_memory
 from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
 from ppvae.fitting.settings import Settings
+from ppvae.fitting.signals import ending_on_signals
 from ppvae.fitting.step import Critic, Gradients, Step, adam
 from ppvae.fitting.training import Best, Training
 
@@ -28,6 +29,7 @@ __all__ = [
     "adam",
     "constant",
     "cosine",
+    "ending_on_signals",
     "fit",
     "grouped_adam",
     "keep_freed_memory",

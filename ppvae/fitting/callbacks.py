@@ -16,6 +16,7 @@ Predictions belong in ``with training.settled(): ...``.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from tqdm.auto import tqdm
 
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.compiled.gradients import CompiledGradients
+from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.folder import refuse_unwritable
+from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, integer, optional
 
 __all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", "load_checkpoint"]
 
@@ -49,52 +52,99 @@ def check_callbacks(callbacks: tuple[Any, ...]) -> None:
 class Checkpoint:
     """Write everything needed to go on: ``fit(..., resume=folder)`` continues bit for bit.
 
-    Each time the folder is replaced whole, so that a crash while writing leaves the one before.
-    It holds ``training.json`` and ``training.safetensors``, no pickle.
+    Both files of the folder are replaced or none, so that a crash at any moment leaves the state
+    before or the one after. It holds ``training.json`` and ``training.safetensors``, with their
+    checksums and no pickle; it may lie in the run's own folder. A fit that
+    :func:`~ppvae.fitting.ending_on_signals` ends is written at that step.
 
     Arguments:
         folder: Where to.
-        every: Epochs between two.
+        every: Epochs between two; None for none but by ``seconds``.
+        seconds: Seconds between two, within epochs too; none by default.
     """
 
-    def __init__(self, folder: str | Path, *, every: int = 1) -> None:
-        if every < 1:
+    def __init__(
+        self, folder: str | Path, *, every: int | None = 1, seconds: float | None = None
+    ) -> None:
+        if every is not None and every < 1:
             raise ArgumentError(f"every: expected an integer >= 1; got {every}. Use 1.")
+        if seconds is not None and not seconds > 0:
+            raise ArgumentError(f"seconds: expected a number > 0; got {seconds}. Use 60.")
         self.folder = Path(folder)
         self.every = every
-        self._last = 0
+        self.seconds = seconds
+        self._last = -1
+        self._when = 0.0
 
     def on_fit_start(self, training: Training) -> None:
         refuse_unwritable(self.folder, is_tree)
+        self._when = time.monotonic()
+
+    def on_step_end(self, training: Training) -> None:
+        # The end of an epoch waits for its validation.
+        if self._is_due() and training.done < len(training.feed) and training.check():
+            self._save(training)
 
     def on_epoch_end(self, training: Training) -> None:
-        if training.epoch % self.every == 0 or training.stop or training.epoch == training.epochs:
+        ends = training.stop or training.epoch == training.epochs
+        by_count = self.every is not None and (training.epoch % self.every == 0 or ends)
+        if by_count or self._is_due() or (ends and self._last >= 0):
             self._save(training)
 
     def on_fit_end(self, training: Training) -> None:
-        # Another callback may have ended the training after this one was asked.
-        if training.stop and training.epoch != self._last:
+        # Another callback may have ended the training after this one was asked, or a signal.
+        ended = training.stop or (pending_signal() is not None and training.check())
+        if ended and training.steps != self._last:
             self._save(training)
+
+    def _is_due(self) -> bool:
+        return self.seconds is not None and time.monotonic() - self._when >= self.seconds
 
     def _save(self, training: Training) -> None:
         save_tree(self.folder, training.state_dict())
-        self._last = training.epoch
+        self._last = training.steps
+        self._when = time.monotonic()
+
+
+STATE = {
+    "run": NAMED,
+    "epoch": integer(0, 2**40),
+    "steps": integer(0, 2**60),
+    "done": integer(0, 2**60),
+    "rate": NUMBER,
+    "seconds": NUMBER,
+    "reference": optional(NUMBER),
+    "id": TEXT,
+    "config": NAMED,
+    "settings": NAMED,
+    "tensors": NAMED,
+    "optimizer": NAMED,
+    "best": NAMED,
+    **dict.fromkeys(("history", "faults", "critics", "totals"), LISTED),
+}
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     """What a :class:`Checkpoint` wrote, with tensors on the CPU.
 
+    Arguments:
+        folder: Its folder, or a run's folder that holds one under the name ``checkpoint``.
+
     Raises:
         RunError: If it is missing or damaged.
     """
-    state: dict[str, Any] = load_tree(Path(folder))
-    missing = sorted({"run", "epoch", "tensors", "optimizer", "order"} - state.keys())
+    folder = Path(folder)
+    if not is_tree(folder) and is_tree(folder / "checkpoint"):
+        folder = folder / "checkpoint"
+    state = load_tree(folder)
+    missing = sorted({*STATE, "order"} - (state.keys() if isinstance(state, dict) else set()))
     if missing:
         raise RunError(
             f"resume: expected a folder written by Checkpoint; {str(folder)!r} lacks {missing}. "
             "Name the checkpoint's folder, not the run's."
         )
-    return state
+    check_fields(folder, state, STATE)
+    return dict(state)
 
 
 class TensorBoard:

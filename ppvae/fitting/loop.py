@@ -13,20 +13,23 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ppvae.data import Dataset, Splits, as_splits
-from ppvae.errors import DivergenceError
+from ppvae.errors import DivergenceError, Interrupted, RunError
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
+from ppvae.fitting.diagnose import diagnose
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.prepare import assemble, place
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.record import Fault
 from ppvae.fitting.settings import Settings
+from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.step import adam
 from ppvae.fitting.tensors import restore
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
 from ppvae.programs import forked
 from ppvae.runs.folder import refuse_unwritable
+from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
 
 __all__ = ["DivergenceError", "fit"]
@@ -54,6 +57,7 @@ def fit(  # noqa: D417
     compile: bool | Literal["auto"] = "auto",  # noqa: A002
     resident: bool | None = None,
     workers: int = 0,
+    retries: int = 3,
     callbacks: Sequence[Any] = (),
     progress: bool = True,
     out: str | Path | None = None,
@@ -70,7 +74,7 @@ def fit(  # noqa: D417
     (:func:`ppvae.programs.check_pair`). No step waits for the device; losses are read once an
     epoch. Nothing global is moved: neither the caller's random numbers nor Pyro's parameter store.
 
-    The arguments from ``epochs`` to ``workers`` are the fields of
+    The arguments from ``epochs`` to ``retries`` are the fields of
     :class:`~ppvae.fitting.Settings`, which says what each is and what it may be.
 
     Arguments:
@@ -80,9 +84,13 @@ def fit(  # noqa: D417
         objective: What to optimise; the plain ELBO by default.
         callbacks: Objects as :mod:`ppvae.fitting.callbacks` describes.
         progress: Show a bar on stderr.
-        out: A folder to write the run to at the end, whether it ended well or not.
+        out: A folder to write the run to at the end, whether it ended well or not. A finished
+            run that is there gives way to one that ends well alone; one that does not is written
+            beside it, under a number, and the log says so. If it cannot be written, the run is
+            written to a temporary folder, which the error names.
         recipe: How to build the model and the guide again, for :func:`ppvae.load`.
-        resume: The folder of a :class:`~ppvae.fitting.Checkpoint` to go on from.
+        resume: The folder of a :class:`~ppvae.fitting.Checkpoint` to go on from, or a run's
+            folder that holds one.
 
     Returns:
         The :class:`~ppvae.runs.run.Run`; model and guide are in evaluation mode, on the device.
@@ -91,8 +99,11 @@ def fit(  # noqa: D417
         ArgumentError: If an argument is out of its range.
         ContractError: If model, guide and data do not fit together.
         DataError: If the data cannot be used.
-        DivergenceError: If a loss is not finite; the weights are then the last good ones.
-        RunError: If ``out`` cannot be written, or ``resume`` cannot be read.
+        DivergenceError: If a loss, a gradient or a validation is not finite, or the ELBO has
+            exploded, more than ``retries`` times; the weights are then the last good ones.
+        RunError: If ``out`` cannot be written, or ``resume`` cannot be read; the trained run, if
+            there is one, is the error's ``run``.
+        Interrupted: If a signal ended training within :func:`ppvae.fitting.ending_on_signals`.
     """
     given = locals()
     settings = Settings(**{f.name: given[f.name] for f in fields(Settings)})
@@ -111,19 +122,23 @@ def fit(  # noqa: D417
     fast = channels_last(placed.objective) if on_device else nullcontext()
     with forked(placed.device, seed=placed.settings.seed), fast:
         training = assemble(placed, splits)
+        training.config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
-        config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
-        run = Run(model, guide, spec, config=config, seed=training.seed)
+        run = Run(model, guide, spec, seed=training.seed, id=training.run_id)
         hooks = [*callbacks, *([Progress()] if progress else [])]
-        fault = None
-        status = "interrupted"
         try:
             status, fault = _loop(training, hooks)
-        finally:
-            _finish(training, run, status, splits=splits)
+        except BaseException as error:
+            _finish(training, run, "interrupted", splits=splits)
             if folder is not None:
-                run.save(folder)
+                keep(run, folder)
+            if isinstance(error, RunError | Interrupted):
+                error.run = run
+            raise
+        _finish(training, run, status, splits=splits)
+        if folder is not None:
+            write(run, folder)
     if fault is not None:
         raise DivergenceError(_explain(fault, training), run)
     return run
@@ -147,22 +162,39 @@ def _config(
 def _loop(training: Training, callbacks: Sequence[Any]) -> tuple[str, Fault | None]:
     """All epochs; how it ended."""
     on_step_end = [c.on_step_end for c in callbacks if hasattr(c, "on_step_end")]
-    every, patience = training.settings.validate_every, training.settings.patience
+    patience = training.settings.patience
     try:
         _call(callbacks, "on_fit_start", training)
         while training.epoch < training.epochs and not training.stop:
-            fault = training.run_epoch(on_step_end)
+            fault = _epoch(training, on_step_end)
             if fault is not None:
-                return "diverged", fault
-            last = training.epoch == training.epochs
-            if training.validation is not None and (last or not training.epoch % every):
-                training.validate()
+                if not training.retry(fault):
+                    return "diverged", fault
+                continue
+            if training.done == 0:
                 if patience is not None and training.best.stale >= patience:
                     training.stop = True
-            _call(callbacks, "on_epoch_end", training)
+                _call(callbacks, "on_epoch_end", training)
+            number = pending_signal()
+            if number is not None and training.epoch < training.epochs:
+                raise Interrupted(number, training.epoch, training.epochs)
     finally:
         _call(callbacks, "on_fit_end", training)
     return ("completed" if training.epoch >= training.epochs else "stopped"), None
+
+
+def _epoch(training: Training, on_step_end: Sequence[Any]) -> Fault | None:
+    """One epoch with its validation; the fault that undid it, with where it began."""
+    fault = training.run_epoch(on_step_end)
+    if fault is not None:
+        fault = replace(fault, detail=diagnose(training, fault))
+        training.restore_good()
+        return fault
+    last = training.epoch == training.epochs
+    due = last or training.epoch % training.settings.validate_every == 0
+    if training.validation is not None and training.done == 0 and due:
+        return training.validate()
+    return None
 
 
 def _call(callbacks: Sequence[Any], hook: str, training: Training) -> None:
@@ -182,6 +214,7 @@ def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> Non
     training.objective.eval()
     with torch.no_grad():
         training.settle()
+    run.config = training.config
     run.history = training.history
     run.epochs = training.epoch
     run.status = status
@@ -197,21 +230,27 @@ def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> Non
     run.metrics["compiled"] = isinstance(gradients, CompiledGradients) and gradients.used
     if gradients.compile_seconds is not None:
         run.metrics["compile_seconds"] = gradients.compile_seconds
+    if training.faults:
+        run.metrics["retries"] = len(training.faults)
+        run.config["faults"] = training.faults
     if best.epoch:
         run.metrics |= {"best_epoch": best.epoch, "best_val_elbo": best.elbo}
 
 
 def _explain(fault: Fault, training: Training) -> str:
-    where = f"step {fault.step} (epoch {training.epoch + 1} of {training.epochs})"
+    settings = training.settings
     rate = training.optimizer.param_groups[0]["lr"]
-    if training.settings.precision is torch.bfloat16:
+    if fault.name.startswith("val_"):
+        remedy = "Look at those rows of the validation data."
+    elif settings.precision is torch.bfloat16:
         remedy = "Train in full precision (precision=None)."
-    elif training.settings.clip_norm is None:
+    elif settings.clip_norm is None:
         remedy = "Clip the gradient (clip_norm=10.0), or lower the learning rate."
     else:
         remedy = f"Lower the learning rate (it was {rate:g})."
-    what = "the weights were" if fault.name == "weights" else f"{fault.name!r} was"
+    tries = f" after {len(training.faults)} retries" if training.faults else ""
+    where = fault.words(len(training.feed), training.epochs)
     return (
-        f"training diverged at {where}: {what} the first that was not finite. The weights from "
-        f"before are kept, and the run so far is in this error's `run`. {remedy}"
+        f"training diverged at {where}{tries}. The weights from before are kept, and the run so "
+        f"far is in this error's `run`. {remedy}"
     )

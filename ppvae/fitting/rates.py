@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["RateSchedule", "constant", "cosine", "one_cycle", "warmup_cosine"]
+__all__ = ["RateSchedule", "constant", "cosine", "halve", "one_cycle", "warmup_cosine"]
 
 RateSchedule = Callable[[Optimizer, int], LRScheduler]
 
@@ -81,6 +81,16 @@ def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
         return last + (1.0 - last) * _fall(step - rise, total_steps - rise)
 
     return LambdaLR(optimizer, factor)
+
+
+def halve(optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    """Halve the learning rate from here on, its schedule included."""
+    for group in optimizer.param_groups:
+        for name in ("lr", "initial_lr"):
+            if name in group:
+                group[name] = group[name] / 2
+    if scheduler is not None:
+        scheduler.base_lrs = [rate / 2 for rate in getattr(scheduler, "base_lrs", [])]
 
 
 def _fall(step: int, steps: int) -> float:

@@ -8,29 +8,64 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Fault", "Record"]
+__all__ = ["Best", "Fault", "Record"]
 
 Means = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first number that was not finite.
+    """The first number that shows that training diverges.
 
     Attributes:
-        step: Of the steps since the last reading, which one, from zero.
+        step: Number of the step, from zero; in a :class:`Record` since the last reading.
         name: The term, or ``"weights"`` where all terms were finite and the weights are not.
+        what: What is the matter with it.
+        detail: The site, the rows or the parameter where it began, in words; empty if unknown.
     """
 
     step: int
     name: str
+    what: str = "not finite"
+    detail: str = ""
+
+    def words(self, steps: int, epochs: int) -> str:
+        """Where it was, and what, with so many steps per epoch and so many epochs."""
+        epoch = min(self.step // steps + 1, epochs)
+        what = "the weights were" if self.name == "weights" else f"{self.name!r} was"
+        first = f"the first that was {self.what}" if self.what == "not finite" else self.what
+        began = f", beginning with {self.detail}" if self.detail else ""
+        return f"step {self.step} (epoch {epoch} of {epochs}): {what} {first}{began}"
+
+
+@dataclass
+class Best:
+    """The best validation so far.
+
+    Attributes:
+        elbo: The plain ELBO there, in nats a datum.
+        epoch: The epoch after which it was reached; 0 before the first validation.
+        stale: Validations since then.
+        tensors: The weights there, if they are to be restored.
+    """
+
+    elbo: float = -torch.inf
+    epoch: int = 0
+    stale: int = 0
+    tensors: dict[str, Tensor] | None = None
 
 
 class Record:
     """Collects :meth:`~ppvae.objectives.Terms.means` of steps; waits only when read.
 
     Arguments:
-        parameters: Looked at for finite numbers with each reading.
+        parameters: Parameters that are looked at for finite numbers with each reading.
+
+    Attributes:
+        totals: Sums over the data of the epoch so far, by name.
+        count: Data of the epoch so far.
+        first: The means of the first step of the last reading.
+        recent: The means over the data of the last reading.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -38,8 +73,10 @@ class Record:
         self.names: list[str] = []
         self._rows: list[Tensor] = []
         self._counts: list[int] = []
-        self._totals: dict[str, float] = {}
-        self._count = 0
+        self.totals: dict[str, float] = {}
+        self.count = 0
+        self.first: dict[str, float] = {}
+        self.recent: dict[str, float] = {}
 
     def add(self, means: Means, rows: int) -> None:
         """One step over ``rows`` data."""
@@ -70,13 +107,20 @@ class Record:
             bad = (~table[step].isfinite()).nonzero().flatten().tolist()
             terms = [i for i in bad if self.names[i] not in ("loss", "elbo")]
             return Fault(step, self.names[terms[0] if terms else column])
-        for name, total in zip(self.names, (counts @ table).tolist(), strict=True):
-            self._totals[name] = self._totals.get(name, 0.0) + total
-        self._count += int(counts.sum())
+        sums = (counts @ table).tolist()
+        self.first = dict(zip(self.names, table[0].tolist(), strict=True))
+        self.recent = {n: s / float(counts.sum()) for n, s in zip(self.names, sums, strict=True)}
+        for name, total in zip(self.names, sums, strict=True):
+            self.totals[name] = self.totals.get(name, 0.0) + total
+        self.count += int(counts.sum())
         return None
 
     def finish(self) -> dict[str, float]:
         """The epoch's means over data, and start afresh."""
-        means = {name: total / self._count for name, total in self._totals.items()}
-        self._totals, self._count = {}, 0
+        means = {name: total / self.count for name, total in self.totals.items()}
+        self.totals, self.count = {}, 0
         return means
+
+    def drop(self) -> None:
+        """Forget the steps that are not yet read."""
+        self._rows, self._counts = [], []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -16,50 +15,26 @@ from ppvae.errors import ArgumentError
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.step import adam
 from ppvae.runs.run import describe
+from ppvae.runs.schema import Rule, is_integer, is_number
 
-__all__ = ["Rule", "Settings", "setting"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The range of a setting.
-
-    Attributes:
-        words: The range in words, after "expected".
-        holds: Whether a value is in it.
-        optional: Whether None is, too.
-        remedy: One sentence on what to do with a value that is not.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-    optional: bool = False
-    remedy: str = "Use the default."
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+__all__ = ["Settings", "setting"]
 
 
 def _at_least(least: int, *, optional: bool = False, remedy: str = "Use the default.") -> Rule:
     return Rule(
-        f"an integer >= {least}", lambda v: _is_integer(v) and int(v) >= least, optional, remedy
+        f"an integer >= {least}", lambda v: is_integer(v) and int(v) >= least, optional, remedy
     )
 
 
 def _positive(*, optional: bool = False) -> Rule:
     return Rule(
-        "a finite number > 0", lambda v: _is_number(v) and v > 0 and math.isfinite(v), optional
+        "a finite number > 0", lambda v: is_number(v) and v > 0 and math.isfinite(v), optional
     )
 
 
-DECAY = Rule("a decay between 0 and 1", lambda v: _is_number(v) and 0 < v < 1, optional=True)
+DECAY = Rule("a decay between 0 and 1", lambda v: is_number(v) and 0 < v < 1, optional=True)
 SEED = Rule(
-    "an integer from 0 to 2**63 - 1", lambda v: _is_integer(v) and 0 <= int(v) < 2**63, True
+    "an integer from 0 to 2**63 - 1", lambda v: is_integer(v) and 0 <= int(v) < 2**63, True
 )
 FUNCTION = Rule("a function", callable)
 SWITCH = Rule("True or False", lambda v: isinstance(v, bool), optional=True)
@@ -109,6 +84,9 @@ class Settings:
         resident: Whether the data are kept on the device; by default if they fit and none is
             memory-mapped. Else a torch DataLoader reads them.
         workers: Processes that read data which are not resident.
+        retries: Number of times that training returns to its last good state and goes on with
+            half the learning rate, after a loss, a gradient or a validation that is not finite
+            or an ELBO that has exploded; 0 to stop at the first.
 
     Raises:
         ArgumentError: If a value is out of its range.
@@ -132,11 +110,12 @@ class Settings:
     compile: bool | Literal["auto"] = setting("auto", COMPILE)
     resident: bool | None = setting(None, SWITCH)
     workers: int = setting(0, _at_least(0, remedy="Use 0."))
+    retries: int = setting(3, _at_least(0, remedy="Use 0 to stop at the first."))
 
     def __post_init__(self) -> None:
         for f in fields(self):
             rule, value = f.metadata["rule"], getattr(self, f.name)
-            if not (rule.optional and value is None) and not rule.holds(value):
+            if not rule.allows(value):
                 raise ArgumentError(f"{f.name}: expected {rule.words}; got {value}. {rule.remedy}")
 
     def keeps_best(self, *, validated: bool) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["Average", "kept_buffers", "named_tensors", "restore", "snapshot"]
+__all__ = ["Average", "copied", "kept_buffers", "named_tensors", "restore", "snapshot"]
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -20,6 +21,17 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
     """A copy of every tensor of ``module``."""
     return {name: value.detach().clone() for name, value in named_tensors(module).items()}
+
+
+def copied(value: Any) -> Any:
+    """Nested dicts, lists and tuples with copies of their tensors."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: copied(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copied(part) for part in value)
+    return value
 
 
 @torch.no_grad()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,13 +17,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ppvae.data import Dataset
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.batches import Feed
+from ppvae.fitting.diagnose import rows_in_words
+from ppvae.fitting.identity import check_state, compare_identity, identity, state_differences
 from ppvae.fitting.layout import align_state
-from ppvae.fitting.record import Fault, Record
+from ppvae.fitting.rates import halve
+from ppvae.fitting.record import Best, Fault, Record
 from ppvae.fitting.settings import Settings
+from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.step import Step
-from ppvae.fitting.tensors import Average, kept_buffers, restore, snapshot
+from ppvae.fitting.tensors import (
+    Average,
+    copied,
+    kept_buffers,
+    named_tensors,
+    restore,
+    snapshot,
+)
 from ppvae.programs import FitHooks, forked, random_states, restore_random_states
 from ppvae.runs.history import History
 
@@ -27,23 +42,10 @@ __all__ = ["Best", "Training"]
 
 # How many steps of a long epoch run before their losses are looked at.
 READ_EVERY = 500
+# By how many times the size of the first ELBO one may fall before training counts as diverged.
+EXPLODED = 1000.0
 
-
-@dataclass
-class Best:
-    """The best validation so far.
-
-    Attributes:
-        elbo: The plain ELBO there, in nats a datum.
-        epoch: The epoch after which it was reached; 0 before the first validation.
-        stale: Validations since then.
-        tensors: The weights there, if they are to be restored.
-    """
-
-    elbo: float = -torch.inf
-    epoch: int = 0
-    stale: int = 0
-    tensors: dict[str, Tensor] | None = None
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,6 +69,11 @@ class Training:
         best: The best validation so far.
         seconds: Spent training and validating.
         stop: Set it to end after this epoch.
+        config: What the run's ``config.json`` will say; callbacks may add to it.
+        run_id: The run's id; one that goes on keeps it.
+        done: Batches of the epoch under way that are done.
+        faults: What was not finite so far, in words.
+        reference: The plain ELBO at the first step, in nats per datum; None before.
     """
 
     objective: Any
@@ -85,6 +92,18 @@ class Training:
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
     stop: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    done: int = 0
+    faults: list[str] = field(default_factory=list)
+    reference: float | None = None
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.record = Record(self.step.parameters)
+        self.order = self.feed.generator.get_state()
+        self.good: dict[str, Any] | None = None
+        self._fault: Fault | None = None
 
     @property
     def epochs(self) -> int:
@@ -127,58 +146,142 @@ class Training:
         """The parts of the objective that take part in training."""
         return tuple(self.objective.hooks)
 
-    def _keep(self) -> tuple[dict[str, Tensor], list[Tensor]]:
-        averages = self.average.values if self.average is not None else []
-        return snapshot(self.objective), [value.clone() for value in averages]
-
-    def _put_back(self, kept: tuple[dict[str, Tensor], list[Tensor]]) -> None:
-        restore(self.objective, kept[0])
-        for value, good in zip(self.average.values if self.average else [], kept[1], strict=True):
-            value.copy_(good)
+    def epoch_order(self) -> tuple[Tensor, ...]:
+        """Row numbers of each batch of the epoch under way."""
+        generator = torch.Generator(self.feed.generator.device)
+        generator.set_state(self.order)
+        rows = torch.randperm(self.train.num_rows, generator=generator, device=generator.device)
+        return rows.split(self.batch_size)
 
     def run_epoch(self, on_step_end: Sequence[Any] = ()) -> Fault | None:
-        """One pass over the training data; the fault's step counts from the run's first.
+        """One pass over the training data, or the rest of one; the fault that ends it early.
 
-        At a fault the weights are put back to what they were when last seen to be good.
+        At a fault all is put back to what it was when last seen to be good. A pending signal
+        (:mod:`ppvae.fitting.signals`) ends it early, too.
         """
         started = time.perf_counter()
-        record = Record(self.step.parameters)
-        good = self._keep()
-        rate = float(self.optimizer.param_groups[0]["lr"])
+        if self.done == 0:
+            self.order = self.feed.generator.get_state()
+            self.rate = float(self.optimizer.param_groups[0]["lr"])
+        self.feed.generator.set_state(self.order)
+        self.good = self._moment()
         compiled = self.step.gradients.compile_seconds
         self.objective.train()
-        for batch in self.feed:
+        for batch in islice(iter(self.feed), self.done, None):
             self.means = self.step(batch)
             self.steps += 1
-            record.add(self.means, len(next(iter(batch.values()))))
+            self.done += 1
+            self.record.add(self.means, len(next(iter(batch.values()))))
             for hook in on_step_end:
                 hook(self)
-            if len(record) == READ_EVERY:
-                fault = self._read(record, good)
-                if fault is not None:
-                    return fault
-                good = self._keep()
-        fault = self._read(record, good)
-        if fault is not None:
+            ends = pending_signal() is not None
+            if self._fault is None and (len(self.record) >= READ_EVERY or ends):
+                if self.check() and self.done < len(self.feed):
+                    self.good = self._moment()
+            if self._fault is not None or ends:
+                break
+        if not self.check():
+            fault, self._fault = self._fault, None
+            self.restore_good()
             return fault
-        self.epoch += 1
         self.seconds += time.perf_counter() - started
-        self.history.append(
-            {"epoch": self.epoch, "step": self.steps, **record.finish()}
-            | {"learning_rate": rate, "seconds": self.seconds}
-        )
-        compile_seconds = self.step.gradients.compile_seconds
-        if compile_seconds is not None and compiled is None:
-            self.history[-1]["compile_seconds"] = compile_seconds
+        if self.done == len(self.feed):
+            self._end_epoch(compiled=compiled is None)
         return None
 
-    def _read(self, record: Record, good: tuple[dict[str, Tensor], list[Tensor]]) -> Fault | None:
-        pending = len(record)
-        fault = record.read()
-        if fault is None:
-            return None
-        self._put_back(good)
-        return Fault(self.steps - pending + fault.step, fault.name)
+    def _end_epoch(self, *, compiled: bool) -> None:
+        self.epoch += 1
+        self.done = 0
+        self.order = self.feed.generator.get_state()
+        self.history.append(
+            {"epoch": self.epoch, "step": self.steps, **self.record.finish()}
+            | {"learning_rate": self.rate, "seconds": self.seconds}
+        )
+        compile_seconds = self.step.gradients.compile_seconds
+        if compile_seconds is not None and compiled:
+            self.history[-1]["compile_seconds"] = compile_seconds
+
+    def check(self) -> bool:
+        """Wait for the device, and look at the steps since the last time; whether they are good.
+
+        Good is what is finite, and a plain ELBO that is not below that of the first step of the
+        run by more than :data:`EXPLODED` times its size (or ten nats, where it is smaller).
+        """
+        if self._fault is None and len(self.record):
+            pending = len(self.record)
+            fault = self.record.read()
+            if fault is not None:
+                self._fault = replace(fault, step=self.steps - pending + fault.step)
+            else:
+                if self.reference is None:
+                    self.reference = self.record.first["elbo"]
+                size = max(10.0, abs(self.reference))
+                if self.record.recent["elbo"] < self.reference - EXPLODED * size:
+                    what = f"{self.record.recent['elbo']:.3g} after {self.reference:.3g} at first"
+                    self._fault = Fault(self.steps - 1, "elbo", what)
+        return self._fault is None
+
+    def retry(self, fault: Fault) -> bool:
+        """Go on from the last good state with half the learning rate; False if too often."""
+        if len(self.faults) >= self.settings.retries:
+            return False
+        halve(self.optimizer, self.step.scheduler)
+        self.faults.append(fault.words(len(self.feed), self.epochs))
+        rate = self.optimizer.param_groups[0]["lr"]
+        logger.warning(
+            "%s. Training goes on from its last good state, step %d, with the learning rate %g.",
+            *(self.faults[-1], self.steps, rate),
+        )
+        return True
+
+    def _moving(self) -> dict[str, Any]:
+        """All that a step moves, by reference."""
+        scheduler, average = self.step.scheduler, self.average
+        return {
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "done": self.done,
+            "rate": self.rate,
+            "reference": self.reference,
+            "totals": [self.record.totals, self.record.count],
+            "tensors": named_tensors(self.objective),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": scheduler.state_dict() if scheduler is not None else None,
+            "critics": [critic.optimizer.state_dict() for critic in self.step.critics],
+            "average": [average.steps, *average.values] if average is not None else None,
+            "order": self.feed.generator.get_state() if self.done == 0 else self.order,
+            "noise": random_states(self.device),
+        }
+
+    def _moment(self) -> dict[str, Any]:
+        moment: dict[str, Any] = copied(self._moving())
+        return moment
+
+    def restore_good(self) -> None:
+        """Put everything back to the last good state."""
+        assert self.good is not None
+        self._put(copied(self.good))
+        self.history = History(list(self.history)[: self.epoch])
+
+    def _put(self, state: dict[str, Any]) -> None:
+        restore(self.objective, state["tensors"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.step.scheduler is not None:
+            self.step.scheduler.load_state_dict(state["scheduler"])
+        for critic, kept in zip(self.step.critics, state["critics"], strict=True):
+            critic.optimizer.load_state_dict(kept)
+        for optimizer in (self.optimizer, *(critic.optimizer for critic in self.step.critics)):
+            align_state(optimizer)
+        if self.average is not None:
+            self.average.steps, *values = state["average"]
+            for value, kept in zip(self.average.values, values, strict=True):
+                value.copy_(kept)
+        self.epoch, self.steps, self.done = state["epoch"], state["steps"], state["done"]
+        self.rate, self.reference, self.order = state["rate"], state["reference"], state["order"]
+        self.record.drop()
+        self.record.totals, self.record.count = state["totals"]
+        self.feed.generator.set_state(state["order"])
+        restore_random_states(state["noise"], self.device)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -205,11 +308,16 @@ class Training:
         for hook in self.hooks:
             hook.settle(self.guide, self.train)
 
-    def validate(self) -> None:
-        """Add the plain ELBO and its terms on the validation data to the history's last row."""
+    def validate(self) -> Fault | None:
+        """Add the plain ELBO and its terms on the validation data to the history's last row.
+
+        Returns:
+            The fault if one is not finite; all is then put back to the last good state.
+        """
         assert self.validation is not None
         started = time.perf_counter()
         totals: dict[str, Tensor] = {}
+        broken = ""
         rows = self.validation.num_rows
         with self.settled():
             for start in range(0, rows, self.batch_size):
@@ -217,37 +325,44 @@ class Training:
                 batch = self.validation.batch(
                     slice(start, stop), dtype=self.dtype, device=self.device
                 )
-                for name, mean in self.plain(batch).means().items():
+                terms = self.plain(batch)
+                for name, mean in terms.means().items():
                     totals[name] = totals.get(name, 0.0) + mean * ((stop - start) / rows)
+                bad = ~terms.elbo.isfinite()
+                if not broken and bad.any():
+                    numbers = torch.arange(start, stop, device=bad.device)[bad]
+                    broken = rows_in_words(numbers, stop - start)
             del totals["loss"]
             means = dict(zip(totals, torch.stack([*totals.values()]).tolist(), strict=True))
-            if means["elbo"] > self.best.elbo:
+            bad_names = [name for name, value in means.items() if not math.isfinite(value)]
+            if not bad_names and means["elbo"] > self.best.elbo:
                 tensors = snapshot(self.objective) if self.settings.restore_best else None
                 self.best = Best(means["elbo"], self.epoch, 0, tensors)
-            else:
+            elif not bad_names:
                 self.best.stale += 1
+        if bad_names:
+            name = next((n for n in bad_names if n != "elbo"), "elbo")
+            detail = f"{broken} of the validation data" if broken else ""
+            fault = Fault(self.steps - 1, f"val_{name}", detail=detail)
+            self.restore_good()
+            return fault
         self.seconds += time.perf_counter() - started
         self.history[-1].update({f"val_{name}": value for name, value in means.items()})
         self.history[-1]["seconds"] = self.seconds
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit: numbers, strings, lists, dicts and tensors."""
-        scheduler = self.step.scheduler
-        average = self.average
         return {
-            "run": self._identity(),
-            "epoch": self.epoch,
-            "steps": self.steps,
+            "run": identity(self),
+            "settings": self.settings.to_json(),
+            "id": self.run_id,
+            "config": self.config,
             "seconds": self.seconds,
             "history": [dict(row) for row in self.history],
             "best": vars(self.best).copy(),
-            "tensors": snapshot(self.objective),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": scheduler.state_dict() if scheduler is not None else None,
-            "critics": [critic.optimizer.state_dict() for critic in self.step.critics],
-            "average": [average.steps, *average.values] if average is not None else None,
-            "order": self.feed.generator.get_state(),
-            "noise": random_states(self.device),
+            "faults": list(self.faults),
+            **self._moving(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -256,47 +371,25 @@ class Training:
         Raises:
             ArgumentError: If it is of another model, other data, or another setting that would
                 make the result a mixture of two runs.
+            RunError: If it is damaged; then nothing has moved.
         """
-        mine, theirs = self._identity(), state["run"]
-        for name in mine:
-            if mine[name] != theirs.get(name):
-                raise ArgumentError(
-                    f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
-                    f"got {mine[name]}. Use the same arguments, or start a new run."
-                )
+        compare_identity(identity(self), state["run"])
         if state["epoch"] > self.epochs:
             raise ArgumentError(
                 f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
                 f"{self.epochs}. It counts all epochs, those before too."
             )
-        restore(self.objective, state["tensors"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.step.scheduler is not None:
-            self.step.scheduler.load_state_dict(state["scheduler"])
-        for critic, kept in zip(self.step.critics, state["critics"], strict=True):
-            critic.optimizer.load_state_dict(kept)
-        for optimizer in (self.optimizer, *(critic.optimizer for critic in self.step.critics)):
-            align_state(optimizer)
-        if self.average is not None:
-            self.average.steps, *values = state["average"]
-            for value, kept in zip(self.average.values, values, strict=True):
-                value.copy_(kept)
-        self.epoch, self.steps, self.seconds = state["epoch"], state["steps"], state["seconds"]
-        self.history = History(state["history"])
-        self.best = Best(**state["best"])
-        self.feed.generator.set_state(state["order"])
-        restore_random_states(state["noise"], self.device)
-
-    def _identity(self) -> dict[str, Any]:
-        """What must agree between a run that stopped and the one that goes on."""
-        return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "number of training data": self.train.num_rows,
-            "device": self.device.type,
-            "optimizer": type(self.optimizer).__name__,
-            "scheduler": type(self.step.scheduler).__name__,
-            "average": self.average.decay if self.average is not None else None,
-            "critics": [critic.term.name for critic in self.step.critics],
-            "weights": {name: list(p.shape) for name, p in self.objective.named_parameters()},
-        }
+        state_differences(self.settings, state.get("settings", {}))
+        before = self._moment()
+        try:
+            check_state(self, state)
+            self._put(state)
+            self.history, self.best = History(state["history"]), Best(**state["best"])
+            self.seconds, self.faults = float(state["seconds"]), list(state["faults"])
+            self.run_id = str(state["id"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            self._put(before)
+            raise RunError(
+                f"resume: expected the state of a training run; got a damaged one ({error!r}). "
+                "Go on from an earlier checkpoint."
+            ) from error

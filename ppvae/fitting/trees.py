@@ -5,27 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ppvae.errors import RunError
-from ppvae.runs.folder import read_json, replaced, write_json
+from ppvae.runs.files import digest_of, read_bytes, read_json
+from ppvae.runs.folder import CHECKPOINT, replaced, write_json
+from ppvae.runs.weights import LARGEST, parse_tensors
 
 __all__ = ["is_tree", "load_tree", "save_tree"]
 
 KIND = "ppvae checkpoint"
-FORMAT = 1
-JSON, TENSORS = "training.json", "training.safetensors"
+# Format 2 adds checksums.
+FORMAT = 2
+JSON, TENSORS = CHECKPOINT, "training.safetensors"
 
 
 def is_tree(folder: Path) -> bool:
-    """Whether :func:`save_tree` wrote this folder, and nobody added to it."""
-    return {path.name for path in folder.iterdir()} == {JSON, TENSORS}
+    """Whether :func:`save_tree` wrote this folder; others may have added to it."""
+    try:
+        document = read_json(folder / JSON)
+    except RunError:
+        return False
+    return isinstance(document, dict) and document.get("kind") == KIND
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """Replace ``folder`` by one that holds ``tree``, whole or not at all.
+    """Write ``tree`` into a folder in place of the one that is there, both its files or none.
 
     Raises:
         TypeError: If the tree holds something else.
@@ -35,7 +41,13 @@ def save_tree(folder: Path, tree: Any) -> None:
     encoded = _encode(tree, tensors)
     with replaced(folder, is_tree) as new:
         save_file(tensors, new / TENSORS)
-        write_json(new / JSON, {"kind": KIND, "format": FORMAT, "tree": encoded})
+        content = {
+            "kind": KIND,
+            "format": FORMAT,
+            "sha256": digest_of((new / TENSORS).read_bytes()),
+            "tree": encoded,
+        }
+        write_json(new / JSON, {**content, "digest": digest_of(content)})
 
 
 def load_tree(folder: Path) -> Any:
@@ -52,12 +64,19 @@ def load_tree(folder: Path) -> Any:
             f"{folder}: expected format {FORMAT}; got {document.get('format')!r}, of another "
             "version of ppvae. Go on with that version."
         )
-    try:
-        return _decode(document["tree"], load_file(folder / TENSORS))
-    except (OSError, SafetensorError, KeyError) as error:
+    digest = document.pop("digest", None)
+    content = read_bytes(folder / TENSORS, LARGEST)
+    if digest_of(document) != digest or digest_of(content) != document.get("sha256"):
         raise RunError(
-            f"{folder / TENSORS}: expected the checkpoint's tensors; got a damaged or missing "
-            f"file ({error}). Go on from an earlier checkpoint."
+            f"{folder}: expected files with the checksums in {JSON}; got damaged or changed ones. "
+            "Go on from an earlier checkpoint."
+        )
+    try:
+        return _decode(document["tree"], parse_tensors(folder / TENSORS, content))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / JSON}: expected a tree of numbers and tensors; got a damaged one "
+            f"({error!r}). Go on from an earlier checkpoint."
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ppvae.errors import RunError
+from ppvae.runs.files import written
 from ppvae.runs.folder import write_json
 
 __all__ = ["CAPTIONS", "save"]
@@ -36,10 +37,12 @@ def save(folder: str | Path, figures: Iterable[tuple[str, str, Figure]]) -> list
                 raise RunError(
                     f"figures: expected plain file names, each once; got {name!r}. Rename it."
                 )
-            figure.savefig(folder / file)
+            with written(folder / file) as new:
+                figure.savefig(new)
             listed.append({"file": file, "caption": caption})
             paths.append(folder / file)
-        write_json(folder / CAPTIONS, listed)
+        with written(folder / CAPTIONS) as new:
+            write_json(new, listed)
     except OSError as error:
         raise RunError(
             f"plots: could not write {str(folder)!r} ({error.strerror or error}). "

@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ppvae.errors import RunError
 from ppvae.plots.files import CAPTIONS
-from ppvae.runs.folder import read_json
+from ppvae.runs.config import read_config, read_history, read_metrics
+from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
-from ppvae.runs.run import read_config, read_history
 
 __all__ = ["Facts", "Picture", "read"]
 
@@ -112,12 +112,7 @@ def read(folder: str | Path) -> Facts:
     """
     folder = Path(folder)
     config = read_config(folder)
-    metrics = read_json(folder / "metrics.json")
-    if not isinstance(metrics, dict):
-        raise RunError(
-            f"{folder / 'metrics.json'}: expected names and numbers; got a damaged file. "
-            "Evaluate the run again: ppvae evaluate."
-        )
+    metrics = read_metrics(folder)
     _check_sections(folder / "config.json", config)
     history = read_history(folder, config["epochs"])
     return Facts(config, _flat(metrics), history, _pictures(folder))
@@ -176,6 +171,8 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _pictures(folder: Path) -> list[Picture]:
     plots = folder / "plots"
+    if not is_folder(plots):
+        return []
     if not (plots / CAPTIONS).exists():
         return [_picture(path, "") for path in sorted(plots.glob("*.png"))]
     listed = read_json(plots / CAPTIONS)
@@ -196,17 +193,19 @@ def _pictures(folder: Path) -> list[Picture]:
 
 
 def _picture(path: Path, caption: str) -> Picture:
+    if not path.exists():
+        raise RunError(
+            f"{path.parent}: expected the picture {path.name!r}; got none. "
+            "Evaluate the run again: ppvae evaluate."
+        )
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             image.load()
             width, height = image.size
             dots = float(image.info.get("dpi", (120.0, 120.0))[0])
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{path.parent}: expected the picture {path.name!r}; got none. "
-            "Evaluate the run again: ppvae evaluate."
-        ) from error
+    except RunError:
+        raise
     except (
         OSError,
         SyntaxError,

@@ -3,10 +3,12 @@
 from ppvae.errors import RunError
 from ppvae.runs.folder import read_json, refuse_unwritable, replaced, write_json
 from ppvae.runs.history import History
+from ppvae.runs.recipe import Builder, register_builder
 from ppvae.runs.run import FORMAT, Recipe, Run, describe, is_run, load, read_config, read_history
 
 __all__ = [
     "FORMAT",
+    "Builder",
     "History",
     "Recipe",
     "Run",
@@ -18,6 +20,7 @@ __all__ = [
     "read_history",
     "read_json",
     "refuse_unwritable",
+    "register_builder",
     "replaced",
     "write_json",
 ]

@@ -1,18 +1,46 @@
-"""Folders that are there whole or not at all, and what goes wrong with them in words."""
+"""Folders whose files change together or not at all.
+
+A save writes its files into ``.ppvae-saving-*`` inside the folder, waits for the disk, and renames
+that to ``.ppvae-saved``: from then on they are the folder's files, wherever a crash leaves them.
+They are then moved to their places one by one; a reader looks for each file in ``.ppvae-saved``
+first, and the next save ends what was cut off. Nothing else in the folder is touched, and the
+folder itself is never renamed, so it may be a mount point.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ppvae.errors import RunError
+from safetensors import SafetensorError
 
-__all__ = ["RunError", "read_json", "refuse_unwritable", "replaced", "write_json"]
+from ppvae.errors import RunError
+from ppvae.runs.files import PENDING, is_folder, read_json, sync
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no other process can hold the folder.
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "CHECKPOINT",
+    "RunError",
+    "free_name",
+    "read_json",
+    "refuse_unwritable",
+    "replaced",
+    "write_json",
+]
+
+SAVING = ".ppvae-saving-"
+# The file by which a checkpoint's folder is known; one may lie in a run's folder.
+CHECKPOINT = "training.json"
 
 
 def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
@@ -20,24 +48,27 @@ def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
 
     Arguments:
         folder: Where it is to go.
-        is_ours: Says of an existing folder whether it may be replaced.
+        is_ours: Whether an existing folder with files is an earlier result.
 
     Raises:
         RunError: If it cannot be written there, or if something else is there.
     """
-    if folder.exists():
-        if not folder.is_dir():
-            raise RunError(
-                f"out: expected a folder; got the file {str(folder)!r}. Name another place."
-            )
-        if any(folder.iterdir()) and not is_ours(folder):
-            raise RunError(
-                f"out: expected a new folder or an earlier result; got {str(folder)!r}, "
-                "which holds other files. Name another folder."
-            )
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            f"out: expected a folder; got the file {str(folder)!r}. Name another place."
+        )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)).rmdir()
+        if folder.exists():
+            if any(map(_is_foreign, folder.iterdir())) and not is_ours(folder):
+                raise RunError(
+                    f"out: expected a new folder or an earlier result; got {str(folder)!r}, "
+                    "which holds other files. Name another folder."
+                )
+            probe = Path(tempfile.mkdtemp(prefix=SAVING, dir=folder))
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            probe = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        probe.rmdir()
     except OSError as error:
         raise RunError(
             f"out: expected a place that can be written; got {str(folder)!r} "
@@ -45,55 +76,109 @@ def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
         ) from error
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether a result must not be written beside ``path``."""
+    if path.name.startswith(".") or path.name == "lost+found":
+        return False
+    return not (is_folder(path) and (path / CHECKPOINT).exists())
+
+
 @contextmanager
-def replaced(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place if the block ends without error.
+def replaced(
+    folder: Path, is_ours: Callable[[Path], bool], *, stale: Sequence[str] = ()
+) -> Iterator[Path]:
+    """An empty folder whose files become those of ``folder`` if the block ends without an error.
+
+    Arguments:
+        folder: The folder; made if it is not there.
+        is_ours: As of :func:`refuse_unwritable`.
+        stale: Names that are removed from it where they are there.
 
     Raises:
-        RunError: As :func:`refuse_unwritable`.
+        RunError: As :func:`refuse_unwritable`, or if a file cannot be written.
     """
     refuse_unwritable(folder, is_ours)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    is_new = not folder.exists()
+    saving: Path | None = None
     try:
-        new = temporary / "new"
-        new.mkdir()
-        try:
-            yield new
-            if folder.exists():
-                folder.rename(temporary / "old")
-            new.rename(folder)
-        except OSError as error:
-            old = temporary / "old"
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise RunError(
-                f"out: could not write {str(folder)!r} ({error.strerror or error}). "
-                "Free some space, or name another folder."
-            ) from error
+        folder.mkdir(exist_ok=True)
+        _finish(folder)
+        _sweep(folder)
+        saving = Path(tempfile.mkdtemp(prefix=SAVING, dir=folder))
+        with _held(saving):
+            yield saving
+            for path in saving.iterdir():
+                sync(path)
+            sync(saving)
+            for name in stale:
+                _remove(folder / name)
+            os.rename(saving, folder / PENDING)
+        _finish(folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"out: could not write {str(folder)!r} ({reason}). "
+            "Free some space, or name another folder."
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if saving is not None:
+            shutil.rmtree(saving, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _finish(folder: Path) -> None:
+    """Move the files of a complete save to their places."""
+    pending = folder / PENDING
+    if not is_folder(pending):
+        return
+    sync(folder)
+    for path in sorted(pending.iterdir()):
+        os.replace(path, folder / path.name)
+    sync(folder)
+    pending.rmdir()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what saves that were cut off have left."""
+    for path in folder.glob(f"{SAVING}*"):
+        if is_folder(path):
+            with suppress(BlockingIOError), _held(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which ends with the process; a BlockingIOError if another has it."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, following no link."""
+    if is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def free_name(folder: Path, is_taken: Callable[[Path], bool]) -> Path:
+    """``folder``, or the first of ``folder-2``, ``folder-3``, ... that is not taken."""
+    number, free = 1, folder
+    while is_taken(free):
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented, with a final newline."""
+    """Write JSON, indented, with a final newline."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """What :func:`write_json` wrote.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{path.parent}: expected a file {path.name!r}; got none. "
-            "Name the folder that fit or save wrote."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path}: expected JSON; got a damaged file ({error}). "
-            "Restore the folder from a copy, or train again."
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -76,13 +77,22 @@ class History(Sequence[Row]):
         Raises:
             ValueError: If the file is no such table.
         """
+        return cls.from_text(Path(path).read_text(encoding="utf-8"))
+
+    @classmethod
+    def from_text(cls, text: str) -> History:
+        """The history in the text of a table.
+
+        Raises:
+            ValueError: If the text is no such table.
+            csv.Error: If it is no table at all.
+        """
         whole = ("epoch", "step")
-        with open(path, newline="", encoding="utf-8") as file:
-            return cls(
-                {
-                    name: int(text) if name in whole else float(text)
-                    for name, text in row.items()
-                    if text
-                }
-                for row in csv.DictReader(file, strict=True)
-            )
+        return cls(
+            {
+                name: int(text) if name in whole else float(text)
+                for name, text in row.items()
+                if text
+            }
+            for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        )

@@ -2,22 +2,17 @@
 
 A run's folder holds ``config.json``, ``weights.safetensors``, ``history.csv`` and
 ``metrics.json``; others add ``arviz.nc``, ``plots/`` and ``report.html``. It is written whole or
-not at all. Loading it runs no training step and no pickle; it does import and call the builder
-that its recipe names, unless model and guide are handed in.
+not at all. Loading it runs no training step and no pickle, and calls no builder but a trusted one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import math
-import os
 import platform
-import shutil
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -25,15 +20,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ppvae.data import Dataset, as_splits
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
-from ppvae.runs.folder import read_json, replaced, write_json
+from ppvae.runs.config import (
+    CONFIG,
+    FORMAT,
+    HISTORY,
+    KIND,
+    METRICS,
+    OWN,
+    WEIGHTS,
+    is_run,
+    read_config,
+    read_history,
+    read_metrics,
+    sealed,
+    verify,
+)
+from ppvae.runs.files import digest_of, size_of
+from ppvae.runs.folder import replaced, write_json
 from ppvae.runs.history import History
+from ppvae.runs.recipe import Builder, Recipe
+from ppvae.runs.weights import LARGEST, fill, gather, read_weights
 
 if TYPE_CHECKING:
     from ppvae.evaluate.predict import Prediction
@@ -50,86 +62,8 @@ __all__ = [
     "read_history",
 ]
 
-FORMAT = 1
-KIND = "ppvae run"
-CONFIG, WEIGHTS, HISTORY, METRICS = (
-    "config.json",
-    "weights.safetensors",
-    "history.csv",
-    "metrics.json",
-)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to build a model, a guide and an objective again, in words that fit into JSON.
-
-    ``build()`` calls ``builder(name=name, spec=spec, **options)``, leaving out ``name`` and
-    ``spec`` where they are None.
-
-    Arguments:
-        builder: ``"module:function"``; the function returns (model, guide, objective).
-        name: What to build, if the builder can build several things.
-        options: Further keyword arguments.
-        spec: The data's columns (:attr:`ppvae.data.Dataset.spec`), if the builder needs them.
-
-    Raises:
-        ArgumentError: If the builder is not so written, or the rest does not fit into JSON.
-    """
-
-    builder: str
-    name: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    spec: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        module, _, function = self.builder.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), function)):
-            raise ArgumentError(
-                f"builder: expected 'module:function'; got {self.builder!r}. "
-                "Name an importable module and a function in it."
-            )
-        try:
-            json.dumps(self.to_json(), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"recipe: expected options that fit into JSON; got {dict(self.options)!r} "
-                f"({error}). Use numbers, strings, lists and dicts."
-            ) from error
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return {
-            "builder": self.builder,
-            "name": self.name,
-            "options": dict(self.options),
-            "spec": None if self.spec is None else dict(self.spec),
-        }
-
-    def build(self) -> tuple[nn.Module, nn.Module, ELBO]:
-        """The model, the guide and the objective, untrained.
-
-        Raises:
-            RunError: If the builder cannot be imported, or fails.
-        """
-        where, _, name = self.builder.partition(":")
-        try:
-            function: Callable[..., Any] = getattr(importlib.import_module(where), name)
-        except (ImportError, AttributeError) as error:
-            raise RunError(
-                f"recipe: expected a function {self.builder!r}; it cannot be imported ({error}). "
-                "Install or add to the path the module that defines it, or pass model and guide."
-            ) from error
-        given = {"name": self.name, "spec": self.spec}
-        arguments = {key: value for key, value in given.items() if value is not None}
-        try:
-            model, guide, objective = function(**arguments, **self.options)
-        except Exception as error:
-            raise RunError(
-                f"recipe: {self.builder} failed on {json.dumps(dict(self.options))}: {error} "
-                "Build the model and the guide yourself and pass them."
-            ) from error
-        return model, guide, objective
+# What others add to a run's folder; it goes when another run takes the folder.
+ADDED = ("report.html", "arviz.nc", "arviz.zarr", "plots", "predictions")
 
 
 @dataclass
@@ -161,20 +95,23 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the run's folder, whole or not at all.
+        """Write the run's folder, all of its files or none.
 
         A run that is there already is replaced; what was added to it (plots, a report) stays if
-        it is this same run, and goes if it is another.
+        it is this same run, and goes if it is another. Other files in the folder stay.
 
         Raises:
             RunError: If it cannot be written, or if something else is there.
         """
         folder = Path(folder)
-        weights, shared = self._weights()
-        with replaced(folder, is_run) as new:
+        weights, shared = gather(self._modules())
+        with replaced(folder, is_run, stale=() if self._is_in(folder) else ADDED) as new:
             save_file(weights, new / WEIGHTS)
             self.history.to_csv(new / HISTORY)
             write_json(new / METRICS, _plain(self.metrics))
+            digests = {
+                name: digest_of((new / name).read_bytes()) for name in (WEIGHTS, HISTORY, METRICS)
+            }
             config = {
                 "kind": KIND,
                 "format": FORMAT,
@@ -184,12 +121,10 @@ class Run:
                 "epochs": self.epochs,
                 **_environment(),
                 **self.config,
-                "weights": {"sha256": _digest(new / WEIGHTS), "shared": shared},
+                "weights": {"sha256": digests.pop(WEIGHTS), "shared": shared},
+                "files": digests,
             }
-            write_json(new / CONFIG, _plain(config))
-            if folder.exists() and any(folder.iterdir()):
-                if read_json(folder / CONFIG).get("id") == self.id:
-                    _carry_over(folder, new)
+            write_json(new / CONFIG, sealed(_plain(config)))
         return folder
 
     @property
@@ -221,6 +156,13 @@ class Run:
                     f"{shape}. Give one datum a leading dimension: {name}[None]."
                 )
         return columns
+
+    def _is_in(self, folder: Path) -> bool:
+        """Whether the folder holds this run."""
+        try:
+            return bool(read_config(folder)["id"] == self.id)
+        except RunError:
+            return False
 
     def encode(self, data: Mapping[str, Any], *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
@@ -293,24 +235,6 @@ class Run:
         terms = nn.ModuleList(self.objective.terms)
         return nn.ModuleDict({"model": self.model, "guide": self.guide, "terms": terms})
 
-    def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Tensors by name, and the names of those that are another's under a second name."""
-        weights: dict[str, Tensor] = {}
-        shared: dict[str, str] = {}
-        names: dict[int, str] = {}
-        for name, value in self._modules().state_dict(keep_vars=True).items():
-            if not isinstance(value, Tensor):
-                raise RunError(
-                    f"weights: expected tensors only in the state dict; got {name!r}, a "
-                    f"{type(value).__name__}. Keep it in a buffer."
-                )
-            if id(value) in names:
-                shared[name] = names[id(value)]
-            else:
-                names[id(value)] = name
-                weights[name] = value.detach().cpu().contiguous().clone()
-        return weights, shared
-
 
 def load(
     folder: str | Path,
@@ -319,56 +243,60 @@ def load(
     *,
     objective: ELBO | None = None,
     device: str | torch.device | None = None,
+    builders: Sequence[Builder] = (),
 ) -> Run:
     """Bring back a run from its folder.
+
+    Nothing in the folder is executed, and nothing outside it is read. A pair is built by the run's
+    recipe only if its builder is trusted (:mod:`ppvae.runs.recipe`): shipped with ppvae,
+    registered, or among ``builders``.
 
     Arguments:
         folder: What :func:`ppvae.fit` (``out=``) or :meth:`Run.save` wrote.
         model: Filled with the run's weights; built from the run's recipe by default.
-        guide: Likewise.
-        objective: Likewise, where its terms have weights of their own.
+        guide: Filled with the run's weights; built from the run's recipe by default.
+        objective: Filled where its terms have weights; built from the recipe by default.
         device: Where to put them; where they are (or the CPU) by default.
+        builders: Builders that are trusted: functions, entries, or names of modules.
 
     Raises:
-        RunError: If a file is missing or damaged, of another format, or if the weights do not
-            fit the model and the guide.
+        RunError: If a file is missing or damaged, of another format, if the builder is not
+            trusted, or if the weights do not fit the model and the guide.
     """
     folder = Path(folder)
     config = read_config(folder)
+    verify(folder, config)
     if (model is None) != (guide is None):
         raise RunError("load: expected both model and guide, or neither; got one. Pass both.")
     if model is None or guide is None:
-        model, guide, built = _recipe(folder, config).build()
+        size = size_of(folder / WEIGHTS)
+        if size > LARGEST:
+            raise RunError(
+                f"{folder / WEIGHTS}: expected at most {LARGEST:,} bytes; got {size:,}. "
+                "Build the model and the guide yourself and pass them."
+            )
+        recipe = _recipe(folder, config)
+        # A tensor is in the file, or is small, or is made of some that are in the file.
+        model, guide, built = recipe.build(builders, largest=16 * size + 2**26)
         objective = built if objective is None else objective
     run = Run(
         model=model,
         guide=guide,
         objective=ELBO() if objective is None else objective,
         history=read_history(folder, config["epochs"]),
-        metrics=read_json(folder / METRICS),
+        metrics=read_metrics(folder),
         seed=config["seed"],
         epochs=config["epochs"],
         status=config["status"],
         id=config["id"],
-        config={k: v for k, v in config.items() if k not in _OWN},
+        config={k: v for k, v in config.items() if k not in OWN},
     )
-    _fill(run, _read_weights(folder, config), config["weights"]["shared"])
-    modules = run._modules().eval()
+    modules = run._modules()
+    fill(modules, read_weights(folder, config, modules), config["weights"]["shared"])
+    modules.eval()
     if device is not None:
         modules.to(device)
     return run
-
-
-_OWN = ("kind", "format", "id", "status", "seed", "epochs", "weights")
-
-
-def is_run(folder: Path) -> bool:
-    """Whether the folder holds a run, of whatever version."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("kind") == KIND
 
 
 def describe(value: Any) -> Any:
@@ -391,30 +319,6 @@ def describe(value: Any) -> Any:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's ``config.json``.
-
-    Raises:
-        RunError: If there is none, or it is damaged, another's or of another format.
-    """
-    config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise RunError(f"{folder / CONFIG}: expected a {KIND}; got another. Name its folder.")
-    if config.get("format") != FORMAT:
-        raise RunError(
-            f"{folder}: expected a run of format {FORMAT}; got {config.get('format')!r}, written "
-            f"by ppvae {config.get('ppvae')}. Load it with that version."
-        )
-    lacks = sorted(set(_OWN) - config.keys())
-    weights = config.get("weights")
-    if lacks or not isinstance(weights, dict) or not {"sha256", "shared"} <= weights.keys():
-        raise RunError(
-            f"{folder / CONFIG}: expected the keys {', '.join(_OWN)}; got a damaged file without "
-            f"{lacks or 'parts of weights'}. Restore it from a copy, or train again."
-        )
-    return config
-
-
 def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
     recipe = config.get("recipe")
     if recipe is None:
@@ -429,92 +333,6 @@ def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
             f"{folder / CONFIG}: expected a recipe with builder, name, options and spec; got a "
             f"damaged one ({error}). Restore it from a copy, or pass model and guide."
         ) from error
-
-
-def read_history(folder: Path, epochs: int) -> History:
-    """A run's ``history.csv``, of so many epochs.
-
-    Raises:
-        RunError: If there is none, or it is damaged.
-    """
-    try:
-        history = History.from_csv(folder / HISTORY)
-        if len(history) != epochs:
-            raise ArgumentError(f"{len(history)} rows for {epochs} epochs")
-        return history
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{folder}: expected a file {HISTORY!r}; got none. Restore the folder from a copy."
-        ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{folder / HISTORY}: expected a table of numbers; got a damaged file ({error}). "
-            "Restore the folder from a copy."
-        ) from error
-
-
-def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise RunError(
-            f"{folder}: expected a file {WEIGHTS!r}; got none. Restore the folder from a copy."
-        )
-    if _digest(path) != config["weights"]["sha256"]:
-        raise RunError(
-            f"{path}: expected the checksum in {CONFIG}; got another, so the file is damaged or "
-            "of another run. Restore it from a copy, or train again."
-        )
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{path}: expected safetensors; got a damaged file ({error}). "
-            "Restore it from a copy, or train again."
-        ) from error
-
-
-@torch.no_grad()
-def _fill(run: Run, weights: dict[str, Tensor], shared: Mapping[str, str]) -> None:
-    """Give the run's modules their tensors, with the dtype they were trained in."""
-    from ppvae.programs import sized_names
-
-    wanted = run._modules().state_dict(keep_vars=True)
-    offered = {
-        **weights,
-        **{alias: weights[name] for alias, name in shared.items() if name in weights},
-    }
-    missing, unknown = sorted(wanted.keys() - offered), sorted(offered.keys() - wanted)
-    free = sized_names(run._modules())
-    shapes = [
-        f"{name} {tuple(offered[name].shape)} in the file, {tuple(value.shape)} in the module"
-        for name, value in wanted.items()
-        if name in offered and name not in free and offered[name].shape != value.shape
-    ]
-    problems = [
-        f"{what} {', '.join(names[:4])}{' and more' if len(names) > 4 else ''}"
-        for what, names in (
-            ("the file lacks", missing),
-            ("the modules lack", unknown),
-            ("shapes differ for", shapes),
-        )
-        if names
-    ]
-    if problems:
-        raise RunError(
-            f"weights: expected those of these modules; {'; '.join(problems)}. "
-            "Build the model, the guide and the objective's terms as they were when fitted."
-        )
-    for name, value in wanted.items():
-        # In place: a module shared by model and guide stays shared.
-        value.data = offered[name].to(value.device, copy=True)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _environment() -> dict[str, Any]:
@@ -533,17 +351,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _carry_over(old: Path, new: Path) -> None:
-    for path in old.iterdir():
-        target = new / path.name
-        if target.exists():
-            continue
-        if path.is_dir():
-            shutil.copytree(path, target)
-        else:
-            os.link(path, target)
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ppvae._trusted import BUILDERS
 from ppvae.errors import ArgumentError, DataError
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
 
@@ -204,6 +205,7 @@ def register(
         for attribute in ("__module__", "__qualname__", "__doc__"):  # It stands for the function.
             object.__setattr__(made, attribute, getattr(function, attribute))
         REGISTRY[made.path] = made
+        BUILDERS.append(made)
         return made
 
     return decorate

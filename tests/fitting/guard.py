@@ -12,7 +12,7 @@ class Guard:
         self.monkeypatch = monkeypatch
 
     def on_fit_start(self, training):
-        epoch, read = training.run_epoch, training._read
+        epoch, read = training.run_epoch, training.check
 
         def refuse(*arguments, **options):
             raise AssertionError("a step waited for the device")
@@ -29,4 +29,4 @@ class Guard:
             self.monkeypatch.undo()
             return read(*arguments)
 
-        training.run_epoch, training._read = guarded, unguarded
+        training.run_epoch, training.check = guarded, unguarded

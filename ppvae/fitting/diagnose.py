@@ -1,0 +1,71 @@
+"""Where training broke: the term, the site and the rows, found by doing the step again."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ppvae.fitting.compiled.gradients import CompiledGradients
+from ppvae.fitting.record import Fault
+from ppvae.fitting.tensors import kept_buffers
+from ppvae.programs import INDEX, forked
+
+if TYPE_CHECKING:
+    from ppvae.fitting.training import Training
+
+__all__ = ["diagnose", "rows_in_words"]
+
+
+def diagnose(training: Training, fault: Fault) -> str:
+    """Where a fault began, in words; empty if it does not come again.
+
+    The steps since the last good state are made again, without callbacks, and those before the
+    fault looked at in eager torch. The training is then somewhere between; restore it.
+    """
+    order = training.epoch_order()
+    last = fault.step - training.steps
+    batches = islice(iter(training.feed), training.done, None)
+    for number, batch in enumerate(batches):
+        if number > last:
+            break
+        if number >= last - 1:
+            rows = order[training.done + number] if INDEX not in batch else batch[INDEX]
+            words = _examined(training, batch, rows)
+            if words:
+                return words
+        training.step(batch)
+    return ""
+
+
+def _examined(training: Training, batch: dict[str, Tensor], rows: Tensor) -> str:
+    gradients: Any = training.step.gradients
+    if isinstance(gradients, CompiledGradients):
+        gradients = gradients.eager
+    named = dict(training.objective.named_parameters())
+    with forked(training.device), kept_buffers(training.objective), torch.enable_grad():
+        terms, _ = gradients.evaluate(batch)
+        for what, values in (("log-likelihood", terms.log_likelihood), ("KL", terms.kl)):
+            for site, value in values.items():
+                bad = ~value.detach().isfinite()
+                if bad.any():
+                    return f"the {what} of site {site!r} in {rows_in_words(rows[bad], len(bad))}"
+        for name, value in terms.extras.items():
+            if not value.isfinite():
+                return f"the term {name!r}"
+        moved = {n: p for n, p in named.items() if p.requires_grad}
+        grads = torch.autograd.grad(terms.loss, list(moved.values()), allow_unused=True)
+    broken = [
+        name
+        for name, grad in zip(moved, grads, strict=True)
+        if grad is not None and not grad.isfinite().all()
+    ]
+    return f"the gradient of {', '.join(broken[:3])}" if broken else ""
+
+
+def rows_in_words(rows: Tensor, among: int) -> str:
+    """The first of some row numbers, and how many there are."""
+    shown = ", ".join(str(row) for row in rows[:5].tolist())
+    return f"rows {shown}{', ...' if len(rows) > 5 else ''} ({len(rows)} of {among})"

@@ -1,0 +1,42 @@
+"""Which data a run was fitted with, in 64 characters."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppvae.data import Dataset
+
+__all__ = ["fingerprint"]
+
+# Bytes of a column that are read whole; of a larger one, so many evenly spaced rows are.
+WHOLE, ROWS = 2**28, 2**14
+
+
+def fingerprint(data: Dataset) -> str:
+    """SHA-256 of the columns' names, dtypes, shapes and values.
+
+    All values of a column of up to 256 MiB; of a larger one, 16,384 evenly spaced rows.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(data):
+        column = data[name]
+        shape, kind = tuple(column.shape), str(column.dtype).removeprefix("torch.")
+        digest.update(f"{name} {shape} {kind};".encode())
+        rows = len(column)
+        if column.nbytes > WHOLE and rows > ROWS:
+            numbers = np.linspace(0, rows - 1, ROWS).astype(np.int64)
+            part = column[torch.from_numpy(numbers)] if _is(column) else column[numbers]
+        else:
+            part = column
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def _is(column: object) -> bool:
+    return isinstance(column, Tensor)

@@ -1,0 +1,175 @@
+"""What a run's folder says of itself: ``config.json``, its checksums, and the history."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppvae.errors import ArgumentError, RunError
+from ppvae.runs.files import digest_of, read_bytes, read_json
+from ppvae.runs.history import History
+from ppvae.runs.schema import NAMED, TEXT, TEXTS, Rule, check_fields, integer, optional
+
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "HISTORY",
+    "KIND",
+    "METRICS",
+    "OWN",
+    "STATUSES",
+    "WEIGHTS",
+    "check_digest",
+    "is_run",
+    "read_config",
+    "read_history",
+    "read_metrics",
+    "sealed",
+    "verify",
+]
+
+# Format 2 adds checksums of all files, the config's own among them.
+FORMAT, READABLE = 2, (1, 2)
+KIND = "ppvae run"
+CONFIG, WEIGHTS, HISTORY, METRICS = (
+    "config.json",
+    "weights.safetensors",
+    "history.csv",
+    "metrics.json",
+)
+STATUSES = ("completed", "stopped", "diverged", "interrupted")
+# Keys that are the folder's; the others are the run's ``config``.
+REQUIRED = ("kind", "format", "id", "status", "seed", "epochs", "weights")
+OWN = (*REQUIRED, "files", "digest")
+
+ID = re.compile(r"[\w.-]{1,100}")
+DIGEST = Rule("a checksum", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
+RULES = {
+    "id": Rule("letters and digits", lambda v: isinstance(v, str) and bool(ID.fullmatch(v))),
+    "status": Rule(f"one of {', '.join(STATUSES)}", lambda v: v in STATUSES),
+    "seed": integer(0, 2**63),
+    "epochs": integer(0, 2**40),
+    "files": TEXTS,
+    "digest": DIGEST,
+    **dict.fromkeys(("created", "command", "ppvae", "python", "torch", "pyro"), optional(TEXT)),
+    **dict.fromkeys(("source", "source_digest"), optional(TEXT)),
+    **dict.fromkeys(("recipe", "data", "fit"), optional(NAMED)),
+}
+WEIGHTS_RULES = {"sha256": DIGEST, "shared": TEXTS}
+DATA_RULES = {"columns": NAMED, "rows": NAMED}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run, of whatever version."""
+    try:
+        config = read_json(folder / CONFIG)
+    except RunError:
+        return False
+    return isinstance(config, dict) and config.get("kind") == KIND
+
+
+def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with its own checksum."""
+    content = {key: value for key, value in config.items() if key != "digest"}
+    return {**content, "digest": digest_of(content)}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's ``config.json``.
+
+    Raises:
+        RunError: If there is none, or it is damaged, another's or of another format.
+    """
+    path = folder / CONFIG
+    config = read_json(path)
+    if not isinstance(config, dict) or config.get("kind") != KIND:
+        raise RunError(f"{path}: expected a {KIND}; got another. Name its folder.")
+    if config.get("format") not in READABLE:
+        raise RunError(
+            f"{folder}: expected a run of format {' or '.join(map(str, READABLE))}; got "
+            f"{config.get('format')!r}, written by ppvae {config.get('ppvae')}. "
+            "Load it with that version."
+        )
+    lacks = sorted(set(REQUIRED) - config.keys())
+    weights = config.get("weights")
+    if lacks or not isinstance(weights, dict) or not WEIGHTS_RULES.keys() <= weights.keys():
+        raise RunError(
+            f"{path}: expected the keys {', '.join(REQUIRED)}; got a damaged file without "
+            f"{lacks or 'parts of weights'}. Restore it from a copy, or train again."
+        )
+    check_fields(path, config, RULES)
+    check_fields(path, weights, WEIGHTS_RULES)
+    check_fields(path, config.get("data") or {}, DATA_RULES)
+    return config
+
+
+def verify(folder: Path, config: Mapping[str, Any]) -> None:
+    """Hold the config, the history and the metrics to the checksums in the config.
+
+    A run of format 1 has none; the report, which computes nothing, does without.
+
+    Raises:
+        RunError: If one differs.
+    """
+    if config["format"] == 1:
+        return
+    if sealed(config)["digest"] != config.get("digest") or "files" not in config:
+        raise RunError(
+            f"{folder / CONFIG}: expected the checksum that it holds; got another, so it was "
+            "changed or damaged. Restore it from a copy, or train again."
+        )
+    for name in (HISTORY, METRICS):
+        check_digest(folder / name, read_bytes(folder / name), config["files"].get(name))
+
+
+def check_digest(path: Path, content: bytes, digest: str | None) -> None:
+    """Hold a file's content to the checksum in the config.
+
+    Raises:
+        RunError: If they differ.
+    """
+    if digest_of(content) != digest:
+        raise RunError(
+            f"{path}: expected the checksum in {CONFIG}; got another, so the file is damaged or "
+            "of another run. Restore it from a copy, or train again."
+        )
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """A run's ``metrics.json``.
+
+    Raises:
+        RunError: If there is none, or it is damaged.
+    """
+    path = folder / METRICS
+    metrics = read_json(path)
+    if not isinstance(metrics, dict):
+        raise RunError(
+            f"{path}: expected names and numbers; got a damaged file. "
+            "Evaluate the run again: ppvae evaluate."
+        )
+    return metrics
+
+
+def read_history(folder: Path, epochs: int) -> History:
+    """A run's ``history.csv``, of so many epochs.
+
+    Raises:
+        RunError: If there is none, or it is damaged.
+    """
+    path = folder / HISTORY
+    try:
+        history = History.from_text(read_bytes(path).decode("utf-8"))
+        if len(history) != epochs:
+            raise ArgumentError(f"{len(history)} rows for {epochs} epochs")
+        if not all(name.isprintable() for name in history.columns):
+            raise ArgumentError("names that cannot be printed")
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise RunError(
+            f"{path}: expected a table of numbers; got a damaged file ({error}). "
+            "Restore the folder from a copy."
+        ) from error
+    return history

@@ -1,0 +1,194 @@
+"""Files of a folder that somebody else may have filled: regular ones, of bounded size, by name.
+
+A file is opened without following a link and without waiting, and looked at before it is read: a
+link, a FIFO or a device in its place is refused. What is written goes under a new name that
+nobody can have planted, and takes its place by a rename, which replaces a link and never follows
+one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ppvae.errors import RunError
+from ppvae.runs.schema import check_tree
+
+__all__ = [
+    "PENDING",
+    "digest_of",
+    "is_folder",
+    "read_bytes",
+    "read_json",
+    "size_of",
+    "sync",
+    "written",
+]
+
+# Where a save that is complete waits for its files to be moved to their places.
+PENDING = ".ppvae-saved"
+# Bytes of a JSON or CSV file.
+TEXT_LIMIT = 256 * 2**20
+_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _open(path: Path) -> int:
+    """A descriptor of a run's file, where a save that was cut off has left it, too.
+
+    Raises:
+        RunError: If there is no such regular file.
+    """
+    pending = path.parent / PENDING
+    places = [path]
+    if is_folder(pending):
+        # A second time: it may be moved to its place in between.
+        places = [pending / path.name, path, pending / path.name]
+    for place in places:
+        if os.name == "nt" and place.is_symlink():
+            raise _irregular(path)
+        try:
+            descriptor = os.open(place, _FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+                raise _irregular(path) from error
+            raise RunError(
+                f"{path}: expected a file that can be read; got a damaged one "
+                f"({error.strerror or error}). Look at its permissions."
+            ) from error
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise _irregular(path)
+    raise RunError(
+        f"{path.parent}: expected a file {path.name!r}; got none. "
+        "Name the folder that fit or save wrote, or restore it from a copy."
+    )
+
+
+def _irregular(path: Path) -> RunError:
+    return RunError(
+        f"{path}: expected a regular file; got a link, a folder or a device. "
+        "Put a copy of the file in its place if you know where it is from."
+    )
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a regular file.
+
+    Raises:
+        RunError: If there is none.
+    """
+    descriptor = _open(path)
+    try:
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
+    """The content of a regular file.
+
+    Arguments:
+        path: The file; neither a link nor a device.
+        limit: Bytes that it may have at most.
+
+    Raises:
+        RunError: If there is none, or it is larger.
+    """
+    with os.fdopen(_open(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise RunError(
+                f"{path}: expected at most {limit:,} bytes; got a damaged file of {size:,}. "
+                "Restore it from a copy; a large model is loaded into one that is handed in."
+            )
+        try:
+            return file.read(limit)
+        except OSError as error:
+            raise RunError(
+                f"{path}: expected a file that can be read; got a damaged one "
+                f"({error.strerror or error}). Restore it from a copy."
+            ) from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        RunError: If the file is missing, damaged, too large or nested too deep.
+    """
+    content = read_bytes(path)
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path}: expected JSON; got a damaged file ({error}). "
+            "Restore the folder from a copy, or train again."
+        ) from error
+    check_tree(path, value)
+    return value
+
+
+def digest_of(value: bytes | Any) -> str:
+    """SHA-256 of bytes, or of a JSON value in a fixed notation."""
+    if not isinstance(value, bytes):
+        value = json.dumps(value, sort_keys=True).encode("utf-8")
+    return hashlib.sha256(value).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems have nothing to wait for.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A new file beside ``path`` that takes its place if the block ends without an error.
+
+    Raises:
+        RunError: If the folder that it is to be in is a link.
+    """
+    if path.parent.is_symlink():
+        raise RunError(
+            f"{path.parent}: expected a folder; got a link. Name the folder that it leads to."
+        )
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,170 @@
+"""How to build a pair again, in words that fit into JSON, and who is trusted to.
+
+A recipe in a file may be a stranger's. Its builder is called only if it is shipped with ppvae,
+was registered by :func:`register_builder`, or is handed in; a name alone is never imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ppvae._trusted import BUILDERS
+from ppvae.errors import ArgumentError, RunError
+from ppvae.objectives import ELBO
+
+__all__ = ["Builder", "Recipe", "register_builder"]
+
+
+Builder: TypeAlias = "Callable[..., Any] | str"
+
+# Builders that come with ppvae; they call nothing but entries of their own.
+SHIPPED = ("ppvae.zoo:build",)
+_REGISTERED = BUILDERS
+
+
+def register_builder(builder: Builder) -> Builder:
+    """Trust a builder in this process; usable as a decorator.
+
+    Arguments:
+        builder: A function that returns (model, guide, objective), an entry of
+            ``ppvae.zoo.register``, which is trusted already, or the name ``"module"`` or ``"module:function"``, which is then
+            imported.
+    """
+    _REGISTERED.append(builder)
+    return builder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build a model, a guide and an objective again.
+
+    ``build()`` calls ``builder(name=name, spec=spec, **options)``, leaving out ``name`` and
+    ``spec`` where they are None.
+
+    Arguments:
+        builder: ``"module:function"``; the function returns (model, guide, objective).
+        name: What to build, if the builder can build several things.
+        options: Further keyword arguments.
+        spec: The data's columns (:attr:`ppvae.data.Dataset.spec`), if the builder needs them.
+
+    Raises:
+        ArgumentError: If the builder is not so written, or the rest does not fit into JSON.
+    """
+
+    builder: str
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        module, _, function = self.builder.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), function)):
+            raise ArgumentError(
+                f"builder: expected 'module:function'; got {self.builder!r}. "
+                "Name an importable module and a function in it."
+            )
+        try:
+            json.dumps(self.to_json(), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"recipe: expected options that fit into JSON; got {dict(self.options)!r} "
+                f"({error}). Use numbers, strings, lists and dicts."
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {
+            "builder": self.builder,
+            "name": self.name,
+            "options": dict(self.options),
+            "spec": None if self.spec is None else dict(self.spec),
+        }
+
+    def build(
+        self, builders: Sequence[Builder] = (), *, largest: int | None = None
+    ) -> tuple[nn.Module, nn.Module, ELBO]:
+        """The model, the guide and the objective, untrained.
+
+        Arguments:
+            builders: Builders that are trusted, as of :func:`register_builder`.
+            largest: Bytes of the largest tensor that may be made; any by default.
+
+        Raises:
+            RunError: If the builder is not trusted, cannot be imported, or fails.
+        """
+        function = self._function(builders)
+        given = {"name": self.name, "spec": self.spec}
+        arguments = {key: value for key, value in given.items() if value is not None}
+        try:
+            with _Bounded(largest):
+                model, guide, objective = function(**arguments, **self.options)
+        except Exception as error:
+            raise RunError(
+                f"recipe: {self.builder} failed on {json.dumps(dict(self.options))[:500]}: "
+                f"{error} Build the model and the guide yourself and pass them."
+            ) from error
+        return model, guide, objective
+
+    def _function(self, builders: Sequence[Builder]) -> Callable[..., Any]:
+        """The builder, if it is trusted."""
+        for builder in (*builders, *_REGISTERED, *SHIPPED):
+            function = self._matching(builder)
+            if function is not None:
+                return function
+        module = self.builder.partition(":")[0]
+        raise RunError(
+            f"recipe: expected a builder that is trusted; got {self.builder!r}, which the file "
+            "alone names. If you know it, pass it: ppvae.load(folder, builders=[function]), or "
+            f"--trust {module} on the command line; or pass model and guide."
+        )
+
+    def _matching(self, builder: Builder) -> Callable[..., Any] | None:
+        if isinstance(builder, str):
+            module, _, name = builder.partition(":")
+            where, _, wanted = self.builder.partition(":")
+            if module != where or name not in ("", wanted):
+                return None
+            # With a colon it would be a module that the file names.
+            if builder in SHIPPED and ":" in (self.name or ""):
+                return None
+            return _imported(where, wanted)
+        own = f"{builder.__module__}:{getattr(builder, '__qualname__', '')}"
+        return builder if own == self.builder else None
+
+
+def _imported(module: str, name: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RunError(
+            f"recipe: expected a function '{module}:{name}'; it cannot be imported ({error}). "
+            "Install or add to the path the module that defines it, or pass model and guide."
+        ) from error
+    return function
+
+
+class _Bounded(TorchFunctionMode):
+    """Refuses to make a tensor above a number of bytes, before its memory is touched."""
+
+    def __init__(self, largest: int | None) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.largest is not None and isinstance(result, Tensor):
+            size = torch.numel(result) * result.element_size()
+            if size > self.largest:
+                raise RunError(
+                    f"expected tensors of at most {self.largest:,} bytes, as the weights' file "
+                    f"can hold; got one of {size:,}."
+                )
+        return result

@@ -1,0 +1,124 @@
+"""What a value from a file may be: types, ranges, depth, and names that can be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ppvae.errors import RunError
+
+__all__ = [
+    "LISTED",
+    "NAMED",
+    "NUMBER",
+    "TEXT",
+    "TEXTS",
+    "Rule",
+    "check_fields",
+    "check_tree",
+    "integer",
+    "is_integer",
+    "is_number",
+    "optional",
+]
+
+# Levels of nesting of a config or a metric, and characters of a name in it.
+DEPTH, NAME = 40, 200
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The range of a value.
+
+    Attributes:
+        words: The range in words, after "expected".
+        holds: Whether a value is in it.
+        optional: Whether None is, too.
+        remedy: One sentence on what to do with a value that is not.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+    optional: bool = False
+    remedy: str = "Use the default."
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value is in the range, or is None where that is allowed."""
+        return (self.optional and value is None) or self.holds(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an int, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or a float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def integer(least: int, below: int) -> Rule:
+    """Integers from ``least`` up to, but not including, ``below``."""
+    return Rule(
+        f"an integer from {least} to {below - 1}", lambda v: is_integer(v) and least <= v < below
+    )
+
+
+def optional(rule: Rule) -> Rule:
+    """The rule, or None."""
+    return Rule(f"{rule.words} or null", rule.holds, True, rule.remedy)
+
+
+TEXT = Rule("text", lambda v: isinstance(v, str))
+NUMBER = Rule("a number", is_number)
+LISTED = Rule("a list", lambda v: isinstance(v, list))
+NAMED = Rule("names and values", lambda v: isinstance(v, dict))
+TEXTS = Rule(
+    "names and texts",
+    lambda v: isinstance(v, dict) and all(isinstance(text, str) for text in v.values()),
+)
+
+
+def check_fields(where: object, values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Hold the values that are there to their rules.
+
+    Arguments:
+        where: File that they are from, for the message.
+        values: Values by name.
+        rules: Rules by name.
+
+    Raises:
+        RunError: If a value breaks its rule.
+    """
+    for name, rule in rules.items():
+        if name in values and not rule.allows(values[name]):
+            raise RunError(
+                f"{where}: expected {name} to be {rule.words}; got a damaged file with "
+                f"{str(values[name])[:60]!r}. Restore it from a copy, or train again."
+            )
+
+
+def check_tree(where: object, value: Any, depth: int = DEPTH) -> None:
+    """Refuse values nested too deep, and names that are long or cannot be printed.
+
+    Raises:
+        RunError: If there is one.
+    """
+    if not isinstance(value, dict | list):
+        return
+    if depth == 0:
+        raise RunError(
+            f"{where}: expected values nested at most {DEPTH} deep; got a damaged file. "
+            "Restore it from a copy, or train again."
+        )
+    if isinstance(value, dict):
+        for name in value:
+            if len(name) > NAME or not name.isprintable():
+                raise RunError(
+                    f"{where}: expected names of at most {NAME} printable characters; got a "
+                    f"damaged file with {name[:40]!r}. Restore it from a copy, or train again."
+                )
+        value = value.values()
+    for part in value:
+        check_tree(where, part, depth - 1)
