@@ -35,8 +35,8 @@ def register_builder(builder: Builder) -> Builder:
 
     Arguments:
         builder: A function that returns (model, guide, objective), an entry of
-            ``ppvae.zoo.register``, which is trusted already, or the name ``"module"`` or ``"module:function"``, which is then
-            imported.
+            ``ppvae.zoo.register``, which is trusted already, or the name ``"module"`` or
+            ``"module:function"``, which is then imported.
     """
     _REGISTERED.append(builder)
     return builder
