@@ -18,6 +18,7 @@ import torch
 import ppvae
 from ppvae import plots
 from ppvae.data import visits
+from ppvae.evaluate.predict import predict
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp.additive import (
     RBF,
@@ -74,7 +75,7 @@ run = ppvae.fit(
 # Later visits, from the covariates and the patients' first visits alone.
 columns = {name: torch.as_tensor(test[name]) for name in prior.columns}
 truth = torch.as_tensor(test["x"])
-prediction = ppvae.evaluate.predict(model, columns, num_draws=50)
+prediction = predict(model, columns, num_draws=50)
 print(f"MSE of later visits {(prediction.mean - truth).square().nanmean():.4f}")
 print("\nShares of variance, the mean over latents and each latent:")
 print(share_table(prior))
