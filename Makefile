@@ -31,7 +31,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) docs/_build docs/api docs/gallery build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) docs/_build docs/about docs/api docs/gallery build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

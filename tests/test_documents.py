@@ -6,14 +6,21 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 
 import ppvae.guides
 import ppvae.models
+from ppvae.app.cli import _parser
+from ppvae.zoo import names
+from tests.documents import DOCS, ROOT, commands_of, flags_of, run_page
 
-ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(page.name for page in DOCS.glob("*.md"))
+# Pages whose code trains for more than some seconds.
+SLOW: frozenset[str] = frozenset()
+# Options of other programs.
+OTHERS = {"--slow", "--extra-index-url"}
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
@@ -55,3 +62,73 @@ def test_its_links_lead_somewhere(document):
 
 def test_the_version_is_the_same_everywhere():
     assert f"\nversion: {ppvae.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PAGES]
+)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    torch.set_default_dtype(torch.float32)  # As a reader has it.
+    before = set(sys.modules)
+    try:
+        run_page(DOCS / page, tmp_path)
+    finally:
+        for name in set(sys.modules) - before:
+            if getattr(sys.modules[name], "__file__", None) in map(str, tmp_path.glob("*.py")):
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_parse(page):
+    for arguments in commands_of(DOCS / page):
+        users = [word for word in arguments if ":" in word]
+        if "--help" in arguments or "--version" in arguments:
+            continue
+        if users:  # An entry of the page's own, whose options are its own.
+            known, _ = _parser([]).parse_known_args(arguments)
+        else:
+            known = _parser(arguments).parse_args(arguments)
+        assert callable(known.command), arguments
+
+
+def test_the_options_that_pages_name_exist():
+    known = set(OTHERS)
+    for command in (["fit", name] for name in names()):
+        known |= _flags(_parser(command))
+    named = {page: sorted(flags_of(DOCS / page) - known) for page in PAGES}
+    assert {page: flags for page, flags in named.items() if flags} == {}
+
+
+def _flags(parser):
+    """Options of a parser and of its commands."""
+    found = set()
+    for action in parser._actions:
+        found |= {option for option in action.option_strings if option.startswith("--")}
+        for child in (getattr(action, "choices", None) or {}) if action.nargs == "A..." else ():
+            found |= _flags(action.choices[child])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page):
+    text = (DOCS / page).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
+    made = re.compile(r"(about|api|gallery)/")  # Written when the site is built.
+    missing = [
+        link
+        for link in links
+        if not made.match(link)
+        and not (DOCS / link).exists()
+        and not (DOCS / f"{link}.md").exists()
+    ]
+    assert missing == []
+
+
+def test_every_page_is_in_the_contents():
+    contents = (DOCS / "index.md").read_text("utf-8")
+    absent = [
+        p for p in PAGES if p != "index.md" and f"\n{p.removesuffix('.md')}\n" not in contents
+    ]
+    assert absent == []

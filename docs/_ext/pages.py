@@ -1,4 +1,4 @@
-"""Pages that are made from the code: the API reference, a room a page, and the gallery.
+"""Pages that are made: the API reference, a room a page, the gallery, and files of the repository.
 
 A gallery page is one script of examples/: its docstring, the picture that a full run of it drew
 (docs/pictures/NAME.png, where there is one), and the script.
@@ -7,8 +7,11 @@ A gallery page is one script of examples/: its docstring, the picture that a ful
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
+
+from ppvae.data.columns import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -97,6 +100,29 @@ def write_gallery(folder: Path) -> None:
     )
 
 
+# Files at the top of the repository that the site shows; absent ones have a page that says so.
+FILES = {"benchmarks": "BENCHMARKS.md", "changelog": "CHANGELOG.md", "security": "SECURITY.md"}
+
+
+def write_about(folder: Path) -> None:
+    """Files of the repository, and the table of columns, as pages."""
+    for name, file in FILES.items():
+        source = ROOT / file
+        text = source.read_text(encoding="utf-8") if source.exists() else _absent(name)
+        _write(folder / f"{name}.md", _within(text))
+    _write(folder / "columns.txt", f"{markdown()}\n")
+
+
+def _absent(name: str) -> str:
+    return f"# {name.capitalize()}\n\nThere is no page on this yet.\n"
+
+
+def _within(text: str) -> str:
+    """A file's text with pictures of docs/ found, and links into the repository as plain code."""
+    text = re.sub(r"!\[([^\]]*)\]\(docs/([^)]+)\)", r"![\1](/\2)", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?://|#)[^)]+\)", r"`\1`", text)
+
+
 def _skip(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool:
     """Whether to leave a name out: an error is on the page of errors alone."""
     if isinstance(value, type) and issubclass(value, Exception):
@@ -118,6 +144,7 @@ def _escape(app: Any, what: str, name: str, value: Any, options: Any, lines: lis
 def _build(app: Any) -> None:
     write_api(DOCS / "api")
     write_gallery(DOCS / "gallery")
+    write_about(DOCS / "about")
 
 
 def setup(app: Any) -> dict[str, bool]:
