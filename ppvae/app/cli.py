@@ -6,11 +6,11 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from unicodedata import category
 
 from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
-from ppvae.errors import PPVAEError
+from ppvae.app.commands.common import printable, trust
+from ppvae.errors import Interrupted, PPVAEError
 
 __all__ = ["main"]
 
@@ -25,10 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         parsed = _parser(arguments).parse_args(arguments)
+        trust(getattr(parsed, "trust", ()))
         parsed.command(parsed)
     except PPVAEError as error:
-        print(f"ppvae: {_one_line(str(error))}", file=sys.stderr)
+        print(f"ppvae: {printable(str(error))}", file=sys.stderr)
         return 1
+    except Interrupted as interruption:
+        # What was saved, and how to go on, is said by the command.
+        return 128 + interruption.signal
     except KeyboardInterrupt:
         print("ppvae: interrupted", file=sys.stderr)
         return 130
@@ -44,15 +48,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name in COMMANDS:
         importlib.import_module(f"ppvae.app.commands.{name}").add(commands, arguments)
     return parser
-
-
-def _one_line(message: str) -> str:
-    """The message with its lines joined and control characters escaped."""
-    joined = " ".join(part for part in message.split("\n") if part)
-    return "".join(
-        c.encode("unicode_escape").decode("ascii") if category(c).startswith("C") else c
-        for c in joined
-    )
 
 
 if __name__ == "__main__":

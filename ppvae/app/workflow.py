@@ -10,6 +10,7 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from ppvae.app.exports import new_rows
 from ppvae.data import Splits, load
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
-from ppvae.fitting import fit
+from ppvae.fitting import Training, ending_on_signals, fit
 from ppvae.programs import placement, seeded, signature
+from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
+from ppvae.runs.source import digest_of_data, followed_source
 from ppvae.zoo.entry import MODULES, REGISTRY, Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import auto_options, parse_options
@@ -53,6 +56,7 @@ def fit_entry(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     reading: Mapping[str, Any] | None = None,
+    interruptible: bool = False,
     **settings: Any,
 ) -> Run:
     """Fit a model by name and write its run's folder, evaluated and with a report.
@@ -65,6 +69,8 @@ def fit_entry(
         options: The model's own options by name; the likelihood of ``data`` is chosen from them
             unless it is given.
         reading: Options of the reader of ``data``, such as ``size`` of pictures.
+        interruptible: Whether SIGTERM and SIGINT end training after its step, saved
+            (:func:`ppvae.fitting.ending_on_signals`).
         settings: Arguments of :func:`ppvae.fit` other than the model's defaults.
 
     Raises:
@@ -91,14 +97,36 @@ def fit_entry(
     with seeded(seed):
         model, guide, objective = model_entry.build(spec, chosen)
     settings = {**model_entry.fit, **model_entry.tune(model, guide), **settings}
-    run = fit(model, guide, splits, objective, seed=seed, recipe=recipe, out=out, **settings)
-    run.config["source"] = None if data is None else str(Path(data).resolve())
-    run.config["reading"] = _plain_reading(reading)
-    if said:
-        run.config["data_note"] = said
-    run.config["summary"] = model_entry.summary
+    note = {
+        **_source(data),
+        "reading": _plain_reading(reading),
+        "summary": model_entry.summary,
+        **({"data_note": said} if said else {}),
+    }
+    callbacks = [_Noted(note), *settings.pop("callbacks", ())]
+    settings |= {"seed": seed, "recipe": recipe, "out": out, "callbacks": callbacks}
+    with ending_on_signals() if interruptible else nullcontext():
+        run = fit(model, guide, splits, objective, **settings)
     report.write_all(run, splits, out)
     return run
+
+
+def _source(data: str | Path | None) -> dict[str, Any]:
+    """Where the data are, and the checksum of what is there."""
+    if data is None:
+        return {"source": None, "source_digest": None}
+    path = Path(data).resolve()
+    return {"source": str(path), "source_digest": digest_of_data(path)}
+
+
+class _Noted:
+    """A callback that notes where the data are before the first step, whatever ends it."""
+
+    def __init__(self, note: Mapping[str, Any]) -> None:
+        self.note = note
+
+    def on_fit_start(self, training: Training) -> None:
+        training.config.update(self.note)
 
 
 def evaluate_run(
@@ -135,7 +163,7 @@ def evaluate_run(
             )
         refuse_unwritable(target, is_run)
         run.metrics |= {"n_test": splits.test.num_rows}
-        run.config["source"] = str(Path(data).resolve())
+        run.config |= _source(data)
         run.config["evaluation"] = {
             "run": str(Path(folder).resolve()),
             "rows": splits.test.num_rows,
@@ -206,7 +234,8 @@ def predict_run(
         named = ("mean", "scale", "latent_scale", "lower", "upper")
         values = given | {name: getattr(prediction, name) for name in named}
         arrays: Any = {name: value.cpu().numpy() for name, value in values.items()}
-        np.savez_compressed(folder / "predictions.npz", **arrays)
+        with written(folder / "predictions.npz") as new:
+            np.savez_compressed(new, **arrays)
     except OSError as error:
         raise RunError(
             f"out: expected a folder that can be written; got {str(folder)!r} "
@@ -222,7 +251,8 @@ def predict_run(
             text for value in next(iter(columns.values())) for text in (f"{first} {value}", "s.d.")
         ]
         figure = plots.images(pictures.clamp(0, 1), row_labels=labels)
-        figure.savefig(folder / "predictions.png")
+        with written(folder / "predictions.png") as new:
+            figure.savefig(new)
     return prediction, given
 
 
@@ -239,15 +269,10 @@ def splits_of(
     # Loading the run has imported the module of a user's entry.
     shipped = recipe.get("builder") == BUILD
     found = entry(recipe["name"]) if shipped else REGISTRY.get(str(recipe.get("builder")))
-    source = data if data is not None else run.config.get("source")
+    source = data if data is not None else followed_source(Path(folder), run.config)
     if source is None and (found is None or found.data is None):
         raise RunError(
             f"{folder}: expected data; the run does not say where they are. "
-            "Say where they are: --data PATH."
-        )
-    if source is not None and not Path(source).exists():
-        raise RunError(
-            f"{folder}: expected its data at {str(source)!r}; there is nothing. "
             "Say where they are: --data PATH."
         )
     reading = run.config.get("reading")

@@ -158,7 +158,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
     for seed in ("1", "1", "2"):
         torch.randn(3)  # what the caller drew before is of no account
         fit = ["fit", "vae", "--data", str(data), "--out", str(tmp_path / "r"), "--seed", seed]
-        assert main([*fit, "--epochs", "1", "--quiet", "--device", "cpu"]) == 0
+        assert main([*fit, "--epochs", "1", "--quiet", "--device", "cpu", "--overwrite"]) == 0
         losses.append(json.loads((tmp_path / "r" / "metrics.json").read_text())["elbo"])
     assert losses[0] == losses[1] != losses[2]
 
@@ -286,7 +286,7 @@ def test_predict_asks_for_what_the_model_takes(tmp_path, capsys):
     assert main(["fit", "vae", "--data", str(data), "--likelihood", "poisson", *short]) == 0
     capsys.readouterr()
     assert "got one that takes ['x'" in refused(capsys, "predict", str(out))
-    assert main(["fit", "cvae", "--data", str(data), *short]) == 0
+    assert main(["fit", "cvae", "--data", str(data), *short, "--overwrite"]) == 0
     where = ["--classes", "0", "2", "--factors", "0.5", "--draws", "5"]
     assert main(["predict", str(out), *where]) == 0
 

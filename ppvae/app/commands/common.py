@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from unicodedata import category
 
-__all__ = ["Subparsers", "add_device", "add_reading", "add_run", "reading", "show", "show_report"]
+from ppvae.errors import ArgumentError
+
+__all__ = [
+    "Subparsers",
+    "add_device",
+    "add_reading",
+    "add_run",
+    "printable",
+    "reading",
+    "show",
+    "show_report",
+    "trust",
+]
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -18,8 +33,48 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """The folder of a run, as first argument."""
+    """The folder of a run, as first argument, and ``--trust``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="importable module whose entries and builders may build the run; without it only "
+        "the models of ppvae list do, whatever the folder names",
+    )
+
+
+def trust(modules: Sequence[str]) -> None:
+    """Import modules that the user names, and trust their builders in this process.
+
+    Raises:
+        ArgumentError: If one cannot be imported.
+    """
+    if not modules:
+        return
+    from ppvae.runs import register_builder
+
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ArgumentError(
+                f"--trust: expected a module that can be imported; got {name!r} ({error}). "
+                "Install it, or change to its folder."
+            ) from error
+        register_builder(name)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control characters escaped."""
+    joined = " ".join(part for part in text.split("\n") if part)
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if category(c).startswith("C") else c
+        for c in joined
+    )
 
 
 # Options of the readers of ppvae.data: flag, name of the argument there, and how it is parsed.
@@ -93,7 +148,8 @@ def show(metrics: Mapping[str, Any]) -> None:
     """Print names and values, one line each."""
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
-        print(f"{name:{width}}  {f'{value:.5g}' if isinstance(value, float) else value}")
+        text = f"{value:.5g}" if isinstance(value, float) else str(value)
+        print(f"{printable(name):{width}}  {printable(text)}")
 
 
 def show_report(folder: Path) -> None:

@@ -7,21 +7,26 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ppvae.app.commands.common import (
     Subparsers,
     add_device,
     add_reading,
+    printable,
     reading,
     show,
     show_report,
 )
+from ppvae.errors import Interrupted
 
 __all__ = ["add", "run"]
 
 # Options of ppvae.fit that keep the model's own default unless they are given.
 USERS = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 SETTINGS = ("epochs", "batch_size", "learning_rate", "device")
+# Seconds between two checkpoints where --checkpoint-every is not given.
+EACH_MINUTE = 60.0
 
 
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
@@ -62,6 +67,25 @@ def _shared() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of all random numbers (default 0)"
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the run in the folder once this one has ended well (default: a numbered "
+        "folder beside it)",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run that stopped, in its folder, with its data and options; "
+        "--epochs counts those before, too",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=int,
+        metavar="EPOCHS",
+        help="epochs between two checkpoints in OUT/checkpoint (default: one each minute)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_device(parser)
     add_reading(parser)
@@ -90,26 +114,63 @@ def _add_model_options(
 
 def run(arguments: argparse.Namespace) -> None:
     """Fit, then print the metrics, the verdict and the path of the report."""
+    from ppvae.app.resume import arguments_of
     from ppvae.app.workflow import fit_entry
-    from ppvae.fitting import keep_freed_memory
+    from ppvae.fitting import Checkpoint, keep_freed_memory
     from ppvae.zoo import entry
     from ppvae.zoo.options import read_options
 
     keep_freed_memory()
     model = entry(arguments.model)
-    settings = {name: getattr(arguments, name) for name in SETTINGS}
-    out = arguments.out or Path("runs") / model.name
-    result = fit_entry(
-        arguments.model,
-        out,
-        data=arguments.data,
-        reading=reading(arguments),
-        seed=arguments.seed,
-        options=read_options(arguments, model.options),
-        progress=not arguments.quiet,
-        **{name: value for name, value in settings.items() if value is not None},
+    given: dict[str, Any] = {
+        "data": arguments.data,
+        "seed": arguments.seed,
+        "reading": reading(arguments),
+        "options": read_options(arguments, model.options),
+        **{n: getattr(arguments, n) for n in SETTINGS if getattr(arguments, n) is not None},
+    }
+    if arguments.resume is not None:
+        given = arguments_of(arguments.resume, model, given)
+    out = _folder(arguments, model.name)
+    every = arguments.checkpoint_every
+    checkpoint = Checkpoint(
+        out / "checkpoint", every=every, seconds=EACH_MINUTE if every is None else None
     )
+    try:
+        result = fit_entry(
+            arguments.model,
+            out,
+            progress=not arguments.quiet,
+            callbacks=[checkpoint],
+            interruptible=True,
+            **given,
+        )
+    except Interrupted as interruption:
+        again = f"ppvae fit {arguments.model} --resume {out}"
+        print(f"ppvae: {interruption}; saved in {out}. Go on with: {again}", file=sys.stderr)
+        raise
     for note in result.config["data"].get("notes", ()):
-        print(f"data: {note}")
+        print(f"data: {printable(note)}")
     show(result.metrics)
     show_report(out)
+
+
+def _folder(arguments: argparse.Namespace, name: str) -> Path:
+    """The folder to write to: that of the run that goes on, or one that holds no run."""
+    from ppvae.runs.folder import CHECKPOINT, free_name
+    from ppvae.runs.run import is_run
+
+    if arguments.resume is not None:
+        return Path(arguments.out or arguments.resume)
+    wanted = arguments.out or Path("runs") / name
+    if arguments.overwrite:
+        return Path(wanted)
+    free = free_name(
+        wanted, lambda path: is_run(path) or (path / "checkpoint" / CHECKPOINT).exists()
+    )
+    if free != wanted:
+        print(
+            f"ppvae: {wanted} holds a run; this one goes to {free} (--overwrite replaces it)",
+            file=sys.stderr,
+        )
+    return free

@@ -1,0 +1,67 @@
+"""A run of the command line that stopped: the arguments that it was started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ppvae.errors import ArgumentError
+from ppvae.fitting.callbacks import load_checkpoint
+from ppvae.runs.source import followed_source
+from ppvae.zoo.entry import Entry
+from ppvae.zoo.options import parse_options
+
+__all__ = ["arguments_of"]
+
+SETTINGS = ("epochs", "batch_size", "learning_rate")
+
+
+def arguments_of(folder: Path, model: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`~ppvae.app.workflow.fit_entry` that go on with a run.
+
+    Arguments:
+        folder: Folder of the run, or of its checkpoint.
+        model: The entry that is asked for.
+        given: Arguments of the command line. An option or a seed that is neither the default
+            nor that of the run is refused; ``data`` and settings take the place of the run's.
+
+    Raises:
+        ArgumentError: If the run is of another model, or has another option or seed.
+        RunError: If there is no checkpoint, or its data are not where they were.
+    """
+    state = load_checkpoint(folder)
+    config = state["config"]
+    recipe = config.get("recipe") or {}
+    shipped = ("ppvae.zoo:build", model.name)
+    if (recipe.get("builder"), recipe.get("name")) not in (shipped, (model.path, None)):
+        raise ArgumentError(
+            f"--resume: expected a run of ppvae fit {model.name}; got one of "
+            f"{recipe.get('name')!r}. Name the model that it was started with."
+        )
+    options = asdict(parse_options(model.options, recipe.get("options") or {}))
+    defaults = asdict(model.options())
+    for name, value in given["options"].items():
+        if value not in (options[name], defaults.get(name)):
+            flag = "--" + name.replace("_", "-")
+            raise ArgumentError(
+                f"{flag}: expected {options[name]}, as in the run that stopped; got {value}. "
+                "Leave it out, or start a new run."
+            )
+    seed = state["run"].get("seed")
+    if given["seed"] not in (0, seed):
+        raise ArgumentError(
+            f"--seed: expected {seed}, as in the run that stopped; got {given['seed']}. "
+            "Leave it out, or start a new run."
+        )
+    fitted = config.get("fit") or {}
+    return {
+        **{name: fitted[name] for name in SETTINGS if name in fitted},
+        **given,
+        "data": given["data"] or followed_source(folder, config),
+        "seed": seed,
+        "options": options,
+        "reading": given.get("reading") or config.get("reading"),
+        "resume": folder,
+    }

@@ -1,0 +1,148 @@
+"""Runs of the command line are never lost: numbered, interrupted, resumed, evaluated."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ppvae
+from ppvae.app.cli import main
+from ppvae.app.workflow import fit_entry, splits_of
+from ppvae.errors import RunError
+from ppvae.fitting.step import Step
+from ppvae.runs.run import is_run
+
+OPTIONS = {"hidden": (4,), "latent_dim": 2}
+SMALL = ["--hidden", "4", "--latent-dim", "2", "--quiet", "--device", "cpu", "--batch-size", "16"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    x = (np.random.default_rng(0).random((80, 1, 6, 6)) * 255).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", x=x)
+    return tmp_path / "d.npz"
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    return ["fit", "vae", "--data", str(data), "--out", str(out), *SMALL, *more]
+
+
+def signalled(monkeypatch, number: int, at: int) -> None:
+    """Send a signal at a step of the next fit, once."""
+    call, steps = Step.__call__, [0]
+
+    def stepping(self, batch):
+        steps[0] += 1
+        if steps[0] == at:
+            os.kill(os.getpid(), number)
+        return call(self, batch)
+
+    monkeypatch.setattr(Step, "__call__", stepping)
+
+
+def test_a_second_fit_is_numbered_and_says_so(data, tmp_path, capsys):
+    for _ in range(2):
+        assert main(command(data, tmp_path / "run", "--epochs", "1")) == 0
+    assert "holds a run; this one goes to" in capsys.readouterr().err
+    first, second = ppvae.load(tmp_path / "run"), ppvae.load(tmp_path / "run-2")
+    assert first.id != second.id
+    assert main(command(data, tmp_path / "run", "--epochs", "1", "--overwrite")) == 0
+    assert ppvae.load(tmp_path / "run").id != first.id
+    assert not (tmp_path / "run-3").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_step_saves_and_resume_goes_on(
+    data, tmp_path, capsys, monkeypatch, number, code
+):
+    straight = tmp_path / "straight"
+    assert main(command(data, straight, "--epochs", "4")) == 0
+    out = tmp_path / "run"
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        signalled(patched, number, at=7)
+        assert main(command(data, out, "--epochs", "4")) == code
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr().err
+    assert f"Go on with: ppvae fit vae --resume {out}" in said
+    run = ppvae.load(out)
+    assert (run.status, run.epochs) == ("interrupted", 1)
+    small = ["--quiet", "--device", "cpu"]
+    assert main(["fit", "vae", "--resume", str(out), *small]) == 0
+    resumed, whole = ppvae.load(out), ppvae.load(straight)
+    assert (resumed.status, resumed.epochs, resumed.id) == ("completed", 4, run.id)
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert "latent-dim: expected 2" in refused(
+        capsys, "fit", "vae", "--resume", str(out), "--latent-dim", "3"
+    )
+    assert "expected a run of ppvae fit cvae" in refused(
+        capsys, "fit", "cvae", "--resume", str(out)
+    )
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main([*arguments]) == 1
+    return capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_evaluated_on_its_own_data(data, tmp_path, monkeypatch):
+    class Stop:
+        def on_epoch_end(self, training):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_entry(
+            "vae",
+            tmp_path / "run",
+            data=data,
+            options=OPTIONS,
+            epochs=2,
+            progress=False,
+            callbacks=[Stop()],
+        )
+    _, _, splits = splits_of(tmp_path / "run")
+    assert tuple(splits.train["x"].shape[1:]) == (1, 6, 6)
+
+
+def test_a_path_of_data_is_followed_to_the_same_bytes_alone(data, tmp_path):
+    fit_entry("vae", tmp_path / "run", data=data, options=OPTIONS, epochs=1, progress=False)
+    splits_of(tmp_path / "run")
+    content = data.read_bytes()
+    data.write_bytes(content + b"0")
+    with pytest.raises(RunError, match="there is something else. Say where they are: --data"):
+        splits_of(tmp_path / "run")
+    data.unlink()
+    with pytest.raises(RunError, match="there is nothing"):
+        splits_of(tmp_path / "run")
+    os.mkfifo(data)
+    with pytest.raises(RunError, match="there is something else"):
+        splits_of(tmp_path / "run")
+    (tmp_path / "moved.npz").write_bytes(content)
+    assert splits_of(tmp_path / "run", data=tmp_path / "moved.npz")[2].train.num_rows == 80
+
+
+def test_a_finished_run_outlives_one_that_is_interrupted(data, tmp_path, caplog):
+    options = {"data": data, "options": OPTIONS, "epochs": 1, "progress": False}
+    old = fit_entry("vae", tmp_path / "run", **options)
+
+    class Stop:
+        def on_step_end(self, training):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_entry("vae", tmp_path / "run", callbacks=[Stop()], **options)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["id"] == old.id
+    assert is_run(tmp_path / "run-2")
+    assert "which stays" in caplog.text
+
+
+def test_modules_that_are_trusted_must_be_there(tmp_path, capsys):
+    said = refused(capsys, "evaluate", str(tmp_path), "--trust", "no_such_module")
+    assert "--trust: expected a module that can be imported" in said
