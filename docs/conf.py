@@ -30,7 +30,8 @@ extensions = [
 
 # Pages
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_templates"]
+templates_path = ["_templates"]
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]
@@ -51,11 +52,12 @@ html_title = f"ppvae {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {"**": ["contents.html"]}
 html_theme_options = {
+    "navbar_align": "right",
+    "navbar_center": [],
     "navigation_with_keys": True,
     "show_toc_level": 2,
-    "navbar_align": "left",
-    "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -10,6 +10,11 @@ import sys
 import pytest
 import torch
 
+if sys.version_info < (3, 11):
+    import tomli as tomllib
+else:
+    import tomllib
+
 import ppvae.guides
 import ppvae.models
 from ppvae.app.cli import _parser
@@ -132,3 +137,19 @@ def test_every_page_is_in_the_contents():
         p for p in PAGES if p != "index.md" and f"\n{p.removesuffix('.md')}\n" not in contents
     ]
     assert absent == []
+
+
+def test_extras_that_are_named_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    texts = [*DOCS.glob("*.md"), ROOT / "README.md", *(ROOT / "ppvae").rglob("*.py")]
+    named = {
+        extra
+        for path in texts
+        for group in re.findall(r"(?:ppvae|'\.)\[([a-z,]+)\]", path.read_text("utf-8"))
+        for extra in group.split(",")
+    }
+    assert named - set(extras) == set()
+    every = {line for name in ("counts", "tables", "embedding", "zarr") for line in extras[name]}
+    assert every == set(extras["extra"])
