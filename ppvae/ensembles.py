@@ -161,7 +161,14 @@ class Ensemble:
 def class_probs(
     guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y", *, chunk: int = 1024
 ) -> Tensor:
-    """The guide's probabilities of a discrete site that depends on no other, (N, K)."""
+    """The guide's probabilities of a discrete site that depends on no other, (N, K).
+
+    Arguments:
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...).
+        site: Name of the site.
+        chunk: Rows at a time.
+    """
     found: list[Any] = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
     return torch.cat([q.probs for q in found])
 

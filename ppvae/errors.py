@@ -55,6 +55,10 @@ class RunError(PPVAEError, ValueError):
 class DivergenceError(PPVAEError, RuntimeError):
     """Training met a number that is not finite.
 
+    Arguments:
+        message: What broke, where, and one remedy.
+        run: The run so far.
+
     Attributes:
         run: The :class:`~ppvae.runs.Run` up to there, with the last good weights.
     """
@@ -66,6 +70,11 @@ class DivergenceError(PPVAEError, RuntimeError):
 
 class Interrupted(KeyboardInterrupt):
     """A signal that ended training after a step, within ``ppvae.fitting.ending_on_signals``.
+
+    Arguments:
+        signal: Number of the signal.
+        epoch: Epochs done.
+        epochs: Epochs that were asked for.
 
     Attributes:
         signal: Number of the signal.

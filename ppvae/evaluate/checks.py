@@ -140,6 +140,16 @@ def check_predictions(
     """Check predictions of the data from their other columns; as :func:`check_reconstructions`.
 
     Held-out data at unseen views, for a GP prior; without known columns, draws of the prior.
+
+    Arguments:
+        run: Its model and guide, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        statistics: Statistics by name; as :func:`check_reconstructions`.
+        intervals: Probabilities of central intervals.
+        num_draws: S, replicates per datum.
+        max_rows: Number of rows looked at, evenly spaced; None for all.
+        site: The observed site; the last by default.
+        seed: Random seed of the draws; the caller's generators are restored.
     """
 
     def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:

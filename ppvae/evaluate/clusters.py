@@ -31,6 +31,10 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
     """Agreement of found classes (N) with known ones (N), whatever the found ones are called.
 
     Data whose class is unknown (-1) are left out.
+
+    Arguments:
+        found: Classes that were found, with shape (N).
+        true: Known classes, with shape (N); -1 where unknown.
     """
     found, true = found[true >= 0].cpu(), true[true >= 0].cpu()
     return ClusterScores(

@@ -30,6 +30,11 @@ def _rows(codes: Tensor, least: int) -> np.ndarray:
 def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     """t-SNE of codes (N, Z) in two dimensions: (N, 2).
 
+    Arguments:
+        codes: Codes, with shape (N, Z).
+        perplexity: Effective number of neighbours.
+        seed: Random seed.
+
     References:
         | Visualizing Data using t-SNE (van der Maaten and Hinton, 2008), JMLR 9
     """
@@ -41,6 +46,11 @@ def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
 
 def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
     """UMAP of codes (N, Z) in two dimensions: (N, 2); needs the package ``umap-learn``.
+
+    Arguments:
+        codes: Codes, with shape (N, Z).
+        neighbours: Number of neighbours.
+        seed: Random seed.
 
     Raises:
         ModuleNotFoundError: If it is not installed.
@@ -61,7 +71,13 @@ def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
 
 
 def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
-    """The cluster of each of the codes (N, Z), the best of ten starts: (N), int64."""
+    """The cluster of each of the codes (N, Z), the best of ten starts: (N), int64.
+
+    Arguments:
+        codes: Codes, with shape (N, Z).
+        clusters: Number of clusters.
+        seed: Random seed of the starts.
+    """
     rows = _rows(codes, clusters)
     return torch.as_tensor(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)).long()
 

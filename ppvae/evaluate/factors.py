@@ -26,7 +26,14 @@ __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
 
 @dataclass(frozen=True)
 class DCI:
-    """Each between 0 and 1, larger is better; ``importance`` has shape (Z, F)."""
+    """Each between 0 and 1, larger is better; ``importance`` has shape (Z, F).
+
+    Attributes:
+        disentanglement: How far each latent tells of one factor alone.
+        completeness: How far each factor is told by one latent alone.
+        informativeness: How well the latents predict the factors.
+        importance: Importance of each latent for each factor, with shape (Z, F).
+    """
 
     disentanglement: float
     completeness: float
@@ -66,7 +73,13 @@ def _levels(column: Tensor, bins: int) -> np.ndarray:
 
 
 def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20) -> Tensor:
-    """I(z_i; v_j) in nats from histograms of equal width, with shape (Z, F)."""
+    """I(z_i; v_j) in nats from histograms of equal width, with shape (Z, F).
+
+    Arguments:
+        codes: Codes, with shape (N, Z).
+        factors: Factors, with shape (N, F).
+        bins: Bins of each histogram.
+    """
     values, columns = _checked(codes, factors, least=1)
     levels = [_levels(column, bins) for column in columns]
     dims = [_levels(dim.double(), bins) for dim in values.unbind(1)]

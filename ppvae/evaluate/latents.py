@@ -54,7 +54,13 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
 
 @dataclass(frozen=True)
 class Surgery:
-    """In nats a datum; ``rate`` is the sum of the two others up to Monte Carlo error."""
+    """In nats a datum; ``rate`` is the sum of the two others up to Monte Carlo error.
+
+    Attributes:
+        rate: Mean KL of the posteriors from the prior.
+        mutual_information: Information between rows and latents under the guide.
+        marginal_kl: KL of the mean posterior from the prior.
+    """
 
     rate: float
     mutual_information: float

@@ -31,7 +31,13 @@ __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """By k, each between 0 and 1."""
+    """By k, each between 0 and 1.
+
+    Attributes:
+        trustworthiness: How far neighbours among the codes are neighbours among the data.
+        continuity: How far neighbours among the data are neighbours among the codes.
+        overlap: Share of neighbours that are the same in both.
+    """
 
     trustworthiness: dict[int, float]
     continuity: dict[int, float]

@@ -69,6 +69,12 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
 
 
 def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
-    """Accuracy, or R2, of the k nearest neighbours; as :func:`linear_probe`."""
+    """Accuracy, or R2, of the k nearest neighbours; as :func:`linear_probe`.
+
+    Arguments:
+        features: Features, with shape (N, F).
+        target: Classes or numbers, as of :func:`linear_probe`.
+        k: Number of neighbours.
+    """
     family = KNeighborsClassifier if is_class(target) else KNeighborsRegressor
     return score(family(n_neighbors=k), features, target)

@@ -33,6 +33,10 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         \frac{\sum_{i < j} \sin(a_i - a_j) \sin(b_i - b_j)}
         {\sqrt{\sum_{i < j} \sin^2(a_i - a_j) \sum_{i < j} \sin^2(b_i - b_j)}}
 
+    Arguments:
+        a: Angles in radians, with shape (N).
+        b: Angles in radians, with shape (N).
+
     References:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
@@ -107,7 +111,12 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
 
 
 def clustering_accuracy(found: Tensor, true: Tensor) -> float:
-    """Share of data in the right class, found classes (N) named by Hungarian matching."""
+    """Share of data in the right class, found classes (N) named by Hungarian matching.
+
+    Arguments:
+        found: Classes that were found, with shape (N).
+        true: Known classes, with shape (N).
+    """
     _same_length("clustering_accuracy", found, true)
     size = int(max(found.max(), true.max())) + 1
     counts = torch.bincount(found.long() * size + true.long(), minlength=size * size)

@@ -70,7 +70,13 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
 
 
 def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
-    """Whether the truth lies in the central interval, its ends included: boolean (...)."""
+    """Whether the truth lies in the central interval, its ends included: boolean (...).
+
+    Arguments:
+        draws: Draws, with shape (S, ...).
+        truth: The values that came true, with shape (...).
+        probability: Probability of the interval.
+    """
     _draws(draws, truth)
     lower, upper = interval(draws, probability)
     return (lower <= truth) & (truth <= upper)
@@ -82,6 +88,11 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     .. math::
         (u - l) + \frac2\alpha (l - x)_+ + \frac2\alpha (x - u)_+, \qquad
         \alpha = 1 - \mathrm{probability}
+
+    Arguments:
+        draws: Draws, with shape (S, ...).
+        truth: x, with shape (...).
+        probability: Probability of the interval.
 
     References:
         | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
@@ -96,6 +107,10 @@ def crps(draws: Tensor, truth: Tensor) -> Tensor:
     r""":math:`E|\tilde x - x| - \frac12 E|\tilde x - \tilde x'|`, with shape (...).
 
     In the units of x; smaller is better, and the absolute error where all draws are one.
+
+    Arguments:
+        draws: Draws, with shape (S, ...).
+        truth: x, with shape (...).
     """
     _draws(draws, truth)
     score: Tensor = crps_empirical(draws, truth)

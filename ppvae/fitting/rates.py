@@ -21,12 +21,21 @@ RateSchedule = Callable[[Optimizer, int], LRScheduler]
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """:math:`f = 1`."""
+    """:math:`f = 1`.
+
+    Arguments:
+        optimizer: Optimiser whose learning rate is scheduled.
+        total_steps: T, the steps of the whole run.
+    """
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
 def cosine(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     r""":math:`f = (1 + \cos(\pi t / T)) / 2`: from the learning rate down to zero.
+
+    Arguments:
+        optimizer: Optimiser whose learning rate is scheduled.
+        total_steps: T, the steps of the whole run.
 
     References:
         | SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov and Hutter, 2016)
@@ -66,6 +75,10 @@ def warmup_cosine(warmup: float = 0.05, *, floor: float = 0.0) -> RateSchedule:
 
 def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     r"""Up from 1/25 over the first 30 % of the steps, then down to nearly zero, both as cosines.
+
+    Arguments:
+        optimizer: Optimiser whose learning rate is scheduled.
+        total_steps: T, the steps of the whole run.
 
     References:
         | Super-Convergence (Smith and Topin, 2017)

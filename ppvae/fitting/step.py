@@ -40,7 +40,12 @@ class GradientFunction(Protocol):
 
 
 def adam(parameters: Any, lr: float) -> Optimizer:
-    """Adam in one fused kernel, where the device has one."""
+    """Adam in one fused kernel, where the device has one.
+
+    Arguments:
+        parameters: Parameters, or groups of them, as torch's optimisers take them.
+        lr: Learning rate.
+    """
     parameters = list(parameters)
     return Adam(parameters, lr=lr, fused=can_fuse(parameters))
 

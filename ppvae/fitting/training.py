@@ -74,6 +74,7 @@ class Training:
         done: Batches of the epoch under way that are done.
         faults: What was not finite so far, in words.
         reference: The plain ELBO at the first step, in nats per datum; None before.
+        rate: Learning rate at the first step of the epoch under way.
     """
 
     objective: Any

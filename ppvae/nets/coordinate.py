@@ -70,7 +70,12 @@ def grid(*size: int) -> Tensor:
 
 
 def transform_grid(places: Tensor, pose: Pose) -> Tensor:
-    r""":math:`T^{-1}(g)` for each place: (G, D) and a pose (...) to (..., G, D)."""
+    r""":math:`T^{-1}(g)` for each place: (G, D) and a pose (...) to (..., G, D).
+
+    Arguments:
+        places: Places g, with shape (G, D).
+        pose: Pose, with batch shape (...).
+    """
     linear = _linear(places, pose.angle, pose.scale).mT
     if pose.scale is not None:
         linear = linear / pose.scale[..., None, None].square()
@@ -81,7 +86,12 @@ def transform_grid(places: Tensor, pose: Pose) -> Tensor:
 
 
 def place_grid(places: Tensor, pose: Pose) -> Tensor:
-    r""":math:`T(g) = s R(\gamma) g + t` for each place: (G, D) and a pose (...) to (..., G, D)."""
+    r""":math:`T(g) = s R(\gamma) g + t` for each place: (G, D) and a pose (...) to (..., G, D).
+
+    Arguments:
+        places: Places g, with shape (G, D).
+        pose: Pose, with batch shape (...).
+    """
     placed = places @ _linear(places, pose.angle, pose.scale).mT
     return placed if pose.shift is None else placed + pose.shift[..., None, :]
 

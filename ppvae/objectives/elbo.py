@@ -159,6 +159,12 @@ class Objective(nn.Module):
     Holds the model, the guide and the terms as sub-modules, and the optimiser step t of the
     schedules as the buffer ``step``; ``advance`` moves it. The first call checks the pair
     (:func:`ppvae.programs.check_pair`); later ones do no checks and never wait for the device.
+
+    Arguments:
+        spec: What is optimised.
+        model: The generative program.
+        guide: The variational program.
+        num_data: Number of data that the batches are drawn from; only global latents need it.
     """
 
     step: Tensor

@@ -37,7 +37,11 @@ def _positive(name: str, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same weight at every step."""
+    """The same weight at every step.
+
+    Arguments:
+        value: The weight.
+    """
 
     value: float
 
@@ -47,7 +51,13 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    r""":math:`a + (b - a) \min(t / T, 1)`: from ``start`` to ``end`` over ``steps`` steps."""
+    r""":math:`a + (b - a) \min(t / T, 1)`: from ``start`` to ``end`` over ``steps`` steps.
+
+    Arguments:
+        start: a.
+        end: b.
+        steps: T, in optimiser steps.
+    """
 
     start: float
     end: float
@@ -62,7 +72,13 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    r""":math:`a + (b - a) (1 - \cos(\pi \min(t / T, 1))) / 2`."""
+    r""":math:`a + (b - a) (1 - \cos(\pi \min(t / T, 1))) / 2`.
+
+    Arguments:
+        start: a.
+        end: b.
+        steps: T, in optimiser steps.
+    """
 
     start: float
     end: float
@@ -79,6 +95,11 @@ class Cosine(Schedule):
 @dataclass(frozen=True)
 class Cyclic(Schedule):
     """Repeated linear ramps, each over half of ``period`` steps, then flat.
+
+    Arguments:
+        start: Weight at the start of each ramp.
+        end: Weight from the end of each ramp on.
+        period: Optimiser steps from one ramp to the next.
 
     References:
         | Cyclical Annealing Schedule (Fu et al., 2019)

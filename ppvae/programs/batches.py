@@ -22,7 +22,13 @@ def placement(module: nn.Module) -> Tensor:
 
 
 def batch_for(module: nn.Module, data: Dataset, rows: Any = slice(None)) -> dict[str, Tensor]:
-    """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has."""
+    """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has.
+
+    Arguments:
+        module: Module whose parameters say dtype and device.
+        data: A dataset.
+        rows: Slice or row numbers; all rows by default.
+    """
     like = placement(module)
     return data.batch(rows, dtype=like.dtype, device=like.device)
 

@@ -72,6 +72,10 @@ def columns_of(*modules: nn.Module) -> dict[str, inspect.Parameter]:
 def deal(columns: Mapping[str, Any], *modules: nn.Module) -> list[dict[str, Any]]:
     """The columns that each module takes; together they take them all.
 
+    Arguments:
+        columns: Columns by name.
+        modules: Modules that take columns.
+
     Raises:
         ContractError: If a column that a module needs is missing, or no module takes one.
     """

@@ -223,7 +223,12 @@ def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, An
 
 
 def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The guide's distribution of each latent site, those before it at their means."""
+    """The guide's distribution of each latent site, those before it at their means.
+
+    Arguments:
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...).
+    """
     return {name: node["fn"] for name, node in _latent_sites(guide, batch).items()}
 
 
@@ -233,6 +238,10 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A class y is encoded by its mode, with shape (N), and its probabilities (N, K) as ``y_probs``.
     A latent outside the data plate has the shape of its event. Where a distribution has no mean in
     closed form, the mean of draws of a fixed seed stands for it (see this module's table).
+
+    Arguments:
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...).
     """
     return _encoded(_latent_sites(guide, batch))
 

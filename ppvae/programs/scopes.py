@@ -39,7 +39,12 @@ def random_states(*places: Place) -> dict[str, Tensor]:
 
 
 def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
-    """Put back what :func:`random_states` returned for the same places."""
+    """Put back what :func:`random_states` returned for the same places.
+
+    Arguments:
+        states: States, as :func:`random_states` returned them.
+        places: The same tensors or devices.
+    """
     torch.set_rng_state(states["cpu"])
     for device in _accelerators(places):
         if device.type == "cuda":
@@ -74,7 +79,12 @@ def forked(*places: Place, seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, *places: Place) -> Iterator[None]:
-    """Random numbers of this seed; the caller's generators are as they were after."""
+    """Random numbers of this seed; the caller's generators are as they were after.
+
+    Arguments:
+        seed: Random seed.
+        places: Tensors or devices whose generators are seeded.
+    """
     with forked(*places, seed=seed):
         yield
 

@@ -157,6 +157,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def read_history(folder: Path, epochs: int) -> History:
     """A run's ``history.csv``, of so many epochs.
 
+    Arguments:
+        folder: Folder of the run.
+        epochs: Number of rows to expect.
+
     Raises:
         RunError: If there is none, or it is damaged.
     """

@@ -180,5 +180,10 @@ def free_name(folder: Path, is_taken: Callable[[Path], bool]) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, indented, with a final newline."""
+    """Write JSON, indented, with a final newline.
+
+    Arguments:
+        path: File to write.
+        value: Value that fits into JSON.
+    """
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -258,6 +258,11 @@ def entry(name: str) -> Entry:
 def build(name: str, spec: Spec, **options: Any) -> Pair:
     """Model, guide and objective of an entry; what a run's recipe names.
 
+    Arguments:
+        name: Name of the entry.
+        spec: Columns, as :attr:`ppvae.data.Dataset.spec` has them.
+        options: Options of the entry by name.
+
     Raises:
         ArgumentError: If there is no such entry or option, or a column is missing.
     """

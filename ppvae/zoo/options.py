@@ -226,6 +226,10 @@ def _converter(kind: Any) -> Callable[[str], Any]:
 def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None:
     """Add an argument for each option.
 
+    Arguments:
+        parser: Parser of the command.
+        options: Dataclass of the options.
+
     Raises:
         ArgumentError: If the parser has a flag of that name.
     """

@@ -80,7 +80,13 @@ def contribution(
 def decompose(
     prior: AdditivePrior, columns: Mapping[str, Tensor], *, num_draws: int = 0
 ) -> dict[str, Contribution]:
-    """The contribution of each term by name; see :func:`contribution`."""
+    """The contribution of each term by name; see :func:`contribution`.
+
+    Arguments:
+        prior: A settled prior.
+        columns: The kernel's columns of the rows, each with shape (N).
+        num_draws: S, from torch's global generator.
+    """
     return {
         name: contribution(prior, columns, name, num_draws=num_draws)
         for name in prior.kernel.names
@@ -95,7 +101,12 @@ def shares(prior: AdditivePrior) -> dict[str, Tensor]:
 
 
 def share_table(prior: AdditivePrior, *, latents: bool = True) -> str:
-    """The shares as text: the mean over latents, then each latent."""
+    """The shares as text: the mean over latents, then each latent.
+
+    Arguments:
+        prior: A settled prior.
+        latents: Whether each latent has a column, beside the mean.
+    """
     table = shares(prior)
     width = max(map(len, table))
     lines = []

@@ -79,6 +79,8 @@ class AdditiveGP(TorchDistribution):
         subjects: Subjects as indices, with shape (N).
         v1: Variances of the noise, with shape (K).
         held: The GP as it was last solved.
+        moments: Moments of the rows under the weights' posterior; from the features by default.
+        batch_shape: Shape of the batch; (N) by default.
     """
 
     support = constraints.real_vector

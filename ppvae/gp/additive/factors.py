@@ -247,7 +247,14 @@ class Line(Factor):
 
 
 class RBF(Line):
-    """GPyTorch's RBF kernel; see :class:`Line` for the arguments."""
+    """GPyTorch's RBF kernel.
+
+    Arguments:
+        column: Name of the column.
+        lengthscale: Initial lengthscale in the column's unit; half the range by default.
+        num_features: Features of the approximation.
+        margin: How far past the training data it may be asked, in training ranges.
+    """
 
     def __init__(
         self,
@@ -264,7 +271,15 @@ class RBF(Line):
 
 
 class Matern(Line):
-    """GPyTorch's Matern kernel with smoothness ``nu``; see :class:`Line` for the arguments."""
+    """GPyTorch's Matern kernel with smoothness ``nu``.
+
+    Arguments:
+        column: Name of the column.
+        lengthscale: Initial lengthscale in the column's unit; half the range by default.
+        num_features: Features of the approximation.
+        margin: How far past the training data it may be asked, in training ranges.
+        nu: Smoothness: 0.5, 1.5 or 2.5.
+    """
 
     def __init__(
         self,
@@ -282,7 +297,14 @@ class Matern(Line):
 
 
 class SpectralMixture(Line):
-    """GPyTorch's spectral mixture of ``num_mixtures`` components; see :class:`Line`."""
+    """GPyTorch's spectral mixture of ``num_mixtures`` components.
+
+    Arguments:
+        column: Name of the column.
+        num_mixtures: Components of the mixture.
+        num_features: Features of the approximation.
+        margin: How far past the training data it may be asked, in training ranges.
+    """
 
     def __init__(
         self,

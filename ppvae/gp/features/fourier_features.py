@@ -28,6 +28,10 @@ def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> Per
 
     GPyTorch's ``PeriodicKernel.lengthscale`` stands for :math:`\ell^2`; here ``lengthscale`` is
     :math:`\ell`, in radians of half the phase.
+
+    Arguments:
+        lengthscale: Initial :math:`\ell`.
+        period: T, in the unit of the column.
     """
     kernel = PeriodicKernel(lengthscale_constraint=Positive(), period_length_constraint=Positive())
     kernel.initialize(lengthscale=lengthscale**2, period_length=period)

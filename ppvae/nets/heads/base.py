@@ -74,7 +74,12 @@ def event_of(shape: Shape, name: str) -> tuple[int, ...]:
 
 
 class Elementwise(Head):
-    """A head with independent elements and ``k`` raw values for each."""
+    """A head with independent elements and ``k`` raw values for each.
+
+    Arguments:
+        event_shape: Shape of a datum, (E, ...).
+        k: Raw values per element.
+    """
 
     def __init__(self, event_shape: Shape, *, k: int = 1) -> None:
         super().__init__()

@@ -13,7 +13,12 @@ __all__ = ["Categorical", "Classes"]
 
 
 class Categorical(Elementwise):
-    """An element is one of ``num_classes`` (bases of a sequence, segmentation labels)."""
+    """An element is one of ``num_classes`` (bases of a sequence, segmentation labels).
+
+    Arguments:
+        event_shape: Shape of a datum.
+        num_classes: K.
+    """
 
     def __init__(self, event_shape: Shape, *, num_classes: int) -> None:
         if num_classes < 2:

@@ -86,6 +86,7 @@ class NegativeBinomial(_CountHead):
         library: As of :class:`Poisson`.
         center: Likewise.
         log_theta: The initial :math:`\log \theta`, with the event shape; zero by default.
+        k: Raw values per element, for classes derived from this one.
 
     References:
         | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2

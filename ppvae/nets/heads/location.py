@@ -38,7 +38,11 @@ class Scale(nn.Module, ABC):
 
 
 class Fixed(Scale):
-    """One given number."""
+    """One given number.
+
+    Arguments:
+        value: The number.
+    """
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -54,7 +58,13 @@ class Fixed(Scale):
 
 
 class Shared(Scale):
-    """One learned number, or one for each element of the broadcastable ``shape``."""
+    """One learned number, or one for each element of the broadcastable ``shape``.
+
+    Arguments:
+        init: Initial number.
+        shape: Shape that broadcasts to a datum; one number by default.
+        floor: Smallest number.
+    """
 
     def __init__(self, init: float = 0.3, *, shape: Shape = (), floor: float = 1e-3) -> None:
         super().__init__()
@@ -71,7 +81,12 @@ class Shared(Scale):
 
 
 class PerElement(Scale):
-    """The network's own number for each element, with a floor."""
+    """The network's own number for each element, with a floor.
+
+    Arguments:
+        init: Number at raw zero.
+        floor: Smallest number.
+    """
 
     k = 1
 
