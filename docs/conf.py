@@ -38,6 +38,8 @@ suppress_warnings = ["config.cache"]
 
 # API reference
 autodoc_typehints = "none"
+autodoc_inherit_docstrings = False  # an override without words of its own is not listed
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
@@ -54,10 +56,9 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_sidebars = {"**": ["contents.html"]}
 html_theme_options = {
-    "navbar_align": "right",
     "navbar_center": [],
     "navigation_with_keys": True,
-    "show_toc_level": 2,
+    "show_toc_level": 1,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -85,7 +85,7 @@ def write_gallery(folder: Path) -> None:
             f"# {title}\n\n{text}\n\n{shown}```sh\n{command}\n```\n\n"
             f"```{{literalinclude}} /../examples/{script.name}\n:language: python\n```\n",
         )
-        names.append(script.stem)
+        names.append(f"{title.partition(':')[0]} <{script.stem}>")
         image = f":img-top: /pictures/{picture.name}\n" if picture.exists() else ""
         cards.append(
             f":::{{grid-item-card}} {title}\n:link: {script.stem}\n:link-type: doc\n{image}:::\n"
