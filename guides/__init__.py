@@ -6,6 +6,7 @@ if __name__ != "ppvae.guides":
 from ppvae.guides.amortized import AmortizedGuide
 from ppvae.guides.conditional import ConditionalGuide
 from ppvae.guides.conditional_gp import ConditionalGPGuide
+from ppvae.guides.counts import CountGuide
 from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
 from ppvae.guides.pose import Align
@@ -20,6 +21,7 @@ __all__ = [
     "AmortizedGuide",
     "ConditionalGPGuide",
     "ConditionalGuide",
+    "CountGuide",
     "DoubleEmbeddingGuide",
     "FactorizedGuide",
     "GPGuide",

@@ -4,6 +4,7 @@ if __name__ != "ppvae.models":
     raise ImportError("import ppvae.models, not models")
 
 from ppvae.models.conditional_gpvae import ConditionalGPVAE
+from ppvae.models.counts import CountVAE
 from ppvae.models.cvae import ConditionalVAE
 from ppvae.models.gpvae import GPVAE
 from ppvae.models.jvae import JointVAE
@@ -18,6 +19,7 @@ __all__ = [
     "VAE",
     "ConditionalGPVAE",
     "ConditionalVAE",
+    "CountVAE",
     "JointVAE",
     "PosedDecoder",
     "SemiSupervisedVAE",

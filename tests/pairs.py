@@ -19,6 +19,7 @@ from ppvae.guides import (
     AmortizedGuide,
     ConditionalGPGuide,
     ConditionalGuide,
+    CountGuide,
     DoubleEmbeddingGuide,
     FactorizedGuide,
     GPGuide,
@@ -33,6 +34,7 @@ from ppvae.models import (
     VAE,
     ConditionalGPVAE,
     ConditionalVAE,
+    CountVAE,
     JointVAE,
     PosedDecoder,
     SemiSupervisedVAE,
@@ -184,6 +186,22 @@ def counts(head: type[heads.Head], *, missing: bool = False) -> Pair:
     )
 
 
+def count_batches() -> Pair:
+    x = torch.poisson(20 * images().flatten(1)[:, :20])
+    head = heads.ZeroInflatedNegativeBinomial((20,), library=(4.0, 0.5))
+    head.log_theta.requires_grad_(False)
+    model = CountVAE(
+        MLP([Z, 2, C], head, hidden=[16]),
+        latent_dim=Z,
+        batches=2,
+        library=torch.tensor([[3.0, 0.5], [4.0, 0.4]]),
+        log_theta=torch.zeros(2, 20),
+    )
+    net = encoder(heads.DiagonalNormal(Z), 2, C, shape=(20,))
+    guide = CountGuide(LogCounts(net), batches=2, latent_library=True)
+    return Pair(model, guide, {"x": x, "batch": torch.arange(N) % 2, "c": factors()})
+
+
 def labels(*, missing: bool = False) -> Tensor:
     y = torch.arange(N) % K
     return y.where(torch.arange(N) < N // 2, torch.tensor(-1)) if missing else y
@@ -270,6 +288,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "vae, counts": lambda: counts(heads.NegativeBinomial),
     "vae, zero-inflated counts": lambda: counts(heads.ZeroInflatedNegativeBinomial),
     "vae, missing counts": lambda: counts(heads.NegativeBinomial, missing=True),
+    "counts, latent library by batch": count_batches,
     "vae, missing values": lambda: Pair(
         VAE(masked_decoder(Z), latent_dim=Z),
         AmortizedGuide(masked_encoder(heads.DiagonalNormal(Z))),

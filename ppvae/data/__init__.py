@@ -6,6 +6,7 @@ from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.describe import describe
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
+from ppvae.data.expression import expression
 from ppvae.data.files import load
 from ppvae.data.inputs import as_splits
 from ppvae.data.mnist_files import mnist
@@ -22,6 +23,7 @@ __all__ = [
     "describe",
     "digit_spectra",
     "digits",
+    "expression",
     "from_anndata",
     "h5ad",
     "images",

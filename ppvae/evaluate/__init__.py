@@ -10,6 +10,12 @@ from ppvae.evaluate.checks import (
 from ppvae.evaluate.clusters import ClusterScores, cluster_scores
 from ppvae.evaluate.compare import ComparedRun, compare
 from ppvae.evaluate.embedding import Dependencies, dependencies, kmeans, tsne, umap
+from ppvae.evaluate.expression import (
+    DifferentialExpression,
+    batch_mixing,
+    differential_expression,
+    share_draws,
+)
 from ppvae.evaluate.factors import DCI, dci, mig, mutual_information_matrix, sap
 from ppvae.evaluate.gap import AmortizationGap, amortization_gap
 from ppvae.evaluate.impute import Imputation, impute, seen_per_datum
@@ -35,6 +41,7 @@ __all__ = [
     "ClusterScores",
     "ComparedRun",
     "Dependencies",
+    "DifferentialExpression",
     "Imputation",
     "LikelihoodEstimate",
     "Neighbours",
@@ -44,6 +51,7 @@ __all__ = [
     "Surgery",
     "active_units",
     "amortization_gap",
+    "batch_mixing",
     "check_predictions",
     "check_reconstructions",
     "circular_correlation",
@@ -54,6 +62,7 @@ __all__ = [
     "crps",
     "dci",
     "dependencies",
+    "differential_expression",
     "elbo_surgery",
     "impute",
     "interval",
@@ -75,6 +84,7 @@ __all__ = [
     "r2",
     "sap",
     "seen_per_datum",
+    "share_draws",
     "simulation_based_calibration",
     "summary",
     "to_arviz",

@@ -33,6 +33,7 @@ MODULES = {
     "rvae": "posed",
     "trvae": "posed",
     "jrvae": "posed",
+    "counts": "counts",
     "ved": "ved",
     "infomax": "infomax",
     "two-stage-single": "infomax",

@@ -1,0 +1,109 @@
+r"""A VAE of counts, such as genes of cells, with libraries and batches.
+
+.. math::
+    p(x, z, l \mid s, c) = N(z; 0, I) \, N(l; m_s, v_s) \prod_g
+        \mathrm{NB}\left(x_g; \; e^l \rho_g(z, s, c), \; \theta_g\right)
+
+with s the batch, c continuous covariates and l the logarithm of the library. Where the library is
+not latent it is each datum's own total.
+
+References:
+    | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.errors import ArgumentError
+from ppvae.nets import OneHot
+from ppvae.programs import data_plate
+
+__all__ = ["CountVAE"]
+
+
+class CountVAE(nn.Module):
+    r""":math:`p(x, z, l \mid s, c)`.
+
+    Arguments:
+        decoder: z, with shape (..., N, Z), then indicators of the batch and covariates where
+            there are any, to a :class:`~ppvae.distributions.Counts`.
+        latent_dim: Z.
+        batches: How many batches the column ``batch`` has; 0 without that column.
+        library: Mean and standard deviation of :math:`l` for each batch, with shape (B, 2), or
+            (1, 2) without batches; None for the observed totals.
+        log_theta: The initial :math:`\log \theta` of each batch and gene, with shape (B, G),
+            where the dispersion differs by batch.
+
+    Raises:
+        ArgumentError: If ``log_theta`` is given without batches.
+    """
+
+    zero: Tensor
+    library: Tensor | None
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        *,
+        latent_dim: int,
+        batches: int = 0,
+        library: Tensor | None = None,
+        log_theta: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if log_theta is not None and not batches:
+            raise ArgumentError(
+                "log_theta: expected batches where the dispersion differs by batch; got none. "
+                "Add the column 'batch', or leave log_theta out."
+            )
+        self.decoder = decoder
+        self.one_hot = OneHot(batches) if batches else None
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("library", library)
+        self.log_theta = None if log_theta is None else nn.Parameter(log_theta)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        batch: Tensor | None = None,
+        c: Tensor | None = None,
+        size: int | None = None,
+    ) -> Tensor:
+        given = known(self.one_hot, batch, c)
+        with data_plate(x, *given, size=size):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
+            fn: Any = self.decoder(z, *given)
+            if self.log_theta is not None:
+                fn = fn.like(log_theta=given[0] @ self.log_theta)
+            if self.library is not None:
+                prior = given[0] @ self.library if self.one_hot else self.library[0]
+                log_library = dist.Normal(prior[..., 0], prior[..., 1])
+                l = pyro.sample("l", log_library)  # noqa: E741  (..., N)
+                fn = fn.like(library=l.exp())
+            return pyro.sample("x", fn, obs=x)  # (..., N | G)
+
+
+def known(one_hot: OneHot | None, batch: Tensor | None, c: Tensor | None) -> list[Tensor]:
+    """What is given of a datum, as inputs of networks.
+
+    Raises:
+        ArgumentError: If there are batches but no column ``batch``.
+    """
+    given = []
+    if one_hot is not None:
+        if batch is None:
+            raise ArgumentError(
+                "batch: expected a column, which this model is conditioned on; got None. "
+                "Pass batch=..., the numbers of the batches."
+            )
+        given.append(one_hot(batch))
+    if c is not None:
+        given.append(c.unsqueeze(-1) if c.dim() == 1 else c)
+    return given

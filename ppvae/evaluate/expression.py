@@ -1,0 +1,157 @@
+r"""Gene expression of a fitted VAE of counts: shares of the library, and what differs.
+
+.. math::
+    \rho_{ng} \sim q(z \mid x_n), \qquad
+    P_g = P\left(|\log_2 \rho_{ag} - \log_2 \rho_{bg}| > \delta\right)
+
+for cells a and b of two groups. Genes are called in the order of :math:`P_g`; the expected share
+of false ones among the first k is the mean of :math:`1 - P_g` over them.
+
+References:
+    | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from ppvae.distributions import Counts
+from ppvae.errors import ArgumentError
+from ppvae.programs import arguments, batches, evaluating, placement, seeded
+from ppvae.runs.run import Run
+
+__all__ = ["DifferentialExpression", "batch_mixing", "differential_expression", "share_draws"]
+
+
+@torch.no_grad()
+def share_draws(
+    run: Run, data: Mapping[str, Any], *, num_draws: int = 25, batch_size: int = 256, seed: int = 0
+) -> Tensor:
+    r"""Posterior draws of the normalised expression :math:`\rho`, with shape (S, N, G).
+
+    Arguments:
+        run: Of counts with a library, in evaluation mode.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        num_draws: S.
+        batch_size: Rows at a time.
+        seed: Random seed of the draws; the caller's generators are left as they were.
+
+    Raises:
+        ArgumentError: If the model does not score shares of a library.
+    """
+    parts = []
+    with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+        for batch in batches(run.guide, data, batch_size):
+            with pyro.plate("draws", num_draws, dim=-2):
+                guide = poutine.trace(run.guide).get_trace(**arguments(run.guide, batch))
+                replayed = poutine.replay(run.model, trace=guide)
+                model: Any = poutine.trace(replayed).get_trace(**arguments(run.model, batch))
+            fn = model.nodes["x"]["fn"]
+            if not isinstance(fn, Counts):
+                raise ArgumentError(
+                    f"share_draws: expected a likelihood of counts with a library; got {fn}. "
+                    "Fit with --likelihood negative-binomial."
+                )
+            parts.append(fn.log_share.exp().cpu())
+    return torch.cat(parts, 1)
+
+
+@dataclass(frozen=True)
+class DifferentialExpression:
+    """Of G genes between two groups, each with shape (G).
+
+    Attributes:
+        probability: That the genes differ by more than ``delta``.
+        log_fold_change: Posterior mean of log2 of the ratio, first over second group.
+        lower: The lower end of its central 90 % interval.
+        upper: The upper end.
+        called: The genes called at the expected false discovery rate.
+        expected_fdr: Of the genes called; zero if none is.
+    """
+
+    probability: Tensor
+    log_fold_change: Tensor
+    lower: Tensor
+    upper: Tensor
+    called: Tensor
+    expected_fdr: float
+
+
+def differential_expression(
+    run: Run,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    *,
+    delta: float = 0.5,
+    fdr: float = 0.05,
+    num_draws: int = 25,
+    seed: int = 0,
+) -> DifferentialExpression:
+    """Which genes differ between two groups of cells, and how sure that is.
+
+    The mean share over a group's cells is compared, draw by draw.
+
+    Arguments:
+        run: Of counts with a library, in evaluation mode.
+        first: Cells of the first group, a :class:`~ppvae.data.Dataset` or columns by name.
+        second: Cells of the second.
+        delta: The least difference that counts, in log2.
+        fdr: Genes are called as long as the expected share of false ones is at most this.
+        num_draws: Draws for each cell.
+        seed: Random seed of the draws.
+
+    Raises:
+        ArgumentError: If ``delta`` is negative or ``fdr`` not between 0 and 1.
+    """
+    if delta < 0 or not 0 < fdr < 1:
+        raise ArgumentError(
+            f"differential_expression: expected delta >= 0 and fdr between 0 and 1; got {delta}, "
+            f"{fdr}. Use 0.5 and 0.05."
+        )
+    means = []
+    for group in (first, second):
+        shares = share_draws(run, group, num_draws=num_draws, seed=seed)
+        # Cells are resampled with the draws: how the group's own cells vary is part of it.
+        generator = torch.Generator().manual_seed(seed)
+        picks = torch.randint(shares.size(1), (40, shares.size(1)), generator=generator)
+        means.append(torch.stack([shares[:, pick].mean(1) for pick in picks]).flatten(0, 1))
+    change = (means[0] / means[1]).log() / math.log(2)
+    probability = (change.abs() > delta).double().mean(0)
+    order = probability.argsort(descending=True)
+    rates = (1 - probability[order]).cumsum(0) / torch.arange(1, len(order) + 1)
+    count = int((rates <= fdr).sum())
+    called = torch.zeros(len(order), dtype=torch.bool)
+    called[order[:count]] = True
+    lower, upper = torch.quantile(change, torch.tensor([0.05, 0.95]).to(change), dim=0)
+    expected = float(rates[count - 1]) if count else 0.0
+    return DifferentialExpression(probability, change.mean(0), lower, upper, called, expected)
+
+
+def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
+    """Mean entropy of the batches among the k nearest neighbours, over that of all cells.
+
+    One where batches are mixed as if at random, zero where they are apart.
+
+    Arguments:
+        z: Latents, with shape (N, Z).
+        batch: Batch numbers, with shape (N).
+        k: Neighbours, at most N - 1.
+    """
+    points, numbers = z.cpu().numpy(), batch.cpu()
+    k = max(1, min(k, len(points) - 1))
+    index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]
+    near = torch.nn.functional.one_hot(numbers[torch.as_tensor(index)]).double().mean(1)
+    whole = torch.nn.functional.one_hot(numbers).double().mean(0)
+    overall = float(torch.special.entr(whole).sum())
+    if overall == 0:
+        return 1.0
+    return float(torch.special.entr(near).sum(-1).mean()) / overall

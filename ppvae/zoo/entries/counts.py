@@ -1,0 +1,94 @@
+"""``counts``: a VAE of counts such as gene expression, with libraries, batches and covariates."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import ppvae
+from ppvae.errors import ArgumentError
+from ppvae.zoo.entry import Pair, Spec, register
+from ppvae.zoo.options import option
+from ppvae.zoo.parts import Networks, encoder_of, observed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppvae.nets import Head
+    from ppvae.zoo.observed import Observed
+
+__all__ = ["counts"]
+
+KINDS = ("poisson", "negative-binomial", "zero-inflated")
+
+
+@register(
+    "counts",
+    "VAE of counts such as gene expression: libraries, dispersion, batches",
+    data="expression",
+    fit={"epochs": 60, "batch_size": 128, "learning_rate": 2e-3},
+)
+def counts(
+    columns: Spec,
+    *,
+    latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
+    hidden: Annotated[
+        tuple[int, ...], option("sizes of the hidden layers", least=1)
+    ] = (128,),
+    likelihood: Annotated[str, option("distribution of a count", choices=KINDS)] = "zero-inflated",
+    dispersion: Annotated[
+        str, option("what the dispersion depends on", choices=("gene", "batch"))
+    ] = "gene",
+    library: Annotated[
+        str, option("total of a cell: its own, or latent", choices=("observed", "latent"))
+    ] = "observed",
+    warmup: Annotated[int, option("optimiser steps over which the KL's weight rises")] = 400,
+) -> Pair:
+    """Counts are shares of a cell's library; the batch and covariates enter both networks."""
+    x = observed(columns, likelihood)
+    if x.library is None:
+        raise ArgumentError(
+            "counts: expected counts (whole numbers from 0, some above 1) in x; got other values. "
+            "Pass raw counts (an AnnData's layer), or use vae."
+        )
+    batches = int(columns["batch"]["classes"]) if "batch" in columns else 0
+    factors = math.prod(columns["c"]["shape"]) if "c" in columns else 0
+    sizes = [size for size in (batches, factors) if size]
+    encoder = encoder_of(
+        x,
+        ppvae.nets.heads.DiagonalNormal(latent_dim),
+        Networks(network="mlp", hidden=hidden),
+        conditions=sizes,
+    )
+    head = x.head()
+    decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)))
+    latent = library == "latent"
+    model = ppvae.models.CountVAE(
+        decoder,
+        latent_dim=latent_dim,
+        batches=batches,
+        library=_library(x, batches) if latent else None,
+        log_theta=_dispersion(head, batches) if dispersion == "batch" else None,
+    )
+    guide = ppvae.guides.CountGuide(encoder, batches=batches, latent_library=latent)
+    objectives = ppvae.objectives
+    rising = {"z": objectives.Linear(0.0, 1.0, warmup)} if warmup else None
+    return Pair(model, guide, objectives.ELBO(weights=rising))
+
+
+def _library(x: Observed, batches: int) -> Tensor:
+    import torch
+
+    mean, sd = x.library or (0.0, 1.0)
+    return torch.tensor([[mean, max(sd, 1e-2)]]).repeat(max(batches, 1), 1)
+
+
+def _dispersion(head: Head, batches: int) -> Tensor | None:
+    """The initial dispersions, for each batch; the head's own are then not used."""
+    heads = ppvae.nets.heads
+    scored = head.head if isinstance(head, heads.Masked) else head
+    if not isinstance(scored, heads.NegativeBinomial):
+        return None
+    initial = scored.log_theta.detach().clone()
+    scored.log_theta.requires_grad_(False)
+    return initial.expand(max(batches, 1), *initial.shape).clone()
