@@ -75,6 +75,13 @@ def _run(
         text = str(error).strip()
         first = text.splitlines()[0] if text else repr(error)
         remedy = "Check that its networks were built for these shapes."
+        torn = [n for n, c in batch.items() if c.is_floating_point() and bool(c.isnan().any())]
+        if torn:
+            raise ContractError(
+                f"{role} {type(module).__name__}: expected values that are all there; got missing "
+                f"ones (NaN) in {torn}. Wrap the encoder in ppvae.nets.MaskedEncoder and the head "
+                "in heads.Masked, or remove the rows."
+            ) from error
         if "Shape mismatch inside plate" in text:
             remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."
         elif not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import nn
 
+from ppvae.errors import ContractError
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
-from ppvae.nets import heads
+from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
+from ppvae.programs import check_pair
 
 N, D, Z, NOISE = 6, 5, 2, 0.7
 
@@ -67,3 +70,12 @@ def test_the_bound_at_the_exact_posterior_is_the_density_of_what_was_seen():
             marginal = dist.MultivariateNormal(bias[seen], covariance[seen][:, seen])
             exact = marginal.log_prob(row[seen])
             torch.testing.assert_close(found, exact, rtol=0, atol=0.1 if analytic else 1e-9)
+
+
+def test_a_pair_without_masks_refuses_missing_values_in_words():
+    model = VAE(MLP(Z, heads.Normal((D,)), hidden=[4]), latent_dim=Z)
+    guide = AmortizedGuide(MLP(D, heads.DiagonalNormal(Z), hidden=[4]))
+    x = torch.randn(N, D)
+    x[1, 2] = math.nan
+    with pytest.raises(ContractError, match=r"missing ones \(NaN\) in \['x'\]. Wrap the encoder"):
+        check_pair(model, guide, {"x": x})

@@ -32,9 +32,7 @@ def counts(
     columns: Spec,
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
-    hidden: Annotated[
-        tuple[int, ...], option("sizes of the hidden layers", least=1)
-    ] = (128,),
+    hidden: Annotated[tuple[int, ...], option("sizes of the hidden layers", least=1)] = (128,),
     likelihood: Annotated[str, option("distribution of a count", choices=KINDS)] = "zero-inflated",
     dispersion: Annotated[
         str, option("what the dispersion depends on", choices=("gene", "batch"))
