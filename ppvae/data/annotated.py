@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ppvae.data.dataset import Dataset
 from ppvae.data.record import Record
-from ppvae.data.tables import NAMED, column_of
 from ppvae.errors import DataError
 
 __all__ = ["add_latents", "from_anndata", "h5ad"]
@@ -73,6 +72,8 @@ def from_anndata(
         DataError: If a layer, a gene or a column is not there, or is text where numbers are
             needed.
     """
+    from ppvae.data.tables import NAMED, column_of
+
     if layer is not None and layer not in data.layers:
         raise DataError(
             f"layer: expected one of {sorted(data.layers)}; got {layer!r}. Name one, or leave it "
