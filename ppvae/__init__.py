@@ -73,7 +73,11 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name.startswith("_") or importlib.util.find_spec(f"ppvae.{name}") is None:
+    elif (
+        not name.isidentifier()
+        or name[0] == "_"
+        or importlib.util.find_spec(f"ppvae.{name}") is None
+    ):
         raise AttributeError(f"module 'ppvae' has no attribute {name!r}")
     else:
         value = importlib.import_module(f"ppvae.{name}")

@@ -6,10 +6,9 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
@@ -19,13 +18,17 @@ from ppvae.data.sniff import dialect_of
 from ppvae.data.words import factor_of_text, split_codes
 from ppvae.errors import DataError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["TABLES", "column_of", "from_frame", "read_table", "table"]
 
 TEXTS = tuple(f"{s}{z}" for s in (".csv", ".tsv", ".txt") for z in ("", ".gz", ".bz2", ".xz"))
-BINARY: dict[str, tuple[Any, str]] = {
-    ".parquet": (pd.read_parquet, "pyarrow"),
-    ".feather": (pd.read_feather, "pyarrow"),
-    ".xlsx": (pd.read_excel, "openpyxl"),
+# Suffix to the reader of pandas and the package that it needs.
+BINARY = {
+    ".parquet": ("read_parquet", "pyarrow"),
+    ".feather": ("read_feather", "pyarrow"),
+    ".xlsx": ("read_excel", "openpyxl"),
 }
 TABLES = (*TEXTS, *BINARY)
 # Table columns that become dataset columns by their names; x is made of the others.
@@ -83,14 +86,16 @@ def read_table(
     Raises:
         DataError: If it cannot be read, or what reads it is not installed.
     """
+    import pandas as pd
+
     engine = "pandas"
     try:
         if path.suffix.lower() in BINARY:
             reader, engine = BINARY[path.suffix.lower()]
-            frame = reader(path)
+            frame = getattr(pd, reader)(path)
             if len(na):
                 frame = frame.replace(list(na), np.nan)
-            return frame, [] if frame.columns.is_unique else []
+            return frame, []
         dialect = dialect_of(path, sep, decimal)
         with warnings.catch_warnings():
             # Rows wider than the header, beyond the lines that were looked at.
@@ -210,6 +215,8 @@ def _without_counter(
     frame: pd.DataFrame, used: set[str]
 ) -> tuple[pd.DataFrame, list[str] | None, Record]:
     """The table without columns that number or name the rows, the rows' names, and notes."""
+    import pandas as pd
+
     record, names = Record(), None
     if not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique:
         names = [str(i) for i in frame.index]
@@ -249,6 +256,8 @@ def _features(
     known: Sequence[str] | None,
 ) -> tuple[list[str], Record]:
     """Names of the columns of x: those of a run in its order, or the numeric rest."""
+    import pandas as pd
+
     rest = [c for c in frame.columns if c not in taken]
     if known is not None:
         absent = [c for c in known if c not in frame.columns]
@@ -278,6 +287,8 @@ def _features(
 
 
 def _is_text(series: pd.Series[Any]) -> bool:
+    import pandas as pd
+
     if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_datetime64_any_dtype(series):
         return False
     return not pd.api.types.is_timedelta64_dtype(series)
@@ -285,11 +296,15 @@ def _is_text(series: pd.Series[Any]) -> bool:
 
 def _some_numbers(series: pd.Series[Any]) -> bool:
     """Whether some of the texts, but no date, are numbers."""
+    import pandas as pd
+
     return bool(pd.to_numeric(series.dropna(), errors="coerce").notna().any())
 
 
 def _numbers(source: str, name: str, series: pd.Series[Any]) -> np.ndarray:
     """A column as floating-point or whole numbers; NaN where missing."""
+    import pandas as pd
+
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(series.cat.categories.dtype)
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
