@@ -22,6 +22,7 @@ from torch import Tensor
 from ppvae import plots, report
 from ppvae.app.exports import new_rows
 from ppvae.data import Splits, load
+from ppvae.data.tables import read_table
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.fitting import Training, ending_on_signals, fit
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+# Rows of a table whose predictions are drawn.
+DRAWN = 12
 BUILD = "ppvae.zoo:build"
 
 
@@ -197,6 +200,7 @@ def predict_run(
     columns: Mapping[str, Sequence[float | str]],
     out: str | Path,
     *,
+    at: str | Path | None = None,
     num_draws: int = 200,
     interval: float = 0.9,
     device: str | None = None,
@@ -208,6 +212,8 @@ def predict_run(
         columns: Values a column, such as ``object`` and ``view``; every combination is predicted.
         out: A folder for ``predictions.npz`` and, of images, ``predictions.png`` (means above
             standard deviations, a row an object or first column).
+        at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
+            ``columns``; an empty cell is a missing value.
         num_draws: Draws a datum.
         interval: Probability of the interval from ``lower`` to ``upper``.
         device: Where to compute.
@@ -220,7 +226,7 @@ def predict_run(
             say anything about.
     """
     run = load_run(folder, device=device)
-    given = _combinations(run, columns)
+    given = _combinations(run, columns) if at is None else _table_rows(run, at, columns)
     like = placement(run.model)
     moved = {
         name: value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
@@ -242,14 +248,17 @@ def predict_run(
             f"({error.strerror or error}). Name another."
         ) from error
     if prediction.mean.dim() == 4:
-        rows = len(next(iter(columns.values())))
-        shape = (rows, -1, *prediction.mean.shape[1:])
-        mean, scale = (v.cpu().reshape(shape) for v in (prediction.mean, prediction.scale))
+        # Of a table the first rows are drawn, each with a picture of its own.
+        first, shown_of = next(iter((columns if at is None else given).items()))
+        shown: list[Any] = (
+            [*shown_of] if at is None else torch.as_tensor(shown_of)[:DRAWN].tolist()
+        )
+        count = len(prediction.mean) if at is None else len(shown)
+        shape = (len(shown), -1, *prediction.mean.shape[1:])
+        both = prediction.mean[:count], prediction.scale[:count]
+        mean, scale = (v.cpu().reshape(shape) for v in both)
         pictures = torch.stack([mean, scale / scale.max()], 1).flatten(0, 1)
-        first = next(iter(columns))
-        labels = [
-            text for value in next(iter(columns.values())) for text in (f"{first} {value}", "s.d.")
-        ]
+        labels = [text for value in shown for text in (f"{first} {value}", "s.d.")]
         figure = plots.images(pictures.clamp(0, 1), row_labels=labels)
         with written(folder / "predictions.png") as new:
             figure.savefig(new)
@@ -353,6 +362,35 @@ def _numbers_of(name: str, values: Sequence[Any], spec: Mapping[str, Any]) -> Te
             known = f"one of {', '.join(names[:12])}" if names else "a whole number"
             raise ArgumentError(f"{name}: expected {known}; got {text!r}. Name it as in the data.")
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _table_rows(
+    run: Run, path: str | Path, columns: Mapping[str, Sequence[float | str]]
+) -> dict[str, Tensor]:
+    """The columns of a table that the model takes, one row per prediction."""
+    spec = run.config["data"]["columns"]
+    needed = [name for name in signature(run.model) if name in spec and name != "x"]
+    frame, _ = read_table(Path(path))
+    absent = [name for name in needed if name not in frame.columns]
+    if not needed or absent or columns:
+        raise ArgumentError(
+            f"predict: expected a table with columns {needed} and no other values; got "
+            f"{list(frame.columns)} and {sorted(columns)}. Add {absent} to {Path(path).name}, and "
+            "leave out the other flags."
+        )
+    given = {}
+    for name in needed:
+        whole = spec[name]["classes"] is not None or spec[name]["dtype"] == "int64"
+        try:
+            values = frame[name].to_numpy(dtype=np.int64 if whole else np.float32)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"predict: expected {'whole ' if whole else ''}numbers in column {name!r} of "
+                f"{Path(path).name}; got others ({error}). Write them as the training data have "
+                "them."
+            ) from error
+        given[name] = torch.from_numpy(values.copy())
+    return given
 
 
 def _check_known(run: Run, columns: Mapping[str, Tensor]) -> None:

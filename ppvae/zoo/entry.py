@@ -27,6 +27,7 @@ Columns: TypeAlias = "Splits | Dataset | Mapping[str, Any]"
 MODULES = {
     "vae": "vae",
     "gpvae": "gpvae",
+    "longitudinal": "longitudinal",
     "cvae": "cvae",
     "ssvae": "ssvae",
     "jvae": "jvae",

@@ -68,13 +68,17 @@ def file_for(name: str, folder: Path) -> Path:
     keep = {
         "vae": ("x",),
         "gpvae": ("x", "object", "view"),
+        "longitudinal": ("x", "object", "view"),
         "ved": ("x", "source"),
         "cvae": ("x", "y", "c"),
     }.get(name, ("x", "y"))
     return save(folder, **{k: None for k in columns() if k not in (*keep, "split")})
 
 
-SMALL = {"ssvae": ["--labels", "12"]}
+SMALL = {
+    "ssvae": ["--labels", "12"],
+    "longitudinal": ["--kernel", "cat(object) + rbf(view)"],
+}
 
 
 @pytest.mark.parametrize("name", names())

@@ -31,6 +31,12 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         parser.add_argument(
             flag, dest=column, type=kind, nargs="+", help=text, metavar=column.upper()
         )
+    parser.add_argument(
+        "--at",
+        type=Path,
+        help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
+        "of the values above",
+    )
     parser.add_argument("--out", type=Path, help="a folder (default RUN/predictions)")
     parser.add_argument("--draws", type=int, default=200, help="draws per datum (default 200)")
     parser.add_argument(
@@ -53,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.run,
         {name: values for name, values in given.items() if values is not None},
         out,
+        at=arguments.at,
         num_draws=arguments.draws,
         interval=arguments.interval,
         device=arguments.device,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ppvae.report.gallery import common, latent, pose, unseen
+from ppvae.report.gallery import additive, common, latent, pose, unseen
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = ["FIGURES", "METRICS", "draw", "measure"]
@@ -13,6 +13,7 @@ __all__ = ["FIGURES", "METRICS", "draw", "measure"]
 FIGURES: Final[tuple[Callable[[Subject], Figures], ...]] = (
     unseen.predictions,
     unseen.turn,
+    additive.share_figure,
     common.translation,
     common.reconstructions,
     latent.by_class,
@@ -27,6 +28,7 @@ FIGURES: Final[tuple[Callable[[Subject], Figures], ...]] = (
 
 METRICS: Final[tuple[Callable[[Subject], dict[str, float]], ...]] = (
     unseen.unseen_metrics,
+    additive.metrics,
     common.accuracy,
     pose.metrics,
     common.translation_errors,

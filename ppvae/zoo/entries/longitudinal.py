@@ -1,0 +1,105 @@
+"""``longitudinal``: an additive GP prior over columns of visits; predicts later visits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import ppvae
+from ppvae.zoo.entry import Pair, Spec, register
+from ppvae.zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["longitudinal"]
+
+KERNEL = (
+    "cat(id) + rbf(age) + rbf(age)*cat(id) + rbf(age)*cat(sex) + rbf(disease_age)*obs(disease_age)"
+)
+
+
+def _tune(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
+    """The GP and the predictive scale learn faster than the networks."""
+    parts: Any = model
+    fitting = ppvae.fitting
+    return {
+        "optimizer": fitting.grouped_adam(
+            (parts.prior.parameters(), 2.5),
+            (parts.decoder.decoder.head.parameters(), 2.0),
+            betas=(0.9, 0.99),
+        ),
+        "schedule": fitting.warmup_cosine(0.1, floor=0.01),
+    }
+
+
+@register(
+    "longitudinal",
+    "additive GP prior over named columns; predicts later visits of subjects",
+    data="visits",
+    columns=("x",),
+    missing_ok=("x", "disease_age"),
+    fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
+    tune=_tune,
+)
+def longitudinal(
+    columns: Spec,
+    *,
+    kernel: Annotated[
+        str,
+        option(
+            "terms over the data's columns: const, cat(c), rbf(c), matern(c), linear(c), sm(c), "
+            "periodic(c, period), and obs(c) where c has missing values, joined by + and *"
+        ),
+    ] = KERNEL,
+    subject: Annotated[
+        str, option("column of the subjects' ids; empty: id, subject or object of the kernel")
+    ] = "",
+    order: Annotated[
+        str, option("column that orders a subject's visits; empty: age, view or none")
+    ] = "",
+    latent_dim: Annotated[int, option("dimensions of z", least=1)] = 16,
+    noise: Annotated[float, option("initial share of variance that no term explains")] = 0.1,
+    leave_out: Annotated[
+        float, option("weight of the likelihood of later visits given earlier ones")
+    ] = 1.0,
+    hidden: Annotated[int, option("size of the hidden layers", least=1)] = 64,
+    filters: Annotated[
+        tuple[int, ...], option("filters of the convolutional decoder", least=1)
+    ] = (32, 16),
+) -> Pair:
+    """Latents are sums of what columns and their products explain, subjects' own parts included.
+
+    Pixels or features may be missing (NaN). The report says which share of the variance each term
+    has.
+    """
+    shape, nets, additive = tuple(columns["x"]["shape"]), ppvae.nets, ppvae.gp.additive
+    heads = nets.heads
+    prior = additive.AdditivePrior(
+        kernel,
+        latent_dim=latent_dim,
+        subject=subject or None,
+        order=order or next((name for name in ("age", "view") if name in columns), None),
+        noise=noise,
+    )
+    head = heads.Masked(heads.Normal(shape, heads.Shared(math.exp(-1.5))))
+    if len(shape) == 3:
+        decoder: nn.Module = nets.ConvDecoder(
+            latent_dim,
+            head,
+            channels=filters,
+            last_channels=max(1, filters[-1] // 2),
+            hidden=hidden,
+            upsample="shuffle",
+        )
+    else:
+        decoder = nets.MLP(latent_dim, head, hidden=(hidden, 4 * hidden))
+    code = heads.DiagonalNormal(latent_dim, init=math.exp(-1.0))
+    seen = nets.masked_shape(shape)
+    encoder = nets.MLP(math.prod(seen), code, hidden=(2 * hidden,), in_shape=seen)
+    guide = ppvae.guides.AmortizedGuide(nets.MaskedEncoder(encoder, event_dim=len(shape)))
+    objective = ppvae.objectives.ELBO()
+    if leave_out > 0:
+        objective += additive.LeaveVisitsOut(weight=leave_out)
+    return Pair(ppvae.models.VAE(nets.Calibrated(decoder), prior=prior), guide, objective)

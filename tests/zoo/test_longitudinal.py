@@ -1,0 +1,71 @@
+"""The entry ``longitudinal``: its kernel from the command line, and rows of a table predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ppvae.app.workflow import predict_run
+from ppvae.data import visits
+from ppvae.errors import ArgumentError, DataError
+from ppvae.fitting import fit
+from ppvae.report.gallery import Subject
+from ppvae.report.gallery.additive import metrics, share_figure
+from ppvae.runs import Recipe
+from ppvae.zoo import entry
+
+OPTIONS = {
+    "kernel": "cat(id) + rbf(age)*cat(sex)",
+    "latent_dim": 2,
+    "hidden": 4,
+    "filters": (4, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    splits = visits(num_subjects=4, num_test=2, num_visits=4, given=2)
+    model, guide, objective = entry("longitudinal")(splits, **OPTIONS)
+    recipe = Recipe(
+        "ppvae.zoo:build", name="longitudinal", options=OPTIONS, spec=splits.train.spec
+    )
+    settings = {"epochs": 1, "progress": False, "compile": False, "device": "cpu"}
+    run = fit(model, guide, splits.train, objective, recipe=recipe, **settings)
+    folder = tmp_path_factory.mktemp("run") / "run"
+    run.save(folder)
+    return run, splits, folder
+
+
+def test_rows_of_a_table_are_predicted(fitted, tmp_path):
+    run, _, folder = fitted
+    table = tmp_path / "at.csv"
+    table.write_text("id,age,sex\n5,3.5,1\n-1,0,0\n")
+    prediction, given = predict_run(folder, {}, tmp_path / "out", at=table, num_draws=4)
+    assert prediction.mean.shape == (2, 1, 36, 36)
+    assert given["id"].tolist() == [5, -1]
+    saved = np.load(tmp_path / "out" / "predictions.npz")
+    np.testing.assert_allclose(saved["age"], [3.5, 0.0])
+    table.write_text("id,age\n5,3.5\n")
+    with pytest.raises(ArgumentError, match=r"expected a table with columns .*'sex'"):
+        predict_run(folder, {}, tmp_path / "out", at=table)
+    table.write_text("id,age,sex\n77,3.5,1\n")
+    with pytest.raises(DataError, match="subjects with a visit in the training data"):
+        predict_run(folder, {}, tmp_path / "out", at=table)
+
+
+def test_the_report_says_each_terms_share(fitted):
+    run, splits, _ = fitted
+    found = metrics(Subject(run, splits))
+    shares = {name: value for name, value in found.items() if name.startswith("share/")}
+    assert set(shares) == {"share/id", "share/age x sex", "share/noise"}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert 0 < found["test_mse"] < 1
+    assert [name for name, _, _ in share_figure(Subject(run, splits))] == ["shares.png"]
+
+
+def test_a_kernel_that_is_none_is_refused():
+    splits = visits(num_subjects=2, num_test=1, num_visits=3, given=1)
+    with pytest.raises(ArgumentError, match="kernel: expected factors"):
+        entry("longitudinal")(splits, kernel="rbf(age) - cat(id)")
+    assert torch.as_tensor(splits.train["x"]).isnan().any()
