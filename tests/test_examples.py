@@ -21,6 +21,7 @@ EXAMPLES = {
     "rvae.py": TINY,
     "ssvae.py": [*TINY, "--labels", "50"],
     "ved.py": TINY,
+    "visits.py": ["--epochs", "1", "--subjects", "10"],
 }
 
 

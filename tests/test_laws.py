@@ -123,7 +123,7 @@ def test_a_broken_law_is_named(broken):
 
 def test_the_contract_comes_first_and_unknown_laws_are_refused():
     model, guide, batch = mutant()
-    with pytest.raises(ContractError, match="latent sites"):
+    with pytest.raises(ContractError, match="expected the guide to sample it"):
         check_variant(model, VAE(MLP(2, heads.Normal((4,)), hidden=[8]), latent_dim=2), batch)
     with pytest.raises(LawError, match="skip: expected names of laws"):
         check_variant(model, guide, batch, skip=["gravity"])

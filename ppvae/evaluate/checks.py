@@ -85,9 +85,11 @@ class Check:
         found = {f"p_value/{name}": check.p_value for name, check in self.statistics.items()}
         for name, check in self.statistics.items():
             found |= {f"coverage/{name}/{k:g}": v for k, v in check.coverage.items()}
-        found |= {f"coverage/{k:g}": float(v.mean()) for k, v in self.coverage.items()}
-        found |= {f"interval_score/{k:g}": float(v.mean()) for k, v in self.interval_score.items()}
-        return found | {"crps": float(self.crps.mean())}
+        found |= {f"coverage/{k:g}": float(v.nanmean()) for k, v in self.coverage.items()}
+        found |= {
+            f"interval_score/{k:g}": float(v.nanmean()) for k, v in self.interval_score.items()
+        }
+        return found | {"crps": float(self.crps.nanmean())}
 
 
 def check_reconstructions(
@@ -196,7 +198,7 @@ def _check(
     return Check(
         statistics=checks,
         pit=whole["pit"],
-        coverage={k: whole[f"covered/{k}"].double().mean(0) for k in intervals},
+        coverage={k: whole[f"covered/{k}"].double().nanmean(0) for k in intervals},
         crps=whole["crps"],
         interval_score={k: whole[f"score/{k}"] for k in intervals},
     )
@@ -213,10 +215,21 @@ def _compare(
         drawn, truth = (value.to(torch.get_default_dtype()) for value in (drawn, truth))
     if truth.dim() == 1:
         drawn, truth = drawn.unsqueeze(-1), truth.unsqueeze(-1)
-    found = {"pit": pit(drawn, truth), "crps": _by_datum(crps(drawn, truth))}
+    missing = truth.isnan()
+
+    def seen(values: Tensor) -> Tensor:
+        """Values element by element, NaN where the datum was not observed."""
+        return values.to(truth.dtype).masked_fill(missing, torch.nan)
+
+    found = {
+        "pit": seen(pit(drawn, truth)),
+        "crps": _by_datum(seen(crps(drawn, truth))),
+    }
     for probability in intervals:
-        found[f"covered/{probability}"] = covered(drawn, truth, probability)
-        found[f"score/{probability}"] = _by_datum(interval_score(drawn, truth, probability))
+        found[f"covered/{probability}"] = seen(covered(drawn, truth, probability))
+        found[f"score/{probability}"] = _by_datum(seen(interval_score(drawn, truth, probability)))
+    # A statistic is of the elements that were observed, in the data and in the replicates.
+    truth, drawn = truth.masked_fill(missing, 0), drawn.masked_fill(missing, 0)
     for name, statistic in statistics.items():
         found[f"observed/{name}"] = _apply(name, statistic, truth)
         flat = _apply(name, statistic, drawn.flatten(0, 1))
@@ -225,7 +238,7 @@ def _compare(
 
 
 def _by_datum(value: Tensor) -> Tensor:
-    return value.reshape(len(value), -1).mean(1)
+    return value.reshape(len(value), -1).nanmean(1)
 
 
 def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:

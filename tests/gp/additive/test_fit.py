@@ -60,7 +60,7 @@ def test_a_saved_run_predicts_the_same_later_visits(tmp_path):
 
     run = train(2, recipe=Recipe("tests.gp.additive.test_fit:build"))
     run.save(tmp_path / "run")
-    loaded = ppvae.load(tmp_path / "run")
+    loaded = ppvae.load(tmp_path / "run", builders=[build])
     found, again = (predict(r.model, given(), num_draws=5).mean for r in (run, loaded))
     assert torch.equal(found, again)
 
