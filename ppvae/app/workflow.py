@@ -232,7 +232,6 @@ def predict_run(
         name: value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
         for name, value in given.items()
     }
-    _check_known(run, moved)
     prediction = predict(run.model, moved, num_draws=num_draws, interval=interval)
     folder = Path(out)
     try:
@@ -391,12 +390,3 @@ def _table_rows(
             ) from error
         given[name] = torch.from_numpy(values.copy())
     return given
-
-
-def _check_known(run: Run, columns: Mapping[str, Tensor]) -> None:
-    """Ask each feature map of a GP prior about the values."""
-    prior = getattr(run.model, "prior", None)
-    for name, part in (("object", "objects"), ("view", "views")):
-        check = getattr(getattr(prior, part, None), "check", None)
-        if check is not None and name in columns:
-            check(columns[name])

@@ -149,26 +149,22 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
         inside * (1 - 0.6 * nucleus) * (0.5 + stripes).clamp_min(0).square() * _gate(speckle(0.2)),
         (-(depth / 0.09).square()).exp() * (1 + 0.5 * speckle(texture)).clamp_min(0) + 0.15 * body,
     ]
-    marker = torch.stack(markers)[factors["y"], torch.arange(rows)]
-    # Of one total for the cell's size, as it is seen, so that brightness does not tell the class.
-    total = inside.sum((1, 2), True)
-    for _ in range(3):
-        marker = marker * (0.27 * total / _seen(marker).sum((1, 2), True))
+    # With one total for a cell's size, so that brightness does not tell the class.
+    of_class = torch.stack(markers)[factors["y"], torch.arange(rows)]
+    marker = _with_total(of_class, 0.27 * inside.sum((1, 2), True))
 
     # Microtubules leave from a point beside the nucleus.
     away = 2 * math.pi * torch.rand(rows, 1, 1, generator=generator, **F32)
     reach = each(factors["nucleus_size"])
-    x, y = right - each(centre[:, 0]), up - each(centre[:, 1])
-    x, y = x - reach * away.cos(), y - reach * away.sin()
+    x = right - each(centre[:, 0]) - reach * away.cos()
+    y = up - each(centre[:, 1]) - reach * away.sin()
     angle, far = torch.atan2(y, x), torch.hypot(x, y)
     rays = torch.cos(15 * angle + 2.5 * speckle(0.25)) + torch.cos(24 * angle + 2.5 * speckle(0.2))
     tubules = body * (0.35 + (0.3 + rays).clamp_min(0) / 2) * (0.4 + 0.8 * (-2.5 * far).exp())
-
     # Chromatin with dark nucleoli.
     holes = torch.sigmoid((speckle(0.08) - 1.4) / 0.15)
     chromatin = nucleus * (0.8 + 0.15 * speckle(0.7 * texture)) * (1 - 0.55 * holes)
     chromatin = chromatin * (0.55 + 0.45 * core.clamp(0, 1).sqrt())
-
     # A neighbour that reaches into about every third picture.
     beside = 2 * math.pi * torch.rand(rows, generator=generator, **F32)
     gap = 1.15 + 2 * (torch.rand(rows, generator=generator, **F32) > 0.35)
@@ -177,6 +173,11 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
     other = torch.sigmoid(other / 0.04) * (1 - inside) * (1 + 0.25 * speckle(0.1)).clamp_min(0)
 
     stains = torch.stack([marker + 0.12 * other, tubules + 0.3 * other, chromatin], 1)
+    return _photograph(stains, factors, generator)
+
+
+def _photograph(stains: Tensor, factors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    """What the camera records of stains with shape (B, 3, size, size), as uint8."""
     stains = stains * factors["intensity"][:, :, None, None]
     light = _seen(stains)
     light = light + 0.05 * light.roll(1, 1)  # each stain is seen a little in the next channel
@@ -185,6 +186,13 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
     sigma = factors["noise"][:, None, None, None] * (0.5 + 1.5 * light.clamp_min(0).sqrt())
     light = light + sigma * torch.randn(light.shape, generator=generator, **F32)
     return (255 * light).round().clamp(0, 255).to(torch.uint8)
+
+
+def _with_total(stain: Tensor, total: Tensor) -> Tensor:
+    """A stain scaled until what is seen of it sums to ``total``, with shape (B, 1, 1)."""
+    for _ in range(3):
+        stain = stain * (total / _seen(stain).sum((1, 2), True))
+    return stain
 
 
 def _seen(stain: Tensor) -> Tensor:

@@ -12,6 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ppvae.report.curves import (
+    FEWEST,
+    followed_curve,
+    is_unfinished,
+    rise_of,
+    tolerance_of,
+    window_of,
+)
 from ppvae.report.facts import Facts
 from ppvae.report.words import duration, percent, shown
 
@@ -47,8 +55,7 @@ class Answer:
 
 
 # Shares of the ELBO's whole range during training.
-_STILL_RISING, _FALLEN, _GAP = 0.02, 0.02, 0.1
-_FEWEST: Final = 6  # points of a curve that say whether it is level
+_FALLEN, _GAP = 0.02, 0.1
 _UNUSED_NATS: Final = 0.01
 _COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
 _UNTRUSTED: Final = (0.05, 0.5)
@@ -80,20 +87,20 @@ def ended(facts: Facts) -> Finding:
 
 def level(facts: Facts) -> Finding | None:
     """Whether the ELBO still rises, is level or has fallen again, on validation data if any."""
-    name, epochs, values = _followed(facts)
+    name, epochs, values = followed_curve(facts)
     if not values:
         return None
-    if len(values) < _FEWEST:
+    if len(values) < FEWEST:
         return Finding(
             "caution", f"Too few epochs to tell whether the {name} is level: train for more."
         )
     if not all(map(math.isfinite, values)):
         return Finding("bad", f"The {name} is not finite at some epoch.")
-    window = _window(values)
-    rise, noise = _rise(values)
+    window = window_of(values)
+    rise, noise = rise_of(values)
     whole = max(values) - min(values)
     last = f"the last {epochs[-1] - epochs[-window - 1]} of {epochs[-1]} epochs"
-    if rise > _tolerance(values):
+    if rise > tolerance_of(values):
         return Finding(
             "caution",
             f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
@@ -212,7 +219,7 @@ def coverage(facts: Facts) -> Finding | None:
     if low <= share <= high:
         return Finding("ok", f"{text}: calibrated.")
     how = "too sure of itself" if share < low else "less sure than it could be"
-    if _unfinished(facts):
+    if is_unfinished(facts):
         return Finding(
             "caution", f"{text}: {how}, but not trained to the end. Train longer first."
         )
@@ -379,42 +386,3 @@ def verdict(facts: Facts) -> list[Answer]:
         mark = max((f.mark for f in found), key=_SEVERITY.index)
         answers.append(Answer(question, mark, QUESTIONS[question][mark], found))
     return answers
-
-
-def _followed(facts: Facts) -> tuple[str, list[int], list[float]]:
-    epochs, values = facts.curve("val_elbo")
-    if len(values) >= _FEWEST:
-        return "validation ELBO", epochs, values
-    return ("training ELBO", *facts.curve("elbo"))
-
-
-def _window(values: list[float]) -> int:
-    """How many points at the end of a curve are compared with as many before them."""
-    return max(2, len(values) // 5)
-
-
-def _rise(values: list[float]) -> tuple[float, float]:
-    """How far the end of a curve is above what was before it, and the noise of that number."""
-    window = _window(values)
-    late, before = values[-window:], values[-2 * window : -window]
-    noise = _noise(values[-2 * window :]) * math.sqrt(2 / window)
-    return statistics.fmean(late) - statistics.fmean(before), noise
-
-
-def _tolerance(values: list[float]) -> float:
-    """Rises up to this are none."""
-    return max(_STILL_RISING * (max(values) - min(values)), 2 * _rise(values)[1])
-
-
-def _unfinished(facts: Facts) -> bool:
-    """Whether the ELBO still rises, or there are too few epochs to tell."""
-    values = _followed(facts)[2]
-    if len(values) < _FEWEST:
-        return bool(values)
-    return _rise(values)[0] > _tolerance(values)
-
-
-def _noise(values: list[float]) -> float:
-    """The standard deviation about a smooth curve, from second differences."""
-    bends = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
-    return math.sqrt(sum(b * b for b in bends) / max(len(bends), 1) / 6)

@@ -1,0 +1,62 @@
+"""The curve of the ELBO over training: whether it still rises, is level, or how noisy it is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Final
+
+from ppvae.report.facts import Facts
+
+__all__ = [
+    "FEWEST",
+    "followed_curve",
+    "is_unfinished",
+    "noise_of",
+    "rise_of",
+    "tolerance_of",
+    "window_of",
+]
+
+FEWEST: Final = 6  # points of a curve that say whether it is level
+STILL_RISING: Final = 0.02  # share of the curve's range
+
+
+def followed_curve(facts: Facts) -> tuple[str, list[int], list[float]]:
+    """Name, epochs and values of the ELBO: on validation data where there are enough points."""
+    epochs, values = facts.curve("val_elbo")
+    if len(values) >= FEWEST:
+        return "validation ELBO", epochs, values
+    return ("training ELBO", *facts.curve("elbo"))
+
+
+def window_of(values: list[float]) -> int:
+    """How many points at the end of a curve are compared with as many before them."""
+    return max(2, len(values) // 5)
+
+
+def rise_of(values: list[float]) -> tuple[float, float]:
+    """How far the end of a curve is above what was before it, and the noise of that number."""
+    window = window_of(values)
+    late, before = values[-window:], values[-2 * window : -window]
+    noise = noise_of(values[-2 * window :]) * math.sqrt(2 / window)
+    return statistics.fmean(late) - statistics.fmean(before), noise
+
+
+def tolerance_of(values: list[float]) -> float:
+    """Rises up to this are none."""
+    return max(STILL_RISING * (max(values) - min(values)), 2 * rise_of(values)[1])
+
+
+def is_unfinished(facts: Facts) -> bool:
+    """Whether the ELBO still rises, or there are too few epochs to tell."""
+    values = followed_curve(facts)[2]
+    if len(values) < FEWEST:
+        return bool(values)
+    return rise_of(values)[0] > tolerance_of(values)
+
+
+def noise_of(values: list[float]) -> float:
+    """The standard deviation about a smooth curve, from second differences."""
+    bends = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    return math.sqrt(sum(b * b for b in bends) / max(len(bends), 1) / 6)
