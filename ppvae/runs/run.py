@@ -143,10 +143,19 @@ class Run:
 
         Raises:
             ArgumentError: If the rows of a column have another number of dimensions than those of
-                the training data, such as one row without its leading dimension.
+                the training data, such as one row without its leading dimension, or if its
+                features or classes have other names, or another order of them.
         """
         columns = as_splits(data).train
         spec = (self.config.get("data") or {}).get("columns") or {}
+        for name, names in columns.names.items():
+            trained = (spec.get(name) or {}).get("names")
+            if trained is not None and list(names) != list(trained):
+                raise ArgumentError(
+                    f"column {name!r}: expected the names of the training data in their order, "
+                    f"{_few(trained)}; got {_few(names)}. Read the file by the run's names: "
+                    'ppvae.data.load(path, like=run.config["data"]["columns"]).'
+                )
         for name in columns:
             shape, row = tuple(columns[name].shape), (spec.get(name) or {}).get("shape")
             if row is not None and len(shape) != 1 + len(row):
@@ -317,6 +326,12 @@ def describe(value: Any) -> Any:
         return value
     # A partial or a lambda has no name worth keeping; its repr would hold an address.
     return getattr(value, "__qualname__", type(value).__name__)
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of many."""
+    shown = ", ".join(map(repr, names[:4]))
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:

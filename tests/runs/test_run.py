@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import ppvae
 from ppvae.data import Dataset, Splits
+from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
 from ppvae.runs.config import sealed
@@ -382,3 +383,24 @@ def test_splits_without_validation_train(tmp_path):
     run = fit(*pair(), Splits(splits().train), epochs=1, progress=False)
     assert run.metrics["n_validation"] == 0
     assert "best_epoch" not in run.metrics
+
+
+def test_new_data_with_other_names_are_refused(tmp_path):
+    """Classes that were numbered alone would be other classes, without a word."""
+    table = "a,b,y\n" + "".join(f"{i},{-i},{'TBN'[i % 3]}\n" for i in range(12))
+    (tmp_path / "all.csv").write_text(table)
+    kept = [line for line in table.splitlines(keepends=True) if not line.endswith("B\n")]
+    (tmp_path / "some.csv").write_text("".join(kept))
+    data = ppvae.data.table(tmp_path / "all.csv")
+    spec = data.spec
+    assert spec["y"]["names"] == ["B", "N", "T"]
+    run = Run(nn.Identity(), nn.Identity(), config={"data": {"columns": spec}})
+    run.columns(data)
+    with pytest.raises(ArgumentError, match="column 'y': expected the names .* like="):
+        run.columns(ppvae.data.table(tmp_path / "some.csv"))
+    again = run.columns(ppvae.data.load(tmp_path / "some.csv", like=spec).train)
+    assert set(again["y"].tolist()) <= {1, 2}
+    swapped = table.replace("a,b,y", "b,a,y")
+    (tmp_path / "swapped.csv").write_text(swapped)
+    with pytest.raises(ArgumentError, match="column 'x': expected the names"):
+        run.columns(ppvae.data.table(tmp_path / "swapped.csv"))
