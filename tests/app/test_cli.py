@@ -72,7 +72,12 @@ def file_for(name: str, folder: Path) -> Path:
         "ved": ("x", "source"),
         "cvae": ("x", "y", "c"),
     }.get(name, ("x", "y"))
-    return save(folder, **{k: None for k in columns() if k not in (*keep, "split")})
+    changes: dict[str, np.ndarray | None] = {
+        k: None for k in columns() if k not in (*keep, "split")
+    }
+    if name == "counts":
+        changes["x"] = np.random.default_rng(0).poisson(3.0, (ROWS, 20))
+    return save(folder, **changes)
 
 
 SMALL = {
