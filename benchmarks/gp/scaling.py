@@ -42,7 +42,8 @@ class Source:
         }
         self.spec = {
             "x": {"shape": [1, 28, 28]},
-            "object": {"classes": math.ceil(rows / VIEWS)},
+            "object": {"shape": [], "classes": math.ceil(rows / VIEWS)},
+            "view": {"shape": []},
         }
         self.num_rows = rows
 
