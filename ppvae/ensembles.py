@@ -209,8 +209,10 @@ class Stacked(nn.Module):
         self.members = tuple(objectives)  # A tuple: their parameters are not this module's.
         parameters, buffers = stack_module_state(list(objectives))
         self.names = list(parameters)
+        trained = {name: p.requires_grad for name, p in objectives[0].named_parameters()}
         self.parameters_of = nn.ParameterList(
-            nn.Parameter(v.detach()) for v in parameters.values()
+            nn.Parameter(value.detach(), requires_grad=trained[name])
+            for name, value in parameters.items()
         )
         self.buffers_of = buffers
 
