@@ -31,16 +31,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    MultivariateNormal,
-    Normal,
-    constraints,
-    register_kl,
-)
+
+from ppvae.gp.integrated import IntegratedGP
 
 __all__ = ["CollapsedGP", "Frozen"]
 
@@ -66,7 +59,7 @@ class Frozen:
     folds: Tensor
 
 
-class CollapsedGP(TorchDistribution):
+class CollapsedGP(IntegratedGP):
     r"""Datum n's share of a GP prior whose weights are integrated out, with shape (N | L).
 
     ``log_prob`` is the share of the mean-field bound, a lower bound of the GP's log-density that
@@ -79,10 +72,6 @@ class CollapsedGP(TorchDistribution):
         v1: Variance of the noise, with shape ().
         frozen: The GP as it was last solved.
     """
-
-    support = constraints.real_vector
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    has_rsample = True
 
     def __init__(self, f: Tensor, v1: Tensor, frozen: Frozen) -> None:
         self.f, self.v1, self.frozen = f, v1, frozen
@@ -128,8 +117,8 @@ class CollapsedGP(TorchDistribution):
     def variance(self) -> Tensor:
         return (self.v1 + self.leverage)[..., None].expand(self.loc.shape)
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        return Normal(self.mean, self.variance.sqrt()).rsample(sample_shape)
+    def kl_share(self, loc: Tensor, variance: Tensor, log_det: Tensor) -> Tensor:
+        return _share(loc, variance, log_det, self)
 
     def log_prob(self, value: Tensor) -> Tensor:
         squares = (value - self.loc).square() / self.v1 + self.v1.log() + math.log(2 * math.pi)
@@ -157,23 +146,3 @@ def _through_features(variance: Tensor, p: CollapsedGP) -> Tensor:
 
 def _gradient_alone(value: Tensor) -> Tensor:
     return value - value.detach()
-
-
-@register_kl(Independent, CollapsedGP)
-def _kl_diagonal(q: Independent, p: CollapsedGP) -> Tensor:
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
-    scale = q.base_dist.scale
-    return _share(q.base_dist.loc, scale.square(), 2 * scale.log().sum(-1), p)
-
-
-@register_kl(MultivariateNormal, CollapsedGP)
-def _kl_full(q: MultivariateNormal, p: CollapsedGP) -> Tensor:
-    tril = q.scale_tril
-    log_det = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return _share(q.loc, tril.square().sum(-1), log_det, p)
-
-
-@register_kl(Distribution, CollapsedGP)
-def _kl_other(q: Distribution, p: CollapsedGP) -> Tensor:
-    raise NotImplementedError

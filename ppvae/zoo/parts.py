@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import ppvae
 from ppvae.errors import ArgumentError
@@ -27,6 +27,7 @@ __all__ = [
     "autoencoder",
     "class_count",
     "encoder_of",
+    "gp_rates",
     "observed",
     "weighted",
 ]
@@ -151,3 +152,17 @@ def class_count(spec: Spec, asked: int) -> int:
             "Add the column, or use the model vae."
         )
     return count
+
+
+def gp_rates(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
+    """The GP and the predictive scale learn faster than the networks."""
+    parts: Any = model
+    fitting = ppvae.fitting
+    return {
+        "optimizer": fitting.grouped_adam(
+            (parts.prior.parameters(), 2.5),
+            (parts.decoder.decoder.head.parameters(), 2.0),
+            betas=(0.9, 0.99),
+        ),
+        "schedule": fitting.warmup_cosine(0.1, floor=0.01),
+    }

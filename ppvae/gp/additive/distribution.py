@@ -12,18 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    MultivariateNormal,
-    Normal,
-    constraints,
-    register_kl,
-)
 
 from ppvae.gp.additive.arrow import Arrow, Moments
+from ppvae.gp.integrated import IntegratedGP
 
 __all__ = ["AdditiveGP", "Held", "LeftOut"]
 
@@ -67,7 +59,7 @@ class Held:
     left_out: LeftOut | None
 
 
-class AdditiveGP(TorchDistribution):
+class AdditiveGP(IntegratedGP):
     r"""Datum n's share of an additive GP prior, with shape (N | L).
 
     ``log_prob`` is the share of a lower bound of the GP's log-density, as that of
@@ -82,10 +74,6 @@ class AdditiveGP(TorchDistribution):
         moments: Moments of the rows under the weights' posterior; from the features by default.
         batch_shape: Shape of the batch; (N) by default.
     """
-
-    support = constraints.real_vector
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    has_rsample = True
 
     def __init__(
         self,
@@ -151,8 +139,8 @@ class AdditiveGP(TorchDistribution):
     def variance(self) -> Tensor:
         return (self.v1 + self.moments.leverage).expand(self.batch_shape + self.event_shape)
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        return Normal(self.mean, self.variance.sqrt()).rsample(sample_shape)
+    def kl_share(self, loc: Tensor, variance: Tensor, log_det: Tensor) -> Tensor:
+        return _share(loc, variance, log_det, self)
 
     def log_prob(self, value: Tensor) -> Tensor:
         constant = self.v1.log() + math.log(2 * math.pi)
@@ -185,23 +173,3 @@ def _through_features(variance: Tensor, p: AdditiveGP) -> Tensor:
     own = variance * (1 - 2 * best / p.v1.detach()) / p.v1
     spread = p.held.arrow.spread(m.g, p.b, p.subjects) / p.v1
     return own.sum(-1) + spread.sum(-1)
-
-
-@register_kl(Independent, AdditiveGP)
-def _kl_diagonal(q: Independent, p: AdditiveGP) -> Tensor:
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
-    scale = q.base_dist.scale
-    return _share(q.base_dist.loc, scale.square(), 2 * scale.log().sum(-1), p)
-
-
-@register_kl(MultivariateNormal, AdditiveGP)
-def _kl_full(q: MultivariateNormal, p: AdditiveGP) -> Tensor:
-    tril = q.scale_tril
-    log_det = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return _share(q.loc, tril.square().sum(-1), log_det, p)
-
-
-@register_kl(Distribution, AdditiveGP)
-def _kl_other(q: Distribution, p: AdditiveGP) -> Tensor:
-    raise NotImplementedError

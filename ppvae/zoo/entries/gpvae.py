@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import ppvae
 from ppvae.errors import DataError
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.parts import Networks, encoder_of, observed
+from ppvae.zoo.parts import Networks, encoder_of, gp_rates, observed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,20 +89,6 @@ def _check(splits: Splits) -> None:
         )
 
 
-def _tune(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
-    """The GP and the predictive scale learn faster than the networks."""
-    parts: Any = model
-    fitting = ppvae.fitting
-    return {
-        "optimizer": fitting.grouped_adam(
-            (parts.prior.parameters(), 2.5),
-            (parts.decoder.decoder.head.parameters(), 2.0),
-            betas=(0.9, 0.99),
-        ),
-        "schedule": fitting.warmup_cosine(0.1, floor=0.01),
-    }
-
-
 def _decoder(
     x: Observed, latent_dim: int, network: str, hidden: int, channels: tuple[int, ...]
 ) -> nn.Module:
@@ -128,7 +113,7 @@ def _decoder(
     columns=("x", "object", "view"),
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
     check=_check,
-    tune=_tune,
+    tune=gp_rates,
 )
 def gpvae(
     columns: Spec,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import ppvae
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import option
+from ppvae.zoo.parts import gp_rates
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,20 +20,6 @@ KERNEL = (
 )
 
 
-def _tune(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
-    """The GP and the predictive scale learn faster than the networks."""
-    parts: Any = model
-    fitting = ppvae.fitting
-    return {
-        "optimizer": fitting.grouped_adam(
-            (parts.prior.parameters(), 2.5),
-            (parts.decoder.decoder.head.parameters(), 2.0),
-            betas=(0.9, 0.99),
-        ),
-        "schedule": fitting.warmup_cosine(0.1, floor=0.01),
-    }
-
-
 @register(
     "longitudinal",
     "additive GP prior over named columns; predicts later visits of subjects",
@@ -41,7 +27,7 @@ def _tune(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
     columns=("x",),
     missing_ok=("x", "disease_age"),
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
-    tune=_tune,
+    tune=gp_rates,
 )
 def longitudinal(
     columns: Spec,
