@@ -113,9 +113,9 @@ class Ensemble:
 
     Attributes:
         members: (model, guide) of each, in evaluation mode.
-        seeds: Of each.
-        elbos: Of each, in nats a datum, on the validation data where there are some, else on the
-            training data.
+        seeds: Random seed of each member.
+        elbos: ELBO of each member, in nats per datum, on the validation data where there are some,
+            else on the training data.
     """
 
     members: list[tuple[nn.Module, nn.Module]]
@@ -195,7 +195,7 @@ class Stacked(nn.Module):
     members' own tensors are left as they were until :meth:`unstack`.
 
     Arguments:
-        objectives: Of models and guides of the same structure.
+        objectives: Objectives over models and guides of the same structure.
         batch: On which the first is checked.
 
     Raises:
@@ -280,7 +280,7 @@ def fit_ensemble(
     Arguments:
         build: Returns a new (model, guide, objective); called once a member, with torch's
             generator seeded for it.
-        data: As for :func:`ppvae.fit`.
+        data: Data, as for :func:`ppvae.fit`.
         seeds: One a member.
         side_by_side: All at once, on the same batches with noise of their own
             (:class:`Stacked`), else in turn by :func:`ppvae.fit`, each with an order of its own.
@@ -290,7 +290,7 @@ def fit_ensemble(
         epochs: Passes over the training data.
         batch_size: Data a step.
         learning_rate: Of Adam.
-        device: As for :func:`ppvae.fit`.
+        device: Device, as for :func:`ppvae.fit`.
         options: Further arguments of :func:`ppvae.fit`, which then trains them in turn.
 
     Raises:

@@ -46,7 +46,7 @@ def new_rows(
     """All rows of new data, with the features, classes and identifiers of the run.
 
     Arguments:
-        run: Whose columns they are matched with.
+        run: Run with whose columns they are matched.
         data: A file or a folder.
         missing_ok: Columns that may hold NaN.
         reading: Options of the reader; those that do not suit this kind of file are left out.

@@ -68,7 +68,7 @@ def fit_entry(
         name: One of :func:`ppvae.zoo.names`, or ``"module:function"`` of an entry of one's own.
         out: The folder; a run that is there already is replaced.
         data: A file or a folder (:func:`ppvae.data.load`); the model's embedded data by default.
-        seed: Of the weights, of the order of the data and of the latent noise.
+        seed: Random seed of the initial weights, the order of the data and the latent noise.
         options: The model's own options by name; the likelihood of ``data`` is chosen from them
             unless it is given.
         reading: Options of the reader of ``data``, such as ``size`` of pictures.
@@ -214,12 +214,12 @@ def predict_run(
             standard deviations, a row an object or first column).
         at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
             ``columns``; an empty cell is a missing value.
-        num_draws: Draws a datum.
+        num_draws: Draws per datum.
         interval: Probability of the interval from ``lower`` to ``upper``.
         device: Where to compute.
 
     Returns:
-        The prediction, and the columns with one row a datum.
+        The prediction, and the columns with one row per datum.
 
     Raises:
         ArgumentError: If a column is missing or unknown, or a value is one that the model cannot

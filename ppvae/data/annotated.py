@@ -24,7 +24,7 @@ def h5ad(path: str | Path, **columns: Any) -> Dataset:
 
     Arguments:
         path: The file.
-        columns: As of :func:`from_anndata`.
+        columns: Columns, as for :func:`from_anndata`.
 
     Raises:
         DataError: If anndata is not installed, or the file cannot be read.
@@ -122,7 +122,7 @@ def add_latents(data: Any, latents: Mapping[str, Tensor], *, prefix: str = "X_pp
     Arguments:
         data: An ``anndata.AnnData`` with the same cells in the same order.
         latents: Site to values with shape (N, ...).
-        prefix: Of the names.
+        prefix: Prefix of the names.
 
     Raises:
         DataError: If the numbers of cells differ.

@@ -51,7 +51,7 @@ def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: in
         num_cells: N of all three parts together.
         size: Height and width in pixels.
         noise: Multiplies the camera's noise; 0 for none.
-        seed: Of the generator of this function alone; the same seed gives the same cells.
+        seed: Random seed; the same seed gives the same cells.
 
     Raises:
         DataError: If an argument is out of range.

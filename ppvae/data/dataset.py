@@ -66,7 +66,7 @@ class Dataset(Mapping[str, Column]):
         if len(set(lengths.values())) != 1:
             raise DataError(
                 f"dataset: expected columns of one length; got {lengths}. "
-                "Give every column one row a datum."
+                "Give every column one row per datum."
             )
         self.num_rows = next(iter(lengths.values()))
         if self.num_rows == 0:
@@ -252,7 +252,7 @@ class Dataset(Mapping[str, Column]):
         Arguments:
             rows: Row numbers, with shape (B), or a slice; numbers on another device than a
                 column's are moved there first.
-            dtype: Of the floating-point columns.
+            dtype: Type of the floating-point columns.
             device: Where to put them; where they are by default.
         """
         batch = {}
@@ -305,7 +305,7 @@ def split_rows(
         data: All rows.
         validation: The share of rows to validate on.
         test: The share of rows to test on.
-        seed: Of the split's own generator.
+        seed: Random seed of the split.
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise DataError(

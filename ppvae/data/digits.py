@@ -68,9 +68,9 @@ def rotated_digits(
         drop: Share of images dropped at random at each angle.
         validation: Share of the remaining images at each angle set aside.
         num_objects: P, how many threes, at most 400.
-        order: Of the spline.
+        order: Order of the interpolating spline.
         clip: Clip pixels to [0, 1].
-        seed: Of the generator that drops images; not of any other.
+        seed: Random seed of the choice of dropped images.
 
     Raises:
         DataError: If an argument is out of range.
@@ -159,7 +159,7 @@ def posed_digits(
         rotation: Half-width of the angles, in radians; pi is the full turn.
         shift: Standard deviation of the shifts, in half image sides.
         scale: Standard deviation of the logarithm of the size.
-        seed: Of the poses' own generator.
+        seed: Random seed of the poses.
     """
     if rotation < 0 or shift < 0 or scale < 0:
         raise DataError(
@@ -194,7 +194,7 @@ def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
 
     Arguments:
         noise: Standard deviation of the noise.
-        seed: Of the poses and of the noise.
+        seed: Random seed of the poses and the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []

@@ -32,8 +32,8 @@ class Values:
         whole: Whether all are whole numbers.
         binary: Whether all are 0 or 1.
         missing: How many are missing (NaN).
-        mean: Of each feature, for rows of one dimension; else of all.
-        sd: Likewise, the standard deviation.
+        mean: Mean of each feature, for rows of one dimension; else of all values.
+        sd: Standard deviation, in the same way.
         log_total: Mean and standard deviation of the logarithm of the rows' totals, where all
             are whole numbers from 0.
     """

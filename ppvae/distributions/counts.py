@@ -35,7 +35,7 @@ def log_negative_binomial(x: Tensor, log_mean: Tensor, log_theta: Tensor) -> Ten
     Arguments:
         x: Counts.
         log_mean: :math:`\log \mu`, broadcastable to x.
-        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, likewise.
+        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, in the same way.
     """
     theta = log_theta.exp()
     ratio = functional.softplus(log_mean - log_theta)  # log(1 + mu / theta)

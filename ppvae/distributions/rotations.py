@@ -97,7 +97,7 @@ class RotationUniform(Uniform):
     r"""A rotation of which nothing is known: :math:`p(R) = 1 / 8 \pi^2`.
 
     Arguments:
-        batch_shape: Of the distribution.
+        batch_shape: Batch shape of the distribution.
         like: A tensor with the dtype and device of draws.
     """
 

@@ -24,7 +24,7 @@ class Seen(dist.Independent):
     """Independent elements; those that are NaN in a value are not scored.
 
     Arguments:
-        base_dist: Of the elements; its support must include zero.
+        base_dist: Distribution of the elements; its support must include zero.
         reinterpreted_batch_ndims: How many dimensions the event has.
     """
 

@@ -30,9 +30,9 @@ class Uniform(TorchDistribution):
     """The constant density on a space of finite volume; a sub-class draws from it.
 
     Arguments:
-        log_volume: Of the space.
-        batch_shape: Of the distribution.
-        event_shape: Of a point.
+        log_volume: Logarithm of the volume of the space.
+        batch_shape: Batch shape of the distribution.
+        event_shape: Shape of a point.
         like: A tensor with the dtype and device of draws; torch's defaults without one.
     """
 
@@ -60,7 +60,7 @@ class CircularUniform(Uniform):
     Any real number is scored, as an angle modulo a full turn; draws are in [-pi, pi).
 
     Arguments:
-        batch_shape: Of the distribution.
+        batch_shape: Batch shape of the distribution.
         like: A tensor with the dtype and device of draws.
     """
 
@@ -90,7 +90,7 @@ class SphericalUniform(Uniform):
 
     Arguments:
         dim: D, the length of a vector; draws lie on the sphere of D - 1 dimensions.
-        batch_shape: Of the distribution.
+        batch_shape: Batch shape of the distribution.
         like: A tensor with the dtype and device of draws.
 
     Raises:

@@ -80,8 +80,8 @@ def simulation_based_calibration(
         like: A :class:`~ppvae.data.Dataset`, or columns by name, whose known columns the
             simulated data get, going round its rows.
         num_datasets: N, data to simulate.
-        num_draws: Draws of the guide a datum.
-        seed: Of the simulation; the caller's generators are left as they were.
+        num_draws: Draws of the guide per datum.
+        seed: Random seed of the simulation; the caller's generators are restored.
 
     Raises:
         ArgumentError: If a number is below 2.

@@ -68,7 +68,7 @@ class Check:
 
     Attributes:
         statistics: By name.
-        pit: Of each element, ties randomised, with shape (N, ...).
+        pit: Probability integral transform of each element, ties randomised, with shape (N, ...).
         coverage: Interval to the share of data it covers, at each element, with shape (...).
         crps: The mean over elements, with shape (N).
         interval_score: Interval to the mean over elements, with shape (N).
@@ -111,14 +111,14 @@ def check_reconstructions(
         statistics: By name; intensity, contrast, edges and area by default, and of a site that is
             a single number its value (intensity).
         intervals: Probabilities of central intervals.
-        num_draws: S, replicates a datum.
+        num_draws: S, replicates per datum.
         max_rows: Look at so many rows, evenly spaced; None for all.
         site: The observed site; the last by default.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ArgumentError: If ``num_draws`` is below 2, if there is no such observed site, or if a
-            statistic does not give one number a datum.
+            statistic does not give one number per datum.
     """
 
     def replicates(batch: Batch, sites: Sites, given: Batch) -> Draws:
@@ -245,9 +245,9 @@ def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
     found = statistic(values)
     if found.shape != values.shape[:1]:
         raise ArgumentError(
-            f"statistic {name!r}: expected one number a datum, shape ({len(values)},), for values "
-            f"with shape {tuple(values.shape)}; got {tuple(found.shape)}. Reduce all but the "
-            "first dimension."
+            f"statistic {name!r}: expected one number per datum, shape ({len(values)},), for "
+            f"values with shape {tuple(values.shape)}; got {tuple(found.shape)}. Reduce all but "
+            "the first dimension."
         )
     return found
 

@@ -232,7 +232,7 @@ def log_density(node: Mapping[str, Any], data: Tensor) -> Tensor:
 
     Arguments:
         node: The site in a trace of S runs.
-        data: As the model observes them.
+        data: Values that the model observes.
     """
     value = scale_and_mask(node["fn"].log_prob(data), mask=node["mask"])
     by_plate = by_draw(node, value, event_dim=0)

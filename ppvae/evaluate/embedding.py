@@ -84,10 +84,11 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """Of Z variables.
+    """The dependencies between Z variables.
 
     Attributes:
-        partial_correlation: Of each two given all others, with shape (Z, Z), ones on the diagonal.
+        partial_correlation: Partial correlation of each pair given all others, with
+            shape (Z, Z), ones on the diagonal.
         alpha: The penalty that cross-validation chose.
     """
 

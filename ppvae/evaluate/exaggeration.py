@@ -64,7 +64,7 @@ def exaggerate(
         source: The class to leave.
         target: The class to reach.
         steps: S.
-        length: Of one step, in standard deviations of the prior.
+        length: Length of one step, in standard deviations of the prior.
 
     Raises:
         ArgumentError: If an argument is out of range, or if the decoded x, or the classifier, does

@@ -39,7 +39,7 @@ def share_draws(
     r"""Posterior draws of the normalised expression :math:`\rho`, with shape (S, N, G).
 
     Arguments:
-        run: Of counts with a library, in evaluation mode.
+        run: Run of a count model with a library, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         num_draws: S.
         batch_size: Rows at a time.
@@ -75,7 +75,7 @@ class DifferentialExpression:
         lower: The lower end of its central 90 % interval.
         upper: The upper end.
         called: The genes called at the expected false discovery rate.
-        expected_fdr: Of the genes called; zero if none is.
+        expected_fdr: Expected false discovery rate among the genes called; zero if none is.
     """
 
     probability: Tensor
@@ -101,7 +101,7 @@ def differential_expression(
     The mean share over a group's cells is compared, draw by draw.
 
     Arguments:
-        run: Of counts with a library, in evaluation mode.
+        run: Run of a count model with a library, in evaluation mode.
         first: Cells of the first group, a :class:`~ppvae.data.Dataset` or columns by name.
         second: Cells of the second.
         delta: The least difference that counts, in log2.

@@ -95,7 +95,7 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
     Arguments:
         codes: z, with shape (N, Z), Z at least 2.
         factors: v, with shape (N, F) or (N).
-        bins: Of the histograms of codes and of floating-point factors.
+        bins: Number of bins of the histograms of codes and of floating-point factors.
 
     References:
         | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018)
@@ -150,7 +150,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         codes: z, with shape (N, Z), Z at least 2.
         factors: v, with shape (N, F) or (N), F at least 2 for disentanglement to say anything.
         trees: In each forest.
-        seed: Of the forests.
+        seed: Random seed of the forests.
 
     References:
         | A Framework for the Quantitative Evaluation of Disentangled Representations

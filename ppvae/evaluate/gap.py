@@ -83,7 +83,7 @@ def amortization_gap(
         max_rows: Look at so many rows, evenly spaced; each costs ``steps`` steps.
         learning_rate: Of Adam.
         num_particles: Draws a step.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is of all data

@@ -67,7 +67,7 @@ def impute(
         column: The observed column.
         num_draws: Draws of the posterior for each datum.
         interval: Probability of the central interval from ``lower`` to ``upper``.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ArgumentError: If ``num_draws`` is below 2 or ``interval`` not between 0 and 1.

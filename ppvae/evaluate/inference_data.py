@@ -108,13 +108,13 @@ def to_arviz(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name, that the model observes.
-        num_draws: S, draws a datum.
+        num_draws: S, draws per datum.
         max_rows: Take so many rows of ``data`` and of ``unseen``, evenly spaced; None for all.
         prior_rows: Rows of ``data`` whose prior is drawn from; 0 for no prior.
         unseen: Columns to predict at, such as ``object`` and ``view``. Observed columns among
             them are kept as ``predictions_constant_data``, to compare with, and not used.
         chunk: Rows drawn at a time; as many as suit memory by default.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
         path: A file ``*.nc`` or a folder ``*.zarr`` to write to as the draws come, so that they
             need not fit into memory. The result then reads from it lazily.
 

@@ -54,7 +54,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
 
 @dataclass(frozen=True)
 class Surgery:
-    """In nats a datum; ``rate`` is the sum of the two others up to Monte Carlo error.
+    """In nats per datum; ``rate`` is the sum of the two others up to Monte Carlo error.
 
     Attributes:
         rate: Mean KL of the posteriors from the prior.
@@ -82,10 +82,10 @@ def elbo_surgery(
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         site: A latent site.
-        num_draws: Draws a datum.
+        num_draws: Draws per datum.
         max_rows: N, evenly spaced; N squared densities are found. The mutual information cannot
             exceed log N.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ArgumentError: If there is no such latent site, or it is one of all data together.
@@ -131,8 +131,8 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
     further than that.
 
     Arguments:
-        codes: Of the data, with shape (N, Z).
-        transformed: Of the same data transformed, with shape (N, Z).
+        codes: Codes of the data, with shape (N, Z).
+        transformed: Codes of the same data transformed, with shape (N, Z).
     """
     if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
         raise ArgumentError(

@@ -51,8 +51,8 @@ class LikelihoodEstimate:
         elbo: The plain ELBO.
         rate: :math:`\sum_z \mathrm{KL}(q(z \mid x_n) \| p(z))`.
         distortion: :math:`-E_q \log p(x_n \mid z)`.
-        pareto_k: Of the weights; above 0.7 do not trust this datum's ``log_likelihood``, nor the
-            guide there.
+        pareto_k: Pareto shape of the weights; above 0.7 do not trust this datum's
+            ``log_likelihood``, nor the guide there.
         effective: The effective number of draws, :math:`(\sum w)^2 / \sum w^2`.
         num_particles: S.
     """
@@ -86,14 +86,14 @@ def log_likelihood(
     batch_size: int = 128,
     seed: int = 0,
 ) -> LikelihoodEstimate:
-    """Importance-weighted log p(x) a datum, with the diagnostic of its weights.
+    """Importance-weighted log p(x) per datum, with the diagnostic of its weights.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        num_particles: S, draws of the guide a datum; memory does not grow with it.
+        num_particles: S, draws of the guide per datum; memory does not grow with it.
         batch_size: Rows at a time.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ArgumentError: If ``num_particles`` or ``batch_size`` is below 1.
@@ -166,13 +166,13 @@ def summary(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        num_particles: S, draws of the guide a datum.
+        num_particles: S, draws of the guide per datum.
         max_rows: Look at so many rows, evenly spaced; None for all.
         batch_size: Rows at a time.
-        seed: Of the draws.
+        seed: Random seed of the draws.
 
     Returns:
-        Means over the same rows, in nats a datum: ``elbo``, ``log_likelihood``, ``rate``,
+        Means over the same rows, in nats per datum: ``elbo``, ``log_likelihood``, ``rate``,
         ``distortion``; ``pareto_k``, ``effective`` draws and the share of ``untrusted`` data
         (:class:`LikelihoodEstimate`); ``active_units``, the dimensions of continuous latents that
         the data move.

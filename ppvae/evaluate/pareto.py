@@ -25,7 +25,7 @@ _PRIOR_COUNT, _PRIOR_K = 10, 0.5
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
-    r"""The Pareto shape of S weights a datum.
+    r"""The Pareto shape of S weights per datum.
 
     Arguments:
         log_weights: :math:`\log w`, with shape (S, N), not necessarily normalised.

@@ -32,7 +32,7 @@ def score(method: Any, features: Tensor, target: Tensor, *, seed: int = 0) -> fl
         method: A classifier or regressor.
         features: With shape (N, ...), flattened.
         target: With shape (N), or (N, D) for a regressor; classes of -1 are left out.
-        seed: Of the halves.
+        seed: Random seed of the division into halves.
 
     Raises:
         ArgumentError: If the lengths differ, or fewer than four rows are known.

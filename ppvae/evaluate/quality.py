@@ -83,9 +83,9 @@ def quality_of_fit(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        num_particles: Draws of the guide a datum.
+        num_particles: Draws of the guide per datum.
         batch_size: Rows at a time.
-        seed: Of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
         ContractError: If the data lack a column.

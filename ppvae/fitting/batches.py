@@ -33,7 +33,7 @@ class Resident:
         data: On the device.
         batch_size: B.
         generator: On the same device; draws an epoch's order.
-        dtype: Of the floating-point columns.
+        dtype: Type of the floating-point columns.
         index: Add the rows' numbers as the column ``index``.
     """
 
@@ -73,7 +73,7 @@ class Loaded:
         data: Anywhere, memory-mapped or not.
         batch_size: B.
         generator: On the CPU; draws an epoch's order.
-        dtype: Of the floating-point columns.
+        dtype: Type of the floating-point columns.
         index: Add the rows' numbers as the column ``index``.
         device: Where the batches go.
         workers: Processes that read; with none this one does.

@@ -43,7 +43,7 @@ class Best:
     """The best validation so far.
 
     Attributes:
-        elbo: The plain ELBO there, in nats a datum.
+        elbo: The plain ELBO there, in nats per datum.
         epoch: The epoch after which it was reached; 0 before the first validation.
         stale: Validations since then.
         tensors: The weights there, if they are to be restored.

@@ -5,7 +5,7 @@ r"""Priors on kernels' hyperparameters, as a term of the objective (maximum a po
 
 over every prior that a GPyTorch module of the model or the guide has been given, as in
 ``RBFKernel(lengthscale_prior=GammaPrior(3.0, 6.0))`` or ``kernel.register_prior(...)``. Divided
-by the number of data, since the loss is a mean a datum. The plain ELBO stays as it is.
+by the number of data, since the loss is a mean per datum. The plain ELBO stays as it is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def log_hyperprior(*modules: nn.Module) -> Tensor | None:
 
 
 class HyperPriors(FitHooks, Term):
-    """The negative log prior density of all kernels' hyperparameters, a datum.
+    """The negative log prior density of all kernels' hyperparameters, per datum.
 
     Told the number of training data by :func:`ppvae.fit`; in your own loop call
     ``prepare(data)``.

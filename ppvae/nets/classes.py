@@ -85,7 +85,7 @@ class Conditions(FitHooks):
         factor_dim: How many continuous factors ``c`` has; 0 for none.
 
     Attributes:
-        sizes: Of the inputs, in order, for the networks' ``in_features``.
+        sizes: Sizes of the inputs, in order, for the networks' ``in_features``.
     """
 
     def __init__(self, classes: OneHot | Embedding | None = None, *, factor_dim: int = 0) -> None:

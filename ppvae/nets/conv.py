@@ -127,7 +127,7 @@ class ConvDecoder(nn.Module):
         hidden: Size of a layer before the smallest feature map; none by default.
         upsample: ``"repeat"`` or ``"shuffle"``.
         activation: Makes the activations.
-        kernel_size: Of the last convolution.
+        kernel_size: Kernel size of the last convolution.
 
     References:
         | Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel

@@ -47,7 +47,7 @@ def moments(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
     Arguments:
         x: Images (..., C, H, W), or spectra (..., C, W).
-        places: Of the pixels, (G, D).
+        places: Coordinates of the pixels, (G, D).
 
     Returns:
         The mean place (..., D) and the root-mean-square distance from it (...).
@@ -73,7 +73,7 @@ class EquivariantPose(nn.Module):
     The network of :class:`~ppvae.guides.Align`.
 
     Arguments:
-        shape: Of a datum, (C, H, W), or (C, W) in one dimension.
+        shape: Shape of a datum, (C, H, W), or (C, W) in one dimension.
         rotation: Find the angle; square images only.
         translation: Find the shift.
         scale: Find the size.

@@ -44,7 +44,7 @@ class MaskedEncoder(InputAdapter):
 
     Arguments:
         encoder: Takes data with :func:`masked_shape`, and further inputs as they are.
-        event_dim: How many dimensions a datum has.
+        event_dim: Number of dimensions of a datum.
 
     References:
         | Handling Incomplete Heterogeneous Data using VAEs (Nazabal et al., 2018)
@@ -74,7 +74,7 @@ class Standardized(InputAdapter):
     Arguments:
         encoder: Takes data of the same shape, and further inputs as they are.
         center: m, broadcastable to a datum.
-        unit: s, likewise.
+        unit: s, in the same way.
     """
 
     center: Tensor

@@ -35,7 +35,7 @@ class Consistency(Term):
         site: An enumerated site that depends on no other.
         column: What is changed.
         weight: :math:`\lambda`, a number or a schedule.
-        threshold: Of the target's greatest probability, from 0 to 1.
+        threshold: Lower limit of the target's greatest probability, from 0 to 1.
 
     References:
         | Unsupervised Data Augmentation for Consistency Training (Xie et al., 2019)

@@ -146,7 +146,7 @@ def critic_between(
         form: :class:`SeparableCritic` or :class:`JointCritic`.
         features: F.
         hidden: Sizes of the hidden layers.
-        convolutions: Of images; without, they go through an MLP too.
+        convolutions: Convolutional layers for images; without them, images pass through an MLP.
         others: M of the joint form, whose cost it sets; by default all others of the batch.
     """
     if form == "separable":

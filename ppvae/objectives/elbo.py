@@ -1,4 +1,4 @@
-r"""The evidence lower bound of any (model, guide) pair, as typed terms a datum.
+r"""The evidence lower bound of any (model, guide) pair, as typed terms per datum.
 
 For observed sites x, latent sites z and a guide q,
 
@@ -99,7 +99,7 @@ class ELBO:
             log-likelihood.
         capacity: Site name, or a tuple of site names that share one capacity, to
             :class:`Capacity`; replaces the weight of those sites' KL.
-        num_particles: Monte Carlo draws a datum.
+        num_particles: Monte Carlo draws per datum.
         analytic: Use closed forms of the KL where registered.
         terms: Further terms; usually added with ``+``.
 

@@ -1,18 +1,18 @@
-r"""A latent that says nothing of a known column: style apart from class, biology from batch.
+r"""A latent that is independent of a known column: style of class, biology of batch.
 
 .. math::
     \frac{\mathrm{HSIC}(z, y)}{\sqrt{\mathrm{HSIC}(z, z) \, \mathrm{HSIC}(y, y)}}
 
 of a batch, with the unbiased estimate of each: with K and L the kernels' matrices, their diagonals
-set to nought,
+set to zero,
 
 .. math::
     \mathrm{HSIC} = \frac{1}{n (n - 3)} \left[\mathrm{tr} K L + \frac{1^\top K 1 \, 1^\top L 1}
     {(n - 1) (n - 2)} - \frac{2}{n - 2} 1^\top K L 1\right].
 
-It is one where z tells y and y tells z as far as the kernels see, and nought in expectation where
-they are independent. A conditional model's bound alone leaves part of y in z, which its decoder
-then reads there: y changed at fixed z does not change what is drawn.
+It is one where z and y determine each other as far as the kernels can tell, and zero in
+expectation where they are independent. A conditional model's bound alone leaves part of y in z,
+and its decoder then uses z instead of y: changing y at fixed z does not change the output.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["Independence", "dependence"]
 def dependence(z: Tensor, y: Tensor) -> Tensor:
     """The normalised HSIC of the rows of z (N, Z) and y (N) or (N, C), with shape ().
 
-    The kernel is Gaussian, of a width of the rows' own root-mean-square distance; of whole
-    numbers y it is one for equal and nought for other rows. Rows in which y is below nought (a
-    class) or NaN are missing; fewer than four known rows give nought.
+    The kernel is Gaussian, its width the root-mean-square distance of the rows; for integer
+    y it is one for equal and zero for other rows. Rows in which y is below zero (a
+    class) or NaN are missing; fewer than four known rows give zero.
     """
     rows = y.reshape(len(y), -1)
     missing = rows.isnan() if rows.is_floating_point() else rows < 0
@@ -61,7 +61,7 @@ def _gaussian(rows: Tensor, pairs: Tensor) -> Tensor:
 
 
 def _hsic(a: Tensor, b: Tensor, n: Tensor) -> Tensor:
-    """Of kernels (N, N) whose diagonals, and rows that do not count, are nought."""
+    """The unbiased HSIC of kernels (N, N) whose diagonals and uncounted rows are zero."""
     n = n.clamp_min(4)
     ones = (a.sum(), b.sum(), (a.sum(0) * b.sum(0)).sum())
     whole = (a * b).sum() + ones[0] * ones[1] / ((n - 1) * (n - 2)) - 2 * ones[2] / (n - 2)

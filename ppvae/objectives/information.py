@@ -39,7 +39,7 @@ class MutualInformation(Term):
         estimator: From scores to an estimate; by default :class:`MINE`.
         weight: :math:`\alpha`, a number or a schedule; negative to lower the information.
         updates: Steps of the critic for each of the main optimiser's.
-        learning_rate: Of the critic's optimiser.
+        learning_rate: Learning rate of the critic's optimiser.
 
     Raises:
         ArgumentError: On a batch, if a name is unknown, or of a discrete site or of one that

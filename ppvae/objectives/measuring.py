@@ -110,9 +110,9 @@ def information_of(
         column: The other of the two.
         critic: By default :func:`~ppvae.objectives.critics.critic_between` for the shapes.
         estimator: By default :class:`~ppvae.objectives.estimators.MINE`.
-        steps: Of the critic's training.
+        steps: Number of the critic's training steps.
         batch_size: Data a step.
-        learning_rate: Of the critic's training.
+        learning_rate: Learning rate of the critic's training.
         generator: Draws the batches; by default the global one.
     """
     rows = len(train[column])

@@ -19,7 +19,8 @@ class Supervision(Term):
     are labelled (the paper's is relative to all data); a batch without any contributes nothing.
 
     Arguments:
-        site: Whose guide distribution is :class:`~ppvae.distributions.partly_known.PartlyKnown`.
+        site: Latent site whose guide distribution is
+            :class:`~ppvae.distributions.partly_known.PartlyKnown`.
         weight: :math:`\alpha`, a number or a schedule.
 
     References:

@@ -90,7 +90,7 @@ class Term(nn.Module, ABC):
     """Something added to an objective: ``ELBO() + SomeTerm(...)``.
 
     To write one, give it a ``name`` (its key among the extras) and a ``forward(context)`` that
-    returns what is to be *minimised*, a tensor () in nats a datum.
+    returns what is to be *minimised*, a tensor () in nats per datum.
 
     A term with a *critic*, a network that is trained against its own loss, says so by
     ``critic_parameters`` and ``critic_loss``. :func:`ppvae.fit` keeps those parameters out of the

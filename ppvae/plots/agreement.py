@@ -17,7 +17,7 @@ def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Fi
 
     Arguments:
         true: With shape (N) or (N, D).
-        found: Of the same shape.
+        found: Estimates, with the same shape.
         names: What each of the D is, with its unit.
 
     Raises:

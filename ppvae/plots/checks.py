@@ -148,7 +148,7 @@ def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) ->
     Arguments:
         pit: :math:`F_n(x_n)` of any shape, between 0 and 1.
         interval: The level whose coverage is written down; None for none.
-        bins: Of the histogram.
+        bins: Number of bins of the histogram.
 
     Raises:
         ArgumentError: If a value is not between 0 and 1, or there is none.
@@ -226,6 +226,6 @@ def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
         )
     for place in (threshold, 1.0):
         axes.axvline(place, color=MUTED, ls="--", lw=1)
-    axes.set(xlabel="Pareto k of a datum", ylabel="data")
+    axes.set(xlabel="Pareto k per datum", ylabel="data")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -155,7 +155,7 @@ def traversals(
         dims: Which dimensions, from zero; all by default.
         at: Where the others rest, with shape (Z); at zero by default.
         number: Steps across the prior.
-        coverage: Of the prior, by the steps.
+        coverage: Probability mass of the prior that the steps cover.
         by_channel: Also one row a channel.
 
     Raises:
@@ -196,7 +196,7 @@ def manifold(
         dims: The two dimensions, across and up, from zero.
         at: Where the others rest, with shape (Z); at zero by default.
         number: Steps across the prior in each of the two.
-        coverage: Of the prior, by the steps.
+        coverage: Probability mass of the prior that the steps cover.
         by_channel: Also one panel a channel.
 
     Raises:

@@ -21,7 +21,7 @@ _TITLES = {"elbo": "ELBO (every weight one)", "loss": "Loss (what is minimised)"
 
 @styled
 def loss_by_term(history: History) -> Figure:
-    """One panel a term, in nats a datum: training data as a line, validation data dashed.
+    """One panel a term, in nats per datum: training data as a line, validation data dashed.
 
     The ELBO comes first, then the loss and each term. The height of a panel is that of the
     epochs after the first tenth, for the first few would dwarf the rest.
@@ -47,7 +47,7 @@ def loss_by_term(history: History) -> Figure:
     if any(name.startswith("val_") for name in history.columns):
         longest = max(panels[: len(names)], key=lambda axes: len(axes.lines))
         figure.legend(handles=longest.lines, loc="outside upper center", ncols=2)
-    figure.supylabel("nats a datum", fontsize=9)
+    figure.supylabel("nats per datum", fontsize=9)
     return figure
 
 

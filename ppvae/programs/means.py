@@ -80,7 +80,7 @@ def probabilities(node: Mapping[str, Any], *, leading: Sequence[str] = (DATA_PLA
 
     Arguments:
         node: The site in a trace.
-        leading: As for :func:`arranged`.
+        leading: Leading dimensions, as for :func:`arranged`.
     """
     probs: Tensor = _base(node["fn"]).probs
     event_dim = probs.dim() - len(node["fn"].batch_shape)

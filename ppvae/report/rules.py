@@ -42,8 +42,8 @@ class Answer:
     """To one question: the worst mark among its findings.
 
     Attributes:
-        question: As the reader asks it.
-        mark: Of the whole.
+        question: Question, in the reader's words.
+        mark: Mark of the answer.
         short: The answer in a few words.
         findings: Its reasons.
     """
@@ -178,7 +178,7 @@ def latents_used(facts: Facts) -> Finding | None:
             "the KL's weight slowly.",
         )
     said = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
-    return Finding("ok", f"The latents carry information, in nats a datum: {said}.")
+    return Finding("ok", f"The latents carry information, in nats per datum: {said}.")
 
 
 def units(facts: Facts) -> Finding | None:
@@ -187,8 +187,8 @@ def units(facts: Facts) -> Finding | None:
     if active is None:
         return None
     if active < 1:
-        return Finding("bad", "No dimension of the latents is moved by the data.")
-    return Finding("ok", f"{active:g} dimensions of the latents are moved by the data.")
+        return Finding("bad", "No dimension of the latents varies with the data.")
+    return Finding("ok", f"{active:g} dimensions of the latents vary with the data.")
 
 
 def pareto(facts: Facts) -> Finding | None:
@@ -287,7 +287,7 @@ def doubt(facts: Facts) -> str:
     """Why the estimated log likelihood is not to be trusted, in brackets; empty if it is.
 
     Arguments:
-        facts: Of the run.
+        facts: Facts of the run.
     """
     share, draws = facts.number("untrusted"), facts.number("effective")
     reasons = []
@@ -376,7 +376,7 @@ def verdict(facts: Facts) -> list[Answer]:
     """An answer to each question, by its rules.
 
     Arguments:
-        facts: Of the run.
+        facts: Facts of the run.
     """
     answers = []
     for question, rules in RULES.items():

@@ -11,80 +11,90 @@ __all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "percent", 
 
 
 class Meaning(NamedTuple):
-    """Of a metric: what people call it, its unit and one line."""
+    """The title of a metric, its unit and one line of explanation."""
 
     title: str
     unit: str
     text: str
 
 
-# A row a metric, in the report's order. Others come between the results and the circumstances.
+# One row per metric, in the report's order. Others come between the results and the circumstances.
 _RESULTS = {
     "test_mse": Meaning(
-        "Test error", "MSE a pixel", "Mean squared error of the predictions; lower is better."
+        "Test error", "MSE per pixel", "Mean squared error of the predictions; lower is better."
     ),
-    "test_mse_se": Meaning("its standard error", "MSE a pixel", "Over the test images."),
+    "test_mse_se": Meaning("its standard error", "MSE per pixel", "Over the test images."),
     "mse_train_mean": Meaning(
-        "Error of the mean", "MSE a pixel", "Of always predicting the training mean."
+        "Error of the mean", "MSE per pixel", "Error of predicting the training mean."
     ),
     "mse_nearest_view": Meaning(
-        "Error of the nearest view", "MSE a pixel", "Of copying the object's nearest view."
+        "Error of the nearest view", "MSE per pixel", "Error of copying the nearest view."
     ),
     "test_log_likelihood": Meaning(
-        "Log predictive density", "nats a datum", "Of the test data; higher is better."
+        "Log predictive density", "nats per datum", "Mean over the test data; higher is better."
     ),
     "coverage_90": Meaning(
-        "Coverage", "share", "Of the truth by 90 % predictive intervals; 0.9 is right."
+        "Coverage", "share", "Share of the truth within 90 % predictive intervals; 0.9 is right."
     ),
-    "accuracy": Meaning("Accuracy", "share", "Test data put into the right class."),
+    "accuracy": Meaning("Accuracy", "share", "Share of test data with the right class."),
     "angle_correlation": Meaning(
         "Angles found", "correlation", "Circular, with the true angles; 1 is perfect."
     ),
     "shift_r2": Meaning("Shifts found", "R\u00b2", "Against the true shifts; 1 is perfect."),
     "angle_from_content_r2": Meaning(
-        "Angle left in the content", "R\u00b2", "How well z tells the angle; 0 is perfect."
+        "Angle left in the content", "R\u00b2", "How well z predicts the angle; 0 is perfect."
     ),
-    "rmse": Meaning("Root mean squared error", "unit of x", "Of the predictions."),
+    "rmse": Meaning("Root mean squared error", "unit of x", "Error of the predictions."),
     "predicted_sd": Meaning("Predicted deviation", "unit of x", "Mean over the predictions."),
     "elbo": Meaning(
-        "ELBO", "nats a datum", "Lower bound of the log likelihood; higher is better."
+        "ELBO", "nats per datum", "Lower bound of the log likelihood; higher is better."
     ),
     "log_likelihood": Meaning(
-        "Log likelihood", "nats a datum", "Of held-out data, latents averaged out, estimated."
+        "Log likelihood", "nats per datum", "Estimate on held-out data, latents integrated out."
     ),
-    "rate": Meaning("Rate", "nats a datum", "KL of posterior and prior: what the latents carry."),
+    "rate": Meaning(
+        "Rate", "nats per datum", "KL of posterior and prior: information in the latents."
+    ),
     "distortion": Meaning(
-        "Distortion", "nats a datum", "Minus the expected log likelihood given the latents."
+        "Distortion", "nats per datum", "Minus the expected log likelihood given the latents."
     ),
     "pareto_k": Meaning("Pareto k", "", "Mean over the data; good up to 0.7."),
     "untrusted": Meaning(
-        "Pareto k above 0.7", "share", "Data where importance weights are not to be trusted."
+        "Pareto k above 0.7", "share", "Share of data whose importance weights cannot be trusted."
     ),
-    "effective": Meaning("Effective draws", "draws", "Of the importance draws a datum."),
+    "effective": Meaning(
+        "Effective draws", "draws", "Effective number of importance draws per datum."
+    ),
     "mutual_information": Meaning(
-        "Mutual information", "nats", "Of the latents and the data, estimated."
+        "Mutual information", "nats", "Estimated between the latents and the data."
     ),
-    "active_units": Meaning("Active units", "dimensions", "Of the latents, moved by the data."),
+    "active_units": Meaning(
+        "Active units",
+        "dimensions",
+        "Latent dimensions whose posterior mean varies with the data.",
+    ),
 }
 _CIRCUMSTANCES = {
     "train_seconds": Meaning("Training time", "s", "Validation included, evaluation not."),
     "epochs": Meaning("Epochs", "", "Passes over the training data."),
-    "best_epoch": Meaning("Best epoch", "", "By the ELBO on the validation data."),
-    "best_val_elbo": Meaning("Best validation ELBO", "nats a datum", "At that epoch."),
-    "n_train": Meaning("Training data", "rows", "What the weights were fitted to."),
-    "n_validation": Meaning("Validation data", "rows", "Watched in training, not fitted to."),
-    "n_test": Meaning("Test data", "rows", "Seen by nothing before the evaluation."),
-    "seed": Meaning("Seed", "", "Of all random numbers."),
+    "best_epoch": Meaning("Best epoch", "", "Best by the ELBO on the validation data."),
+    "best_val_elbo": Meaning("Best validation ELBO", "nats per datum", "At that epoch."),
+    "n_train": Meaning("Training data", "rows", "Rows that the weights were fitted to."),
+    "n_validation": Meaning(
+        "Validation data", "rows", "Rows monitored in training, not fitted to."
+    ),
+    "n_test": Meaning("Test data", "rows", "Rows not used before the evaluation."),
+    "seed": Meaning("Seed", "", "Random seed of the run."),
     "compiled": Meaning("Compiled", "", "Whether the training step was compiled."),
 }
 GLOSSARY = _RESULTS | _CIRCUMSTANCES
 
 
 def meaning(name: str) -> Meaning:
-    """Of a metric by its name; the name itself where nobody wrote more.
+    """The meaning of a metric, by its name; its title is the name if the glossary lacks it.
 
     Arguments:
-        name: A key of the glossary, with what it is of after a slash if there are several.
+        name: A key of the glossary, with its subject after a slash if there are several.
     """
     kind, _, of = name.partition("/")
     found = GLOSSARY.get(kind, Meaning(kind.replace("_", " "), "", ""))
@@ -105,7 +115,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def shown(value: Any, digits: int = 4) -> str:
-    """To so many significant digits; whole numbers whole."""
+    """A number as text with so many significant digits; integers in full."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -32,10 +32,10 @@ def write_all(
 
     Arguments:
         run: The fitted pair; its ``metrics`` are added to.
-        data: Splits, or one dataset or mapping of columns. The test data are looked at, or those
-            to validate or to train on where there are none.
-        folder: As of :meth:`ppvae.runs.run.Run.save`, which writes the run into it; ``arviz.nc``,
-            ``plots`` and ``report.html`` are added.
+        data: Splits, or one dataset or mapping of columns. The test data are evaluated, or
+            the validation or training data where there are none.
+        folder: Folder, as for :meth:`ppvae.runs.run.Run.save`, which writes the run into it;
+            ``arviz.nc``, ``plots`` and ``report.html`` are added.
         max_rows: Rows of the held-out data that the likelihood is a mean over; None for all.
 
     Returns:

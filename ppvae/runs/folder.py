@@ -91,7 +91,7 @@ def replaced(
 
     Arguments:
         folder: The folder; made if it is not there.
-        is_ours: As of :func:`refuse_unwritable`.
+        is_ours: Test of the folder's content, as for :func:`refuse_unwritable`.
         stale: Names that are removed from it where they are there.
 
     Raises:

@@ -16,7 +16,7 @@ Row = dict[str, float]
 class History(Sequence[Row]):
     """One row an epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
 
-    Means over the epoch's data in nats a datum, but for ``epoch``, ``step`` (steps so far),
+    Means over the epoch's data in nats per datum, but for ``epoch``, ``step`` (steps so far),
     ``learning_rate`` (of the epoch's first step), ``seconds`` (of training so far) and
     ``compile_seconds`` (what of them went into compiling, in the epoch that did). A value that an
     epoch lacks (it was not validated) is left out of its row.

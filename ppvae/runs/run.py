@@ -77,7 +77,7 @@ class Run:
         history: One row an epoch.
         config: Recipe, data, objective and arguments of the fit, as far as JSON can say them.
         metrics: Numbers about the result, by name; others add to them.
-        seed: Of its random numbers.
+        seed: Random seed of the run.
         epochs: Epochs done.
         status: ``"completed"``, ``"stopped"`` (early), ``"diverged"`` or ``"interrupted"``.
         id: Distinguishes it from all other runs.
@@ -136,7 +136,7 @@ class Run:
         return rows.get("train")
 
     def columns(self, data: Mapping[str, Any]) -> Dataset:
-        """The data as columns, each with one row a datum as in the training data.
+        """The data as columns, each with one row per datum as in the training data.
 
         Arguments:
             data: A :class:`~ppvae.data.Dataset`, or columns by name.
@@ -226,7 +226,7 @@ class Run:
         """Evaluate the run and write its folder with metrics, draws, plots and ``report.html``.
 
         Arguments:
-            data: As of :func:`ppvae.report.write_all`.
+            data: Data, as for :func:`ppvae.report.write_all`.
             folder: Folder of the run.
 
         Returns:

@@ -40,8 +40,8 @@ def likelihood(
 
     Arguments:
         name: One of :data:`LIKELIHOODS`, but auto.
-        event_shape: Of a datum.
-        library: Of counts, as of :class:`ppvae.nets.heads.Poisson`.
+        event_shape: Shape of a datum.
+        library: Library of counts, as for :class:`ppvae.nets.heads.Poisson`.
         units: Mean and standard deviation of each feature: center and unit of a
             normal-per-feature, and where the shares and dispersions of counts start.
 
@@ -91,7 +91,7 @@ class Observed:
     """A column of data as networks take it.
 
     Attributes:
-        shape: Of a datum.
+        shape: Shape of a datum.
         missing: Whether some values are missing: NaN, not scored, masked at the encoder.
         library: Mean and standard deviation of the logarithm of the totals, of counts.
         likelihood: Its likelihood's name; None for a column that is only seen.

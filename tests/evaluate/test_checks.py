@@ -142,7 +142,7 @@ def test_bad_input_is_refused():
         check_predictions(run, data, num_draws=1)
     with pytest.raises(ValueError, match=r"site: expected one of the observed sites \['x'\]"):
         check_reconstructions(run, data, site="z")
-    with pytest.raises(ValueError, match="statistic 'whole': expected one number a datum"):
+    with pytest.raises(ValueError, match="statistic 'whole': expected one number per datum"):
         check_predictions(run, data, statistics={"whole": lambda x: x.mean()}, num_draws=2)
     with pytest.raises(ValueError, match="calibration: expected num_datasets"):
         simulation_based_calibration(run, data, num_draws=1)

@@ -164,7 +164,7 @@ def test_a_component_drawn_after_its_latent():
 
 
 class Masked(nn.Module):
-    """One latent a datum, masked in the model where nothing is known."""
+    """One latent per datum, masked in the model where nothing is known."""
 
     def forward(self, x=None, *, seen, size=None):
         with data_plate(x, seen, size=size):

@@ -218,7 +218,7 @@ def test_loss_has_a_panel_a_term():
     assert_allclose(first.lines[1].get_xdata(), range(1, 31, 3))
     low, _ = first.get_ylim()
     assert low > -50, "the first epochs set the scale"
-    assert {"training", "validation", "nats a datum", "epoch"} <= {
+    assert {"training", "validation", "nats per datum", "epoch"} <= {
         t.get_text() for t in figure.findobj(matplotlib.text.Text)
     }
 

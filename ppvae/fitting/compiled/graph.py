@@ -54,7 +54,7 @@ class Graph:
     Attributes:
         code: The :class:`torch.fx.GraphModule`: tensors of the module in the order of
             :meth:`state`, then the inputs, to a flat list.
-        shapes: Of the inputs.
+        shapes: Shapes of the inputs.
 
     Raises:
         UntraceableError: If it cannot be traced soundly.

@@ -30,7 +30,7 @@ class Contribution:
 
     Attributes:
         mean: With shape (N, L).
-        variance: Of the function, without noise, with shape (N, L).
+        variance: Variance of the function, without noise, with shape (N, L).
         draws: Joint over rows, with shape (S, N, L); None where none were asked for.
     """
 

@@ -18,7 +18,7 @@ class Lookup(FeatureMap):
     """A kernel of the covariates that belong to an object's id.
 
     Arguments:
-        covariates: Of objects 0 to P - 1, with shape (P, ...).
+        covariates: Covariates of objects 0 to P - 1, with shape (P, ...).
         features: The kernel of covariates.
     """
 

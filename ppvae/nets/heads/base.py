@@ -38,8 +38,8 @@ class Head(nn.Module, ABC):
     batch shape (...) and event shape ``event_shape``, declared by ``.to_event``.
 
     Attributes:
-        event_shape: Of one draw.
-        raw_shape: Of what the network gives for it.
+        event_shape: Shape of one draw.
+        raw_shape: Shape of the network's output for one draw.
         is_count: Whether data are counts, which networks take as log(1 + x).
     """
 

@@ -60,7 +60,7 @@ class Poisson(_CountHead):
     """Counts whose variance is their mean.
 
     Arguments:
-        event_shape: Of a datum.
+        event_shape: Shape of a datum.
         library: Mean and standard deviation of the logarithm of the data's totals, from which
             draws have theirs; None for elements with rates of their own.
         center: Logits of the shares at raw zero, such as the logarithm of the data's means.
@@ -82,8 +82,8 @@ class NegativeBinomial(_CountHead):
     :math:`\theta` learned for each element.
 
     Arguments:
-        event_shape: Of a datum.
-        library: As of :class:`Poisson`.
+        event_shape: Shape of a datum.
+        library: Library, as for :class:`Poisson`.
         center: Likewise.
         log_theta: The initial :math:`\log \theta`, with the event shape; zero by default.
         k: Raw values per element, for classes derived from this one.
@@ -132,10 +132,10 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     :class:`NegativeBinomial`.
 
     Arguments:
-        event_shape: Of a datum.
-        library: As of :class:`Poisson`.
+        event_shape: Shape of a datum.
+        library: Library, as for :class:`Poisson`.
         center: Likewise.
-        log_theta: As of :class:`NegativeBinomial`.
+        log_theta: Logarithm of the inverse dispersion, as for :class:`NegativeBinomial`.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Scale(nn.Module, ABC):
 
         Arguments:
             total: Sum over rows of the absolute deviation to this power, with the event shape.
-            count: How many rows each element was seen in, likewise.
+            count: How many rows each element was seen in, in the same way.
             power: 2 for a normal, 1 for a Laplace.
         """
         return (total / count.clamp_min(1)).pow(1 / power)
@@ -107,10 +107,10 @@ class _LocationScale(Elementwise):
     """Raw numbers and scale in units of their own, if given: x = center + unit * raw.
 
     Arguments:
-        event_shape: Of a datum.
+        event_shape: Shape of a datum.
         scale: :class:`Fixed`, :class:`Shared` (the default) or :class:`PerElement`.
         center: The location at raw zero, broadcastable to a datum.
-        unit: The size of one raw unit, likewise.
+        unit: The size of one raw unit, in the same way.
     """
 
     center: Tensor | None
