@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from pyro.distributions import TorchDistribution, VonMises
@@ -64,7 +64,7 @@ class WrappedNormal(TorchDistribution):
         self.loc, self.scale = broadcast_all(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> WrappedNormal:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> WrappedNormal:
         shape = Size(batch_shape)
         return WrappedNormal(self.loc.expand(shape), self.scale.expand(shape), validate_args=False)
 
@@ -84,7 +84,7 @@ class WrappedNormal(TorchDistribution):
         """
         return self.scale.square()
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         return wrap(self.loc + self.scale * noise)

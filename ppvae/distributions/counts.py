@@ -11,6 +11,7 @@ Without dispersion it is a Poisson; with a gate, an element is zero with probabi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class Counts(TorchDistribution):
         super().__init__(log_share.shape[:cut], log_share.shape[cut:], validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         base = constraints.real if self.missing else constraints.nonnegative_integer
         return constraints.independent(base, len(self.event_shape))
 
@@ -110,7 +111,7 @@ class Counts(TorchDistribution):
         }
         return Counts(**(given | changes))
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> Counts:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Counts:
         shape = Size(batch_shape)
         library = self.library if self.library is None else self.library.expand(shape)
         full = shape + self.event_shape
@@ -195,7 +196,7 @@ class Counts(TorchDistribution):
             square = square * (1 + (-self.log_theta).exp())
         return kept * (first * share + square) - self.mean.square()
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         with torch.no_grad():
             shape = self._extended_shape(Size(sample_shape))
             library = self.library

@@ -10,7 +10,7 @@ what an observed one would.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -61,10 +61,10 @@ class PartlyKnown(TorchDistribution):
         return bool(self.free.has_enumerate_support)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         return self.free.support
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> PartlyKnown:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> PartlyKnown:
         return PartlyKnown(self.free.expand(batch_shape), self.value, self.known)
 
     def _fill(self, value: Tensor) -> Tensor:
@@ -93,10 +93,10 @@ class PartlyKnown(TorchDistribution):
         points = (self.value.unsqueeze(-1) == classes).to(probs)
         return torch.where(self.known.unsqueeze(-1), points, probs)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return self._fill(self.free.rsample(torch.Size(sample_shape)))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         with torch.no_grad():
             return self._fill(self.free.sample(torch.Size(sample_shape)))
 

@@ -21,7 +21,7 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -103,10 +103,10 @@ class RotationUniform(Uniform):
 
     support = constraints.independent(constraints.real, 2)
 
-    def __init__(self, batch_shape: Any = (), *, like: Tensor | None = None) -> None:
+    def __init__(self, batch_shape: Sequence[int] = (), *, like: Tensor | None = None) -> None:
         super().__init__(math.log(8 * math.pi**2), batch_shape, (3, 3), like)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> RotationUniform:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> RotationUniform:
         return RotationUniform(batch_shape, like=self.like)
 
     @property
@@ -116,7 +116,7 @@ class RotationUniform(Uniform):
             self._extended_shape()
         )
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))[:-2]
         drawn = torch.randn(*shape, 4, dtype=self.like.dtype, device=self.like.device)
         return _matrix(drawn / drawn.norm(dim=-1, keepdim=True))
@@ -152,7 +152,7 @@ class RotationNormal(TorchDistribution):
         self.scale = scale.expand(*batch, 3)
         super().__init__(Size(batch), Size((3, 3)), validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> RotationNormal:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> RotationNormal:
         shape = Size(batch_shape)
         return RotationNormal(
             self.loc.expand(*shape, 3, 3), self.scale.expand(*shape, 3), validate_args=False
@@ -167,7 +167,7 @@ class RotationNormal(TorchDistribution):
     def mode(self) -> Tensor:
         return self.loc
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
         noise = torch.randn(*shape[:-1], dtype=self.loc.dtype, device=self.loc.device)
         return self.loc @ exp_rotation(self.scale * noise)

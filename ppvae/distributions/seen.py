@@ -9,7 +9,7 @@ models, plates, particles and enumeration.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -29,10 +29,10 @@ class Seen(dist.Independent):
     """
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, self.reinterpreted_batch_ndims)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Seen:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Seen:
         base = self.base_dist.expand(Size(batch_shape) + self.event_shape)
         return Seen(base, self.reinterpreted_batch_ndims)
 

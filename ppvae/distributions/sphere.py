@@ -15,8 +15,8 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Directional(TorchDistribution):
         self.concentration = concentration.expand(batch)
         super().__init__(Size(batch), loc.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> Directional:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Directional:
         shape = Size(batch_shape)
         return type(self)(
             self.loc.expand(*shape, -1), self.concentration.expand(shape), validate_args=False
@@ -83,7 +83,7 @@ class Directional(TorchDistribution):
         """Draws of t, with gradients."""
         raise NotImplementedError
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
         t = self._draw_cosine(shape[:-1]).unsqueeze(-1)
         across = torch.randn(
@@ -298,7 +298,7 @@ def _wood(kappa: Tensor, dim: int) -> Tensor:
 
 @register_kl(PowerSpherical, SphericalUniform)
 @register_kl(VonMisesFisher, SphericalUniform)
-def _kl_uniform(q: Any, p: SphericalUniform) -> Tensor:
+def _kl_uniform(q: Directional, p: SphericalUniform) -> Tensor:
     """The log-area of the sphere less the entropy."""
     shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
     return (p.log_volume - q.entropy()).expand(shape)

@@ -9,7 +9,7 @@ The priors with respect to which a posterior on the same space says everything i
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -40,7 +40,11 @@ class Uniform(TorchDistribution):
     has_rsample = True
 
     def __init__(
-        self, log_volume: float, batch_shape: Any, event_shape: Any, like: Tensor | None
+        self,
+        log_volume: float,
+        batch_shape: Sequence[int],
+        event_shape: Sequence[int],
+        like: Tensor | None,
     ) -> None:
         self.log_volume = log_volume
         self.like = torch.empty(0) if like is None else like.detach()
@@ -66,10 +70,10 @@ class CircularUniform(Uniform):
 
     support = constraints.real
 
-    def __init__(self, batch_shape: Any = (), *, like: Tensor | None = None) -> None:
+    def __init__(self, batch_shape: Sequence[int] = (), *, like: Tensor | None = None) -> None:
         super().__init__(math.log(2 * math.pi), batch_shape, (), like)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> CircularUniform:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> CircularUniform:
         return CircularUniform(batch_shape, like=self.like)
 
     @property
@@ -77,7 +81,7 @@ class CircularUniform(Uniform):
         """Zero: no angle is more central than another."""
         return self.like.new_zeros(self.batch_shape)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
         return (2 * torch.rand(shape, dtype=self.like.dtype, device=self.like.device) - 1) * (
             math.pi
@@ -99,12 +103,14 @@ class SphericalUniform(Uniform):
 
     support = constraints.real_vector
 
-    def __init__(self, dim: int, batch_shape: Any = (), *, like: Tensor | None = None) -> None:
+    def __init__(
+        self, dim: int, batch_shape: Sequence[int] = (), *, like: Tensor | None = None
+    ) -> None:
         if dim < 2:
             raise ArgumentError(f"dim: expected at least 2; got {dim}. Use 2 for the circle.")
         super().__init__(log_sphere_area(dim), batch_shape, (dim,), like)
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> SphericalUniform:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> SphericalUniform:
         return SphericalUniform(self.event_shape[0], batch_shape, like=self.like)
 
     @property
@@ -114,7 +120,7 @@ class SphericalUniform(Uniform):
         axis[..., 0] = 1
         return axis
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
         drawn = torch.randn(shape, dtype=self.like.dtype, device=self.like.device)
         return drawn / drawn.norm(dim=-1, keepdim=True)

@@ -26,9 +26,9 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class CollapsedGP(IntegratedGP):
         event_shape = torch.Size(frozen.mean.shape[-1:])
         super().__init__(f.shape[:-1], event_shape, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CollapsedGP:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> CollapsedGP:
         if torch.Size(batch_shape) == self.batch_shape:
             return self
         f = self.f.expand(*batch_shape, self.f.size(-1))

@@ -5,11 +5,10 @@ A subclass gives the share; the KL from a normal, diagonal or full, is registere
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 from pyro.distributions.torch_distribution import TorchDistribution
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import (
     Distribution,
     Independent,
@@ -43,8 +42,8 @@ class IntegratedGP(TorchDistribution):
         """
         raise NotImplementedError
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        return Normal(self.mean, self.variance.sqrt()).rsample(sample_shape)
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return Normal(self.mean, self.variance.sqrt()).rsample(Size(sample_shape))
 
 
 @register_kl(Independent, IntegratedGP)

@@ -48,7 +48,7 @@ class Joined(TorchDistribution):
         event_shape = torch.Size([sum(self.sizes)])
         super().__init__(parts[0].batch_shape, event_shape, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Joined:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Joined:
         return Joined([part.expand(batch_shape) for part in self.parts])
 
     @property
@@ -64,8 +64,8 @@ class Joined(TorchDistribution):
         found = [p.left_out(index) if isinstance(p, CollapsedGP) else p.mean for p in self.parts]
         return torch.cat(found, -1)
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        return torch.cat([part.rsample(sample_shape) for part in self.parts], -1)
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return torch.cat([part.rsample(torch.Size(sample_shape)) for part in self.parts], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         split = zip(self.parts, value.split(self.sizes, -1), strict=True)

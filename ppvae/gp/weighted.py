@@ -13,7 +13,7 @@ marginals alone, and miss the weights.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -48,7 +48,7 @@ class WeightedNormal(dist.Independent):
         self.kl = kl
         self.pseudo = pseudo
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> WeightedNormal:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> WeightedNormal:
         batch_shape = torch.Size(batch_shape)
         shape = batch_shape + self.event_shape
         base = self.base_dist

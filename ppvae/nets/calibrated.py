@@ -22,11 +22,13 @@ intervals of a normal would cover too much.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.nn import functional
 
 from ppvae.errors import ArgumentError
@@ -59,14 +61,14 @@ class CalibratedStudentT(dist.Independent):
         self.is_held = is_held
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         return self.scored.support
 
     def held(self) -> CalibratedStudentT:
         """The same likelihood, from which the scale and the degrees of freedom do not learn."""
         return CalibratedStudentT(self, self.scored, self.normal, is_held=True)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CalibratedStudentT:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> CalibratedStudentT:
         shape = torch.Size(batch_shape)
         if shape == self.batch_shape:
             return self

@@ -8,8 +8,8 @@ the KL, whose mean over a mini-batch is unbiased given the posterior that it hol
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ class AdditiveGP(IntegratedGP):
             validate_args=False,
         )
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> AdditiveGP:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> AdditiveGP:
         return AdditiveGP(
             self.f,
             self.b,
