@@ -12,9 +12,8 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
+from pyro.poutine.runtime import InferDict
 from torch import Tensor, nn
 
 from ppvae.programs import data_plate
@@ -37,5 +36,7 @@ class FactorizedGuide(nn.Module):
     def forward(self, x: Tensor) -> None:
         with data_plate(x):
             for name, q in self.encoder(x).items():
-                infer: Any = {"enumerate": "parallel"} if q.has_enumerate_support else None
+                infer: InferDict | None = (
+                    {"enumerate": "parallel"} if q.has_enumerate_support else None
+                )
                 pyro.sample(name, q, infer=infer)  # (..., N | event of the site)

@@ -20,12 +20,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.gp import Every, GPPrior, WeightedNormal
 from ppvae.programs import FitHooks, batches, data_plate, evaluating
@@ -72,7 +73,7 @@ class PseudoGuide(FitHooks):
         self.register_buffer("table_variances", torch.zeros(0, latent_dim), persistent=False)
         self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Reset the table: to what the prior expects, at every training datum."""
         self.table = self.mean.new_zeros(len(data["object"]), self.mean.size(1))
         self.table_variances = torch.ones_like(self.table)
@@ -115,7 +116,7 @@ class PseudoGuide(FitHooks):
         self.covariance.copy_(covariance)
 
     @torch.no_grad()
-    def settle(self, guide: nn.Module, data: Any, *, chunk: int = 512) -> None:
+    def settle(self, guide: nn.Module, data: Columns, *, chunk: int = 512) -> None:
         """Encode all training data afresh, solve, and hand q(w) to the prior, which predicts."""
         if len(self.table) == 0:
             return
@@ -127,7 +128,7 @@ class PseudoGuide(FitHooks):
         self.prior.mean.copy_(self.mean)
         self.prior.covariance.copy_(self.covariance)
 
-    def record(self, index: Tensor, posteriors: Mapping[str, Any]) -> None:
+    def record(self, index: Tensor, posteriors: Mapping[str, TorchDistribution]) -> None:
         """Put a batch's pseudo-observations into the table.
 
         Arguments:
@@ -139,7 +140,7 @@ class PseudoGuide(FitHooks):
             self._keep(index, pseudo)
 
     @torch.no_grad()
-    def _keep(self, index: Tensor, pseudo: Any) -> None:
+    def _keep(self, index: Tensor, pseudo: TorchDistribution) -> None:
         """Put pseudo-observations (..., N | L) of training rows (N) into the table."""
         for table, values in (
             (self.table, pseudo.mean),

@@ -13,12 +13,11 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.distributions.partly_known import PartlyKnown
 from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
@@ -63,7 +62,7 @@ class SemiSupervisedGuide(FitHooks):
         if classifier is not None:
             self.one_hot = OneHot(num_classes)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Check the training data's labels, whole.
 
         Raises:

@@ -10,13 +10,12 @@ so that nothing differs between training and test.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.gp import GPPrior, WeightedNormal
 from ppvae.programs import FitHooks, data_plate
@@ -47,12 +46,12 @@ class WeightSpaceGuide(FitHooks):
         self.lower = nn.Parameter(torch.zeros(latent_dim, size, size)) if full else None
         self.num_data = 1
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Take note of the number of training data."""
         self.num_data = len(data["object"])
 
     @torch.no_grad()
-    def settle(self, guide: nn.Module, data: Any) -> None:
+    def settle(self, guide: nn.Module, data: Columns) -> None:
         """Hand the weights' posterior to the prior, which predicts with it."""
         self.prior.mean.copy_(self.loc)
         self.prior.covariance.copy_(self.covariance())

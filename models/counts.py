@@ -13,8 +13,6 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -79,7 +77,7 @@ class CountVAE(nn.Module):
         given = known(self.one_hot, batch, c)
         with data_plate(x, *given, size=size):
             z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
-            fn: Any = self.decoder(z, *given)
+            fn = self.decoder(z, *given)
             if self.log_theta is not None:
                 fn = fn.like(log_theta=given[0] @ self.log_theta)
             if self.library is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ppvae.data.sparse import SparseRows
 
-__all__ = ["Column", "MappedRows", "rows_of"]
+__all__ = ["Column", "Columns", "ColumnsLike", "MappedRows", "rows_of"]
 
 
 class MappedRows:
@@ -63,6 +64,10 @@ class MappedRows:
 
 
 Column: TypeAlias = "Tensor | np.memmap[Any, Any] | MappedRows | SparseRows"
+# Checked columns by name, such as a Dataset, and columns as people have them: a Dataset, tensors,
+# arrays, lists.
+Columns: TypeAlias = Mapping[str, Column]
+ColumnsLike: TypeAlias = Mapping[str, object]
 
 
 def rows_of(column: Column, rows: Tensor | slice) -> Tensor:

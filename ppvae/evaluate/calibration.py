@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from ppvae.data import Dataset, as_splits
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws, predictive_draws
 from ppvae.evaluate.scoring import pit
@@ -67,7 +67,7 @@ def uniformity(u: Tensor) -> float:
 
 def simulation_based_calibration(
     run: Run,
-    like: Mapping[str, Any],
+    like: ColumnsLike,
     *,
     num_datasets: int = 200,
     num_draws: int = 100,

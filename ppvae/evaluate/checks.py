@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.rows import thinned
@@ -94,7 +94,7 @@ class Check:
 
 def check_reconstructions(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     statistics: Mapping[str, Statistic] | None = None,
     intervals: Sequence[float] = (0.5, 0.9),
@@ -130,7 +130,7 @@ def check_reconstructions(
 
 def check_predictions(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     statistics: Mapping[str, Statistic] | None = None,
     intervals: Sequence[float] = (0.5, 0.9),

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood
 from ppvae.evaluate.pareto import TRUSTED_K
@@ -65,7 +65,7 @@ class ComparedRun:
 
 def compare(
     runs: Mapping[str, Run],
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     num_particles: int = 256,
     max_rows: int | None = 1000,

@@ -7,11 +7,12 @@ r"""Draws from a fitted pair, site by site: of the posterior, its replicates, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyro
+from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from ppvae.programs import (
     trace_program,
 )
 from ppvae.programs.means import arranged
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.runs.run import Run
 
 __all__ = [
@@ -68,7 +70,7 @@ class Draws:
         return {name: self.latent[name] for name in self.shared}
 
 
-def _replicating(node: Any) -> Any:
+def _replicating(node: Site) -> TorchDistribution:
     """The distribution of replicates: of counts, with the datum's own library."""
     fn = node["fn"]
     return fn.given(node["value"]) if isinstance(fn, Counts) else fn
@@ -97,7 +99,7 @@ def posterior_draws(
     guide_trace = _trace(run.guide, batch, structure, num_draws, given=given)
     model_trace = _trace(run.model, batch, structure, num_draws, replay=guide_trace)
     drawn = _draws(sites, model_trace, guide_trace)
-    nodes = {name: model_trace.nodes[name] for name in sites.targets}
+    nodes = {name: nodes_of(model_trace)[name] for name in sites.targets}
     weights = log_weights(
         replace(structure, enumerated=()),
         guide_trace,
@@ -162,13 +164,13 @@ def predictive_draws(
 
 def predictive_trace(
     model: nn.Module,
-    known: Mapping[str, Any],
+    known: Mapping[str, Tensor | int],
     structure: Structure,
     num_draws: int,
     *,
     guide: nn.Module | None = None,
     given: Mapping[str, Tensor] | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[poutine.Trace, poutine.Trace]:
     """S runs of a model at known columns in one trace, and the trace that its latents are from.
 
     Arguments:
@@ -186,20 +188,20 @@ def predictive_trace(
     return trace, trace
 
 
-def _runs_on(guide: nn.Module, columns: Mapping[str, Tensor]) -> bool:
+def _runs_on(guide: nn.Module, columns: Collection[str]) -> bool:
     needed = [name for name, p in signature(guide).items() if p.default is p.empty]
     return bool(needed) and all(name in columns for name in needed)
 
 
 def _trace(
     module: nn.Module,
-    batch: Mapping[str, Any],
+    batch: Mapping[str, Tensor | int],
     structure: Structure,
     num_draws: int,
     *,
     given: Mapping[str, Tensor] | None = None,
-    replay: Any = None,
-) -> Any:
+    replay: poutine.Trace | None = None,
+) -> poutine.Trace:
     with pyro.validation_enabled(False):
         return trace_program(
             module,
@@ -212,9 +214,9 @@ def _trace(
         )
 
 
-def _draws(sites: Sites, model_trace: Any, latent_trace: Any) -> Draws:
-    latent = {name: latent_trace.nodes[name] for name in sites.structure.latent}
-    observed = {name: model_trace.nodes[name] for name in sites.targets}
+def _draws(sites: Sites, model_trace: poutine.Trace, latent_trace: poutine.Trace) -> Draws:
+    latent = {name: nodes_of(latent_trace)[name] for name in sites.structure.latent}
+    observed = {name: nodes_of(model_trace)[name] for name in sites.targets}
     return Draws(
         latent={name: by_draw(node, node["value"]) for name, node in latent.items()},
         probs={
@@ -227,7 +229,7 @@ def _draws(sites: Sites, model_trace: Any, latent_trace: Any) -> Draws:
     )
 
 
-def log_density(node: Mapping[str, Any], data: Tensor) -> Tensor:
+def log_density(node: Site, data: Tensor) -> Tensor:
     """The log-density of data at each draw of what a site depends on, with shape (S, N).
 
     Arguments:
@@ -239,6 +241,6 @@ def log_density(node: Mapping[str, Any], data: Tensor) -> Tensor:
     return by_plate.reshape(*by_plate.shape[:2], -1).sum(2)
 
 
-def by_draw(node: Mapping[str, Any], value: Tensor, *, event_dim: int | None = None) -> Tensor:
+def by_draw(node: Site, value: Tensor, *, event_dim: int | None = None) -> Tensor:
     """What belongs to a site as (S, [N], other plates..., *event)."""
     return arranged(node, value, leading=LEADING, event_dim=event_dim)

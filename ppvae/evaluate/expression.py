@@ -14,9 +14,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import torch
@@ -24,9 +22,11 @@ from pyro import poutine
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
 from ppvae.programs import arguments, batches, evaluating, placement, seeded
+from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
 
 __all__ = ["DifferentialExpression", "batch_mixing", "differential_expression", "share_draws"]
@@ -34,7 +34,7 @@ __all__ = ["DifferentialExpression", "batch_mixing", "differential_expression", 
 
 @torch.no_grad()
 def share_draws(
-    run: Run, data: Mapping[str, Any], *, num_draws: int = 25, batch_size: int = 256, seed: int = 0
+    run: Run, data: ColumnsLike, *, num_draws: int = 25, batch_size: int = 256, seed: int = 0
 ) -> Tensor:
     r"""Posterior draws of the normalised expression :math:`\rho`, with shape (S, N, G).
 
@@ -54,8 +54,8 @@ def share_draws(
             with pyro.plate("draws", num_draws, dim=-2):
                 guide = poutine.trace(run.guide).get_trace(**arguments(run.guide, batch))
                 replayed = poutine.replay(run.model, trace=guide)
-                model: Any = poutine.trace(replayed).get_trace(**arguments(run.model, batch))
-            fn = model.nodes["x"]["fn"]
+                model = poutine.trace(replayed).get_trace(**arguments(run.model, batch))
+            fn = nodes_of(model)["x"]["fn"]
             if not isinstance(fn, Counts):
                 raise ArgumentError(
                     f"share_draws: expected a likelihood of counts with a library; got {fn}. "
@@ -88,8 +88,8 @@ class DifferentialExpression:
 
 def differential_expression(
     run: Run,
-    first: Mapping[str, Any],
-    second: Mapping[str, Any],
+    first: ColumnsLike,
+    second: ColumnsLike,
     *,
     delta: float = 0.5,
     fdr: float = 0.05,

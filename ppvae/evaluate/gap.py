@@ -19,11 +19,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.programs import (
@@ -66,7 +66,7 @@ class AmortizationGap:
 
 def amortization_gap(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     steps: int = 100,
     max_rows: int = 16,

@@ -8,14 +8,13 @@ r"""What was not seen of data, from what was.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws
 from ppvae.evaluate.rows import spaced
@@ -52,7 +51,7 @@ class Imputation:
 @torch.no_grad()
 def impute(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     column: str = "x",
     num_draws: int = 200,
@@ -100,7 +99,7 @@ def impute(
 
 
 def seen_per_datum(
-    data: Mapping[str, Any], *, column: str = "x", max_rows: int | None = 1000
+    data: ColumnsLike, *, column: str = "x", max_rows: int | None = 1000
 ) -> float | None:
     """How many values of a datum were seen, on average; None where none is missing.
 

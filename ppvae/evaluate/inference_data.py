@@ -47,6 +47,7 @@ from torch import Tensor
 
 import ppvae
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.pareto import pareto_k
@@ -93,12 +94,12 @@ DESCRIPTIONS = {
 
 def to_arviz(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     num_draws: int = 100,
     max_rows: int | None = None,
     prior_rows: int = 50,
-    unseen: Mapping[str, Any] | None = None,
+    unseen: ColumnsLike | None = None,
     chunk: int | None = None,
     seed: int = 0,
     path: str | Path | None = None,

@@ -16,13 +16,12 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.evaluate.sites import sites_of
@@ -69,7 +68,7 @@ class Surgery:
 
 def elbo_surgery(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     site: str = "z",
     num_draws: int = 16,

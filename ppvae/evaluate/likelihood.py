@@ -22,12 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
@@ -80,7 +80,7 @@ class LikelihoodEstimate:
 
 def log_likelihood(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     num_particles: int = 64,
     batch_size: int = 128,
@@ -154,7 +154,7 @@ def _passes(
 
 def summary(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     num_particles: int = 64,
     max_rows: int | None = 1000,

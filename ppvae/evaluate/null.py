@@ -12,12 +12,11 @@ bound is below it has learned nothing worth having.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.rows import spaced
 from ppvae.nets import Head, heads
 
@@ -40,8 +39,8 @@ def likelihood_head(model: nn.Module, event_shape: tuple[int, ...]) -> Head | No
 @torch.no_grad()
 def null_log_likelihood(
     model: nn.Module,
-    train: Mapping[str, Any],
-    data: Mapping[str, Any],
+    train: ColumnsLike,
+    data: ColumnsLike,
     *,
     column: str = "x",
     max_rows: int | None = 1000,
@@ -61,7 +60,7 @@ def null_log_likelihood(
     """
     if column not in train or column not in data:
         return None
-    shape = tuple(train[column].shape[1:])
+    shape = tuple(spaced(train, column, 1)[column].shape[1:])
     head = likelihood_head(model, shape)
     if head is None:
         return None

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import LEADING, by_draw, log_density, predictive_trace
 from ppvae.evaluate.scoring import interval as central
@@ -35,6 +35,7 @@ from ppvae.programs import (
     trace_program,
 )
 from ppvae.programs.means import is_categorical, is_site, probabilities, variance
+from ppvae.programs.sites import Site, nodes_of
 
 __all__ = ["Prediction", "predict", "predictive_log_likelihood"]
 
@@ -75,7 +76,7 @@ class Prediction:
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    columns: Mapping[str, Any],
+    columns: ColumnsLike,
     *,
     site: str | None = None,
     num_draws: int = 200,
@@ -126,7 +127,7 @@ def predict(
                 model, {**known, **size}, target.structure, num_draws, guide=guide
             )
             truth = _truth(model, some, target)
-            parts.append(_part(trace.nodes[target.site], truth, interval, keep_draws))
+            parts.append(_part(nodes_of(trace)[target.site], truth, interval, keep_draws))
     joined = {
         name: torch.cat([part[name] for part in parts], 1 if name == "draws" else 0)
         for name in parts[0]
@@ -136,7 +137,7 @@ def predict(
 
 def predictive_log_likelihood(
     model: nn.Module,
-    batch: Mapping[str, Any],
+    batch: ColumnsLike,
     *,
     site: str | None = None,
     num_draws: int = 200,
@@ -208,13 +209,13 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
     # Without the column that is called as the site: what is not observed needs no label.
     without = {name: value for name, value in one.items() if name != (site or "x")}
     trace = trace_program(model, {**without, "size": 1})
-    names = [name for name, node in trace.nodes.items() if is_site(node)]
+    names = [name for name, node in nodes_of(trace).items() if is_site(node)]
     name = site or ("x" if "x" in names else names[-1])
     if name not in names:
         raise ArgumentError(
             f"site: expected one of the model's sites {names}; got {name!r}. Name one of them."
         )
-    node: Any = trace.nodes[name]
+    node = nodes_of(trace)[name]
     column, computed = (name if name in one else None), False
     if column is None or node["is_observed"]:
         whole = trace_program(model, {**one, "size": 1})
@@ -243,13 +244,11 @@ def _truth(model: nn.Module, some: Mapping[str, Tensor], target: _Target) -> Ten
     if not target.computed:
         return some[target.column]
     with seeded(0, placement(model)):
-        node: Any = trace_program(model, some).nodes[target.site]
-    value: Tensor = node["value"]
-    return value
+        return nodes_of(trace_program(model, some))[target.site]["value"]
 
 
 def _part(
-    node: Mapping[str, Any], truth: Tensor | None, interval: float, keep_draws: bool
+    node: Site, truth: Tensor | None, interval: float, keep_draws: bool
 ) -> dict[str, Tensor]:
     """What one chunk of rows adds to a prediction."""
     drawn, fn = by_draw(node, node["value"]), node["fn"]
@@ -269,7 +268,7 @@ def _part(
     return part
 
 
-def _moments(node: Mapping[str, Any], drawn: Tensor) -> dict[str, Tensor]:
+def _moments(node: Site, drawn: Tensor) -> dict[str, Tensor]:
     """The mean, its standard deviation and the part that the latents leave, each (N, ...)."""
     fn = node["fn"]
     try:

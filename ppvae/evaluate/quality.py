@@ -11,13 +11,12 @@ guide can be trusted there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo
 from ppvae.programs import batches, evaluating, placement, seeded
@@ -72,7 +71,7 @@ class QualityOfFit:
 
 def quality_of_fit(
     run: Run,
-    data: Mapping[str, Any],
+    data: ColumnsLike,
     *,
     num_particles: int = 8,
     batch_size: int = 128,

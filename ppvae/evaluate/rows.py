@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.objectives import ELBO, Objective
 from ppvae.runs.run import Run
@@ -35,7 +33,7 @@ def _evenly(total: int, count: int) -> Tensor:
     return torch.arange(count) * total // count
 
 
-def spaced(data: Mapping[str, Any], column: str, max_rows: int | None) -> Dataset:
+def spaced(data: ColumnsLike, column: str, max_rows: int | None) -> Dataset:
     """One column, at most ``max_rows`` of its rows, evenly spaced; values may be missing.
 
     Arguments:
@@ -50,7 +48,7 @@ def spaced(data: Mapping[str, Any], column: str, max_rows: int | None) -> Datase
     return one.take(_evenly(one.num_rows, max_rows))
 
 
-def thinned(run: Run, data: Mapping[str, Any], max_rows: int | None) -> tuple[Dataset, Tensor]:
+def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset, Tensor]:
     """At most ``max_rows`` rows, and their numbers; all of them for None.
 
     Arguments:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pyro import poutine
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from ppvae.errors import ContractError, PPVAEError
 from ppvae.objectives import ELBO
 from ppvae.programs import Structure, forked, placement, signature, trace_program
 from ppvae.programs.means import arranged, is_density, is_site
+from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
 
 __all__ = ["Sites", "observed_columns", "observed_values", "sites_of"]
@@ -62,7 +62,9 @@ class Sites:
 
 
 def _observed(trace: poutine.Trace) -> list[str]:
-    return [name for name, node in trace.nodes.items() if is_site(node) and node["is_observed"]]
+    return [
+        name for name, node in nodes_of(trace).items() if is_site(node) and node["is_observed"]
+    ]
 
 
 def observed_columns(
@@ -124,7 +126,7 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
         for site in targets
         if site not in columns or batch[columns[site]] is not trace.nodes[site]["value"]
     )
-    nodes: dict[str, Any] = dict(trace.nodes)
+    nodes = nodes_of(trace)
     continuous = all(is_density(nodes[site]["fn"]) for site in targets)
     return Sites(structure, targets, columns, computed, _required(run.model), continuous)
 
@@ -142,5 +144,5 @@ def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict
     """
     with forked(placement(run.model), placement(run.guide)):
         trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
-    nodes: dict[str, Any] = dict(trace.nodes)
+    nodes = nodes_of(trace)
     return {name: arranged(nodes[name], nodes[name]["value"]) for name in sites.targets}

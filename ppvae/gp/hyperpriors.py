@@ -10,12 +10,11 @@ by the number of data, since the loss is a mean per datum. The plain ELBO stays 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from gpytorch import Module
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import FitHooks
@@ -52,7 +51,7 @@ class HyperPriors(FitHooks, Term):
         super().__init__()
         self.num_data = 1
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Take note of the number of training data."""
         self.num_data = len(next(iter(data.values())))
 

@@ -16,10 +16,9 @@ Gradients reach the decoder, the kernels and the object features, not the encodi
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -28,6 +27,7 @@ from ppvae.nets.calibrated import CalibratedStudentT
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import INDEX, arguments
+from ppvae.programs.sites import nodes_of
 
 __all__ = ["LeaveViewOut"]
 
@@ -50,7 +50,7 @@ class LeaveViewOut(Term):
         self.weight = as_schedule(weight)
         self.site = site
 
-    def likelihood(self, fn: Any) -> Any:
+    def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
         """A calibrated likelihood with its scale held."""
         return fn.held() if isinstance(fn, CalibratedStudentT) else fn
 
@@ -82,9 +82,9 @@ class LeaveViewOut(Term):
         """The model's log-likelihoods of the batch at latents ``z``, each with shape (N)."""
         model = context.model
         with poutine.block(), poutine.condition(data={self.site: z}):
-            trace: Any = poutine.trace(model).get_trace(**arguments(model, context.batch))
+            trace = poutine.trace(model).get_trace(**arguments(model, context.batch))
         return [
             node["fn"].log_prob(node["value"])
-            for name, node in trace.nodes.items()
+            for name, node in nodes_of(trace).items()
             if node["type"] == "sample" and node["is_observed"] and name != self.site
         ]

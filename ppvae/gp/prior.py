@@ -17,13 +17,13 @@ replaces :math:`N(0, I)`. What it is depends on when it is asked:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP, Frozen
 from ppvae.gp.every import Every
@@ -33,6 +33,7 @@ from ppvae.gp.state import GPState, weight_noise
 from ppvae.gp.weighted import WeightedNormal
 from ppvae.nets.priors import Prior
 from ppvae.programs import arguments, batches, evaluating
+from ppvae.programs.sites import nodes_of
 
 __all__ = ["GPPrior"]
 
@@ -138,7 +139,7 @@ class GPPrior(Prior):
         f = v0.sqrt() * (x[..., :, None] * r[..., None, :]).flatten(-2)
         return f.to(self.raw_noise.dtype)
 
-    def check(self, data: Any) -> None:
+    def check(self, data: Columns) -> None:
         """Refuse objects and views that the kernels do not know."""
         for name, features in (("object", self.objects), ("view", self.views)):
             if name in data:
@@ -147,7 +148,7 @@ class GPPrior(Prior):
     def extra_repr(self) -> str:
         return f"latent_dim={self.latent_dim}, noise={self.variances()[1].item():.3g}"
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Take note of the training data's columns ``object`` and ``view``; reset the table."""
         objects, views = torch.as_tensor(data["object"]), torch.as_tensor(data["view"])
         device = self.raw_noise.device
@@ -172,7 +173,7 @@ class GPPrior(Prior):
             posteriors: By latent site, with shape (..., N | L); the first of particles is taken.
                 A :class:`~ppvae.gp.WeightedNormal` has no use for the table.
         """
-        q: Any = posteriors.get(self.site)
+        q = posteriors.get(self.site)
         if isinstance(q, WeightedNormal) or q is None:
             return
         if self.training and self.layout is not None:
@@ -256,7 +257,7 @@ class GPPrior(Prior):
             return self.objects(layout.objects), self.views(layout.views)
 
     @torch.no_grad()
-    def settle(self, guide: nn.Module, data: Any, *, chunk: int = 512) -> None:
+    def settle(self, guide: nn.Module, data: Columns, *, chunk: int = 512) -> None:
         """Encode all training data afresh and find the weights' exact posterior given them.
 
         Arguments:
@@ -271,7 +272,7 @@ class GPPrior(Prior):
         with evaluating(guide):
             for batch in batches(guide, data, chunk):
                 trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-                q: Any = trace.nodes[self.site]["fn"]
+                q = nodes_of(trace)[self.site]["fn"]
                 locs.append(q.mean[..., self.block])
                 variances.append(q.variance[..., self.block])
         all_variances = torch.cat(variances)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import Parameter
-from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Column
 from ppvae.errors import ArgumentError
 from ppvae.programs.hooks import FitHooks
 
@@ -100,12 +101,12 @@ class Conditions(FitHooks):
         class_size = () if classes is None else (classes.size,)
         self.sizes: tuple[int, ...] = (*class_size, *((factor_dim,) if factor_dim else ()))
 
-    def check(self, data: Any) -> None:
+    def check(self, data: Mapping[str, Column]) -> None:
         """Refuse labels out of range."""
         if self.classes is not None and "y" in data:
             check_labels(torch.as_tensor(data["y"]), self.classes.num_classes)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Mapping[str, Column]) -> None:
         """Refuse labels out of range."""
         self.check(data)
 

@@ -10,7 +10,6 @@ the user knows about q(y | x) and the model does not say. The plain ELBO beside 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from pyro import poutine
@@ -20,6 +19,7 @@ from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import arguments
+from ppvae.programs.sites import nodes_of
 
 __all__ = ["Consistency"]
 
@@ -71,7 +71,7 @@ class Consistency(Term):
         columns = {name: v for name, v in context.batch.items() if name != self.site}
         columns[self.column] = self.change(columns[self.column])
         trace = poutine.trace(context.guide).get_trace(**arguments(context.guide, columns))
-        changed: Any = trace.nodes[self.site]["fn"]
+        changed = nodes_of(trace)[self.site]["fn"]
         kl = (torch.xlogy(target, target) - target * changed.logits).sum(-1)
         mean = (kl * (target.amax(-1) >= self.threshold)).mean()
         return self.weight(context.step).to(mean) * mean

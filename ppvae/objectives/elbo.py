@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import pyro
 import torch
@@ -40,10 +39,12 @@ from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
     INDEX,
     PerDatum,
+    Site,
     Structure,
     check_pair,
     hooks_of,
     log_prob,
+    nodes_of,
     sample_sites,
     trace_program,
 )
@@ -230,9 +231,9 @@ class Objective(nn.Module):
                 particles=self.spec.num_particles > 1,
                 num_data=self.num_data,
             )
+            sites = nodes_of(model_trace)
             log_likelihood = {
-                name: reduce(model_trace.nodes[name], self._score(model_trace.nodes[name]))
-                for name in structure.scored
+                name: reduce(sites[name], self._score(sites[name])) for name in structure.scored
             }
             kl = self._kls(structure, guide_trace, model_trace, reduce)
             loss = self._weighted(log_likelihood, kl)
@@ -257,12 +258,13 @@ class Objective(nn.Module):
             self.model, batch, structure, particles=particles, replay=guide_trace
         )
 
-    def _score(self, site: Any) -> Tensor:
+    def _score(self, site: Site) -> Tensor:
         """The log-density of an observed site, those parts held that a term trains by itself."""
         fn = site["fn"]
         for term in self.spec.terms:
             fn = term.likelihood(fn)
-        return log_prob({**site, "fn": fn})
+        scored: Site = {**site, "fn": fn}
+        return log_prob(scored)
 
     def _kls(
         self,
@@ -273,14 +275,16 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """Latent site to its KL (N); auxiliary sites count with the latent drawn next."""
         sampled = structure.sampled.union(structure.enumerated)
-        kl, pending = {}, []
+        drawn, priors = nodes_of(guide_trace), nodes_of(model_trace)
+        kl: dict[str, Tensor] = {}
+        pending: list[Tensor] = []
         last = structure.latent[-1]
-        for name in [n for n in guide_trace.nodes if n in structure.drawn]:
-            q = guide_trace.nodes[name]
+        for name in [n for n in drawn if n in structure.drawn]:
+            q = drawn[name]
             if name in structure.auxiliary:
                 pending.append(reduce(q, log_prob(q)))
                 continue
-            p = model_trace.nodes[name]
+            p = priors[name]
             value = reduce(p, _kl(q, p, analytic=self.spec.analytic and name not in sampled))
             kl[name] = torch.stack([value, *pending]).sum(0) if pending else value
             pending = []
@@ -304,16 +308,17 @@ class Objective(nn.Module):
         self,
         batch: Mapping[str, Tensor],
         structure: Structure,
-        guide_trace: Any,
-        model_trace: Any,
+        guide_trace: poutine.Trace,
+        model_trace: poutine.Trace,
         reduce: PerDatum,
     ) -> Context:
         sites = (*structure.latent, *structure.scored)
+        q, p = nodes_of(guide_trace), nodes_of(model_trace)
         return Context(
             batch=batch,
-            values={name: model_trace.nodes[name]["value"] for name in sites},
-            q={name: guide_trace.nodes[name]["fn"] for name in structure.latent},
-            p={name: model_trace.nodes[name]["fn"] for name in sites},
+            values={name: p[name]["value"] for name in sites},
+            q={name: q[name]["fn"] for name in structure.latent},
+            p={name: p[name]["fn"] for name in sites},
             step=self.step,
             expectation=reduce.expectation,
             model=self.model,
@@ -329,7 +334,7 @@ class Objective(nn.Module):
         )
 
 
-def _kl(q: Any, p: Any, *, analytic: bool) -> Tensor:
+def _kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
     """KL of one site, scaled and masked, in closed form or at the drawn value."""
     if analytic:
         try:
@@ -339,4 +344,5 @@ def _kl(q: Any, p: Any, *, analytic: bool) -> Tensor:
         else:
             scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
             return scaled
-    return log_prob(q) - log_prob({**p, "value": q["value"]})
+    at_draw: Site = {**p, "value": q["value"]}
+    return log_prob(q) - log_prob(at_draw)

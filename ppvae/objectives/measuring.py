@@ -7,7 +7,6 @@ A bound that a model was trained to raise is best checked by a critic that had n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from pyro import poutine
@@ -17,6 +16,7 @@ from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.programs import arguments
+from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
 
@@ -130,9 +130,8 @@ def information_of(
     return measure(critic, estimator, test[column], _draw(guide, test, site))
 
 
-def _draw(guide: nn.Module, batch: Mapping[str, Any], site: str) -> Tensor:
+def _draw(guide: nn.Module, batch: Mapping[str, Tensor], site: str) -> Tensor:
     """One draw of a guide's site, without gradients, with shape (N, ...)."""
     with torch.no_grad():
-        trace: Any = poutine.trace(guide).get_trace(**arguments(guide, batch))
-    value: Tensor = trace.nodes[site]["value"]
-    return value
+        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+    return nodes_of(trace)[site]["value"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.objectives.schedules import Schedule, as_schedule
@@ -71,8 +71,8 @@ class Context:
 
     batch: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
-    q: Mapping[str, Any]
-    p: Mapping[str, Any]
+    q: Mapping[str, TorchDistribution]
+    p: Mapping[str, TorchDistribution]
     step: Tensor
     expectation: Callable[[Tensor], Tensor]
     model: nn.Module
@@ -106,7 +106,7 @@ class Term(nn.Module, ABC):
     def forward(self, context: Context) -> Tensor:
         """The contribution to the loss, with shape ()."""
 
-    def likelihood(self, fn: Any) -> Any:
+    def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
         """The distribution by which the ELBO scores an observed site: as it is, by default.
 
         A term that trains a part of a likelihood by itself returns it with that part held.

@@ -14,19 +14,18 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.programs import DATA_PLATE, Structure, frames, inner_dims, log_prob
+from ppvae.programs import DATA_PLATE, Structure, frames, inner_dims, log_prob, nodes_of
 
 __all__ = ["log_weights"]
 
 
 def log_weights(
-    structure: Structure, guide_trace: Any, model_trace: Any, *, particles: int
+    structure: Structure, guide_trace: poutine.Trace, model_trace: poutine.Trace, *, particles: int
 ) -> Tensor:
     r""":math:`\log w`, with shape (S, N).
 
@@ -43,9 +42,10 @@ def log_weights(
         ArgumentError: If an enumerated site is in a plate within the data plate.
     """
     nesting = structure.max_plate_nesting + (particles > 1)
+    drawn, scored = nodes_of(guide_trace), nodes_of(model_trace)
     parts = []
     for name in (*structure.scored, *structure.latent, *structure.auxiliary):
-        site = (guide_trace if name in structure.auxiliary else model_trace).nodes[name]
+        site = (drawn if name in structure.auxiliary else scored)[name]
         if DATA_PLATE not in frames(site):
             continue
         inner = inner_dims(site)
@@ -56,12 +56,12 @@ def log_weights(
                     f"importance weights: expected the enumerated site {name!r} in the data plate "
                     f"alone; got the plates {sorted(frames(site))}. Use one site for each element."
                 )
-            absent = log_prob(guide_trace.nodes[name]) == -torch.inf
+            absent = log_prob(drawn[name]) == -torch.inf
             value = torch.where(absent, -torch.inf, value)
         elif name in structure.auxiliary:
             value = -value
         elif name in structure.latent:
-            value = value - log_prob(guide_trace.nodes[name])
+            value = value - log_prob(drawn[name])
         parts.append(value.sum(inner, keepdim=True) if inner else value)
     total = parts[0]
     for part in parts[1:]:

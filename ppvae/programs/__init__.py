@@ -21,6 +21,7 @@ from ppvae.programs.scopes import (
     restore_random_states,
     seeded,
 )
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.sized import SizedByData, sized_names
 from ppvae.programs.structure import Structure
 from ppvae.programs.support import check_values
@@ -43,6 +44,7 @@ __all__ = [
     "FitHooks",
     "Given",
     "PerDatum",
+    "Site",
     "SizedByData",
     "Structure",
     "arguments",
@@ -64,6 +66,7 @@ __all__ = [
     "inner_dims",
     "log_prob",
     "needs_index",
+    "nodes_of",
     "placement",
     "posterior",
     "random_states",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ppvae.data import Dataset, as_splits
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 
 __all__ = ["as_columns", "batch_for", "batches", "placement"]
@@ -21,7 +21,9 @@ def placement(module: nn.Module) -> Tensor:
     return torch.empty(0) if like is None else like.new_empty(0)
 
 
-def batch_for(module: nn.Module, data: Dataset, rows: Any = slice(None)) -> dict[str, Tensor]:
+def batch_for(
+    module: nn.Module, data: Dataset, rows: Tensor | slice = slice(None)
+) -> dict[str, Tensor]:
     """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has.
 
     Arguments:
@@ -33,7 +35,7 @@ def batch_for(module: nn.Module, data: Dataset, rows: Any = slice(None)) -> dict
     return data.batch(rows, dtype=like.dtype, device=like.device)
 
 
-def as_columns(module: nn.Module, columns: Mapping[str, Any]) -> dict[str, Tensor]:
+def as_columns(module: nn.Module, columns: ColumnsLike) -> dict[str, Tensor]:
     """Tensors, arrays, lists or numbers as tensors with the dtype and on the device of a module.
 
     Floating-point numbers get the module's dtype, whole numbers are int64, and a single number
@@ -54,9 +56,7 @@ def as_columns(module: nn.Module, columns: Mapping[str, Any]) -> dict[str, Tenso
     return ready
 
 
-def batches(
-    module: nn.Module, data: Mapping[str, Any], batch_size: int
-) -> Iterator[dict[str, Tensor]]:
+def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[dict[str, Tensor]]:
     """The rows of ``data`` in order, as ``module`` takes them.
 
     Arguments:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from ppvae.errors import ContractError, PPVAEError
 from ppvae.programs.contract import DATA_PLATE, INDEX, arguments
 from ppvae.programs.order import without_closed_form
 from ppvae.programs.scopes import evaluating, forked
+from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.traces import frames, sample_sites, trace_program
 from ppvae.programs.vectorised import check_vectorised
@@ -22,7 +23,7 @@ from ppvae.programs.vectorised import check_vectorised
 __all__ = ["check_pair"]
 
 Batch = Mapping[str, Tensor]
-Sites = dict[str, dict[str, Any]]
+Sites = Mapping[str, Site]
 
 
 def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
@@ -216,10 +217,10 @@ def _rows(sites: Sites) -> int:
     return int(size)
 
 
-def _check_batch_shape(role: str, name: str, site: Mapping[str, Any]) -> None:
+def _check_batch_shape(role: str, name: str, site: Site) -> None:
     """Every dimension of the batch shape belongs to a plate."""
     batch_shape = tuple(site["fn"].batch_shape)
-    sizes = {f.dim: f.size for f in site["cond_indep_stack"] if f.vectorized}
+    sizes = {f.dim: f.size for f in site["cond_indep_stack"] if f.dim is not None}
     for dim in range(-len(batch_shape), 0):
         if batch_shape[dim] != 1 and sizes.get(dim) != batch_shape[dim]:
             depth = max((-d for d in sizes), default=0)
@@ -234,7 +235,7 @@ def _check_batch_shape(role: str, name: str, site: Mapping[str, Any]) -> None:
             )
 
 
-def _reinterpreted(fn: Any) -> int:
+def _reinterpreted(fn: TorchDistribution) -> int:
     return int(getattr(fn, "reinterpreted_batch_ndims", 0))
 
 
@@ -304,7 +305,7 @@ def _check_densities(role: str, sites: Sites) -> None:
             )
 
 
-def _describe(fn: Any) -> str:
+def _describe(fn: TorchDistribution) -> str:
     base = fn
     while hasattr(base, "base_dist"):
         base = base.base_dist

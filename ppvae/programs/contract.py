@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import pyro
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ __all__ = [
     "deal",
     "signature",
 ]
+
+Value = TypeVar("Value")
 
 DATA_PLATE = "data"
 INDEX = "index"
@@ -69,7 +71,7 @@ def columns_of(*modules: nn.Module) -> dict[str, inspect.Parameter]:
     return columns
 
 
-def deal(columns: Mapping[str, Any], *modules: nn.Module) -> list[dict[str, Any]]:
+def deal(columns: Mapping[str, Value], *modules: nn.Module) -> list[dict[str, Value]]:
     """The columns that each module takes; together they take them all.
 
     Arguments:
@@ -89,7 +91,7 @@ def deal(columns: Mapping[str, Any], *modules: nn.Module) -> list[dict[str, Any]
     return [arguments(module, columns) for module in modules]
 
 
-def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(module: nn.Module, batch: Mapping[str, Value]) -> dict[str, Value]:
     """The columns of ``batch`` that ``module.forward`` takes, by argument name.
 
     Raises:
@@ -98,7 +100,7 @@ def arguments(module: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
     parameters = signature(module)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(batch)
-    chosen = {}
+    chosen: dict[str, Value] = {}
     for name, parameter in parameters.items():
         if name in batch:
             chosen[name] = batch[name]

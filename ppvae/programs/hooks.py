@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+
+from ppvae.data.mapped import Columns
 
 __all__ = ["FitHooks", "hooks_of", "needs_index"]
 
@@ -36,14 +37,14 @@ class FitHooks(nn.Module):
     ``objective.advance()`` after each.
     """
 
-    def check(self, data: Any) -> None:
+    def check(self, data: Columns) -> None:
         """Refuse data that cannot be evaluated or predicted.
 
         Arguments:
             data: Columns by name, other than the training data; none need be there.
         """
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Read the training data.
 
         Arguments:
@@ -61,7 +62,7 @@ class FitHooks(nn.Module):
     def advance(self) -> None:
         """Do the work that is due between two optimiser steps."""
 
-    def settle(self, guide: nn.Module, data: Any) -> None:
+    def settle(self, guide: nn.Module, data: Columns) -> None:
         """Bring what predictions need up to date, without moving a parameter.
 
         Arguments:

@@ -20,13 +20,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.programs.batches import batches
 from ppvae.programs.contract import DATA_PLATE, signature
 from ppvae.programs.scopes import evaluating, seeded
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.traces import frames, sample_sites, trace_program
 
 __all__ = [
@@ -47,7 +50,7 @@ __all__ = [
 DRAWS, AT_ONCE = 256, 32
 
 
-def _base(fn: Any) -> Any:
+def _base(fn: TorchDistribution) -> TorchDistribution:
     """The distribution of one element, beneath declared event dimensions and masks."""
     while hasattr(fn, "base_dist") and not isinstance(
         fn, torch.distributions.TransformedDistribution
@@ -56,12 +59,12 @@ def _base(fn: Any) -> Any:
     return fn
 
 
-def is_categorical(fn: Any) -> bool:
+def is_categorical(fn: TorchDistribution) -> bool:
     """Whether each element is a category by its number, which has no mean."""
     return isinstance(_base(fn), torch.distributions.Categorical)
 
 
-def is_density(fn: Any) -> bool:
+def is_density(fn: TorchDistribution) -> bool:
     """Whether data are scored by a density; else by a probability, as grey values by a Bernoulli.
 
     Arguments:
@@ -70,12 +73,13 @@ def is_density(fn: Any) -> bool:
     if isinstance(_base(fn), torch.distributions.Bernoulli):
         return False
     try:
-        return not fn.support.is_discrete
+        support = fn.support
     except (NotImplementedError, AttributeError):
         return True
+    return support is None or not support.is_discrete
 
 
-def probabilities(node: Mapping[str, Any], *, leading: Sequence[str] = (DATA_PLATE,)) -> Tensor:
+def probabilities(node: Site, *, leading: Sequence[str] = (DATA_PLATE,)) -> Tensor:
     """The probabilities of each category or class of a site, with shape (N, ..., K).
 
     Arguments:
@@ -87,7 +91,7 @@ def probabilities(node: Mapping[str, Any], *, leading: Sequence[str] = (DATA_PLA
     return arranged(node, probs, leading=leading, event_dim=event_dim)
 
 
-def variance(fn: Any) -> Tensor:
+def variance(fn: TorchDistribution) -> Tensor:
     """The variance of a distribution; of a Student t without the masks that make torch's slow.
 
     Arguments:
@@ -105,7 +109,7 @@ def variance(fn: Any) -> Tensor:
     return value
 
 
-def _drawn(fn: Any, *, median: bool) -> Tensor:
+def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
     with seeded(0):
         where = fn.sample()
     with seeded(0, where):
@@ -114,7 +118,7 @@ def _drawn(fn: Any, *, median: bool) -> Tensor:
     return draws.median(0).values if median else draws.mean(0)
 
 
-def _summary(fn: Any, *, latent: bool) -> Tensor:
+def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
     """The value that stands for a distribution (see the table of this module)."""
     if is_categorical(fn):
         return _base(fn).mode
@@ -133,7 +137,7 @@ def _summary(fn: Any, *, latent: bool) -> Tensor:
     return torch.where(torch.isfinite(mean), mean, other)
 
 
-def is_site(node: Mapping[str, Any]) -> bool:
+def is_site(node: Site) -> bool:
     """Whether a node of a trace is a site of the program's own: no plate, no auxiliary site."""
     return (
         node["type"] == "sample"
@@ -144,7 +148,7 @@ def is_site(node: Mapping[str, Any]) -> bool:
 
 
 def arranged(
-    node: Mapping[str, Any],
+    node: Site,
     value: Tensor,
     *,
     leading: Sequence[str] = (DATA_PLATE,),
@@ -178,7 +182,7 @@ def _order(plates: Mapping[str, int], leading: Sequence[str] = (DATA_PLATE,)) ->
     return [*first, *sorted(dim for name, dim in plates.items() if name not in leading)]
 
 
-def _as_batch(node: Mapping[str, Any], value: Tensor) -> Tensor:
+def _as_batch(node: Site, value: Tensor) -> Tensor:
     """The inverse of :func:`arranged`, of a value with one size for each plate of the site."""
     dims, event = _order(frames(node)), node["fn"].event_dim
     if value.dim() != len(dims) + event:
@@ -212,7 +216,7 @@ class _AtMean(Messenger):
         msg["value"], msg["done"] = value, True
 
 
-def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Site]:
     with evaluating(guide), _AtMean(decoding=False):
         trace = trace_program(guide, batch)
     return {
@@ -222,7 +226,7 @@ def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, An
     }
 
 
-def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, TorchDistribution]:
     """The guide's distribution of each latent site, those before it at their means.
 
     Arguments:
@@ -246,7 +250,7 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _encoded(_latent_sites(guide, batch))
 
 
-def _encoded(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+def _encoded(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     encoded = {}
     for name, node in sites.items():
         encoded[name] = arranged(node, node["value"])
@@ -256,7 +260,7 @@ def _encoded(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
 
 
 def encode_rows(
-    guide: nn.Module, data: Mapping[str, Any], batch_size: int
+    guide: nn.Module, data: ColumnsLike, batch_size: int
 ) -> tuple[dict[str, Tensor], frozenset[str]]:
     """The posterior means of all rows, on the CPU, and which sites are of all data together.
 
@@ -320,13 +324,13 @@ def decode(
         ArgumentError: If a latent has the wrong rank, or if the model has no such site.
         ContractError: If the model needs a column that is not given.
     """
-    batch: dict[str, Any] = dict(columns or {})
+    batch: dict[str, Tensor | int] = dict(columns or {})
     with evaluating(model):
         if "size" in signature(model):
-            batch["size"] = _count(model, latents, batch)
+            batch["size"] = _count(model, latents, columns or {})
         with _AtMean(latents, decoding=True):
             trace = trace_program(model, batch)
-    nodes = {name: n for name, n in trace.nodes.items() if is_site(n) and name not in latents}
+    nodes = {name: n for name, n in nodes_of(trace).items() if is_site(n) and name not in latents}
     if site is not None and site not in nodes:
         raise ArgumentError(
             f"site: expected one of the sites that are decoded, {sorted(nodes)}; got {site!r}. "
@@ -334,20 +338,20 @@ def decode(
         )
     decoded = {}
     for name in [site] if site is not None else nodes:
-        node: Any = nodes[name]
+        node = nodes[name]
         decoded[name] = arranged(node, node["value"])
         if is_categorical(node["fn"]):
             decoded[f"{name}_probs"] = probabilities(node)
     return decoded
 
 
-def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str, Any]) -> int:
+def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> int:
     """How many data the latents are of, by one that is in the data plate."""
     if columns:
         return len(next(iter(columns.values())))
     with _AtMean(decoding=True):
         trace = trace_program(model, {"size": 1})
-    for name, node in trace.nodes.items():
+    for name, node in nodes_of(trace).items():
         if name in latents and DATA_PLATE in frames(node):
             return len(latents[name])
     return 1

@@ -16,11 +16,10 @@ nor has a gradient to them; a discrete site is always taken to matter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, MaskedDistribution
+from pyro.distributions import Delta, MaskedDistribution, TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.programs.traces import sample_sites, trace_program
@@ -79,7 +78,7 @@ def without_closed_form(
     return frozenset(found)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
     if a is b:
         return True
     if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -87,7 +86,7 @@ def _same(a: Any, b: Any) -> bool:
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
 
 
-def _incomplete(fn: Any) -> bool:
+def _incomplete(fn: TorchDistribution) -> bool:
     while not isinstance(fn, Delta | MaskedDistribution) and hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return isinstance(fn, Delta | MaskedDistribution)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent, constraints
 
 from ppvae.data import Splits
 from ppvae.data.columns import CODED, kind_of
@@ -69,7 +69,7 @@ def check_values(
 
 def _observed(
     model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, TorchDistribution]]:
     """Columns that the model observes, each with its distribution."""
     with evaluating(model, guide), forked(*batch.values()):
         latents = trace_program(guide, batch)
@@ -83,7 +83,7 @@ def _observed(
             yield names[0], node["fn"]
 
 
-def _elementwise(fn: Any) -> Any:
+def _elementwise(fn: Distribution) -> constraints.Constraint | None:
     """The support of one element, if it does not depend on the row."""
     while isinstance(fn, Independent):
         fn = fn.base_dist
@@ -91,7 +91,7 @@ def _elementwise(fn: Any) -> Any:
         support = fn.support
     except (NotImplementedError, AttributeError):
         return None
-    while hasattr(support, "base_constraint"):
+    while support is not None and hasattr(support, "base_constraint"):
         support = support.base_constraint
     if support is None or support.event_dim > 0:
         return None
@@ -99,7 +99,9 @@ def _elementwise(fn: Any) -> Any:
     return None if bounds else support
 
 
-def _refusal(splits: Splits, name: str, fn: Any, value: float, row: int, part: str) -> DataError:
+def _refusal(
+    splits: Splits, name: str, fn: Distribution, value: float, row: int, part: str
+) -> DataError:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     likelihood = type(fn).__name__.strip("_").removeprefix("Grey")

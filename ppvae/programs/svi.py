@@ -44,8 +44,8 @@ def declare_parameters(frame: FrameType | None) -> None:
             "its networks, or make it a torch.nn.Module."
         )
     learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    nodes: list[Any] = [*collectors[-1].trace.nodes.values()]
-    declared = {id(node["value"].unconstrained()) for node in nodes}
+    nodes = collectors[-1].trace.nodes.values()
+    declared = {id(node["value"].unconstrained()) for node in nodes if node["value"] is not None}
     if all(id(parameter) in declared for parameter in learned.values()):
         return  # The caller has declared them, by pyro.module.
     for hook in hooks_of(module):

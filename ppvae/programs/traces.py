@@ -6,7 +6,7 @@ A *site* is a node of a trace. Its tensors have shape (enumerated..., particles,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -20,6 +20,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from ppvae.programs.contract import DATA_PLATE, arguments
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 PARTICLES = "particles"
-
-Site = Mapping[str, Any]
 
 
 class Given(Messenger):
@@ -66,7 +65,7 @@ class Given(Messenger):
 
 def trace_program(
     module: nn.Module,
-    batch: Mapping[str, Any],
+    batch: Mapping[str, Tensor | int],
     structure: Structure | None = None,
     *,
     particles: int | None = None,
@@ -92,7 +91,7 @@ def trace_program(
     Raises:
         ContractError: If an argument without a default has no column.
     """
-    program: Any = module
+    program: Callable[..., object] = module
     if isinstance(module, PyroModule):
         _keep_parameters(module)
     nesting = 1 if structure is None else structure.max_plate_nesting
@@ -117,19 +116,18 @@ def _keep_parameters(module: PyroModule) -> None:
         context.param_state = {"params": {}, "constraints": {}}
 
 
-def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
+def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
     """The sample sites of a trace by name, those that only draw a plate's subsample left out."""
-    nodes: dict[str, Any] = dict(trace.nodes)
     return {
         name: node
-        for name, node in nodes.items()
-        if node["type"] == "sample" and not site_is_subsample(node)
+        for name, node in nodes_of(trace).items()
+        if node["type"] == "sample" and not site_is_subsample(trace.nodes[name])
     }
 
 
 def frames(site: Site) -> dict[str, int]:
     """Plate to its dimension from the right, of the vectorised plates a site is in."""
-    return {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+    return {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.dim is not None}
 
 
 def inner_dims(site: Site) -> list[int]:
@@ -179,7 +177,7 @@ class PerDatum:
         self.rows = next(
             frame.size
             for name in (*structure.scored, *structure.latent)
-            for frame in model_trace.nodes[name]["cond_indep_stack"]
+            for frame in nodes_of(model_trace)[name]["cond_indep_stack"]
             if frame.name == DATA_PLATE
         )
 

@@ -8,13 +8,14 @@ program such as ``z @ W`` is right for one draw and wrong for several.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
 from ppvae.programs.traces import sample_sites, trace_program
 
@@ -71,7 +72,7 @@ class _LastSite(poutine.messenger.Messenger):
 
     name: str | None = None
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: Message) -> None:
         self.name = msg["name"]
 
 
@@ -105,9 +106,9 @@ def _compare(
         for name, site in sites.items()
         if not site["is_observed"]
     }
-    subsamples: dict[str, Any] = {
+    subsamples: dict[str, Tensor] = {
         name: node["value"]
-        for name, node in many.nodes.items()
+        for name, node in nodes_of(many).items()
         if node["type"] == "sample" and name not in sites
     }
     one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
@@ -155,9 +156,9 @@ def _close(one: Tensor, other: Tensor) -> bool:
 def _changes(
     module: nn.Module,
     batch: Mapping[str, Tensor],
-    given: Mapping[str, Any],
+    given: Mapping[str, Tensor],
     name: str,
-    site: Mapping[str, Any],
+    site: Site,
 ) -> bool:
     """Whether a site's log-density is another when the same program runs again."""
     again = sample_sites(trace_program(module, batch, given=given))[name]
@@ -169,13 +170,13 @@ def _last(value: Tensor, kept: int) -> Tensor:
     return value[(-1,) * max(0, value.dim() - kept)]
 
 
-def _spare_dims(site: Mapping[str, Any], nesting: int) -> list[int]:
+def _spare_dims(site: Site, nesting: int) -> list[int]:
     """Dimensions of a site's batch shape left of the plates' and of the draws'."""
     shape = tuple(site["fn"].batch_shape)
     return [dim for dim in range(-len(shape), -1 - nesting) if shape[dim] != 1]
 
 
-def _last_shape(site: Mapping[str, Any], nesting: int) -> tuple[int, ...]:
+def _last_shape(site: Site, nesting: int) -> tuple[int, ...]:
     """The batch shape's plates, without leading ones."""
     shape = list(site["fn"].batch_shape[-nesting:])
     while shape and shape[0] == 1:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import DataError
 from ppvae.gp.additive.factors import Categorical, Observed
 from ppvae.gp.additive.terms import Additive
@@ -19,7 +19,7 @@ __all__ = ["check_columns", "check_training"]
 ROWS = 1000
 
 
-def check_columns(kernel: Additive, columns: Mapping[str, Any]) -> dict[str, Tensor]:
+def check_columns(kernel: Additive, columns: Columns) -> dict[str, Tensor]:
     """The kernel's columns of some rows, with shape (N) each.
 
     Raises:
@@ -55,7 +55,7 @@ def check_columns(kernel: Additive, columns: Mapping[str, Any]) -> dict[str, Ten
     return chosen
 
 
-def check_training(kernel: Additive, data: Mapping[str, Any]) -> dict[str, Tensor]:
+def check_training(kernel: Additive, data: Columns) -> dict[str, Tensor]:
     """The kernel's columns of the training data.
 
     Raises:
@@ -88,7 +88,7 @@ def check_training(kernel: Additive, data: Mapping[str, Any]) -> dict[str, Tenso
     return columns
 
 
-def _refuse_repeated(columns: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+def _refuse_repeated(columns: Mapping[str, Tensor], data: Columns) -> None:
     """Two rows with the same columns and the same ``x`` are one visit, recorded twice."""
     if "x" not in data:
         return
@@ -105,7 +105,7 @@ def _refuse_repeated(columns: Mapping[str, Tensor], data: Mapping[str, Any]) -> 
             )
 
 
-def _refuse_unobserved(data: Mapping[str, Any]) -> None:
+def _refuse_unobserved(data: Columns) -> None:
     """Rows without any observed value of ``x``."""
     if "x" not in data:
         return

@@ -23,13 +23,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from inspect import Parameter
-from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError, DataError
 from ppvae.gp.additive.arrow import Arrow, Blocks
 from ppvae.gp.additive.checks import check_columns, check_distinct, check_training
@@ -40,6 +40,7 @@ from ppvae.gp.additive.terms import Additive, parse
 from ppvae.gp.additive.visits import Visits
 from ppvae.gp.every import Every
 from ppvae.programs import FitHooks, arguments, batches, evaluating
+from ppvae.programs.sites import nodes_of
 
 __all__ = ["AdditivePrior"]
 
@@ -141,7 +142,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
         places = torch.searchsorted(self.subjects, ids).clamp_max(len(self.subjects) - 1)
         return torch.where(self.subjects[places] == ids, places, len(self.subjects))
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Read the training data's columns; reset the table of encodings.
 
         Raises:
@@ -179,7 +180,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
     @torch.no_grad()
     def record(self, index: Tensor, posteriors: Mapping[str, dist.TorchDistribution]) -> None:
         """Put a batch's encodings into the table; the next refresh reads them."""
-        q: Any = posteriors.get(self.site)
+        q = posteriors.get(self.site)
         if q is None or not self.training or self.visits is None:
             return
         self.refresh.note(len(index))
@@ -301,7 +302,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
         variance = (scales.noise + found.leverage + spread).expand_as(found.loc)
         return found.loc, variance
 
-    def check(self, data: Mapping[str, Any]) -> None:
+    def check(self, data: Columns) -> None:
         """Refuse rows that the kernel says nothing about.
 
         Raises:
@@ -349,7 +350,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
         return self.columns_seen[self.subject].long()
 
     @torch.no_grad()
-    def settle(self, guide: nn.Module, data: Any, *, chunk: int = 512) -> None:
+    def settle(self, guide: nn.Module, data: Columns, *, chunk: int = 512) -> None:
         """Encode all training data and find the weights' exact posterior given them."""
         if self.visits is None:
             return
@@ -357,7 +358,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
         with evaluating(guide):
             for batch in batches(guide, data, chunk):
                 trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-                q: Any = trace.nodes[self.site]["fn"]
+                q = nodes_of(trace)[self.site]["fn"]
                 means.append(q.mean)
                 variances.append(q.variance)
         self.table.copy_(torch.cat(means))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro.distributions as dist
 from torch import Tensor
 
@@ -50,7 +48,7 @@ class Masked(Head):
         fn = self.head.marginal(x)
         return None if fn is None else self._masked(fn)
 
-    def _masked(self, fn: Any) -> dist.TorchDistribution:
+    def _masked(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
         if isinstance(fn, Counts):
             return fn.like(missing=True)
         return self.declare(fn.base_dist)

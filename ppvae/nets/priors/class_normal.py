@@ -14,12 +14,11 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.nets.classes import OneHot, check_labels
 from ppvae.nets.heads import positive
 from ppvae.nets.priors.prior import Prior
@@ -47,12 +46,12 @@ class ClassNormal(Prior):
     def extra_repr(self) -> str:
         return f"num_classes={self.one_hot.num_classes}, latent_dim={self.latent_dim}"
 
-    def check(self, data: Any) -> None:
+    def check(self, data: Columns) -> None:
         """Refuse labels out of range."""
         if "y" in data and "y" not in self.latent:
             check_labels(torch.as_tensor(data["y"]), self.one_hot.num_classes)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Columns) -> None:
         """Refuse labels out of range."""
         self.check(data)
 

@@ -1,0 +1,49 @@
+"""The type of a site: what Pyro records of one statement of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.runtime import InferDict
+from torch import Tensor
+
+__all__ = ["Site", "nodes_of"]
+
+
+class Site(TypedDict, total=False):
+    """What Pyro records of one statement of a program, as far as it is read here.
+
+    Attributes:
+        type: Kind of statement, such as "sample".
+        name: Name of the site.
+        fn: Distribution of a sample site.
+        value: Value drawn or observed.
+        is_observed: Whether the value was given.
+        infer: What an inference algorithm was told of the site.
+        scale: Factor of the log-density.
+        mask: Which data the log-density counts.
+        cond_indep_stack: Plates around the site.
+        done: Whether a handler has settled the value.
+    """
+
+    type: str
+    name: str
+    fn: TorchDistribution
+    value: Tensor
+    is_observed: bool
+    infer: InferDict
+    scale: Tensor | float
+    mask: Tensor | bool | None
+    cond_indep_stack: tuple[CondIndepStackFrame, ...]
+    done: bool
+
+
+def nodes_of(trace: poutine.Trace) -> Mapping[str, Site]:
+    """The statements of a trace by name, in order."""
+    nodes: Any = trace.nodes
+    statements: Mapping[str, Site] = nodes
+    return statements
