@@ -95,7 +95,7 @@ class JointVAE(nn.Module):
             return pyro.sample("x", self.decoder(*inputs), obs=x)  # (..., N | C, H, W)
 
     def _prior_of(self, name: str, values: Mapping[str, Tensor]) -> dist.TorchDistribution:
-        """Of z (..., N | Z), of a class (..., N |), or of factors (..., N | C)."""
+        """The prior of z (..., N | Z), of a class (..., N |), or of factors (..., N | C)."""
         if name in self.counts:
             return dist.Categorical(logits=self.zero.new_zeros(self.counts[name]))
         if name in self.factors:

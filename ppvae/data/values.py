@@ -117,7 +117,7 @@ def _log_totals(column: SparseRows) -> tuple[float, float]:
 
 
 def _sparse_values(column: SparseRows) -> Values:
-    """Of a sparse matrix, from what is stored."""
+    """The values of a sparse matrix, computed from its stored elements."""
     matrix, stored = column.matrix, column.values
     filled = stored.size == matrix.shape[0] * matrix.shape[1]
     ends = stored if filled else np.append(stored, 0)

@@ -188,7 +188,7 @@ class Counts(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of an element, that of the library included where it is not given."""
+        """The variance of an element, including that of a library that is not given."""
         first, second = self._library_moments()
         share, kept = self.log_share.exp(), self._kept
         square = second * share.square()

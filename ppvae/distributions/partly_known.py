@@ -87,7 +87,7 @@ class PartlyKnown(TorchDistribution):
 
     @property
     def probs(self) -> Tensor:
-        """Of the classes, with shape (..., N, K)."""
+        """Probabilities of the classes, with shape (..., N, K)."""
         probs = self.free.probs
         classes = torch.arange(probs.size(-1), device=probs.device)
         points = (self.value.unsqueeze(-1) == classes).to(probs)

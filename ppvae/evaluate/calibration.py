@@ -38,7 +38,7 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of simulated data.
+    """The calibration of a guide on simulated data.
 
     Attributes:
         pit: Latent site to the rank of its true value among the guide's draws, scaled to

@@ -175,7 +175,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
 
 def _entropy(rows: Tensor) -> Tensor:
-    """Of each row made to sum to one, to the base of its length: (R, K) to (R)."""
+    """The entropy of each row, normalised to sum to one, to base K: (R, K) to (R)."""
     if rows.size(1) < 2:
         return torch.zeros(len(rows), dtype=rows.dtype)
     probs = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)

@@ -30,7 +30,7 @@ BUDGET = 2**22
 
 @dataclass(frozen=True)
 class Imputation:
-    """Of one observed column, each with shape (N, ...), on the CPU.
+    """The imputed values of one observed column, each with shape (N, ...), on the CPU.
 
     Attributes:
         mean: The value where it was seen, else its posterior predictive mean.

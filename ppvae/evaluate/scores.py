@@ -27,7 +27,7 @@ def _same_length(name: str, a: Tensor, b: Tensor) -> None:
 
 
 def circular_correlation(a: Tensor, b: Tensor) -> float:
-    r"""Of angles in radians, each with shape (N); from -1 to 1, whatever their offset.
+    r"""The circular correlation of angles in radians, each (N): -1 to 1, whatever their offset.
 
     .. math::
         \frac{\sum_{i < j} \sin(a_i - a_j) \sin(b_i - b_j)}
@@ -54,9 +54,12 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
 
 
 def resultant_length(error: Tensor) -> float:
-    r"""Of errors of angles in radians (N): :math:`|\frac1N \sum_n e^{i \epsilon_n}|`, 0 to 1.
+    r"""The mean resultant length of errors in radians (N), 0 to 1.
 
-    One less the circular variance, whatever one offset they share. Where one of two angles is
+    .. math::
+        \left|\tfrac1N \sum_n e^{i \epsilon_n}\right|
+
+    One minus the circular variance, whatever their common offset. Where one of two angles is
     uniform this is their correlation after Jammalamadaka and SenGupta, and its square, for many
     data, that of :func:`circular_correlation`.
 

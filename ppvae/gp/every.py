@@ -40,7 +40,7 @@ class Every(nn.Module):
         self._age = None
 
     def note(self, batch_size: int) -> None:
-        """Take note of how many rows a step takes; the largest batch counts."""
+        """Record the number of rows of a step; the largest batch counts."""
         self.batch_size = max(self.batch_size, batch_size)
 
     @property

@@ -236,7 +236,7 @@ class CanvasDecoder(nn.Module):
 
     @classmethod
     def of(cls, network: nn.Module) -> CanvasDecoder:
-        """Of a decoder that knows no poses: its output is the canvas, its head the likelihood.
+        """From a decoder without poses: its output is the canvas, its head the likelihood.
 
         Arguments:
             network: With the attribute ``head``, such as an :class:`~ppvae.nets.MLP`; from here

@@ -38,7 +38,7 @@ __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
 
 
 def log_mean_exp(scores: Tensor) -> Tensor:
-    """Of all elements, with shape ()."""
+    """The logarithm of the mean exponential of all elements, with shape ()."""
     return scores.flatten().logsumexp(0) - math.log(scores.numel())
 
 
@@ -127,7 +127,7 @@ class MINE(Estimator):
         self.register_buffer("log_partition", torch.zeros(()))
 
     def _averages(self, joint: Tensor, marginal: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the joint scores, and the logarithm of that of the others, this batch included."""
+        """Moving averages, this batch included: the joint scores, the log partition function."""
         # A plain mean of the first batches, until there are enough of them to forget some.
         keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
         mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)

@@ -61,7 +61,7 @@ def _name_rows(axes: Axes, names: list[str], number: int) -> None:
         return
     if len(names) != number:
         raise ArgumentError(
-            f"ticks: expected {number}, one a row; got {len(names)}. Pass as many names."
+            f"ticks: expected {number}, one per row; got {len(names)}. Pass as many names."
         )
     places = range(0, number, -(-number // 8))
     axes.set_xticks(places, [names[i] for i in places], rotation=45, ha="right")

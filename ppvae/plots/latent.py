@@ -191,7 +191,7 @@ def manifold(
 
     Arguments:
         decode: From z, with shape (K, Z), to images (K, C, H, W); or several by name, such as
-            one a class, for a panel each.
+            one per class, for a panel each.
         latent_dim: Z.
         dims: The two dimensions, across and up, from zero.
         at: Where the others rest, with shape (Z); at zero by default.

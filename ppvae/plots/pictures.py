@@ -169,7 +169,7 @@ def _beside(
 
 
 def _curves(data: Array, fitted: Array, spread: Array | None, names: tuple[str, str]) -> Figure:
-    """A panel a row: what it is, and what the model says with two standard deviations."""
+    """One panel per row: the true values, and the prediction with two standard deviations."""
     number = len(data)
     columns = min(2, number)
     lines = -(-number // columns)

@@ -174,7 +174,7 @@ def _fill(axes: Axes, row: Row) -> None:
 
 
 def _fitting(labels: Sequence[str] | None, width: float) -> list[str] | None:
-    """Labels with a word a line where they would run into each other."""
+    """Labels with one word per line where they would overlap."""
     if labels is None:
         return None
     wide = any(_LETTER * len(label) > width for label in labels)

@@ -21,7 +21,7 @@ _TITLES = {"elbo": "ELBO (every weight one)", "loss": "Loss (what is minimised)"
 
 @styled
 def loss_by_term(history: History) -> Figure:
-    """One panel a term, in nats per datum: training data as a line, validation data dashed.
+    """One panel per term, in nats per datum: training data as a line, validation data dashed.
 
     The ELBO comes first, then the loss and each term. The height of a panel is that of the
     epochs after the first tenth, for the first few would dwarf the rest.

@@ -125,7 +125,7 @@ class Observed:
 
     @property
     def seen_shape(self) -> tuple[int, ...]:
-        """Of what an encoder's network takes, the mask included."""
+        """Shape of an encoder's input, the mask included."""
         return masked_shape(self.shape) if self.missing else self.shape
 
     def scored(self, head: heads.Head) -> heads.Head:

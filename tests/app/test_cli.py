@@ -218,7 +218,7 @@ def test_bad_data_is_refused_in_words_and_leaves_nothing(tmp_path, capsys):
     objects = columns()["object"]
     held_out = columns()["split"] > 0
     assert "such as [6]" in fit("gpvae", object=np.where((objects == 3) & held_out, 6, objects))
-    assert "one number a row" in fit("gpvae", view=np.zeros((ROWS, 2)))
+    assert "one number per row" in fit("gpvae", view=np.zeros((ROWS, 2)))
     missing = refused(capsys, "fit", "vae", "--data", str(tmp_path / "none.npz"))
     assert "none.npz" in missing
 

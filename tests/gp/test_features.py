@@ -205,8 +205,8 @@ def angle_of(maximum: float) -> Tensor:
     [
         (lambda: FourierFeatures().check(angle_of(math.nan)), "views: expected finite numbers"),
         (lambda: HilbertFeatures(rbf(1.0), (0, 1)).check(angle_of(2.0)), "within the domain"),
-        (lambda: FourierFeatures().check(torch.zeros(3, 2)), "views: expected one number a row"),
-        (lambda: HilbertFeatures(rbf(1.0), (0, 1)).check(torch.zeros(3, 1)), "one number a row"),
+        (lambda: FourierFeatures().check(torch.zeros(3, 2)), "views: expected one number per row"),
+        (lambda: HilbertFeatures(rbf(1.0), (0, 1)).check(torch.zeros(3, 1)), "one number per row"),
         (lambda: HilbertFeatures(rbf(1.0), (1, 0)), "domain: expected its least value"),
         (lambda: HilbertFeatures(rbf(1.0), (0, 1), boundary=0.5), "expected boundary >= 1"),
         (lambda: HilbertFeatures(RQKernel(), (0, 1)), "got RQKernel. Use InducingFeatures"),

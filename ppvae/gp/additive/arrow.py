@@ -51,13 +51,13 @@ __all__ = ["Arrow", "Blocks", "Scales"]
 
 @dataclass(frozen=True)
 class Scales:
-    r"""Square roots of the terms' variances, one a feature, and the noise's variance.
+    r"""Square roots of the terms' variances, one per feature, and the noise's variance.
 
     K is 1 where all latents share their variances, else L.
 
     Attributes:
-        shared: Of the shared features, with shape (K, H).
-        own: Of the subject's features, with shape (K, R).
+        shared: Square roots for the shared features, with shape (K, H).
+        own: Square roots for the subject's features, with shape (K, R).
         noise: :math:`v_1`, with shape (K).
     """
 

@@ -1,4 +1,4 @@
-r"""Kernels as feature maps, :math:`k(a, b) = r(a)^\top r(b)`: one a file, named as its class."""
+r"""Kernels as feature maps, :math:`k(a, b) = r(a)^\top r(b)`: one per file, named as its class."""
 
 from ppvae.gp.features.column import Column
 from ppvae.gp.features.feature_map import FeatureMap, finite, kronecker_rows, single, unit_rows

@@ -83,10 +83,10 @@ def known_ids(values: Tensor, known: int, remedy: str) -> None:
 
 
 def single(values: Tensor) -> None:
-    """Raise an ArgumentError if ``values`` have more than one number a row."""
+    """Raise an ArgumentError if ``values`` have more than one number per row."""
     if values.dim() != 1:
         raise ArgumentError(
-            f"views: expected one number a row, shape (N); got shape {tuple(values.shape)}. "
+            f"views: expected one number per row, shape (N); got shape {tuple(values.shape)}. "
             "Squeeze a column (N, 1), or compose kernels of single columns with "
             "ppvae.gp.Column and ProductFeatures."
         )

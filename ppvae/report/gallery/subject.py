@@ -66,7 +66,7 @@ class Subject:
         return check_pair(self.run.model, self.run.guide, self.first(2))
 
     def first(self, number: int) -> dict[str, Tensor]:
-        """So many rows of :attr:`batch`, or as many as there are."""
+        """The first rows of :attr:`batch`, at most ``number``."""
         return {name: column[:number] for name, column in self.batch.items()}
 
     @cached_property
