@@ -11,6 +11,7 @@ from ppvae.data.files import load
 from ppvae.data.inputs import as_splits
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
+from ppvae.data.spectra import image_spectra, patches, spectral_image
 from ppvae.data.tables import table
 from ppvae.data.visits import visits
 
@@ -26,13 +27,16 @@ __all__ = [
     "expression",
     "from_anndata",
     "h5ad",
+    "image_spectra",
     "images",
     "load",
     "mnist",
     "npy",
     "npz",
+    "patches",
     "posed_digits",
     "rotated_digits",
+    "spectral_image",
     "split_rows",
     "table",
     "visits",

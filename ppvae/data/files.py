@@ -15,12 +15,18 @@ from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pictures import images
+from ppvae.data.spectra import spectral_image
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 
 __all__ = ["divided", "load", "rows", "suiting"]
 
-ARRAYS: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".h5ad": h5ad}
+ARRAYS: dict[str, Callable[..., Dataset]] = {
+    ".npz": npz,
+    ".npy": npy,
+    ".h5ad": h5ad,
+    ".h5": spectral_image,
+}
 
 
 def load(
@@ -29,8 +35,9 @@ def load(
     """A file or a folder as splits, by its suffix: one line for a user's own data.
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
-    ``.h5ad`` by :func:`h5ad`, tables (``.csv``, ``.tsv``, ``.parquet`` and others) by
-    :func:`table`. A column ``split`` (0 or train, 1 or validation, 2 or test), or folders with
+    ``.h5ad`` by :func:`h5ad`, ``.h5`` by :func:`spectral_image`, tables (``.csv``, ``.tsv``,
+    ``.parquet`` and others) by :func:`table`. A column ``split`` (0 or train, 1 or validation, 2
+    or test), or folders with
     these names, divide the rows; without them they are divided 80 / 10 / 10 at random.
 
     Arguments:
