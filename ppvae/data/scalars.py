@@ -104,8 +104,8 @@ def scalar_named(text: str) -> Scalar:
     if name == "peak" and len(numbers) == 2 and finite:
         return partial(peak, low=numbers[0], high=numbers[1])
     if name == "ratio" and len(numbers) == 4 and finite:
-        bands = {"above": (numbers[0], numbers[1]), "below": (numbers[2], numbers[3])}
-        return partial(band_ratio, **bands)
+        top, bottom = (numbers[0], numbers[1]), (numbers[2], numbers[3])
+        return partial(band_ratio, above=top, below=bottom)
     raise ArgumentError(
         f"scalar: expected area, log-area, peak, peak:LOW:HIGH or ratio:LOW:HIGH:LOW:HIGH; got "
         f"{text!r}. Name one: --scalar area."

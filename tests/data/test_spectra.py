@@ -60,7 +60,8 @@ def test_a_spectral_image_is_read_with_its_axis(tmp_path):
     data = ppvae.data.load(tmp_path / "cube.h5", size=3, channel=1).train
     assert data.names["spectrum"] == ("0.000 V", "1.000 V", "-1.000 V")
     image = (cube[:, :, 1] - cube[:, :, 1].mean()) / cube[:, :, 1].std()
-    first = int(data["position"][0] @ torch.tensor([5.0, 1.0]))
+    row, column = data["position"][0].int().tolist()
+    first = 5 * row + column
     np.testing.assert_allclose(data["spectrum"][0], cube.reshape(20, 3)[first], rtol=1e-6)
     np.testing.assert_allclose(data["x"][0, 0, 1, 1], image.reshape(-1)[first], rtol=1e-5)
     with pytest.raises(DataError, match="channel: expected a number from 0 to 2; got 3"):
