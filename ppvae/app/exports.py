@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppvae import plots
@@ -29,6 +29,7 @@ from ppvae.programs import (
 )
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
+from ppvae.typing import Keywords, Spec
 
 __all__ = ["encode_run", "new_rows", "reconstruct_run", "sample_run"]
 
@@ -41,7 +42,7 @@ def new_rows(
     data: str | Path,
     *,
     missing_ok: Sequence[str] = (),
-    reading: Mapping[str, Any] | None = None,
+    reading: Keywords | None = None,
 ) -> Dataset:
     """All rows of new data, with the features, classes and identifiers of the run.
 
@@ -110,9 +111,7 @@ def encode_run(
     return table
 
 
-def _posterior(
-    run: Run, batch: Mapping[str, Tensor], spec: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def _posterior(run: Run, batch: Mapping[str, Tensor], spec: Spec) -> dict[str, np.ndarray]:
     table: dict[str, np.ndarray] = {}
     for site, q in posterior(run.guide, batch).items():
         if q.has_enumerate_support:
@@ -132,7 +131,7 @@ def _posterior(
     return table
 
 
-def _spread(q: Any, mean: Tensor) -> Tensor | None:
+def _spread(q: TorchDistribution, mean: Tensor) -> Tensor | None:
     """Standard deviations; None for a distribution that has none in closed form."""
     try:
         spread: Tensor = q.stddev
@@ -147,7 +146,7 @@ def _write_table(path: Path, table: Mapping[str, np.ndarray]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".npz":
-            arrays: Any = dict(table)
+            arrays: Keywords = table
             np.savez_compressed(path, **arrays)
         elif path.suffix.lower() == ".csv":
             pd.DataFrame(table).to_csv(path, index=False)
@@ -257,7 +256,7 @@ def _write_arrays(
     """``NAME.npz``, and of pictures (N, P, C, H, W) ``NAME.png``, P of them side by side."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        values: Any = dict(arrays)
+        values: Keywords = arrays
         np.savez_compressed(folder / f"{name}.npz", **values)
         if pictures is not None and pictures.dim() == 5:
             shown = pictures.flatten(0, 1).clamp(0, 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +10,7 @@ from ppvae import plots
 from ppvae.data import Splits, describe, load
 from ppvae.data.describe import statistics, suitable
 from ppvae.errors import DataError, PPVAEError, RunError
+from ppvae.typing import Keywords
 from ppvae.zoo.entry import build, entry
 from ppvae.zoo.options import parse_options
 
@@ -25,7 +24,7 @@ def inspect_data(
     *,
     model: str | None = None,
     out: str | Path | None = None,
-    reading: Mapping[str, Any] | None = None,
+    reading: Keywords | None = None,
 ) -> str:
     """What was understood of a file or a folder, in words.
 

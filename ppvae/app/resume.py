@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.runs.source import followed_source
+from ppvae.typing import JsonObject
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.options import parse_options
 
@@ -18,7 +17,7 @@ __all__ = ["arguments_of"]
 SETTINGS = ("epochs", "batch_size", "learning_rate")
 
 
-def arguments_of(folder: Path, model: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
     """Arguments of :func:`~ppvae.app.workflow.fit_entry` that go on with a run.
 
     Arguments:

@@ -32,6 +32,7 @@ from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import digest_of_data, followed_source
+from ppvae.typing import ColumnSpec, Keywords
 from ppvae.zoo.entry import MODULES, REGISTRY, Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import auto_options, parse_options
@@ -57,8 +58,8 @@ def fit_entry(
     *,
     data: str | Path | None = None,
     seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    reading: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
+    reading: Keywords | None = None,
     interruptible: bool = False,
     **settings: Any,
 ) -> Run:
@@ -114,7 +115,7 @@ def fit_entry(
     return run
 
 
-def _source(data: str | Path | None) -> dict[str, Any]:
+def _source(data: str | Path | None) -> dict[str, object]:
     """Where the data are, and the checksum of what is there."""
     if data is None:
         return {"source": None, "source_digest": None}
@@ -125,7 +126,7 @@ def _source(data: str | Path | None) -> dict[str, Any]:
 class _Noted:
     """A callback that notes where the data are before the first step, whatever ends it."""
 
-    def __init__(self, note: Mapping[str, Any]) -> None:
+    def __init__(self, note: Mapping[str, object]) -> None:
         self.note = note
 
     def on_fit_start(self, training: Training) -> None:
@@ -238,7 +239,7 @@ def predict_run(
         folder.mkdir(parents=True, exist_ok=True)
         named = ("mean", "scale", "latent_scale", "lower", "upper")
         values = given | {name: getattr(prediction, name) for name in named}
-        arrays: Any = {name: value.cpu().numpy() for name, value in values.items()}
+        arrays = {name: value.cpu().numpy() for name, value in values.items()}
         with written(folder / "predictions.npz") as new:
             np.savez_compressed(new, **arrays)
     except OSError as error:
@@ -249,7 +250,7 @@ def predict_run(
     if prediction.mean.dim() == 4:
         # Of a table the first rows are drawn, each with a picture of its own.
         first, shown_of = next(iter((columns if at is None else given).items()))
-        shown: list[Any] = (
+        shown: list[object] = (
             [*shown_of] if at is None else torch.as_tensor(shown_of)[:DRAWN].tolist()
         )
         count = len(prediction.mean) if at is None else len(shown)
@@ -299,7 +300,7 @@ def _splits(
     found: Entry | None,
     options: Any,
     data: str | Path | None,
-    reading: Mapping[str, Any] | None = None,
+    reading: Keywords | None = None,
 ) -> Splits:
     if found is None:
         assert data is not None
@@ -311,7 +312,7 @@ def _splits(
     return found.arrange(splits, options)
 
 
-def _plain_reading(reading: Mapping[str, Any] | None) -> dict[str, Any]:
+def _plain_reading(reading: Keywords | None) -> dict[str, object]:
     """Options of a reader as JSON has them, paths in full."""
     return {
         name: str(value.resolve()) if isinstance(value, Path) else value
@@ -347,7 +348,7 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dic
     }
 
 
-def _numbers_of(name: str, values: Sequence[Any], spec: Mapping[str, Any]) -> Tensor:
+def _numbers_of(name: str, values: Sequence[object], spec: ColumnSpec) -> Tensor:
     """Classes or objects by their names, or by number where they have none."""
     names = spec.get("names")
     numbers = []

@@ -7,24 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from ppvae.data.dataset import Dataset
-from ppvae.data.record import Record
+from ppvae.data.record import Record, known_names
 from ppvae.errors import DataError
+from ppvae.typing import Spec
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 __all__ = ["add_latents", "from_anndata", "h5ad"]
 
 
-def h5ad(path: str | Path, **columns: Any) -> Dataset:
+def h5ad(
+    path: str | Path,
+    *,
+    layer: str | None = None,
+    missing_ok: Sequence[str] = (),
+    like: Spec | None = None,
+    **columns: str | Sequence[str],
+) -> Dataset:
     """A ``.h5ad`` file, as :func:`from_anndata`; sparse matrices stay sparse.
 
     Arguments:
         path: The file.
-        columns: Columns, as for :func:`from_anndata`.
+        layer: As for :func:`from_anndata`, and so the others.
+        missing_ok: Dataset columns that may hold NaN.
+        like: The columns' spec of a fitted run.
+        columns: Dataset column to the column of ``obs``, or several.
 
     Raises:
         DataError: If anndata is not installed, or the file cannot be read.
@@ -43,15 +57,15 @@ def h5ad(path: str | Path, **columns: Any) -> Dataset:
             f"{Path(path).name}: expected an .h5ad file; it cannot be read ({error}). "
             "Save it again with adata.write_h5ad."
         ) from error
-    return from_anndata(read, **columns)
+    return from_anndata(read, layer=layer, missing_ok=missing_ok, like=like, **columns)
 
 
 def from_anndata(
-    data: Any,
+    data: AnnData,
     *,
     layer: str | None = None,
     missing_ok: Sequence[str] = (),
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
     **columns: str | Sequence[str],
 ) -> Dataset:
     """Cells by genes: ``x`` from ``X`` or a layer, other columns from ``obs``.
@@ -79,7 +93,7 @@ def from_anndata(
             f"layer: expected one of {sorted(data.layers)}; got {layer!r}. Name one, or leave it "
             "out for X."
         )
-    known = ((like or {}).get("x") or {}).get("names")
+    known = known_names(like, "x")
     if known is not None:
         places = data.var_names.get_indexer(known)
         if (places < 0).any():
@@ -95,7 +109,7 @@ def from_anndata(
             f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
         )
     record = Record(names={"x": tuple(map(str, data.var_names))})
-    arrays: dict[str, Any] = {"x": x}
+    arrays: dict[str, object] = {"x": x}
     columns = {name: name for name in NAMED if name in data.obs} | columns
     for name, given in columns.items():
         wanted = [given] if isinstance(given, str) else list(given)
@@ -114,7 +128,7 @@ def from_anndata(
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
 
 
-def add_latents(data: Any, latents: Mapping[str, Tensor], *, prefix: str = "X_ppvae") -> None:
+def add_latents(data: AnnData, latents: Mapping[str, Tensor], *, prefix: str = "X_ppvae") -> None:
     """Write latents, such as those of :meth:`ppvae.Run.encode`, into ``obsm`` of an AnnData.
 
     ``z`` becomes ``X_ppvae``, other sites ``X_ppvae_NAME``; class numbers go into ``obs``.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ppvae.data.columns import kind_of
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
-from ppvae.data.record import Record, coded
+from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import factor_of_text, split_codes
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
 __all__ = ["npy", "npz"]
 
@@ -26,7 +27,7 @@ def npz(
     *,
     missing_ok: Sequence[str] = (),
     layout: Layout = "auto",
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
 ) -> Dataset:
     """One array per column from a NumPy archive; pickled objects are never read.
 
@@ -61,7 +62,7 @@ def npy(
     *,
     missing_ok: Sequence[str] = (),
     layout: Layout = "auto",
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
     **columns: PathLike,
 ) -> Dataset:
     """``x`` from one array file, memory-mapped; other columns from further files by name.
@@ -79,7 +80,7 @@ def npy(
     Raises:
         DataError: If a file cannot be read, or the columns cannot be used.
     """
-    mapped: dict[str, Any] = {}
+    mapped: dict[str, np.ndarray] = {}
     for name, file in {"x": path, **columns}.items():
         file = existing(file)
         try:
@@ -98,13 +99,13 @@ def _dataset(
     columns: Mapping[str, np.ndarray],
     missing_ok: Sequence[str],
     layout: Layout,
-    like: Mapping[str, Any] | None,
+    like: Spec | None,
 ) -> Dataset:
     record = Record()
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, array in columns.items():
         kind = kind_of(name)
-        known = ((like or {}).get(name) or {}).get("names")
+        known = known_names(like, name)
         if kind.kind == "split":
             arrays[name], note = split_codes(array, path.name)
             record = record.noted(note)

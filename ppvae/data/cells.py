@@ -8,7 +8,6 @@ anywhere, of any size, shape and direction, and the marker's total does not depe
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ __all__ = ["CELL_CLASSES", "cells"]
 CELL_CLASSES = ("diffuse", "vesicles", "fibres", "membrane")
 BLOCK = 256
 # Whatever torch's default: the same cells for a seed.
-F32: Any = {"dtype": torch.float32}
+F32 = torch.float32
 
 
 def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: int = 0) -> Splits:
@@ -73,7 +72,7 @@ def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: in
 
 def _factors(rows: int, noise: float, generator: torch.Generator) -> dict[str, Tensor]:
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(rows, *shape, generator=generator, **F32)
+        return low + (high - low) * torch.rand(rows, *shape, generator=generator, dtype=F32)
 
     cell_size = uniform(0.42, 0.68)
     direction, distance = uniform(0, 2 * math.pi), uniform(0, 0.22) * cell_size
@@ -96,19 +95,19 @@ def _factors(rows: int, noise: float, generator: torch.Generator) -> dict[str, T
 def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) -> Tensor:
     """A block of cells, with shape (B, 3, size, size). All fields within are (B, size, size)."""
     rows = len(factors["y"])
-    at = (torch.arange(size, **F32) + 0.5) / size * 2 - 1
+    at = (torch.arange(size, dtype=F32) + 0.5) / size * 2 - 1
     right, up = at.expand(size, size), -at[:, None].expand(size, size)
 
     def each(value: Tensor) -> Tensor:
         return value[:, None, None]
 
     def normal() -> Tensor:
-        return torch.randn(rows, 1, 1, generator=generator, **F32)
+        return torch.randn(rows, 1, 1, generator=generator, dtype=F32)
 
     def speckle(length: Tensor | float) -> Tensor:
         """Random numbers that are alike over ``length``, with mean 0 and deviation about 1."""
-        filtered = _gaussian(size, torch.as_tensor(length, **F32).expand(rows))
-        half = torch.randn(*filtered.shape, 2, generator=generator, **F32)
+        filtered = _gaussian(size, torch.as_tensor(length, dtype=F32).expand(rows))
+        half = torch.randn(*filtered.shape, 2, generator=generator, dtype=F32)
         # The mean square of the field, by Parseval: 2 for the two parts, each wave counted twice.
         power = 4 * filtered.square().sum((1, 2), True) / size**4
         waves = torch.view_as_complex(half) * (filtered / power.sqrt())
@@ -154,7 +153,7 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
     marker = _with_total(of_class, 0.27 * inside.sum((1, 2), True))
 
     # Microtubules leave from a point beside the nucleus.
-    away = 2 * math.pi * torch.rand(rows, 1, 1, generator=generator, **F32)
+    away = 2 * math.pi * torch.rand(rows, 1, 1, generator=generator, dtype=F32)
     reach = each(factors["nucleus_size"])
     x = right - each(centre[:, 0]) - reach * away.cos()
     y = up - each(centre[:, 1]) - reach * away.sin()
@@ -166,8 +165,8 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
     chromatin = nucleus * (0.8 + 0.15 * speckle(0.7 * texture)) * (1 - 0.55 * holes)
     chromatin = chromatin * (0.55 + 0.45 * core.clamp(0, 1).sqrt())
     # A neighbour that reaches into about every third picture.
-    beside = 2 * math.pi * torch.rand(rows, generator=generator, **F32)
-    gap = 1.15 + 2 * (torch.rand(rows, generator=generator, **F32) > 0.35)
+    beside = 2 * math.pi * torch.rand(rows, generator=generator, dtype=F32)
+    gap = 1.15 + 2 * (torch.rand(rows, generator=generator, dtype=F32) > 0.35)
     there = place + gap[:, None] * torch.stack([beside.cos(), beside.sin()], 1)
     other = outline(there, 0.9 * size_, long, turn + normal(), lobes)
     other = torch.sigmoid(other / 0.04) * (1 - inside) * (1 + 0.25 * speckle(0.1)).clamp_min(0)
@@ -184,7 +183,7 @@ def _photograph(stains: Tensor, factors: dict[str, Tensor], generator: torch.Gen
     light = light + factors["background"][:, None, None, None]
     light = _blur(light, 0.02)
     sigma = factors["noise"][:, None, None, None] * (0.5 + 1.5 * light.clamp_min(0).sqrt())
-    light = light + sigma * torch.randn(light.shape, generator=generator, **F32)
+    light = light + sigma * torch.randn(light.shape, generator=generator, dtype=F32)
     return (255 * light).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -207,7 +206,7 @@ def _gate(field: Tensor) -> Tensor:
 
 def _gaussian(size: int, length: Tensor) -> Tensor:
     """The spectra of blurs by ``length`` (B) half sides, with shape (B, size, size / 2 + 1)."""
-    waves = torch.fft.fftfreq(size, **F32) * math.pi * size
+    waves = torch.fft.fftfreq(size, dtype=F32) * math.pi * size
     square = waves[:, None].square() + waves[: size // 2 + 1].square()
     return (-0.5 * square * length[:, None, None].square()).exp()
 
@@ -215,6 +214,6 @@ def _gaussian(size: int, length: Tensor) -> Tensor:
 def _blur(field: Tensor, length: float) -> Tensor:
     """With a Gaussian of standard deviation ``length``, in half sides."""
     size = field.size(-1)
-    kernel = _gaussian(size, torch.tensor([length], **F32))
+    kernel = _gaussian(size, torch.tensor([length], dtype=F32))
     blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(field) * kernel, s=(size, size))
     return blurred

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ __all__ = ["as_column", "refuse_non_finite"]
 CHUNK = 65536
 
 
-def as_column(name: str, value: Any, *, missing_ok: bool = False) -> tuple[Column, str]:
+def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Column, str]:
     """A column of a dataset, and a note on what was done to it (empty if nothing).
 
     Arguments:
@@ -67,7 +65,7 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
     return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
 
 
-def _array(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
+def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]:
     if is_sparse(value):
         raise DataError(
             f"column {name!r}: expected a dense array; got a sparse matrix {value.shape}. "
@@ -87,7 +85,7 @@ def _array(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
     return array, note
 
 
-def _unmasked(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]:
+def _unmasked(name: str, value: np.ma.MaskedArray, missing_ok: bool) -> tuple[np.ndarray, str]:
     hidden = int(np.ma.count_masked(value))
     if not hidden:
         return np.asarray(value.data), ""
@@ -99,7 +97,7 @@ def _unmasked(name: str, value: Any, missing_ok: bool) -> tuple[np.ndarray, str]
             f"{hidden} hidden values. Remove these rows, or name the column in missing_ok if the "
             "model takes missing values."
         )
-    filled = value.astype(np.float64).filled(np.nan)
+    filled = np.ma.filled(value.astype(np.float64), np.nan)
     return filled, f"{name}: {hidden} masked values are missing (NaN)"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ppvae.data.columns import CODED, kind_of
 from ppvae.data.convert import as_column, refuse_non_finite
-from ppvae.data.mapped import Column, MappedRows, rows_of
+from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, with_missing
 from ppvae.errors import DataError
+from ppvae.typing import ColumnSpec
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
 
@@ -42,7 +43,7 @@ class Dataset(Mapping[str, Column]):
 
     def __init__(
         self,
-        columns: Mapping[str, Any],
+        columns: ColumnsLike,
         *,
         missing_ok: Sequence[str] = (),
         record: Record | None = None,
@@ -129,12 +130,12 @@ class Dataset(Mapping[str, Column]):
         return any(not isinstance(column, Tensor) for column in self._columns.values())
 
     @property
-    def spec(self) -> dict[str, dict[str, Any]]:
+    def spec(self) -> dict[str, ColumnSpec]:
         """What a model must know to be built: shape of a row, dtype, number of ids; JSON-able.
 
         Columns with names or a unit have these, too (``names`` by number, ``unit``).
         """
-        spec: dict[str, dict[str, Any]] = {}
+        spec: dict[str, ColumnSpec] = {}
         for name, column in self._columns.items():
             names = self.record.names.get(name)
             count = None
@@ -162,7 +163,7 @@ class Dataset(Mapping[str, Column]):
         """What was done to the columns on the way in, a sentence each."""
         return self.record.notes
 
-    def take(self, rows: Any) -> Dataset:
+    def take(self, rows: Tensor | np.ndarray | Sequence[int]) -> Dataset:
         """The rows with these numbers, or where a mask (N) is true.
 
         Resident columns are copied; memory-mapped ones stay on the disk.
@@ -193,9 +194,9 @@ class Dataset(Mapping[str, Column]):
         """The rows as they are stored, in memory."""
         return {name: rows_of(column, rows) for name, column in self._columns.items()}
 
-    def with_columns(self, **columns: Any) -> Dataset:
+    def with_columns(self, **columns: object) -> Dataset:
         """These columns added, or in place of those with the same names."""
-        merged = {**self._columns, **columns}
+        merged: dict[str, object] = {**self._columns, **columns}
         return Dataset(
             merged, missing_ok=self.missing_ok, record=self.record, row_names=self.row_names
         )
@@ -286,7 +287,7 @@ class Splits(NamedTuple):
         return self.train.notes
 
     @property
-    def spec(self) -> dict[str, dict[str, Any]]:
+    def spec(self) -> dict[str, ColumnSpec]:
         """That of the training data; ``missing`` where any part has missing values."""
         spec = self.train.spec
         for part in (self.validation, self.test):

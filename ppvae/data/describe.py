@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from ppvae.data.columns import kind_of
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.inputs import as_splits
+from ppvae.data.mapped import Column
+from ppvae.typing import ColumnSpec, JsonObject
 
 __all__ = ["Description", "Statistics", "describe", "statistics", "suitable"]
 
@@ -77,7 +79,7 @@ def statistics(data: Dataset | Splits, name: str) -> Statistics:
     return Statistics(least, most, total / seen, whole, binary, missing, count)
 
 
-def _width(column: Any) -> int:
+def _width(column: Column) -> int:
     width = 1
     for length in column.shape[1:]:
         width *= int(length)
@@ -107,7 +109,7 @@ class Description:
     """
 
     rows: dict[str, int]
-    columns: dict[str, dict[str, Any]]
+    columns: dict[str, JsonObject]
     likelihoods: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -132,7 +134,7 @@ class Description:
         return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str | Mapping[str, int] | Sequence[str]) -> str:
     if isinstance(value, str):
         return value
     parts = [f"{k} ({v:,})" for k, v in value.items()] if isinstance(value, dict) else value
@@ -141,7 +143,7 @@ def _shown(value: Any) -> str:
     return ", ".join(parts[:SHOWN]) + more
 
 
-def describe(data: Any) -> Description:
+def describe(data: object) -> Description:
     """What was understood of data: rows, columns, ranges, missing values, classes and names.
 
     Arguments:
@@ -151,7 +153,7 @@ def describe(data: Any) -> Description:
         DataError: If it is nothing of these.
     """
     splits = as_splits(data)
-    columns: dict[str, dict[str, Any]] = {}
+    columns: dict[str, JsonObject] = {}
     for name, spec in splits.train.spec.items():
         facts = statistics(splits, name)
         columns[name] = {
@@ -169,10 +171,10 @@ def describe(data: Any) -> Description:
     return Description(rows, columns, suits, splits.notes)
 
 
-def _counts(splits: Splits, name: str, spec: dict[str, Any]) -> dict[str, int]:
+def _counts(splits: Splits, name: str, spec: ColumnSpec) -> dict[str, int]:
     """Rows of each class or object, over all splits."""
     parts = [torch.as_tensor(part[name]) for part in splits if part is not None]
     values = torch.cat(parts)
-    total = torch.bincount(values[values >= 0], minlength=spec["classes"]).tolist()
+    total = torch.bincount(values[values >= 0], minlength=spec["classes"] or 0).tolist()
     names = spec.get("names") or range(len(total))
     return {str(label): n for label, n in zip(names, total, strict=False)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 import torch
@@ -172,12 +171,12 @@ def posed_digits(
         if part is None:
             parts.append(None)
             continue
-        chosen = part if digit is None else part.take(part["y"] == digit)
+        chosen = part if digit is None else part.take(torch.as_tensor(part["y"]) == digit)
         n = chosen.num_rows
-        f32: dict[str, Any] = {"dtype": torch.float32, "generator": generator}
-        angle = (2 * torch.rand(n, **f32) - 1) * rotation
-        moves = torch.randn(n, 2, **f32).clamp(-2, 2) * shift
-        size = (torch.randn(n, **f32).clamp(-2, 2) * scale).exp()
+        f32 = torch.float32
+        angle = (2 * torch.rand(n, generator=generator, dtype=f32) - 1) * rotation
+        moves = torch.randn(n, 2, generator=generator, dtype=f32).clamp(-2, 2) * shift
+        size = (torch.randn(n, generator=generator, dtype=f32).clamp(-2, 2) * scale).exp()
         x = _pose(torch.as_tensor(chosen["x"]), angle, moves, size)
         parts.append(chosen.with_columns(x=x, angle=angle, shift=moves, scale=size))
     train, *rest = parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ppvae.data.pictures import images
 from ppvae.data.spectra import spectral_image
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
+from ppvae.typing import Keywords, Spec
 
 __all__ = ["divided", "load", "rows", "suiting"]
 
@@ -29,9 +30,7 @@ ARRAYS: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(
-    path: PathLike, *, seed: int = 0, like: Mapping[str, Any] | None = None, **options: Any
-) -> Splits:
+def load(path: PathLike, *, seed: int = 0, like: Spec | None = None, **options: Any) -> Splits:
     """A file or a folder as splits, by its suffix: one line for a user's own data.
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
@@ -54,7 +53,7 @@ def load(
     return divided(rows(path, like=like, **options), path.name, seed)
 
 
-def rows(path: PathLike, *, like: Mapping[str, Any] | None = None, **options: Any) -> Dataset:
+def rows(path: PathLike, *, like: Spec | None = None, **options: Any) -> Dataset:
     """All rows of a file or a folder, undivided; the arguments are those of :func:`load`.
 
     Raises:
@@ -75,7 +74,7 @@ def rows(path: PathLike, *, like: Mapping[str, Any] | None = None, **options: An
         ) from error
 
 
-def suiting(path: PathLike, options: Mapping[str, Any]) -> dict[str, Any]:
+def suiting(path: PathLike, options: Keywords) -> Keywords:
     """Those of the options that the reader of this file or folder has; labels are left out."""
     path = existing(path)
     reader = images if path.is_dir() else _reader(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ppvae.errors import DataError
 __all__ = ["as_splits"]
 
 
-def as_splits(data: Any) -> Splits:
+def as_splits(data: object) -> Splits:
     """Splits as they are; anything else that has rows, as the training data.
 
     Arguments:
@@ -58,7 +57,7 @@ def as_splits(data: Any) -> Splits:
     )
 
 
-def _remedy(data: Any) -> str:
+def _remedy(data: object) -> str:
     if isinstance(data, TensorDataset):
         names = ", ".join(f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"))
         return f"Name the columns: ppvae.data.Dataset({{{names}}})."

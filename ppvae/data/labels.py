@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ppvae.data.columns import COLUMNS
 from ppvae.data.record import Record
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ __all__ = ["labels_of"]
 
 
 def labels_of(
-    path: Path, files: Sequence[Path], record: Record, like: Mapping[str, Any] | None
+    path: Path, files: Sequence[Path], record: Record, like: Spec | None
 ) -> tuple[dict[str, np.ndarray], Record]:
     """Columns for these files from a table, and the record with what was done.
 

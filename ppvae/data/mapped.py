@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
-from ppvae.data.sparse import SparseRows
+from ppvae.data.sparse import Rows, SparseRows
 
 __all__ = ["Column", "Columns", "ColumnsLike", "MappedRows", "rows_of"]
 
@@ -22,17 +23,17 @@ class MappedRows:
         rows: Row numbers in it.
     """
 
-    def __init__(self, source: np.memmap[Any, Any], rows: np.ndarray) -> None:
+    def __init__(self, source: np.memmap, rows: np.ndarray) -> None:
         self.source = source
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: Rows) -> np.ndarray:
         return np.asarray(self.source[self.rows[rows]])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
 
     def take(self, rows: np.ndarray) -> MappedRows:
@@ -45,7 +46,7 @@ class MappedRows:
         return (len(self.rows), *self.source.shape[1:])
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """The array's."""
         return self.source.dtype
 
@@ -63,7 +64,7 @@ class MappedRows:
         return size * self.dtype.itemsize
 
 
-Column: TypeAlias = "Tensor | np.memmap[Any, Any] | MappedRows | SparseRows"
+Column: TypeAlias = "Tensor | np.memmap | MappedRows | SparseRows"
 # Checked columns by name, such as a Dataset, and columns as people have them: a Dataset, tensors,
 # arrays, lists.
 Columns: TypeAlias = Mapping[str, Column]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,10 @@ from ppvae.data.dataset import Dataset
 from ppvae.data.labels import labels_of
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pillow import PICTURES, Plan, pages_of, read
-from ppvae.data.record import Record, coded
+from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
 __all__ = ["images"]
 
@@ -29,7 +29,7 @@ def images(
     range: tuple[float, float] | None = None,  # noqa: A002
     labels: PathLike | None = None,
     missing_ok: Sequence[str] = (),
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
 ) -> Dataset:
     """Pictures of a folder, in the order of their paths: ``x`` with shape (N, C, H, W).
 
@@ -61,7 +61,7 @@ def images(
     """
     folder = existing(folder)
     paths, skipped = _paths(folder)
-    shape: Sequence[int] = ((like or {}).get("x") or {}).get("shape") or []
+    shape = (like or {}).get("x", {}).get("shape", [])
     if len(shape) == 3:
         channels = int(shape[0]) if channels is None else channels
     pages = [page for path in paths for page in pages_of(path)]
@@ -69,7 +69,7 @@ def images(
     x = read(plan, pages)
     names = [page.name(folder) for page in pages]
     record = Record(notes=(*skipped, *plan.notes(pages)))
-    columns: dict[str, Any] = {"x": x}
+    columns: dict[str, np.ndarray] = {"x": x}
     files = [page.path.relative_to(folder) for page in pages]
     parts, classes = _folders(folder, files)
     if parts is not None:
@@ -79,7 +79,7 @@ def images(
         table, record = labels_of(existing(labels), files, record, like)
         columns |= table
     elif classes is not None:
-        known = ((like or {}).get("y") or {}).get("names")
+        known = known_names(like, "y")
         columns["y"], read_names, note = coded("y", classes, known)
         record = record.noted(f"{note} (names of folders)" if note else "")
         record = record.renamed("y", read_names) if read_names is not None else record

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[Picture]:
 
 def _page(path: Path, number: int | None, picture: Picture) -> Page:
     mode = picture.mode
-    tiles: list[Any] = getattr(picture, "tile", None) or []
+    tiles = getattr(picture, "tile", None) or []
     raw = str(tiles[0][3]) if tiles else ""
     if mode not in DEEP and mode[0] not in "IF" and "16" in raw and mode != "1":
         raise DataError(
@@ -286,7 +286,7 @@ def _pixels(plan: Plan, page: Page, picture: Picture) -> np.ndarray:
     """One page with shape (C, H, W)."""
     from PIL import Image, ImageOps
 
-    upright: Any = ImageOps.exif_transpose(picture) if page.turned else picture
+    upright = ImageOps.exif_transpose(picture) if page.turned else picture
     if page.kind == "byte":
         upright = upright.convert(_mode(upright, plan.channels))
         values = np.asarray(_resized(plan, upright))

@@ -10,8 +10,9 @@ import numpy as np
 
 from ppvae.data.columns import kind_of
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
-__all__ = ["Record", "coded", "recoded"]
+__all__ = ["Record", "coded", "known_names", "recoded"]
 
 # Texts that stand for a missing class.
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
@@ -106,6 +107,11 @@ def coded(
     if missing.any():
         note += f"; {int(missing.sum())} missing"
     return codes, names, note
+
+
+def known_names(like: Spec | None, name: str) -> list[str] | None:
+    """Names of a column in the spec of a fitted run; None where it has none."""
+    return None if like is None else like.get(name, {}).get("names")
 
 
 def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[str]) -> np.ndarray:

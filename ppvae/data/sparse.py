@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ppvae.errors import DataError
 
-__all__ = ["SparseRows", "is_sparse"]
+if TYPE_CHECKING:
+    from scipy.sparse import spmatrix
+
+# What numbers rows of an array: numbers, a mask or a slice.
+Rows: TypeAlias = "np.ndarray | slice | list[int] | int"
+
+__all__ = ["Rows", "SparseRows", "is_sparse"]
 
 
-def is_sparse(value: Any) -> bool:
+def is_sparse(value: object) -> TypeGuard[spmatrix]:
     """Whether a value is a sparse matrix or array of scipy's."""
     # By the classes' names, so that scipy is not imported for what is dense.
     return any(base.__module__.startswith("scipy.sparse") for base in type(value).__mro__)
@@ -21,13 +28,13 @@ class SparseRows:
     """A column that is a sparse matrix, such as cells by genes; indexing gives dense rows.
 
     Arguments:
-        matrix: Any sparse matrix of scipy's with shape (N, D), kept by rows (CSR).
+        matrix: A sparse matrix of scipy's with shape (N, D), kept by rows (CSR).
 
     Raises:
         DataError: If values are no numbers, or NaN or infinite.
     """
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: object) -> None:
         from scipy.sparse import csr_array
 
         rows = csr_array(matrix)
@@ -47,15 +54,15 @@ class SparseRows:
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: Rows) -> np.ndarray:
         if isinstance(rows, int | np.integer):
             return np.asarray(self.matrix[[int(rows)]].toarray())[0]
         return np.asarray(self.matrix[rows].toarray())
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.matrix.toarray(), dtype=dtype)
 
-    def take(self, rows: Any) -> SparseRows:
+    def take(self, rows: Rows) -> SparseRows:
         """These rows, sparse."""
         new = SparseRows.__new__(SparseRows)
         new.matrix = self.matrix[np.asarray(rows)]
@@ -72,7 +79,7 @@ class SparseRows:
         return tuple(int(size) for size in self.matrix.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """The matrix's."""
         return np.dtype(self.matrix.dtype)
 

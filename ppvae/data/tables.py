@@ -6,17 +6,18 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
-from ppvae.data.record import Record, coded
+from ppvae.data.record import Record, coded, known_names
 from ppvae.data.sniff import dialect_of
 from ppvae.data.words import factor_of_text, split_codes
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def table(
     decimal: str | None = None,
     na: Sequence[str] = (),
     missing_ok: Sequence[str] = (),
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
     **columns: str | Sequence[str],
 ) -> Dataset:
     """Rows of a table, such as cells by genes: CSV, TSV, Parquet, Feather or Excel.
@@ -132,7 +133,7 @@ def from_frame(
     source: str = "DataFrame",
     x: Sequence[str] | None = None,
     missing_ok: Sequence[str] = (),
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Dataset:
     """A DataFrame as a dataset; the rules and arguments are those of :func:`table`.
@@ -151,13 +152,14 @@ def from_frame(
     for name in NAMED:
         if name in frame.columns and name not in chosen and (x is None or name not in x):
             chosen[name] = name
-    for name, spec in (like or {}).items():
-        if name not in chosen and name not in ("x", "source") and spec.get("names"):
-            if all(n in frame.columns for n in spec["names"]):
-                chosen[name] = spec["names"]
+    for name in like or {}:
+        known = known_names(like, name)
+        if name not in chosen and name not in ("x", "source") and known:
+            if all(n in frame.columns for n in known):
+                chosen[name] = known
     taken = {c for v in chosen.values() for c in ([v] if isinstance(v, str) else v)}
     frame, row_names, record = _without_counter(frame, {*taken, *(x or ())})
-    features = ((like or {}).get("x") or {}).get("names")
+    features = known_names(like, "x")
     if x is None:
         x, record = _features(source, frame, taken, record, features)
     absent = [c for c in [*x, *taken] if c not in frame.columns]
@@ -170,7 +172,7 @@ def from_frame(
     for i, name in enumerate(x):
         values[:, i] = _numbers(source, name, frame[name])
     record = record.renamed("x", x)
-    arrays: dict[str, Any] = {"x": values}
+    arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
             arrays[name], record = column_of(source, name, frame[given], record, like)
@@ -184,9 +186,9 @@ def from_frame(
 def column_of(
     source: str,
     name: str,
-    series: pd.Series[Any],
+    series: pd.Series,
     record: Record,
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
 ) -> tuple[np.ndarray, Record]:
     """A table's column as a dataset's column of this name, and the record with what was done.
 
@@ -201,7 +203,7 @@ def column_of(
         values = series.to_numpy()
         if values.dtype.kind not in "iu":
             values = series.astype(object).where(series.notna(), None).to_numpy()
-        known = ((like or {}).get(name) or {}).get("names")
+        known = known_names(like, name)
         codes, names, note = coded(name, values, known)
         record = record.noted(note)
         return codes, record if names is None else record.renamed(name, names)
@@ -242,7 +244,7 @@ def _without_counter(
     return frame, names, record
 
 
-def _counts(values: pd.Series[Any]) -> bool:
+def _counts(values: pd.Series) -> bool:
     """Whether whole numbers count the rows from 0 or 1."""
     start = values.iloc[0] if len(values) else -1
     return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
@@ -286,7 +288,7 @@ def _features(
     return features, record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
 
 
-def _is_text(series: pd.Series[Any]) -> bool:
+def _is_text(series: pd.Series) -> bool:
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_datetime64_any_dtype(series):
@@ -294,14 +296,14 @@ def _is_text(series: pd.Series[Any]) -> bool:
     return not pd.api.types.is_timedelta64_dtype(series)
 
 
-def _some_numbers(series: pd.Series[Any]) -> bool:
+def _some_numbers(series: pd.Series) -> bool:
     """Whether some of the texts, but no date, are numbers."""
     import pandas as pd
 
     return bool(pd.to_numeric(series.dropna(), errors="coerce").notna().any())
 
 
-def _numbers(source: str, name: str, series: pd.Series[Any]) -> np.ndarray:
+def _numbers(source: str, name: str, series: pd.Series) -> np.ndarray:
     """A column as floating-point or whole numbers; NaN where missing."""
     import pandas as pd
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.data.mapped import Column
 from ppvae.data.sparse import SparseRows
+from ppvae.typing import ColumnSpec
 
 __all__ = ["Values", "chunks_of", "describe_values", "facts_of", "with_missing"]
 
@@ -53,7 +54,7 @@ class Values:
         return self.whole and self.low >= 0 and self.high > 1
 
 
-def chunks_of(column: Any) -> Iterator[Tensor]:
+def chunks_of(column: Column) -> Iterator[Tensor]:
     """The rows in float64, some at a time; uint8 intensities scaled to [0, 1]."""
     width = max(1, math.prod(column.shape[1:]))
     step = max(1, BUDGET // width)
@@ -63,7 +64,7 @@ def chunks_of(column: Any) -> Iterator[Tensor]:
         yield chunk.double() / 255 if chunk.dtype == torch.uint8 else chunk.double()
 
 
-def describe_values(column: Any) -> Values:
+def describe_values(column: Column) -> Values:
     """The :class:`Values` of a column, read by chunks.
 
     Arguments:
@@ -140,13 +141,13 @@ def _sparse_values(column: SparseRows) -> Values:
     )
 
 
-def _any(column: Any, check: Callable[[Tensor], Tensor]) -> bool:
+def _any(column: Column, check: Callable[[Tensor], Tensor]) -> bool:
     if isinstance(column, SparseRows):
         return bool(check(torch.from_numpy(column.values)).any())
     return any(bool(check(chunk).any()) for chunk in chunks_of(column))
 
 
-def facts_of(name: str, column: Any, *, missing_ok: bool) -> dict[str, Any]:
+def facts_of(name: str, column: Column, *, missing_ok: bool) -> ColumnSpec:
     """What :attr:`ppvae.data.Dataset.spec` says of values that a model must be built for.
 
     ``missing`` where some are NaN; ``library``, mean and standard deviation of the logarithm of
@@ -154,7 +155,7 @@ def facts_of(name: str, column: Any, *, missing_ok: bool) -> dict[str, Any]:
     """
     if name not in ("x", "source") or column.dtype in (torch.uint8, np.dtype("uint8")):
         return {}
-    facts: dict[str, Any] = {}
+    facts: ColumnSpec = {}
     if missing_ok and _any(column, torch.isnan):
         facts["missing"] = True
     if name == "x" and not _any(column, lambda v: (v < 0) | ((v != v.round()) & ~v.isnan())):

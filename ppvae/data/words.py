@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ppvae.data.record import BLANK
 from ppvae.errors import DataError
@@ -26,7 +26,7 @@ def part_of(word: str) -> int | None:
     return PARTS.get(re.sub(r"[\s_-]", "", word.strip().lower()))
 
 
-def split_codes(values: Any, source: str) -> tuple[np.ndarray, str]:
+def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:
     """A column ``split`` as numbers 0 (train), 1 (validation) and 2 (test), and a note.
 
     Raises:
@@ -58,7 +58,7 @@ def split_codes(values: Any, source: str) -> tuple[np.ndarray, str]:
     return np.array(codes, dtype=np.int64), note
 
 
-def factor_of_text(name: str, values: Any) -> tuple[np.ndarray, dict[str, str]]:
+def factor_of_text(name: str, values: ArrayLike) -> tuple[np.ndarray, dict[str, str]]:
     """Numbers written as text, such as 15deg, and their unit, if they have one.
 
     Blank text is NaN.

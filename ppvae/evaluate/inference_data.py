@@ -40,7 +40,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -53,9 +53,13 @@ from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.pareto import pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
-from ppvae.evaluate.stores import Store, store_for
+from ppvae.evaluate.stores import Filled, Store, store_for
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
+
+if TYPE_CHECKING:
+    import xarray
+    from arviz import InferenceData
 
 __all__ = ["to_arviz"]
 
@@ -103,7 +107,7 @@ def to_arviz(
     chunk: int | None = None,
     seed: int = 0,
     path: str | Path | None = None,
-) -> Any:
+) -> InferenceData | xarray.DataTree:
     """Draws of everything a run says of data, for ArviZ.
 
     Arguments:
@@ -172,7 +176,7 @@ def _chunk(sites: Sites, num_draws: int) -> int:
     return rows - rows % 16 if rows > 16 else rows
 
 
-def _attributes(run: Run, seed: int) -> dict[str, Any]:
+def _attributes(run: Run, seed: int) -> dict[str, str | int | None]:
     return {
         "inference_library": "ppvae",
         "inference_library_version": ppvae.__version__,
@@ -188,7 +192,7 @@ def _attributes(run: Run, seed: int) -> dict[str, Any]:
     }
 
 
-def _container(tree: Any) -> Any:
+def _container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:
     """What this version of ArviZ works with."""
     with warnings.catch_warnings():
         # ArviZ 0.23 announces its own next version at import.
@@ -208,7 +212,7 @@ class _Group:
         self.name = name
         self.rows = rows
         self.along = along
-        self.arrays: dict[str, Any] = {}
+        self.arrays: dict[str, Filled] = {}
         self.sizes: dict[str, int] = {}
 
     def put(self, name: str, values: Tensor, dims: tuple[str, ...], at: int) -> None:

@@ -6,8 +6,7 @@ quantity, scored by R2.
 
 from __future__ import annotations
 
-from typing import Any
-
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -25,7 +24,9 @@ def is_class(target: Tensor) -> bool:
     return not target.is_floating_point()
 
 
-def score(method: Any, features: Tensor, target: Tensor, *, seed: int = 0) -> float:
+def score(
+    method: ClassifierMixin | RegressorMixin, features: Tensor, target: Tensor, *, seed: int = 0
+) -> float:
     """Fit a scikit-learn predictor on a random half of the rows; its score on the other.
 
     Arguments:

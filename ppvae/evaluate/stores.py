@@ -13,17 +13,30 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import xarray
+from numpy.typing import DTypeLike
 
 from ppvae.errors import ArgumentError
 
+if TYPE_CHECKING:
+    import h5netcdf
+
 __all__ = ["Memory", "NetCDF", "Store", "Zarr", "store_for"]
+
+Attributes: TypeAlias = Mapping[str, str | int | None]
 
 # Numbers in one compressed piece of a variable.
 PIECE = 2**18
+
+
+class Filled(Protocol):
+    """An array that is filled by assignment to slices."""
+
+    def __setitem__(self, key: EllipsisType | tuple[slice, ...], value: np.ndarray, /) -> None: ...
 
 
 class Store(ABC):
@@ -31,12 +44,12 @@ class Store(ABC):
 
     @abstractmethod
     def create(
-        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
-    ) -> Any:
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
+    ) -> Filled:
         """An array to be filled by assignment to slices."""
 
     @abstractmethod
-    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+    def describe(self, group: str, attributes: Attributes) -> None:
         """Set attributes of a group; "" is the root."""
 
     @abstractmethod
@@ -52,24 +65,24 @@ class Memory(Store):
     """Arrays in memory."""
 
     def __init__(self) -> None:
-        self.groups: dict[str, dict[str, Any]] = {}
-        self.attributes: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]] = {}
+        self.attributes: dict[str, dict[str, str | int | None]] = {}
 
     def create(
-        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
-    ) -> Any:
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
+    ) -> Filled:
         array = np.empty(tuple(shape), dtype)
         self.groups.setdefault(group, {})[name] = (tuple(dims), array)
         return array
 
-    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+    def describe(self, group: str, attributes: Attributes) -> None:
         self.attributes[group] = dict(attributes)
 
     def open(self) -> xarray.DataTree:
         datasets = {"/": xarray.Dataset(attrs=self.attributes.get("", {}))}
         for group, variables in self.groups.items():
             attributes = dict(self.attributes.get(group, {}))
-            coordinates = attributes.pop("coordinates", "").split()
+            coordinates = str(attributes.pop("coordinates", "")).split()
             dataset = xarray.Dataset(variables, attrs=attributes)
             datasets[f"/{group}"] = dataset.set_coords(coordinates)
         return xarray.DataTree.from_dict(datasets)
@@ -88,14 +101,14 @@ class NetCDF(Store):
         self.partial = _beside(path)
         self.file = h5netcdf.File(self.partial, "w")
 
-    def _group(self, name: str) -> Any:
+    def _group(self, name: str) -> h5netcdf.Group:
         if not name:
             return self.file
         return self.file[name] if name in self.file.groups else self.file.create_group(name)
 
     def create(
-        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
-    ) -> Any:
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
+    ) -> Filled:
         parent = self._group(group)
         for dim, size in zip(dims, shape, strict=True):
             if dim not in parent.dimensions:
@@ -112,7 +125,7 @@ class NetCDF(Store):
             shuffle=True,
         )
 
-    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+    def describe(self, group: str, attributes: Attributes) -> None:
         self._group(group).attrs.update(attributes)
 
     def open(self) -> xarray.DataTree:
@@ -142,8 +155,8 @@ class Zarr(Store):
         self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
 
     def create(
-        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any
-    ) -> Any:
+        self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
+    ) -> Filled:
         parent = self.root.require_group(group)
         whole = np.prod(shape) <= PIECE
         return parent.create_array(
@@ -154,7 +167,7 @@ class Zarr(Store):
             dimension_names=tuple(dims),
         )
 
-    def describe(self, group: str, attributes: Mapping[str, Any]) -> None:
+    def describe(self, group: str, attributes: Attributes) -> None:
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)
 
     def open(self) -> xarray.DataTree:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppvae.data import Dataset
+from ppvae.data.mapped import Column
 
 __all__ = ["fingerprint"]
 
@@ -27,16 +28,15 @@ def fingerprint(data: Dataset) -> str:
         shape, kind = tuple(column.shape), str(column.dtype).removeprefix("torch.")
         digest.update(f"{name} {shape} {kind};".encode())
         rows = len(column)
+        part: Column | np.ndarray = column
         if column.nbytes > WHOLE and rows > ROWS:
             numbers = np.linspace(0, rows - 1, ROWS).astype(np.int64)
-            part = column[torch.from_numpy(numbers)] if _is(column) else column[numbers]
-        else:
-            part = column
+            part = (
+                column[torch.from_numpy(numbers)]
+                if isinstance(column, Tensor)
+                else column[numbers]
+            )
         if isinstance(part, Tensor):
             part = part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
-
-
-def _is(column: object) -> bool:
-    return isinstance(column, Tensor)

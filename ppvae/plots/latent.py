@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ppvae.plots.values import Array, Values, as_array, as_images, as_matrix, sa
 
 __all__ = ["densities", "latents", "manifold", "prior_range", "traversals"]
 
-Decode: TypeAlias = Callable[[Tensor], Any]
+Decode: TypeAlias = Callable[[Tensor], Values]
 Kind: TypeAlias = Literal["class", "cyclic", "continuous"]
 
 
@@ -295,7 +295,7 @@ def densities(mean: Values, log_variance: Values) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True)
     places = np.arange(1, tables[0].shape[1] + 1)
     for axes, table, colour in ((above, tables[0], COLOURS[0]), (below, tables[1], COLOURS[6])):
-        bodies: Any = axes.violinplot(table, places, widths=0.85, showextrema=False)["bodies"]
+        bodies = axes.violinplot(table, places, widths=0.85, showextrema=False)["bodies"]
         for body in bodies:
             body.set(facecolor=colour, alpha=0.75)
         axes.plot(places, np.median(table, 0), "_", color="black", ms=6, label="median")

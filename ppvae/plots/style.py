@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, ParamSpec
+from typing import Final, ParamSpec
 
 import matplotlib.style
 from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ SEQUENTIAL: Final = "viridis"
 DIVERGING: Final = "RdBu_r"
 CYCLIC: Final = "twilight_shifted"
 
-_RC: Final[dict[str, Any]] = {
+_RC: Final[dict[str, object]] = {
     "figure.dpi": DPI,
     "figure.figsize": (TEXT_WIDTH, 3.2),
     "figure.facecolor": "white",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Sized
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,17 @@ from ppvae.errors import ArgumentError
 __all__ = ["Array", "Values", "as_array", "as_images", "as_matrix", "same_rows"]
 
 Array: TypeAlias = NDArray[np.float64]
-Values: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+Values: TypeAlias = "Tensor | np.ndarray"
 
 
-def as_array(values: Any) -> Array:
+def as_array(values: Values) -> Array:
     """Float64 on the CPU, with the same shape; a uint8 intensity 0..255 becomes 0..1."""
     found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     array: Array = found.astype(np.float64)
     return array / 255.0 if found.dtype == np.uint8 else array
 
 
-def as_images(name: str, values: Any, *, dims: tuple[int, ...] = (4,)) -> Array:
+def as_images(name: str, values: Values, *, dims: tuple[int, ...] = (4,)) -> Array:
     """Images with shape (..., C, H, W).
 
     Raises:
@@ -40,7 +41,7 @@ def as_images(name: str, values: Any, *, dims: tuple[int, ...] = (4,)) -> Array:
     return array
 
 
-def as_matrix(name: str, values: Any) -> Array:
+def as_matrix(name: str, values: Values) -> Array:
     """A table of finite numbers with shape (N, D); a column (N) becomes (N, 1).
 
     Raises:
@@ -62,7 +63,7 @@ def as_matrix(name: str, values: Any) -> Array:
     return array
 
 
-def same_rows(**columns: Any) -> int:
+def same_rows(**columns: Sized | None) -> int:
     """The number of rows that all columns share; those that are None are left out.
 
     Raises:

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,6 +15,7 @@ from ppvae.plots.files import CAPTIONS
 from ppvae.runs.config import read_config, read_history, read_metrics
 from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
+from ppvae.typing import JsonObject
 
 __all__ = ["Facts", "Picture", "read"]
 
@@ -52,8 +52,8 @@ class Facts:
         pictures: In the report's order.
     """
 
-    config: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     history: History = field(default_factory=History)
     pictures: list[Picture] = field(default_factory=list)
 
@@ -96,9 +96,9 @@ class Facts:
         count: int | None = self.section("data", "columns", "y").get("classes")
         return count
 
-    def section(self, *names: str) -> dict[str, Any]:
+    def section(self, *names: str) -> JsonObject:
         """A part of ``config.json``, by the names that lead to it; empty if it has none."""
-        part: dict[str, Any] = self.config
+        part: JsonObject = self.config
         for name in names:
             part = part.get(name) or {}
         return part
@@ -129,7 +129,7 @@ _SECTIONS = (
 )
 
 
-def _check_sections(path: Path, config: dict[str, Any]) -> None:
+def _check_sections(path: Path, config: JsonObject) -> None:
     """Refuse parts of another type than a run writes."""
     columns = Facts(config).section
     for *above, name in _SECTIONS:
@@ -159,8 +159,8 @@ def _damaged(path: Path, name: str, expected: str, value: object) -> RunError:
     )
 
 
-def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flat(metrics: JsonObject, prefix: str = "") -> JsonObject:
+    found: JsonObject = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
             found |= _flat(value, f"{prefix}{name}.")

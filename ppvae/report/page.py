@@ -7,7 +7,6 @@ import os
 import tempfile
 from importlib import resources
 from pathlib import Path, PurePath
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -15,6 +14,7 @@ from ppvae.errors import RunError
 from ppvae.report.facts import Facts, read
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
+from ppvae.typing import ColumnSpec
 
 __all__ = ["render", "write"]
 
@@ -119,7 +119,7 @@ def _in_short(facts: Facts) -> list[str]:
     return [text for text in found if text]
 
 
-def _column(spec: dict[str, Any]) -> str:
+def _column(spec: ColumnSpec) -> str:
     """What a column of the data holds, in words."""
     shape, classes = spec.get("shape") or [], spec.get("classes")
     size = " \u00d7 ".join(map(str, shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "percent", "shown"]
 
@@ -114,7 +114,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=place)
 
 
-def shown(value: Any, digits: int = 4) -> str:
+def shown(value: object, digits: int = 4) -> str:
     """A number as text with so many significant digits; integers in full."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ppvae import evaluate, plots
-from ppvae.data import Dataset, Splits
+from ppvae.data import Splits
 from ppvae.report.gallery import Subject, draw, measure
 from ppvae.report.gallery.unseen import unseen
 from ppvae.report.page import write
@@ -23,7 +21,7 @@ SUMMARY_ROWS = 1000
 
 def write_all(
     run: Run,
-    data: Splits | Dataset | Mapping[str, Any],
+    data: object,
     folder: str | Path,
     *,
     max_rows: int | None = SUMMARY_ROWS,

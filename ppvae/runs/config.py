@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ppvae.errors import ArgumentError, RunError
 from ppvae.runs.files import digest_of, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import NAMED, TEXT, TEXTS, Rule, check_fields, integer, optional
+from ppvae.typing import JsonObject
 
 __all__ = [
     "CONFIG",
@@ -71,13 +70,13 @@ def is_run(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("kind") == KIND
 
 
-def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(config: JsonObject) -> JsonObject:
     """A config with its own checksum."""
     content = {key: value for key, value in config.items() if key != "digest"}
     return {**content, "digest": digest_of(content)}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> JsonObject:
     """A run's ``config.json``.
 
     Raises:
@@ -106,7 +105,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def verify(folder: Path, config: Mapping[str, Any]) -> None:
+def verify(folder: Path, config: JsonObject) -> None:
     """Hold the config, the history and the metrics to the checksums in the config.
 
     A run of format 1 has none; the report, which computes nothing, does without.
@@ -138,7 +137,7 @@ def check_digest(path: Path, content: bytes, digest: str | None) -> None:
         )
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> JsonObject:
     """A run's ``metrics.json``.
 
     Raises:

@@ -149,7 +149,7 @@ def read_json(path: Path) -> Any:
     return value
 
 
-def digest_of(value: bytes | Any) -> str:
+def digest_of(value: object) -> str:
     """SHA-256 of bytes, or of a JSON value in a fixed notation."""
     if not isinstance(value, bytes):
         value = json.dumps(value, sort_keys=True).encode("utf-8")

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -179,7 +178,7 @@ def free_name(folder: Path, is_taken: Callable[[Path], bool]) -> Path:
     return free
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON, indented, with a final newline.
 
     Arguments:

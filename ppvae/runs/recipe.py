@@ -10,7 +10,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,13 @@ from torch.overrides import TorchFunctionMode
 from ppvae._trusted import BUILDERS
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
+from ppvae.typing import JsonObject, Spec
 
 __all__ = ["Builder", "Recipe", "register_builder"]
 
 
-Builder: TypeAlias = "Callable[..., Any] | str"
+Built: TypeAlias = tuple[nn.Module, nn.Module, ELBO]
+Builder: TypeAlias = "Callable[..., Built] | str"
 
 # Builders that come with ppvae; they call nothing but entries of their own.
 SHIPPED = ("ppvae.zoo:build",)
@@ -61,8 +63,8 @@ class Recipe:
 
     builder: str
     name: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    spec: Mapping[str, Any] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    spec: Spec | None = None
 
     def __post_init__(self) -> None:
         module, _, function = self.builder.partition(":")
@@ -79,7 +81,7 @@ class Recipe:
                 f"({error}). Use numbers, strings, lists and dicts."
             ) from error
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The fields by name."""
         return {
             "builder": self.builder,
@@ -113,7 +115,7 @@ class Recipe:
             ) from error
         return model, guide, objective
 
-    def _function(self, builders: Sequence[Builder]) -> Callable[..., Any]:
+    def _function(self, builders: Sequence[Builder]) -> Callable[..., Built]:
         """The builder, if it is trusted."""
         for builder in (*builders, *_REGISTERED, *SHIPPED):
             function = self._matching(builder)
@@ -126,7 +128,7 @@ class Recipe:
             f"--trust {module} on the command line; or pass model and guide."
         )
 
-    def _matching(self, builder: Builder) -> Callable[..., Any] | None:
+    def _matching(self, builder: Builder) -> Callable[..., Built] | None:
         if isinstance(builder, str):
             module, _, name = builder.partition(":")
             where, _, wanted = self.builder.partition(":")
@@ -140,9 +142,9 @@ class Recipe:
         return builder if own == self.builder else None
 
 
-def _imported(module: str, name: str) -> Callable[..., Any]:
+def _imported(module: str, name: str) -> Callable[..., Built]:
     try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Built] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise RunError(
             f"recipe: expected a function '{module}:{name}'; it cannot be imported ({error}). "
@@ -158,7 +160,13 @@ class _Bounded(TorchFunctionMode):
         super().__init__()
         self.largest = largest
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         result = func(*args, **(kwargs or {}))
         if self.largest is not None and isinstance(result, Tensor):
             size = torch.numel(result) * result.element_size()

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ppvae.data import Dataset, as_splits
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
 from ppvae.runs.config import (
@@ -46,6 +47,7 @@ from ppvae.runs.folder import replaced, write_json
 from ppvae.runs.history import History
 from ppvae.runs.recipe import Builder, Recipe
 from ppvae.runs.weights import LARGEST, fill, gather, read_weights
+from ppvae.typing import JsonObject
 
 if TYPE_CHECKING:
     from ppvae.evaluate.predict import Prediction
@@ -87,8 +89,8 @@ class Run:
     guide: nn.Module
     objective: ELBO = field(default_factory=ELBO)
     history: History = field(default_factory=History)
-    config: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     seed: int = 0
     epochs: int = 0
     status: str = "completed"
@@ -124,7 +126,7 @@ class Run:
                 "weights": {"sha256": digests.pop(WEIGHTS), "shared": shared},
                 "files": digests,
             }
-            write_json(new / CONFIG, sealed(_plain(config)))
+            write_json(new / CONFIG, sealed({key: _plain(value) for key, value in config.items()}))
         return folder
 
     @property
@@ -135,7 +137,7 @@ class Run:
         rows = (self.config.get("data") or {}).get("rows") or {}
         return rows.get("train")
 
-    def columns(self, data: Mapping[str, Any]) -> Dataset:
+    def columns(self, data: ColumnsLike) -> Dataset:
         """The data as columns, each with one row per datum as in the training data.
 
         Arguments:
@@ -173,7 +175,7 @@ class Run:
         except RunError:
             return False
 
-    def encode(self, data: Mapping[str, Any], *, batch_size: int = 1024) -> dict[str, Tensor]:
+    def encode(self, data: ColumnsLike, *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
         A site outside the data plate comes once, with its own shape. Where a posterior has no mean
@@ -192,7 +194,7 @@ class Run:
 
         return encode_rows(self.guide, self.columns(data), batch_size)[0]
 
-    def decode(self, latents: Mapping[str, Any], **columns: Any) -> dict[str, Tensor]:
+    def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites by name at these latents (what :meth:`encode` returned).
 
         Categories are decoded to the most probable one, with ``<site>_probs`` beside it; a latent
@@ -211,7 +213,7 @@ class Run:
         placed = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
         return decode(self.model, placed, columns=as_columns(self.model, columns))
 
-    def predict(self, columns: Mapping[str, Any] | None = None, **options: Any) -> Prediction:
+    def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.
 
         Arguments:
@@ -222,7 +224,7 @@ class Run:
 
         return predict(self.model, columns or {}, guide=self.guide, **options)
 
-    def report(self, data: Any, folder: str | Path) -> Path:
+    def report(self, data: object, folder: str | Path) -> Path:
         """Evaluate the run and write its folder with metrics, draws, plots and ``report.html``.
 
         Arguments:
@@ -308,7 +310,7 @@ def load(
     return run
 
 
-def describe(value: Any) -> Any:
+def describe(value: object) -> object:
     """Say in JSON what an objective, a function or a module is."""
     if is_dataclass(value) and not isinstance(value, type):
         content = {f.name: describe(getattr(value, f.name)) for f in fields(value)}
@@ -334,7 +336,7 @@ def _few(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
-def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
+def _recipe(folder: Path, config: JsonObject) -> Recipe:
     recipe = config.get("recipe")
     if recipe is None:
         raise RunError(
@@ -350,7 +352,7 @@ def _recipe(folder: Path, config: Mapping[str, Any]) -> Recipe:
         ) from error
 
 
-def _environment() -> dict[str, Any]:
+def _environment() -> JsonObject:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
@@ -368,7 +370,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """JSON without NaN, tensors or paths."""
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}

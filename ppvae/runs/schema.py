@@ -43,17 +43,17 @@ class Rule:
     optional: bool = False
     remedy: str = "Use the default."
 
-    def allows(self, value: Any) -> bool:
+    def allows(self, value: object) -> bool:
         """Whether a value is in the range, or is None where that is allowed."""
         return (self.optional and value is None) or self.holds(value)
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> bool:
     """Whether a value is an int, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value is an int or a float, and no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -80,7 +80,7 @@ TEXTS = Rule(
 )
 
 
-def check_fields(where: object, values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+def check_fields(where: object, values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
     """Hold the values that are there to their rules.
 
     Arguments:
@@ -99,7 +99,7 @@ def check_fields(where: object, values: Mapping[str, Any], rules: Mapping[str, R
             )
 
 
-def check_tree(where: object, value: Any, depth: int = DEPTH) -> None:
+def check_tree(where: object, value: object, depth: int = DEPTH) -> None:
     """Refuse values nested too deep, and names that are long or cannot be printed.
 
     Raises:

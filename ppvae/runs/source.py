@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ppvae.errors import RunError
+from ppvae.typing import JsonObject
 
 __all__ = ["digest_of_data", "followed_source"]
 
@@ -61,7 +61,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
             yield file.relative_to(path).as_posix(), file
 
 
-def followed_source(folder: Path, config: Mapping[str, Any]) -> Path | None:
+def followed_source(folder: Path, config: JsonObject) -> Path | None:
     """The path of the data that a run was fitted with; None for those of the package.
 
     Raises:

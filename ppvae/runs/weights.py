@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +14,7 @@ from ppvae.errors import RunError
 from ppvae.programs import sized_names
 from ppvae.runs.config import WEIGHTS, check_digest
 from ppvae.runs.files import read_bytes
+from ppvae.typing import JsonObject
 
 __all__ = ["LARGEST", "fill", "gather", "parse_tensors", "read_weights"]
 
@@ -44,7 +44,7 @@ def gather(modules: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     return weights, shared
 
 
-def read_weights(folder: Path, config: Mapping[str, Any], modules: nn.Module) -> dict[str, Tensor]:
+def read_weights(folder: Path, config: JsonObject, modules: nn.Module) -> dict[str, Tensor]:
     """The tensors of a run's folder; the file is no larger than these modules need.
 
     Raises:

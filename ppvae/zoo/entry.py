@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ppvae._trusted import BUILDERS
 from ppvae.errors import ArgumentError, DataError
+from ppvae.typing import Spec
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["REGISTRY", "Entry", "Pair", "Spec", "build", "entry", "names", "register"]
 
-Spec: TypeAlias = Mapping[str, Mapping[str, Any]]
-Columns: TypeAlias = "Splits | Dataset | Mapping[str, Any]"
+# From a spec and options by name to model, guide and objective.
+Constructor: TypeAlias = "Callable[..., tuple[nn.Module, nn.Module, ELBO]]"
+Columns: TypeAlias = "Splits | Dataset | Mapping[str, object]"
 
 # Name to module; it is imported when the entry is asked for. The function is named as the entry.
 MODULES = {
@@ -70,15 +72,15 @@ class Entry:
 
     name: str
     summary: str
-    function: Callable[..., Any]
+    function: Constructor
     options: type[Options]
     columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ("x",)
-    fit: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, object] = field(default_factory=dict)
     data: str | Callable[[], Splits] | None = None
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
     check: Callable[[Splits], None] = lambda splits: None
-    tune: Callable[[nn.Module, nn.Module], Mapping[str, Any]] = lambda model, guide: {}
+    tune: Callable[[nn.Module, nn.Module], Mapping[str, object]] = lambda model, guide: {}
 
     @property
     def path(self) -> str:
@@ -90,7 +92,7 @@ class Entry:
         """Summary and docstring."""
         return f"{self.summary}\n\n{inspect.getdoc(self.function) or ''}".strip()
 
-    def __call__(self, spec: Columns | Spec, **options: Any) -> Pair:
+    def __call__(self, spec: Columns | Spec, **options: object) -> Pair:
         """Model, guide and objective for data with these columns.
 
         Arguments:
@@ -111,7 +113,7 @@ class Entry:
                 f"{list(spec)}. Add {missing}, or choose another model."
             )
         values = asdict(options)
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, object] = {}
         for name, group in groups_of(self.function).items():
             arguments[name] = (
                 values.pop(name)
@@ -175,9 +177,9 @@ def register(
     summary: str,
     *,
     extends: Entry | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
     **settings: Any,
-) -> Callable[[Callable[..., Any]], Entry]:
+) -> Callable[[Constructor], Entry]:
     """Make an entry of a constructor: its keyword-only parameters are the options.
 
     Arguments:
@@ -199,11 +201,15 @@ def register(
     returns a :class:`Pair`.
     """
 
-    def decorate(function: Callable[..., Any]) -> Entry:
-        inherited = {} if extends is None else _settings(extends)
+    def decorate(function: Constructor) -> Entry:
         base = None if extends is None else extends.options
         options = options_of(function, extends=base, defaults=defaults)
-        made = Entry(name, summary, function, options, **{**inherited, **settings})
+        made = (
+            Entry(name, summary, function, options)
+            if extends is None
+            else replace(extends, name=name, summary=summary, function=function, options=options)
+        )
+        made = replace(made, **settings)
         for attribute in ("__module__", "__qualname__", "__doc__"):  # It stands for the function.
             object.__setattr__(made, attribute, getattr(function, attribute))
         REGISTRY[made.path] = made
@@ -211,11 +217,6 @@ def register(
         return made
 
     return decorate
-
-
-def _settings(entry: Entry) -> dict[str, Any]:
-    names = ("columns", "missing_ok", "fit", "data", "arrange", "check", "tune")
-    return {name: getattr(entry, name) for name in names}
 
 
 def names() -> list[str]:
@@ -257,7 +258,7 @@ def entry(name: str) -> Entry:
     return found
 
 
-def build(name: str, spec: Spec, **options: Any) -> Pair:
+def build(name: str, spec: Spec, **options: object) -> Pair:
     """Model, guide and objective of an entry; what a run's recipe names.
 
     Arguments:

@@ -11,9 +11,8 @@ The names of likelihoods are those of the command line; ``auto`` is chosen from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,8 @@ from ppvae.data import Splits
 from ppvae.data.values import describe_values
 from ppvae.errors import ArgumentError
 from ppvae.nets import LogCounts, MaskedEncoder, Standardized, heads, masked_shape
+from ppvae.typing import ColumnSpec, Keywords, Spec
+from ppvae.zoo.options import Options
 from ppvae.zoo.parts import LIKELIHOODS, UNITS
 
 __all__ = ["LIKELIHOODS", "Observed", "chosen_likelihood", "likelihood", "resolved"]
@@ -105,9 +106,7 @@ class Observed:
     units: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(
-        cls, spec: Mapping[str, Mapping[str, Any]], likelihood: str | None, column: str = "x"
-    ) -> Observed:
+    def of(cls, spec: Spec, likelihood: str | None, column: str = "x") -> Observed:
         """From what a dataset says of its columns."""
         facts = spec[column]
         library = facts.get("library")
@@ -166,7 +165,7 @@ def chosen_likelihood(splits: Splits) -> tuple[str, str]:
     return UNITS, span
 
 
-def resolved(splits: Splits, options: Any) -> tuple[dict[str, dict[str, Any]], Any, str]:
+def resolved(splits: Splits, options: Options) -> tuple[dict[str, ColumnSpec], Options, str]:
     """What an entry is built from: the data's spec, the options without auto, and a sentence.
 
     Arguments:
@@ -178,7 +177,8 @@ def resolved(splits: Splits, options: Any) -> tuple[dict[str, dict[str, Any]], A
     said = ""
     if name == "auto":
         name, reason = chosen_likelihood(splits)
-        options = replace(options, likelihood=name)
+        changed: Keywords = {"likelihood": name}
+        options = replace(options, **changed)
         said = f"likelihood: {name} ({reason}); --likelihood names another"
     if spec["x"].get("missing"):
         parts = [said] if said else []

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 from ppvae.errors import ArgumentError
 
@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 AUTO, DEST = "auto", "option_"
+# A value of an option; and its type, which type checkers have no word for.
+Value: TypeAlias = "bool | int | float | str | tuple[int, ...]"
+Kind: TypeAlias = Any
 KINDS = (bool, int, float, str, tuple[int, ...])
 
 
@@ -49,7 +52,7 @@ class Option:
         """Whether it is chosen from the data where nobody gives it."""
         return AUTO in (self.choices or ())
 
-    def rule(self, value: Any) -> str | None:
+    def rule(self, value: Value) -> str | None:
         """What was expected where a value is out of range; None where it is in range."""
         if self.choices:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
@@ -110,7 +113,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 }
 
 
-def _is_a(value: Any, kind: Any) -> bool:
+def _is_a(value: object, kind: Kind) -> bool:
     if kind == tuple[int, ...]:
         return isinstance(value, tuple) and all(_is_a(n, int) for n in value)
     if kind in (int, float) and isinstance(value, bool):
@@ -118,20 +121,20 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _split(annotation: Any) -> tuple[Any, Option]:
+def _split(annotation: Kind) -> tuple[Kind, Option]:
     """Type and declaration of an annotation."""
-    if get_origin(annotation) is not Annotated:
+    if not hasattr(annotation, "__metadata__"):
         return annotation, Option()
     kind, *rest = get_args(annotation)
     return kind, next((part for part in rest if isinstance(part, Option)), Option())
 
 
-def _declared(options: type[Options]) -> dict[str, tuple[Any, Option]]:
+def _declared(options: type[Options]) -> dict[str, tuple[Kind, Option]]:
     hints = get_type_hints(options, include_extras=True)
     return {f.name: _split(hints[f.name]) for f in fields(options)}
 
 
-def groups_of(function: Callable[..., Any]) -> dict[str, type[Options] | None]:
+def groups_of(function: Callable[..., object]) -> dict[str, type[Options] | None]:
     """Keyword-only parameters of an entry; the type of those that are groups of options."""
     hints = _hints(function)
     return {
@@ -140,7 +143,7 @@ def groups_of(function: Callable[..., Any]) -> dict[str, type[Options] | None]:
     }
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _hints(function: Callable[..., object]) -> dict[str, Kind]:
     # The other annotations may name what is only imported for type checking.
     parameters = inspect.signature(function).parameters.values()
     named = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -149,10 +152,10 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def options_of(
-    function: Callable[..., Any],
+    function: Callable[..., object],
     *,
     extends: type[Options] | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> type[Options]:
     """A dataclass of the options that the keyword-only parameters of a function declare.
 
@@ -165,7 +168,7 @@ def options_of(
         ArgumentError: If a parameter has no default, or a type that a command line cannot say.
     """
     parameters = inspect.signature(function).parameters
-    declared: dict[str, tuple[Any, Any]] = {}
+    declared: dict[str, tuple[Kind, object]] = {}
     for name, hint in _hints(function).items():
         default = parameters[name].default
         if inspect.isclass(hint) and issubclass(hint, Options):
@@ -195,7 +198,7 @@ def options_of(
     )
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -216,10 +219,10 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected true or false; got {text!r}")
 
 
-def _converter(kind: Any) -> Callable[[str], Any]:
+def _converter(kind: Kind) -> Callable[[str], Value]:
     if kind is bool:
         return _boolean
-    converter: Callable[[str], Any] = kind if kind in (int, float, str) else _integers
+    converter: Callable[[str], Value] = kind if kind in (int, float, str) else _integers
     return converter
 
 
@@ -256,7 +259,7 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
             ) from error
 
 
-def read_options(arguments: argparse.Namespace, options: type[Options]) -> dict[str, Any]:
+def read_options(arguments: argparse.Namespace, options: type[Options]) -> dict[str, object]:
     """Values of the options that :func:`add_options` added, by name."""
     given = {f.name: DEST + f.name for f in fields(options)}
     return {n: getattr(arguments, dest) for n, dest in given.items() if hasattr(arguments, dest)}
@@ -267,7 +270,7 @@ def auto_options(options: type[Options]) -> dict[str, str]:
     return {name: AUTO for name, (_, declared) in _declared(options).items() if declared.is_chosen}
 
 
-def parse_options(options: type[Options], values: Mapping[str, Any]) -> Options:
+def parse_options(options: type[Options], values: Mapping[str, object]) -> Options:
     """The options with these values, which may come from a JSON file.
 
     Raises:

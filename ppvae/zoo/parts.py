@@ -145,7 +145,7 @@ def class_count(spec: Spec, asked: int) -> int:
     Raises:
         ArgumentError: If 0 is asked and there is no column ``y``, or if it has one class.
     """
-    count = asked or (int(spec["y"]["classes"]) if "y" in spec else 0)
+    count = asked or (int(spec["y"]["classes"] or 0) if "y" in spec else 0)
     if count < 2:
         raise ArgumentError(
             f"num_classes: expected at least 2 classes in a column 'y'; got {count}. "
@@ -154,7 +154,7 @@ def class_count(spec: Spec, asked: int) -> int:
     return count
 
 
-def gp_rates(model: nn.Module, guide: nn.Module) -> Mapping[str, Any]:
+def gp_rates(model: nn.Module, guide: nn.Module) -> Mapping[str, object]:
     """The GP and the predictive scale learn faster than the networks."""
     parts: Any = model
     fitting = ppvae.fitting

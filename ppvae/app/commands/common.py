@@ -134,7 +134,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         group.add_argument(flag, dest=f"read_{name}", **how)
 
 
-def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+def reading(arguments: argparse.Namespace) -> dict[str, object]:
     """The options of :func:`add_reading` that were given."""
     given = {name: getattr(arguments, f"read_{name}") for _, name, _ in READING}
     return {
@@ -144,7 +144,7 @@ def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def show(metrics: Mapping[str, Any]) -> None:
+def show(metrics: Mapping[str, object]) -> None:
     """Print names and values, one line each."""
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ppvae.app.commands.common import (
     Subparsers,
@@ -19,6 +18,7 @@ from ppvae.app.commands.common import (
     show_report,
 )
 from ppvae.errors import Interrupted
+from ppvae.typing import JsonObject
 
 __all__ = ["add", "run"]
 
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     model = entry(arguments.model)
-    given: dict[str, Any] = {
+    given: JsonObject = {
         "data": arguments.data,
         "seed": arguments.seed,
         "reading": reading(arguments),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from ppvae.data import Dataset, Splits, as_splits
+from ppvae.data import as_splits
 from ppvae.gp import GPPrior
 from ppvae.programs import (
     Structure,
@@ -50,7 +50,7 @@ class Subject:
         splits: The data.
     """
 
-    def __init__(self, run: Run, data: Splits | Dataset | Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, data: object) -> None:
         self.run = run
         self.splits = as_splits(data)
 
@@ -75,7 +75,7 @@ class Subject:
         return encode(self.run.guide, self.batch)
 
     @cached_property
-    def posteriors(self) -> dict[str, Any]:
+    def posteriors(self) -> dict[str, TorchDistribution]:
         """The guide's distribution of each latent site."""
         return posterior(self.run.guide, self.batch)
 
@@ -114,7 +114,7 @@ class Subject:
         }
         spec = self.splits.train.spec
         if "y" in spec and "y" not in sites and "y" in signature(self.run.model):
-            sites["y"] = int(spec["y"]["classes"])
+            sites["y"] = int(spec["y"]["classes"] or 0)
         return sites
 
     @property
@@ -191,12 +191,12 @@ class Subject:
         return found
 
 
-def _on_reals(q: Any) -> bool:
+def _on_reals(q: TorchDistribution) -> bool:
     try:
         support = q.support
     except NotImplementedError:
         return False
-    while hasattr(support, "base_constraint"):
+    while support is not None and hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support in (constraints.real, constraints.real_vector)
 

@@ -131,7 +131,9 @@ def covariances(subject: Subject) -> Figures:
     like, period = placement(subject.run.model), _period(subject)
     views = torch.unique(torch.as_tensor(train["view"]), dim=0)
     views = views[torch.linspace(0, len(views) - 1, min(MATRIX, len(views))).long()]
-    objects = torch.arange(min(MATRIX, int(train.spec["object"]["classes"])), device=like.device)
+    objects = torch.arange(
+        min(MATRIX, int(train.spec["object"]["classes"] or 0)), device=like.device
+    )
     with torch.no_grad():
         matrices = {"objects": prior.objects.covariance(objects).cpu()}
         if len(views) > 1:

@@ -49,7 +49,7 @@ def counts(
             "counts: expected counts (whole numbers from 0, some above 1) in x; got other values. "
             "Pass raw counts (an AnnData's layer), or use vae."
         )
-    batches = int(columns["batch"]["classes"]) if "batch" in columns else 0
+    batches = int(columns["batch"]["classes"] or 0) if "batch" in columns else 0
     factors = math.prod(columns["c"]["shape"]) if "c" in columns else 0
     sizes = [size for size in (batches, factors) if size]
     encoder = encoder_of(

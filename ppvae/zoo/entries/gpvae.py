@@ -139,7 +139,7 @@ def gpvae(
     """Latents of one object vary smoothly over its views, and objects share what views do."""
     x, gp, nets = observed(columns, None), ppvae.gp, ppvae.nets
     prior = gp.GPPrior(
-        gp.ObjectTable(columns["object"]["classes"], rank),
+        gp.ObjectTable(columns["object"]["classes"] or 0, rank),
         views.features(),
         latent_dim=latent_dim,
         noise=noise,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import ppvae
 from ppvae.errors import ArgumentError
@@ -74,7 +74,7 @@ def jvae(
             "Use the model vae where there is one class."
         )
     counts = {f"y{i}" if i > 1 else "y": k for i, k in enumerate(classes, 1)}
-    sites: dict[str, Any] = {"z": heads.DiagonalNormal(latent_dim)}
+    sites: dict[str, heads.Head] = {"z": heads.DiagonalNormal(latent_dim)}
     sites |= {name: heads.Classes(k) for name, k in counts.items()}
     kind = nets.network if len(x.shape) == 3 else "mlp"
     encoder = encoder_of(x, ppvae.nets.Sites(sites), nets, network=kind)
