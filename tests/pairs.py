@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.gp import FourierFeatures, GPPrior, JoinedPrior, LeaveViewOut, ObjectTable
+from ppvae.gp.additive import AdditivePrior, LeaveVisitsOut
 from ppvae.guides import (
     Align,
     AmortizedGuide,
@@ -172,6 +173,29 @@ def masked_gp() -> Pair:
     )
 
 
+def additive(kernel: str, *, beside: int = 0, **columns: Tensor) -> Pair:
+    """Four subjects with three visits each, a third of the values missing."""
+    prior: nn.Module = AdditivePrior(kernel, latent_dim=Z, order="age")
+    if beside:
+        prior = JoinedPrior(prior, StandardNormal(beside))
+    x = images()
+    x.view(-1)[::3] = math.nan
+    visits = {"id": torch.arange(N) // 3, "age": 10 * torch.rand(N), "sex": torch.arange(N) % 2}
+    taken = {n: v for n, v in {**visits, **columns}.items() if n == "age" or f"({n})" in kernel}
+    network = MLP(Z + beside, heads.Masked(heads.Normal(SHAPE)), hidden=[16])
+    return Pair(
+        VAE(Calibrated(network), prior=prior),
+        AmortizedGuide(masked_encoder(heads.DiagonalNormal(Z + beside))),
+        {"x": x, **taken, "index": torch.arange(N)},
+        ELBO() + LeaveVisitsOut(),
+    )
+
+
+def with_gaps(column: Tensor) -> Tensor:
+    """Every fourth value missing."""
+    return column.float().where(torch.arange(N) % 4 > 0, torch.tensor(torch.nan))
+
+
 def counts(head: type[heads.Head], *, missing: bool = False) -> Pair:
     x = torch.poisson(20 * images().flatten(1)[:, :20])
     likelihood = head((20,), library=(4.0, 0.5))
@@ -304,6 +328,18 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         {"x": torn(images()), "y": labels(missing=True)},
     ),
     "gpvae, missing values": masked_gp,
+    "gp, additive": lambda: additive("cat(id) + rbf(age)*cat(id) + matern(age)*cat(sex)"),
+    "gp, additive, missing covariates": lambda: additive(
+        "cat(id) + rbf(dose)*obs(dose) + linear(age)*cat(site)*obs(site)",
+        dose=with_gaps(torch.rand(N)),
+        site=with_gaps(torch.arange(N) % 3),
+    ),
+    "gp, additive, no subject": lambda: additive(
+        "rbf(age) + periodic(hour)", hour=6 * torch.rand(N)
+    ),
+    "gp, additive beside a standard normal": lambda: additive(
+        "cat(id) + rbf(age)*cat(id)", beside=1
+    ),
     "gpvae": gp,
     "gpvae, leave view out": lambda: gp(None, LeaveViewOut(), folds=3),
     "gpvae, weight space": lambda: gp(WeightSpaceGuide),

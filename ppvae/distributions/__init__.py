@@ -11,6 +11,7 @@ from ppvae.distributions.rotations import (
 )
 from ppvae.distributions.seen import Seen
 from ppvae.distributions.sphere import PowerSpherical, VonMisesFisher
+from ppvae.distributions.student_t import SharedStudentT
 from ppvae.distributions.uniform import CircularUniform, SphericalUniform
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RotationNormal",
     "RotationUniform",
     "Seen",
+    "SharedStudentT",
     "SphericalUniform",
     "VonMisesFisher",
     "WrappedNormal",

@@ -24,7 +24,7 @@ from torch.distributions import Independent, Normal, constraints, kl_divergence,
 
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
-from ppvae.gp.prior import GPPrior
+from ppvae.gp.encoded import EncodedPrior
 from ppvae.nets.priors import Prior, StandardNormal
 from ppvae.programs import columns_of, deal
 
@@ -88,8 +88,8 @@ class JoinedPrior(Prior):
     """Blocks of latents, each under its own prior.
 
     Arguments:
-        parts: Priors of vectors, such as :class:`~ppvae.gp.GPPrior` and
-            :class:`~ppvae.nets.StandardNormal`.
+        parts: Priors of vectors, such as :class:`~ppvae.gp.GPPrior`,
+            :class:`~ppvae.gp.additive.AdditivePrior` and :class:`~ppvae.nets.StandardNormal`.
     """
 
     def __init__(self, *parts: Prior) -> None:
@@ -100,7 +100,7 @@ class JoinedPrior(Prior):
         start = 0
         for part in parts:
             size: Any = part.latent_dim
-            if isinstance(part, GPPrior):
+            if isinstance(part, EncodedPrior):
                 part.block = slice(start, start + size)
             start += size
         self.latent_dim = start

@@ -20,27 +20,23 @@ from collections.abc import Mapping
 
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP, Frozen
+from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every
 from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, weight_noise
-from ppvae.gp.weighted import WeightedNormal
-from ppvae.nets.priors import Prior
-from ppvae.programs import arguments, batches, evaluating
-from ppvae.programs.sites import nodes_of
 
 __all__ = ["GPPrior"]
 
 _REFRESH = 8
 
 
-class GPPrior(Prior):
+class GPPrior(EncodedPrior):
     r"""A GP with kernel :math:`v_0 \, k(p, p') \, k(w, w') + v_1 \delta` on each latent.
 
     :math:`v_0 + v_1 = 1`, both learned, and :math:`v_1 \geq` ``floor``.
@@ -107,8 +103,6 @@ class GPPrior(Prior):
         self.site = site
         self.refresh = Every(_REFRESH if refresh is None else refresh, grows=refresh is None)
         self.folds = folds
-        # Which of the site's dimensions this is the prior of; a JoinedPrior says.
-        self.block = slice(None)
         share = (noise - floor) / (1 - floor)
         self.raw_noise = nn.Parameter(torch.tensor(share).logit())
         size = objects.num_features * views.num_features
@@ -173,16 +167,12 @@ class GPPrior(Prior):
             posteriors: By latent site, with shape (..., N | L); the first of particles is taken.
                 A :class:`~ppvae.gp.WeightedNormal` has no use for the table.
         """
-        q = posteriors.get(self.site)
-        if isinstance(q, WeightedNormal) or q is None:
-            return
-        if self.training and self.layout is not None:
+        encodings = self.encodings(posteriors)
+        if encodings is not None and self.training and self.layout is not None:
+            mean, variance = encodings
             self.refresh.note(len(index))
-            mean, variance = q.mean[..., self.block], q.variance[..., self.block]
-            mean = mean.reshape(-1, *mean.shape[-2:])[0]
-            total = variance.reshape(-1, *variance.shape[-2:])[0].sum(-1)
             self.table.index_copy_(0, index, mean.to(self.table))
-            self.table_variances.index_copy_(0, index, total.to(self.table))
+            self.table_variances.index_copy_(0, index, variance.sum(-1).to(self.table))
 
     def advance(self) -> None:
         """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
@@ -268,23 +258,16 @@ class GPPrior(Prior):
         """
         if self.layout is None:
             return
-        locs, variances = [], []
-        with evaluating(guide):
-            for batch in batches(guide, data, chunk):
-                trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-                q = nodes_of(trace)[self.site]["fn"]
-                locs.append(q.mean[..., self.block])
-                variances.append(q.variance[..., self.block])
-        all_variances = torch.cat(variances)
-        self.table.copy_(torch.cat(locs))
-        self.table_variances.copy_(all_variances.sum(-1))
+        locs, variances = self.encode_all(guide, data, chunk)
+        self.table.copy_(locs)
+        self.table_variances.copy_(variances.sum(-1))
         state = self.solve()
         noise = weight_noise(
             self.layout,
             *self._features(),
             *self.variances(),
             covariance=state.covariance,
-            variances=all_variances,
+            variances=variances,
         )
         self.mean.copy_(state.mean)
         self.covariance.copy_(state.covariance + noise)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ppvae.distributions import SharedStudentT
 from ppvae.errors import ArgumentError
 from ppvae.nets.mlp import over_leading
 
@@ -147,13 +148,18 @@ class Calibrated(nn.Module):
     def _spread(self, features: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Degrees of freedom, with shape (), and scales, with shape (..., *event_shape)."""
         if self.is_image:
-            log_scale = over_leading(self.net, torch.cat([features, mean], -3), 3)
+            log_scale = over_leading(self._of_images, torch.cat([features, mean], -3), 3)
         else:
             flat = mean.flatten(mean.dim() - len(self.event_shape))
             log_scale = self.net(torch.cat([features, flat], -1)).reshape(mean.shape)
         freedom = 2.05 + functional.softplus(self.raw_freedom).to(mean)
         return freedom, log_scale.clamp(*self.log_bounds).exp()
 
+    def _of_images(self, features: Tensor) -> Tensor:
+        """Log scales of images; channels last, which makes few filters half again as fast."""
+        log_scale: Tensor = self.net(features.contiguous(memory_format=torch.channels_last))
+        return log_scale.contiguous()
+
     def _declared(self, mean: Tensor, freedom: Tensor, scale: Tensor) -> Any:
         head: Any = self.decoder.head
-        return head.declare(dist.StudentT(freedom, mean, scale))
+        return head.declare(SharedStudentT(freedom, mean, scale))

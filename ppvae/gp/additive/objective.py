@@ -10,6 +10,8 @@ of the batch are predicted from those and from other subjects:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,8 @@ class LeaveVisitsOut(LeaveViewOut):
 
     Arguments:
         weight: Lambda, a number or a schedule.
-        site: The site whose prior is an :class:`~ppvae.gp.additive.AdditivePrior`.
+        site: The site whose prior is an :class:`~ppvae.gp.additive.AdditivePrior`, or a
+            :class:`~ppvae.gp.JoinedPrior` with one.
     """
 
     name = "leave_visits_out"
@@ -42,7 +45,8 @@ class LeaveVisitsOut(LeaveViewOut):
             ArgumentError: If the site's prior is of another kind.
         """
         p = context.p[self.site]
-        if not isinstance(p, AdditiveGP):
+        parts = getattr(p, "parts", [p])
+        if not any(isinstance(part, AdditiveGP) for part in parts):
             if context.model.training:
                 raise ArgumentError(
                     f"LeaveVisitsOut: expected an AdditivePrior at site {self.site!r}; got "
@@ -50,9 +54,20 @@ class LeaveVisitsOut(LeaveViewOut):
                 )
             # Outside training there is no table to leave a visit out of.
             return next(iter(context.batch.values())).new_zeros(())
-        loc, variance, out = p.left_out(context.batch[INDEX])
+        found = [_left_out(part, context.batch[INDEX]) for part in parts]
+        loc, variance = (torch.cat([each[i] for each in found], -1) for i in (0, 1))
+        # Of several such priors a datum counts where it is left out of all.
+        out = torch.stack([each[2] for each in found]).all(0)
         z = loc + variance.sqrt() * torch.randn_like(loc)
         losses = [-value for value in self._log_likelihoods(context, z)]
         out = out.to(loc)
         loss = (torch.stack(losses).sum(0) * out).sum() / out.sum().clamp_min(1.0)
         return self.weight(context.step).to(loss) * loss
+
+
+def _left_out(p: Any, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance and whether left out, at the batch's rows; the prior of other kinds."""
+    if isinstance(p, AdditiveGP):
+        return p.left_out(index)
+    mean, variance = (m.expand(len(index), -1) for m in (p.mean, p.variance))
+    return mean, variance, torch.ones_like(index, dtype=torch.bool)

@@ -26,7 +26,6 @@ from inspect import Parameter
 
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.data.mapped import Columns
@@ -38,9 +37,8 @@ from ppvae.gp.additive.leaving import leave_out
 from ppvae.gp.additive.scaled import ScaledKernel
 from ppvae.gp.additive.terms import Additive, parse
 from ppvae.gp.additive.visits import Visits
+from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every
-from ppvae.programs import FitHooks, arguments, batches, evaluating
-from ppvae.programs.sites import nodes_of
 
 __all__ = ["AdditivePrior"]
 
@@ -51,7 +49,7 @@ ARROW = tuple(f.name for f in fields(Arrow))
 LEFT = tuple(f.name for f in fields(LeftOut))
 
 
-class AdditivePrior(FitHooks, ScaledKernel):
+class AdditivePrior(EncodedPrior, ScaledKernel):
     r"""A GP whose kernel is a sum of terms over named columns, on each latent.
 
     Variances are learned, add to one with the noise's, and :math:`v_0 \geq` ``floor``.
@@ -180,12 +178,12 @@ class AdditivePrior(FitHooks, ScaledKernel):
     @torch.no_grad()
     def record(self, index: Tensor, posteriors: Mapping[str, dist.TorchDistribution]) -> None:
         """Put a batch's encodings into the table; the next refresh reads them."""
-        q = posteriors.get(self.site)
-        if q is None or not self.training or self.visits is None:
+        encodings = self.encodings(posteriors)
+        if encodings is None or not self.training or self.visits is None:
             return
         self.refresh.note(len(index))
-        for table, moment in ((self.table, q.mean), (self.table_variances, q.variance)):
-            table.index_copy_(0, index, moment.reshape(-1, *moment.shape[-2:])[0].to(table))
+        for table, moment in zip((self.table, self.table_variances), encodings, strict=True):
+            table.index_copy_(0, index, moment.to(table))
 
     def advance(self) -> None:
         """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
@@ -354,13 +352,7 @@ class AdditivePrior(FitHooks, ScaledKernel):
         """Encode all training data and find the weights' exact posterior given them."""
         if self.visits is None:
             return
-        means, variances = [], []
-        with evaluating(guide):
-            for batch in batches(guide, data, chunk):
-                trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
-                q = nodes_of(trace)[self.site]["fn"]
-                means.append(q.mean)
-                variances.append(q.variance)
-        self.table.copy_(torch.cat(means))
-        self.table_variances.copy_(torch.cat(variances))
+        means, variances = self.encode_all(guide, data, chunk)
+        self.table.copy_(means)
+        self.table_variances.copy_(variances)
         self._keep(self.state()[0])

@@ -1,0 +1,64 @@
+"""What GP priors share that are trained from a table of the training data's encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppvae.gp.weighted import WeightedNormal
+from ppvae.nets.priors import Prior
+from ppvae.programs import batches, evaluating, sample_sites, trace_program
+
+__all__ = ["EncodedPrior"]
+
+
+class EncodedPrior(Prior):
+    """Base class of priors that read how the guide encodes the training data.
+
+    Attributes:
+        site: The name of the latent site it is the prior of.
+        block: Which of the site's dimensions it is the prior of; a
+            :class:`~ppvae.gp.JoinedPrior` sets it.
+    """
+
+    site: str = "z"
+    block: slice = slice(None)
+
+    def encodings(
+        self, posteriors: Mapping[str, dist.TorchDistribution]
+    ) -> tuple[Tensor, Tensor] | None:
+        """Means and variances of a batch, (N, L) each; those of the first of particles.
+
+        Arguments:
+            posteriors: Latent site to the guide's distribution, with shape (..., N | L).
+
+        Returns:
+            None where there are none: a :class:`~ppvae.gp.WeightedNormal` needs no table.
+        """
+        q = posteriors.get(self.site)
+        if q is None or isinstance(q, WeightedNormal):
+            return None
+        mean, variance = (
+            moment.reshape(-1, *moment.shape[-2:])[0]
+            for moment in (q.mean[..., self.block], q.variance[..., self.block])
+        )
+        return mean, variance
+
+    @torch.no_grad()
+    def encode_all(self, guide: nn.Module, data: Any, chunk: int) -> tuple[Tensor, Tensor]:
+        """Means and variances of all training data, (N, L) each.
+
+        Arguments:
+            guide: A guide with the site of this prior.
+            data: The training data that ``prepare`` saw.
+            chunk: Rows encoded at a time.
+        """
+        means, variances = [], []
+        with evaluating(guide):
+            for batch in batches(guide, data, chunk):
+                q = sample_sites(trace_program(guide, batch))[self.site]["fn"]
+                means.append(q.mean[..., self.block])
+                variances.append(q.variance[..., self.block])
+        return torch.cat(means), torch.cat(variances)
