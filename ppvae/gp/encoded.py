@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.gp.weighted import WeightedNormal
 from ppvae.nets.priors import Prior
 from ppvae.programs import batches, evaluating, sample_sites, trace_program
@@ -47,7 +48,7 @@ class EncodedPrior(Prior):
         return mean, variance
 
     @torch.no_grad()
-    def encode_all(self, guide: nn.Module, data: Any, chunk: int) -> tuple[Tensor, Tensor]:
+    def encode_all(self, guide: nn.Module, data: Columns, chunk: int) -> tuple[Tensor, Tensor]:
         """Means and variances of all training data, (N, L) each.
 
         Arguments:
