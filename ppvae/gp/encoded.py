@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
