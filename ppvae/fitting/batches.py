@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ppvae.data import Dataset
+from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import INDEX, signature
 
 __all__ = ["Feed", "Loaded", "Resident", "columns_used", "fits", "make_feed"]
@@ -35,6 +36,7 @@ class Resident:
         generator: On the same device; draws an epoch's order.
         dtype: Type of the floating-point columns.
         index: Add the rows' numbers as the column ``index``.
+        shards: Which rows of a batch are this process's.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Resident:
         generator: torch.Generator,
         dtype: torch.dtype,
         index: bool,
+        shards: Shards = ALONE,
     ) -> None:
+        self.shards = shards
         self.data = data
         self.batch_size = batch_size
         self.generator = generator
@@ -59,7 +63,8 @@ class Resident:
         order = torch.randperm(
             self.data.num_rows, generator=self.generator, device=self.generator.device
         )
-        for rows in order.split(_sizes(self.data.num_rows, self.batch_size)):
+        for every in order.split(_sizes(self.data.num_rows, self.batch_size)):
+            rows = every[self.shards.own(len(every))]
             batch = self.data.batch(rows, dtype=self.dtype, device=rows.device)
             if self.index:
                 batch[INDEX] = rows
@@ -77,6 +82,7 @@ class Loaded:
         index: Add the rows' numbers as the column ``index``.
         device: Where the batches go.
         workers: Processes that read; with none this one does.
+        shards: Which rows of a batch are this process's; no other is read.
     """
 
     def __init__(
@@ -89,13 +95,15 @@ class Loaded:
         index: bool,
         device: torch.device,
         workers: int = 0,
+        shards: Shards = ALONE,
     ) -> None:
         self.data = data
+        self.shards = shards
         self.generator = generator
         self.dtype = dtype
         self.index = index
         self.device = device
-        self.order = _Order(data.num_rows, batch_size, generator)
+        self.order = _Order(data.num_rows, batch_size, generator, shards)
         self.loader: DataLoader[Any] = DataLoader(
             _Rows(data),
             batch_size=None,
@@ -112,7 +120,9 @@ class Loaded:
 
     def __iter__(self) -> Iterator[Batch]:
         self.order.shuffle()
-        for columns in self.loader:
+        sizes = _sizes(self.data.num_rows, self.order.batch_size)
+        for size, columns in zip(sizes, self.loader, strict=True):
+            self.shards.own(size)
             rows = columns.pop(INDEX)
             picked = Dataset._trusted(columns, self.data)
             batch = picked.batch(slice(None), dtype=self.dtype, device=self.device)
@@ -133,7 +143,10 @@ def _sizes(num_rows: int, batch_size: int) -> list[int]:
 class _Order:
     """The row numbers of each batch of an epoch; a loader may ask for them more than once."""
 
-    def __init__(self, num_rows: int, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, num_rows: int, batch_size: int, generator: torch.Generator, shards: Shards
+    ) -> None:
+        self.shards = shards
         self.num_rows = num_rows
         self.batch_size = batch_size
         self.generator = generator
@@ -148,7 +161,8 @@ class _Order:
     def shuffle(self) -> None:
         """Draw the order of a new epoch."""
         order = torch.randperm(self.num_rows, generator=self.generator)
-        self.rows = order.split(_sizes(self.num_rows, self.batch_size))
+        batches = order.split(_sizes(self.num_rows, self.batch_size))
+        self.rows = tuple(rows[self.shards.own(len(rows))] for rows in batches)
 
 
 class _Rows(TorchDataset[Batch]):
@@ -196,12 +210,15 @@ def make_feed(
     device: torch.device,
     resident: bool,
     workers: int,
+    shards: Shards = ALONE,
 ) -> Feed:
     """The feed of training data, with its own generator seeded by ``seed``."""
     place = device if resident else torch.device("cpu")
     generator = torch.Generator(place).manual_seed(seed)
     if resident:
-        return Resident(data, batch_size, generator=generator, dtype=dtype, index=index)
+        return Resident(
+            data, batch_size, generator=generator, dtype=dtype, index=index, shards=shards
+        )
     return Loaded(
         data,
         batch_size,
@@ -210,4 +227,5 @@ def make_feed(
         index=index,
         device=device,
         workers=workers,
+        shards=shards,
     )

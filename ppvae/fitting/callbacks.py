@@ -11,6 +11,10 @@ A callback is any object with some of the methods below. Each is called with the
 
 Random numbers drawn in a callback do not move those of training (but in ``on_step_end``).
 Predictions belong in ``with training.settled(): ...``.
+
+Where several processes train together every one of them calls its callbacks, but for those with a
+true attribute ``main_process_only``, which process 0 alone calls. Such a one changes nothing that
+trains; what it asks by ``training.stop`` holds for all.
 """
 
 from __future__ import annotations
@@ -62,6 +66,8 @@ class Checkpoint:
         every: Epochs between two; None for none but by ``seconds``.
         seconds: Seconds between two, within epochs too; none by default.
     """
+
+    main_process_only = True
 
     def __init__(
         self, folder: str | Path, *, every: int | None = 1, seconds: float | None = None
@@ -157,6 +163,8 @@ class TensorBoard:
     Raises:
         ImportError: If the package ``tensorboard`` is not there.
     """
+
+    main_process_only = True
 
     def __init__(self, folder: str | Path, *, writer: Any = None) -> None:
         if writer is None:

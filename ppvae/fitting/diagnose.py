@@ -32,8 +32,9 @@ def diagnose(training: Training, fault: Fault) -> str:
         if number > last:
             break
         if number >= last - 1:
-            rows = order[training.done + number] if INDEX not in batch else batch[INDEX]
-            words = _examined(training, batch, rows)
+            rows = order[training.done + number]
+            rows = batch[INDEX] if INDEX in batch else rows[training.shards.own(len(rows))]
+            words = training.shards.first(_examined(training, batch, rows))
             if words:
                 return words
         training.step(batch)

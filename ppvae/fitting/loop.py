@@ -19,7 +19,8 @@ from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.diagnose import diagnose
 from ppvae.fitting.exclusive import exclusive
 from ppvae.fitting.layout import channels_last
-from ppvae.fitting.prepare import assemble, place
+from ppvae.fitting.prepare import assemble, for_processes, place
+from ppvae.fitting.processes import processes
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.record import Fault
 from ppvae.fitting.settings import Settings
@@ -118,13 +119,19 @@ def fit(  # noqa: D417
         refuse_unwritable(folder, is_run)
     spec = ELBO() if objective is None else objective
     checkpoint = None if resume is None else load_checkpoint(resume)
+    shards = processes()
     if seed is None:
         seed = checkpoint["run"]["seed"] if checkpoint else int(torch.randint(2**31, ()))
+    (seed,) = shards.first((seed,))
+    settings = for_processes(settings, shards)
+    if shards.rank > 0:
+        folder, progress = None, False
+        callbacks = [c for c in callbacks if not getattr(c, "main_process_only", False)]
     placed = place(model, guide, splits, spec, replace(settings, seed=int(seed)))
     on_device = placed.device.type in ("cpu", "cuda")
     fast = channels_last(placed.objective) if on_device else nullcontext()
     with exclusive(), forked(placed.device, seed=placed.settings.seed), fast:
-        training = assemble(placed, splits)
+        training = assemble(placed, splits, shards)
         training.config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
@@ -178,8 +185,9 @@ def _loop(training: Training, callbacks: Sequence[Any]) -> tuple[str, Fault | No
                 if patience is not None and training.best.stale >= patience:
                     training.stop = True
                 _call(callbacks, "on_epoch_end", training)
-            number = pending_signal()
-            if number is not None and training.epoch < training.epochs:
+                training.stop = bool(training.shards.agreed(int(training.stop)))
+            number = training.shards.agreed(pending_signal() or 0)
+            if number and training.epoch < training.epochs:
                 raise Interrupted(number, training.epoch, training.epochs)
     finally:
         _call(callbacks, "on_fit_end", training)

@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 from ppvae.data import Dataset, Splits
+from ppvae.errors import ArgumentError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device
+from ppvae.fitting.distributed import ProcessShards
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
 from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
+from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import INDEX, check_values, needs_index, signature
 
-__all__ = ["Placed", "assemble", "place"]
+__all__ = ["Placed", "assemble", "for_processes", "place"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,30 @@ class Placed:
     dtype: torch.dtype
     settings: Settings
     index: bool
+
+
+def for_processes(settings: Settings, shards: Shards) -> Settings:
+    """The settings as several processes can follow them.
+
+    Raises:
+        ArgumentError: If they cannot.
+    """
+    if shards.size == 1:
+        return settings
+    if settings.compile is True:
+        raise ArgumentError(
+            "compile: expected False or 'auto' with several processes, which train in eager "
+            "torch; got True. Leave it out."
+        )
+    if settings.batch_size < shards.size:
+        raise ArgumentError(
+            f"batch_size: expected a row for each of {shards.size} processes; got "
+            f"{settings.batch_size}. Raise it, or start fewer processes."
+        )
+    device = settings.device
+    if device is None and not torch.cuda.is_available():
+        device = "cpu"
+    return replace(settings, compile=False, device=device)
 
 
 def place(
@@ -91,18 +118,21 @@ def place(
     )
 
 
-def assemble(placed: Placed, splits: Splits) -> Training:
+def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training:
     """Put the parts of a step together, and check the pair against its data.
 
     Arguments:
         placed: The pair and its data on their device.
         splits: All the data, test data included.
+        shards: The processes that take part.
 
     Raises:
         ContractError: If model, guide and data do not fit together.
         DataError: If a value in some row is outside the support of its likelihood.
     """
     settings, whole = placed.settings, placed.objective
+    if isinstance(shards, ProcessShards):
+        shards.begin(whole, placed.train)
     assert settings.seed is not None
     assert settings.resident is not None
     feed = make_feed(
@@ -114,6 +144,7 @@ def assemble(placed: Placed, splits: Splits) -> Training:
         device=placed.device,
         resident=settings.resident,
         workers=settings.workers,
+        shards=shards,
     )
     training = Training(
         objective=whole,
@@ -129,6 +160,8 @@ def assemble(placed: Placed, splits: Splits) -> Training:
     for hook in training.hooks:
         hook.prepare(training.train)
     _check(training, splits, index=placed.index)
+    if isinstance(shards, ProcessShards):
+        _share(training, shards, index=placed.index)
     return training
 
 
@@ -155,16 +188,31 @@ def _step(placed: Placed, total_steps: int) -> Step:
     )
 
 
-def _check(training: Training, splits: Splits, *, index: bool) -> None:
+def _share(training: Training, shards: ProcessShards, *, index: bool) -> None:
+    """Take note of the draws of the objective and of its plain ELBO, which is for validation."""
+    training.objective.train()
+    shards.learn(training.objective, _first(training, training.train, index=index))
+    if training.validation is not None:
+        training.objective.eval()
+        training.plain.eval()
+        shards.learn(training.plain, _first(training, training.validation))
+        training.objective.train()
+
+
+def _first(training: Training, data: Dataset, *, index: bool = False) -> dict[str, torch.Tensor]:
+    """The first batch of some data."""
     first = slice(0, training.batch_size)
-    batch = training.train.batch(first, dtype=training.dtype, device=training.device)
+    batch = data.batch(first, dtype=training.dtype, device=training.device)
     if index:
         batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=training.device)
+    return batch
+
+
+def _check(training: Training, splits: Splits, *, index: bool) -> None:
+    batch = _first(training, training.train, index=index)
     training.objective.check(batch)
     if training.validation is not None:
-        training.plain.check(
-            training.validation.batch(first, dtype=training.dtype, device=training.device)
-        )
+        training.plain.check(_first(training, training.validation))
     objective = training.objective
     check_values(objective.model, objective.guide, batch, splits)
 

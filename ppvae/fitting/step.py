@@ -123,7 +123,7 @@ class Gradients:
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]:
         terms, context = self.evaluate(batch)
-        terms.loss.backward(inputs=self.parameters)
+        self.objective.shards.backward(terms.loss, self.parameters)
         return terms.means(), context if self.context else None
 
     def evaluate(self, batch: Batch) -> tuple[Terms, Context]:
@@ -155,7 +155,7 @@ class Critic:
         context = context.detach()
         for _ in range(self.term.critic_updates):
             loss = self.term.critic_loss(context)
-            loss.backward(inputs=self.parameters)
+            context.shards.backward(loss, self.parameters)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         return {f"critic/{self.term.name}": loss.detach()}

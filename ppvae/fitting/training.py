@@ -35,6 +35,7 @@ from ppvae.fitting.tensors import (
     restore,
     snapshot,
 )
+from ppvae.objectives.shards import Shards
 from ppvae.programs import FitHooks, forked, random_states, restore_random_states
 from ppvae.runs.history import History
 
@@ -128,6 +129,11 @@ class Training:
         return self.step.average
 
     @property
+    def shards(self) -> Shards:
+        """The rows of other processes that take part."""
+        return self.feed.shards
+
+    @property
     def model(self) -> nn.Module:
         """The generative program."""
         return self.objective.model
@@ -172,16 +178,18 @@ class Training:
             self.means = self.step(batch)
             self.steps += 1
             self.done += 1
-            self.record.add(self.means, len(next(iter(batch.values()))))
+            self.record.add(self.means, self.shards.count(len(next(iter(batch.values())))))
             for hook in on_step_end:
                 hook(self)
-            ends = pending_signal() is not None
-            if self._fault is None and (len(self.record) >= READ_EVERY or ends):
-                if self.check() and self.done < len(self.feed):
+            ends = self._fault is not None or pending_signal() is not None
+            ends = bool(self.shards.agreed(int(ends), self.steps))
+            if self.done % READ_EVERY == 0 or ends:
+                ends |= not self._check_all()
+                if self._fault is None and self.done < len(self.feed):
                     self.good = self._moment()
-            if self._fault is not None or ends:
+            if ends:
                 break
-        if not self.check():
+        if not self._check_all():
             fault, self._fault = self._fault, None
             self.restore_good()
             return fault
@@ -220,6 +228,12 @@ class Training:
                 if self.record.recent["elbo"] < self.reference - EXPLODED * size:
                     what = f"{self.record.recent['elbo']:.3g} after {self.reference:.3g} at first"
                     self._fault = Fault(self.steps - 1, "elbo", what)
+        return self._fault is None
+
+    def _check_all(self) -> bool:
+        """As :meth:`check`, and of all processes."""
+        self.check()
+        self._fault = self.shards.first(self._fault)
         return self._fault is None
 
     def retry(self, fault: Fault) -> bool:
@@ -323,15 +337,15 @@ class Training:
         with self.settled():
             for start in range(0, rows, self.batch_size):
                 stop = min(start + self.batch_size, rows)
-                batch = self.validation.batch(
-                    slice(start, stop), dtype=self.dtype, device=self.device
-                )
+                own = self.shards.own(stop - start)
+                at = slice(start + own.start, start + own.stop)
+                batch = self.validation.batch(at, dtype=self.dtype, device=self.device)
                 terms = self.plain(batch)
                 for name, mean in terms.means().items():
                     totals[name] = totals.get(name, 0.0) + mean * ((stop - start) / rows)
                 bad = ~terms.elbo.isfinite()
                 if not broken and bad.any():
-                    numbers = torch.arange(start, stop, device=bad.device)[bad]
+                    numbers = torch.arange(at.start, at.stop, device=bad.device)[bad]
                     broken = rows_in_words(numbers, stop - start)
             del totals["loss"]
             means = dict(zip(totals, torch.stack([*totals.values()]).tolist(), strict=True))
@@ -341,6 +355,7 @@ class Training:
                 self.best = Best(means["elbo"], self.epoch, 0, tensors)
             elif not bad_names:
                 self.best.stale += 1
+        broken = self.shards.first(broken)
         if bad_names:
             name = next((n for n in bad_names if n != "elbo"), "elbo")
             detail = f"{broken} of the validation data" if broken else ""

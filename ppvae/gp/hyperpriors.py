@@ -46,6 +46,7 @@ class HyperPriors(FitHooks, Term):
     """
 
     name = "hyper_priors"
+    sharded = True
 
     def __init__(self) -> None:
         super().__init__()

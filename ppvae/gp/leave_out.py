@@ -44,6 +44,7 @@ class LeaveViewOut(Term):
     """
 
     name = "leave_view_out"
+    sharded = True
 
     def __init__(self, *, weight: float | Schedule = 1.0, site: str = "z") -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class LeaveViewOut(Term):
         z = p.left_out(context.batch[INDEX])
         z = z + p.variance.sqrt() * torch.randn_like(z)
         losses = [-value for value in self._log_likelihoods(context, z)]
-        loss = torch.stack(losses).sum(0).mean()
+        loss = context.shards.mean(torch.stack(losses).sum(0))
         return self.weight(context.step).to(loss) * loss
 
     def _log_likelihoods(self, context: Context, z: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ marginals alone, and miss the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
 import torch
@@ -58,6 +58,13 @@ class WeightedNormal(dist.Independent):
             self.kl.expand(batch_shape),
             pseudo=None if self.pseudo is None else self.pseudo.expand(batch_shape),
         )
+
+    def gathered(
+        self, gather: Callable[[Tensor, int], Tensor], pseudo: dist.TorchDistribution | None
+    ) -> WeightedNormal:
+        """That of the rows of all processes, with its pseudo-observations."""
+        loc, scale = (gather(value, -2) for value in (self.base_dist.loc, self.base_dist.scale))
+        return WeightedNormal(loc, scale, gather(self.kl, -1), pseudo=pseudo)
 
 
 @register_kl(WeightedNormal, CollapsedGP)

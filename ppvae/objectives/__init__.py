@@ -16,10 +16,12 @@ from ppvae.objectives.independence import Independence, dependence
 from ppvae.objectives.information import MutualInformation
 from ppvae.objectives.measuring import information_of, measure, train_critic
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
+from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.supervision import Supervision
 from ppvae.objectives.terms import Context, Penalty, Term, Terms
 
 __all__ = [
+    "ALONE",
     "ELBO",
     "MINE",
     "NWJ",
@@ -43,6 +45,7 @@ __all__ = [
     "Penalty",
     "Schedule",
     "SeparableCritic",
+    "Shards",
     "Supervision",
     "Term",
     "Terms",

@@ -30,6 +30,8 @@ class Balance(Term):
         | ELBO surgery (Hoffman and Johnson, 2016)
     """
 
+    sharded = True
+
     def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.name = f"balance_{site}"
@@ -37,7 +39,7 @@ class Balance(Term):
         self.weight = as_schedule(weight)
 
     def forward(self, context: Context) -> Tensor:
-        probs = context.q[self.site].probs
+        probs = context.shards.gather(context.q[self.site].probs, -2)
         mean = probs.reshape(-1, probs.size(-1)).mean(0).clamp_min(1e-8)
         prior = context.p[self.site].probs
         prior = prior.reshape(-1, prior.size(-1))[0]

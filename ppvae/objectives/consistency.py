@@ -44,6 +44,8 @@ class Consistency(Term):
         | (Hu et al., 2017), https://arxiv.org/abs/1702.08720
     """
 
+    sharded = True
+
     def __init__(
         self,
         change: Callable[[Tensor], Tensor],
@@ -73,5 +75,5 @@ class Consistency(Term):
         trace = poutine.trace(context.guide).get_trace(**arguments(context.guide, columns))
         changed = nodes_of(trace)[self.site]["fn"]
         kl = (torch.xlogy(target, target) - target * changed.logits).sum(-1)
-        mean = (kl * (target.amax(-1) >= self.threshold)).mean()
+        mean = context.shards.mean(kl * (target.amax(-1) >= self.threshold))
         return self.weight(context.step).to(mean) * mean

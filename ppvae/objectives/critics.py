@@ -52,6 +52,15 @@ class Critic(nn.Module, ABC):
             ArgumentError: If there is one datum only.
         """
 
+    def encode(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """What is computed of each row alone, with shapes (N, ...): here a and b themselves."""
+        return a, b
+
+    def score(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores from the codes of :meth:`encode`, of the rows of all processes."""
+        scores: tuple[Tensor, Tensor] = self(a, b)
+        return scores
+
 
 class SeparableCritic(Critic):
     r""":math:`T(a, b) = -\tfrac12 \|f(a) - g(b)\|^2 + u(a) + v(b)`, with all others of the batch.
@@ -72,8 +81,15 @@ class SeparableCritic(Critic):
         self.second = second
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        others = _others(len(a), None, a.device)
-        f, g = self.first(a).mean, self.second(b).mean
+        return self.score(*self.encode(a, b))
+
+    def encode(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """f and u of a, g and v of b, each with shape (N, F + 1)."""
+        return self.first(a).mean, self.second(b).mean
+
+    def score(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of pairs of codes."""
+        others, (f, g) = _others(len(a), None, a.device), (a, b)
         scores = f[:, :-1] @ g[:, :-1].T + _offset(f)[:, None] + _offset(g)
         return scores.diagonal(), scores.gather(1, others)
 
@@ -105,11 +121,17 @@ class JointCritic(Critic):
         self.others = others
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return self.score(*self.encode(a, b))
+
+    def encode(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of a, with shape (N, F), and b, with shape (N, B)."""
+        return (a.flatten(1) if self.features is None else self.features(a).mean), b.flatten(1)
+
+    def score(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of pairs of features and b."""
         others = _others(len(a), self.others, a.device)
-        seen = a.flatten(1) if self.features is None else self.features(a).mean
-        b = b.flatten(1)
-        joint = self.network(seen, b).mean
-        marginal = self.network(seen[:, None], b[others]).mean
+        joint = self.network(a, b).mean
+        marginal = self.network(a[:, None], b[others]).mean
         return joint.squeeze(-1), marginal.squeeze(-1)
 
 

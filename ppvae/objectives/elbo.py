@@ -34,6 +34,7 @@ from torch.distributions import kl_divergence
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms
 from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
@@ -169,6 +170,8 @@ class Objective(nn.Module):
     """
 
     step: Tensor
+    # The rows of other processes, where several train.
+    shards: Shards = ALONE
 
     def __init__(
         self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int = 1
@@ -222,7 +225,7 @@ class Objective(nn.Module):
     def evaluate(self, batch: Mapping[str, Tensor]) -> tuple[Terms, Context]:
         """The terms, and what a :class:`~ppvae.objectives.Term` saw to find its own."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
-        with pyro.validation_enabled(False):
+        with pyro.validation_enabled(False), self.shards.drawing(self, batch):
             guide_trace, model_trace = self._traces(batch, structure)
             reduce = PerDatum(
                 structure,
@@ -236,12 +239,14 @@ class Objective(nn.Module):
                 name: reduce(sites[name], self._score(sites[name])) for name in structure.scored
             }
             kl = self._kls(structure, guide_trace, model_trace, reduce)
-            loss = self._weighted(log_likelihood, kl)
+            terms = Terms(torch.zeros(()), log_likelihood, kl)
+            averages = self.shards.averages(terms.by_name())
+            loss = self._weighted(averages)
             context = self._context(batch, structure, guide_trace, model_trace, reduce)
             extras = {term.name: term(context) for term in self.spec.terms}
             if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
-        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, extras=extras), context
+        return replace(terms, loss=loss, extras=extras, averages=averages), context
 
     def _traces(
         self, batch: Mapping[str, Tensor], structure: Structure
@@ -252,8 +257,10 @@ class Objective(nn.Module):
         if self.training and INDEX in batch:
             sites = sample_sites(guide_trace)
             posteriors = {name: sites[name]["fn"] for name in structure.latent}
+            index = self.shards.gather(batch[INDEX]) if self.hooks else batch[INDEX]
+            gathered = self.shards.posteriors(posteriors)
             for hook in self.hooks:
-                hook.record(batch[INDEX], posteriors)
+                hook.record(index, gathered)
         return guide_trace, trace_program(
             self.model, batch, structure, particles=particles, replay=guide_trace
         )
@@ -292,9 +299,12 @@ class Objective(nn.Module):
             kl[last] = torch.stack([kl[last], *pending]).sum(0)
         return {name: kl[name] for name in structure.latent}
 
-    def _weighted(self, log_likelihood: Mapping[str, Tensor], kl: Mapping[str, Tensor]) -> Tensor:
-        means = {name: -value.mean() for name, value in log_likelihood.items()}
-        means |= {name: value.mean() for name, value in kl.items()}
+    def _weighted(self, averages: Mapping[str, Tensor]) -> Tensor:
+        """The loss without its terms, from the means over the batch by name."""
+        means = {
+            name.partition("/")[2]: mean if name.startswith("kl/") else -mean
+            for name, mean in averages.items()
+        }
         parts = []
         for key, capacity in self.capacity.items():
             held = torch.stack([means.pop(name) for name in _names(key)]).sum()
@@ -324,6 +334,7 @@ class Objective(nn.Module):
             model=self.model,
             guide=self.guide,
             enumerated=structure.enumerated,
+            shards=self.shards,
             log_weights=partial(
                 log_weights,
                 structure,

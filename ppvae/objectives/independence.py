@@ -84,6 +84,8 @@ class Independence(Term):
         | https://jmlr.org/papers/v13/song12a.html
     """
 
+    sharded = True
+
     def __init__(
         self, site: str = "z", column: str = "y", *, weight: float | Schedule = 1.0
     ) -> None:
@@ -104,7 +106,8 @@ class Independence(Term):
                 "Name a continuous one."
             )
         event = context.q[self.site].event_shape
+        z = context.shards.gather(z, z.dim() - len(event) - 1)
         rows = z.reshape(-1, z.shape[z.dim() - len(event) - 1], max(1, event.numel()))
-        y = context.batch[self.column]
+        y = context.shards.gather(context.batch[self.column])
         found = torch.stack([dependence(one, y) for one in rows]).mean()
         return self.weight(context.step).to(found) * found

@@ -50,6 +50,8 @@ class MutualInformation(Term):
         >>> ELBO(weights={"z": 4.0}) + MutualInformation("x", "z", critic, weight=4.0)
     """
 
+    sharded = True
+
     def __init__(
         self,
         first: str,
@@ -98,8 +100,8 @@ class MutualInformation(Term):
         return self.estimator.loss(*self._scores(context))
 
     def _scores(self, context: Context) -> tuple[Tensor, Tensor]:
-        scores: tuple[Tensor, Tensor] = self.critic(*self._pair(context))
-        return scores
+        codes = self.critic.encode(*self._pair(context))
+        return self.critic.score(*(context.shards.gather(code) for code in codes))
 
     def _pair(self, context: Context) -> tuple[Tensor, Tensor]:
         return self._draw(context, self.first), self._draw(context, self.second)

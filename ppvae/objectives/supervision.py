@@ -28,6 +28,8 @@ class Supervision(Term):
         | https://arxiv.org/abs/1406.5298
     """
 
+    sharded = True
+
     def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.name = f"supervision_{site}"
@@ -41,5 +43,6 @@ class Supervision(Term):
             return context.values["x"].new_zeros(())
         log_prob = q.free.log_prob(q.value.expand(q.batch_shape + q.event_shape))
         known = q.known.expand_as(log_prob)
-        loss = -log_prob.masked_fill(~known, 0.0).sum() / known.sum().clamp_min(1)
+        total = context.shards.sum(-log_prob.masked_fill(~known, 0.0))
+        loss = total / context.shards.sum(known).clamp_min(1)
         return self.weight(context.step).to(loss) * loss

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.shards import ALONE, Shards
 
 __all__ = ["Context", "Penalty", "Term", "Terms"]
 
@@ -25,12 +26,15 @@ class Terms:
         kl: Latent site to :math:`\mathrm{KL}(q \| p)`, with shape (N). A global latent (outside
             the data plate) counts :math:`1 / N_\mathrm{data}` of its KL to each datum.
         extras: Whatever else entered the loss, with shape () each.
+        averages: Means of the log-likelihoods and KLs over the batch by name (``kl/z``), with
+            shape () each, where they are known: over the rows of all processes.
     """
 
     loss: Tensor
     log_likelihood: Mapping[str, Tensor]
     kl: Mapping[str, Tensor]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    averages: Mapping[str, Tensor] | None = None
 
     @property
     def elbo(self) -> Tensor:
@@ -40,12 +44,16 @@ class Terms:
 
     def means(self) -> dict[str, Tensor]:
         """Batch means by name, each with shape (): ``loss``, ``elbo``, ``kl/z``, ..."""
+        averages = ALONE.averages(self.by_name()) if self.averages is None else self.averages
+        signed = [-mean if name.startswith("kl/") else mean for name, mean in averages.items()]
+        means = {"loss": self.loss, "elbo": torch.stack(signed).sum(), **averages, **self.extras}
+        return {name: value.detach() for name, value in means.items()}
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The log-likelihoods and the KLs by the names of their means, with shape (N) each."""
         return {
-            "loss": self.loss.detach(),
-            "elbo": self.elbo.detach().mean(),
-            **{f"log_likelihood/{k}": v.detach().mean() for k, v in self.log_likelihood.items()},
-            **{f"kl/{k}": v.detach().mean() for k, v in self.kl.items()},
-            **{name: value.detach() for name, value in self.extras.items()},
+            **{f"log_likelihood/{name}": value for name, value in self.log_likelihood.items()},
+            **{f"kl/{name}": value for name, value in self.kl.items()},
         }
 
 
@@ -67,6 +75,7 @@ class Context:
         log_weights: Gives the importance weights' logarithms, with shape (S, N); see
             :func:`ppvae.objectives.weights.log_weights`.
         enumerated: The latent sites that are summed exactly.
+        shards: The rows of other processes; a mean over the batch is ``shards.mean(value)``.
     """
 
     batch: Mapping[str, Tensor]
@@ -79,6 +88,7 @@ class Context:
     guide: nn.Module
     log_weights: Callable[[], Tensor]
     enumerated: tuple[str, ...] = ()
+    shards: Shards = ALONE
 
     def detach(self) -> Context:
         """The batch and the values alone, without gradients: what a critic is trained on."""
@@ -96,9 +106,13 @@ class Term(nn.Module, ABC):
     ``critic_parameters`` and ``critic_loss``. :func:`ppvae.fit` keeps those parameters out of the
     main optimiser, and after each of its steps makes ``critic_updates`` steps of the critic's own
     on the same samples.
+
+    A term whose ``forward`` takes all that it needs of other rows from ``context.shards`` sets
+    ``sharded`` and can be trained by several processes.
     """
 
     name: str
+    sharded: bool = False
     critic_updates: int = 1
     critic_learning_rate: float = 1e-4
 
@@ -134,6 +148,8 @@ class Penalty(Term):
         weight: :math:`\lambda`, a number or a schedule.
     """
 
+    sharded = True
+
     def __init__(
         self,
         name: str,
@@ -147,5 +163,5 @@ class Penalty(Term):
         self.weight = as_schedule(weight)
 
     def forward(self, context: Context) -> Tensor:
-        penalty = context.expectation(self.residual(context)).mean()
+        penalty = context.shards.mean(context.expectation(self.residual(context)))
         return self.weight(context.step).to(penalty) * penalty

@@ -37,6 +37,8 @@ class LeaveVisitsOut(LeaveViewOut):
     """
 
     name = "leave_visits_out"
+    # Which data a subject keeps depends on all rows of the batch.
+    sharded = False
 
     def forward(self, context: Context) -> Tensor:
         """The term, with shape ().
