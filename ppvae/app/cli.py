@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trust(getattr(parsed, "trust", ()))
         parsed.command(parsed)
     except PPVAEError as error:
-        print(f"ppvae: {printable(str(error))}", file=sys.stderr)
+        print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
         return 1
     except Interrupted as interruption:
         # What was saved, and how to go on, is said by the command.
@@ -37,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ppvae: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _process() -> str:
+    """Which of several processes this is, in words; empty for the first, or the only one."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" (process {rank})"
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

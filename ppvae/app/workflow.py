@@ -25,7 +25,7 @@ from ppvae.data import Splits, load
 from ppvae.data.tables import read_table
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
-from ppvae.fitting import Training, ending_on_signals, fit
+from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import placement, seeded, signature
 from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable
@@ -111,7 +111,10 @@ def fit_entry(
     settings |= {"seed": seed, "recipe": recipe, "out": out, "callbacks": callbacks}
     with ending_on_signals() if interruptible else nullcontext():
         run = fit(model, guide, splits, objective, **settings)
-    report.write_all(run, splits, out)
+    # Of several processes one writes.
+    if is_main():
+        with alone():
+            report.write_all(run, splits, out)
     return run
 
 

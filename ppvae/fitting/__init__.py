@@ -6,6 +6,7 @@ from ppvae.fitting.groups import grouped_adam
 from ppvae.fitting.loop import fit
 from ppvae.fitting.memory import keep_freed_memory
 from ppvae.fitting.phases import Phase, Phases
+from ppvae.fitting.processes import alone, is_main
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.signals import ending_on_signals
@@ -27,11 +28,13 @@ __all__ = [
     "TensorBoard",
     "Training",
     "adam",
+    "alone",
     "constant",
     "cosine",
     "ending_on_signals",
     "fit",
     "grouped_adam",
+    "is_main",
     "keep_freed_memory",
     "one_cycle",
     "warmup_cosine",

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import ppvae
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.fitting.draws import dims_of_draws
 from ppvae.fitting.prepare import for_processes
 from ppvae.fitting.processes import alone, first_host, is_main, launched
 from ppvae.fitting.settings import Settings
+from ppvae.gp import LeaveViewOut
+from ppvae.gp.additive import LeaveVisitsOut
 from ppvae.objectives import ELBO, Shards
 from ppvae.programs import data_plate
 from tests.fitting.programs import PPCA, LinearGuide
@@ -159,8 +160,8 @@ def test_means_of_terms_are_those_of_the_batch() -> None:
 
 
 def test_a_term_that_is_not_shared_out_says_so() -> None:
-    assert not ppvae.gp.additive.LeaveVisitsOut().sharded
-    assert ppvae.gp.LeaveViewOut().sharded
+    assert not LeaveVisitsOut().sharded
+    assert LeaveViewOut().sharded
 
 
 def test_the_plate_is_that_of_the_rows() -> None:

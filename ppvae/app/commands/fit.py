@@ -17,6 +17,7 @@ from ppvae.app.commands.common import (
     show,
     show_report,
 )
+from ppvae.app.launch import launch
 from ppvae.errors import Interrupted
 from ppvae.typing import JsonObject
 
@@ -44,7 +45,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         metavar="MODEL",
         help="a name from ppvae list, or module:function of an entry of your own",
     )
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, given=tuple(arguments))
     if arguments and arguments[0] == "fit":
         _add_model_options(parser, shared, arguments[1:])
 
@@ -87,6 +88,22 @@ def _shared() -> argparse.ArgumentParser:
         help="epochs between two checkpoints in OUT/checkpoint (default: one each minute)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("several devices")
+    group.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="processes of this one fit on this machine, one per GPU where there are GPUs; each "
+        "takes its share of every batch, and the result is that of one, to rounding",
+    )
+    group.add_argument(
+        "--nodes",
+        type=int,
+        default=1,
+        metavar="M",
+        help="machines, each of which is given this command (default 1)",
+    )
+    group.add_argument("--meet", metavar="HOST:PORT", help="free port of one of several machines")
     add_device(parser)
     add_reading(parser)
     return parser
@@ -114,9 +131,17 @@ def _add_model_options(
 
 def run(arguments: argparse.Namespace) -> None:
     """Fit, then print the metrics, the verdict and the path of the report."""
+    if arguments.devices is not None or arguments.nodes != 1:
+        launch(
+            arguments.given,
+            devices=1 if arguments.devices is None else arguments.devices,
+            nodes=arguments.nodes,
+            meet=arguments.meet,
+        )
+        return
     from ppvae.app.resume import arguments_of
     from ppvae.app.workflow import fit_entry
-    from ppvae.fitting import Checkpoint, keep_freed_memory
+    from ppvae.fitting import Checkpoint, is_main, keep_freed_memory
     from ppvae.zoo import entry
     from ppvae.zoo.options import read_options
 
@@ -146,9 +171,13 @@ def run(arguments: argparse.Namespace) -> None:
             **given,
         )
     except Interrupted as interruption:
+        if not is_main():
+            raise
         again = f"ppvae fit {arguments.model} --resume {out}"
         print(f"ppvae: {interruption}; saved in {out}. Go on with: {again}", file=sys.stderr)
         raise
+    if not is_main():
+        return
     for note in result.config["data"].get("notes", ()):
         print(f"data: {printable(note)}")
     show(result.metrics)
@@ -157,6 +186,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _folder(arguments: argparse.Namespace, name: str) -> Path:
     """The folder to write to: that of the run that goes on, or one that holds no run."""
+    from ppvae.fitting import is_main
     from ppvae.runs.folder import CHECKPOINT, free_name
     from ppvae.runs.run import is_run
 
@@ -168,7 +198,7 @@ def _folder(arguments: argparse.Namespace, name: str) -> Path:
     free = free_name(
         wanted, lambda path: is_run(path) or (path / "checkpoint" / CHECKPOINT).exists()
     )
-    if free != wanted:
+    if free != wanted and is_main():
         print(
             f"ppvae: {wanted} holds a run; this one goes to {free} (--overwrite replaces it)",
             file=sys.stderr,

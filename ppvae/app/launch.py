@@ -1,0 +1,79 @@
+"""Start the processes of one fit on this machine, or this machine's part of those of several."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from ppvae.errors import ArgumentError, RunError
+
+__all__ = ["launch", "without"]
+
+LAUNCHING = ("--devices", "--nodes", "--meet")
+
+
+def launch(
+    arguments: Sequence[str], *, devices: int, nodes: int = 1, meet: str | None = None
+) -> None:
+    """Run a command of the command line in several processes, by torchrun's launcher.
+
+    Arguments:
+        arguments: Arguments of ``ppvae``.
+        devices: Number of processes on this machine, one a GPU where there are GPUs.
+        nodes: Number of machines; the same command is given on each.
+        meet: ``HOST:PORT`` of one of the machines, where there are several.
+
+    Raises:
+        ArgumentError: If the numbers are below one, or several machines have nowhere to meet.
+        RunError: If a process fails; it has said why.
+    """
+    if devices < 1 or nodes < 1 or (nodes > 1 and meet is None):
+        raise ArgumentError(
+            f"--devices and --nodes: expected at least 1 of each, and --meet HOST:PORT with "
+            f"several nodes; got {devices} devices, {nodes} nodes and {meet}. Name a free port of "
+            "one node, such as --meet node1:29500."
+        )
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Each process's own message says what went wrong.
+    for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    config = LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=devices,
+        run_id="ppvae",
+        rdzv_backend="c10d",
+        rdzv_endpoint=meet or "localhost:0",
+        max_restarts=0,
+    )
+    command = [sys.executable, "-u", "-m", "ppvae", *without(arguments)]
+    try:
+        elastic_launch(config, command[0])(*command[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise RunError(
+            f"--devices: expected {devices * nodes} processes to end well; process {rank} ended "
+            f"first, with status {failure.exitcode}. Its message is above; go on from the last "
+            "checkpoint, if there is one: --resume RUN."
+        ) from error
+    except SignalException as error:
+        raise KeyboardInterrupt from error
+
+
+def without(arguments: Sequence[str]) -> list[str]:
+    """The arguments of one process: those that say how many there are left out."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if skip or name in LAUNCHING:
+            skip = not skip and not equals
+            continue
+        kept.append(argument)
+    return kept
