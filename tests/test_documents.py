@@ -151,5 +151,9 @@ def test_extras_that_are_named_exist():
         for extra in group.split(",")
     }
     assert named - set(extras) == set()
-    every = {line for name in ("counts", "tables", "embedding", "zarr") for line in extras[name]}
+    every = {
+        line
+        for name in ("counts", "tables", "embedding", "sweep", "zarr")
+        for line in extras[name]
+    }
     assert every == set(extras["extra"])

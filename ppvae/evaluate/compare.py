@@ -30,7 +30,7 @@ from ppvae.evaluate.sites import observed_values, sites_of
 from ppvae.programs import batches, evaluating
 from ppvae.runs.run import Run
 
-__all__ = ["ComparedRun", "compare"]
+__all__ = ["ComparedRun", "compare", "likelihoods", "ranked"]
 
 # Share of data with a Pareto k above 0.7, and effective draws, beyond which a mean is doubted.
 DOUBTED_SHARE, FEW_DRAWS = 0.05, 5.0
@@ -91,16 +91,54 @@ def compare(
         raise ArgumentError(
             f"compare: expected at least two runs by name; got {list(runs)}. Pass a dictionary."
         )
-    columns, _ = thinned(next(iter(runs.values())), data, max_rows)
-    if columns.num_rows < 2:
+    estimates = likelihoods(
+        runs,
+        dict.fromkeys(runs, data),
+        num_particles=num_particles,
+        max_rows=max_rows,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    return ranked(estimates)
+
+
+def likelihoods(
+    runs: Mapping[str, Run],
+    data: Mapping[str, ColumnsLike],
+    *,
+    num_particles: int = 256,
+    max_rows: int | None = 1000,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> dict[str, LikelihoodEstimate]:
+    """The log-likelihoods of the same rows under each run, by name.
+
+    Arguments:
+        runs: Runs by name, whose models observe the same values.
+        data: The same rows for each of them, with the columns that it needs.
+        num_particles: Draws of the guide per datum.
+        max_rows: Number of rows, evenly spaced; None for all.
+        batch_size: Rows at a time.
+        seed: Random seed of the draws; the caller's generators are restored.
+
+    Raises:
+        ArgumentError: If there are fewer than two rows, or if the models do not observe the same
+            values (:func:`compare`).
+    """
+    chosen = {name: thinned(run, data[name], max_rows)[0] for name, run in runs.items()}
+    if min(columns.num_rows for columns in chosen.values()) < 2:
         raise ArgumentError("compare: expected at least two rows of data; got 1. Pass more.")
-    _same_data(runs, columns)
-    estimates = {
+    _same_data(runs, chosen)
+    return {
         name: log_likelihood(
-            run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
+            run, chosen[name], num_particles=num_particles, batch_size=batch_size, seed=seed
         )
         for name, run in runs.items()
     }
+
+
+def ranked(estimates: Mapping[str, LikelihoodEstimate]) -> list[ComparedRun]:
+    """Runs by the log-likelihood of the same rows, the best first."""
     order = sorted(estimates, key=lambda n: -float(estimates[n].log_likelihood.mean()))
     best = estimates[order[0]].log_likelihood
     return [_row(name, estimates[name], best) for name in order]
@@ -134,8 +172,8 @@ def _observations(run: Run, columns: Dataset) -> tuple[Tensor, bool]:
     return torch.cat(flat, 1), sites.continuous
 
 
-def _same_data(runs: Mapping[str, Run], columns: Dataset) -> None:
-    seen = {name: _observations(run, columns) for name, run in runs.items()}
+def _same_data(runs: Mapping[str, Run], columns: Mapping[str, Dataset]) -> None:
+    seen = {name: _observations(run, columns[name]) for name, run in runs.items()}
     first, (values, continuous) = next(iter(seen.items()))
     for name, (others, kind) in seen.items():
         same = values.shape == others.shape and torch.allclose(

@@ -21,6 +21,7 @@ __all__ = [
     "option",
     "options_of",
     "parse_options",
+    "parse_value",
     "read_options",
 ]
 
@@ -268,6 +269,25 @@ def read_options(arguments: argparse.Namespace, options: type[Options]) -> dict[
 def auto_options(options: type[Options]) -> dict[str, str]:
     """The options that are chosen from the data, as ``auto``."""
     return {name: AUTO for name, (_, declared) in _declared(options).items() if declared.is_chosen}
+
+
+def parse_value(options: type[Options], name: str, text: str) -> Any:
+    """The value of one option as it is written, numbers of several joined by x.
+
+    Raises:
+        ArgumentError: If there is no such option, or the value is one that it does not take.
+    """
+    declared = _declared(options)
+    if name not in declared:
+        return getattr(parse_options(options, {name: text}), name)
+    kind = declared[name][0]
+    try:
+        value = _converter(kind)(text.replace("x", ",") if kind == tuple[int, ...] else text)
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{name}: expected {_NAMES[kind]}; got {text!r}. Leave it out for its default."
+        ) from error
+    return getattr(parse_options(options, {name: value}), name)
 
 
 def parse_options(options: type[Options], values: Mapping[str, object]) -> Options:

@@ -19,7 +19,6 @@ from ppvae.fitting.settings import Settings
 from ppvae.gp import LeaveViewOut
 from ppvae.gp.additive import LeaveVisitsOut
 from ppvae.objectives import ELBO, Shards
-from ppvae.programs import data_plate
 from tests.fitting.programs import PPCA, LinearGuide
 from tests.fitting.shared_fits import CASES, all_fits, largest_difference, together
 
@@ -175,8 +174,6 @@ def test_the_plate_is_that_of_the_rows() -> None:
     class Both(LinearGuide):
         def forward(self, x: Tensor) -> None:
             pyro.sample("w", dist.Normal(torch.zeros(()), 1.0))
-            with data_plate(x):
-                pass
             super().forward(x)
 
     batch = {"x": torch.randn(9, 4)}

@@ -12,6 +12,8 @@ COMMANDS = (
     "list",
     "inspect",
     "fit",
+    "sweep",
+    "compare",
     "evaluate",
     "report",
     "predict",

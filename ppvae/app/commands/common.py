@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from unicodedata import category
@@ -17,10 +17,12 @@ __all__ = [
     "add_device",
     "add_reading",
     "add_run",
+    "add_trust",
     "printable",
     "reading",
     "show",
     "show_report",
+    "show_table",
     "trust",
 ]
 
@@ -35,6 +37,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The folder of a run, as first argument, and ``--trust``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """``--trust``."""
     parser.add_argument(
         "--trust",
         action="append",
@@ -150,6 +157,17 @@ def show(metrics: Mapping[str, object]) -> None:
     for name, value in metrics.items():
         text = f"{value:.5g}" if isinstance(value, float) else str(value)
         print(f"{printable(name):{width}}  {printable(text)}")
+
+
+def show_table(rows: Iterable[Mapping[str, str]]) -> None:
+    """Print rows of texts in columns, with the names of the columns above."""
+    listed = list(rows)
+    names = list(dict.fromkeys(name for row in listed for name in row))
+    lines = [{name: name for name in names}, *listed]
+    widths = {name: max(len(line.get(name, "")) for line in lines) for name in names}
+    for line in lines:
+        text = "  ".join(f"{line.get(name, ''):{widths[name]}}" for name in names)
+        print(printable(text).rstrip())
 
 
 def show_report(folder: Path) -> None:

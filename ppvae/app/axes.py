@@ -1,0 +1,142 @@
+"""What a sweep varies: options of a model and settings of its fit, as they are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ppvae.errors import ArgumentError
+from ppvae.zoo.entry import Entry
+from ppvae.zoo.options import parse_value
+
+__all__ = ["Axis", "axes_of", "seeds_of", "split_values"]
+
+SETTINGS: Mapping[str, type] = {
+    "epochs": int,
+    "batch_size": int,
+    "learning_rate": float,
+    "clip_norm": float,
+    "average": float,
+    "patience": int,
+}
+
+
+class Suggester(Protocol):
+    """What an axis asks of an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+    def suggest_int(self, name: str, low: int, high: int) -> int: ...
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float: ...
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One name and the values that it takes.
+
+    Attributes:
+        name: Option of the model, or setting of its fit.
+        texts: Values as they were written; of a range its ends.
+        ranged: Whether all values between two ends may be tried.
+        whole: Whether those are whole numbers.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    ranged: bool = False
+    whole: bool = False
+
+    def suggest(self, trial: Suggester) -> str:
+        """The value that a trial is to try, as it would be written."""
+        if not self.ranged:
+            return str(trial.suggest_categorical(self.name, self.texts))
+        if self.whole:
+            return str(trial.suggest_int(self.name, *map(int, self.texts)))
+        low, high = map(float, self.texts)
+        # A range over a decade or more is one of magnitudes.
+        return repr(trial.suggest_float(self.name, low, high, log=low > 0 and high >= 10 * low))
+
+
+def axes_of(entry: Entry, texts: Sequence[str]) -> list[Axis]:
+    """The axes of ``NAME=VALUE,VALUE,...`` and ``NAME=LOW..HIGH``.
+
+    Arguments:
+        entry: The model's entry, which says what its options take.
+        texts: One per name. Numbers within a value are joined by x, as in ``hidden=64x64,128``.
+
+    Raises:
+        ArgumentError: If a name is unknown or given twice, or a value is one that it cannot take.
+    """
+    axes: list[Axis] = []
+    for text in texts:
+        name, equals, written = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not written.strip():
+            raise ArgumentError(
+                f"--set: expected NAME=VALUE,VALUE,...; got {text!r}. Write --set latent_dim=2,5."
+            )
+        if name in {axis.name for axis in axes}:
+            raise ArgumentError(
+                f"--set: expected each name once; got {name!r} twice. Join its values by commas."
+            )
+        axes.append(_axis(entry, name, written.strip()))
+    return axes
+
+
+def _axis(entry: Entry, name: str, written: str) -> Axis:
+    low, dots, high = written.partition("..")
+    parts = (low, high) if dots else tuple(part.strip() for part in written.split(","))
+    values = [_value(entry, name, part) for part in parts]
+    if len(set(parts)) < len(parts):
+        raise ArgumentError(
+            f"--set {name}: expected distinct values; got {written}. Name each once."
+        )
+    if not dots:
+        return Axis(name, parts)
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) < 2 or not numbers[0] < numbers[1] or not all(map(math.isfinite, numbers)):
+        raise ArgumentError(
+            f"--set {name}: expected LOW..HIGH of an option that is a number, LOW below HIGH; got "
+            f"{written}. Write the values out, with commas."
+        )
+    return Axis(name, parts, ranged=True, whole=all(isinstance(v, int) for v in values))
+
+
+def _value(entry: Entry, name: str, text: str) -> Any:
+    if name not in SETTINGS:
+        return parse_value(entry.options, name, text)
+    kind = SETTINGS[name]
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise ArgumentError(
+            f"--set {name}: expected {wanted}; got {text!r}. Write --set {name}=..."
+        ) from None
+
+
+def split_values(entry: Entry, texts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the model, and settings of its fit, from values as they are written."""
+    values = {name: _value(entry, name, text) for name, text in texts.items()}
+    settings = {name: value for name, value in values.items() if name in SETTINGS}
+    return {n: v for n, v in values.items() if n not in settings}, settings
+
+
+def seeds_of(text: str) -> list[int]:
+    """Seeds of ``0..4`` (both ends included) or ``0,3,7``.
+
+    Raises:
+        ArgumentError: If they are not whole numbers from 0, each once.
+    """
+    low, dots, high = text.partition("..")
+    try:
+        seeds = list(range(int(low), int(high) + 1)) if dots else [int(n) for n in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ArgumentError(
+            f"--seeds: expected whole numbers from 0, each once, as 0..4 or 0,3,7; got {text!r}. "
+            "Write --seeds 0..4."
+        )
+    return seeds

@@ -1,0 +1,68 @@
+"""``ppvae compare``: runs side by side on the same rows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import Subparsers, add_device, add_trust, show_table
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="runs side by side: a table and one report",
+        description="Compare runs by the log-likelihood of the same held-out rows, latents "
+        "integrated out, and by their own metrics. Runs that differ in their seed alone are one "
+        "row, with an interval over seeds.",
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folders of at least two runs"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="data of which every row is scored (default: the test data)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("comparison"), help="folder (default comparison)"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=256, help="draws of the guide per datum (default 256)"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=1000, help="rows that are scored, evenly spaced (default 1000)"
+    )
+    add_trust(parser)
+    add_device(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compare, then print the table and the path of the report."""
+    from ppvae.app.comparison import compare_runs
+
+    found = compare_runs(
+        arguments.runs,
+        arguments.out,
+        data=arguments.data,
+        num_particles=arguments.draws,
+        max_rows=arguments.rows,
+        device=arguments.device,
+    )
+    show_table(
+        {
+            "configuration": group.label,
+            "seeds": ",".join(map(str, group.seeds)),
+            "log p(x)": f"{group.log_likelihood}{'' if group.trusted else ' !'}",
+            "ELBO": str(group.metrics.get("elbo", "")),
+        }
+        for group in found.groups
+    )
+    if not all(group.trusted for group in found.groups):
+        print("!  too low rather than too high: Pareto k above 0.7, or few effective draws")
+    if found.arviz is None:
+        print(f"az.compare: not made, for {found.without}")
+    print(f"report: {found.report}")

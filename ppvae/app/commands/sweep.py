@@ -1,0 +1,103 @@
+"""``ppvae sweep``: many runs of a model, a grid or a search."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_reading,
+    add_trust,
+    reading,
+    show_table,
+)
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "sweep",
+        help="many runs of a model: all combinations of values, or a search",
+        description="Run a model for all combinations of the values given by --set and of the "
+        "seeds, or, with --trials, for as many configurations as a search tries, each with all "
+        "seeds. Each run has a folder of its own in OUT/runs. The same command given again, here "
+        "or on another machine that shares OUT, goes on with what is left, and several share the "
+        "work. Needs the extra: pip install 'ppvae[sweep]'.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a name from ppvae list, or module:function"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="sets",
+        metavar="NAME=VALUES",
+        help="option of the model, or epochs, batch_size, learning_rate, clip_norm, average or "
+        "patience, with its values: latent_dim=2,5,10; hidden=64x64,128 where a value is several "
+        "numbers; learning_rate=1e-4..1e-2 for a range, with --trials",
+    )
+    parser.add_argument("--seeds", default="0", help="0..4 or 0,3,7 (default 0)")
+    parser.add_argument(
+        "--trials", type=int, help="configurations that a search tries (default: all of a grid)"
+    )
+    parser.add_argument(
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="end a run early whose validation ELBO is below the median of others at the same "
+        "epoch (default: in a search)",
+    )
+    parser.add_argument("--data", type=Path, help="as for ppvae fit")
+    parser.add_argument("--out", type=Path, help="folder of the sweep (default sweeps/MODEL)")
+    add_trust(parser)
+    add_device(parser)
+    add_reading(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run what is left of the sweep, then print the runs, the best first."""
+    from ppvae.app.axes import seeds_of
+    from ppvae.app.sweep import Sweep, run_sweep
+    from ppvae.fitting import keep_freed_memory
+    from ppvae.zoo import names
+
+    keep_freed_memory()
+    if arguments.model not in names() and "" not in sys.path:
+        sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
+    out = arguments.out or Path("sweeps") / re.sub(r"\W", "-", arguments.model)
+    device = {} if arguments.device is None else {"device": arguments.device}
+    trials = run_sweep(
+        Sweep(
+            arguments.model,
+            out,
+            sets=arguments.sets,
+            seeds=seeds_of(arguments.seeds),
+            trials=arguments.trials,
+            prune=arguments.prune,
+            data=arguments.data,
+            reading=reading(arguments),
+            settings=device,
+        )
+    )
+    show_table(
+        {
+            **trial.values,
+            "seed": str(trial.seed),
+            "status": trial.status,
+            "ELBO": "" if trial.elbo is None else f"{trial.elbo:.6g}",
+            "folder": str(trial.folder) if trial.elbo is not None else trial.error,
+        }
+        for trial in trials
+    )
+    done = [str(trial.folder) for trial in trials if trial.status == "completed"]
+    if len(done) > 1:
+        print(f"compare: ppvae compare {out / 'runs'}/* --out {out / 'comparison'}")

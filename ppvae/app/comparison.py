@@ -1,0 +1,198 @@
+"""Runs side by side: one table and one report, runs that differ in their seed alone as one row."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import arviz
+import pandas as pd
+
+from ppvae.app.workflow import splits_of
+from ppvae.data import Dataset
+from ppvae.errors import ArgumentError, PPVAEError, RunError
+from ppvae.evaluate.compare import ComparedRun, likelihoods, ranked
+from ppvae.fitting.fingerprint import fingerprint
+from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
+from ppvae.report.facts import read
+from ppvae.runs.run import Run
+
+__all__ = ["Comparison", "compare_runs"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare_runs` finds.
+
+    Attributes:
+        groups: Runs that differ in their seed alone, those with the highest log-likelihood first.
+        runs: Log-likelihoods of the same rows under each run, the best first.
+        arviz: The table of ``az.compare``; None where it is not valid.
+        without: Why there is no such table.
+        report: Path of the page.
+    """
+
+    groups: list[Group]
+    runs: list[ComparedRun]
+    arviz: pd.DataFrame | None
+    without: str
+    report: Path
+
+
+def compare_runs(
+    folders: Sequence[str | Path],
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    num_particles: int = 256,
+    max_rows: int | None = 1000,
+    device: str | None = None,
+) -> Comparison:
+    """Compare runs on the same held-out rows; write ``comparison.html`` and ``comparison.csv``.
+
+    Arguments:
+        folders: At least two folders of runs.
+        out: Folder of the report.
+        data: New data, of which every row is scored; the runs' own test data by default.
+        num_particles: Draws of the guide per datum.
+        max_rows: Number of rows that are scored, evenly spaced; None for all.
+        device: Device of the runs.
+
+    Raises:
+        ArgumentError: If there are fewer than two runs, or their models do not observe the same
+            values.
+        RunError: If a run cannot be read, has no test data, or was tested on other data.
+    """
+    paths = [Path(folder) for folder in folders]
+    if len({path.resolve() for path in paths}) < 2:
+        raise ArgumentError(
+            f"compare: expected at least two folders of runs; got {len(paths)}. Name another run."
+        )
+    names = _names(paths)
+    facts = {name: read(path) for name, path in zip(names, paths, strict=True)}
+    runs: dict[str, Run] = {}
+    rows: dict[str, Dataset] = {}
+    for name, path in zip(names, paths, strict=True):
+        run, _, splits = splits_of(path, data=data, device=device)
+        if splits.test is None:
+            raise RunError(
+                f"{path}: expected test data, which the run was not fitted to; got none. Name "
+                "data that no run has seen: --data FILE."
+            )
+        runs[name], rows[name] = run, splits.test
+    _same_rows(rows)
+    found = ranked(likelihoods(runs, rows, num_particles=num_particles, max_rows=max_rows))
+    table, without = (None, "new data have no draws") if data is not None else _arviz(names, paths)
+    members = {
+        row.name: GroupedRun(
+            row.name,
+            facts[row.name].model,
+            _configuration(facts[row.name].config),
+            int(facts[row.name].config.get("seed") or 0),
+            _own(facts[row.name].metrics, new=data is not None),
+            row,
+        )
+        for row in found
+    }
+    groups = groups_of([members[row.name] for row in found])
+    report = write_comparison(Path(out), groups, table, without)
+    return Comparison(groups, found, table, without, report)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' last parts, or as much of them as tells them apart."""
+    for length in range(1, max(len(path.resolve().parts) for path in paths) + 1):
+        names = ["/".join(path.resolve().parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise ArgumentError("compare: expected each run once; got one twice. Name others.")
+
+
+def _same_rows(rows: Mapping[str, Dataset]) -> None:
+    """Refuse runs whose test data are not the same rows."""
+    first, reference = next(iter(rows.items()))
+    for name, data in rows.items():
+        shared = [column for column in reference if column in data]
+        same = (
+            len(shared) > 0
+            and data.num_rows == reference.num_rows
+            and fingerprint(data.select(*shared)) == fingerprint(reference.select(*shared))
+        )
+        if not same:
+            raise RunError(
+                f"compare: expected runs tested on the same rows; {name!r} has {data.num_rows} "
+                f"other ones than the {reference.num_rows} of {first!r}. Name one set of data for "
+                "all: --data FILE."
+            )
+
+
+# Settings of a fit that say where it ran, not what was fitted.
+CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
+
+
+def _configuration(config: Mapping[str, Any]) -> dict[str, str]:
+    """What was fitted and how, but for the seed: options of the model and settings of the fit."""
+    recipe = config.get("recipe") or {}
+    parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
+    data = config.get("data") or {}
+    parts |= {"rows": (data.get("rows") or {}).get("train")}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in parts.items()
+        if name not in CIRCUMSTANCES
+    }
+
+
+# Estimated again on the rows that all have in common, or no measure of a model.
+ELSEWHERE = ("log_likelihood", "pareto_k", "untrusted", "effective", "seed", "compiled")
+
+
+def _own(metrics: Mapping[str, Any], *, new: bool) -> dict[str, float]:
+    """A run's own metrics; those of its test data say nothing of new data."""
+    if new:
+        return {}
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and name not in ELSEWHERE
+        and not name.startswith("n_")
+    }
+
+
+def _arviz(names: Sequence[str], paths: Sequence[Path]) -> tuple[pd.DataFrame | None, str]:
+    """The table of ``az.compare``, or why there is none."""
+    drawn = {}
+    try:
+        for name, path in zip(names, paths, strict=True):
+            file = path / "arviz.nc"
+            if not file.is_file():
+                return None, f"{name} has no draws (ppvae evaluate writes them)"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                drawn[name] = arviz.from_netcdf(file)
+            if "log_likelihood" not in drawn[name].groups():
+                return None, f"{name} has no log-likelihoods"
+        likelihood = {name: values.log_likelihood for name, values in drawn.items()}
+        first = likelihood[names[0]]
+        for name, values in likelihood.items():
+            if list(values.data_vars) != list(first.data_vars):
+                return None, f"{name} observes {list(values.data_vars)}, not {list(first)}"
+            if not values["sample"].equals(first["sample"]):
+                return None, f"{name} has draws for other rows than {names[0]}"
+        with warnings.catch_warnings():
+            # Pareto k is in the table of log-likelihoods already.
+            warnings.simplefilter("ignore")
+            return arviz.compare(drawn, ic="loo"), ""
+    except (PPVAEError, ValueError, TypeError, KeyError, OSError) as error:
+        return None, str(error).splitlines()[0]
+    finally:
+        for values in drawn.values():
+            values.close()
