@@ -30,6 +30,8 @@ __all__ = ["Sweep", "Trial", "run_sweep"]
 logger = logging.getLogger(__name__)
 
 STUDY, JOURNAL, DEFINITION = "ppvae", "study.log", "sweep.json"
+# What sets a trial apart that was put into the study from one that the sampler made up.
+ASKED = {"asked": True}
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
 
@@ -182,7 +184,7 @@ def _claim(sweep: Sweep, study: Any, axes: Sequence[Axis]) -> None:
     names = [axis.name for axis in axes]
     for seed, *texts in itertools.product(sweep.seeds, *(axis.texts for axis in axes)):
         params = {**dict(zip(names, texts, strict=True)), "seed": str(seed)}
-        study.enqueue_trial(params, skip_if_exists=True)
+        study.enqueue_trial(params, user_attrs=ASKED, skip_if_exists=True)
 
 
 def _take_back(study: Any) -> None:
@@ -194,7 +196,7 @@ def _take_back(study: Any) -> None:
         if host == socket.gethostname() and not _is_alive(int(number)):
             study.tell(trial.number, state=TrialState.FAIL)
             study.set_user_attr(f"lost {trial.number}", True)
-            study.enqueue_trial(trial.params)
+            study.enqueue_trial(trial.params, user_attrs=ASKED)
         elif host:
             logger.warning("Trial %d is run by process %s of %s.", trial.number, number, host)
 
@@ -219,7 +221,7 @@ def _next(sweep: Sweep, study: Any) -> Any:
     if not waiting and (sweep.trials is None or len(trials) - len(lost) >= sweep.trials):
         return None
     trial = study.ask()
-    if sweep.trials is None and not trial.system_attrs.get("fixed_params"):
+    if sweep.trials is None and not trial.user_attrs.get("asked"):
         # Another process has taken the last one meanwhile.
         study.set_user_attr(f"lost {trial.number}", True)
         study.tell(trial, state=TrialState.FAIL)
