@@ -271,7 +271,7 @@ def auto_options(options: type[Options]) -> dict[str, str]:
     return {name: AUTO for name, (_, declared) in _declared(options).items() if declared.is_chosen}
 
 
-def parse_value(options: type[Options], name: str, text: str) -> Any:
+def parse_value(options: type[Options], name: str, text: str) -> Value:
     """The value of one option as it is written, numbers of several joined by x.
 
     Raises:
@@ -279,7 +279,7 @@ def parse_value(options: type[Options], name: str, text: str) -> Any:
     """
     declared = _declared(options)
     if name not in declared:
-        return getattr(parse_options(options, {name: text}), name)
+        parse_options(options, {name: text})  # Names those that there are.
     kind = declared[name][0]
     try:
         value = _converter(kind)(text.replace("x", ",") if kind == tuple[int, ...] else text)
@@ -287,7 +287,8 @@ def parse_value(options: type[Options], name: str, text: str) -> Any:
         raise ArgumentError(
             f"{name}: expected {_NAMES[kind]}; got {text!r}. Leave it out for its default."
         ) from error
-    return getattr(parse_options(options, {name: value}), name)
+    parse_options(options, {name: value})
+    return value
 
 
 def parse_options(options: type[Options], values: Mapping[str, object]) -> Options:
