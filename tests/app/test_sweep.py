@@ -1,0 +1,194 @@
+"""``ppvae sweep``: what is varied, that each run is made once, and that a sweep goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ppvae
+from ppvae.app import sweep as module
+from ppvae.app.axes import Axis, axes_of, seeds_of, split_values
+from ppvae.app.cli import main
+from ppvae.app.sweep import Sweep, Trial, run_sweep
+from ppvae.data import Dataset, Splits
+from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
+from ppvae.zoo import entry
+from tests.fitting.programs import PPCA, LinearGuide
+
+optuna = pytest.importorskip("optuna")
+
+
+def test_axes_are_values_or_ranges() -> None:
+    vae = entry("vae")
+    texts = ["latent_dim=2,5", "hidden=64x64,128", "learning-rate=1e-4..1e-2", "epochs=3"]
+    axes = axes_of(vae, texts)
+    assert axes == [
+        Axis("latent_dim", ("2", "5")),
+        Axis("hidden", ("64x64", "128")),
+        Axis("learning_rate", ("1e-4", "1e-2"), ranged=True),
+        Axis("epochs", ("3",)),
+    ]
+    assert axes_of(vae, ["latent_dim=2..5"]) == [
+        Axis("latent_dim", ("2", "5"), ranged=True, whole=True)
+    ]
+    found = split_values(vae, {"hidden": "64x32", "latent_dim": "2", "epochs": "3"})
+    assert found == ({"hidden": (64, 32), "latent_dim": 2}, {"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latent_dim", "NAME=VALUE"),
+        ("latent_dim=", "NAME=VALUE"),
+        ("latent_dim=two", "a whole number"),
+        ("latent_dim=0,2", "latent_dim: expected"),
+        ("latent_dim=2,2", "distinct"),
+        ("latent_dim=5..2", "LOW below HIGH"),
+        ("likelihood=normal..bernoulli", "LOW..HIGH"),
+        ("width=2", "options: expected"),
+        ("epochs=many", "a whole number"),
+        ("learning_rate=1e-4..inf", "LOW..HIGH"),
+    ],
+)
+def test_axes_in_wrong_words_are_refused(text: str, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        axes_of(entry("vae"), [text])
+
+
+def test_an_axis_is_named_once() -> None:
+    with pytest.raises(ArgumentError, match="each name once"):
+        axes_of(entry("vae"), ["latent_dim=2", "latent-dim=3"])
+
+
+def test_seeds() -> None:
+    assert seeds_of("0..3") == [0, 1, 2, 3]
+    assert seeds_of("4,1") == [4, 1]
+    for text in ("", "a", "3..1", "1,1", "-1"):
+        with pytest.raises(ArgumentError, match="--seeds"):
+            seeds_of(text)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Fits of a small pair in place of the model's, without evaluation."""
+    made: list[tuple[Any, ...]] = []
+    data = Dataset({"x": torch.randn(24, 4)})
+
+    def fit_entry(name: str, out: Path, *, seed: int, options: Any, **settings: Any) -> None:
+        dim = options["latent_dim"]
+        made.append((dim, seed))
+        if dim == 13:
+            raise DivergenceError("training diverged. Lower the learning rate.", None)
+        for unused in ("data", "reading", "interruptible", "resume"):
+            settings.pop(unused)
+        torch.manual_seed(seed)
+        ppvae.fit(
+            PPCA(),
+            LinearGuide(),
+            Splits(data, data, None),
+            seed=seed,
+            out=out,
+            **{"epochs": 2, "learning_rate": 1e-3 * dim, **settings},
+        )
+
+    monkeypatch.setattr(module, "fit_entry", fit_entry)
+    return made
+
+
+def test_a_grid_is_run_once(tmp_path: Path, fits: list[Any]) -> None:
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2,5"], seeds=[0, 1])
+    trials = run_sweep(sweep)
+    assert sorted(fits) == [(2, 0), (2, 1), (5, 0), (5, 1)]
+    assert [t.status for t in trials] == ["completed"] * 4
+    elbos = [t.elbo for t in trials]
+    assert elbos == sorted(elbos, reverse=True)
+    assert trials[0].folder == tmp_path / "sweep/runs" / (
+        f"latent_dim={trials[0].values['latent_dim']},seed={trials[0].seed}"
+    )
+    assert len({ppvae.runs.run.is_run(t.folder) for t in trials}) == 1
+    again = run_sweep(sweep)
+    assert (len(fits), again) == (4, trials)
+
+
+def test_another_sweep_is_refused(tmp_path: Path, fits: list[Any]) -> None:
+    run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"]))
+    with pytest.raises(RunError, match="expected the sets of the sweep"):
+        run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2,3"]))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a").touch()
+    with pytest.raises(RunError, match="an empty folder"):
+        run_sweep(Sweep("vae", tmp_path / "other", ["latent_dim=2"]))
+    with pytest.raises(ArgumentError, match="--trials 20"):
+        run_sweep(Sweep("vae", tmp_path / "third", ["latent_dim=2..3"]))
+    with pytest.raises(ArgumentError, match="at least 1"):
+        run_sweep(Sweep("vae", tmp_path / "third", ["latent_dim=2..3"], trials=0))
+
+
+def test_a_run_that_fails_leaves_the_others(tmp_path: Path, fits: list[Any]) -> None:
+    trials = run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2,13"]))
+    assert [(t.values["latent_dim"], t.status) for t in trials] == [
+        ("2", "completed"),
+        ("13", "failed"),
+    ]
+    assert "diverged" in trials[1].error
+
+
+def test_a_search_tries_so_many(tmp_path: Path, fits: list[Any]) -> None:
+    def sweep(trials: int) -> list[Trial]:
+        sets = ["latent_dim=1..4", "learning_rate=1e-4..1e-2"]
+        return run_sweep(Sweep("vae", tmp_path / "sweep", sets, seeds=[0, 1], trials=trials))
+
+    assert len(sweep(2)) == len(fits) == 4
+    assert len(sweep(3)) == len(fits) == 6
+    assert all(1 <= dim <= 4 for dim, _ in fits)
+
+
+def test_a_killed_sweep_goes_on(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2,5"])
+    small = module.fit_entry
+
+    def interrupted(*given: Any, **settings: Any) -> None:
+        raise Interrupted(15, 1, 2)
+
+    monkeypatch.setattr(module, "fit_entry", interrupted)
+    with pytest.raises(Interrupted):
+        run_sweep(sweep)
+    monkeypatch.setattr(module, "fit_entry", small)
+    trials = run_sweep(sweep)
+    assert [t.status for t in trials] == ["completed"] * 2
+    assert sorted(fits) == [(2, 0), (5, 0)]
+
+
+def test_poor_runs_are_pruned(tmp_path: Path, fits: list[Any]) -> None:
+    """Six level starts, then one whose learning rate keeps it below their median."""
+    values = "900,901,902,903,904,905,1"
+    sweep = Sweep(
+        "vae", tmp_path / "s", [f"latent_dim={values}"], prune=True, settings={"epochs": 3}
+    )
+    trials = {t.values["latent_dim"]: t for t in run_sweep(sweep)}
+    assert trials["1"].status == "pruned"
+    assert trials["900"].status == "completed"
+
+
+def test_without_the_package_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"ppvae\[sweep\]"):
+        run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"]))
+
+
+def test_the_command_prints_a_table(
+    tmp_path: Path, fits: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sweep"
+    assert main(["sweep", "vae", "--set", "latent_dim=2,5", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["latent_dim", "seed", "status", "ELBO", "folder"]
+    assert len(printed) == 4
+    assert printed[-1] == f"compare: ppvae compare {out}/runs/* --out {out}/comparison"
