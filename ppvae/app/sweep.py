@@ -339,7 +339,7 @@ def _trials(sweep: Sweep, study: Any) -> list[Trial]:
         for seed in sweep.seeds if single is None else [int(single)]:
             one = _trial(sweep, trial, texts, seed)
             found[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one
-    return sorted(found.values(), key=lambda t: -float("inf") if t.elbo is None else -t.elbo)
+    return sorted(found.values(), key=lambda t: float("inf") if t.elbo is None else -t.elbo)
 
 
 def _trial(sweep: Sweep, trial: Any, texts: Mapping[str, str], seed: int) -> Trial:
