@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import multiprocessing
 
 import ppvae
 from ppvae.data import Dataset, Splits
+from ppvae.fitting import Checkpoint
 
 # Options of the entries: dense networks, small.
 CASES: dict[str, dict[str, Any]] = {
@@ -115,3 +118,21 @@ def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
         if name not in ("seconds", "compile_seconds")
     ]
     return max(weights + rows)
+
+
+class Killed:
+    """Kills one of the processes in the third epoch, without a word."""
+
+    def on_step_end(self, training: Any) -> None:
+        if training.epoch == 2 and training.done == 2 and training.shards.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(folder: str) -> None:
+    """A fit with a checkpoint an epoch, of whose processes one is killed."""
+    fitted("gpvae", callbacks=[Checkpoint(folder), Killed()])
+
+
+def resumed(folder: str) -> dict[str, Any]:
+    """The fit that was killed, from its last checkpoint."""
+    return fitted("gpvae", resume=folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
@@ -20,7 +21,15 @@ from ppvae.gp import LeaveViewOut
 from ppvae.gp.additive import LeaveVisitsOut
 from ppvae.objectives import ELBO, Shards
 from tests.fitting.programs import PPCA, LinearGuide
-from tests.fitting.shared_fits import CASES, all_fits, largest_difference, together
+from tests.fitting.shared_fits import (
+    CASES,
+    all_fits,
+    fitted,
+    killed,
+    largest_difference,
+    resumed,
+    together,
+)
 
 
 def test_two_processes_equal_one() -> None:
@@ -37,6 +46,18 @@ def test_processes_equal_one(size: int) -> None:
     for name, expected in all_fits(list(CASES)).items():
         assert largest_difference(expected, found[0][name]) < 1e-5, name
         assert all(largest_difference(found[0][name], own[name]) == 0.0 for own in found)
+
+
+@pytest.mark.slow
+def test_any_number_goes_on_where_a_process_was_killed(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"SIGKILL|another one has ended"):
+        together(2, killed, str(tmp_path / "checkpoint"))
+    expected = fitted("gpvae")
+    one = resumed(str(tmp_path / "checkpoint"))
+    two = together(2, resumed, str(tmp_path / "checkpoint"))
+    assert len(one["history"]) == len(expected["history"])
+    for found in (one, *two):
+        assert largest_difference(expected, found) < 1e-5
 
 
 class Across(LinearGuide):
