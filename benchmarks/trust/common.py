@@ -24,6 +24,9 @@ from ppvae.runs.recipe import Recipe
 
 __all__ = ["Outcome", "build", "data", "folders", "outcome", "pair", "settings"]
 
+# Files that links of mutants lead to.
+WATCHED = (Path("/etc/hostname"), Path("/etc/passwd"))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -66,7 +69,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def folders(place: Path) -> dict[str, Path]:
-    """A run and a checkpoint, written."""
+    """A run and its checkpoint, and beside them the run that it becomes, written."""
     recipe = Recipe(f"{build.__module__}:build")
     fit(
         *pair(),
@@ -77,6 +80,7 @@ def folders(place: Path) -> dict[str, Path]:
         callbacks=[Checkpoint(place / "checkpoint")],
         **settings(),
     )
+    fit(*pair(), data(), epochs=3, out=place / "straight", **settings())
     return {"run": place / "run", "checkpoint": place / "checkpoint"}
 
 
@@ -92,9 +96,12 @@ def outcome(kind: str, original: Path, mutant: Path, rng: random.Random) -> Outc
     shutil.copytree(original, mutant)
     outside = sorted(os.listdir(mutant.parent))
     name = mutate(mutant, rng, sealed)
+    watched = {path: path.read_bytes() for path in WATCHED if path.is_file()}
     planted = {path for path in os.listdir(mutant.parent) if path.startswith("outside-")}
     try:
-        differs = _run_differs(mutant, original) if kind == "run" else _resumed_differs(mutant)
+        differs = (
+            _run_differs(mutant, original) if kind == "run" else _resumed_differs(mutant, original)
+        )
     except (RunError, ArgumentError) as error:
         word, detail = "refused", str(error)
         if not detail.isprintable() and kind == "run":
@@ -103,10 +110,12 @@ def outcome(kind: str, original: Path, mutant: Path, rng: random.Random) -> Outc
         word, detail = "traceback", f"{type(error).__name__}: {error}"
     else:
         word, detail = ("different", differs) if differs else ("equal", "")
-        if name == "change" and differs not in ("", "weights", "history"):
+        own = ("weights", "history") if kind == "run" else ()
+        if name in ("change", "reweigh") and differs and differs not in own:
             # Sealed again by somebody who can: other words, said by a file that is whole.
             word = "claimed"
-    if set(os.listdir(mutant.parent)) - planted != set(outside) - planted:
+    changed = any(path.read_bytes() != content for path, content in watched.items())
+    if changed or set(os.listdir(mutant.parent)) - planted != set(outside) - planted:
         word = "harmful"
     for path in planted:
         (mutant.parent / path).unlink()
@@ -121,8 +130,8 @@ def _run_differs(mutant: Path, original: Path) -> str:
     return _weights_differ(ours, theirs)
 
 
-def _resumed_differs(mutant: Path) -> str:
-    straight = fit(*pair(), data(), epochs=3, **settings())
+def _resumed_differs(mutant: Path, original: Path) -> str:
+    straight = ppvae.load(original.parent / "straight", *pair())
     resumed = fit(*pair(), data(), epochs=3, resume=mutant, **settings())
     return _weights_differ(straight, resumed)
 

@@ -1,41 +1,83 @@
 """Mutated runs and checkpoints: each is refused by RunError or comes back equal; none harms.
 
 python -m benchmarks.trust.fuzz --count 1000
+
+Each mutant is loaded, or gone on from, in a child of its own, with a limit of time and memory: a
+child that hangs, ends the process or eats the memory is seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
+import os
 import random
+import resource
 import shutil
+import signal
+import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.trust.common import Outcome, folders, outcome
 
+# Seconds and bytes that a child may take.
+SECONDS, MEMORY = 60, 8 * 2**30
+GOOD = ("refused", "equal", "claimed")
+
+
+def isolated(kind: str, original: Path, mutant: Path, rng: random.Random) -> Outcome:
+    """:func:`outcome` in a child with limits; ``"harmful"`` if the child does not live."""
+    seed = rng.getrandbits(64)
+    reader, writer = os.pipe()
+    number = os.fork()
+    if number == 0:
+        os.close(reader)
+        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        result = outcome(kind, original, mutant, random.Random(seed))
+        os.write(writer, json.dumps(asdict(result))[:60_000].encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        content = pipe.read()
+    status = os.waitpid(number, 0)[1]
+    if status or not content:
+        return Outcome("?", "harmful", f"the child ended with {status}")
+    return Outcome(**json.loads(content))
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="mutations")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     counts: collections.Counter[str] = collections.Counter()
     slowest = 0.0
-    with tempfile.TemporaryDirectory() as place:
-        originals = folders(Path(place))
-        for number in range(arguments.count):
-            kind = ("run", "checkpoint")[number % 2]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        number = os.fork()
+        if number == 0:  # Nothing is trained in the process that forks.
+            folders(place)
+            os._exit(0)
+        if os.waitpid(number, 0)[1]:
+            sys.exit("the originals could not be made")
+        for index in range(arguments.count):
+            kind = ("run", "checkpoint")[index % 2]
             started = time.perf_counter()
-            result: Outcome = outcome(kind, originals[kind], Path(place) / "mutant", rng)
+            result = isolated(kind, place / kind, place / "mutant", rng)
             slowest = max(slowest, time.perf_counter() - started)
             counts[result.word] += 1
-            if result.word not in ("refused", "equal", "claimed"):
-                print(f"{number} {kind} {result.mutation}: {result.word}: {result.detail}")
-            shutil.rmtree(Path(place) / "mutant", ignore_errors=True)
+            if result.word not in GOOD:
+                print(f"{index} {kind} {result.mutation}: {result.word}: {result.detail}")
+            shutil.rmtree(place / "mutant", ignore_errors=True)
     print(f"{arguments.count} mutants: {dict(counts)}; the slowest took {slowest:.2f} s")
+    if set(counts) - set(GOOD):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ppvae.runs.files import digest_of
 
 __all__ = ["MUTATIONS", "mutate"]
 
@@ -112,7 +118,95 @@ def retype(seal: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., No
     return change
 
 
-MUTATIONS = (flip, cut, splice, remove, plant, deepen)
+def swap(folder: Path, rng: random.Random) -> None:
+    """Exchange two files."""
+    first, second = (_target(folder, rng) for _ in range(2))
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
+
+
+def pend(folder: Path, rng: random.Random) -> None:
+    """Plant what looks like a save that was cut off, with links, a FIFO or noise in it."""
+    path = _target(folder, rng)
+    pending = folder / ".ppvae-saved"
+    if rng.random() < 0.3:
+        pending.symlink_to("/etc")
+        return
+    pending.mkdir()
+    kind = rng.randrange(3)
+    if kind == 0:
+        (pending / path.name).symlink_to("/etc/hostname")
+    elif kind == 1:
+        os.mkfifo(pending / path.name)
+    else:
+        (pending / path.name).write_bytes(rng.randbytes(50))
+
+
+def fill(folder: Path, rng: random.Random) -> None:
+    """Make a file long: a field, a number, a name with control characters."""
+    path = _target(folder, rng)
+    long = rng.choice([b"9" * 200_000, b"x" * 200_000, b"\x1b]0;title\x07", b"nan", b"1e999"])
+    content = path.read_bytes()
+    at = rng.randrange(len(content))
+    path.write_bytes(content[:at] + long + content[at:])
+
+
+def _reseal(folder: Path, content: bytes) -> None:
+    """Put other tensors into a folder, with checksums that are right."""
+    (tensors,) = folder.glob("*.safetensors")
+    (document,) = (p for p in folder.glob("*.json") if "digest" in json.loads(p.read_text()))
+    tensors.write_bytes(content)
+    value = json.loads(document.read_text())
+    del value["digest"]
+    value.get("weights", value)["sha256"] = digest_of(content)
+    document.write_text(json.dumps({**value, "digest": digest_of(value)}))
+
+
+def _floats(weights: Mapping[str, Tensor]) -> list[str]:
+    return sorted(name for name, value in weights.items() if value.is_floating_point())
+
+
+def reweigh(folder: Path, rng: random.Random) -> None:
+    """Put NaN, infinity, another dtype or another shape into a tensor, and seal it again."""
+    weights = load(next(folder.glob("*.safetensors")).read_bytes())
+    name = rng.choice(_floats(weights))
+    value = weights[name]
+    weights[name] = rng.choice(
+        [
+            torch.full_like(value, torch.nan),
+            torch.full_like(value, torch.inf),
+            value.bool(),
+            value.to(torch.complex64),
+            value.to(torch.int32),
+            value.flatten()[:0],
+            torch.cat([value.flatten(), value.flatten()]),
+        ]
+    )
+    _reseal(folder, save(weights))
+
+
+def lie(folder: Path, rng: random.Random) -> None:
+    """Have the header of a file of tensors name another dtype, shape or place, sealed again."""
+    content = next(folder.glob("*.safetensors")).read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    entry = header[rng.choice([name for name in sorted(header) if name != "__metadata__"])]
+    kind = rng.randrange(4)
+    if kind == 0:
+        entry["dtype"] = rng.choice(["F64", "BOOL", "I32", "F16", "F8_E4M3", "C64", "Z9", 3])
+    elif kind == 1:
+        entry["shape"] = rng.choice([[2**62], [-1], [2**40, 2**40], [], "x", [0]])
+    elif kind == 2:
+        entry["data_offsets"] = rng.choice([[0, 2**63], [8, 4], [0, 4], [-4, 0], "x"])
+    else:
+        size = rng.choice([2**63, 2**40, 0, 3])
+    text = json.dumps(header).encode()
+    length = len(text) if kind < 3 else size
+    _reseal(folder, length.to_bytes(8, "little") + text + content[8 + len(text) :])
+
+
+MUTATIONS = (flip, cut, splice, remove, plant, deepen, swap, pend, fill, reweigh, lie)
 
 
 def mutate(

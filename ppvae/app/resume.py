@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.callbacks import load_checkpoint
-from ppvae.runs.source import followed_source
+from ppvae.runs.source import followed_reading, followed_source
 from ppvae.typing import JsonObject
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.options import parse_options
@@ -61,6 +61,6 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
         "data": given["data"] or followed_source(folder, config),
         "seed": seed,
         "options": options,
-        "reading": given.get("reading") or config.get("reading"),
+        "reading": given.get("reading") or followed_reading(folder, config),
         "resume": folder,
     }

@@ -31,7 +31,7 @@ from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
-from ppvae.runs.source import digest_of_data, followed_source
+from ppvae.runs.source import followed_reading, followed_source, noted_source
 from ppvae.typing import ColumnSpec, Keywords
 from ppvae.zoo.entry import MODULES, REGISTRY, Entry, entry
 from ppvae.zoo.observed import resolved
@@ -102,8 +102,7 @@ def fit_entry(
         model, guide, objective = model_entry.build(spec, chosen)
     settings = {**model_entry.fit, **model_entry.tune(model, guide), **settings}
     note = {
-        **_source(data),
-        "reading": _plain_reading(reading),
+        **noted_source(data, reading or {}),
         "summary": model_entry.summary,
         **({"data_note": said} if said else {}),
     }
@@ -116,14 +115,6 @@ def fit_entry(
         with alone():
             report.write_all(run, splits, out)
     return run
-
-
-def _source(data: str | Path | None) -> dict[str, object]:
-    """Where the data are, and the checksum of what is there."""
-    if data is None:
-        return {"source": None, "source_digest": None}
-    path = Path(data).resolve()
-    return {"source": str(path), "source_digest": digest_of_data(path)}
 
 
 class _Noted:
@@ -170,7 +161,7 @@ def evaluate_run(
             )
         refuse_unwritable(target, is_run)
         run.metrics |= {"n_test": splits.test.num_rows}
-        run.config |= _source(data)
+        run.config |= noted_source(data)
         run.config["evaluation"] = {
             "run": str(Path(folder).resolve()),
             "rows": splits.test.num_rows,
@@ -287,12 +278,12 @@ def splits_of(
             f"{folder}: expected data; the run does not say where they are. "
             "Say where they are: --data PATH."
         )
-    reading = run.config.get("reading")
     options = None if found is None else parse_options(found.options, recipe["options"])
     if data is None:
+        reading = followed_reading(Path(folder), run.config)
         return run, found, _splits(found, options, source, reading)
     missing_ok = () if found is None else found.missing_ok
-    rows = new_rows(run, data, missing_ok=missing_ok, reading=reading)
+    rows = new_rows(run, data, missing_ok=missing_ok, reading=run.config.get("reading"))
     rows = rows.noted(f"all {rows.num_rows} rows scored")
     splits = Splits(rows, None, rows)
     arranged = splits if found is None else found.arrange(splits, options)
@@ -313,14 +304,6 @@ def _splits(
     else:
         splits = load(data, missing_ok=found.missing_ok, **(reading or {}))
     return found.arrange(splits, options)
-
-
-def _plain_reading(reading: Keywords | None) -> dict[str, object]:
-    """Options of a reader as JSON has them, paths in full."""
-    return {
-        name: str(value.resolve()) if isinstance(value, Path) else value
-        for name, value in (reading or {}).items()
-    }
 
 
 def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from pyro import poutine
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
-from ppvae.programs import arguments, batches, evaluating, placement, seeded
+from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
 
@@ -51,10 +50,9 @@ def share_draws(
     parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, data, batch_size):
-            with pyro.plate("draws", num_draws, dim=-2):
-                guide = poutine.trace(run.guide).get_trace(**arguments(run.guide, batch))
-                replayed = poutine.replay(run.model, trace=guide)
-                model = poutine.trace(replayed).get_trace(**arguments(run.model, batch))
+            with tracing(), pyro.plate("draws", num_draws, dim=-2):
+                guide = trace_program(run.guide, batch)
+                model = trace_program(run.model, batch, replay=guide)
             fn = nodes_of(model)["x"]["fn"]
             if not isinstance(fn, Counts):
                 raise ArgumentError(

@@ -31,6 +31,7 @@ from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
+from ppvae.runs.config import is_run
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, integer, optional
 
@@ -137,11 +138,17 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
         folder: Its folder, or a run's folder that holds one under the name ``checkpoint``.
 
     Raises:
-        RunError: If it is missing or damaged.
+        RunError: If it is missing or damaged, or if the run there has none.
     """
     folder = Path(folder)
     if not is_tree(folder) and is_tree(folder / "checkpoint"):
         folder = folder / "checkpoint"
+    elif not is_tree(folder) and is_run(folder):
+        raise RunError(
+            f"resume: expected a checkpoint; {str(folder)!r} holds a run without one, which the "
+            "command line writes once a minute. Fit with ppvae fit --checkpoint-every 1, or with "
+            "a Checkpoint among the callbacks; a run that ended needs more --epochs to go on."
+        )
     state = load_tree(folder)
     missing = sorted({*STATE, "order"} - (state.keys() if isinstance(state, dict) else set()))
     if missing:

@@ -114,8 +114,12 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) 
     for number, values in kept["state"].items():
         parameter = mine[theirs.index(number)]
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+            if not isinstance(value, Tensor):
+                continue
+            if value.dim() and (name == "step" or value.shape != parameter.shape):
                 raise RunError(f"the optimiser's {name} has shape {tuple(value.shape)}")
+            if value.is_complex() or not value.isfinite().all():
+                raise RunError(f"the optimiser's {name} holds what is no finite number")
     for mine_group, their_group in zip(optimizer.param_groups, kept["param_groups"], strict=True):
         if mine_group.keys() != their_group.keys():
             raise RunError(f"the optimiser has settings {sorted(their_group)}")

@@ -17,7 +17,6 @@ from ppvae.errors import DivergenceError, Interrupted, RunError
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.diagnose import diagnose
-from ppvae.fitting.exclusive import exclusive
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.prepare import assemble, for_processes, place
 from ppvae.fitting.processes import processes
@@ -75,8 +74,9 @@ def fit(  # noqa: D417
     Before the first step the pair is checked against the data
     (:func:`ppvae.programs.check_pair`). No step waits for the device; losses are read once an
     epoch. Nothing global is moved: neither the caller's random numbers nor Pyro's parameter store.
-    Fits in several threads of a process take turns, so each is what it is alone, as long as no
-    other thread draws from torch's global generator meanwhile; processes run side by side.
+    Fits, evaluations and predictions may run side by side in threads of a process, each with
+    modules of its own, and are what they are alone (:mod:`ppvae.programs.threads`); processes,
+    forked or spawned, too.
 
     The arguments from ``epochs`` to ``retries`` are the fields of
     :class:`~ppvae.fitting.Settings`, which says what each is and what it may be.
@@ -130,7 +130,7 @@ def fit(  # noqa: D417
     placed = place(model, guide, splits, spec, replace(settings, seed=int(seed)))
     on_device = placed.device.type in ("cpu", "cuda")
     fast = channels_last(placed.objective) if on_device else nullcontext()
-    with exclusive(), forked(placed.device, seed=placed.settings.seed), fast:
+    with forked(placed.device, seed=placed.settings.seed), fast:
         training = assemble(placed, splits, shards)
         training.config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
         if checkpoint is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +21,11 @@ from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
 from ppvae.objectives.shards import ALONE, Shards
-from ppvae.programs import INDEX, check_values, needs_index, signature
+from ppvae.programs import INDEX, check_values, needs_index, own_generators, signature
 
 __all__ = ["Placed", "assemble", "for_processes", "place"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,13 @@ def _step(placed: Placed, total_steps: int) -> Step:
     )
     compiled = settings.compile
     if pays(placed.device, total_steps) if compiled == "auto" else compiled:
-        gradients = CompiledGradients(gradients)
+        if own_generators() is None:
+            gradients = CompiledGradients(gradients)
+        else:
+            logger.warning(
+                "compile: the steps run in eager torch, because other threads may draw random "
+                "numbers."
+            )
     schedule, average = settings.schedule, settings.average
     return Step(
         whole,

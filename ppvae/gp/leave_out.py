@@ -26,7 +26,7 @@ from ppvae.gp.collapsed import CollapsedGP
 from ppvae.nets.calibrated import CalibratedStudentT
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
-from ppvae.programs import INDEX, arguments
+from ppvae.programs import INDEX, trace_program, tracing
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["LeaveViewOut"]
@@ -82,8 +82,8 @@ class LeaveViewOut(Term):
     def _log_likelihoods(self, context: Context, z: Tensor) -> list[Tensor]:
         """The model's log-likelihoods of the batch at latents ``z``, each with shape (N)."""
         model = context.model
-        with poutine.block(), poutine.condition(data={self.site: z}):
-            trace = poutine.trace(model).get_trace(**arguments(model, context.batch))
+        with tracing(), poutine.block(), poutine.condition(data={self.site: z}):
+            trace = trace_program(model, context.batch)
         return [
             node["fn"].log_prob(node["value"])
             for name, node in nodes_of(trace).items()

@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
-from ppvae.programs import arguments
+from ppvae.programs import trace_program
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["Consistency"]
@@ -72,7 +71,7 @@ class Consistency(Term):
         target = context.q[self.site].probs.detach()
         columns = {name: v for name, v in context.batch.items() if name != self.site}
         columns[self.column] = self.change(columns[self.column])
-        trace = poutine.trace(context.guide).get_trace(**arguments(context.guide, columns))
+        trace = trace_program(context.guide, columns)
         changed = nodes_of(trace)[self.site]["fn"]
         kl = (torch.xlogy(target, target) - target * changed.logits).sum(-1)
         mean = context.shards.mean(kl * (target.amax(-1) >= self.threshold))

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
-from ppvae.programs import arguments
+from ppvae.programs import trace_program
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
@@ -133,5 +132,5 @@ def information_of(
 def _draw(guide: nn.Module, batch: Mapping[str, Tensor], site: str) -> Tensor:
     """One draw of a guide's site, without gradients, with shape (N, ...)."""
     with torch.no_grad():
-        trace = poutine.trace(guide).get_trace(**arguments(guide, batch))
+        trace = trace_program(guide, batch)
     return nodes_of(trace)[site]["value"]

@@ -25,6 +25,7 @@ from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.sized import SizedByData, sized_names
 from ppvae.programs.structure import Structure
 from ppvae.programs.support import check_values
+from ppvae.programs.threads import own_generators, tracing
 from ppvae.programs.traces import (
     PARTICLES,
     Given,
@@ -67,6 +68,7 @@ __all__ = [
     "log_prob",
     "needs_index",
     "nodes_of",
+    "own_generators",
     "placement",
     "posterior",
     "random_states",
@@ -76,4 +78,5 @@ __all__ = [
     "signature",
     "sized_names",
     "trace_program",
+    "tracing",
 ]

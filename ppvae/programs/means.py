@@ -30,6 +30,7 @@ from ppvae.programs.batches import batches
 from ppvae.programs.contract import DATA_PLATE, signature
 from ppvae.programs.scopes import evaluating, seeded
 from ppvae.programs.sites import Site, nodes_of
+from ppvae.programs.threads import tracing
 from ppvae.programs.traces import frames, sample_sites, trace_program
 
 __all__ = [
@@ -217,7 +218,7 @@ class _AtMean(Messenger):
 
 
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Site]:
-    with evaluating(guide), _AtMean(decoding=False):
+    with evaluating(guide), tracing(), _AtMean(decoding=False):
         trace = trace_program(guide, batch)
     return {
         name: node
@@ -328,7 +329,7 @@ def decode(
     with evaluating(model):
         if "size" in signature(model):
             batch["size"] = _count(model, latents, columns or {})
-        with _AtMean(latents, decoding=True):
+        with tracing(), _AtMean(latents, decoding=True):
             trace = trace_program(model, batch)
     nodes = {name: n for name, n in nodes_of(trace).items() if is_site(n) and name not in latents}
     if site is not None and site not in nodes:
@@ -349,7 +350,7 @@ def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str
     """How many data the latents are of, by one that is in the data plate."""
     if columns:
         return len(next(iter(columns.values())))
-    with _AtMean(decoding=True):
+    with tracing(), _AtMean(decoding=True):
         trace = trace_program(model, {"size": 1})
     for name, node in nodes_of(trace).items():
         if name in latents and DATA_PLATE in frames(node):

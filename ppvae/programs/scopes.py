@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from ppvae.programs.threads import OwnGenerators, is_shared, own_generators
+
 __all__ = ["evaluating", "forked", "random_states", "restore_random_states", "seeded"]
 
 Place = torch.device | Tensor
+_CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -28,13 +31,21 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 def random_states(*places: Place) -> dict[str, Tensor]:
-    """The states of torch's global generators on the CPU and on the places' devices."""
-    states = {"cpu": torch.get_rng_state()}
+    """The states of the generators that this thread draws from: the CPU's and the places'.
+
+    They are torch's global ones, but where threads draw side by side
+    (:mod:`ppvae.programs.threads`).
+    """
+    own = own_generators()
+    states = {"cpu": torch.get_rng_state() if own is None else own.on(_CPU).get_state()}
     for device in _accelerators(places):
-        if device.type == "cuda":
-            states[_key(device, places)] = torch.cuda.get_rng_state(device)
+        key = _key(device, places)
+        if own is not None:
+            states[key] = own.on(device).get_state()
+        elif device.type == "cuda":
+            states[key] = torch.cuda.get_rng_state(device)
         else:
-            states["mps"] = torch.mps.get_rng_state()
+            states[key] = torch.mps.get_rng_state()
     return states
 
 
@@ -45,36 +56,57 @@ def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
         states: States, as :func:`random_states` returned them.
         places: The same tensors or devices.
     """
-    torch.set_rng_state(states["cpu"])
+    own = own_generators()
+    if own is not None:
+        own.on(_CPU).set_state(states["cpu"])
+    else:
+        torch.set_rng_state(states["cpu"])
     for device in _accelerators(places):
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(states[_key(device, places)], device)
+        state = states[_key(device, places)]
+        if own is not None:
+            own.on(device).set_state(state)
+        elif device.type == "cuda":
+            torch.cuda.set_rng_state(state, device)
         else:
-            torch.mps.set_rng_state(states["mps"])
+            torch.mps.set_rng_state(state)
 
 
 @contextmanager
 def forked(*places: Place, seed: int | None = None) -> Iterator[None]:
     """The generators of the CPU and of the places' devices restored after; no other is touched.
 
+    Where other threads may draw, too, the draws within come from generators of this thread's own
+    (:mod:`ppvae.programs.threads`), which give the same numbers.
+
     Arguments:
         places: Devices, or tensors on them.
         seed: Seed of the draws within; None to go on from where the generators are.
     """
-    states = random_states(*places)
-    try:
-        if seed is not None:
-            # torch.manual_seed would seed every other GPU too, and not put it back.
-            torch.default_generator.manual_seed(seed)
-            for device in _accelerators(places):
-                if device.type == "cuda":
-                    with torch.cuda.device(device):
-                        torch.cuda.manual_seed(seed)
-                else:
-                    torch.mps.manual_seed(seed)
-        yield
-    finally:
-        restore_random_states(states, *places)
+    own = own_generators() is None and is_shared()
+    with OwnGenerators() if own else nullcontext():
+        states = random_states(*places)
+        try:
+            if seed is not None:
+                _seed(seed, places)
+            yield
+        finally:
+            restore_random_states(states, *places)
+
+
+def _seed(seed: int, places: tuple[Place, ...]) -> None:
+    own = own_generators()
+    if own is not None:
+        for device in (_CPU, *_accelerators(places)):
+            own.on(device).manual_seed(seed)
+        return
+    # torch.manual_seed would seed every other GPU too, and not put it back.
+    torch.default_generator.manual_seed(seed)
+    for device in _accelerators(places):
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        else:
+            torch.mps.manual_seed(seed)
 
 
 @contextmanager
@@ -103,4 +135,6 @@ def _accelerators(places: tuple[Place, ...]) -> list[torch.device]:
 
 def _key(device: torch.device, places: tuple[Place, ...]) -> str:
     """``cuda`` where there is one GPU, as in a checkpoint, which may go on on another."""
+    if device.type == "mps":
+        return "mps"
     return "cuda" if len(_accelerators(places)) == 1 else str(device)

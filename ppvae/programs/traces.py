@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ppvae.programs.contract import DATA_PLATE, arguments
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
+from ppvae.programs.threads import tracing
 
 __all__ = [
     "PARTICLES",
@@ -91,21 +92,24 @@ def trace_program(
     Raises:
         ContractError: If an argument without a default has no column.
     """
-    program: Callable[..., object] = module
-    if isinstance(module, PyroModule):
-        _keep_parameters(module)
     nesting = 1 if structure is None else structure.max_plate_nesting
     if particles is not None:
         nesting += 1
-        program = pyro.plate(PARTICLES, particles, dim=-nesting)(program)
-    if enumerate and structure is not None and structure.enumerated:
-        program = EnumMessenger(first_available_dim=-1 - nesting)(program)
-    if replay is not None:
-        program = poutine.replay(program, trace=replay)
     chosen = arguments(module, batch)
-    with pyro.settings.context(module_local_params=True), Given(given or {}):
-        # The plate of particles inside the given values: they are shaped as that plate has them.
-        trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
+    # The making of a plate, too, asks the handlers that are at work.
+    with tracing():
+        program: Callable[..., object] = module
+        if isinstance(module, PyroModule):
+            _keep_parameters(module)
+        if particles is not None:
+            program = pyro.plate(PARTICLES, particles, dim=-nesting)(program)
+        if enumerate and structure is not None and structure.enumerated:
+            program = EnumMessenger(first_available_dim=-1 - nesting)(program)
+        if replay is not None:
+            program = poutine.replay(program, trace=replay)
+        with pyro.settings.context(module_local_params=True), Given(given or {}):
+            # The plate of particles inside the given values: they are shaped as it has them.
+            trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
     return trace
 
 

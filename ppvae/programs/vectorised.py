@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ppvae.errors import ContractError
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
+from ppvae.programs.threads import tracing
 from ppvae.programs.traces import sample_sites, trace_program
 
 __all__ = ["check_vectorised"]
@@ -55,7 +56,7 @@ def _run(
 ) -> poutine.Trace:
     seen = _LastSite()
     try:
-        with seen:
+        with tracing(), seen:
             return trace_program(module, batch, structure, particles=draws, replay=replay)
     except Exception as error:
         text = str(error).strip()

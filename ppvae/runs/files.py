@@ -123,7 +123,7 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
                 "Restore it from a copy; a large model is loaded into one that is handed in."
             )
         try:
-            return file.read(limit)
+            return file.read(size)  # Not limit: a buffer of that size is made.
         except OSError as error:
             raise RunError(
                 f"{path}: expected a file that can be read; got a damaged one "

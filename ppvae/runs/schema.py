@@ -12,6 +12,7 @@ __all__ = [
     "LISTED",
     "NAMED",
     "NUMBER",
+    "OPTIONS",
     "TEXT",
     "TEXTS",
     "Rule",
@@ -78,6 +79,25 @@ TEXTS = Rule(
     "names and texts",
     lambda v: isinstance(v, dict) and all(isinstance(text, str) for text in v.values()),
 )
+_SCALAR = str | int | float | None
+
+
+def _are_options(value: Any) -> bool:
+    """Whether a value is what a reader of data may be told: no column, no other file."""
+    return (
+        isinstance(value, dict)
+        and all(name.isidentifier() for name in value)
+        and value.keys().isdisjoint(("path", "like", "missing_ok", "seed"))
+        and all(
+            isinstance(part, _SCALAR)
+            for v in value.values()
+            for part in (v if isinstance(v, list) else [v])
+        )
+        and isinstance(value.get("labels", ""), str)
+    )
+
+
+OPTIONS = Rule("options of a reader of data", _are_options)
 
 
 def check_fields(where: object, values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:

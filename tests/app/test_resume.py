@@ -16,6 +16,7 @@ from ppvae.app.cli import main
 from ppvae.app.workflow import fit_entry, splits_of
 from ppvae.errors import RunError
 from ppvae.fitting.step import Step
+from ppvae.runs.config import sealed
 from ppvae.runs.run import is_run
 
 OPTIONS = {"hidden": (4,), "latent_dim": 2}
@@ -146,3 +147,65 @@ def test_a_finished_run_outlives_one_that_is_interrupted(data, tmp_path, caplog)
 def test_modules_that_are_trusted_must_be_there(tmp_path, capsys):
     said = refused(capsys, "evaluate", str(tmp_path), "--trust", "no_such_module")
     assert "--trust: expected a module that can be imported" in said
+
+
+def test_a_run_without_a_checkpoint_says_how_to_have_one(data, tmp_path, capsys):
+    assert main(command(data, tmp_path / "run", "--epochs", "1")) == 0
+    said = refused(capsys, "fit", "vae", "--resume", str(tmp_path / "run"))
+    assert "holds a run without one" in said
+    assert "--checkpoint-every 1" in said
+    many = command(data, tmp_path / "many", "--epochs", "1", "--checkpoint-every", "1")
+    assert main(many) == 0
+    again = ["fit", "vae", "--resume", str(tmp_path / "many"), "--epochs", "2", "--quiet"]
+    assert main([*again, "--device", "cpu"]) == 0
+    assert ppvae.load(tmp_path / "many").epochs == 2
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of pictures and a table of their labels."""
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    lines = ["file,class"]
+    for number, values in enumerate(np.random.default_rng(0).random((40, 6, 6))):
+        Image.fromarray((values * 255).astype(np.uint8)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{'ab'[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder, tmp_path / "labels.csv"
+
+
+def test_a_table_of_labels_is_followed_to_the_same_bytes_alone(pictures, tmp_path):
+    folder, labels = pictures
+    run, reading = tmp_path / "run", {"labels": labels}
+    settings = {"epochs": 1, "progress": False, "options": OPTIONS}
+    fit_entry("cvae", run, data=folder, reading=reading, **settings)
+    assert splits_of(run)[2].train.names["y"] == ("a", "b")
+    kept = labels.read_bytes()
+    labels.write_bytes(kept + b"\n")
+    with pytest.raises(RunError, match="table of labels at .*; there is something else"):
+        splits_of(run)
+    labels.unlink()
+    with pytest.raises(RunError, match="table of labels at .*; there is nothing"):
+        splits_of(run)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {"labels": "/etc/passwd"},
+        {"like": {}},
+        {"size": {}},
+        {"labels": ["/etc/passwd"]},
+        {"no such": 1},
+        3,
+    ],
+)
+def test_a_reading_in_a_file_reads_nothing_else(data, tmp_path, reading):
+    fit_entry("vae", tmp_path / "run", data=data, options=OPTIONS, epochs=1, progress=False)
+    path = tmp_path / "run" / "config.json"
+    config = {**json.loads(path.read_text()), "reading": reading}
+    path.write_text(json.dumps(sealed(config)))
+    with pytest.raises(RunError, match="expected reading to be|table of labels"):
+        splits_of(tmp_path / "run")

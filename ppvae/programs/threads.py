@@ -1,0 +1,154 @@
+"""Programs in several threads: one trace at a time, and random numbers of a thread's own.
+
+Pyro's stack of handlers belongs to the process, and so do torch's global generators. A trace is
+therefore made under a lock (:func:`tracing`). Where other threads may draw, a
+:func:`~ppvae.programs.forked` scope draws from generators of its own (:class:`OwnGenerators`),
+which give the numbers that the global ones would: what another thread seeds or draws meanwhile
+changes nothing, and neither does this thread change the draws of others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ppvae.errors import ArgumentError
+
+__all__ = ["OwnGenerators", "is_shared", "own_generators", "tracing"]
+
+_LOCK = threading.RLock()
+# The overload that takes a generator, of those that have none.
+_WITH_GENERATOR = {
+    "default": "generator",
+    "low": "low_generator",
+    "Tensor": "Tensor_generator",
+    "low_dtype": "low_generator_dtype",
+}
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Wait until no other thread runs a program under Pyro's handlers."""
+    with _LOCK:
+        yield
+
+
+def _renew() -> None:
+    """In a child process no other thread lives to give the lock back."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def is_shared() -> bool:
+    """Whether another thread may use torch's global generators: this is not the main thread, or
+    a thread that is no daemon is alive beside it.
+    """
+    main, here = threading.main_thread(), threading.current_thread()
+    return here is not main or any(
+        not thread.daemon for thread in threading.enumerate() if thread is not main
+    )
+
+
+class _Current(threading.local):
+    generators: OwnGenerators | None = None
+
+
+_CURRENT = _Current()
+
+
+def own_generators() -> OwnGenerators | None:
+    """The generators that this thread draws from; None for torch's global ones."""
+    return _CURRENT.generators
+
+
+class OwnGenerators(TorchDispatchMode):
+    """Within it, all that a thread draws without naming a generator comes from its own.
+
+    They begin in the state of the global ones.
+
+    Raises:
+        ArgumentError: At an operation that can draw from a global generator alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __enter__(self) -> OwnGenerators:
+        _CURRENT.generators = self
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _CURRENT.generators = None
+        super().__exit__(*error)
+
+    def on(self, device: torch.device) -> torch.Generator:
+        """The generator of a device."""
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        if device not in self._generators:
+            generator = torch.Generator(device)
+            generator.set_state(_global_state(device))
+            self._generators[device] = generator
+        return self._generators[device]
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        redirected = _with_generator(func)
+        if redirected is None:
+            return func(*args, **(kwargs or {}))
+        chosen, place = redirected
+        given = dict(kwargs or {})
+        if given.get("generator") is None and (len(args) <= place or args[place] is None):
+            given["generator"] = self.on(_device(args, given))
+            args = args[:place]
+        return chosen(*args, **given)
+
+
+@cache
+def _with_generator(func: Any) -> tuple[Callable[..., Any], int] | None:
+    """The overload of a random operation that takes a generator, and the generator's place."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return None
+    chosen = func
+    if not any(argument.name == "generator" for argument in func._schema.arguments):
+        chosen = getattr(func.overloadpacket, _WITH_GENERATOR.get(func._overloadname, ""), None)
+    if chosen is None:
+        raise ArgumentError(
+            f"threads: expected draws that can be kept apart from those of other threads; got "
+            f"{func}, which draws from torch's global generator alone. Run this in the main "
+            "thread, or in a process of its own."
+        )
+    return chosen, [argument.name for argument in chosen._schema.arguments].index("generator")
+
+
+def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
+    """The device of a draw."""
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"])
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _global_state(device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
