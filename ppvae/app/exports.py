@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppvae import plots
-from ppvae.data import Dataset
-from ppvae.data.files import rows, suiting
+from ppvae.data import Dataset, Splits
+from ppvae.data.files import refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.likelihood import log_likelihood
 from ppvae.programs import (
     batches,
+    check_values,
     decode,
     encode,
     evaluating,
@@ -30,36 +32,56 @@ from ppvae.programs import (
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
+from ppvae.zoo.entry import REGISTRY, Entry, entry
 
-__all__ = ["encode_run", "new_rows", "reconstruct_run", "sample_run"]
+__all__ = ["BUILD", "encode_run", "entry_of", "new_rows", "reconstruct_run", "sample_run"]
 
 # Draws of the guide per datum for its ELBO, and pictures shown.
 PARTICLES, SHOWN = 16, 32
+BUILD = "ppvae.zoo:build"
 
 
-def new_rows(
-    run: Run,
-    data: str | Path,
-    *,
-    missing_ok: Sequence[str] = (),
-    reading: Keywords | None = None,
-) -> Dataset:
-    """All rows of new data, with the features, classes and identifiers of the run.
+def entry_of(run: Run) -> Entry | None:
+    """The entry that built a run; None for one of another builder."""
+    recipe = run.config.get("recipe") or {}
+    # Loading the run has imported the module of a user's entry.
+    shipped = recipe.get("builder") == BUILD
+    return entry(recipe["name"]) if shipped else REGISTRY.get(str(recipe.get("builder")))
+
+
+def new_rows(run: Run, data: str | Path) -> Dataset:
+    """All rows of new data, read as the run's were, with its features, classes and identifiers.
 
     Arguments:
-        run: Run with whose columns they are matched.
+        run: Whose columns they are matched with; its options of reading are used where they suit
+            this kind of file.
         data: A file or a folder.
-        missing_ok: Columns that may hold NaN.
-        reading: Options of the reader; those that do not suit this kind of file are left out.
 
     Raises:
-        DataError: If they cannot be read, or lack a feature or have a class that the run lacks.
+        DataError: If they cannot be read, lack a feature, have a class that the run lacks or a
+            row of another shape, or values that its likelihood cannot score.
     """
     spec = (run.config.get("data") or {}).get("columns") or {}
-    options = suiting(data, reading or {})
-    columns = rows(data, like=spec, missing_ok=tuple(missing_ok), **options)
-    kept = [name for name in columns if name != "split"]
-    return columns.select(*kept)
+    options = suiting(data, run.config.get("reading") or {})
+    found = entry_of(run)
+    missing_ok = tuple(
+        name
+        for name in (() if found is None else found.missing_ok)
+        if name != "x" or (spec.get("x") or {}).get("missing")
+    )
+    columns = rows(data, like=spec, missing_ok=missing_ok, **options)
+    columns = columns.select(*[name for name in columns if name != "split"])
+    refuse_unlike(Path(data).name, columns, spec)
+    needed = needed_columns(run.guide)
+    if needed <= set(columns) and needed_columns(run.model) <= set(columns):
+        first = next(batches(run.guide, columns, 8))
+        check_values(run.model, run.guide, first, Splits(columns))
+    return columns
+
+
+def needed_columns(program: nn.Module) -> set[str]:
+    """Arguments of a program that have no default."""
+    return {n for n, p in signature(program).items() if p.default is p.empty and n != "size"}
 
 
 def encode_run(
@@ -79,7 +101,9 @@ def encode_run(
     Arguments:
         folder: Folder of the run.
         data: A file or a folder.
-        out: The table: .csv, .parquet or .npz.
+        out: The table: .csv, .parquet or .npz; or .h5ad, with means and standard deviations in
+            ``obsm`` (``X_ppvae``, ``X_ppvae_sd``) and the rest in ``obs``, beside all that the
+            data have where they are .h5ad, too.
         device: Where to compute.
         seed: Random seed of the draws of the ELBO.
 
@@ -89,9 +113,9 @@ def encode_run(
         RunError: If the run cannot be read, or the table not be written.
     """
     path = Path(out)
-    if path.suffix.lower() not in (".csv", ".parquet", ".npz"):
+    if path.suffix.lower() not in (".csv", ".parquet", ".npz", ".h5ad"):
         raise ArgumentError(
-            f"out: expected a name that ends in .csv, .parquet or .npz; got {path.name!r}. "
+            f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
             "Use --out latents.csv."
         )
     run = load_run(folder, device=device)
@@ -107,7 +131,7 @@ def encode_run(
         table[key] = np.concatenate([part[key] for part in parts])
     estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
     table["elbo"] = estimate.elbo.numpy()
-    _write_table(path, table)
+    _write_table(path, table, Path(data))
     return table
 
 
@@ -140,12 +164,42 @@ def _spread(q: TorchDistribution, mean: Tensor) -> Tensor | None:
     return spread.reshape(mean.shape)
 
 
-def _write_table(path: Path, table: Mapping[str, np.ndarray]) -> None:
+def _annotate(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
+    """An .h5ad file: that of the data, or one of its own, with latents in obsm and obs."""
+    import anndata
+    import pandas as pd
+
+    if source.suffix.lower() == ".h5ad":
+        cells = anndata.read_h5ad(source)
+    else:
+        index = pd.Index([str(row) for row in table["row"]], dtype=object)
+        cells = anndata.AnnData(obs=pd.DataFrame(index=index))
+    blocks: dict[str, list[np.ndarray]] = {}
+    for key, values in table.items():
+        match = re.fullmatch(r"(.+)_\d+(_sd)?", key)
+        if key == "row":
+            continue
+        if match is None or "_p_" in key:
+            kept = values if values.dtype.kind in "biuf" else pd.Categorical(values.astype(object))
+            cells.obs[f"ppvae_{key}"] = kept
+        else:
+            site = "" if match[1] == "z" else f"_{match[1]}"
+            blocks.setdefault(f"X_ppvae{site}{match[2] or ''}", []).append(values)
+    for name, columns in blocks.items():
+        cells.obsm[name] = np.stack(columns, 1)
+    cells.obs_names = pd.Index([*map(str, cells.obs_names)], dtype=object)
+    cells.var_names = pd.Index([*map(str, cells.var_names)], dtype=object)
+    cells.write_h5ad(path)
+
+
+def _write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
     import pandas as pd
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".npz":
+        if path.suffix.lower() == ".h5ad":
+            _annotate(path, table, source)
+        elif path.suffix.lower() == ".npz":
             arrays: Keywords = table
             np.savez_compressed(path, **arrays)
         elif path.suffix.lower() == ".csv":
@@ -154,8 +208,9 @@ def _write_table(path: Path, table: Mapping[str, np.ndarray]) -> None:
             pd.DataFrame(table).to_parquet(path, index=False)
     except ImportError as error:
         raise RunError(
-            f"out: expected pyarrow to be installed, which writes {path.suffix}; got none. "
-            "Install it (pip install ppvae[extra]), or use --out latents.csv."
+            f"out: expected {'anndata' if path.suffix == '.h5ad' else 'pyarrow'} to be installed, "
+            f"which writes {path.suffix}; got none. Install it (pip install 'ppvae[extra]'), or "
+            "use --out latents.csv."
         ) from error
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -193,7 +248,7 @@ def sample_run(
         raise ArgumentError(f"count: expected an integer >= 1; got {num_samples}. Use 64.")
     run = load_run(folder, device=device)
     program = signature(run.model)
-    needed = [name for name, p in program.items() if p.default is p.empty and name != "size"]
+    needed = sorted(needed_columns(run.model))
     if needed or "size" not in program:
         raise ArgumentError(
             f"sample: expected a run whose model draws from its prior alone; got one that needs "

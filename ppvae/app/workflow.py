@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ppvae import plots, report
-from ppvae.app.exports import new_rows
+from ppvae.app.exports import BUILD, entry_of, new_rows
 from ppvae.data import Splits, load
-from ppvae.data.tables import read_table
+from ppvae.data.record import Record
+from ppvae.data.tables import column_of, read_table
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
@@ -33,7 +34,7 @@ from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import followed_reading, followed_source, noted_source
 from ppvae.typing import ColumnSpec, Keywords
-from ppvae.zoo.entry import MODULES, REGISTRY, Entry, entry
+from ppvae.zoo.entry import MODULES, Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import auto_options, parse_options
 
@@ -49,7 +50,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 # Rows of a table whose predictions are drawn.
 DRAWN = 12
-BUILD = "ppvae.zoo:build"
 
 
 def fit_entry(
@@ -268,22 +268,20 @@ def splits_of(
         RunError: If the run has no recipe, or its data are no longer there.
     """
     run = load_run(folder, device=device)
-    recipe = run.config.get("recipe") or {}
-    # Loading the run has imported the module of a user's entry.
-    shipped = recipe.get("builder") == BUILD
-    found = entry(recipe["name"]) if shipped else REGISTRY.get(str(recipe.get("builder")))
+    found = entry_of(run)
     source = data if data is not None else followed_source(Path(folder), run.config)
     if source is None and (found is None or found.data is None):
         raise RunError(
             f"{folder}: expected data; the run does not say where they are. "
             "Say where they are: --data PATH."
         )
-    options = None if found is None else parse_options(found.options, recipe["options"])
+    options = None
+    if found is not None:
+        options = parse_options(found.options, run.config["recipe"]["options"])
     if data is None:
         reading = followed_reading(Path(folder), run.config)
         return run, found, _splits(found, options, source, reading)
-    missing_ok = () if found is None else found.missing_ok
-    rows = new_rows(run, data, missing_ok=missing_ok, reading=run.config.get("reading"))
+    rows = new_rows(run, data)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
     splits = Splits(rows, None, rows)
     arranged = splits if found is None else found.arrange(splits, options)
@@ -366,14 +364,7 @@ def _table_rows(
         )
     given = {}
     for name in needed:
-        whole = spec[name]["classes"] is not None or spec[name]["dtype"] == "int64"
-        try:
-            values = frame[name].to_numpy(dtype=np.int64 if whole else np.float32)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"predict: expected {'whole ' if whole else ''}numbers in column {name!r} of "
-                f"{Path(path).name}; got others ({error}). Write them as the training data have "
-                "them."
-            ) from error
-        given[name] = torch.from_numpy(values.copy())
+        values, _ = column_of(Path(path).name, name, frame[name], Record(), spec)
+        whole = spec[name]["classes"] is not None
+        given[name] = torch.from_numpy(values.astype(np.int64 if whole else np.float32))
     return given

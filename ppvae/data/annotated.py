@@ -94,6 +94,12 @@ def from_anndata(
             "out for X."
         )
     known = known_names(like, "x")
+    twice = sorted(set(map(str, data.var_names[data.var_names.duplicated()])))
+    if twice:
+        raise DataError(
+            f"anndata: expected a name of its own for each gene; got {twice[:6]} more than once. "
+            "Rename them: adata.var_names_make_unique()."
+        )
     if known is not None:
         places = data.var_names.get_indexer(known)
         if (places < 0).any():

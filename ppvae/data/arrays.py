@@ -11,8 +11,8 @@ import numpy as np
 
 from ppvae.data.columns import kind_of
 from ppvae.data.dataset import Dataset
-from ppvae.data.paths import PathLike, existing
-from ppvae.data.record import Record, coded, known_names
+from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
+from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.words import factor_of_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -47,14 +47,36 @@ def npz(
     """
     path = existing(path)
     try:
+        with zipfile.ZipFile(path) as packed:
+            refuse_larger(path, sum(part.file_size for part in packed.infolist()))
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (*UNREADABLE, zipfile.BadZipFile, NotImplementedError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
-            f"{path.name}: expected a NumPy archive of numbers; it cannot be read ({error}). "
-            "Save it again with numpy.savez(path, x=..., ...), without objects."
+            f"{path.name}: expected a NumPy archive of numbers; it cannot be read "
+            f"({_reason(path, error)}). Save it again with numpy.savez(path, x=..., ...), without "
+            "objects."
         ) from error
+    if {"format", "shape", "data"} <= set(columns):
+        from scipy.sparse import load_npz
+
+        return Dataset({"x": load_npz(path)}, missing_ok=missing_ok)
     return _dataset(path, columns, missing_ok, layout, like)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What is wrong with a file, without NumPy's advice to trust it."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY" and path.suffix.lower() == ".npz":
+        return "it is one array: its name should end in .npy"
+    if start[:2] == b"PK" and path.suffix.lower() == ".npy":
+        return "it is an archive: its name should end in .npz"
+    if start[:2] != b"PK" and start != b"\x93NUMPY":
+        return "it is empty" if not start else "it is no NumPy file"
+    return str(error).partition(" when allow_pickle")[0]
 
 
 def npy(
@@ -85,11 +107,16 @@ def npy(
         file = existing(file)
         try:
             mapped[name] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{file.name}: expected an array saved with numpy.save; it cannot be read "
-                f"({error}). Save it again."
+                f"({_reason(file, error)}). Save it again."
             ) from error
+        if not isinstance(mapped[name], np.ndarray):
+            raise DataError(
+                f"{file.name}: expected an array saved with numpy.save; got an archive. "
+                "Its name should end in .npz."
+            )
     small = {k: np.array(v) if v.ndim <= 1 else v for k, v in mapped.items()}
     return _dataset(existing(path), small, missing_ok, layout, like)
 
@@ -105,16 +132,16 @@ def _dataset(
     arrays: dict[str, np.ndarray] = {}
     for name, array in columns.items():
         kind = kind_of(name)
-        known = known_names(like, name)
         if kind.kind == "split":
             arrays[name], note = split_codes(array, path.name)
             record = record.noted(note)
         elif kind.coded and array.ndim == 1 and array.dtype.kind in "iufbUS":
-            arrays[name], names, note = coded(name, array, known)
+            arrays[name], names, note = coded(name, array, known_names(like, name))
             record = record.noted(note)
             record = record if names is None else record.renamed(name, names)
         elif kind.measured and array.ndim == 1 and array.dtype.kind in "US":
             arrays[name], unit = factor_of_text(name, array)
+            known_unit(like, name, unit)
             record = Record(record.names, {**record.units, **unit}, record.notes)
         else:
             arrays[name] = array

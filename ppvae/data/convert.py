@@ -29,7 +29,7 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     """
     if isinstance(value, MappedRows | SparseRows):
         return value, ""
-    if is_sparse(value) and not kind_of(name).coded:
+    if is_sparse(value) and not kind_of(name).coded and name != "mask":
         return SparseRows(value), f"{name}: a sparse matrix, made dense a batch at a time"
     if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
         _refuse_dtype(name, value)
@@ -45,7 +45,16 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
             f"column {name!r}: expected one row per datum; got a single number. "
             "Give it the shape (N, ...)."
         )
+    if 0 in column.shape[1:]:
+        raise DataError(
+            f"column {name!r}: expected at least one number per datum; got the shape "
+            f"{tuple(column.shape)}. Check the selection of features."
+        )
+    if name == "mask":
+        return _flags(column), note
     if kind_of(name).coded:
+        if column.dtype == torch.bool:
+            note = f"{name}: false is 0, true is 1"
         column, shaped = _ids(name, column)
         return column, "; ".join(filter(None, (note, shaped)))
     intensity = column.dtype == torch.uint8 and kind_of(name).intensity
@@ -62,7 +71,35 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
         )
     if tensor.is_complex():
         raise _complex(name, str(tensor.dtype))
+    if tensor.dtype == torch.uint64:
+        refuse_beyond(name, tensor.numpy())
     return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
+
+
+def refuse_beyond(name: str, array: np.ndarray) -> None:
+    """Refuse unsigned whole numbers that int64 does not hold.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size:
+        most = int(array.max())
+        if most >= 2**63:
+            raise DataError(
+                f"column {name!r}: expected whole numbers below 2**63; got {most}. "
+                "Convert them to floating-point numbers."
+            )
+
+
+def _flags(mask: Tensor) -> Tensor:
+    """A mask as booleans: 0 and 1, and nothing else."""
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        strange = mask[(mask != 0) & (mask != 1)].reshape(-1)[0]
+        raise DataError(
+            f"column 'mask': expected booleans, or 0 and 1; got {float(strange):g}. "
+            "Pass 1 where a value was observed, such as mask > 0."
+        )
+    return mask.bool()
 
 
 def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]:
@@ -82,6 +119,7 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
             "Give every row the same number of values."
         ) from error
     _refuse_dtype(name, array)
+    refuse_beyond(name, array)
     return array, note
 
 
@@ -120,6 +158,8 @@ def _refuse_dtype(name: str, array: np.ndarray) -> None:
     remedy = "Encode names as numbers first."
     if kind_of(name).coded:
         remedy = "Number them: numpy.unique(values, return_inverse=True)[1]."
+    if kind == "O" and array.ndim == 1 and len(array) and np.ndim(array[0]) > 0:
+        remedy = "Stack the rows: numpy.stack(values)."
     raise DataError(
         f"column {name!r}: expected numbers; got "
         f"{'text' if kind in 'US' else 'values'} of dtype {array.dtype}. {remedy}"
@@ -166,8 +206,8 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
     return whole, note
 
 
-def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> None:
-    """Refuse NaN and infinity, read by chunks.
+def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> int:
+    """Refuse NaN and infinity, read by chunks; the number of missing values.
 
     Arguments:
         name: The column.
@@ -177,11 +217,18 @@ def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) ->
     Raises:
         DataError: If there is one; the message names the row.
     """
-    floating = (
-        column.is_floating_point() if isinstance(column, Tensor) else column.dtype.kind == "f"
-    )
-    if not floating or isinstance(column, SparseRows):  # These are checked where they are made.
-        return
+    if isinstance(column, SparseRows):  # These are checked where they are made.
+        return 0
+    if isinstance(column, Tensor):
+        floating = column.is_floating_point()
+    else:
+        floating = column.dtype.kind == "f"
+        if column.dtype.kind == "u" and column.dtype.itemsize == 8:
+            for start in range(0, len(column), CHUNK):
+                refuse_beyond(name, np.asarray(column[start : start + CHUNK]))
+    if not floating:
+        return 0
+    missing = 0
     for start in range(0, len(column), CHUNK):
         chunk = rows_of(column, slice(start, start + CHUNK))
         good = ~torch.isinf(chunk) if missing_ok else torch.isfinite(chunk)
@@ -193,3 +240,12 @@ def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) ->
                 "Remove the row, or name the column in missing_ok if the model takes missing "
                 "values."
             )
+        missing += int(chunk.isnan().sum())
+        if chunk.dtype == torch.float64:
+            size = chunk.abs().nan_to_num(0).max()
+            if float(size) > torch.finfo(torch.float32).max:
+                raise DataError(
+                    f"column {name!r}: expected numbers that float32 holds, in which models "
+                    f"compute; got one of size {float(size):.3g}. Scale them."
+                )
+    return missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -57,11 +58,12 @@ class Dataset(Mapping[str, Column]):
         pairs = {k: as_column(k, v, missing_ok=k in allowed) for k, v in columns.items()}
         self._columns = {name: column for name, (column, _) in pairs.items()}
         kept = Record() if record is None else record
+        frame = getattr(columns.get("x"), "columns", None)
+        if record is None and frame is not None and len(frame) == len(set(map(str, frame))):
+            kept = kept.renamed("x", tuple(map(str, frame)))  # of a DataFrame
         self.record = kept.noted(*(note for _, note in pairs.values()))
         if "x" in self._columns and "mask" in self._columns:
-            x, mask = (torch.as_tensor(self._columns.pop(k)) for k in ("x", "mask"))
-            self._columns = {"x": with_missing(x, mask), **self._columns}
-            self.record = self.record.noted("x: values where mask is 0 are missing (NaN)")
+            self._mask()
         self.row_names = None if row_names is None else np.asarray(row_names, dtype=object)
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) != 1:
@@ -73,13 +75,27 @@ class Dataset(Mapping[str, Column]):
         if self.num_rows == 0:
             raise DataError("dataset: expected at least one row; got 0. Check the selection.")
         for name, column in self._columns.items():
-            refuse_non_finite(name, column, missing_ok=name in allowed)
+            missing = refuse_non_finite(name, column, missing_ok=name in allowed)
+            if missing:
+                total = math.prod(column.shape)
+                note = f"{name}: {missing:,} of {total:,} values are missing"
+                self.record = self.record.noted(note * (note not in self.record.notes))
         self.missing_ok = tuple(dict.fromkeys(allowed))
         if self.row_names is not None and len(self.row_names) != self.num_rows:
             raise DataError(
                 f"row_names: expected {self.num_rows} names; got {len(self.row_names)}. "
                 "Give every row one name."
             )
+
+    def _mask(self) -> None:
+        """Values of x where the mask is 0 become NaN, and the column is gone."""
+        x, mask = self._columns["x"], self._columns["mask"]
+        if len(x) != len(mask):
+            return
+        del self._columns["mask"]
+        whole = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
+        self._columns["x"] = with_missing(whole, torch.as_tensor(mask))
+        self.record = self.record.noted("x: values where mask is 0 are missing (NaN)")
 
     @classmethod
     def _trusted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pictures import images
+from ppvae.data.pillow import PICTURES
 from ppvae.data.spectra import spectral_image
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 from ppvae.typing import Keywords, Spec
 
-__all__ = ["divided", "load", "rows", "suiting"]
+__all__ = ["divided", "load", "refuse_unlike", "rows", "suiting"]
 
 ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npz": npz,
@@ -30,7 +31,14 @@ ARRAYS: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(path: PathLike, *, seed: int = 0, like: Spec | None = None, **options: Any) -> Splits:
+def load(
+    path: PathLike,
+    *,
+    seed: int = 0,
+    like: Spec | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    **options: Any,
+) -> Splits:
     """A file or a folder as splits, by its suffix: one line for a user's own data.
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
@@ -44,52 +52,92 @@ def load(path: PathLike, *, seed: int = 0, like: Spec | None = None, **options: 
         seed: Random seed of the division.
         like: The columns' spec of a fitted run (``run.config["data"]["columns"]``): features are
             matched by name, classes and identifiers get the numbers that they have there.
+        columns: Dataset column to the column of a table, or several; also as arguments.
         options: Passed to the reader.
 
     Raises:
         DataError: If there is no reader, or the data cannot be used.
     """
     path = existing(path)
-    return divided(rows(path, like=like, **options), path.name, seed)
+    return divided(rows(path, like=like, columns=columns, **options), path.name, seed)
 
 
-def rows(path: PathLike, *, like: Spec | None = None, **options: Any) -> Dataset:
+def rows(
+    path: PathLike,
+    *,
+    like: Spec | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    **options: Any,
+) -> Dataset:
     """All rows of a file or a folder, undivided; the arguments are those of :func:`load`.
 
     Raises:
         DataError: If there is no reader, or the data cannot be used.
     """
     path = existing(path)
-    if path.is_dir():
-        return images(path, like=like, **options)
     reader = _reader(path)
     try:
-        return reader(path, like=like, **options)
+        return reader(path, like=like, **options, **(columns or {}))
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
         raise DataError(
             f"{path.name}: expected options of ppvae.data.{reader.__name__}; got "
-            f"{sorted(options)}. Leave out those that are not for this kind of file."
+            f"{sorted({*options, *(columns or ())})}. Leave out those that are not for this kind "
+            "of file."
         ) from error
 
 
 def suiting(path: PathLike, options: Keywords) -> Keywords:
     """Those of the options that the reader of this file or folder has; labels are left out."""
-    path = existing(path)
-    reader = images if path.is_dir() else _reader(path)
-    names = set(inspect.signature(reader).parameters) - {"labels"}
+    parameters = inspect.signature(_reader(existing(path))).parameters
+    names = set(parameters) - {"labels"}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        names.add("columns")
     return {name: value for name, value in options.items() if name in names}
+
+
+def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:
+    """Refuse columns that a fitted run cannot take: rows of another shape, further classes.
+
+    Arguments:
+        source: What the columns are from.
+        data: New data.
+        spec: The columns' spec of the run.
+
+    Raises:
+        DataError: If a column is not as the run's.
+    """
+    for name in [name for name in data if name in spec]:
+        shape, fitted = list(data[name].shape[1:]), list(spec[name].get("shape") or [])
+        if shape != fitted:
+            remedy = "Give it the same shape"
+            if len(fitted) == 3 and name == "x":
+                size = f"--size {fitted[1]} {fitted[2]}"
+                remedy += f"; files of pictures are resized if the run is fitted with {size}"
+            raise DataError(
+                f"{source}: expected {name} with shape {fitted} per datum, as the run was fitted "
+                f"with; got {shape}. {remedy}."
+            )
+        classes = spec[name].get("classes")
+        if classes is not None and int(torch.as_tensor(data[name]).max()) >= classes:
+            raise DataError(
+                f"{source}: expected numbers of {name} below {classes}, as the run was fitted "
+                f"with; got {int(torch.as_tensor(data[name]).max())}. Leave out these rows, or "
+                "fit a run with them."
+            )
 
 
 def _reader(path: Path) -> Callable[..., Dataset]:
     suffix = path.suffix.lower()
+    if path.is_dir() or path.name.lower().endswith(PICTURES):
+        return images
     if suffix in ARRAYS:
         return ARRAYS[suffix]
     if path.name.lower().endswith(TABLES):
         return table
     raise DataError(
-        f"{path.name}: expected a folder of images or one of "
+        f"{path.name}: expected a folder or a file of pictures, or one of "
         f"{sorted([*ARRAYS, *TABLES])}; got {path.suffix or 'no suffix'!r}. "
         "Save the arrays with numpy.savez."
     )

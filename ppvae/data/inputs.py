@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
 
 __all__ = ["as_splits"]
@@ -29,15 +31,19 @@ def as_splits(data: object) -> Splits:
         DataError: If it is something else, or a class is not among those of the training data.
     """
     if isinstance(data, Splits):
-        train, *others = data
-        if all(other is None or other.names == train.names for other in others):
-            return data
-        return Splits(train, *(None if o is None else o.named_like(train) for o in others))
+        train = _dataset(data.train)
+        others = [None if part is None else _dataset(part) for part in data[1:]]
+        return Splits(
+            train,
+            *(o if o is None or o.names == train.names else o.named_like(train) for o in others),
+        )
     if isinstance(data, Dataset):
         return Splits(data)
     if isinstance(data, Mapping):
+        if set(data) <= {"train", "validation", "test"} and "train" in data:
+            return as_splits(Splits(**data))
         return Splits(Dataset(data))
-    if isinstance(data, Tensor | np.ndarray):
+    if isinstance(data, Tensor | np.ndarray) or is_sparse(data):
         return Splits(Dataset({"x": data}))
     if isinstance(data, TensorDataset) and len(data.tensors) == 1:
         return Splits(Dataset({"x": data.tensors[0]}))
@@ -57,9 +63,19 @@ def as_splits(data: object) -> Splits:
     )
 
 
-def _remedy(data: object) -> str:
+def _dataset(part: Any) -> Dataset:
+    if isinstance(part, Dataset):
+        return part
+    if isinstance(part, Mapping):
+        return Dataset(part)
+    return as_splits(part).train
+
+
+def _remedy(data: Any) -> str:
     if isinstance(data, TensorDataset):
-        names = ", ".join(f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"))
+        names = ", ".join(
+            f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"[: len(data.tensors)])
+        )
         return f"Name the columns: ppvae.data.Dataset({{{names}}})."
     if isinstance(data, DataLoader):
         return (
@@ -68,6 +84,12 @@ def _remedy(data: object) -> str:
         )
     if isinstance(data, TorchDataset):
         return "Stack its rows: ppvae.data.Dataset({'x': torch.stack([row[0] for row in data])})."
+    if isinstance(data, Iterator):
+        return "Make a tensor of its rows: ppvae.data.Dataset({'x': torch.stack(list(rows))})."
+    if callable(data) and not isinstance(data, type | torch.nn.Module):
+        return "Call it, and pass what it returns."
+    if isinstance(data, tuple | list) and any(isinstance(part, Dataset) for part in data):
+        return "Say which is which: ppvae.data.Splits(train, validation, test)."
     if isinstance(data, tuple | list):
         return "Name the columns: ppvae.data.Dataset({'x': data[0], 'y': data[1]})."
     if isinstance(data, str) or hasattr(data, "__fspath__"):

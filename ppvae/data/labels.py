@@ -41,6 +41,11 @@ def labels_of(
     wanted = {str(c): str(c) for c in frame.columns[1:] if c in COLUMNS and c not in ("x", "mask")}
     if not wanted:
         wanted = {"y": str(frame.columns[1])}
+    paths = {file.as_posix() for file in files} | {file.name for file in files}
+    written = [str(text).strip().replace("\\", "/") for text in frame.iloc[:, 0]]
+    idle = [text for text in written if not {text, PurePosixPath(text).name} & paths]
+    if idle:
+        notes = [*notes, f"{path.name}: {len(idle)} rows without a picture, such as {idle[0]}"]
     left = [str(c) for c in frame.columns[1:] if c not in wanted.values()]
     if left:
         notes = [*notes, f"{path.name}: columns {', '.join(left)} left out"]

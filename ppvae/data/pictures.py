@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
 from ppvae.data.labels import labels_of
+from ppvae.data.pages import Plan
 from ppvae.data.paths import PathLike, existing
-from ppvae.data.pillow import PICTURES, Plan, pages_of, read
+from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
@@ -43,7 +45,7 @@ def images(
     Folders such as ``train`` and ``test`` above them make the column ``split``.
 
     Arguments:
-        folder: Holds the pictures, itself or in sub-folders.
+        folder: Holds the pictures, itself or in sub-folders; or one file, such as a stack.
         size: Height and width to resize to (Lanczos); without it all must have one size.
         crop: Cut the middle with the proportions of ``size`` before resizing, which otherwise
             stretches.
@@ -60,7 +62,8 @@ def images(
         DataError: If a picture cannot be read, or the pictures do not fit together.
     """
     folder = existing(folder)
-    paths, skipped = _paths(folder)
+    paths, skipped = _paths(folder) if folder.is_dir() else ([folder], [])
+    folder = folder if folder.is_dir() else folder.parent
     shape = (like or {}).get("x", {}).get("shape", [])
     if len(shape) == 3:
         channels = int(shape[0]) if channels is None else channels
@@ -79,8 +82,7 @@ def images(
         table, record = labels_of(existing(labels), files, record, like)
         columns |= table
     elif classes is not None:
-        known = known_names(like, "y")
-        columns["y"], read_names, note = coded("y", classes, known)
+        columns["y"], read_names, note = coded("y", classes, known_names(like, "y"))
         record = record.noted(f"{note} (names of folders)" if note else "")
         record = record.renamed("y", read_names) if read_names is not None else record
     return Dataset(columns, missing_ok=missing_ok, record=record, row_names=names)
@@ -89,13 +91,11 @@ def images(
 def _paths(folder: Path) -> tuple[list[Path], list[str]]:
     """Pictures in order, and notes of what was left out."""
     paths, hidden, others = [], 0, []
-    for path in sorted(folder.rglob("*")):
+    for path in _walked(folder):
         parts = path.relative_to(folder).parts
-        if path.is_dir():
-            continue
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             hidden += 1
-        elif path.suffix.lower() in PICTURES:
+        elif path.name.lower().endswith(PICTURES):
             paths.append(path)
         else:
             others.append(path)
@@ -107,29 +107,56 @@ def _paths(folder: Path) -> tuple[list[Path], list[str]]:
     if hidden:
         notes.append(f"left out: {hidden} hidden files or files in hidden folders")
     if others:
-        notes.append(
-            f"left out: {len(others)} files that are no pictures, such as {others[0].name}"
-        )
+        names = ", ".join(dict.fromkeys(path.name for path in others[:4]))
+        notes.append(f"left out: {len(others)} files that are no pictures, such as {names}")
+        bare = {path.parent for path in others} - {path.parent for path in paths} - {folder}
+        if bare:
+            names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in bare)[:6])
+            notes.append(f"left out: folders without pictures: {names}")
     return paths, notes
+
+
+def _walked(folder: Path) -> list[Path]:
+    """All files below a folder in order; links to folders are followed, each folder once."""
+
+    def stop(error: OSError) -> None:
+        raise DataError(
+            f"{folder.name}: expected folders that can be read; got {str(error.filename)!r} "
+            f"({error.strerror}). Make it readable, or move it away."
+        ) from error
+
+    seen, paths = set(), []
+    for top, folders, files in os.walk(folder, followlinks=True, onerror=stop):
+        paths += [Path(top) / file for file in files]
+        seen.add(os.path.realpath(top))
+        folders[:] = [f for f in folders if os.path.realpath(os.path.join(top, f)) not in seen]
+    return sorted(paths)
 
 
 def _folders(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Parts of the split and classes, where the folders say them."""
-    tops = {file.parts[0] for file in files if len(file.parts) > 1}
-    words = {top: part_of(top) for top in tops}
-    meant = {part for part in words.values() if part is not None}
     parts = None
-    if 0 in meant and len(meant) > 1:
+    for depth in (0, 1):
+        if parts is not None:
+            break
+        tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
+        words = {top: part_of(top) for top in tops}
+        meant = {part for part in words.values() if part is not None}
         strange = sorted(top for top, part in words.items() if part is None)
-        loose = [file for file in files if len(file.parts) == 1]
-        if strange or loose:
+        loose = [file for file in files if len(file.parts) <= depth + 1]
+        if not meant or (depth and (strange or loose)):
+            continue
+        if len(meant) == 1 and (meant != {0} or strange or loose):
+            continue  # A class may be called test, or train.
+        if strange or loose or 0 not in meant:
             known = sorted(set(words) - set(strange))
             raise DataError(
-                f"{folder.name}: expected no other folders and pictures beside {known}; got "
-                f"{strange[:4] or loose[0].name}. Move them into one of these folders."
+                f"{folder.name}: expected a folder train, and no other folders and pictures "
+                f"beside {known}; got {strange[:4] or (loose[0].name if loose else 'no train')}. "
+                "Move them into folders train, validation and test."
             )
-        parts = np.array([words[file.parts[0]] for file in files], dtype=np.int64)
-        files = [Path(*file.parts[1:]) for file in files]
+        parts = np.array([words[file.parts[depth]] for file in files], dtype=np.int64)
+        files = [Path(*file.parts[:depth], *file.parts[depth + 1 :]) for file in files]
     parents = [file.parent.as_posix() for file in files]
     if len(set(parents)) < 2:
         return parts, None

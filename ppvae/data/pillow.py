@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppvae.data.pages import Page, Plan
+from ppvae.data.stacks import STACKS, stack_of
 from ppvae.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["PICTURES", "Page", "Plan", "pages_of", "read"]
+__all__ = ["PICTURES", "pages_of", "read"]
 
 PICTURES = (
     ".png",
@@ -31,40 +32,13 @@ PICTURES = (
     ".pgm",
     ".ppm",
     ".pnm",
+    *STACKS,
 )
+TIFF = (".tif", ".tiff")
 COLOUR = {"RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "RGBa"}
 DEEP = {"I;16", "I;16L", "I;16B", "I;16N"}
 ORIENTATION = 0x0112
-
-
-@dataclass(frozen=True)
-class Page:
-    """A picture in a file, as its header says.
-
-    Attributes:
-        path: The file.
-        number: Its number in the file; None where the file has one picture.
-        mode: Pillow's mode.
-        shape: Height and width as it is seen, after its orientation.
-        kind: ``"byte"``, ``"word"`` (16 bits) or ``"number"`` (32 bits or floating-point).
-        colour: Whether it has colour.
-        alpha: Whether it has transparent parts.
-        turned: Whether it has an orientation other than upright.
-    """
-
-    path: Path
-    number: int | None
-    mode: str
-    shape: tuple[int, int]
-    kind: str
-    colour: bool
-    alpha: bool
-    turned: bool
-
-    def name(self, folder: Path) -> str:
-        """Path in the folder, and the page's number."""
-        text = self.path.relative_to(folder).as_posix()
-        return text if self.number is None else f"{text}[{self.number}]"
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def pages_of(path: Path) -> list[Page]:
@@ -73,6 +47,8 @@ def pages_of(path: Path) -> list[Page]:
     Raises:
         DataError: If the file cannot be read, or has values that Pillow would shorten.
     """
+    if path.name.lower().endswith(STACKS) or _altered(path):
+        return _stacked(path)
     with _opened(path) as picture:
         count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
         pages = []
@@ -80,6 +56,47 @@ def pages_of(path: Path) -> list[Page]:
             picture.seek(number)
             pages.append(_page(path, number if count > 1 else None, picture))
     return pages
+
+
+def _stacked(path: Path) -> list[Page]:
+    """The pages of a file that is read as an array."""
+    stack = stack_of(path)
+    rows, bands, *shape = stack.values.shape
+    dtype = stack.values.dtype
+    kind = {"uint8": "byte", "uint16": "word"}.get(dtype.name, "number")
+    numbers = [None] if rows == 1 else list(range(rows))
+    size = (shape[0], shape[1])
+    return [
+        Page(path, n, dtype.name, size, kind, False, False, False, bands, stack.note)
+        for n in numbers
+    ]
+
+
+def _altered(path: Path) -> bool:
+    """Whether Pillow would change the values of a TIFF file, or does not know it or its axes."""
+    from PIL import Image, UnidentifiedImageError
+
+    if path.suffix.lower() not in TIFF or not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(path) as picture:
+                tags = getattr(picture, "tag_v2", {})
+    except UnidentifiedImageError:
+        return path.read_bytes()[:2] in (b"II", b"MM")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # Said in words where it is read.
+    bits = max(tags.get(258, (1,)))
+    signed, white = max(tags.get(339, (1,))), tags.get(262) == 0
+    about = str(tags.get(270, ""))
+    channels = re.findall(r'SizeC="(\d+)"|^channels=(\d+)', about, re.MULTILINE)
+    return (
+        (bits == 8 and signed == 2)
+        or (bits == 32 and signed == 1)
+        or (bits > 8 and (white or tags.get(277, 1) > 1))
+        or any(int(ome or imagej) > 1 for ome, imagej in channels)
+    )
 
 
 @contextmanager
@@ -135,134 +152,6 @@ def _page(path: Path, number: int | None, picture: Picture) -> Page:
     return Page(path, number, mode, shape, kind, colour, alpha, orientation not in (0, 1))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How all pictures of a folder become one array.
-
-    Attributes:
-        size: Height and width.
-        resize: Whether they are resized to it.
-        crop: Whether the middle is cut out first.
-        channels: C.
-        scale: The values that become 0 and 1; None for bytes as they are, and for numbers.
-        kind: That of the pages with the widest values.
-        asked: Whether the user gave the scale.
-    """
-
-    size: tuple[int, int]
-    resize: bool
-    crop: bool
-    channels: int
-    scale: tuple[float, float] | None
-    kind: str
-    asked: bool = field(default=False)
-
-    @classmethod
-    def of(
-        cls,
-        source: str,
-        pages: Sequence[Page],
-        *,
-        size: tuple[int, int] | None,
-        crop: bool,
-        channels: int | None,
-        scale: tuple[float, float] | None,
-    ) -> Plan:
-        """The plan for these pages.
-
-        Raises:
-            DataError: If sizes or kinds of numbers differ, or an argument is out of range.
-        """
-        if size is None:
-            _refuse_sizes(source, pages)
-        elif len(size) != 2 or min(size) < 1:
-            raise DataError(f"size: expected height and width; got {size}. Use (64, 64).")
-        if channels not in (None, 1, 2, 3, 4):
-            raise DataError(f"channels: expected 1, 2, 3 or 4; got {channels}. Use 1 or 3.")
-        if scale is not None and not scale[0] < scale[1]:
-            raise DataError(
-                f"range: expected a lower and a higher number; got {scale}. "
-                "Name the values that become 0 and 1: --range 0 4095."
-            )
-        kinds = {page.kind for page in pages}
-        if "number" in kinds and len(kinds) > 1 and scale is None:
-            raise DataError(
-                f"{source}: expected pictures with one kind of number; got some with 8 or 16 bits "
-                "and some with 32 bits or floating-point. State their range: --range LOW HIGH."
-            )
-        kind = next(k for k in ("number", "word", "byte") if k in kinds)
-        if channels is None:
-            colour, alpha = any(p.colour for p in pages), any(p.alpha for p in pages)
-            channels = (3 if colour else 1) + alpha
-        return cls(
-            size or pages[0].shape,
-            size is not None,
-            crop,
-            channels,
-            scale,
-            kind,
-            scale is not None,
-        )
-
-    @property
-    def keeps_bytes(self) -> bool:
-        """Whether the result is uint8."""
-        return self.kind == "byte" and not self.asked
-
-    def notes(self, pages: Sequence[Page]) -> list[str]:
-        """What is done to the pictures, in words."""
-        modes = Counter(page.mode for page in pages)
-        shown = ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items()))
-        notes = [f"x: {len(pages)} pictures ({shown}), {self.channels} channels"]
-        if self.asked and self.scale is not None:
-            notes.append(f"x: {self.scale[0]:g} to {self.scale[1]:g} scaled to [0, 1]")
-        elif self.kind == "word":
-            notes.append("x: 16 bits, 0 to 65535 scaled to [0, 1]; --range states another range")
-        elif self.kind == "number":
-            notes.append("x: values as they are in the files; --range scales them to [0, 1]")
-        else:
-            notes.append("x: 8 bits, 0 to 255 scaled to [0, 1]")
-        stacks = len({page.path for page in pages if page.number is not None})
-        if stacks:
-            notes.append(f"x: each page of {stacks} files with several pages is a row")
-        turned = sum(page.turned for page in pages)
-        if turned:
-            notes.append(f"x: {turned} pictures turned as their EXIF orientation says")
-        others = Counter(page.shape for page in pages if page.shape != self.size)
-        if self.resize and others:
-            how = "cut to its proportions and resized" if self.crop else "stretched"
-            notes.append(f"x: {sum(others.values())} pictures {how} to {self.size}")
-        if any(p.colour for p in pages) and self.channels < 3:
-            notes.append("x: colour turned to grey (luminance)")
-        opaque = [p for p in pages if p.mode in ("LA", "RGBA", "PA") and not p.alpha]
-        if opaque and self.channels in (1, 3):
-            notes.append(f"x: the alpha channel of {len(opaque)} pictures, opaque, left out")
-        if any(p.alpha for p in pages) and self.channels in (1, 3):
-            notes.append("x: transparency left out")
-        if any(p.mode == "CMYK" for p in pages):
-            notes.append("x: CMYK turned to red, green, blue")
-        return notes
-
-
-def _refuse_sizes(source: str, pages: Sequence[Page]) -> None:
-    from PIL import Image
-
-    first = pages[0]
-    for page in pages:
-        if page.shape != first.shape:
-            raise DataError(
-                f"{source}: expected pictures of one size; {first.path.name} has {first.shape} "
-                f"and {page.path.name} {page.shape}. Pass size=(height, width), or on the command "
-                "line --size HEIGHT WIDTH; --crop cuts the middle instead of stretching."
-            )
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and first.shape[0] * first.shape[1] > limit:
-        raise DataError(
-            f"{source}: expected pictures of at most {limit:,} pixels; got {first.path.name} with "
-            f"{first.shape}. Pass size=(height, width), on the command line --size HEIGHT WIDTH."
-        )
-
-
 def read(plan: Plan, pages: Sequence[Page]) -> np.ndarray:
     """The pages as one array (N, C, H, W), uint8 or float32.
 
@@ -274,6 +163,12 @@ def read(plan: Plan, pages: Sequence[Page]) -> np.ndarray:
     row = 0
     while row < len(pages):
         path = pages[row].path
+        if pages[row].bands is not None:
+            stack = stack_of(path).values
+            while row < len(pages) and pages[row].path == path:
+                x[row] = _scaled(plan, pages[row], stack[pages[row].number or 0])
+                row += 1
+            continue
         with _opened(path) as picture:
             while row < len(pages) and pages[row].path == path:
                 picture.seek(pages[row].number or 0)
@@ -284,36 +179,38 @@ def read(plan: Plan, pages: Sequence[Page]) -> np.ndarray:
 
 def _pixels(plan: Plan, page: Page, picture: Picture) -> np.ndarray:
     """One page with shape (C, H, W)."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(picture) if page.turned else picture
     if page.kind == "byte":
-        upright = upright.convert(_mode(upright, plan.channels))
-        values = np.asarray(_resized(plan, upright))
-        top = 255.0
-    else:
-        numbers = np.asarray(upright)
-        numbers = numbers.astype(np.float64 if plan.asked else np.float32)
-        top = 65535.0 if page.kind == "word" else 1.0
-        if plan.resize:
-            least, most = float(numbers.min()), float(numbers.max())
-            small = _resized(plan, Image.fromarray(numbers.astype(np.float32), "F"))
-            numbers = np.asarray(small).clip(least, most)
-        values = np.repeat(numbers[..., None], plan.channels, -1)
+        upright = _resized(plan, upright.convert(MODES[plan.channels]))
+        values = np.asarray(upright)
+        values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+        return _scaled(plan, page, values, fits=True)
+    return _scaled(plan, page, np.asarray(upright)[None])
+
+
+def _scaled(plan: Plan, page: Page, values: np.ndarray, *, fits: bool = False) -> np.ndarray:
+    """Channels (C, H, W) in the plan's size, number and scale."""
+    from PIL import Image
+
+    top = {"byte": 255.0, "word": 65535.0}.get(page.kind, 1.0)
+    if not fits and plan.resize:
+        numbers = values.astype(np.float32)
+        bands = [np.asarray(_resized(plan, Image.fromarray(band, "F"))) for band in numbers]
+        values = np.stack(bands).clip(numbers.min(), numbers.max())
+        values = values.round().astype(np.uint8) if plan.keeps_bytes else values
+    if len(values) != plan.channels:
+        values = np.repeat(values, plan.channels, 0)
         if plan.channels in (2, 4):
-            values[..., -1] = top
-    values = values[..., None] if values.ndim == 2 else values
-    values = values.transpose(2, 0, 1)
+            values[-1] = top
     if plan.keeps_bytes:
         return values
+    values = values.astype(np.float64 if plan.asked else np.float32)
     if plan.scale is not None:
         low, high = plan.scale
         return (values.astype(np.float64) - low) / (high - low)
     return values / np.float32(top) if top != 1 else values
-
-
-def _mode(picture: Picture, channels: int) -> str:
-    return {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
 
 
 def _resized(plan: Plan, picture: Picture) -> Picture:

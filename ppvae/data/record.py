@@ -12,7 +12,7 @@ from ppvae.data.columns import kind_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["Record", "coded", "known_names", "recoded"]
+__all__ = ["Record", "coded", "known_names", "known_unit", "recoded"]
 
 # Texts that stand for a missing class.
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
@@ -53,7 +53,7 @@ def coded(
         name: The column.
         values: Text, booleans or numbers with shape (N); None, NaN, blank text and, among
             numbers, -1 are missing.
-        known: Names by number that are there already, as a fitted run has them.
+        known: Names by number that are there already (:func:`known_names`).
 
     Returns:
         Numbers (N) with -1 where missing, the names by number (None where the numbers stand for
@@ -76,7 +76,9 @@ def coded(
     numeric = numeric and not missing.all()
     if numeric:
         missing |= np.array([text == "-1" for text in texts], dtype=bool)
-        fractions = [t for t, gone in zip(texts, missing, strict=True) if not gone and "." in t]
+        fractions = [
+            t for t, gone in zip(texts, missing, strict=True) if not gone and not _is_whole(t)
+        ]
         if fractions:
             raise DataError(
                 f"column {name!r}: expected whole numbers (ids from 0) or text; got "
@@ -98,6 +100,15 @@ def coded(
                 f"got {_few(strange)}. Leave out these rows, or fit a run with them."
             )
         names = tuple(known)
+        if names == tuple(map(str, range(len(names)))):
+            return (
+                np.array(
+                    [-1 if g else int(t) for t, g in zip(texts, missing, strict=True)],
+                    dtype=np.int64,
+                ),
+                None,
+                "",
+            )
     number_of = {text: i for i, text in enumerate(names)}
     codes = np.array(
         [-1 if gone else number_of[text] for text, gone in zip(texts, missing, strict=True)],
@@ -109,9 +120,29 @@ def coded(
     return codes, names, note
 
 
-def known_names(like: Spec | None, name: str) -> list[str] | None:
-    """Names of a column in the spec of a fitted run; None where it has none."""
-    return None if like is None else like.get(name, {}).get("names")
+def known_names(like: Spec | None, name: str) -> tuple[str, ...] | None:
+    """Names by number that a fitted run has for a column; None where it has no such column."""
+    spec = {} if like is None else like.get(name, {})
+    if spec.get("names") is not None:
+        return tuple(map(str, spec["names"]))
+    classes = spec.get("classes")
+    return None if classes is None else tuple(map(str, range(classes)))
+
+
+def known_unit(like: Spec | None, name: str, unit: Mapping[str, str]) -> None:
+    """Refuse numbers in another unit than those that a run was fitted with.
+
+    Raises:
+        DataError: If the units differ; numbers without a unit are taken as they are.
+    """
+    if like is None or name not in like or name not in unit:
+        return
+    fitted, given = like[name].get("unit"), unit[name]
+    if given != fitted:
+        raise DataError(
+            f"column {name!r}: expected numbers in {fitted or 'no unit'}, as the run was fitted "
+            f"with; got {given}. Convert them."
+        )
 
 
 def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[str]) -> np.ndarray:
@@ -127,6 +158,11 @@ def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[s
         return codes
     places = np.array([onto.index(n) if n in onto else -1 for n in names], dtype=np.int64)
     return np.where(codes >= 0, places[codes], -1)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a number, as its name, is one of a class or an object."""
+    return re.fullmatch(r"-?\d{1,18}", text) is not None
 
 
 def _text(value: object) -> str:

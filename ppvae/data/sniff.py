@@ -7,20 +7,23 @@ import csv
 import gzip
 import lzma
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ppvae.errors import DataError
 
-__all__ = ["Dialect", "dialect_of"]
+__all__ = ["Dialect", "dialect_of", "refuse_short"]
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 OPENERS: dict[str, Callable[..., IO[str]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 LINES = 200
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# Digits in groups of three, as far as one can see.
+GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
 COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
@@ -33,21 +36,29 @@ class Dialect:
         decimal: ``"."`` or ``","``.
         header: The names in the first line.
         note: This in words.
+        encoding: UTF-8, or UTF-16 where the file begins so.
     """
 
     separator: str
     decimal: str
     header: tuple[str, ...]
     note: str
+    encoding: str
 
 
-def dialect_of(path: Path, separator: str | None = None, decimal: str | None = None) -> Dialect:
+def dialect_of(
+    path: Path,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+) -> Dialect:
     """The dialect of a text table, compressed or not.
 
     Raises:
-        DataError: If there is no header, names stand twice, or rows are wider than the header.
+        DataError: If there is no header, names stand twice, rows have other widths than the
+            header, or a comma may be a decimal sign or may group digits.
     """
-    lines = _first_lines(path)
+    encoding, lines = _first_lines(path)
     if separator is None:
         separator = _separator(path, lines)
     elif separator in ("tab", "\\t"):
@@ -58,47 +69,95 @@ def dialect_of(path: Path, separator: str | None = None, decimal: str | None = N
             "Use --sep ';' or --sep tab."
         )
     rows = list(csv.reader(lines, delimiter=separator))
+    if separator == " ":
+        rows = [line.split() for line in lines]
+    elif len(lines) >= LINES:
+        rows.pop()  # It may go on in lines that are not here.
     header, body = tuple(field.strip() for field in rows[0]), [row for row in rows[1:] if row]
     _check_header(path, header, separator)
-    for number, row in enumerate(body):
-        if len(row) > len(header):
-            raise DataError(
-                f"{path.name}: expected {len(header)} fields per row, as in the header "
-                f"({', '.join(header[:6])}); got {len(row)} in row {number}. Name every column in "
-                "the header, or state the separator: --sep."
-            )
+    _check_widths(path, header, enumerate(body))
     if decimal is None:
-        commas = any(COMMA.fullmatch(field) for row in body for field in row)
-        points = any("." in field and NUMBER.fullmatch(field) for row in body for field in row)
-        decimal = "," if commas and not points else "."
+        decimal = "." if thousands == "," else _decimal(path, [f for row in body for f in row])
     if decimal not in (".", ","):
         raise DataError(f"decimal: expected '.' or ','; got {decimal!r}. Use '.'.")
     between = NAMES.get(separator, repr(separator))
     sign = " and decimal commas" if decimal == "," else ""
-    return Dialect(separator, decimal, header, f"{path.name}: fields between {between}{sign}")
+    note = f"{path.name}: fields between {between}{sign}"
+    if sum(NUMBER.fullmatch(name) is not None for name in header) == len(header):
+        note += f"; the first line, {header[0]} to {header[-1]}, taken as names"
+    return Dialect(separator, decimal, header, note, encoding)
 
 
-def _first_lines(path: Path) -> list[str]:
+def refuse_short(path: Path, dialect: Dialect) -> None:
+    """Refuse rows with fewer fields than the header, in all of the file.
+
+    Raises:
+        DataError: If there is one: the file may be cut off.
+    """
+    opener = OPENERS.get(path.suffix.lower(), open)
+    with opener(path, "rt", encoding=dialect.encoding, newline="") as file:
+        if dialect.separator == " ":
+            rows: Iterable[list[str]] = (line.split() for line in file)
+        else:
+            rows = csv.reader(file, delimiter=dialect.separator)
+        filled = (row for row in rows if row)
+        next(filled, None)
+        _check_widths(path, dialect.header, enumerate(filled))
+
+
+def _check_widths(
+    path: Path, header: tuple[str, ...], rows: Iterable[tuple[int, list[str]]]
+) -> None:
+    for number, row in rows:
+        if len(row) > len(header):
+            remedy = "Name every column in the header, or state the separator: --sep."
+        elif len(row) < len(header) and any(field.strip() for field in row):
+            remedy = "Complete the row, with separators where values are missing."
+        else:
+            continue
+        raise DataError(
+            f"{path.name}: expected {len(header)} fields per row, as in the header "
+            f"({', '.join(header[:6])}); got {len(row)} in row {number}. {remedy}"
+        )
+
+
+def _decimal(path: Path, fields: list[str]) -> str:
+    """The decimal sign of the fields; refused where a comma may group digits."""
+    commas = [field for field in fields if COMMA.fullmatch(field)]
+    points = any("." in field and NUMBER.fullmatch(field) for field in fields)
+    if commas and not points and all(GROUPED.fullmatch(field) for field in commas):
+        raise DataError(
+            f"{path.name}: expected numbers with a decimal point or a decimal comma; got "
+            f"{commas[0].strip()!r}, which may be either. Say which: --decimal , or --thousands ,"
+        )
+    return "," if commas and not points else "."
+
+
+def _first_lines(path: Path) -> tuple[str, list[str]]:
+    """The encoding, and the first lines that are not blank."""
     opener = OPENERS.get(path.suffix.lower(), open)
     lines: list[str] = []
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with opener(path, "rb") as file:
+            marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "utf-16" if marked else "utf-8-sig"
+        with opener(path, "rt", encoding=encoding, newline="") as file:
             for line in file:
                 if line.strip():
                     lines.append(line)
                 if len(lines) >= LINES:
                     break
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+    except (OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error) as error:
         raise DataError(
             f"{path.name}: expected a text table in UTF-8; it cannot be read ({error}). "
-            "Save it again."
+            "Save it again, as UTF-8."
         ) from error
     if len(lines) < 2:
         raise DataError(
             f"{path.name}: expected a header and at least one row; got {len(lines)} lines. "
             "Add the names of the columns as first line."
         )
-    return lines
+    return encoding, lines
 
 
 def _separator(path: Path, lines: list[str]) -> str:
@@ -126,7 +185,7 @@ def _check_header(path: Path, header: tuple[str, ...], separator: str) -> None:
     numbers = [float(name) for name in named if NUMBER.fullmatch(name)]
     rising = all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
     falling = all(a > b for a, b in zip(numbers, numbers[1:], strict=False))
-    if len(numbers) == len(header) and (twice or not (rising or falling) or len(header) == 1):
+    if len(numbers) == len(header) and (twice or not (rising or falling) or len(header) < 3):
         raise DataError(
             f"{path.name}: expected the names of the columns in the first line; got numbers "
             f"({', '.join(header[:6])}). Add a line of names."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +14,10 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
-from ppvae.data.paths import PathLike, existing
-from ppvae.data.record import Record, coded, known_names
-from ppvae.data.sniff import dialect_of
+from ppvae.data.features import is_text, matrix, numbers_of, refuse_written, some_numbers
+from ppvae.data.paths import UNREADABLE, PathLike, existing
+from ppvae.data.record import Record, coded, known_names, known_unit
+from ppvae.data.sniff import dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -33,8 +36,8 @@ BINARY = {
 }
 TABLES = (*TEXTS, *BINARY)
 # Table columns that become dataset columns by their names; x is made of the others.
-NAMED = tuple(name for name in COLUMNS if name not in ("x", "source", "mask"))
-COUNTERS = re.compile(r"(?i)(unnamed: \d+(\.\d+)*|index|id|row)?")
+NAMED = tuple(name for name in COLUMNS if name not in ("x", "source"))
+COUNTERS = re.compile(r"(?i)(unnamed: \d+(\.\d+)*|(\w*[_ .-])?(index|idx|id|row))?")
 
 
 def table(
@@ -43,6 +46,7 @@ def table(
     x: Sequence[str] | None = None,
     sep: str | None = None,
     decimal: str | None = None,
+    thousands: str | None = None,
     na: Sequence[str] = (),
     missing_ok: Sequence[str] = (),
     like: Spec | None = None,
@@ -61,6 +65,7 @@ def table(
             else names.
         sep: Separator of a text table.
         decimal: Decimal sign of a text table.
+        thousands: Sign between groups of digits in a text table.
         na: Texts that stand for a missing value, beside blank, NA, NaN, null and None.
         missing_ok: Dataset columns that may hold NaN.
         like: The columns' spec of a fitted run: features are matched by name, classes and
@@ -72,7 +77,7 @@ def table(
         DataError: If the table cannot be read, or a column cannot be used as it is.
     """
     path = existing(path)
-    frame, notes = read_table(path, sep=sep, decimal=decimal, na=na)
+    frame, notes = read_table(path, sep=sep, decimal=decimal, thousands=thousands, na=na)
     data = from_frame(
         frame, source=path.name, x=x, missing_ok=missing_ok, like=like, columns=columns
     )
@@ -80,7 +85,12 @@ def table(
 
 
 def read_table(
-    path: Path, *, sep: str | None = None, decimal: str | None = None, na: Sequence[str] = ()
+    path: Path,
+    *,
+    sep: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    na: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """A table as a DataFrame, and notes on how it was read.
 
@@ -96,8 +106,8 @@ def read_table(
             frame = getattr(pd, reader)(path)
             if len(na):
                 frame = frame.replace(list(na), np.nan)
-            return frame, []
-        dialect = dialect_of(path, sep, decimal)
+            return frame, _sheets(path, frame)
+        dialect = dialect_of(path, sep, decimal, thousands)
         with warnings.catch_warnings():
             # Rows wider than the header, beyond the lines that were looked at.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -105,12 +115,16 @@ def read_table(
                 path,
                 sep=r"\s+" if dialect.separator == " " else dialect.separator,
                 decimal=dialect.decimal,
+                thousands=thousands,
+                encoding=dialect.encoding,
                 index_col=False,
                 na_values=list(na),
                 low_memory=False,
                 skipinitialspace=True,
             )
         frame.columns = [str(column).strip() for column in frame.columns]
+        if frame.iloc[:, -1].isna().any():
+            refuse_short(path, dialect)
         return frame, [dialect.note]
     except ImportError as error:
         raise DataError(
@@ -118,13 +132,28 @@ def read_table(
             f"({str(error).splitlines()[0]}). Install it (pip install {engine}), or save the "
             "table as .csv."
         ) from error
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+    except (*UNREADABLE, zipfile.BadZipFile, csv.Error, pd.errors.ParserWarning) as error:
         if isinstance(error, DataError):
             raise
+        binary = path.suffix.lower() in BINARY
         raise DataError(
             f"{path.name}: expected a table with one header and rows of one width; it cannot be "
-            f"read ({str(error).strip()}). Save it again, or state the separator: --sep."
+            f"read ({str(error).strip() or type(error).__name__}). "
+            + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
+
+
+def _sheets(path: Path, frame: pd.DataFrame) -> list[str]:
+    """A note where a workbook has further sheets."""
+    import pandas as pd
+
+    if path.suffix.lower() != ".xlsx":
+        return []
+    with pd.ExcelFile(path) as book:
+        first, *others = map(str, book.sheet_names)
+    if not others:
+        return []
+    return [f"{path.name}: sheet {first} read; left out: sheets {', '.join(others[:6])}"]
 
 
 def from_frame(
@@ -152,32 +181,40 @@ def from_frame(
     for name in NAMED:
         if name in frame.columns and name not in chosen and (x is None or name not in x):
             chosen[name] = name
+    if like is not None:  # New data need not have all columns that the run was fitted with.
+        chosen = {
+            k: v
+            for k, v in chosen.items()
+            if all(c in frame.columns for c in ([v] if isinstance(v, str) else v))
+        }
     for name in like or {}:
-        known = known_names(like, name)
+        known = None if kind_of(name).coded else known_names(like, name)
         if name not in chosen and name not in ("x", "source") and known:
             if all(n in frame.columns for n in known):
                 chosen[name] = known
     taken = {c for v in chosen.values() for c in ([v] if isinstance(v, str) else v)}
-    frame, row_names, record = _without_counter(frame, {*taken, *(x or ())})
+    frame, row_names, record = _without_counter(source, frame, {*taken, *(x or ())})
     features = known_names(like, "x")
-    if x is None:
+    if x is None or features is not None:
         x, record = _features(source, frame, taken, record, features)
     absent = [c for c in [*x, *taken] if c not in frame.columns]
     if absent or not len(x):
         raise DataError(
             f"{source}: expected numeric columns for x, and columns {sorted(taken)}; missing "
-            f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...]."
+            f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...], on "
+            "the command line --columns x=NAME,NAME."
         )
-    values = np.empty((len(frame), len(x)), np.float32)
-    for i, name in enumerate(x):
-        values[:, i] = _numbers(source, name, frame[name])
-    record = record.renamed("x", x)
+    values, note = matrix(source, frame, x)
+    record = record.noted(note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
             arrays[name], record = column_of(source, name, frame[given], record, like)
         else:
-            parts = [column_of(source, name, frame[c], record, like)[0] for c in given]
+            parts = []
+            for column in given:
+                part, record = column_of(source, name, frame[column], record, like)
+                parts.append(part)
             arrays[name] = np.stack(parts, 1)
             record = record.renamed(name, tuple(given))
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=row_names)
@@ -203,18 +240,18 @@ def column_of(
         values = series.to_numpy()
         if values.dtype.kind not in "iu":
             values = series.astype(object).where(series.notna(), None).to_numpy()
-        known = known_names(like, name)
-        codes, names, note = coded(name, values, known)
+        codes, names, note = coded(name, values, known_names(like, name))
         record = record.noted(note)
         return codes, record if names is None else record.renamed(name, names)
-    if _is_text(series):
+    if is_text(series):
         numbers, unit = factor_of_text(name, series.astype(object).where(series.notna(), None))
+        known_unit(like, name, unit)
         return numbers, Record(record.names, {**record.units, **unit}, record.notes)
-    return _numbers(source, str(series.name), series), record
+    return numbers_of(source, str(series.name), series), record
 
 
 def _without_counter(
-    frame: pd.DataFrame, used: set[str]
+    source: str, frame: pd.DataFrame, used: set[str]
 ) -> tuple[pd.DataFrame, list[str] | None, Record]:
     """The table without columns that number or name the rows, the rows' names, and notes."""
     import pandas as pd
@@ -227,14 +264,17 @@ def _without_counter(
         if column in used or COUNTERS.fullmatch(column) is None:
             continue
         nameless = column == "" or column.lower().startswith("unnamed")
+        if nameless and position and not values.isna().all() and not _counts(values):
+            raise DataError(
+                f"{source}: expected a name for each column; column {position}, after "
+                f"{frame.columns[position - 1]!r}, has none. Name it in the header."
+            )
         if nameless and bool(values.isna().all()):
             record = record.noted(f"left out: column {position} without a name, which is empty")
-        elif pd.api.types.is_integer_dtype(values) and (
-            (nameless and values.is_unique) or _counts(values)
-        ):
+        elif pd.api.types.is_integer_dtype(values) and (values.is_unique or _counts(values)):
             names = [str(v) for v in values]
             record = record.noted(f"left out: column {column!r}, which numbers the rows")
-        elif position == 0 and values.is_unique and _is_text(values):
+        elif position == 0 and values.is_unique and is_text(values):
             names = [str(v) for v in values]
             what = repr(column) if column else "without a name"
             record = record.noted(f"left out: the first column, {what}, which names the rows")
@@ -275,7 +315,8 @@ def _features(
         return list(known), record.noted(note if extra else "", moved)
     features, texts = [], []
     for name in rest:
-        if _is_text(frame[name]) and not _some_numbers(frame[name]):
+        if is_text(frame[name]) and not some_numbers(frame[name]):
+            refuse_written(source, name, frame[name])
             texts.append(name)
         else:
             features.append(name)
@@ -286,46 +327,3 @@ def _features(
         )
     flags = [name for name in features if pd.api.types.is_bool_dtype(frame[name])]
     return features, record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
-
-
-def _is_text(series: pd.Series) -> bool:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_datetime64_any_dtype(series):
-        return False
-    return not pd.api.types.is_timedelta64_dtype(series)
-
-
-def _some_numbers(series: pd.Series) -> bool:
-    """Whether some of the texts, but no date, are numbers."""
-    import pandas as pd
-
-    return bool(pd.to_numeric(series.dropna(), errors="coerce").notna().any())
-
-
-def _numbers(source: str, name: str, series: pd.Series) -> np.ndarray:
-    """A column as floating-point or whole numbers; NaN where missing."""
-    import pandas as pd
-
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
-    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
-        if isinstance(series.dtype, np.dtype):
-            return series.to_numpy()
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    if not _is_text(series) or pd.api.types.is_complex_dtype(series):
-        raise DataError(
-            f"{source}: expected numbers in column {name!r}; got {series.dtype}. Convert it to "
-            "numbers in a unit of your choice, such as seconds (.dt.total_seconds())."
-        )
-    values = series.dropna()
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
-        place = int(np.flatnonzero(numbers.isna().to_numpy())[0])
-        row = int(np.flatnonzero(series.notna().to_numpy())[place])
-        raise DataError(
-            f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
-            f"{row}. Mend it; or, if it stands for a missing value, say so: na=[...], on the "
-            f"command line --na {values.iloc[place]}; or name the columns of x: x=[...]."
-        )
-    return pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ppvae.data.mapped import Column
 from ppvae.data.sparse import SparseRows
+from ppvae.errors import DataError
 from ppvae.typing import ColumnSpec
 
 __all__ = ["Values", "chunks_of", "describe_values", "facts_of", "with_missing"]
@@ -174,9 +175,24 @@ def with_missing(x: Tensor, mask: Tensor) -> Tensor:
 
     Arguments:
         x: With shape (N, ...).
-        mask: Which values were seen, with the shape of x, or (N) for all of a datum.
+        mask: Which values were seen, with the shape of x, or (N) for all of a datum. Axes of size
+            1 stand for all; of pictures (N, C, H, W), (N, H, W) is one mask for all channels.
+
+    Raises:
+        DataError: If the shapes do not go together.
     """
+    shape = tuple(mask.shape)
+    if mask.dim() == x.dim() - 1 == 3 and shape[1:] == tuple(x.shape[2:]):
+        mask = mask[:, None]
+    elif mask.dim() == 1:
+        mask = mask.reshape(mask.shape + (1,) * (x.dim() - 1))
+    if mask.dim() != x.dim() or any(
+        m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)
+    ):
+        raise DataError(
+            f"column 'mask': expected the shape of x, {tuple(x.shape)}, or (N); got {shape}. "
+            "Give each value of x its own 0 or 1."
+        )
     x = x.float() / 255 if x.dtype == torch.uint8 else x
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    seen = mask.bool().reshape(mask.shape + (1,) * (x.dim() - mask.dim()))
-    return torch.where(seen, x, torch.full_like(x, math.nan))
+    return torch.where(mask.bool(), x, torch.full_like(x, math.nan))

@@ -140,15 +140,21 @@ def _warn_gaps(splits: Splits, name: str) -> None:
 
 def _refuse_coinciding(splits: Splits, name: str, dtype: torch.dtype) -> None:
     """Refuse views or factors, such as times since 1970, that are equal once rounded."""
-    if kind_of(name).kind not in ("view", "factor"):
+    if kind_of(name).kind not in ("view", "factor", "measurement"):
         return
     for part in splits:
         if part is None or name not in part:
             continue
-        values = torch.as_tensor(part[name])
-        if values.dtype not in (torch.float64, torch.int64) or dtype == torch.float64:
+        values = part[name]
+        if not isinstance(values, Tensor) or values.dtype not in (torch.float64, torch.int64):
             continue
-        for column in values.reshape(len(values), -1).T:
+        if dtype == torch.float64 or (kind_of(name).kind == "measurement" and values.dim() != 2):
+            continue
+        flat = values.reshape(len(values), -1)
+        low, high = flat.nan_to_num(torch.inf).amin(0), flat.nan_to_num(-torch.inf).amax(0)
+        # Rounding makes numbers equal where they differ by little of their size.
+        near = high.double() - low.double() < 0.12 * torch.maximum(low.abs(), high.abs()).double()
+        for column in flat.T[near.cpu()]:
             exact = column[~column.isnan()].unique()
             gaps = exact.diff().double()
             if not len(gaps):

@@ -60,7 +60,7 @@ def test_latents_have_the_names_of_the_rows_whatever_the_order_of_the_columns(fi
     read = pd.read_csv(fitted / "q_latents.csv")
     np.testing.assert_allclose(read["elbo"], table["elbo"])
     assert (table["z_0_sd"] > 0).all()
-    with pytest.raises(ArgumentError, match=r"\.csv, \.parquet or \.npz"):
+    with pytest.raises(ArgumentError, match=r"\.csv, \.parquet, \.npz or \.h5ad"):
         encode_run(fitted / "run", fitted / "q.csv", fitted / "latents.doc")
     (fitted / "other.csv").write_text("g1,g2\n1,2\n3,4\n")
     with pytest.raises(DataError, match=r"missing \['g3'\]"):
@@ -80,3 +80,21 @@ def test_samples_reconstructions_and_inspect_on_the_command_line(fitted, capsys)
         assert words in said
     assert main(["inspect", str(fitted / "t.csv"), "--out", str(fitted / "s.png")]) == 1
     assert "expected pictures" in capsys.readouterr().err
+
+
+def test_latents_in_obsm_have_the_names_of_the_rows(fitted):
+    anndata = pytest.importorskip("anndata")
+    table = encode_run(fitted / "run", fitted / "q.csv", fitted / "q.h5ad")
+    cells = anndata.read_h5ad(fitted / "q.h5ad")
+    assert list(cells.obs_names) == [f"cell{i}" for i in range(17)]
+    np.testing.assert_allclose(cells.obsm["X_ppvae"][:, 1], table["z_1"])
+    np.testing.assert_allclose(cells.obsm["X_ppvae_sd"][:, 0], table["z_0_sd"])
+    np.testing.assert_allclose(cells.obs["ppvae_elbo"], table["elbo"])
+
+
+def test_new_data_are_read_and_checked_as_those_of_the_run(fitted):
+    (fitted / "long.csv").write_text("g1;g2;g3\n" + "1,5;2,5;3\n" * 2)
+    assert len(encode_run(fitted / "run", fitted / "long.csv", fitted / "l.csv")["row"]) == 2
+    np.savez(fitted / "wide.npz", x=np.ones((4, 5)))
+    with pytest.raises(DataError, match=r"x with shape \[3\] per datum.*got \[5\]"):
+        encode_run(fitted / "run", fitted / "wide.npz", fitted / "l.csv")

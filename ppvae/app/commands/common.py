@@ -84,6 +84,14 @@ def printable(text: str) -> str:
     )
 
 
+def _assigned(text: str) -> tuple[str, str | list[str]]:
+    column, _, names = text.partition("=")
+    parts = [part for part in names.split(",") if part]
+    if not column or not parts:
+        raise argparse.ArgumentTypeError(f"expected COLUMN=NAME[,NAME...]; got {text!r}")
+    return column, parts if len(parts) > 1 or column == "x" else parts[0]
+
+
 # Options of the readers of ppvae.data: flag, name of the argument there, and how it is parsed.
 READING: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
@@ -122,6 +130,17 @@ READING: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--label-table", "labels", {"type": Path, "help": "table of pictures: file, class"}),
     ("--sep", "sep", {"help": "separator of a table (default: found, and noted)"}),
     ("--decimal", "decimal", {"help": "decimal sign of a table (default: found, and noted)"}),
+    ("--thousands", "thousands", {"help": "sign between groups of digits in a table"}),
+    (
+        "--columns",
+        "columns",
+        {
+            "nargs": "+",
+            "type": _assigned,
+            "metavar": "COLUMN=NAME",
+            "help": "what a table's columns are: y=kind c=age,dose x=height,width",
+        },
+    ),
     ("--na", "na", {"nargs": "+", "help": "texts that stand for a missing value in a table"}),
     (
         "--layout",
@@ -145,7 +164,11 @@ def reading(arguments: argparse.Namespace) -> dict[str, object]:
     """The options of :func:`add_reading` that were given."""
     given = {name: getattr(arguments, f"read_{name}") for _, name, _ in READING}
     return {
-        name: tuple(value) if isinstance(value, list) else value
+        name: dict(value)
+        if name == "columns" and value is not None
+        else tuple(value)
+        if isinstance(value, list)
+        else value
         for name, value in given.items()
         if value is not None and value is not False
     }

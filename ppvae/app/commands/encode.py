@@ -21,7 +21,9 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     add_run(parser)
     parser.add_argument("--data", type=Path, required=True, help="a file or a folder of pictures")
-    parser.add_argument("--out", type=Path, required=True, help="a .csv, .parquet or .npz file")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a .csv, .parquet, .npz or .h5ad file"
+    )
     add_device(parser)
     parser.set_defaults(command=run)
 

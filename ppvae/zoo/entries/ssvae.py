@@ -80,7 +80,12 @@ def keep_labels(data: Dataset, labels: int, *, repeat: float, seed: int) -> Data
             c = columns["c"] * 1.0  # Whole numbers cannot be missing.
             c[~known] = torch.nan
             columns["c"] = c
-        data = ppvae.Dataset({**data, **columns}, missing_ok=(*data.missing_ok, "c"))
+        data = ppvae.Dataset(
+            {**data, **columns},
+            missing_ok=(*data.missing_ok, "c"),
+            record=data.record,
+            row_names=data.row_names,
+        )
     again = rows[known].repeat(int(repeat * data.num_rows) // max(1, int(known.sum())))
     return data.take(torch.cat([rows, again]))
 

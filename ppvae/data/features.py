@@ -1,0 +1,123 @@
+"""Features of a table: which columns are numbers, and the numbers side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from numbers import Number
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppvae.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["is_text", "matrix", "numbers_of", "refuse_written", "some_numbers"]
+
+# Numbers in a form that is read as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
+NUMBERLIKE = re.compile(
+    r"\s*[<>~\u2248]?\s*[+\u2212(-]?\s*[$\u20ac\u00a3]?\s*"
+    r"(0x[\da-f]+|\d[\d.,'\u2019_\u00a0\u202f ]*(?:[ed][+-]?\d+)?(?:[+-]\d[\d.]*[ij])?)\)?\s*"
+    r"([^\d\s]{0,8})\s*",
+    re.IGNORECASE,
+)
+DATE = re.compile(r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?")
+
+
+def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, str]:
+    """The features side by side: float32, or float64 where that would make numbers equal."""
+    columns = [numbers_of(source, name, frame[name]) for name in names]
+    fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
+    values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
+    for i, column in enumerate(columns):
+        values[:, i] = column
+    note = f"x: {', '.join(fine[:6])} kept in float64; a model in float32 rounds such numbers"
+    return values, note if fine else ""
+
+
+def _is_fine(column: np.ndarray) -> bool:
+    """Whether float32 changes whole numbers, or numbers that differ by little of their size."""
+    known = column[np.isfinite(column)].astype(np.float64)
+    if not len(known):
+        return False
+    with np.errstate(over="ignore"):
+        rounded = known.astype(np.float32).astype(np.float64)
+    if np.array_equal(rounded, known):
+        return False
+    size = np.abs(known).max()
+    whole = size > 2**24 and bool((known == np.round(known)).all())
+    return whole or not np.isfinite(rounded).all() or bool(known.max() - known.min() < 0.12 * size)
+
+
+def is_text(series: pd.Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_datetime64_any_dtype(series):
+        return False
+    return not pd.api.types.is_timedelta64_dtype(series)
+
+
+def refuse_written(source: str, name: str, series: pd.Series) -> None:
+    """Refuse text that is numbers in another form, such as 12% and 1,234, and lists of numbers.
+
+    Raises:
+        DataError: If each value is one, with one unit or none.
+    """
+    values = series.dropna()
+    nested = [v for v in values if isinstance(v, list | tuple | dict | np.ndarray)]
+    units = set()
+    for value in values if not nested else ():
+        match = NUMBERLIKE.fullmatch(str(value)) if isinstance(value, str) else None
+        units.add(match[2] if match and not DATE.fullmatch(value) else None)
+        if None in units or len(units) > 1:
+            return
+    if nested:
+        what, remedy = f"a {type(nested[0]).__name__} in each row", "Make a column of each number"
+    elif units:
+        what, remedy = f"{values.iloc[0]!r}", "Write them plainly (--thousands ',' for 1,234)"
+    else:
+        return
+    raise DataError(
+        f"{source}: expected numbers in column {name!r}; got {what}. {remedy}; or say what x is: "
+        "x=[...], on the command line --columns x=NAME,NAME."
+    )
+
+
+def some_numbers(series: pd.Series) -> bool:
+    """Whether some of the texts, but no date, are numbers."""
+    import pandas as pd
+
+    scalars = [v for v in series.dropna() if isinstance(v, str | bytes | Number)]
+    return bool(pd.to_numeric(pd.Series(scalars), errors="coerce").notna().any())
+
+
+def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
+    """A column as floating-point or whole numbers; NaN where missing."""
+    import pandas as pd
+
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
+    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
+        if isinstance(series.dtype, np.dtype):
+            return series.to_numpy()
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not is_text(series) or pd.api.types.is_complex_dtype(series):
+        raise DataError(
+            f"{source}: expected numbers in column {name!r}; got {series.dtype}. Convert it to "
+            "numbers in a unit of your choice, such as seconds (.dt.total_seconds()), or leave it "
+            "out: x=[...], on the command line --columns x=NAME,NAME."
+        )
+    values = series.dropna()
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        place = int(np.flatnonzero(numbers.isna().to_numpy())[0])
+        row = int(np.flatnonzero(series.notna().to_numpy())[place])
+        raise DataError(
+            f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
+            f"{row}. Mend it; or, if it stands for a missing value, say so: na=[...], on the "
+            f"command line --na {values.iloc[place]}; or leave the column out: x=[...], on the "
+            "command line --columns x=NAME,NAME."
+        )
+    return pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
