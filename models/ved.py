@@ -23,7 +23,7 @@ from inspect import Parameter
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppvae.programs import arguments, columns_of
+from ppvae.programs import columns_of, trace_program
 
 __all__ = ["Translation"]
 
@@ -53,7 +53,7 @@ class Translation(nn.Module):
     def forward(self, *, source: Tensor, **columns: Tensor) -> Tensor:
         given = {"source": source, **columns}
         with poutine.block():
-            trace = poutine.trace(self.guide).get_trace(**arguments(self.guide, given))
+            trace = trace_program(self.guide, given)
         with poutine.replay(trace=trace):
             drawn: Tensor = self.model(**columns, size=len(source))
         return drawn

@@ -209,6 +209,14 @@ class Stacked(nn.Module):
         self.members = tuple(objectives)  # A tuple: their parameters are not this module's.
         parameters, buffers = stack_module_state(list(objectives))
         self.names = list(parameters)
+        # Each place once: torch's own handling of ties swaps a module with two names twice, and
+        # does not put its parameters back.
+        names = {id(p): name for name, p in objectives[0].named_parameters()}
+        self.places = {
+            f"{prefix}.{own}" if prefix else own: names[id(p)]
+            for prefix, module in objectives[0].named_modules()
+            for own, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
         trained = {name: p.requires_grad for name, p in objectives[0].named_parameters()}
         self.parameters_of = nn.ParameterList(
             nn.Parameter(value.detach(), requires_grad=trained[name])
@@ -221,7 +229,8 @@ class Stacked(nn.Module):
         base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Any, ...]:
-            terms: Terms = functional_call(base, (parameters, buffers), (batch,))
+            placed = {place: parameters[name] for place, name in self.places.items()}
+            terms: Terms = functional_call(base, (placed, buffers), (batch,), tie_weights=False)
             return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
 
         parameters = dict(zip(self.names, self.parameters_of, strict=True))

@@ -11,7 +11,6 @@ says what its failure means. ``tests/test_laws.py`` holds every shipped pair to 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from ppvae.errors import PPVAEError
 from ppvae.objectives import ELBO, Objective
-from ppvae.programs import arguments, evaluating, forked, hooks_of
+from ppvae.programs import arguments, check_pair, copied, evaluating, forked, hooks_of, unprepared
 
 __all__ = ["LAWS", "LawError", "Variant", "check_variant"]
 
@@ -55,7 +54,7 @@ class Variant:
 
     def copy(self) -> Variant:
         """The same pair with modules of its own, prepared on the batch."""
-        model, guide, spec = copy.deepcopy((self.model, self.guide, self.spec))
+        model, guide, spec = copied((self.model, self.guide, self.spec))
         twin = replace(self, model=model, guide=guide, spec=spec)
         for hook in hooks_of(model, guide, *spec.terms):
             hook.prepare(self.batch)
@@ -329,6 +328,8 @@ def check_variant(
         )
     variant = Variant(model, guide, batch, ELBO() if objective is None else objective, seed)
     with forked(*batch.values(), seed=seed):
+        if unprepared(guide):
+            check_pair(model, guide, batch)  # which it then is, and can be copied
         variant.copy().objective()
         for law in LAWS:
             if law.__name__ in skip:

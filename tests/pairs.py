@@ -128,9 +128,11 @@ def gp(guide: Callable[[GPPrior], nn.Module] | None = None, *terms: Term, folds:
     return Pair(GPVAE(prior, decoder(Z)), made, batch, sum(terms, ELBO()))
 
 
-def with_gp(make: Callable[[GPPrior], tuple[nn.Module, nn.Module]], **columns: Tensor) -> Pair:
+def with_gp(
+    make: Callable[[GPPrior], tuple[nn.Module, nn.Module]], folds: int = 0, **columns: Tensor
+) -> Pair:
     """A model and a guide made for a GP prior, over the grid of :func:`gp`."""
-    pair = gp()
+    pair = gp(folds=folds)
     return Pair(*make(pair.model.prior), {**pair.batch, **columns})
 
 
@@ -369,6 +371,18 @@ PAIRS: dict[str, Callable[[], Pair]] = {
             FactorizedGuide(encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)}))),
         )
     ),
+    "gp, ssvae, leave view out": lambda: with_gp(
+        lambda prior: (
+            SemiSupervisedVAE(decoder(Z, K), num_classes=K, prior=prior),
+            SemiSupervisedGuide(
+                encoder(heads.DiagonalNormal(Z), K),
+                classifier=encoder(heads.Classes(K)),
+                num_classes=K,
+            ),
+        ),
+        folds=3,
+        y=labels(missing=True),
+    )._replace(objective=ELBO() + LeaveViewOut()),
     "gp beside a standard normal": lambda: with_gp(
         lambda prior: (
             VAE(decoder(Z + 1), prior=JoinedPrior(prior, StandardNormal(1))),

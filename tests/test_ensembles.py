@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
 from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
-from ppvae.guides import FactorizedGuide
-from ppvae.models import JointVAE
+from ppvae.guides import AmortizedGuide, FactorizedGuide
+from ppvae.models import VAE, JointVAE
 from ppvae.nets import Sites, heads
 from ppvae.objectives import ELBO
 from tests.pairs import PAIRS, K, build, decoder, encoder
@@ -72,11 +73,63 @@ def test_every_stacked_member_gets_gradients(name):
     batch = pairs[0].batch
     objectives = [pair.objective(pair.model, pair.guide) for pair in pairs]
     stacked = Stacked(objectives, batch)
+    kept = [[p.detach().clone() for p in member.parameters()] for member in objectives]
     torch.manual_seed(1)
     stacked(batch).loss.backward()
     for parameter in filter(lambda p: p.requires_grad, stacked.parameters()):
         assert torch.isfinite(parameter.grad).all()
         assert (parameter.grad.reshape(len(pairs), -1) != 0).any(1).all()
+    # A module that model and guide share, too, is as it was, and takes what was learned.
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter += 1
+    stacked.unstack()
+    for i, member in enumerate(objectives):
+        for own, before, learned in zip(
+            member.parameters(), kept[i], stacked.parameters_of, strict=True
+        ):
+            assert isinstance(own, nn.Parameter)
+            assert own.requires_grad == learned.requires_grad
+            torch.testing.assert_close(own, before + 1)
+
+
+class Tied(nn.Module):
+    """x to z by the transpose of the weight that takes z to x."""
+
+    def __init__(self, decoder: nn.Linear) -> None:
+        super().__init__()
+        self.back = nn.Linear(4, 2, bias=False)
+        self.back.weight = nn.Parameter(torch.zeros(2, 4))
+        self.weight = decoder.weight
+
+    def forward(self, x):
+        return dist.Normal(x @ self.weight + self.back(x), 1e-6).to_event(1)
+
+
+class Observed(nn.Module):
+    def __init__(self, decoder: nn.Linear) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z):
+        return dist.Normal(self.decoder(z), 1.0).to_event(1)
+
+
+def test_a_parameter_in_two_modules_is_one_in_every_member():
+    members = []
+    for _ in range(2):
+        linear = nn.Linear(2, 4)
+        model = VAE(Observed(linear), latent_dim=2)
+        members.append(ELBO()(model, AmortizedGuide(Tied(linear))))
+    x = torch.randn(6, 4)
+    expected = torch.stack([member({"x": x}).loss for member in members]).sum()
+    stacked = Stacked(members, {"x": x})
+    torch.testing.assert_close(stacked({"x": x}).loss, expected, rtol=1e-4, atol=1e-4)
+    gradients = torch.autograd.grad(stacked({"x": x}).loss, list(stacked.parameters()))
+    for i, member in enumerate(members):
+        own = torch.autograd.grad(member({"x": x}).loss, list(member.parameters()))
+        for together, alone in zip(gradients, own, strict=True):
+            torch.testing.assert_close(together[i], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_what_cannot_be_stacked_says_so():

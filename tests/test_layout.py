@@ -220,3 +220,15 @@ def test_the_rooms_are_links_and_guard_their_name(room):
     )
     assert run.returncode != 0
     assert f"ImportError: import ppvae.{room}, not {room}" in run.stderr
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_programs_is_the_one_door_to_the_traces_of_pyro(name):
+    if _within(name, "ppvae.programs"):
+        return
+    called = [
+        f"line {node.lineno}"
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("poutine.trace")
+    ]
+    assert not called, f"{name}: {called}; use ppvae.programs.trace_program"

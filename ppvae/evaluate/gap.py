@@ -16,7 +16,6 @@ References:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -29,6 +28,7 @@ from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.programs import (
     DATA_PLATE,
     batches,
+    copied,
     evaluating,
     frames,
     placement,
@@ -95,7 +95,7 @@ def amortization_gap(
     before, after = [], []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, columns, 1):
-            guide = copy.deepcopy(run.guide).requires_grad_(True)
+            guide = copied(run.guide).requires_grad_(True)
             judge = plain_elbo(replace(run, guide=guide), columns, num_particles=JUDGED)
             before.append(judge(batch).elbo)
             objective = plain_elbo(replace(run, guide=guide), columns, num_particles=num_particles)

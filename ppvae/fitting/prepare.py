@@ -21,7 +21,14 @@ from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
 from ppvae.objectives.shards import ALONE, Shards
-from ppvae.programs import INDEX, check_values, needs_index, own_generators, signature
+from ppvae.programs import (
+    INDEX,
+    check_rows,
+    check_values,
+    needs_index,
+    own_generators,
+    signature,
+)
 
 __all__ = ["Placed", "assemble", "for_processes", "place"]
 
@@ -138,6 +145,10 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
         shards.begin(whole, placed.train)
     assert settings.seed is not None
     assert settings.resident is not None
+    for hook in whole.hooks:
+        hook.prepare(placed.train)
+    # Before the optimiser: one of Pyro's automatic guides has no parameters until it has run.
+    _check(placed, splits)
     feed = make_feed(
         placed.train,
         settings.batch_size,
@@ -160,11 +171,8 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
         device=placed.device,
         dtype=placed.dtype,
     )
-    for hook in training.hooks:
-        hook.prepare(training.train)
-    _check(training, splits, index=placed.index)
     if isinstance(shards, ProcessShards):
-        _share(training, shards, index=placed.index)
+        _share(placed, shards)
     return training
 
 
@@ -197,32 +205,33 @@ def _step(placed: Placed, total_steps: int) -> Step:
     )
 
 
-def _share(training: Training, shards: ProcessShards, *, index: bool) -> None:
+def _share(placed: Placed, shards: ProcessShards) -> None:
     """Take note of the draws of the objective and of its plain ELBO, which is for validation."""
-    training.objective.train()
-    shards.learn(training.objective, _first(training, training.train, index=index))
-    if training.validation is not None:
-        training.objective.eval()
-        training.plain.eval()
-        shards.learn(training.plain, _first(training, training.validation))
-        training.objective.train()
+    placed.objective.train()
+    shards.learn(placed.objective, _first(placed, placed.train, index=placed.index))
+    if placed.validation is not None:
+        placed.objective.eval()
+        placed.plain.eval()
+        shards.learn(placed.plain, _first(placed, placed.validation))
+        placed.objective.train()
 
 
-def _first(training: Training, data: Dataset, *, index: bool = False) -> dict[str, torch.Tensor]:
+def _first(placed: Placed, data: Dataset, *, index: bool = False) -> dict[str, torch.Tensor]:
     """The first batch of some data."""
-    first = slice(0, training.batch_size)
-    batch = data.batch(first, dtype=training.dtype, device=training.device)
+    first = slice(0, placed.settings.batch_size)
+    batch = data.batch(first, dtype=placed.dtype, device=placed.device)
     if index:
-        batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=training.device)
+        batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=placed.device)
     return batch
 
 
-def _check(training: Training, splits: Splits, *, index: bool) -> None:
-    batch = _first(training, training.train, index=index)
-    training.objective.check(batch)
-    if training.validation is not None:
-        training.plain.check(_first(training, training.validation))
-    objective = training.objective
+def _check(placed: Placed, splits: Splits) -> None:
+    objective = placed.objective
+    batch = _first(placed, placed.train, index=placed.index)
+    objective.check(batch)
+    check_rows(objective.guide)
+    if placed.validation is not None:
+        placed.plain.check(_first(placed, placed.validation))
     check_values(objective.model, objective.guide, batch, splits)
 
 

@@ -107,7 +107,7 @@ class CollapsedGP(IntegratedGP):
     def left_out(self, index: Tensor) -> Tensor:
         r""":math:`f_n \cdot m_{-q(n)}`, each without its own fold: training rows (N) to (N, L)."""
         weights = self.frozen.left_out[self.frozen.folds[index]]
-        return torch.bmm(self.f[:, None], weights)[:, 0]
+        return (self.f[..., None, :] @ weights)[..., 0, :]
 
     @property
     def mean(self) -> Tensor:

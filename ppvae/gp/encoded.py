@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppvae.data.mapped import Columns
 from ppvae.gp.weighted import WeightedNormal
 from ppvae.nets.priors import Prior
-from ppvae.programs import batches, evaluating, sample_sites, trace_program
+from ppvae.programs import batches, evaluating, marginal_of
 
 __all__ = ["EncodedPrior"]
 
@@ -60,7 +60,7 @@ class EncodedPrior(Prior):
         means, variances = [], []
         with evaluating(guide):
             for batch in batches(guide, data, chunk):
-                q = sample_sites(trace_program(guide, batch))[self.site]["fn"]
+                q = marginal_of(guide, batch, self.site)
                 means.append(q.mean[..., self.block])
                 variances.append(q.variance[..., self.block])
         return torch.cat(means), torch.cat(variances)

@@ -45,8 +45,8 @@ from ppvae.programs import (
     check_pair,
     hooks_of,
     log_prob,
+    marginals,
     nodes_of,
-    sample_sites,
     trace_program,
 )
 
@@ -242,7 +242,7 @@ class Objective(nn.Module):
             terms = Terms(torch.zeros(()), log_likelihood, kl)
             averages = self.shards.averages(terms.by_name())
             loss = self._weighted(averages)
-            context = self._context(batch, structure, guide_trace, model_trace, reduce)
+            context = self._context(batch, structure, guide_trace, model_trace, reduce, kl)
             extras = {term.name: term(context) for term in self.spec.terms}
             if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
@@ -255,8 +255,7 @@ class Objective(nn.Module):
         particles = self.spec.num_particles if self.spec.num_particles > 1 else None
         guide_trace = trace_program(self.guide, batch, structure, particles=particles)
         if self.training and INDEX in batch:
-            sites = sample_sites(guide_trace)
-            posteriors = {name: sites[name]["fn"] for name in structure.latent}
+            posteriors = marginals(structure, guide_trace, particles=particles is not None)
             index = self.shards.gather(batch[INDEX]) if self.hooks else batch[INDEX]
             gathered = self.shards.posteriors(posteriors)
             for hook in self.hooks:
@@ -321,6 +320,7 @@ class Objective(nn.Module):
         guide_trace: poutine.Trace,
         model_trace: poutine.Trace,
         reduce: PerDatum,
+        kl: Mapping[str, Tensor],
     ) -> Context:
         sites = (*structure.latent, *structure.scored)
         q, p = nodes_of(guide_trace), nodes_of(model_trace)
@@ -342,7 +342,27 @@ class Objective(nn.Module):
                 model_trace,
                 particles=self.spec.num_particles,
             ),
+            kl=kl,
+            log_likelihood_at=partial(
+                self._log_likelihood_at, batch, structure, guide_trace, reduce
+            ),
         )
+
+    def _log_likelihood_at(
+        self,
+        batch: Mapping[str, Tensor],
+        structure: Structure,
+        guide_trace: poutine.Trace,
+        reduce: PerDatum,
+        values: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """The log-likelihoods (N) with some latents at other values than the guide's draws."""
+        particles = self.spec.num_particles if self.spec.num_particles > 1 else None
+        trace = trace_program(
+            self.model, batch, structure, particles=particles, replay=guide_trace, given=values
+        )
+        sites = nodes_of(trace)
+        return {name: reduce(sites[name], log_prob(sites[name])) for name in structure.scored}
 
 
 def _kl(q: Site, p: Site, *, analytic: bool) -> Tensor:

@@ -59,7 +59,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Context:
-    """What a :class:`Term` sees of one evaluation.
+    r"""What a :class:`Term` sees of one evaluation.
 
     Attributes:
         batch: The columns, each with shape (N, ...).
@@ -74,6 +74,9 @@ class Context:
         guide: The variational program.
         log_weights: Gives the importance weights' logarithms, with shape (S, N); see
             :func:`ppvae.objectives.weights.log_weights`.
+        kl: Latent site to its KL, with shape (N), as in :class:`Terms`.
+        log_likelihood_at: Values of latent sites, in place of the guide's draws, to
+            :math:`E_q[\log p(x \mid \cdot)]` by observed site, with shape (N).
         enumerated: The latent sites that are summed exactly.
         shards: The rows of other processes; a mean over the batch is ``shards.mean(value)``.
     """
@@ -87,6 +90,8 @@ class Context:
     model: nn.Module
     guide: nn.Module
     log_weights: Callable[[], Tensor]
+    kl: Mapping[str, Tensor]
+    log_likelihood_at: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     enumerated: tuple[str, ...] = ()
     shards: Shards = ALONE
 

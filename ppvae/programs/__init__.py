@@ -1,6 +1,7 @@
 """Models and guides as programs: their contract, what runs them, and what they say of data."""
 
 from ppvae.errors import ContractError
+from ppvae.programs.automatic import check_rows, copied, unprepared
 from ppvae.programs.batches import as_columns, batch_for, batches, placement
 from ppvae.programs.check import check_pair
 from ppvae.programs.contract import (
@@ -13,6 +14,7 @@ from ppvae.programs.contract import (
     signature,
 )
 from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
+from ppvae.programs.marginals import Marginal, marginal_of, marginals
 from ppvae.programs.means import decode, encode, encode_rows, posterior
 from ppvae.programs.scopes import (
     evaluating,
@@ -44,6 +46,7 @@ __all__ = [
     "ContractError",
     "FitHooks",
     "Given",
+    "Marginal",
     "PerDatum",
     "Site",
     "SizedByData",
@@ -53,8 +56,10 @@ __all__ = [
     "batch_for",
     "batches",
     "check_pair",
+    "check_rows",
     "check_values",
     "columns_of",
+    "copied",
     "data_plate",
     "deal",
     "decode",
@@ -66,6 +71,8 @@ __all__ = [
     "hooks_of",
     "inner_dims",
     "log_prob",
+    "marginal_of",
+    "marginals",
     "needs_index",
     "nodes_of",
     "own_generators",
@@ -79,4 +86,5 @@ __all__ = [
     "sized_names",
     "trace_program",
     "tracing",
+    "unprepared",
 ]

@@ -12,6 +12,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError, PPVAEError
+from ppvae.programs.automatic import refuse_effectful
 from ppvae.programs.contract import DATA_PLATE, INDEX, arguments
 from ppvae.programs.order import without_closed_form
 from ppvae.programs.scopes import evaluating, forked
@@ -47,6 +48,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             enumerated, if a log-density is not finite, or if a program is right for one draw but
             not for several.
     """
+    refuse_effectful(guide)
     # evaluating(): a check must not move what a module learns from the batches it is given.
     with evaluating(model, guide), forked(*_tensors(batch)):
         guide_trace = _run(guide, "guide", batch)
@@ -96,12 +98,13 @@ def _run(
 
 def _refuse_store(module: nn.Module, trace: poutine.Trace) -> None:
     """Parameters of Pyro's own modules are theirs; any other is in the global store."""
-    own = {id(parameter) for parameter in module.parameters()}
+    own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     names = []
     for name, node in trace.nodes.items():
         if node["type"] == "param":
-            unconstrained = getattr(node["value"], "unconstrained", lambda: None)()
-            if id(unconstrained) not in own:
+            value = node["value"]
+            unconstrained = getattr(value, "unconstrained", lambda: None)()
+            if not {id(value), id(unconstrained)} & own:
                 names.append(name)
     if names:
         raise ContractError(

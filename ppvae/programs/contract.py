@@ -23,9 +23,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import pyro
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError
+from ppvae.programs.automatic import program_of
 from ppvae.programs.svi import declare_parameters
 
 __all__ = [
@@ -48,8 +50,12 @@ INDEX = "index"
 def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
     """The parameters of ``module.forward`` by name, in order.
 
-    Those that ``**columns`` stands for come last, where the module's ``columns`` names them.
+    Those that ``**columns`` stands for come last, where the module's ``columns`` names them. One
+    of Pyro's automatic guides has the parameters of its model.
     """
+    if isinstance(module, AutoGuide):
+        program = program_of(module)
+        return {} if program is None else signature(program)
     parameters = dict(inspect.signature(module.forward).parameters)
     columns = getattr(module, "columns", None)
     rest = [name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD]

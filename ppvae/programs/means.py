@@ -254,9 +254,9 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _encoded(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     encoded = {}
     for name, node in sites.items():
-        encoded[name] = arranged(node, node["value"])
+        encoded[name] = arranged(node, node["value"]).detach()
         if is_categorical(node["fn"]) or node["fn"].has_enumerate_support:
-            encoded[f"{name}_probs"] = probabilities(node)
+            encoded[f"{name}_probs"] = probabilities(node).detach()
     return encoded
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from ppvae.errors import RunError
-from ppvae.programs import sized_names
+from ppvae.programs import sized_names, unprepared
 from ppvae.runs.config import WEIGHTS, check_digest
 from ppvae.runs.files import read_bytes
 from ppvae.typing import JsonObject
@@ -112,9 +112,14 @@ def fill(modules: nn.Module, weights: Mapping[str, Tensor], shared: Mapping[str,
         if names
     ]
     if problems:
+        remedy = "Build the model, the guide and the objective's terms as they were when fitted."
+        if empty := unprepared(modules):
+            remedy = (
+                f"An {empty[0]} has no weights until it has run: call "
+                "ppvae.programs.check_pair(model, guide, batch) with some rows first."
+            )
         raise RunError(
-            f"weights: expected those of these modules; {'; '.join(problems)}. "
-            "Build the model, the guide and the objective's terms as they were when fitted."
+            f"weights: expected those of these modules; {'; '.join(problems)}. {remedy}"
         )
     bad = [name for name, (new, old) in both.items() if not _is_usable(new, old)]
     if bad:

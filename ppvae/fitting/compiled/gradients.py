@@ -205,6 +205,8 @@ class CompiledGradients:
             model=objective.model,
             guide=objective.guide,
             log_weights=_not_kept,
+            kl={},
+            log_likelihood_at=lambda values: {"": _not_kept()},
         )
 
 
@@ -215,7 +217,7 @@ def _norm(tensors: list[Tensor]) -> float:
 
 def _not_kept() -> Tensor:
     raise RuntimeError(
-        "log_weights: expected an eager step; a compiled one does not keep the weights for a "
+        "context: expected an eager step; a compiled one does not keep log-densities for a "
         "critic. Use fit(..., compile=False)."
     )
 

@@ -61,9 +61,8 @@ class LeaveVisitsOut(LeaveViewOut):
         # Of several such priors a datum counts where it is left out of all.
         out = torch.stack([each[2] for each in found]).all(0)
         z = loc + variance.sqrt() * torch.randn_like(loc)
-        losses = [-value for value in self._log_likelihoods(context, z)]
         out = out.to(loc)
-        loss = (torch.stack(losses).sum(0) * out).sum() / out.sum().clamp_min(1.0)
+        loss = (self._losses(context, z) * out).sum() / out.sum().clamp_min(1.0)
         return self.weight(context.step).to(loss) * loss
 
 

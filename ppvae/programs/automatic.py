@@ -1,0 +1,102 @@
+"""Pyro's automatic guides (:mod:`pyro.infer.autoguide`): what is different about them.
+
+They make their parameters in their first run, from a trace of the model. What they learn belongs
+to sites, not to data: one value for a global site, one for each row of a site in the data plate.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any, TypeVar
+
+from pyro.infer.autoguide import AutoCallable, AutoGuide, AutoGuideList
+from pyro.poutine.guide import GuideMessenger
+from torch import nn
+
+from ppvae.errors import ContractError
+
+__all__ = ["check_rows", "copied", "program_of", "refuse_effectful", "unprepared"]
+
+# As in ppvae.programs.contract, which imports this module.
+DATA_PLATE = "data"
+
+T = TypeVar("T")
+
+
+def program_of(guide: AutoGuide) -> nn.Module | None:
+    """The model of an automatic guide, without the handlers around it; a copy has none.
+
+    Arguments:
+        guide: An automatic guide.
+    """
+    model: Any = (guide._model or (None,))[0]
+    while isinstance(model, partial):
+        model = model.args[-1]
+    return model if isinstance(model, nn.Module) else None
+
+
+def unprepared(*modules: nn.Module) -> list[str]:
+    """The automatic guides among modules and their parts that have not run yet, by class name."""
+    return [
+        type(part).__name__
+        for part in _automatic(*modules)
+        if part.prototype_trace is None and not isinstance(part, AutoCallable)
+    ]
+
+
+def refuse_effectful(guide: nn.Module) -> None:
+    """Refuse the automatic guides that run the model themselves.
+
+    Raises:
+        ContractError: If it is one.
+    """
+    if isinstance(guide, GuideMessenger):
+        raise ContractError(
+            f"guide {type(guide).__name__}: expected a program of the latent sites alone; got one "
+            "that runs the model. Use one of the other automatic guides, such as AutoNormal."
+        )
+
+
+def check_rows(guide: nn.Module) -> None:
+    """Refuse automatic guides for latents of single data, in training by batches.
+
+    Such a guide learns a value for each row of the first batch, in the order of its rows, and
+    takes every other batch for the same rows.
+
+    Arguments:
+        guide: The variational program, which has run.
+
+    Raises:
+        ContractError: If there is one with a latent site in the data plate.
+    """
+    for part in _automatic(guide):
+        own = not isinstance(part, AutoGuideList | AutoCallable)
+        if own and DATA_PLATE in part._prototype_frames:
+            raise ContractError(
+                f"guide {type(part).__name__}: expected latent sites outside the data plate; got "
+                "one inside, of which it learns a value for each row of a batch, while ppvae.fit "
+                "draws other rows at each step. Use a guide that takes the data, such as "
+                "ppvae.guides.AmortizedGuide, or train on all rows in one order with "
+                "pyro.infer.SVI."
+            )
+
+
+def copied(modules: T) -> T:
+    """A deep copy of modules, which leaves automatic guides with their models.
+
+    Arguments:
+        modules: A module, or a tuple of modules.
+    """
+    parts: Any = modules if isinstance(modules, tuple) else (modules,)
+    guides = _automatic(*(part for part in parts if isinstance(part, nn.Module)))
+    models = [guide._model for guide in guides]
+    try:
+        return copy.deepcopy(modules)
+    finally:
+        for guide, model in zip(guides, models, strict=True):
+            guide._model = model  # Pyro drops it when a guide is copied.
+
+
+def _automatic(*modules: nn.Module) -> list[Any]:
+    return [part for module in modules for part in module.modules() if isinstance(part, AutoGuide)]

@@ -1,0 +1,120 @@
+r"""The guide's distribution of a latent site, averaged over the enumerated sites before it.
+
+.. math::
+    q(z_n) = \sum_k q(y_n = k) \, q(z_n \mid y_n = k)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor, nn
+
+from ppvae.programs.structure import Structure
+from ppvae.programs.traces import frames, sample_sites, trace_program
+
+__all__ = ["Marginal", "marginal_of", "marginals"]
+
+
+class Marginal(TorchDistribution):
+    """A mixture over the dimensions of enumeration: its mean and variance, and no density.
+
+    Arguments:
+        fn: Distributions with shape (K..., *batch | *event).
+        weights: Probabilities with shape (K..., *batch), up to dimensions of size one.
+        nesting: Number of dimensions of *batch*.
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, fn: TorchDistribution, weights: Tensor, nesting: int) -> None:
+        self.fn, self.weights, self.nesting = fn, weights, nesting
+        shape = torch.Size(fn.batch_shape)[-nesting:]
+        super().__init__(shape, torch.Size(fn.event_shape), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._expect(self.fn.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        spread = (self.fn.mean - self._over(self.mean)).square()
+        return self._expect(self.fn.variance + spread)
+
+    def _over(self, value: Tensor) -> Tensor:
+        """(*batch, *event) with the dimensions of enumeration in front."""
+        return value[(None,) * (len(self.fn.batch_shape) - self.nesting)]
+
+    def _expect(self, value: Tensor) -> Tensor:
+        weights = self.weights[(..., *(None,) * len(self.event_shape))]
+        kept = self.nesting + len(self.event_shape)
+        total: Tensor = (weights * value).sum(tuple(range(-value.dim(), -kept)))
+        return total
+
+
+def marginals(
+    structure: Structure, trace: poutine.Trace, *, particles: bool = False
+) -> dict[str, TorchDistribution]:
+    """The guide's distribution of each latent site, a :class:`Marginal` behind enumerated ones.
+
+    Arguments:
+        structure: Structure of the pair, or of the guide alone.
+        trace: Trace of the guide, its enumerated sites side by side.
+        particles: Whether it was run in the plate of particles.
+    """
+    sites = sample_sites(trace)
+    nesting = structure.max_plate_nesting + particles
+    found = {}
+    for name in structure.latent:
+        fn = sites[name]["fn"]
+        dims = [dim for dim in range(-len(fn.batch_shape), -nesting) if fn.batch_shape[dim] > 1]
+        if dims and name not in structure.enumerated:
+            weights = _weights(structure, sites, dims)
+            fn = Marginal(fn, weights, nesting)
+        found[name] = fn
+    return found
+
+
+def _weights(structure: Structure, sites: dict[str, Any], dims: list[int]) -> Tensor:
+    """The joint probabilities of the enumerated sites of these dimensions, the others summed."""
+    total = torch.zeros(())
+    for name in structure.enumerated:
+        site = sites[name]
+        score = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        total = score + total.to(score)
+    weights: Tensor = total.exp()
+    first = min(dims)
+    for dim in range(-weights.dim(), first):
+        weights = weights.sum(dim, keepdim=True)
+    for dim in range(first, max(dims)):
+        if dim not in dims:
+            weights = weights.sum(dim, keepdim=True)
+    return weights
+
+
+def marginal_of(guide: nn.Module, batch: dict[str, Tensor], site: str) -> TorchDistribution:
+    """One run of a guide: its distribution of a site, enumerated sites before it summed out.
+
+    Arguments:
+        guide: The variational program.
+        batch: Columns by name, each with shape (N, ...).
+        site: Name of a latent site.
+    """
+    trace = trace_program(guide, batch)
+    sites = sample_sites(trace)
+    enumerated = [n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel"]
+    if not enumerated or site in enumerated:
+        fn: TorchDistribution = sites[site]["fn"]
+        return fn
+    depths = [-dim for node in sites.values() for dim in frames(node).values()]
+    structure = Structure(
+        latent=(site,),
+        observed=(),
+        enumerated=tuple(enumerated),
+        max_plate_nesting=max(depths, default=0),
+    )
+    return marginals(structure, trace_program(guide, batch, structure))[site]
