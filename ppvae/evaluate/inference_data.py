@@ -47,9 +47,11 @@ from torch import Tensor
 
 import ppvae
 from ppvae.data import Dataset
+from ppvae.data.columns import kind_of
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
@@ -66,7 +68,6 @@ __all__ = ["to_arviz"]
 # Numbers of one site drawn at once.
 BUDGET = 2**23
 OBSERVED_DIMS = {1: ("feature",), 2: ("channel", "position"), 3: ("channel", "row", "column")}
-COLUMN_DIMS = {"view": "component", "c": "factor"}
 COORDINATES = ("object", "view", "y")
 LEAD = ("chain", "draw", "sample")
 POSTERIOR = (
@@ -128,7 +129,9 @@ def to_arviz(
         ``draw``, ``sample``, and ``channel, row, column`` of images, ``channel, position`` of
         spectra, ``feature`` of vectors, ``latent``, ``class``; a site whose size disagrees with
         another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
-        ``data``; ``object``, ``view`` and ``y`` are coordinates along it. ArviZ 1's plots stack
+        ``data``; ``object``, ``view`` and ``y`` are coordinates along it, with ``object_name``,
+        ``y_name`` and ``row`` where the data have names. Features and classes with names have
+        these as coordinates. ArviZ 1's plots stack
         chain and draw into a dim of that name: rename ours before them, by
         ``rename(sample="datum")`` of each group.
 
@@ -207,11 +210,14 @@ def _container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:
 class _Group:
     """One group of the store: its arrays, and the size of each dim."""
 
-    def __init__(self, store: Store, name: str, rows: Tensor, along: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, store: Store, name: str, rows: Tensor, along: Mapping[str, Tensor], names: Names
+    ) -> None:
         self.store = store
         self.name = name
         self.rows = rows
         self.along = along
+        self.names = names
         self.arrays: dict[str, Filled] = {}
         self.sizes: dict[str, int] = {}
 
@@ -247,10 +253,15 @@ class _Group:
         for dim, size in zip(dims, shape, strict=True):
             if dim not in self.sizes:
                 self.sizes[dim] = size
+                if len(self.names.dims.get(dim, ())) == size:
+                    self.store.text(self.name, dim, dim, self.names.dims[dim])
+                    continue
                 numbers = self.rows if dim == "sample" else torch.arange(size)
                 array = self.store.create(self.name, dim, (dim,), (size,), "int64")
                 array[...] = numbers.numpy()
                 if dim == "sample":
+                    for name, texts in self.names.rows.items():
+                        self.store.text(self.name, name, dim, texts)
                     for name, column in self.along.items():
                         self.put(name, column, ("sample", *_event_dims(name, column.dim() - 1)), 0)
 
@@ -268,7 +279,9 @@ class _Export:
 
     def attributes(self, group: str) -> dict[str, str]:
         """What tells xarray which variables of a group are coordinates along its samples."""
-        along = " ".join(self.groups[group].along) if group in self.groups else ""
+        if group not in self.groups:
+            return {}
+        along = " ".join([*self.groups[group].along, *self.groups[group].names.rows])
         return {"coordinates": along} if along else {}
 
     def posterior(self, columns: Dataset, rows: Tensor) -> None:
@@ -354,9 +367,12 @@ class _Export:
             for name in COORDINATES
             if name in columns and name not in sites
         }
+        names = names_of(columns, along)
         for group in groups:
-            kept = {} if group.endswith("constant_data") else along
-            self.groups[group] = _Group(self.store, group, rows, kept)
+            kept, said = (along, names)
+            if group.endswith("constant_data"):
+                kept, said = {}, Names(names.dims, {})
+            self.groups[group] = _Group(self.store, group, rows, kept, said)
 
     def _latents(self, group: str, draws: Draws, at: int) -> None:
         for name, value in draws.latent.items():
@@ -398,8 +414,8 @@ def leave_one_out(log_weights: Tensor) -> Tensor:
 
 
 def _event_dims(name: str, rank: int) -> tuple[str, ...]:
-    if rank == 1 and name in COLUMN_DIMS:
-        return (COLUMN_DIMS[name],)
+    if rank == 1 and kind_of(name).dims:
+        return kind_of(name).dims
     if rank == 0:
         return ()
     return OBSERVED_DIMS.get(rank, tuple(f"{name}_{i}" for i in range(rank)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,10 @@ class Store(ABC):
         """An array to be filled by assignment to slices."""
 
     @abstractmethod
+    def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
+        """An array of names along a dim."""
+
+    @abstractmethod
     def describe(self, group: str, attributes: Attributes) -> None:
         """Set attributes of a group; "" is the root."""
 
@@ -74,6 +79,9 @@ class Memory(Store):
         array = np.empty(tuple(shape), dtype)
         self.groups.setdefault(group, {})[name] = (tuple(dims), array)
         return array
+
+    def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
+        self.groups.setdefault(group, {})[name] = ((dim,), np.array(values, dtype=object))
 
     def describe(self, group: str, attributes: Attributes) -> None:
         self.attributes[group] = dict(attributes)
@@ -125,6 +133,14 @@ class NetCDF(Store):
             shuffle=True,
         )
 
+    def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
+        import h5py
+
+        parent = self._group(group)
+        if dim not in parent.dimensions:
+            parent.dimensions[dim] = len(values)
+        parent.create_variable(name, (dim,), h5py.string_dtype())[...] = np.array(values, object)
+
     def describe(self, group: str, attributes: Attributes) -> None:
         self._group(group).attrs.update(attributes)
 
@@ -166,6 +182,16 @@ class Zarr(Store):
             chunks=tuple(shape) if whole else pieces(dims, shape),
             dimension_names=tuple(dims),
         )
+
+    def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
+        with warnings.catch_warnings():
+            # Text is not in the specification of zarr 3 yet; xarray reads it.
+            warnings.simplefilter("ignore")
+            parent = self.root.require_group(group)
+            array = parent.create_array(
+                name, shape=(len(values),), dtype="str", dimension_names=(dim,)
+            )
+            array[...] = np.array(values, dtype=object)
 
     def describe(self, group: str, attributes: Attributes) -> None:
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)

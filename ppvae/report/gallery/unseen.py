@@ -49,15 +49,18 @@ def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tens
         nearest.append(distance.where(same, torch.inf).argmin(1))
         found.append(same.any(1))
     x = train.batch(torch.cat(nearest))["x"]
+    x = x.where(~x.isnan(), _mean(train).to(x))
     known = torch.cat(found).reshape(-1, *[1] * (x.dim() - 1))
     return x.where(known, _mean(train).to(x))
 
 
 def _mean(train: Dataset) -> Tensor:
-    chunks = torch.arange(train.num_rows).split(4096)
-    return torch.stack([train.batch(rows)["x"].double().sum(0) for rows in chunks]).sum(0) / float(
-        train.num_rows
-    )
+    """The mean of each element of x over the rows in which it was seen."""
+    total = seen = torch.zeros(())
+    for rows in torch.arange(train.num_rows).split(4096):
+        x = train.batch(rows)["x"].double()
+        total, seen = total + x.nansum(0), seen + (~x.isnan()).sum(0)
+    return total / seen.clamp_min(1)
 
 
 def unseen_metrics(subject: Subject) -> dict[str, float]:
@@ -70,7 +73,8 @@ def unseen_metrics(subject: Subject) -> dict[str, float]:
     assert prediction.log_density is not None
     x = batch["x"]
     rows = len(x)
-    errors = (prediction.mean - x).square().flatten(1).mean(1)
+    seen = ~x.isnan()
+    errors = _errors(prediction.mean, x)
     baselines = {
         "mse_train_mean": _mean(train).to(x).expand_as(x),
         "mse_nearest_view": nearest_view(train, data, period=_period(subject)).to(x),
@@ -81,15 +85,23 @@ def unseen_metrics(subject: Subject) -> dict[str, float]:
         "test_mse": float(errors.mean()),
         "test_mse_se": float(errors.std() / rows**0.5) if rows > 1 else math.nan,
         "test_log_likelihood": float(prediction.log_density.mean()),
-        "coverage_90": float(inside[varies].double().mean()),
-        **{name: float((mean - x).square().mean()) for name, mean in baselines.items()},
+        "coverage_90": float(inside[varies & seen].double().mean()),
+        **{name: float(_errors(mean, x).mean()) for name, mean in baselines.items()},
     }
+
+
+def _errors(mean: Tensor, x: Tensor) -> Tensor:
+    """Mean squared error of each datum that was seen in part, over what was seen."""
+    seen = (~x.isnan()).flatten(1)
+    count = seen.sum(1)
+    errors = (mean - x).square().flatten(1).nansum(1) / count.clamp_min(1)
+    return errors[count > 0]
 
 
 def _varies(train: Dataset) -> Tensor:
     """Which elements of x vary over the training data: a border that never does is no test."""
     x = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
-    return x.var(0) > 1e-4
+    return (x - x.nanmean(0)).square().nanmean(0) > 1e-4
 
 
 def predictions(subject: Subject) -> Figures:
@@ -113,6 +125,7 @@ def predictions(subject: Subject) -> Figures:
         figures.append(("predictions.png", caption, figure))
     ranks = pit(prediction.draws, x)
     varies = _varies(subject.splits.train).to(x.device).expand_as(x)
+    varies = varies & ~x.isnan()
     if varies.any():
         caption = (
             "Ranks of the true values among predictions of the unseen views, elements that vary."

@@ -1,0 +1,48 @@
+"""Names of features, classes, objects and rows, as coordinates of draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ppvae.data import Dataset
+
+__all__ = ["Names", "names_of"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names that the data have.
+
+    Attributes:
+        dims: Dim to the names along it: ``feature`` of x, ``class`` of y, ``factor`` of c.
+        rows: Coordinate along the samples to a name each: ``object_name``, ``y_name``, ``row``.
+    """
+
+    dims: Mapping[str, list[str]]
+    rows: Mapping[str, list[str]]
+
+
+def names_of(columns: Dataset, along: Iterable[str]) -> Names:
+    """The names of a dataset, where it has some.
+
+    Arguments:
+        columns: The data.
+        along: Columns whose numbers are coordinates along the samples; names stand beside them.
+    """
+    named = columns.names
+    dims = {
+        dim: list(map(str, named[column]))
+        for dim, column in (("feature", "x"), ("class", "y"), ("factor", "c"))
+        if column in named
+    }
+    rows: dict[str, list[str]] = {}
+    for column in along:
+        if column in named:
+            codes = torch.as_tensor(columns[column]).tolist()
+            rows[f"{column}_name"] = [named[column][i] if i >= 0 else "" for i in codes]
+    if columns.row_names is not None:
+        rows["row"] = [str(name) for name in columns.row_names]
+    return Names(dims, rows)
