@@ -28,6 +28,7 @@ def launch(
     Raises:
         ArgumentError: If the numbers are below one, or several machines have nowhere to meet.
         RunError: If a process fails; it has said why.
+        SystemExit: At a signal, which each process gets and saves at.
     """
     if devices < 1 or nodes < 1 or (nodes > 1 and meet is None):
         raise ArgumentError(
@@ -63,7 +64,8 @@ def launch(
             "checkpoint, if there is one: --resume RUN."
         ) from error
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        # The processes have had the signal, saved, and said how to go on.
+        raise SystemExit(128 + int(error.sigval)) from error
 
 
 def without(arguments: Sequence[str]) -> list[str]:

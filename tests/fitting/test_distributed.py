@@ -33,7 +33,7 @@ from tests.fitting.shared_fits import (
 
 
 def test_two_processes_equal_one() -> None:
-    """Gathered scores of a critic, two particles' worth of noise, a last batch of its own size."""
+    """Gathered codes of a critic, and a last batch that the processes cannot share evenly."""
     (one, two), alone_ = together(2, all_fits, ["infomax"]), all_fits(["infomax"])
     assert largest_difference(alone_["infomax"], one["infomax"]) < 1e-5
     assert largest_difference(one["infomax"], two["infomax"]) == 0.0
