@@ -81,6 +81,10 @@ def for_processes(settings: Settings, shards: Shards) -> Settings:
     device = settings.device
     if device is None and not torch.cuda.is_available():
         device = "cpu"
+    if torch.device(device or "cuda").type == "mps":
+        raise ArgumentError(
+            "device: expected 'cuda' or 'cpu' with several processes; got 'mps'. Use one process."
+        )
     return replace(settings, compile=False, device=device)
 
 

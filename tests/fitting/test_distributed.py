@@ -126,6 +126,8 @@ def test_settings_that_processes_cannot_follow_are_refused() -> None:
         for_processes(Settings(compile=True), Eight())
     with pytest.raises(ArgumentError, match="a row for each of 8"):
         for_processes(Settings(batch_size=7), Eight())
+    with pytest.raises(ArgumentError, match="got 'mps'"):
+        for_processes(Settings(device="mps"), Eight())
 
 
 def test_the_launcher_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
