@@ -16,7 +16,6 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from ppvae.distributions import CircularUniform, WrappedNormal
 from ppvae.errors import ArgumentError
 from ppvae.nets import Pose
+from ppvae.nets.heads.base import head_of
 
 __all__ = ["PosedDecoder"]
 
@@ -86,8 +86,7 @@ class PosedDecoder(nn.Module):
                 f"PosedDecoder: expected one or more widths > 0; got {widths}. "
                 "Use rotation=1.0 or translation=0.1, or a decoder without a pose."
             )
-        head: Any = decoder.head
-        size = tuple(head.event_shape[1:])
+        size = tuple(head_of(decoder).event_shape[1:])
         if rotation is not None and (len(size) != 2 or size[0] != size[1]):
             raise ArgumentError(
                 f"rotation: expected square images; got {size}. "

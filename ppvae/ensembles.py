@@ -24,6 +24,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
 from ppvae.data import Dataset, Splits, as_splits
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
@@ -169,7 +170,7 @@ def class_probs(
         site: Name of the site.
         chunk: Rows at a time.
     """
-    found: list[Any] = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
+    found = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
     return torch.cat([q.probs for q in found])
 
 
@@ -179,12 +180,21 @@ _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 class _Vmapped(TorchFunctionMode):
     """What vmap refuses, in words that it takes: noise drawn in place, and ``Tensor.data``."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[Tensor] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
             return torch.randn_like(args[0])
         if func == _DATA:
             return args[0].detach()
         return func(*args, **(kwargs or {}))
+
+
+Named = dict[str, Tensor]
 
 
 class Stacked(nn.Module):
@@ -228,7 +238,7 @@ class Stacked(nn.Module):
         base = self.members[0]
         base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
 
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Any, ...]:
+        def one(parameters: Named, buffers: Named) -> tuple[Tensor, Named, Named, Named]:
             placed = {place: parameters[name] for place, name in self.places.items()}
             terms: Terms = functional_call(base, (placed, buffers), (batch,), tie_weights=False)
             return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
@@ -274,7 +284,7 @@ class _Together:
 
 def fit_ensemble(
     build: Builder,
-    data: Splits | Dataset | Mapping[str, Any],
+    data: Splits | ColumnsLike,
     *,
     seeds: Sequence[int] = range(8),
     side_by_side: bool | None = None,

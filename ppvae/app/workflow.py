@@ -36,7 +36,7 @@ from ppvae.runs.source import followed_reading, followed_source, noted_source
 from ppvae.typing import ColumnSpec, Keywords
 from ppvae.zoo.entry import MODULES, Entry, entry
 from ppvae.zoo.observed import resolved
-from ppvae.zoo.options import auto_options, parse_options
+from ppvae.zoo.options import Options, auto_options, parse_options
 
 __all__ = [
     "evaluate_run",
@@ -290,7 +290,7 @@ def splits_of(
 
 def _splits(
     found: Entry | None,
-    options: Any,
+    options: Options | None,
     data: str | Path | None,
     reading: Keywords | None = None,
 ) -> Splits:

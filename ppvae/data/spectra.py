@@ -6,8 +6,8 @@ A microscope sees an entire image, and measures a spectrum at few of its places:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,10 @@ from ppvae.data.paths import PathLike, existing
 from ppvae.data.record import Record
 from ppvae.data.scalars import loop_area
 from ppvae.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+from ppvae.typing import Spec
 
 __all__ = ["image_spectra", "patches", "spectral_image"]
 
@@ -189,7 +193,7 @@ def spectral_image(
     size: int = 7,
     channel: int = 0,
     missing_ok: Sequence[str] = (),
-    like: Mapping[str, Any] | None = None,
+    like: Spec | None = None,
 ) -> Dataset:
     """A spectral image of an NSID file (.h5): a patch, a position and a spectrum for each place.
 
@@ -246,11 +250,11 @@ def spectral_image(
     )
 
 
-def _cube(file: Any, name: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _cube(file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray, str]:
     """The spectra (H, W, S), the values of their axis, and its unit."""
     import h5py
 
-    cubes: list[Any] = []
+    cubes: list[h5py.Dataset] = []
     file.visititems(
         lambda _, item: (
             cubes.append(item) if isinstance(item, h5py.Dataset) and item.ndim == 3 else None

@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,7 +54,7 @@ from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
-from ppvae.evaluate.stores import Filled, Store, store_for
+from ppvae.evaluate.stores import Filled, Store, container, store_for
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
 
@@ -165,7 +164,7 @@ def to_arviz(
         for name in ("", *filled):
             about = {"description": DESCRIPTIONS[name]} if name in DESCRIPTIONS else {}
             store.describe(name, {**attributes, **about, **export.attributes(name)})
-        return _container(store.open())
+        return container(store.open())
     except BaseException:
         store.discard()
         raise
@@ -193,18 +192,6 @@ def _attributes(run: Run, seed: int) -> dict[str, str | int | None]:
         "model": type(run.model).__name__,
         "guide": type(run.guide).__name__,
     }
-
-
-def _container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:
-    """What this version of ArviZ works with."""
-    with warnings.catch_warnings():
-        # ArviZ 0.23 announces its own next version at import.
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    # ArviZ 1 still has the name InferenceData, not the class.
-    if int(arviz.__version__.partition(".")[0]) < 1:
-        return arviz.InferenceData.from_datatree(tree)
-    return tree
 
 
 class _Group:

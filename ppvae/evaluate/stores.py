@@ -25,8 +25,9 @@ from ppvae.errors import ArgumentError
 
 if TYPE_CHECKING:
     import h5netcdf
+    from arviz import InferenceData
 
-__all__ = ["Memory", "NetCDF", "Store", "Zarr", "store_for"]
+__all__ = ["Memory", "NetCDF", "Store", "Zarr", "container", "store_for"]
 
 Attributes: TypeAlias = Mapping[str, str | int | None]
 
@@ -240,3 +241,15 @@ def store_for(path: str | Path | None) -> Store:
             f"path: expected a name that ends in .nc or .zarr; got {path.name!r}. Use arviz.nc."
         )
     return NetCDF(path)
+
+
+def container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:
+    """A tree as this version of ArviZ takes it: ``InferenceData`` before version 1."""
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces its own next version at import.
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    # ArviZ 1 still has the name InferenceData, not the class.
+    if int(arviz.__version__.partition(".")[0]) < 1:
+        return arviz.InferenceData.from_datatree(tree)
+    return tree

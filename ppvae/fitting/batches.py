@@ -11,7 +11,6 @@ memory. Both keep uint8 as uint8 until a batch is on the device.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +103,7 @@ class Loaded:
         self.index = index
         self.device = device
         self.order = _Order(data.num_rows, batch_size, generator, shards)
-        self.loader: DataLoader[Any] = DataLoader(
+        self.loader: DataLoader[Batch] = DataLoader(
             _Rows(data),
             batch_size=None,
             sampler=self.order,
@@ -171,7 +170,7 @@ class _Rows(TorchDataset[Batch]):
     def __init__(self, data: Dataset) -> None:
         self.data = data
 
-    def __getitem__(self, rows: Tensor) -> Any:
+    def __getitem__(self, rows: Tensor) -> Batch:
         return {**self.data.read(rows), INDEX: rows}
 
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.signals import pending_signal
+from ppvae.fitting.tensors import State
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.config import is_run
@@ -40,7 +41,7 @@ __all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", 
 HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
-def check_callbacks(callbacks: tuple[Any, ...]) -> None:
+def check_callbacks(callbacks: tuple[object, ...]) -> None:
     """Refuse what has none of the methods.
 
     Raises:
@@ -131,7 +132,7 @@ STATE = {
 }
 
 
-def load_checkpoint(folder: str | Path) -> dict[str, Any]:
+def load_checkpoint(folder: str | Path) -> State:
     """What a :class:`Checkpoint` wrote, with tensors on the CPU.
 
     Arguments:
@@ -149,15 +150,23 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             "command line writes once a minute. Fit with ppvae fit --checkpoint-every 1, or with "
             "a Checkpoint among the callbacks; a run that ended needs more --epochs to go on."
         )
-    state = load_tree(folder)
-    missing = sorted({*STATE, "order"} - (state.keys() if isinstance(state, dict) else set()))
+    tree = load_tree(folder)
+    state: State = tree if isinstance(tree, dict) else {}
+    missing = sorted({*STATE, "order"} - state.keys())
     if missing:
         raise RunError(
             f"resume: expected a folder written by Checkpoint; {str(folder)!r} lacks {missing}. "
             "Name the checkpoint's folder, not the run's."
         )
     check_fields(folder, state, STATE)
-    return dict(state)
+    return state
+
+
+class Writer(Protocol):
+    """What writes numbers for TensorBoard."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Write one number."""
 
 
 class TensorBoard:
@@ -173,7 +182,7 @@ class TensorBoard:
 
     main_process_only = True
 
-    def __init__(self, folder: str | Path, *, writer: Any = None) -> None:
+    def __init__(self, folder: str | Path, *, writer: Writer | None = None) -> None:
         if writer is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.record import Fault
+from ppvae.fitting.step import Gradients
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.programs import INDEX, forked
 
@@ -42,12 +43,12 @@ def diagnose(training: Training, fault: Fault) -> str:
 
 
 def _examined(training: Training, batch: dict[str, Tensor], rows: Tensor) -> str:
-    gradients: Any = training.step.gradients
-    if isinstance(gradients, CompiledGradients):
-        gradients = gradients.eager
+    gradients = training.step.gradients
+    eager = gradients.eager if isinstance(gradients, CompiledGradients) else gradients
+    assert isinstance(eager, Gradients)
     named = dict(training.objective.named_parameters())
     with forked(training.device), kept_buffers(training.objective), torch.enable_grad():
-        terms, _ = gradients.evaluate(batch)
+        terms, _ = eager.evaluate(batch)
         for what, values in (("log-likelihood", terms.log_likelihood), ("KL", terms.kl)):
             for site, value in values.items():
                 bad = ~value.detach().isfinite()

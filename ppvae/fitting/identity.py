@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.fitting.settings import Settings
-from ppvae.fitting.tensors import named_tensors
+from ppvae.fitting.tensors import State, named_tensors
 from ppvae.runs.run import describe
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MAY_DIFFER = ("validate_every", "patience", "restore_best", "retries", "compile", "workers")
 
 
-def identity(training: Training) -> dict[str, Any]:
+def identity(training: Training) -> State:
     """What would make the result a mixture of two runs if it differed."""
     settings, step = training.settings, training.step
     validation = training.validation
@@ -56,7 +55,7 @@ def identity(training: Training) -> dict[str, Any]:
     }
 
 
-def compare_identity(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def compare_identity(mine: State, theirs: State) -> None:
     """Hold one identity to another.
 
     Raises:
@@ -70,7 +69,7 @@ def compare_identity(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None
             )
 
 
-def state_differences(settings: Settings, before: Mapping[str, Any]) -> None:
+def state_differences(settings: Settings, before: State) -> None:
     """Log which other settings differ from those of the run that stopped."""
     now = settings.to_json()
     names = [*_MAY_DIFFER, *(["epochs"] if settings.schedule is not None else [])]
@@ -83,7 +82,7 @@ def state_differences(settings: Settings, before: Mapping[str, Any]) -> None:
             )
 
 
-def check_state(training: Training, state: Mapping[str, Any]) -> None:
+def check_state(training: Training, state: State) -> None:
     """Hold a state's tensors to the shapes that they go into, and its weights to finite numbers.
 
     Raises:
@@ -107,7 +106,7 @@ def check_state(training: Training, state: Mapping[str, Any]) -> None:
         raise RunError(f"step {count!r}, batch {state['done']!r}")
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+def _check_optimizer(optimizer: torch.optim.Optimizer, kept: State) -> None:
     """A fused step reads an optimiser's state without looking at its shape."""
     mine = [p for group in optimizer.param_groups for p in group["params"]]
     theirs = [number for group in kept["param_groups"] for number in group["params"]]

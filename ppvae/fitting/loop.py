@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ppvae.data import Dataset, Splits, as_splits
+from ppvae.data import Splits, as_splits
+from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import DivergenceError, Interrupted, RunError
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
@@ -32,6 +33,7 @@ from ppvae.programs import forked
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
+from ppvae.typing import JsonObject
 
 __all__ = ["DivergenceError", "fit"]
 
@@ -39,7 +41,7 @@ __all__ = ["DivergenceError", "fit"]
 def fit(  # noqa: D417
     model: nn.Module,
     guide: nn.Module,
-    data: Splits | Dataset | Mapping[str, Any],
+    data: Splits | ColumnsLike,
     objective: ELBO | None = None,
     *,
     epochs: int = 100,
@@ -59,7 +61,7 @@ def fit(  # noqa: D417
     resident: bool | None = None,
     workers: int = 0,
     retries: int = 3,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[object] = (),
     progress: bool = True,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
@@ -156,7 +158,7 @@ def fit(  # noqa: D417
 
 def _config(
     splits: Splits, spec: ELBO, recipe: Recipe | None, training: Training, *, resumed: bool
-) -> dict[str, Any]:
+) -> JsonObject:
     """What ``config.json`` says about this fit."""
     rows = {name: None if d is None else d.num_rows for name, d in splits._asdict().items()}
     settings = training.settings.to_json()
@@ -169,7 +171,7 @@ def _config(
     }
 
 
-def _loop(training: Training, callbacks: Sequence[Any]) -> tuple[str, Fault | None]:
+def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault | None]:
     """All epochs; how it ended."""
     on_step_end = [c.on_step_end for c in callbacks if hasattr(c, "on_step_end")]
     patience = training.settings.patience
@@ -194,7 +196,9 @@ def _loop(training: Training, callbacks: Sequence[Any]) -> tuple[str, Fault | No
     return ("completed" if training.epoch >= training.epochs else "stopped"), None
 
 
-def _epoch(training: Training, on_step_end: Sequence[Any]) -> Fault | None:
+def _epoch(
+    training: Training, on_step_end: Sequence[Callable[[Training], object]]
+) -> Fault | None:
     """One epoch with its validation; the fault that undid it, with where it began."""
     fault = training.run_epoch(on_step_end)
     if fault is not None:
@@ -208,7 +212,7 @@ def _epoch(training: Training, on_step_end: Sequence[Any]) -> Fault | None:
     return None
 
 
-def _call(callbacks: Sequence[Any], hook: str, training: Training) -> None:
+def _call(callbacks: Sequence[object], hook: str, training: Training) -> None:
     for callback in callbacks:
         if hasattr(callback, hook):
             with forked(training.device):

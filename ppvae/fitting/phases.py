@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.training import Training
@@ -74,7 +75,7 @@ class Phases:
         self.phases = phases
         self.repeat = repeat
         self._training: Training | None = None
-        self._handle: Any = None
+        self._handle: RemovableHandle | None = None
 
     def phase(self, epoch: int) -> Phase:
         """The phase of an epoch, counted from 0."""
@@ -103,7 +104,7 @@ class Phases:
         if self._handle is not None:
             self._handle.remove()
 
-    def _hold(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _hold(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         assert self._training is not None
         for parameter in self.phase(self._training.epoch).parameters():
             parameter.grad = None

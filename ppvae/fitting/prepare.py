@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
 from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
-from ppvae.objectives import ELBO
+from ppvae.objectives import ELBO, Objective
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import (
     INDEX,
@@ -50,8 +49,8 @@ class Placed:
         index: Whether a batch has the column ``index``.
     """
 
-    objective: Any
-    plain: Any
+    objective: Objective
+    plain: Objective
     train: Dataset
     validation: Dataset | None
     device: torch.device
@@ -100,7 +99,7 @@ def place(
         spec: What is optimised.
         settings: The settings of the fit, with a seed.
     """
-    whole: Any = spec(model, guide, num_data=splits.train.num_rows)
+    whole = spec(model, guide, num_data=splits.train.num_rows)
     device = choose_device(settings.device, whole)
     whole.to(device)
     everything = len(whole.terms) > 0
@@ -112,8 +111,9 @@ def place(
         if resident and fits(validation, device):
             validation = validation.to(device)
     for part in (splits.validation, splits.test):
-        for hook in whole.hooks if part is not None else ():
-            hook.check(part)
+        if part is not None:
+            for hook in whole.hooks:
+                hook.check(part)
     plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)
     return Placed(
         objective=whole,
@@ -184,22 +184,20 @@ def _step(placed: Placed, total_steps: int) -> Step:
     settings, whole = placed.settings, placed.objective
     parameters, critics = split_parameters(whole)
     optimizer = settings.optimizer(parameters, settings.learning_rate)
-    gradients: Any = Gradients(
-        whole, parameters, precision=settings.precision, context=bool(critics)
-    )
+    eager = Gradients(whole, parameters, precision=settings.precision, context=bool(critics))
     compiled = settings.compile
-    if pays(placed.device, total_steps) if compiled == "auto" else compiled:
-        if own_generators() is None:
-            gradients = CompiledGradients(gradients)
-        else:
-            logger.warning(
-                "compile: the steps run in eager torch, because other threads may draw random "
-                "numbers."
-            )
+    if compiled == "auto":
+        compiled = pays(placed.device, total_steps)
+    if compiled and own_generators() is not None:
+        logger.warning(
+            "compile: the steps run in eager torch, because other threads may draw random "
+            "numbers."
+        )
+        compiled = False
     schedule, average = settings.schedule, settings.average
     return Step(
         whole,
-        gradients,
+        CompiledGradients(eager) if compiled else eager,
         parameters,
         optimizer,
         scheduler=None if schedule is None else schedule(optimizer, total_steps),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.step import adam
 from ppvae.runs.run import describe
 from ppvae.runs.schema import Rule, is_integer, is_number
+from ppvae.typing import JsonObject
 
 __all__ = ["Settings", "setting"]
 
@@ -49,9 +50,13 @@ COMPILE = Rule('True, False or "auto"', lambda v: isinstance(v, bool) or v == "a
 ANY = Rule("anything", lambda v: True, optional=True)
 
 
-def setting(default: Any, rule: Rule) -> Any:
+Default = TypeVar("Default")
+
+
+def setting(default: Default, rule: Rule) -> Default:
     """A field with its range."""
-    return field(default=default, metadata={"rule": rule})
+    made: Default = field(default=default, metadata={"rule": rule})
+    return made
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class Settings:
             self.patience is not None if self.restore_best is None else self.restore_best
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The values by name, functions by theirs; for ``config.json``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors = torch.dtype | torch.device

@@ -10,9 +10,9 @@ compiled); - the update: clipping, optimiser, learning rate, the objective's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.tensors import Average
-from ppvae.objectives import Context, Term, Terms
+from ppvae.objectives import Context, Objective, Term, Terms
 
 __all__ = ["Critic", "Gradients", "Step", "adam", "split_parameters"]
 
@@ -39,15 +39,15 @@ class GradientFunction(Protocol):
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]: ...
 
 
-def adam(parameters: Any, lr: float) -> Optimizer:
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """Adam in one fused kernel, where the device has one.
 
     Arguments:
-        parameters: Parameters, or groups of them, as torch's optimisers take them.
+        parameters: Parameters to train.
         lr: Learning rate.
     """
-    parameters = list(parameters)
-    return Adam(parameters, lr=lr, fused=can_fuse(parameters))
+    trained = list(parameters)
+    return Adam(trained, lr=lr, fused=can_fuse(trained))
 
 
 def can_fuse(parameters: Sequence[Tensor]) -> bool:
@@ -109,13 +109,13 @@ class Gradients:
 
     def __init__(
         self,
-        objective: nn.Module,
+        objective: Objective,
         parameters: Sequence[nn.Parameter],
         *,
         precision: torch.dtype | None = None,
         context: bool = False,
     ) -> None:
-        self.objective: Any = objective
+        self.objective = objective
         self.parameters = list(parameters)
         self.device_type = self.parameters[0].device.type
         self.precision = precision
@@ -134,8 +134,7 @@ class Gradients:
             else torch.autocast(self.device_type, dtype=self.precision)
         )
         with mixed:
-            evaluated: tuple[Terms, Context] = self.objective.evaluate(batch)
-        return evaluated
+            return self.objective.evaluate(batch)
 
 
 class Critic:
@@ -146,7 +145,9 @@ class Critic:
         optimizer: Makes its optimiser.
     """
 
-    def __init__(self, term: Term, optimizer: Callable[[Any, float], Optimizer] = adam) -> None:
+    def __init__(
+        self, term: Term, optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer] = adam
+    ) -> None:
         self.term = term
         self.parameters = list(term.critic_parameters())
         self.optimizer = optimizer(self.parameters, term.critic_learning_rate)
@@ -159,6 +160,13 @@ class Critic:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         return {f"critic/{self.term.name}": loss.detach()}
+
+
+class Advancing(Protocol):
+    """What counts optimiser steps."""
+
+    def advance(self) -> None:
+        """Count one."""
 
 
 class Step:
@@ -177,7 +185,7 @@ class Step:
 
     def __init__(
         self,
-        objective: nn.Module,
+        objective: Advancing,
         gradients: GradientFunction,
         parameters: Sequence[nn.Parameter],
         optimizer: Optimizer,
@@ -187,7 +195,7 @@ class Step:
         average: Average | None = None,
         critics: Sequence[Critic] = (),
     ) -> None:
-        self.objective: Any = objective
+        self.objective = objective
         self.gradients = gradients
         self.parameters = list(parameters)
         self.optimizer = optimizer

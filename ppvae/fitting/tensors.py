@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["Average", "copied", "kept_buffers", "named_tensors", "restore", "snapshot"]
+# Nested dicts, lists and tuples of numbers, strings and tensors, by name.
+State: TypeAlias = dict[str, Any]
+
+__all__ = ["Average", "State", "copied", "kept_buffers", "named_tensors", "restore", "snapshot"]
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

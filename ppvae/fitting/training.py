@@ -6,11 +6,10 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,15 +28,18 @@ from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import (
     Average,
+    State,
     copied,
     kept_buffers,
     named_tensors,
     restore,
     snapshot,
 )
+from ppvae.objectives import Objective
 from ppvae.objectives.shards import Shards
 from ppvae.programs import FitHooks, forked, random_states, restore_random_states
 from ppvae.runs.history import History
+from ppvae.typing import JsonObject
 
 __all__ = ["Best", "Training"]
 
@@ -78,8 +80,8 @@ class Training:
         rate: Learning rate at the first step of the epoch under way.
     """
 
-    objective: Any
-    plain: Any
+    objective: Objective
+    plain: Objective
     step: Step
     feed: Feed
     train: Dataset
@@ -94,7 +96,7 @@ class Training:
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
     stop: bool = False
-    config: dict[str, Any] = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: int = 0
     faults: list[str] = field(default_factory=list)
@@ -104,7 +106,7 @@ class Training:
     def __post_init__(self) -> None:
         self.record = Record(self.step.parameters)
         self.order = self.feed.generator.get_state()
-        self.good: dict[str, Any] | None = None
+        self.good: State | None = None
         self._fault: Fault | None = None
 
     @property
@@ -160,7 +162,7 @@ class Training:
         rows = torch.randperm(self.train.num_rows, generator=generator, device=generator.device)
         return rows.split(self.batch_size)
 
-    def run_epoch(self, on_step_end: Sequence[Any] = ()) -> Fault | None:
+    def run_epoch(self, on_step_end: Sequence[Callable[[Training], object]] = ()) -> Fault | None:
         """One pass over the training data, or the rest of one; the fault that ends it early.
 
         At a fault all is put back to what it was when last seen to be good. A pending signal
@@ -249,7 +251,7 @@ class Training:
         )
         return True
 
-    def _moving(self) -> dict[str, Any]:
+    def _moving(self) -> State:
         """All that a step moves, by reference."""
         scheduler, average = self.step.scheduler, self.average
         return {
@@ -268,8 +270,8 @@ class Training:
             "noise": random_states(self.device),
         }
 
-    def _moment(self) -> dict[str, Any]:
-        moment: dict[str, Any] = copied(self._moving())
+    def _moment(self) -> State:
+        moment: State = copied(self._moving())
         return moment
 
     def restore_good(self) -> None:
@@ -278,7 +280,7 @@ class Training:
         self._put(copied(self.good))
         self.history = History(list(self.history)[: self.epoch])
 
-    def _put(self, state: dict[str, Any]) -> None:
+    def _put(self, state: State) -> None:
         restore(self.objective, state["tensors"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.step.scheduler is not None:
@@ -367,7 +369,7 @@ class Training:
         self.history[-1]["seconds"] = self.seconds
         return None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that is needed to go on bit for bit: numbers, strings, lists, dicts and tensors."""
         return {
             "run": identity(self),
@@ -381,7 +383,7 @@ class Training:
             **self._moving(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from :meth:`state_dict`.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,7 +29,7 @@ def is_tree(folder: Path) -> bool:
     return isinstance(document, dict) and document.get("kind") == KIND
 
 
-def save_tree(folder: Path, tree: Any) -> None:
+def save_tree(folder: Path, tree: object) -> None:
     """Write ``tree`` into a folder in place of the one that is there, both its files or none.
 
     Raises:
@@ -50,7 +49,7 @@ def save_tree(folder: Path, tree: Any) -> None:
         write_json(new / JSON, {**content, "digest": digest_of(content)})
 
 
-def load_tree(folder: Path) -> Any:
+def load_tree(folder: Path) -> object:
     """What :func:`save_tree` wrote, exactly; tensors on the CPU.
 
     Raises:
@@ -80,7 +79,7 @@ def load_tree(folder: Path) -> Any:
         ) from error
 
 
-def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _encode(value: object, tensors: dict[str, Tensor]) -> object:
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().contiguous().clone()
@@ -97,7 +96,7 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(value: object, tensors: dict[str, Tensor]) -> object:
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()

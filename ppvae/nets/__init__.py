@@ -14,6 +14,7 @@ from ppvae.nets.coordinate import (
     transform_grid,
 )
 from ppvae.nets.equivariant import EquivariantPose
+from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 from ppvae.nets.inputs import InputAdapter, LogCounts, MaskedEncoder, Standardized, masked_shape
 from ppvae.nets.mlp import MLP, AddedInputs
@@ -47,6 +48,7 @@ __all__ = [
     "CoordinateDecoder",
     "Embedding",
     "EquivariantPose",
+    "FeatureNetwork",
     "FlowPrior",
     "Head",
     "InputAdapter",

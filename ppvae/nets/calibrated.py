@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -33,6 +32,7 @@ from torch.nn import functional
 
 from ppvae.distributions import SharedStudentT
 from ppvae.errors import ArgumentError
+from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.mlp import over_leading
 
 __all__ = ["Calibrated", "CalibratedStudentT"]
@@ -89,8 +89,8 @@ class Calibrated(nn.Module):
     """A decoder with a :class:`~ppvae.nets.heads.Normal` head, and a network for its scale.
 
     Arguments:
-        decoder: A :class:`~ppvae.nets.ConvDecoder`, an :class:`~ppvae.nets.MLP`, or another with
-            ``features``, ``emit``, ``feature_shape`` and ``head`` as theirs.
+        decoder: A :class:`~ppvae.nets.ConvDecoder`, an :class:`~ppvae.nets.MLP`, or another
+            :class:`~ppvae.nets.FeatureNetwork`.
         hidden: Filters (or units) of the scale's hidden layer.
         init: The initial scale, in the unit of the data.
         bounds: The least and the largest scale.
@@ -101,7 +101,7 @@ class Calibrated(nn.Module):
 
     def __init__(
         self,
-        decoder: nn.Module,
+        decoder: FeatureNetwork,
         *,
         hidden: int = 8,
         init: float = 0.1,
@@ -109,11 +109,10 @@ class Calibrated(nn.Module):
     ) -> None:
         super().__init__()
         self.decoder = decoder
-        parts: Any = decoder
-        self.event_shape = torch.Size(parts.head.event_shape)
+        self.event_shape = torch.Size(decoder.head.event_shape)
         self.log_bounds = math.log(bounds[0]), math.log(bounds[1])
-        size, elements = parts.feature_shape[0], self.event_shape.numel()
-        self.is_image = len(parts.feature_shape) == 3
+        size, elements = decoder.feature_shape[0], self.event_shape.numel()
+        self.is_image = len(decoder.feature_shape) == 3
         layers: list[nn.Module]
         if self.is_image:
             channels = self.event_shape[0]
@@ -129,9 +128,8 @@ class Calibrated(nn.Module):
         self.raw_freedom = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
-        decoder: Any = self.decoder
-        features = decoder.features(*inputs)
-        fn: Any = decoder.emit(features)
+        features = self.decoder.features(*inputs)
+        fn = self.decoder.emit(features)
         if not isinstance(getattr(fn, "base_dist", None), dist.Normal):
             raise ArgumentError(
                 f"Calibrated: expected a decoder with a normal likelihood; got {fn}. "
@@ -160,6 +158,5 @@ class Calibrated(nn.Module):
         log_scale: Tensor = self.net(features.contiguous(memory_format=torch.channels_last))
         return log_scale.contiguous()
 
-    def _declared(self, mean: Tensor, freedom: Tensor, scale: Tensor) -> Any:
-        head: Any = self.decoder.head
-        return head.declare(SharedStudentT(freedom, mean, scale))
+    def _declared(self, mean: Tensor, freedom: Tensor, scale: Tensor) -> dist.TorchDistribution:
+        return self.decoder.head.declare(SharedStudentT(freedom, mean, scale))

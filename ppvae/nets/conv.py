@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppvae.errors import ArgumentError
+from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import AddedInputs, check_datum, over_leading, sizes_of
 
@@ -110,7 +111,7 @@ class _Shuffle(nn.Module):
         return functional.pixel_shuffle(value, 2)[..., :height, :width]
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(FeatureNetwork):
     """Latents (..., Z), and further inputs (..., F), to a distribution of images.
 
     A linear layer makes the smallest feature map; each stage doubles height and width and
@@ -185,6 +186,3 @@ class ConvDecoder(nn.Module):
     def emit(self, features: Tensor) -> dist.TorchDistribution:
         """The distribution of images from :meth:`features`."""
         return self.head(over_leading(self.last, features, 3))
-
-    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
-        return self.emit(self.features(*inputs))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyro.distributions as dist
 import torch
@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from ppvae.errors import ArgumentError
 from ppvae.nets.heads import Head, Raw
+from ppvae.nets.heads.base import head_of
 from ppvae.nets.mlp import AddedInputs, sizes_of
 
 __all__ = [
@@ -242,7 +243,7 @@ class CanvasDecoder(nn.Module):
             network: With the attribute ``head``, such as an :class:`~ppvae.nets.MLP`; from here
                 on it is part of the canvas decoder, and ends in raw numbers.
         """
-        head: Any = network.head
+        head = head_of(network)
         network.head = Raw(head.raw_shape)
         return cls(network, head)
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -195,7 +194,9 @@ class EquivariantPose(nn.Module):
         if self.translation:
             places = places + centre.unsqueeze(-2)
         dims = len(self.coarse)
-        pool: Any = functional.adaptive_avg_pool2d if dims == 2 else functional.adaptive_avg_pool1d
+        pool: Callable[..., Tensor] = (
+            functional.adaptive_avg_pool2d if dims == 2 else functional.adaptive_avg_pool1d
+        )
         if self.coarse != self.shape[1:]:
             x = over_leading(lambda images: pool(images, self.coarse), x, 1 + dims)
         height, *width = self.coarse

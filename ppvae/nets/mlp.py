@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
+from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 
 __all__ = ["MLP", "AddedInputs", "sizes_of"]
@@ -64,7 +65,7 @@ class AddedInputs(nn.Module):
         return total
 
 
-class MLP(nn.Module):
+class MLP(FeatureNetwork):
     """Linear layers and activations between inputs (..., F) and a head.
 
     Arguments:
@@ -128,9 +129,6 @@ class MLP(nn.Module):
         """The distribution from :meth:`features`."""
         raw = self.rest[-1](features) if len(self.rest) > 0 else features
         return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
-
-    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
-        return self.emit(self.features(*inputs))
 
 
 def check_datum(value: Tensor, shape: tuple[int, ...], name: str) -> None:

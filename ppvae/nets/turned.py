@@ -7,7 +7,6 @@ turns the image back before it looks: what is left for the latents is content al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn.functional import avg_pool2d
 from ppvae.errors import ArgumentError
 from ppvae.nets.coordinate import Pose, grid, resample, transform_grid
 from ppvae.nets.heads import Head
+from ppvae.nets.heads.base import head_of
 from ppvae.nets.mlp import over_leading
 
 __all__ = ["TurnedDecoder", "TurnedEncoder"]
@@ -37,8 +37,7 @@ class TurnedDecoder(nn.Module):
 
     def __init__(self, canvas: nn.Module, head: Head) -> None:
         super().__init__()
-        made: Any = canvas
-        size, raw = tuple(made.head.event_shape), tuple(head.raw_shape)
+        size, raw = tuple(head_of(canvas).event_shape), tuple(head.raw_shape)
         self.factor = size[-1] // raw[-1]
         if (
             len(raw) != 3

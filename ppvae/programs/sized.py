@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ class SizedByData(nn.Module):
     sized_by_data: tuple[str, ...] = ()
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: Mapping[str, Tensor], prefix: str, *args: object, **kwargs: object
     ) -> None:
         for name in self.sized_by_data:
             saved = state_dict.get(prefix + name)

@@ -7,10 +7,11 @@ import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from unicodedata import category
 
 from ppvae.errors import ArgumentError
+from ppvae.typing import Keywords
 
 __all__ = [
     "Subparsers",
@@ -93,7 +94,7 @@ def _assigned(text: str) -> tuple[str, str | list[str]]:
 
 
 # Options of the readers of ppvae.data: flag, name of the argument there, and how it is parsed.
-READING: tuple[tuple[str, str, dict[str, Any]], ...] = (
+READING: tuple[tuple[str, str, Keywords], ...] = (
     (
         "--size",
         "size",

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ppvae.fitting.layout import same_layout
 from ppvae.programs import forked
+from ppvae.typing import Keywords
 
 __all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
 
@@ -180,7 +181,9 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
     return list(places.values()), [held[0] for held in places.values()]
 
 
-def _bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+def _bias_apart(
+    bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """A product, then a bias that the compiler adds in the kernel of what comes after.
 
     On a CPU torch's own copies the bias to every row before it multiplies, and TorchInductor puts
@@ -239,9 +242,9 @@ def _where(error: Exception) -> str:
 class _Kept:
     """A Python value and, of a container, its items."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
-        self.items: list[Any] = []
+        self.items: list[object] = []
         if isinstance(value, dict):
             self.items = [*value.keys(), *value.values()]
         elif isinstance(value, list | set):
@@ -256,7 +259,7 @@ class _Kept:
             _same(one, two) for one, two in zip(self.items, other.items, strict=True)
         )
 
-    def put_back(self) -> Any:
+    def put_back(self) -> object:
         """The value, with the items it had."""
         if isinstance(self.value, list):
             self.value[:] = self.items
@@ -271,7 +274,7 @@ class _Kept:
         return self.value
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     """Whether two values are one, or equal numbers or words."""
     plain = isinstance(a, _PLAIN) and isinstance(b, _PLAIN)
     return a is b or (plain and type(a) is type(b) and a == b)
@@ -300,8 +303,12 @@ class _WithoutReading(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Keywords | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func is torch.nn.functional.one_hot:
             return _one_hot(*args, **kwargs)

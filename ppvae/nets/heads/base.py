@@ -13,7 +13,16 @@ from torch.nn import functional
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["Elementwise", "Head", "Raw", "Shape", "event_of", "positive", "raw_positive"]
+__all__ = [
+    "Elementwise",
+    "Head",
+    "Raw",
+    "Shape",
+    "event_of",
+    "head_of",
+    "positive",
+    "raw_positive",
+]
 
 Shape: TypeAlias = "Sequence[int]"
 FLOOR = 1e-4
@@ -51,11 +60,30 @@ class Head(nn.Module, ABC):
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         """The distribution of raw numbers with shape (..., \\*raw_shape)."""
 
+    def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
+        """With the event dimensions declared."""
+        return fn.to_event(len(self.event_shape))
+
     def marginal(self, x: Tensor) -> dist.TorchDistribution | None:
         """The null model: the distribution that fits rows (N, \\*event_shape) best without any
         latent, each element by itself; NaN is missing. None where there is no such fit.
         """
         return None
+
+
+def head_of(network: nn.Module) -> Head:
+    """The head that a network ends in.
+
+    Raises:
+        ArgumentError: If it has none.
+    """
+    head = getattr(network, "head", None)
+    if not isinstance(head, Head):
+        raise ArgumentError(
+            f"{type(network).__name__}: expected a network that ends in a head; got one without. "
+            "Use ppvae.nets.MLP or ConvDecoder, or give yours the attribute head."
+        )
+    return head
 
 
 def event_of(shape: Shape, name: str) -> tuple[int, ...]:
@@ -90,10 +118,6 @@ class Elementwise(Head):
     def parts(self, raw: Tensor) -> tuple[Tensor, ...]:
         """k tensors with shape (..., *event_shape)."""
         return raw.chunk(self.k, dim=-len(self.raw_shape))
-
-    def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
-        """With the event dimensions declared."""
-        return fn.to_event(len(self.event_shape))
 
 
 class Raw(Elementwise):

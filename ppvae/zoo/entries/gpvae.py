@@ -13,10 +13,9 @@ from ppvae.zoo.options import Options, option
 from ppvae.zoo.parts import Networks, encoder_of, gp_rates, observed
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ppvae.data import Splits
     from ppvae.gp import FeatureMap
+    from ppvae.nets import FeatureNetwork
     from ppvae.zoo.observed import Observed
 
 __all__ = ["gpvae"]
@@ -91,7 +90,7 @@ def _check(splits: Splits) -> None:
 
 def _decoder(
     x: Observed, latent_dim: int, network: str, hidden: int, channels: tuple[int, ...]
-) -> nn.Module:
+) -> FeatureNetwork:
     heads = ppvae.nets.heads
     head = x.scored(heads.Normal(x.shape, heads.Shared(math.exp(-1.5))))
     if network == "mlp" or len(x.shape) != 3:

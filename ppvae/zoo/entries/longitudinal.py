@@ -11,7 +11,7 @@ from ppvae.zoo.options import option
 from ppvae.zoo.parts import gp_rates
 
 if TYPE_CHECKING:
-    from torch import nn
+    from ppvae.nets import FeatureNetwork
 
 __all__ = ["longitudinal"]
 
@@ -71,7 +71,7 @@ def longitudinal(
     )
     head = heads.Masked(heads.Normal(shape, heads.Shared(math.exp(-1.5))))
     if len(shape) == 3:
-        decoder: nn.Module = nets.ConvDecoder(
+        decoder: FeatureNetwork = nets.ConvDecoder(
             latent_dim,
             head,
             channels=filters,

@@ -105,7 +105,7 @@ class Poses(Options):
 POSES = Poses()
 
 
-def _sequence(*modules: Any) -> nn.Module:
+def _sequence(*modules: nn.Module) -> nn.Module:
     from torch import nn
 
     return nn.Sequential(*modules)
