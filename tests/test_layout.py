@@ -18,6 +18,34 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 SEES_ALL = {"ppvae.app.cli", "ppvae.report", "ppvae.zoo"}
 ROOMS = ("ppvae.models", "ppvae.guides")
+# From the ground up: a room imports those before it, and no other.
+ORDER = (
+    "_version",
+    "_trusted",
+    "typing",
+    "errors",
+    "distributions",
+    "data",
+    "programs",
+    "nets",
+    "objectives",
+    "gp",
+    "runs",
+    "plots",
+    "fitting",
+    "evaluate",
+    "models",
+    "guides",
+    "report",
+    "ensembles",
+    "testing",
+    "zoo",
+    "app",
+)
+# Old names and the command, above all rooms.
+SHIMS = ("__main__", "cli", "contract", "predict", "run", "workflow")
+# Methods of a run that are short for functions above it: imported where they are called.
+SHORTCUTS = {("ppvae.runs.run", "evaluate"), ("ppvae.runs.run", "report")}
 IMPORT_NAMES = {
     "scikit-learn": "sklearn",
     "pillow": "PIL",
@@ -93,6 +121,47 @@ def test_rooms_import_in_one_direction(name):
     )
     tops = {"models", "guides"} & {other.split(".")[0] for other in imported}
     assert not tops, f"{name} imports {tops}; import ppvae.models, not models"
+
+
+def _room(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+def _rooms_used(name: str) -> set[str]:
+    """Rooms that a module imports, or uses as attributes of the package, such as ppvae.nets."""
+    homes = {"Dataset": "data", "fit": "fitting", "load": "runs", "to_arviz": "evaluate"}
+    imported = _imports(name)
+    skipped = _type_checking_only(TREES[name])
+    attributes = {
+        node.attr
+        for node in ast.walk(TREES[name])
+        if node not in skipped and isinstance(node, ast.Attribute)
+        if isinstance(node.value, ast.Name) and node.value.id == "ppvae"
+    }
+    rooms = {_room(other) for other in imported if other in LIBRARY}
+    return (rooms | {homes.get(attribute, attribute) for attribute in attributes}) - {""}
+
+
+def test_every_room_has_its_place_in_the_order():
+    rooms = {_room(name) for name in LIBRARY} - {""}
+    assert rooms == {*ORDER, *SHIMS}
+
+
+@pytest.mark.parametrize("name", [name for name in LIBRARY if _room(name) not in ("", *SHIMS)])
+def test_a_room_imports_only_those_below_it(name):
+    place = ORDER.index(_room(name))
+    above = {
+        other
+        for other in _rooms_used(name)
+        if other != _room(name)
+        and (name, other) not in SHORTCUTS
+        and (other in SHIMS or ORDER.index(other) > place)
+    }
+    assert not above, f"{name} imports {sorted(above)}, above {_room(name)} in ORDER"
+
+
+def test_the_package_itself_imports_its_version_alone():
+    assert _rooms_used("ppvae") == {"_version"}
 
 
 @pytest.mark.parametrize("name", LIBRARY)

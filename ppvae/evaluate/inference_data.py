@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-import ppvae
+from ppvae._version import __version__
 from ppvae.data import Dataset
 from ppvae.data.columns import kind_of
 from ppvae.data.mapped import ColumnsLike
@@ -181,7 +181,7 @@ def _chunk(sites: Sites, num_draws: int) -> int:
 def _attributes(run: Run, seed: int) -> dict[str, str | int | None]:
     return {
         "inference_library": "ppvae",
-        "inference_library_version": ppvae.__version__,
+        "inference_library_version": __version__,
         "created_at": datetime.now(timezone.utc).isoformat(),
         "run_id": run.id,
         "run_seed": run.seed,

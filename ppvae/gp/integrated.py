@@ -47,7 +47,7 @@ class IntegratedGP(TorchDistribution):
 
 
 @register_kl(Independent, IntegratedGP)
-def _kl_diagonal(q: Independent, p: IntegratedGP) -> Tensor:
+def _kl_diagonal(q: Independent[Distribution], p: IntegratedGP) -> Tensor:
     if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
         raise NotImplementedError
     scale = q.base_dist.scale

@@ -20,7 +20,14 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, constraints, kl_divergence, register_kl
+from torch.distributions import (
+    Distribution,
+    Independent,
+    Normal,
+    constraints,
+    kl_divergence,
+    register_kl,
+)
 
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
@@ -73,7 +80,7 @@ class Joined(TorchDistribution):
 
 
 @register_kl(Independent, Joined)
-def _kl_joined(q: Independent, p: Joined) -> Tensor:
+def _kl_joined(q: Independent[Distribution], p: Joined) -> Tensor:
     if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
         raise NotImplementedError
     locs, scales = q.base_dist.loc.split(p.sizes, -1), q.base_dist.scale.split(p.sizes, -1)

@@ -6,13 +6,13 @@ Importing this module registers them with :func:`torch.distributions.kl_divergen
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal, register_kl
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, register_kl
 
 __all__: list[str] = []
 
 
 @register_kl(MultivariateNormal, Independent)
-def _full_to_diagonal(q: MultivariateNormal, p: Independent) -> Tensor:
+def _full_to_diagonal(q: MultivariateNormal, p: Independent[Distribution]) -> Tensor:
     r"""KL of a full-covariance normal from a diagonal one, with :math:`\Sigma = L L^\top`.
 
     .. math::

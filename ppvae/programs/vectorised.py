@@ -73,7 +73,7 @@ class _LastSite(poutine.messenger.Messenger):
 
     name: str | None = None
 
-    def _pyro_post_sample(self, msg: Message) -> None:
+    def _pyro_post_sample(self, msg: Message[..., object]) -> None:
         self.name = msg["name"]
 
 

@@ -7,7 +7,6 @@ not at all. Loading it runs no training step and no pickle, and calls no builder
 
 from __future__ import annotations
 
-import importlib
 import math
 import platform
 import sys
@@ -23,6 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ppvae._version import __version__
 from ppvae.data import Dataset, as_splits
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
@@ -356,7 +356,7 @@ def _environment() -> JsonObject:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
-        "ppvae": importlib.import_module("ppvae").__version__,
+        "ppvae": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "pyro": _version("pyro-ppl"),
