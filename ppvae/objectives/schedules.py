@@ -26,10 +26,6 @@ class Schedule(ABC):
         """The weight at ``step``, a tensor () in floating point."""
 
 
-def _fraction(step: Tensor, steps: int) -> Tensor:
-    return (step.to(torch.get_default_dtype()) / steps).clamp(0.0, 1.0)
-
-
 def _positive(name: str, steps: int) -> None:
     if steps < 1:
         raise ArgumentError(f"{name}: expected steps >= 1; got {steps}. Use Constant for no ramp.")
@@ -50,8 +46,8 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Linear(Schedule):
-    r""":math:`a + (b - a) \min(t / T, 1)`: from ``start`` to ``end`` over ``steps`` steps.
+class Ramp(Schedule):
+    """Base class of schedules that go from one weight to another; a subclass says how.
 
     Arguments:
         start: a.
@@ -64,32 +60,29 @@ class Linear(Schedule):
     steps: int
 
     def __post_init__(self) -> None:
-        _positive("Linear", self.steps)
+        _positive(type(self).__name__, self.steps)
 
     def __call__(self, step: Tensor) -> Tensor:
-        return self.start + (self.end - self.start) * _fraction(step, self.steps)
+        fraction = (step.to(torch.get_default_dtype()) / self.steps).clamp(0.0, 1.0)
+        return self.start + (self.end - self.start) * self.share(fraction)
+
+    @abstractmethod
+    def share(self, fraction: Tensor) -> Tensor:
+        """The share of b, from 0 to 1, at a fraction of the steps."""
 
 
-@dataclass(frozen=True)
-class Cosine(Schedule):
-    r""":math:`a + (b - a) (1 - \cos(\pi \min(t / T, 1))) / 2`.
+class Linear(Ramp):
+    r""":math:`a + (b - a) \min(t / T, 1)`: from ``start`` to ``end`` over ``steps`` steps."""
 
-    Arguments:
-        start: a.
-        end: b.
-        steps: T, in optimiser steps.
-    """
+    def share(self, fraction: Tensor) -> Tensor:
+        return fraction
 
-    start: float
-    end: float
-    steps: int
 
-    def __post_init__(self) -> None:
-        _positive("Cosine", self.steps)
+class Cosine(Ramp):
+    r""":math:`a + (b - a) (1 - \cos(\pi \min(t / T, 1))) / 2`."""
 
-    def __call__(self, step: Tensor) -> Tensor:
-        ramp = 0.5 - 0.5 * torch.cos(math.pi * _fraction(step, self.steps))
-        return self.start + (self.end - self.start) * ramp
+    def share(self, fraction: Tensor) -> Tensor:
+        return 0.5 - 0.5 * torch.cos(math.pi * fraction)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ppvae.zoo.options import Options, option
 if TYPE_CHECKING:
     from torch import nn
 
-    from ppvae.nets import heads
+    from ppvae.nets import FeatureNetwork, heads
     from ppvae.objectives import ELBO
     from ppvae.zoo.entry import Spec
     from ppvae.zoo.observed import Observed
@@ -29,6 +29,7 @@ __all__ = [
     "encoder_of",
     "gp_rates",
     "observed",
+    "shuffled",
     "weighted",
 ]
 
@@ -129,6 +130,31 @@ def autoencoder(
         return encoder, ppvae.nets.ConvDecoder(sizes, x.head())
     hidden = tuple(reversed(nets.hidden))
     return encoder, ppvae.nets.MLP(sizes, x.head(), hidden=hidden, join=join)
+
+
+def shuffled(
+    latent_dim: int, head: heads.Head, *, channels: tuple[int, ...], hidden: int
+) -> FeatureNetwork:
+    """A convolutional decoder that enlarges by shuffling; of vectors, two hidden layers.
+
+    Arguments:
+        latent_dim: Size of z.
+        head: The likelihood.
+        channels: Filters of the convolutions.
+        hidden: Size of the hidden layer before them; a vector's layers have it, and four times it.
+    """
+    nets = ppvae.nets
+    if len(head.event_shape) != 3:
+        return nets.MLP(latent_dim, head, hidden=(hidden, 4 * hidden))
+    last = max(1, channels[-1] // 2)
+    return nets.ConvDecoder(
+        latent_dim,
+        head,
+        channels=channels,
+        last_channels=last,
+        hidden=hidden,
+        upsample="shuffle",
+    )
 
 
 def weighted(beta: float, warmup: int = 0) -> ELBO:

@@ -189,7 +189,6 @@ class Line(Factor):
         column: str,
         name: str,
         kernel: Kernel,
-        *,
         lengthscale: float | None,
         num_features: int,
         margin: float,
@@ -266,8 +265,7 @@ class RBF(Line):
     ) -> None:
         kernel = RBFKernel()
         kernel.lengthscale = 1.0
-        rest = {"num_features": num_features, "margin": margin}
-        super().__init__(column, "rbf", kernel, lengthscale=lengthscale, **rest)  # type: ignore[arg-type]
+        super().__init__(column, "rbf", kernel, lengthscale, num_features, margin)
 
 
 class Matern(Line):
@@ -292,8 +290,7 @@ class Matern(Line):
     ) -> None:
         kernel = MaternKernel(nu=nu)
         kernel.lengthscale = 1.0
-        rest = {"num_features": num_features, "margin": margin}
-        super().__init__(column, "matern", kernel, lengthscale=lengthscale, **rest)  # type: ignore[arg-type]
+        super().__init__(column, "matern", kernel, lengthscale, num_features, margin)
 
 
 class SpectralMixture(Line):
@@ -320,8 +317,7 @@ class SpectralMixture(Line):
             mixture_means=frequencies.clamp_min(1e-3)[:, None, None],
             mixture_scales=torch.full((int(num_mixtures), 1, 1), 0.2),
         )
-        rest = {"num_features": num_features, "margin": margin}
-        super().__init__(column, "sm", kernel, lengthscale=None, **rest)  # type: ignore[arg-type]
+        super().__init__(column, "sm", kernel, None, num_features, margin)
         self.written = f"sm({column}, {int(num_mixtures)})"
 
 

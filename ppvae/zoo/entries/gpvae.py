@@ -10,7 +10,7 @@ import ppvae
 from ppvae.errors import DataError
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.parts import Networks, encoder_of, gp_rates, observed
+from ppvae.zoo.parts import Networks, encoder_of, gp_rates, observed, shuffled
 
 if TYPE_CHECKING:
     from ppvae.data import Splits
@@ -93,16 +93,9 @@ def _decoder(
 ) -> FeatureNetwork:
     heads = ppvae.nets.heads
     head = x.scored(heads.Normal(x.shape, heads.Shared(math.exp(-1.5))))
-    if network == "mlp" or len(x.shape) != 3:
+    if network == "mlp":
         return ppvae.nets.MLP(latent_dim, head, hidden=(hidden, 4 * hidden))
-    return ppvae.nets.ConvDecoder(
-        latent_dim,
-        head,
-        channels=channels,
-        last_channels=max(1, channels[-1] // 2),
-        hidden=hidden,
-        upsample="shuffle",
-    )
+    return shuffled(latent_dim, head, channels=channels, hidden=hidden)
 
 
 @register(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import ppvae
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import option
-from ppvae.zoo.parts import gp_rates
-
-if TYPE_CHECKING:
-    from ppvae.nets import FeatureNetwork
+from ppvae.zoo.parts import gp_rates, shuffled
 
 __all__ = ["longitudinal"]
 
@@ -70,17 +67,7 @@ def longitudinal(
         noise=noise,
     )
     head = heads.Masked(heads.Normal(shape, heads.Shared(math.exp(-1.5))))
-    if len(shape) == 3:
-        decoder: FeatureNetwork = nets.ConvDecoder(
-            latent_dim,
-            head,
-            channels=filters,
-            last_channels=max(1, filters[-1] // 2),
-            hidden=hidden,
-            upsample="shuffle",
-        )
-    else:
-        decoder = nets.MLP(latent_dim, head, hidden=(hidden, 4 * hidden))
+    decoder = shuffled(latent_dim, head, channels=filters, hidden=hidden)
     code = heads.DiagonalNormal(latent_dim, init=math.exp(-1.0))
     seen = nets.masked_shape(shape)
     encoder = nets.MLP(math.prod(seen), code, hidden=(2 * hidden,), in_shape=seen)
