@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ppvae.errors import ArgumentError
 from ppvae.zoo.entry import Entry
@@ -26,7 +26,7 @@ SETTINGS: Mapping[str, type] = {
 class Suggester(Protocol):
     """What an axis asks of an Optuna trial."""
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str: ...
     def suggest_int(self, name: str, low: int, high: int) -> int: ...
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float: ...
 
@@ -103,7 +103,7 @@ def _axis(entry: Entry, name: str, written: str) -> Axis:
     return Axis(name, parts, ranged=True, whole=all(isinstance(v, int) for v in values))
 
 
-def _value(entry: Entry, name: str, text: str) -> Any:
+def _value(entry: Entry, name: str, text: str) -> object:
     if name not in SETTINGS:
         return parse_value(entry.options, name, text)
     kind = SETTINGS[name]
@@ -116,7 +116,9 @@ def _value(entry: Entry, name: str, text: str) -> Any:
         ) from None
 
 
-def split_values(entry: Entry, texts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_values(
+    entry: Entry, texts: Mapping[str, str]
+) -> tuple[dict[str, object], dict[str, object]]:
     """Options of the model, and settings of its fit, from values as they are written."""
     values = {name: _value(entry, name, text) for name, text in texts.items()}
     settings = {name: value for name, value in values.items() if name in SETTINGS}

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import arviz
 import pandas as pd
@@ -21,6 +20,7 @@ from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
 from ppvae.runs.run import Run
+from ppvae.typing import JsonObject
 
 __all__ = ["Comparison", "compare_runs"]
 
@@ -135,7 +135,7 @@ def _same_rows(rows: Mapping[str, Dataset]) -> None:
 CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
 
 
-def _configuration(config: Mapping[str, Any]) -> dict[str, str]:
+def _configuration(config: JsonObject) -> dict[str, str]:
     """What was fitted and how, but for the seed: options of the model and settings of the fit."""
     recipe = config.get("recipe") or {}
     parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
@@ -152,7 +152,7 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, str]:
 ELSEWHERE = ("log_likelihood", "pareto_k", "untrusted", "effective", "seed", "compiled")
 
 
-def _own(metrics: Mapping[str, Any], *, new: bool) -> dict[str, float]:
+def _own(metrics: JsonObject, *, new: bool) -> dict[str, float]:
     """A run's own metrics; those of its test data say nothing of new data."""
     if new:
         return {}

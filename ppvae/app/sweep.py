@@ -13,7 +13,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ppvae.app.axes import Axis, axes_of, split_values
 from ppvae.app.workflow import fit_entry
@@ -23,7 +24,13 @@ from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.runs.config import is_run, read_config
 from ppvae.runs.files import read_json
 from ppvae.runs.folder import CHECKPOINT, write_json
+from ppvae.typing import JsonObject, Keywords
 from ppvae.zoo.entry import entry
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna import Trial as OptunaTrial
+    from optuna.trial import FrozenTrial
 
 __all__ = ["Sweep", "Trial", "run_sweep"]
 
@@ -60,10 +67,10 @@ class Sweep:
     trials: int | None = None
     prune: bool | None = None
     data: Path | None = None
-    reading: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    reading: Keywords | None = None
+    settings: Keywords = field(default_factory=dict)
 
-    def definition(self) -> dict[str, Any]:
+    def definition(self) -> JsonObject:
         """What must stay the same where a sweep goes on; the number of trials may grow."""
         data = None if self.data is None else str(self.data.resolve())
         search = self.trials is not None
@@ -120,7 +127,7 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
     return _trials(sweep, study)
 
 
-def _optuna() -> Any:
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
@@ -132,7 +139,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(sweep: Sweep) -> Any:
+def _study(sweep: Sweep) -> Study:
     """The study in the sweep's folder, made if it is not there."""
     optuna = _optuna()
     from optuna.storages import JournalStorage
@@ -177,7 +184,7 @@ def _study(sweep: Sweep) -> Any:
     return study
 
 
-def _claim(sweep: Sweep, study: Any, axes: Sequence[Axis]) -> None:
+def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
     """Put the grid's configurations into the study, each once."""
     if sweep.trials is not None:
         return
@@ -187,7 +194,7 @@ def _claim(sweep: Sweep, study: Any, axes: Sequence[Axis]) -> None:
         study.enqueue_trial(params, user_attrs=ASKED, skip_if_exists=True)
 
 
-def _take_back(study: Any) -> None:
+def _take_back(study: Study) -> None:
     """Give trials of processes of this machine that are gone back to the study."""
     from optuna.trial import TrialState
 
@@ -211,7 +218,7 @@ def _is_alive(process: int) -> bool:
     return process != os.getpid()
 
 
-def _next(sweep: Sweep, study: Any) -> Any:
+def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
     """A trial to run; None where all are run or running."""
     from optuna.trial import TrialState
 
@@ -230,11 +237,11 @@ def _next(sweep: Sweep, study: Any) -> Any:
     return trial
 
 
-def _is_lost(study: Any, number: int) -> bool:
+def _is_lost(study: Study, number: int) -> bool:
     return f"lost {number}" in study.user_attrs
 
 
-def _run(sweep: Sweep, study: Any, trial: Any, axes: Sequence[Axis]) -> None:
+def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -> None:
     """All runs of a trial: one of a grid, one per seed of a search."""
     from optuna.trial import TrialState
 
@@ -295,7 +302,7 @@ def _fit(sweep: Sweep, texts: Mapping[str, str], seed: int, watch: _Watch) -> fl
 class _Watch:
     """A callback that tells a trial the validation ELBO of each epoch, and ends a poor one."""
 
-    def __init__(self, trial: Any) -> None:
+    def __init__(self, trial: OptunaTrial | None) -> None:
         self.trial = trial
         self.pruned = False
 
@@ -328,7 +335,7 @@ def _elbo_of(folder: Path) -> float:
     )
 
 
-def _trials(sweep: Sweep, study: Any) -> list[Trial]:
+def _trials(sweep: Sweep, study: Study) -> list[Trial]:
     """The runs of all trials, each once, the best first."""
     found: dict[tuple[tuple[str, str], ...], Trial] = {}
     for trial in study.get_trials(deepcopy=False):
@@ -342,7 +349,7 @@ def _trials(sweep: Sweep, study: Any) -> list[Trial]:
     return sorted(found.values(), key=lambda t: float("inf") if t.elbo is None else -t.elbo)
 
 
-def _trial(sweep: Sweep, trial: Any, texts: Mapping[str, str], seed: int) -> Trial:
+def _trial(sweep: Sweep, trial: FrozenTrial, texts: Mapping[str, str], seed: int) -> Trial:
     folder = folder_of(sweep.out, texts, seed)
     error = str(trial.user_attrs.get("error", ""))
     if is_run(folder):

@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -38,7 +38,7 @@ class SharedStudentT(dist.StudentT):
         self.freedom = freedom
         super().__init__(freedom, loc, scale, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> SharedStudentT:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> SharedStudentT:
         shape = torch.Size(batch_shape)
         return SharedStudentT(self.freedom, self.loc.expand(shape), self.scale.expand(shape))
 
@@ -49,7 +49,7 @@ class SharedStudentT(dist.StudentT):
         squares = ((value - self.loc) / self.scale).square() / v
         return constant - self.scale.log() - half * squares.log1p()
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         tiny = torch.finfo(self.loc.dtype).tiny
         u, angle = (torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device) for _ in "uv")

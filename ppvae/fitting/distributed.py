@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributions import Independent, MultivariateNormal, Normal
@@ -84,7 +85,9 @@ class ProcessShards(Shards):
         total: Tensor = _Sum.apply(own, self.size)
         return dict(zip(values, (total / self.total).unbind(), strict=True))
 
-    def posteriors(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def posteriors(
+        self, values: Mapping[str, TorchDistribution]
+    ) -> Mapping[str, TorchDistribution]:
         return _Gathered(values, self)
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
@@ -158,13 +161,13 @@ class ProcessShards(Shards):
         objective.shards = self
 
 
-class _Gathered(Mapping[str, Any]):
+class _Gathered(Mapping[str, TorchDistribution]):
     """The distributions of the rows of all processes, each gathered where it is asked for."""
 
-    def __init__(self, values: Mapping[str, Any], shards: ProcessShards) -> None:
+    def __init__(self, values: Mapping[str, TorchDistribution], shards: ProcessShards) -> None:
         self.values_of, self.shards = values, shards
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> TorchDistribution:
         q = self.values_of[name]
         with torch.no_grad():
             return _gathered(q, self.shards)
@@ -223,7 +226,7 @@ class _Gather(torch.autograd.Function):
         return own * ctx.size, None, None
 
 
-def _gathered(q: Any, shards: ProcessShards, inner: int = 0) -> Any:
+def _gathered(q: TorchDistribution, shards: ProcessShards, inner: int = 0) -> Any:
     """A distribution of the rows of all processes; ``inner`` event dimensions are declared."""
     dim = -1 - inner
     if hasattr(q, "gathered"):

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppvae.errors import ContractError
 from ppvae.fitting.tensors import kept_buffers
-from ppvae.objectives import Objective
+from ppvae.objectives import Objective, Terms
 from ppvae.objectives.shards import ALONE
 from ppvae.programs import forked
+from ppvae.typing import Keywords
 
 if TYPE_CHECKING:
     from ppvae.fitting.distributed import ProcessShards
@@ -30,6 +32,7 @@ __all__ = ["Slicing", "dims_of_draws"]
 TRIED = 8
 
 Draws = Sequence["int | None"]
+Arguments = Sequence[Any]
 
 
 class _Random(TorchDispatchMode):
@@ -39,13 +42,19 @@ class _Random(TorchDispatchMode):
         super().__init__()
         self.position = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: Arguments = (),
+        kwargs: Keywords | None = None,
+    ) -> object:
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **(kwargs or {}))
         self.position += 1
         return self.draw(self.position - 1, func, args, kwargs or {})
 
-    def draw(self, number: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def draw(self, number: int, func: OpOverload, args: Arguments, kwargs: Keywords) -> object:
         """The result of draw ``number`` of the evaluation."""
         raise NotImplementedError
 
@@ -57,7 +66,7 @@ class _Recording(_Random):
         super().__init__()
         self.drawn: list[Tensor] = []
 
-    def draw(self, number: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def draw(self, number: int, func: OpOverload, args: Arguments, kwargs: Keywords) -> object:
         out = func(*args, **kwargs)
         if not isinstance(out, Tensor):
             raise ContractError(
@@ -75,7 +84,7 @@ class _Replaying(_Random):
         super().__init__()
         self.drawn, self.dims, self.rows = drawn, dims, rows
 
-    def draw(self, number: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def draw(self, number: int, func: OpOverload, args: Arguments, kwargs: Keywords) -> object:
         value, dim = self.drawn[number], self.dims[number]
         if dim is not None:
             value = value.narrow(dim, self.rows.start, self.rows.stop - self.rows.start)
@@ -96,7 +105,7 @@ class Slicing(_Random):
         super().__init__()
         self.dims, self.shards = dims, shards
 
-    def draw(self, number: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def draw(self, number: int, func: OpOverload, args: Arguments, kwargs: Keywords) -> object:
         if number >= len(self.dims):
             raise ContractError(
                 f"several processes: expected {len(self.dims)} draws of random numbers in each "
@@ -115,10 +124,10 @@ class Slicing(_Random):
         drawn = func(*self._all_rows(args, dim), **kwargs)
         return drawn.narrow(dim, own.start, own.stop - own.start).clone()
 
-    def _all_rows(self, args: Sequence[Any], dim: int) -> list[Any]:
+    def _all_rows(self, args: Arguments, dim: int) -> Arguments:
         """Arguments of a draw for all rows: sizes, and parameters gathered."""
         mine = self.shards.rows.stop - self.shards.rows.start
-        whole: list[Any] = []
+        whole: list[object] = []
         for value in args:
             if isinstance(value, Tensor) and value.dim() > dim and value.size(dim) == mine:
                 value = self.shards.gather(value, dim)
@@ -128,7 +137,7 @@ class Slicing(_Random):
         return whole
 
 
-def _in_place(func: Any) -> bool:
+def _in_place(func: OpOverload) -> bool:
     return bool(func._schema.is_mutable)
 
 
@@ -195,7 +204,7 @@ def _refuse_mixing(
     parts: Sequence[slice],
     drawn: Sequence[Tensor],
     dims: Draws,
-    whole: Any,
+    whole: Terms,
 ) -> None:
     """Raise unless the parts' log-likelihoods and KLs are those of the rows together."""
     found = []

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 __all__ = ["ALONE", "Shards"]
@@ -68,7 +69,9 @@ class Shards:
         """Means over all rows by name, (N) to ()."""
         return {name: value.mean() for name, value in values.items()}
 
-    def posteriors(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def posteriors(
+        self, values: Mapping[str, TorchDistribution]
+    ) -> Mapping[str, TorchDistribution]:
         """The guide's distributions of all rows, without gradients."""
         return values
 

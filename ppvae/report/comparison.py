@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -105,7 +104,7 @@ class Group:
 
 def groups_of(runs: Sequence[GroupedRun]) -> list[Group]:
     """Runs by model and configuration, those with the highest log-likelihood first."""
-    found: dict[tuple[Any, ...], list[GroupedRun]] = {}
+    found: dict[tuple[object, ...], list[GroupedRun]] = {}
     for run in runs:
         key = (run.model, *sorted(run.configuration.items()))
         found.setdefault(key, []).append(run)

@@ -10,9 +10,8 @@ of the batch are predicted from those and from other subjects:
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -66,7 +65,7 @@ class LeaveVisitsOut(LeaveViewOut):
         return self.weight(context.step).to(loss) * loss
 
 
-def _left_out(p: Any, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _left_out(p: TorchDistribution, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, variance and whether left out, at the batch's rows; the prior of other kinds."""
     if isinstance(p, AdditiveGP):
         return p.left_out(index)
