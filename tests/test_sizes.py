@@ -16,7 +16,7 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 80, 12
 # The one call that takes every setting of a fit.
 MANY_PARAMETERS = {"ppvae.fitting.loop.fit"}
 # How often the code says Any: a real type nearly always says more.
-ANY = 75
+ANY = 120
 CORE = ("programs", "objectives", "nets", "distributions", "gp", "fitting", "runs", "data")
 
 

@@ -26,7 +26,7 @@ def diagnose(training: Training, fault: Fault) -> str:
     The steps since the last good state are made again, without callbacks, and those before the
     fault looked at in eager torch. The training is then somewhere between; restore it.
     """
-    order = training.epoch_order()
+    order = _epoch_order(training)
     last = fault.step - training.steps
     batches = islice(iter(training.feed), training.done, None)
     for number, batch in enumerate(batches):
@@ -65,6 +65,15 @@ def _examined(training: Training, batch: dict[str, Tensor], rows: Tensor) -> str
         if grad is not None and not grad.isfinite().all()
     ]
     return f"the gradient of {', '.join(broken[:3])}" if broken else ""
+
+
+def _epoch_order(training: Training) -> tuple[Tensor, ...]:
+    """Row numbers of each batch of the epoch under way."""
+    generator = torch.Generator(training.feed.generator.device)
+    generator.set_state(training.order)
+    rows = torch.randperm(training.train.num_rows, generator=generator, device=generator.device)
+    batches: tuple[Tensor, ...] = rows.split(training.batch_size)
+    return batches
 
 
 def rows_in_words(rows: Tensor, among: int) -> str:

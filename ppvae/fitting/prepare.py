@@ -190,8 +190,7 @@ def _step(placed: Placed, total_steps: int) -> Step:
         compiled = pays(placed.device, total_steps)
     if compiled and own_generators() is not None:
         logger.warning(
-            "compile: the steps run in eager torch, because other threads may draw random "
-            "numbers."
+            "compile: the steps run in eager torch, because other threads may draw random numbers."
         )
         compiled = False
     schedule, average = settings.schedule, settings.average

@@ -37,7 +37,7 @@ from ppvae.fitting.tensors import (
 )
 from ppvae.objectives import Objective
 from ppvae.objectives.shards import Shards
-from ppvae.programs import FitHooks, forked, random_states, restore_random_states
+from ppvae.programs import forked, random_states, restore_random_states
 from ppvae.runs.history import History
 from ppvae.typing import JsonObject
 
@@ -150,18 +150,6 @@ class Training:
         """The main optimiser."""
         return self.step.optimizer
 
-    @property
-    def hooks(self) -> tuple[FitHooks, ...]:
-        """The parts of the objective that take part in training."""
-        return tuple(self.objective.hooks)
-
-    def epoch_order(self) -> tuple[Tensor, ...]:
-        """Row numbers of each batch of the epoch under way."""
-        generator = torch.Generator(self.feed.generator.device)
-        generator.set_state(self.order)
-        rows = torch.randperm(self.train.num_rows, generator=generator, device=generator.device)
-        return rows.split(self.batch_size)
-
     def run_epoch(self, on_step_end: Sequence[Callable[[Training], object]] = ()) -> Fault | None:
         """One pass over the training data, or the rest of one; the fault that ends it early.
 
@@ -173,7 +161,7 @@ class Training:
             self.order = self.feed.generator.get_state()
             self.rate = float(self.optimizer.param_groups[0]["lr"])
         self.feed.generator.set_state(self.order)
-        self.good = self._moment()
+        self.good = copied(self._moving())
         compiled = self.step.gradients.compile_seconds
         self.objective.train()
         for batch in islice(iter(self.feed), self.done, None):
@@ -188,7 +176,7 @@ class Training:
             if self.done % READ_EVERY == 0 or ends:
                 ends |= not self._check_all()
                 if self._fault is None and self.done < len(self.feed):
-                    self.good = self._moment()
+                    self.good = copied(self._moving())
             if ends:
                 break
         if not self._check_all():
@@ -270,10 +258,6 @@ class Training:
             "noise": random_states(self.device),
         }
 
-    def _moment(self) -> State:
-        moment: State = copied(self._moving())
-        return moment
-
     def restore_good(self) -> None:
         """Put everything back to the last good state."""
         assert self.good is not None
@@ -322,7 +306,7 @@ class Training:
 
     def settle(self) -> None:
         """Bring what predictions need up to date."""
-        for hook in self.hooks:
+        for hook in self.objective.hooks:
             hook.settle(self.guide, self.train)
 
     def validate(self) -> Fault | None:
@@ -398,7 +382,7 @@ class Training:
                 f"{self.epochs}. It counts all epochs, those before too."
             )
         state_differences(self.settings, state.get("settings", {}))
-        before = self._moment()
+        before = copied(self._moving())
         try:
             check_state(self, state)
             self._put(state)
