@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +72,12 @@ def test_a_kernel_that_is_none_is_refused():
     with pytest.raises(ArgumentError, match="kernel: expected factors"):
         entry("longitudinal")(splits, kernel="rbf(age) - cat(id)")
     assert torch.as_tensor(splits.train["x"]).isnan().any()
+
+
+def test_it_is_built_where_nothing_else_has_imported_its_kernel():
+    spec = {"x": {"shape": [9], "dtype": "float32", "classes": None}}
+    code = f"from ppvae.zoo import entry; entry('longitudinal')({spec!r})"
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr

@@ -57,7 +57,9 @@ def longitudinal(
     Pixels or features may be missing (NaN). The report says which share of the variance each term
     has.
     """
-    shape, nets, additive = tuple(columns["x"]["shape"]), ppvae.nets, ppvae.gp.additive
+    from ppvae.gp import additive
+
+    shape, nets = tuple(columns["x"]["shape"]), ppvae.nets
     heads = nets.heads
     prior = additive.AdditivePrior(
         kernel,
