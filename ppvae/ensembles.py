@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
-from ppvae.data import Dataset, Splits, as_splits
-from ppvae.data.mapped import ColumnsLike
+from ppvae.data import Dataset, as_splits
 from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device
 from ppvae.fitting.step import Step, adam
+from ppvae.fitting.tensors import State
 from ppvae.objectives import ELBO, Objective, Terms
 from ppvae.programs import batches, decode, forked, hooks_of, placement, posterior, seeded
 
@@ -194,9 +194,6 @@ class _Vmapped(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-Named = dict[str, Tensor]
-
-
 class Stacked(nn.Module):
     """Objectives of the same kind side by side: one call of torch.func.vmap for all.
 
@@ -238,7 +235,7 @@ class Stacked(nn.Module):
         base = self.members[0]
         base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
 
-        def one(parameters: Named, buffers: Named) -> tuple[Tensor, Named, Named, Named]:
+        def one(parameters: State, buffers: State) -> tuple[Tensor, State, State, State]:
             placed = {place: parameters[name] for place, name in self.places.items()}
             terms: Terms = functional_call(base, (placed, buffers), (batch,), tie_weights=False)
             return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
@@ -284,7 +281,7 @@ class _Together:
 
 def fit_ensemble(
     build: Builder,
-    data: Splits | ColumnsLike,
+    data: object,
     *,
     seeds: Sequence[int] = range(8),
     side_by_side: bool | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +62,7 @@ def as_splits(data: object) -> Splits:
     )
 
 
-def _dataset(part: Any) -> Dataset:
+def _dataset(part: object) -> Dataset:
     if isinstance(part, Dataset):
         return part
     if isinstance(part, Mapping):
@@ -71,7 +70,7 @@ def _dataset(part: Any) -> Dataset:
     return as_splits(part).train
 
 
-def _remedy(data: Any) -> str:
+def _remedy(data: object) -> str:
     if isinstance(data, TensorDataset):
         names = ", ".join(
             f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"[: len(data.tensors)])

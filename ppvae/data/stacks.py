@@ -8,16 +8,16 @@ through ``rosettasciio``. All are in ``pip install 'ppvae[formats]'``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
+from ppvae.typing import JsonObject
 
 __all__ = ["STACKS", "Stack", "stack_of"]
 
@@ -67,7 +67,7 @@ def _of(error: Exception, module: ModuleType) -> bool:
     return type(error).__module__.partition(".")[0] == module.__name__.partition(".")[0]
 
 
-def _reader(path: Path) -> tuple[Callable[[Path, Any], tuple[Any, str]], str]:
+def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], tuple[np.ndarray, str]], str]:
     name = path.name.lower()
     for suffixes, reader, package in (
         (MRC, _mrc, "mrcfile"),
@@ -89,7 +89,7 @@ def _package(path: Path, name: str) -> ModuleType:
         ) from error
 
 
-def _tiff(path: Path, tifffile: Any) -> tuple[Any, str]:
+def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
     with tifffile.TiffFile(path) as file:
         first, *others = file.series
         if any(other.shape != first.shape or other.axes != first.axes for other in others):
@@ -107,20 +107,20 @@ def _tiff(path: Path, tifffile: Any) -> tuple[Any, str]:
         return first.asarray(), first.axes
 
 
-def _mrc(path: Path, mrcfile: Any) -> tuple[Any, str]:
+def _mrc(path: Path, mrcfile: ModuleType) -> tuple[np.ndarray, str]:
     with mrcfile.open(path, mode="r", permissive=False) as file:
         values = np.array(file.data)
     return values, {2: "YX", 3: "ZYX", 4: "VZYX"}.get(values.ndim, "?")
 
 
-def _nifti(path: Path, nibabel: Any) -> tuple[Any, str]:
+def _nifti(path: Path, nibabel: ModuleType) -> tuple[np.ndarray, str]:
     image = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     # Index order: a slice values[:, :, k] is a picture, its rows along the first axis.
     return values.transpose(*reversed(range(2, values.ndim)), 0, 1), "TUVWZYX"[-values.ndim :]
 
 
-def _microscope(path: Path, rsciio: Any) -> tuple[Any, str]:
+def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
     plugin = "emd" if path.suffix.lower() == ".emd" else "digitalmicrograph"
     signals = importlib.import_module(f"{rsciio.__name__}.{plugin}").file_reader(str(path))
     flat = [signal for signal in signals if _is_flat(signal)]
@@ -134,7 +134,7 @@ def _microscope(path: Path, rsciio: Any) -> tuple[Any, str]:
     return values, "N" * (values.ndim - 2) + "YX"
 
 
-def _is_flat(signal: Mapping[str, Any]) -> bool:
+def _is_flat(signal: JsonObject) -> bool:
     """Whether data are pictures, and no spectra."""
     own = sum(not axis["navigate"] for axis in signal["axes"])
     return own >= 2 and len(signal["axes"]) == signal["data"].ndim

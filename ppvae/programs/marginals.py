@@ -6,14 +6,16 @@ r"""The guide's distribution of a latent site, averaged over the enumerated site
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
+from torch.distributions import constraints
 
+from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.traces import frames, sample_sites, trace_program
 
@@ -29,7 +31,7 @@ class Marginal(TorchDistribution):
         nesting: Number of dimensions of *batch*.
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(self, fn: TorchDistribution, weights: Tensor, nesting: int) -> None:
         self.fn, self.weights, self.nesting = fn, weights, nesting
@@ -79,7 +81,7 @@ def marginals(
     return found
 
 
-def _weights(structure: Structure, sites: dict[str, Any], dims: list[int]) -> Tensor:
+def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -> Tensor:
     """The joint probabilities of the enumerated sites of these dimensions, the others summed."""
     total = torch.zeros(())
     for name in structure.enumerated:

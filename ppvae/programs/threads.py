@@ -91,7 +91,7 @@ class OwnGenerators(TorchDispatchMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         _CURRENT.generators = None
         super().__exit__(*error)
 

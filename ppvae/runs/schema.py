@@ -82,7 +82,7 @@ TEXTS = Rule(
 _SCALAR = str | int | float | None
 
 
-def _are_options(value: Any) -> bool:
+def _are_options(value: object) -> bool:
     """Whether a value is what a reader of data may be told: no column, no other file."""
     return (
         isinstance(value, dict)
