@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -82,6 +83,18 @@ from ppvae.objectives import (
     Term,
 )
 from ppvae.programs import hooks_of
+from tests.variants import (
+    STEPS,
+    FlowGuide,
+    Gaps,
+    GapsGuide,
+    Hierarchy,
+    Levels,
+    Markov,
+    MarkovGuide,
+    ZukoPrior,
+    automatic,
+)
 
 N, Z, K, C = 12, 2, 3, 2
 SHAPE = (1, 8, 8)
@@ -273,6 +286,20 @@ def vamp(shared: nn.Module) -> Pair:
 def two_stage(guide: nn.Module) -> Pair:
     model = TwoStageVAE(decoder(3), decoder(Z), latent_dims=(3, Z))
     return Pair(model, guide, {"x": images()}, ELBO(weights={"x1": 0.8, "z1": 0.8}))
+
+
+def levels(first: str, second: str) -> Pair:
+    """Two levels of latents, drawn by the guide in this order."""
+    of_first = encoder(heads.DiagonalNormal(Z))
+    of_second = encoder(heads.DiagonalNormal(Z), Z)
+    return Pair(
+        Hierarchy(decoder(Z), Z), Levels(of_first, of_second, (first, second)), {"x": images()}
+    )
+
+
+def shared() -> Pair:
+    batch = {"x": torch.randn(N), "c": torch.randn(N, C)}
+    return Pair(*automatic(batch), batch)
 
 
 POSE = ("rotation", "translation", "scale")
@@ -616,6 +643,29 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         DoubleEmbeddingGuide(
             encoder(heads.DiagonalNormal(3)), MLP(3, heads.DiagonalNormal(Z), hidden=[8])
         )
+    ),
+    "two levels, top down": lambda: levels("z2", "z1"),
+    "two levels, bottom up": lambda: levels("z1", "z2"),
+    "markov": lambda: Pair(Markov(), MarkovGuide(), {"x": torch.randn(N, STEPS)}),
+    "masked elements": lambda: Pair(
+        Gaps(Z, 4),
+        GapsGuide(MLP([4, 4], heads.DiagonalNormal(Z), hidden=[8])),
+        {"x": torch.randn(N, 4), "seen": (torch.rand(N, 4) > 0.3) + torch.zeros(N, 4)},
+    ),
+    "shared latent, automatic guide": shared,
+    **(
+        {
+            "zuko, flow posterior": lambda: Pair(
+                VAE(decoder(Z), latent_dim=Z), FlowGuide(PIXELS, Z), {"x": images()}
+            ),
+            "zuko, flow prior": lambda: Pair(
+                VAE(decoder(Z), prior=ZukoPrior(Z)),
+                AmortizedGuide(encoder(heads.DiagonalNormal(Z))),
+                {"x": images()},
+            ),
+        }
+        if find_spec("zuko")
+        else {}
     ),
     "ved": lambda: Pair(
         VAE(decoder(Z, shape=SPECTRUM), latent_dim=Z),

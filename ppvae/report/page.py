@@ -96,7 +96,7 @@ def _command(said: str) -> str:
     """As one types it: without the place where the program lies on some machine."""
     program, _, rest = said.partition(" ")
     name = PurePath(program).name
-    return f"{'ppvae' if name in ('cli.py', 'ppvae.exe') else name} {rest}".strip()
+    return f"{'ppvae' if name in ('cli.py', '__main__.py', 'ppvae.exe') else name} {rest}".strip()
 
 
 def _in_short(facts: Facts) -> list[str]:
