@@ -1,3 +1,3 @@
-"""The command line and what it does; nothing that a script cannot do."""
+"""The command line and its functions; a script can do everything that a command does."""
 
 __all__: list[str] = []

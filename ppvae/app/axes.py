@@ -1,4 +1,4 @@
-"""What a sweep varies: options of a model and settings of its fit, as they are written."""
+"""Axes of a sweep: options of a model and settings of its fit, as written on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS: Mapping[str, type] = {
 
 
 class Suggester(Protocol):
-    """What an axis asks of an Optuna trial."""
+    """The methods of an Optuna trial that an axis calls."""
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> str: ...
     def suggest_int(self, name: str, low: int, high: int) -> int: ...
@@ -33,28 +33,28 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class Axis:
-    """One name and the values that it takes.
+    """One option or setting of a sweep, with the values that it is given.
 
     Attributes:
         name: Option of the model, or setting of its fit.
-        texts: Values as they were written; of a range its ends.
-        ranged: Whether all values between two ends may be tried.
-        whole: Whether those are whole numbers.
+        texts: Values as written on the command line; for a range, its two ends.
+        ranged: Whether any value between the two ends may be tried.
+        integral: Whether the values of the range are integers.
     """
 
     name: str
     texts: tuple[str, ...]
     ranged: bool = False
-    whole: bool = False
+    integral: bool = False
 
     def suggest(self, trial: Suggester) -> str:
-        """The value that a trial is to try, as it would be written."""
+        """The value for a trial to try, as it would be written on the command line."""
         if not self.ranged:
             return str(trial.suggest_categorical(self.name, self.texts))
-        if self.whole:
+        if self.integral:
             return str(trial.suggest_int(self.name, *map(int, self.texts)))
         low, high = map(float, self.texts)
-        # A range over a decade or more is one of magnitudes.
+        # A range over a decade or more is searched on a logarithmic scale.
         return repr(trial.suggest_float(self.name, low, high, log=low > 0 and high >= 10 * low))
 
 
@@ -62,11 +62,12 @@ def axes_of(entry: Entry, texts: Sequence[str]) -> list[Axis]:
     """The axes of ``NAME=VALUE,VALUE,...`` and ``NAME=LOW..HIGH``.
 
     Arguments:
-        entry: The model's entry, which says what its options take.
-        texts: One per name. Numbers within a value are joined by x, as in ``hidden=64x64,128``.
+        entry: The model's entry, which declares the options and their ranges.
+        texts: One text per name. Numbers within a value are joined by x, as in
+            ``hidden=64x64,128``.
 
     Raises:
-        ArgumentError: If a name is unknown or given twice, or a value is one that it cannot take.
+        ArgumentError: If a name is unknown or given twice, or a value is out of range.
     """
     axes: list[Axis] = []
     for text in texts:
@@ -100,7 +101,7 @@ def _axis(entry: Entry, name: str, written: str) -> Axis:
             f"--set {name}: expected LOW..HIGH of an option that is a number, LOW below HIGH; got "
             f"{written}. Write the values out, with commas."
         )
-    return Axis(name, parts, ranged=True, whole=all(isinstance(v, int) for v in values))
+    return Axis(name, parts, ranged=True, integral=all(isinstance(v, int) for v in values))
 
 
 def _value(entry: Entry, name: str, text: str) -> object:
@@ -119,7 +120,7 @@ def _value(entry: Entry, name: str, text: str) -> object:
 def split_values(
     entry: Entry, texts: Mapping[str, str]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Options of the model, and settings of its fit, from values as they are written."""
+    """Options of the model and settings of its fit, parsed from the texts of the command line."""
     values = {name: _value(entry, name, text) for name, text in texts.items()}
     settings = {name: value for name, value in values.items() if name in SETTINGS}
     return {n: v for n, v in values.items() if n not in settings}, settings
@@ -129,7 +130,7 @@ def seeds_of(text: str) -> list[int]:
     """Seeds of ``0..4`` (both ends included) or ``0,3,7``.
 
     Raises:
-        ArgumentError: If they are not whole numbers from 0, each once.
+        ArgumentError: If they are not distinct integers of at least 0.
     """
     low, dots, high = text.partition("..")
     try:

@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0, or 1 after an error of the library's own, printed as one line; errors
-        of other kinds are raised. Usage that argparse refuses exits with 2.
+        The exit status: 0, or 1 after an error of the library (:class:`ppvae.errors.PPVAEError`),
+        which is printed as one line; other errors are raised. Arguments that argparse refuses
+        exit with 2.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
         return 1
     except Interrupted as interruption:
-        # What was saved, and how to go on, is said by the command.
+        # The command itself has printed what was saved and how to go on.
         return 128 + interruption.signal
     except KeyboardInterrupt:
         print("ppvae: interrupted", file=sys.stderr)
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _process() -> str:
-    """Which of several processes this is, in words; empty for the first, or the only one."""
+    """The number of this process, for messages; empty for the first, or the only one."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f" (process {rank})"
 

@@ -1,4 +1,4 @@
-"""Runs side by side: one table and one report, runs that differ in their seed alone as one row."""
+"""Runs side by side in one table and one report; those that differ only in seed share a row."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Comparison", "compare_runs"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare_runs` finds.
+    """The result of :func:`compare_runs`.
 
     Attributes:
-        groups: Runs that differ in their seed alone, those with the highest log-likelihood first.
-        runs: Log-likelihoods of the same rows under each run, the best first.
+        groups: Groups of runs that differ only in their seed, highest log-likelihood first.
+        runs: Log-likelihoods of the same rows under each run, highest first.
         arviz: The table of ``az.compare``; None where it is not valid.
-        without: Why there is no such table.
-        report: Path of the page.
+        without: Reason why there is no such table; empty where there is one.
+        report: Path of the report.
     """
 
     groups: list[Group]
@@ -58,7 +58,7 @@ def compare_runs(
     Arguments:
         folders: At least two folders of runs.
         out: Folder of the report.
-        data: New data, of which every row is scored; the runs' own test data by default.
+        data: New data, all rows of which are scored; the runs' own test data by default.
         num_particles: Draws of the guide per datum.
         max_rows: Number of rows that are scored, evenly spaced; None for all.
         device: Device of the runs.
@@ -86,7 +86,7 @@ def compare_runs(
             )
         runs[name], rows[name] = run, splits.test
     _same_rows(rows)
-    found = ranked(likelihoods(runs, rows, num_particles=num_particles, max_rows=max_rows))
+    ranking = ranked(likelihoods(runs, rows, num_particles=num_particles, max_rows=max_rows))
     table, without = (None, "new data have no draws") if data is not None else _arviz(names, paths)
     members = {
         row.name: GroupedRun(
@@ -97,15 +97,15 @@ def compare_runs(
             _own(facts[row.name].metrics, new=data is not None),
             row,
         )
-        for row in found
+        for row in ranking
     }
-    groups = groups_of([members[row.name] for row in found])
+    groups = groups_of([members[row.name] for row in ranking])
     report = write_comparison(Path(out), groups, table, without)
-    return Comparison(groups, found, table, without, report)
+    return Comparison(groups, ranking, table, without, report)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' last parts, or as much of them as tells them apart."""
+    """The last parts of the folders' paths, as many as are needed to tell the folders apart."""
     for length in range(1, max(len(path.resolve().parts) for path in paths) + 1):
         names = ["/".join(path.resolve().parts[-length:]) for path in paths]
         if len(set(names)) == len(names):
@@ -131,12 +131,12 @@ def _same_rows(rows: Mapping[str, Dataset]) -> None:
             )
 
 
-# Settings of a fit that say where it ran, not what was fitted.
+# Settings that record where a fit ran, not what was fitted.
 CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
 
 
 def _configuration(config: JsonObject) -> dict[str, str]:
-    """What was fitted and how, but for the seed: options of the model and settings of the fit."""
+    """Options of the model and settings of the fit, without the seed."""
     recipe = config.get("recipe") or {}
     parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
     data = config.get("data") or {}
@@ -148,12 +148,12 @@ def _configuration(config: JsonObject) -> dict[str, str]:
     }
 
 
-# Estimated again on the rows that all have in common, or no measure of a model.
+# Metrics that are estimated again on the common rows, or that do not measure the model.
 ELSEWHERE = ("log_likelihood", "pareto_k", "untrusted", "effective", "seed", "compiled")
 
 
 def _own(metrics: JsonObject, *, new: bool) -> dict[str, float]:
-    """A run's own metrics; those of its test data say nothing of new data."""
+    """A run's own metrics; on new data, those that were measured on its test data are left out."""
     if new:
         return {}
     return {
@@ -168,7 +168,7 @@ def _own(metrics: JsonObject, *, new: bool) -> dict[str, float]:
 
 
 def _arviz(names: Sequence[str], paths: Sequence[Path]) -> tuple[pd.DataFrame | None, str]:
-    """The table of ``az.compare``, or why there is none."""
+    """The table of ``az.compare``, or the reason why there is none."""
     drawn = {}
     try:
         for name, path in zip(names, paths, strict=True):
@@ -188,7 +188,7 @@ def _arviz(names: Sequence[str], paths: Sequence[Path]) -> tuple[pd.DataFrame | 
             if not values["sample"].equals(first["sample"]):
                 return None, f"{name} has draws for other rows than {names[0]}"
         with warnings.catch_warnings():
-            # Pareto k is in the table of log-likelihoods already.
+            # The table of log-likelihoods shows Pareto k already.
             warnings.simplefilter("ignore")
             return arviz.compare(drawn, ic="loo"), ""
     except (PPVAEError, ValueError, TypeError, KeyError, OSError) as error:

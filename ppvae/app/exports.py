@@ -1,4 +1,4 @@
-"""What a fitted run says of new data, as files: latents, samples, reconstructions."""
+"""Files that a fitted run writes: latents and reconstructions of new data, and samples."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from ppvae.zoo.entry import REGISTRY, Entry, entry
 
 __all__ = ["BUILD", "encode_run", "entry_of", "new_rows", "reconstruct_run", "sample_run"]
 
-# Draws of the guide per datum for its ELBO, and pictures shown.
+# Posterior draws per datum for its ELBO, and the number of pictures shown.
 PARTICLES, SHOWN = 16, 32
 BUILD = "ppvae.zoo:build"
 
 
 def entry_of(run: Run) -> Entry | None:
-    """The entry that built a run; None for one of another builder."""
+    """The entry that built a run; None if the run was built by hand."""
     recipe = run.config.get("recipe") or {}
     # Loading the run has imported the module of a user's entry.
     shipped = recipe.get("builder") == BUILD
@@ -50,23 +50,23 @@ def entry_of(run: Run) -> Entry | None:
 
 
 def new_rows(run: Run, data: str | Path) -> Dataset:
-    """All rows of new data, read as the run's were, with its features, classes and identifiers.
+    """All rows of new data, read as the run's own data, with the run's features, classes and ids.
 
     Arguments:
-        run: Whose columns they are matched with; its options of reading are used where they suit
-            this kind of file.
+        run: Fitted run that the columns are matched with; its reading options are used where
+            they apply to this kind of file.
         data: A file or a folder.
 
     Raises:
-        DataError: If they cannot be read, lack a feature, have a class that the run lacks or a
-            row of another shape, or values that its likelihood cannot score.
+        DataError: If the data cannot be read, lack a feature, have a class that the run lacks,
+            rows of another shape, or values that the run's likelihood cannot score.
     """
     spec = (run.config.get("data") or {}).get("columns") or {}
     options = suiting(data, run.config.get("reading") or {})
-    found = entry_of(run)
+    model_entry = entry_of(run)
     missing_ok = tuple(
         name
-        for name in (() if found is None else found.missing_ok)
+        for name in (() if model_entry is None else model_entry.missing_ok)
         if name != "x" or (spec.get("x") or {}).get("missing")
     )
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
@@ -92,25 +92,25 @@ def encode_run(
     device: str | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """The posterior of each datum as a table: a row per datum, in the order of the data.
+    """Write the posterior of each datum as a table: a row per datum, in the order of the data.
 
-    Columns: ``row``, the name of the row, or its number; ``NAME_i`` and ``NAME_i_sd``, mean and
-    standard deviation of each latent; of a discrete one ``NAME``, the likeliest class by its
-    name, and ``NAME_p_CLASS``, the probabilities; ``elbo``, in nats.
+    Columns: ``row``, the name or number of the row; ``NAME_i`` and ``NAME_i_sd``, the mean and
+    standard deviation of dimension i of a latent; for a discrete latent, ``NAME``, the name of
+    the likeliest class, and ``NAME_p_CLASS``, the probability of each; ``elbo``, in nats.
 
     Arguments:
         folder: Folder of the run.
         data: A file or a folder.
-        out: The table: .csv, .parquet or .npz; or .h5ad, with means and standard deviations in
-            ``obsm`` (``X_ppvae``, ``X_ppvae_sd``) and the rest in ``obs``, beside all that the
-            data have where they are .h5ad, too.
+        out: Path of the table: .csv, .parquet or .npz; or .h5ad, with means and standard
+            deviations in ``obsm`` (``X_ppvae``, ``X_ppvae_sd``) and the rest in ``obs``, added
+            to the contents of ``data`` if that is an .h5ad file, too.
         device: Where to compute.
         seed: Random seed of the draws of the ELBO.
 
     Raises:
-        ArgumentError: If ``out`` ends in something else.
+        ArgumentError: If ``out`` has another suffix.
         DataError: If the data cannot be used.
-        RunError: If the run cannot be read, or the table not be written.
+        RunError: If the run cannot be read, or the table cannot be written.
     """
     path = Path(out)
     if path.suffix.lower() not in (".csv", ".parquet", ".npz", ".h5ad"):
@@ -165,7 +165,7 @@ def _spread(q: TorchDistribution, mean: Tensor) -> Tensor | None:
 
 
 def _annotate(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
-    """An .h5ad file: that of the data, or one of its own, with latents in obsm and obs."""
+    """Write an .h5ad file, a copy of the data's or a new one, with latents in obsm and obs."""
     import anndata
     import pandas as pd
 
@@ -231,18 +231,19 @@ def sample_run(
     seed: int = 0,
     device: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Draws of the model's prior and of data given them: ``samples.npz``, and a picture.
+    """Draw latents from the prior and data given them; write ``samples.npz`` and a picture.
 
     Arguments:
         folder: Folder of the run.
         out: A folder.
-        num_samples: How many.
+        num_samples: Number of draws.
         seed: Random seed of the draws.
         device: Where to compute.
 
     Raises:
-        ArgumentError: If ``num_samples`` is below 1, or the model needs columns (``predict``).
-        RunError: If the run cannot be read, or the folder not be written.
+        ArgumentError: If ``num_samples`` is below 1, or the model needs columns, which
+            :func:`~ppvae.app.workflow.predict_run` takes.
+        RunError: If the run cannot be read, or the folder cannot be written.
     """
     if num_samples < 1:
         raise ArgumentError(f"count: expected an integer >= 1; got {num_samples}. Use 64.")
@@ -270,7 +271,7 @@ def sample_run(
 def reconstruct_run(
     folder: str | Path, data: str | Path, out: str | Path, *, device: str | None = None
 ) -> dict[str, np.ndarray]:
-    """The mean of x given the posterior mean of each datum: ``reconstructions.npz``, a picture.
+    """Decode the posterior mean of each datum; write ``reconstructions.npz`` and a picture.
 
     The archive has ``x``, ``x_mean`` and ``row``, the names of the rows or their numbers.
 
@@ -282,7 +283,7 @@ def reconstruct_run(
 
     Raises:
         DataError: If the data cannot be used.
-        RunError: If the run cannot be read, or the folder not be written.
+        RunError: If the run cannot be read, or the folder cannot be written.
     """
     run = load_run(folder, device=device)
     columns = new_rows(run, data)
@@ -308,7 +309,7 @@ def reconstruct_run(
 def _write_arrays(
     folder: Path, name: str, arrays: Mapping[str, np.ndarray], pictures: Tensor | None
 ) -> None:
-    """``NAME.npz``, and of pictures (N, P, C, H, W) ``NAME.png``, P of them side by side."""
+    """Write ``NAME.npz`` and, for pictures (N, P, C, H, W), ``NAME.png`` with P side by side."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         values: Keywords = arrays

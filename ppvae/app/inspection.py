@@ -1,4 +1,4 @@
-"""What is understood of data, and what a model would do with them."""
+"""Descriptions of data as they are read, and of what a model would do with them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def inspect_data(
     out: str | Path | None = None,
     reading: Keywords | None = None,
 ) -> str:
-    """What was understood of a file or a folder, in words.
+    """Describe in words how a file or a folder of data is read.
 
     Arguments:
         path: A file or a folder.
-        model: A model's name: say what it would do with the data.
-        out: A ``.png`` file for a contact sheet of pictures.
+        model: Name of a model; the description then says what it would do with the data.
+        out: Path of a ``.png`` file for a contact sheet of the pictures.
         reading: Options of the reader.
 
     Raises:
         ArgumentError: If there is no such model.
-        DataError: If the data cannot be read, or are no pictures where a sheet is asked for.
+        DataError: If the data cannot be read, or are not pictures where a sheet is requested.
         RunError: If the sheet cannot be written.
     """
     options = dict(reading or {})
@@ -52,18 +52,18 @@ def inspect_data(
 
 
 def _with_model(splits: Splits, name: str) -> str:
-    """One paragraph: refusals in the words of the fit, or the sizes of what would be fitted."""
-    found = entry(name)
+    """A paragraph on the fit of a model: the error that it would raise, or the model's size."""
+    model_entry = entry(name)
     try:
-        options = parse_options(found.options, {})
-        arranged = found.arrange(splits, options)
-        found.check(arranged)
+        options = parse_options(model_entry.options, {})
+        arranged = model_entry.arrange(splits, options)
+        model_entry.check(arranged)
         with torch.random.fork_rng(devices=[]):
             pair = build(name, arranged.train.spec)[:2]
     except PPVAEError as error:
         return f"{name}: would be refused: {error}"
     count = sum(p.numel() for module in pair for p in module.parameters())
-    used = [column for column in arranged.train if column in {*found.columns, "y", "c"}]
+    used = [column for column in arranged.train if column in {*model_entry.columns, "y", "c"}]
     lines = [f"{name}: {count:,} parameters, built for columns {', '.join(used)}"]
     likelihood = getattr(options, "likelihood", None)
     suits = suitable(statistics(arranged, "x")) if "x" in arranged.train else ()

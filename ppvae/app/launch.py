@@ -1,4 +1,4 @@
-"""Start the processes of one fit on this machine, or this machine's part of those of several."""
+"""Start the processes of one fit on this machine, which may be one of several machines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def launch(
 
     Arguments:
         arguments: Arguments of ``ppvae``.
-        devices: Number of processes on this machine, one a GPU where there are GPUs.
+        devices: Number of processes on this machine, one per GPU where there are GPUs.
         nodes: Number of machines; the same command is given on each.
-        meet: ``HOST:PORT`` of one of the machines, where there are several.
+        meet: ``HOST:PORT``, a free port of one of the machines; needed with several.
 
     Raises:
-        ArgumentError: If the numbers are below one, or several machines have nowhere to meet.
-        RunError: If a process fails; it has said why.
-        SystemExit: At a signal, which each process gets and saves at.
+        ArgumentError: If a number is below one, or there are several machines and no ``meet``.
+        RunError: If a process fails; the process itself has printed the reason.
+        SystemExit: After a signal, which is passed to every process so that each saves.
     """
     if devices < 1 or nodes < 1 or (nodes > 1 and meet is None):
         raise ArgumentError(
@@ -40,7 +40,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Each process's own message says what went wrong.
+    # Each process prints its own error.
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
@@ -64,12 +64,12 @@ def launch(
             "checkpoint, if there is one: --resume RUN."
         ) from error
     except SignalException as error:
-        # The processes have had the signal, saved, and said how to go on.
+        # The processes have received the signal, saved, and printed how to go on.
         raise SystemExit(128 + int(error.sigval)) from error
 
 
 def without(arguments: Sequence[str]) -> list[str]:
-    """The arguments of one process: those that say how many there are left out."""
+    """The arguments of one process: all but those that set the number of processes."""
     kept: list[str] = []
     skip = False
     for argument in arguments:

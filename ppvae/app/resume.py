@@ -1,4 +1,4 @@
-"""A run of the command line that stopped: the arguments that it was started with."""
+"""The arguments that a stopped run of the command line was started with, to resume it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
 
     Arguments:
         folder: Folder of the run, or of its checkpoint.
-        model: The entry that is asked for.
+        model: Entry named on the command line.
         given: Arguments of the command line. An option or a seed that is neither the default
-            nor that of the run is refused; ``data`` and settings take the place of the run's.
+            nor that of the run is refused; ``data`` and settings replace those of the run.
 
     Raises:
         ArgumentError: If the run is of another model, or has another option or seed.

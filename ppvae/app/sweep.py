@@ -1,4 +1,4 @@
-"""Many runs of a model: a grid of its options and settings, or a search, by one or many processes.
+"""Many runs of a model, by grid or search over options and settings, in one or many processes.
 
 Optuna keeps the study in a journal, ``study.log`` in the sweep's folder; any number of processes,
 on any machines that share the folder, work on it together, and a sweep that stopped goes on.
@@ -37,7 +37,7 @@ __all__ = ["Sweep", "Trial", "run_sweep"]
 logger = logging.getLogger(__name__)
 
 STUDY, JOURNAL, DEFINITION = "ppvae", "study.log", "sweep.json"
-# What sets a trial apart that was put into the study from one that the sampler made up.
+# Attribute of a trial of the grid, which distinguishes it from one that the sampler proposed.
 ASKED = {"asked": True}
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
@@ -45,16 +45,16 @@ EACH_MINUTE = 60.0
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be run.
+    """The definition of a sweep.
 
     Attributes:
         model: Name of the entry.
         out: Folder of the sweep.
         sets: Axes, as ``NAME=VALUES`` (:func:`ppvae.app.axes.axes_of`).
         seeds: Seeds of every configuration.
-        trials: Number of configurations that a search tries; None for the grid of all values.
-        prune: Whether a trial ends early whose validation ELBO is below the median of others at
-            the same epoch; by default in a search.
+        trials: Number of configurations for a search to try; None for the grid of all values.
+        prune: Whether a trial ends early if its validation ELBO is below the median of the
+            others at the same epoch; by default in a search only.
         data: File or folder of the data; the model's embedded data by default.
         reading: Options of the reader of the data.
         settings: Further arguments of :func:`~ppvae.app.workflow.fit_entry`.
@@ -71,7 +71,7 @@ class Sweep:
     settings: Keywords = field(default_factory=dict)
 
     def definition(self) -> JsonObject:
-        """What must stay the same where a sweep goes on; the number of trials may grow."""
+        """The settings that must not change when a sweep is continued; ``trials`` may grow."""
         data = None if self.data is None else str(self.data.resolve())
         search = self.trials is not None
         sets = {"sets": sorted(self.sets), "seeds": list(self.seeds), "search": search}
@@ -83,13 +83,13 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        values: What was varied, as it is written.
+        values: Value of each axis, as written on the command line.
         seed: Seed of the run.
         status: ``completed``, ``stopped`` (pruned, or out of patience), ``failed``, ``running``.
-        elbo: Validation ELBO in nats per datum, the best if that is kept; training data where
-            there are none to validate on. None if there is no run.
+        elbo: Validation ELBO in nats per datum, the best one if the best weights are kept; the
+            training ELBO where there are no validation data. None if there is no run.
         folder: Folder of the run.
-        error: Why it failed.
+        error: Message of the error that ended it, if it failed.
     """
 
     values: Mapping[str, str]
@@ -140,7 +140,7 @@ def _optuna() -> ModuleType:
 
 
 def _study(sweep: Sweep) -> Study:
-    """The study in the sweep's folder, made if it is not there."""
+    """The study in the sweep's folder, created if it does not exist."""
     optuna = _optuna()
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -178,14 +178,14 @@ def _study(sweep: Sweep) -> Study:
         load_if_exists=True,
         pruner=pruners.MedianPruner() if prune else pruners.NopPruner(),
     )
-    # Each process that joins goes on from numbers of its own.
+    # Each process that joins samples with random numbers of its own.
     seed = len(study.get_trials(deepcopy=False)) if search else 0
     study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
 
 
 def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
-    """Put the grid's configurations into the study, each once."""
+    """Enqueue the grid's configurations in the study, each once."""
     if sweep.trials is not None:
         return
     names = [axis.name for axis in axes]
@@ -195,7 +195,7 @@ def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
 
 
 def _take_back(study: Study) -> None:
-    """Give trials of processes of this machine that are gone back to the study."""
+    """Return to the study the trials of processes of this machine that no longer run."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
@@ -219,7 +219,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
-    """A trial to run; None where all are run or running."""
+    """The next trial to run; None if all trials have been started."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
@@ -229,7 +229,7 @@ def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
         return None
     trial = study.ask()
     if sweep.trials is None and not trial.user_attrs.get("asked"):
-        # Another process has taken the last one meanwhile.
+        # Meanwhile another process has taken the last one.
         study.set_user_attr(f"lost {trial.number}", True)
         study.tell(trial, state=TrialState.FAIL)
         return None
@@ -256,7 +256,7 @@ def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -
         try:
             elbos.append(_fit(sweep, texts, seed, watch))
         except PPVAEError as error:
-            # A value that does not suit the model, or a fit that diverged: the others go on.
+            # A value that does not suit the model, or a fit that diverged, must not end the sweep.
             trial.set_user_attr("error", str(error))
             study.tell(trial, state=TrialState.FAIL)
             return
@@ -268,7 +268,7 @@ def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -
 
 
 def _fit(sweep: Sweep, texts: Mapping[str, str], seed: int, watch: _Watch) -> float:
-    """One run in its folder, gone on with where it stopped; its ELBO."""
+    """Run or resume one fit in its folder, and return its ELBO."""
     folder = folder_of(sweep.out, texts, seed)
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
         return _elbo_of(folder)
@@ -300,7 +300,7 @@ def _fit(sweep: Sweep, texts: Mapping[str, str], seed: int, watch: _Watch) -> fl
 
 
 class _Watch:
-    """A callback that tells a trial the validation ELBO of each epoch, and ends a poor one."""
+    """A callback that reports each epoch's validation ELBO to a trial, and ends a poor trial."""
 
     def __init__(self, trial: OptunaTrial | None) -> None:
         self.trial = trial

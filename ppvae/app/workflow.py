@@ -1,7 +1,7 @@
-"""What the command line does, as functions: fit a model by name, evaluate, report, predict.
+"""The work of the commands, as functions: fit a model by name, evaluate, report, predict.
 
-A run's folder then holds, beside what :class:`ppvae.runs.run.Run` writes, ``arviz.nc``,
-``plots/*.png`` and ``report.html``.
+They add ``arviz.nc``, ``plots/*.png`` and ``report.html`` to the files that
+:class:`ppvae.runs.run.Run` writes into a run's folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-# Rows of a table whose predictions are drawn.
+# Number of rows of a table for which predictions are plotted.
 DRAWN = 12
 
 
@@ -66,21 +66,21 @@ def fit_entry(
     """Fit a model by name and write its run's folder, evaluated and with a report.
 
     Arguments:
-        name: One of :func:`ppvae.zoo.names`, or ``"module:function"`` of an entry of one's own.
-        out: The folder; a run that is there already is replaced.
+        name: One of :func:`ppvae.zoo.names`, or ``"module:function"`` of an entry of your own.
+        out: Folder of the run; a run that it already holds is replaced.
         data: A file or a folder (:func:`ppvae.data.load`); the model's embedded data by default.
         seed: Random seed of the initial weights, the order of the data and the latent noise.
-        options: The model's own options by name; the likelihood of ``data`` is chosen from them
-            unless it is given.
+        options: The model's own options by name; the likelihood is chosen from ``data`` unless
+            it is given here.
         reading: Options of the reader of ``data``, such as ``size`` of pictures.
-        interruptible: Whether SIGTERM and SIGINT end training after its step, saved
-            (:func:`ppvae.fitting.ending_on_signals`).
+        interruptible: Whether SIGTERM and SIGINT end training after the current step and save
+            the run (:func:`ppvae.fitting.ending_on_signals`).
         settings: Arguments of :func:`ppvae.fit` other than the model's defaults.
 
     Raises:
         ArgumentError: If there is no such model or option.
         DataError: If the data cannot be used.
-        ContractError: If they lack what the model needs.
+        ContractError: If the data lack a column that the model needs.
         DivergenceError: If training diverges; the run up to there is in the folder.
         RunError: If the folder cannot be written.
     """
@@ -90,9 +90,9 @@ def fit_entry(
     refuse_unwritable(Path(out), is_run)
     splits = _splits(model_entry, chosen, data, reading)
     model_entry.check(splits)
-    spec, chosen, said = resolved(splits, chosen)
-    if said:
-        logger.warning(said)
+    spec, chosen, sentence = resolved(splits, chosen)
+    if sentence:
+        logger.warning(sentence)
     recipe = (
         Recipe(BUILD, name=name, options=asdict(chosen), spec=spec)
         if name in MODULES
@@ -104,13 +104,13 @@ def fit_entry(
     note = {
         **noted_source(data, reading or {}),
         "summary": model_entry.summary,
-        **({"data_note": said} if said else {}),
+        **({"data_note": sentence} if sentence else {}),
     }
     callbacks = [_Noted(note), *settings.pop("callbacks", ())]
     settings |= {"seed": seed, "recipe": recipe, "out": out, "callbacks": callbacks}
     with ending_on_signals() if interruptible else nullcontext():
         run = fit(model, guide, splits, objective, **settings)
-    # Of several processes one writes.
+    # Where there are several processes, only one writes.
     if is_main():
         with alone():
             report.write_all(run, splits, out)
@@ -118,7 +118,7 @@ def fit_entry(
 
 
 class _Noted:
-    """A callback that notes where the data are before the first step, whatever ends it."""
+    """A callback that records where the data are before the first step of training."""
 
     def __init__(self, note: Mapping[str, object]) -> None:
         self.note = note
@@ -136,18 +136,18 @@ def evaluate_run(
 ) -> Run:
     """Evaluate a run again, or on new data: metrics, draws for ArviZ, plots and report.
 
-    Every row of new data is scored, whatever its column ``split`` says; what comes out is a run's
-    folder of its own, and that of the run is left as it was.
+    Every row of new data is scored, whatever its column ``split`` says; the result is a folder of
+    its own, in the format of a run's, and the evaluated run's own files are not changed.
 
     Arguments:
-        folder: A run's folder.
-        data: New data; those it was fitted with by default.
-        out: Folder for new data; ``evaluations/NAME`` in the run's by default.
+        folder: Folder of the run.
+        data: New data; by default, the data that the run was fitted with.
+        out: Folder of an evaluation on new data; ``evaluations/NAME`` in the run's by default.
         device: Where to compute.
 
     Raises:
-        DataError: If new data lack a feature, or have a class, that the run lacks.
-        RunError: If the run cannot be read, or the folder not be written.
+        DataError: If new data lack a feature of the run, or have a class that the run lacks.
+        RunError: If the run cannot be read, or the folder cannot be written.
     """
     run, _, splits = splits_of(folder, data=data, device=device)
     target = evaluation_folder(folder, data, out)
@@ -175,7 +175,7 @@ def evaluate_run(
 def evaluation_folder(
     folder: str | Path, data: str | Path | None, out: str | Path | None = None
 ) -> Path:
-    """Where an evaluation goes: the run's folder, or ``evaluations/NAME`` in it for new data."""
+    """The folder of an evaluation: the run's, or ``evaluations/NAME`` in it for new data."""
     if data is None:
         if out is not None:
             raise ArgumentError(
@@ -186,7 +186,7 @@ def evaluation_folder(
 
 
 def report_run(folder: str | Path) -> Path:
-    """Write a run's ``report.html`` from what is in its folder, computing nothing."""
+    """Write a run's ``report.html`` from the files in its folder; nothing is computed again."""
     return report.write(Path(folder))
 
 
@@ -203,22 +203,23 @@ def predict_run(
     """Predict x at all combinations of columns, as ``predictions.npz`` and pictures.
 
     Arguments:
-        folder: A run's folder.
-        columns: Values a column, such as ``object`` and ``view``; every combination is predicted.
-        out: A folder for ``predictions.npz`` and, of images, ``predictions.png`` (means above
-            standard deviations, a row an object or first column).
+        folder: Folder of the run.
+        columns: Values of each column, such as ``object`` and ``view``; every combination is
+            predicted.
+        out: Folder for ``predictions.npz`` and, for images, ``predictions.png`` (means above
+            standard deviations, one row per object or per value of the first column).
         at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
             ``columns``; an empty cell is a missing value.
-        num_draws: Draws per datum.
-        interval: Probability of the interval from ``lower`` to ``upper``.
+        num_draws: Predictive draws per datum.
+        interval: Probability mass of the central interval from ``lower`` to ``upper``.
         device: Where to compute.
 
     Returns:
         The prediction, and the columns with one row per datum.
 
     Raises:
-        ArgumentError: If a column is missing or unknown, or a value is one that the model cannot
-            say anything about.
+        ArgumentError: If a column is missing or unknown, or the model cannot predict at a value,
+            such as an object that it was not fitted to.
     """
     run = load_run(folder, device=device)
     given = _combinations(run, columns) if at is None else _table_rows(run, at, columns)
@@ -242,7 +243,7 @@ def predict_run(
             f"({error.strerror or error}). Name another."
         ) from error
     if prediction.mean.dim() == 4:
-        # Of a table the first rows are drawn, each with a picture of its own.
+        # For a table, the first rows are plotted, each with a picture of its own.
         first, shown_of = next(iter((columns if at is None else given).items()))
         shown: list[object] = (
             [*shown_of] if at is None else torch.as_tensor(shown_of)[:DRAWN].tolist()
@@ -262,30 +263,30 @@ def predict_run(
 def splits_of(
     folder: str | Path, *, data: str | Path | None = None, device: str | None = None
 ) -> tuple[Run, Entry | None, Splits]:
-    """A run, its entry if it has one, and its data; or new data, all of them to test on.
+    """A run, its entry if it has one, and its data; or new data, all of them as test data.
 
     Raises:
         RunError: If the run has no recipe, or its data are no longer there.
     """
     run = load_run(folder, device=device)
-    found = entry_of(run)
+    model_entry = entry_of(run)
     source = data if data is not None else followed_source(Path(folder), run.config)
-    if source is None and (found is None or found.data is None):
+    if source is None and (model_entry is None or model_entry.data is None):
         raise RunError(
-            f"{folder}: expected data; the run does not say where they are. "
-            "Say where they are: --data PATH."
+            f"{folder}: expected data; the run does not record where they are. "
+            "Name them: --data PATH."
         )
     options = None
-    if found is not None:
-        options = parse_options(found.options, run.config["recipe"]["options"])
+    if model_entry is not None:
+        options = parse_options(model_entry.options, run.config["recipe"]["options"])
     if data is None:
         reading = followed_reading(Path(folder), run.config)
-        return run, found, _splits(found, options, source, reading)
+        return run, model_entry, _splits(model_entry, options, source, reading)
     rows = new_rows(run, data)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
     splits = Splits(rows, None, rows)
-    arranged = splits if found is None else found.arrange(splits, options)
-    return run, found, Splits(arranged.train, None, arranged.held_out)
+    arranged = splits if model_entry is None else model_entry.arrange(splits, options)
+    return run, model_entry, Splits(arranged.train, None, arranged.held_out)
 
 
 def _splits(
@@ -333,7 +334,7 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dic
 
 
 def _numbers_of(name: str, values: Sequence[object], spec: ColumnSpec) -> Tensor:
-    """Classes or objects by their names, or by number where they have none."""
+    """Numbers of classes or objects, given by name, or by number where they have no names."""
     names = spec.get("names")
     numbers = []
     for value in values:
@@ -362,9 +363,9 @@ def _table_rows(
             f"{list(frame.columns)} and {sorted(columns)}. Add {absent} to {Path(path).name}, and "
             "leave out the other flags."
         )
-    given = {}
+    rows = {}
     for name in needed:
         values, _ = column_of(Path(path).name, name, frame[name], Record(), spec)
-        whole = spec[name]["classes"] is not None
-        given[name] = torch.from_numpy(values.astype(np.int64 if whole else np.float32))
-    return given
+        coded = spec[name]["classes"] is not None
+        rows[name] = torch.from_numpy(values.astype(np.int64 if coded else np.float32))
+    return rows

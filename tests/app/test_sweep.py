@@ -32,7 +32,7 @@ def test_axes_are_values_or_ranges() -> None:
         Axis("epochs", ("3",)),
     ]
     assert axes_of(vae, ["latent_dim=2..5"]) == [
-        Axis("latent_dim", ("2", "5"), ranged=True, whole=True)
+        Axis("latent_dim", ("2", "5"), ranged=True, integral=True)
     ]
     found = split_values(vae, {"hidden": "64x32", "latent_dim": "2", "epochs": "3"})
     assert found == ({"hidden": (64, 32), "latent_dim": 2}, {"epochs": 3})

@@ -1,9 +1,9 @@
-"""The commands, a module each: ``add`` declares its arguments, ``run`` does it.
+"""The commands, one module each: ``add`` declares the arguments, ``run`` does the work.
 
-A module stands in :data:`COMMANDS` and has two functions: ``add(commands, arguments)`` adds a
+A module is listed in :data:`COMMANDS` and has two functions: ``add(commands, arguments)`` adds a
 parser to the subparsers, with ``set_defaults(command=run)``, and ``run(arguments)`` does the work.
-What costs time to import (torch, matplotlib and all that needs them) is imported inside ``run``,
-so that help and lists are quick.
+Modules that are slow to import (torch, matplotlib and all that need them) are imported inside
+``run``, so that ``--help`` and ``ppvae list`` are quick.
 """
 
 __all__ = ["COMMANDS"]

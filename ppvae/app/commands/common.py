@@ -1,4 +1,4 @@
-"""What several commands share: arguments, and how numbers are printed."""
+"""Arguments that several commands share, and printing of numbers and tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """The folder of a run, as first argument, and ``--trust``."""
+    """Add the folder of a run, as the first argument, and ``--trust``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     add_trust(parser)
 
@@ -48,13 +48,13 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="importable module whose entries and builders may build the run; without it only "
-        "the models of ppvae list do, whatever the folder names",
+        help="importable module whose entries and builders may build the run; without it, only "
+        "the models of ppvae list may, whatever the folder names",
     )
 
 
 def trust(modules: Sequence[str]) -> None:
-    """Import modules that the user names, and trust their builders in this process.
+    """Import the modules that the user named, and trust their builders in this process.
 
     Raises:
         ArgumentError: If one cannot be imported.
@@ -110,13 +110,13 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         "crop",
         {
             "action": "store_true",
-            "help": "cut the middle of a picture before resizing, which else stretches",
+            "help": "crop a picture to its centre before resizing, so that it is not stretched",
         },
     ),
     (
         "--picture-channels",
         "channels",
-        {"type": int, "help": "1 for grey pictures, 3 for colour (default: as the files)"},
+        {"type": int, "help": "1 for grey pictures, 3 for colour (default: as in the files)"},
     ),
     (
         "--range",
@@ -129,8 +129,8 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         },
     ),
     ("--label-table", "labels", {"type": Path, "help": "table of pictures: file, class"}),
-    ("--sep", "sep", {"help": "separator of a table (default: found, and noted)"}),
-    ("--decimal", "decimal", {"help": "decimal sign of a table (default: found, and noted)"}),
+    ("--sep", "sep", {"help": "separator of a table (default: detected, and noted)"}),
+    ("--decimal", "decimal", {"help": "decimal sign of a table (default: detected, and noted)"}),
     ("--thousands", "thousands", {"help": "sign between groups of digits in a table"}),
     (
         "--columns",
@@ -139,7 +139,7 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "nargs": "+",
             "type": _assigned,
             "metavar": "COLUMN=NAME",
-            "help": "what a table's columns are: y=kind c=age,dose x=height,width",
+            "help": "roles of a table's columns, such as y=kind c=age,dose x=height,width",
         },
     ),
     ("--na", "na", {"nargs": "+", "help": "texts that stand for a missing value in a table"}),
@@ -148,14 +148,14 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         "layout",
         {
             "choices": ("first", "last"),
-            "help": "place of the channels in an array (default: last if shortest, and noted)",
+            "help": "axis of the channels in an array (default: last if shortest, and noted)",
         },
     ),
 )
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """How data are read: options of pictures, tables and arrays."""
+    """Add the options that say how pictures, tables and arrays are read."""
     group = parser.add_argument_group("reading data")
     for flag, name, how in READING:
         group.add_argument(flag, dest=f"read_{name}", **how)
@@ -184,7 +184,7 @@ def show(metrics: Mapping[str, object]) -> None:
 
 
 def show_table(rows: Iterable[Mapping[str, str]]) -> None:
-    """Print rows of texts in columns, with the names of the columns above."""
+    """Print rows of texts in aligned columns, with a header."""
     listed = list(rows)
     names = list(dict.fromkeys(name for row in listed for name in row))
     lines = [{name: name for name in names}, *listed]

@@ -16,24 +16,30 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser = commands.add_parser(
         "compare",
         help="runs side by side: a table and one report",
-        description="Compare runs by the log-likelihood of the same held-out rows, latents "
-        "integrated out, and by their own metrics. Runs that differ in their seed alone are one "
-        "row, with an interval over seeds.",
+        description="Compare runs by the log-likelihood of the same held-out rows, with the "
+        "latents integrated out, and by each run's own metrics. Runs that differ only in their "
+        "seed share one row, with an interval over seeds.",
     )
     parser.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="folders of at least two runs"
     )
     parser.add_argument(
-        "--data", type=Path, help="data of which every row is scored (default: the test data)"
+        "--data", type=Path, help="new data, all rows of which are scored (default: the test data)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("comparison"), help="folder (default comparison)"
+        "--out",
+        type=Path,
+        default=Path("comparison"),
+        help="folder of the report (default comparison)",
     )
     parser.add_argument(
-        "--draws", type=int, default=256, help="draws of the guide per datum (default 256)"
+        "--draws", type=int, default=256, help="posterior draws per datum (default 256)"
     )
     parser.add_argument(
-        "--rows", type=int, default=1000, help="rows that are scored, evenly spaced (default 1000)"
+        "--rows",
+        type=int,
+        default=1000,
+        help="number of rows scored, evenly spaced (default 1000)",
     )
     add_trust(parser)
     add_device(parser)
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare, then print the table and the path of the report."""
     from ppvae.app.comparison import compare_runs
 
-    found = compare_runs(
+    comparison = compare_runs(
         arguments.runs,
         arguments.out,
         data=arguments.data,
@@ -59,10 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
             "log p(x)": f"{group.log_likelihood}{'' if group.trusted else ' !'}",
             "ELBO": str(group.metrics.get("elbo", "")),
         }
-        for group in found.groups
+        for group in comparison.groups
     )
-    if not all(group.trusted for group in found.groups):
-        print("!  too low rather than too high: Pareto k above 0.7, or few effective draws")
-    if found.arviz is None:
-        print(f"az.compare: not made, for {found.without}")
-    print(f"report: {found.report}")
+    if not all(group.trusted for group in comparison.groups):
+        print("!  probably too low: Pareto k is above 0.7, or there are few effective draws")
+    if comparison.arviz is None:
+        print(f"az.compare: not made, for {comparison.without}")
+    print(f"report: {comparison.report}")

@@ -16,13 +16,18 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser = commands.add_parser(
         "encode",
         help="latents of data as a table: means, standard deviations, classes, ELBO",
-        description="Write a row per datum: its name, posterior mean and standard deviation of "
-        "each latent, the class with probabilities, and the ELBO in nats.",
+        description="Write a row per datum: its name, the posterior mean and standard deviation "
+        "of each latent, the likeliest class with the probabilities of all, and the ELBO in nats.",
     )
     add_run(parser)
-    parser.add_argument("--data", type=Path, required=True, help="a file or a folder of pictures")
     parser.add_argument(
-        "--out", type=Path, required=True, help="a .csv, .parquet, .npz or .h5ad file"
+        "--data", type=Path, required=True, help="file or folder of pictures to encode"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="table to write: a .csv, .parquet, .npz or .h5ad file",
     )
     add_device(parser)
     parser.set_defaults(command=run)

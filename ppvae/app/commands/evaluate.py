@@ -17,7 +17,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "evaluate", help="evaluate a run again, or on new data: metrics, arviz.nc, plots, report"
     )
     add_run(parser)
-    parser.add_argument("--data", type=Path, help="new data, of which every row is scored")
+    parser.add_argument("--data", type=Path, help="new data, all rows of which are scored")
     parser.add_argument(
         "--out", type=Path, help="folder for new data (default RUN/evaluations/NAME)"
     )

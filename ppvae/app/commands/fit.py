@@ -59,11 +59,11 @@ def _shared() -> argparse.ArgumentParser:
         type=Path,
         help="a .npz file with one array per column (x, y, c, object, view as the model needs; "
         "split: train, validation, test), a .npy file, a table (.csv, .tsv, .parquet, ...) or a "
-        "folder of pictures; ppvae inspect says how it is understood (default: the model's "
-        "embedded data)",
+        "folder of pictures; ppvae inspect shows how it is read (default: the model's own "
+        "example data)",
     )
     parser.add_argument("--epochs", type=int, help="passes over the training data")
-    parser.add_argument("--batch-size", type=int, help="data per step")
+    parser.add_argument("--batch-size", type=int, help="number of rows per optimiser step")
     parser.add_argument("--learning-rate", type=float, help="learning rate of the optimiser")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of all random numbers (default 0)"
@@ -79,7 +79,7 @@ def _shared() -> argparse.ArgumentParser:
         type=Path,
         metavar="RUN",
         help="go on with a run that stopped, in its folder, with its data and options; "
-        "--epochs counts those before, too",
+        "--epochs includes the epochs done before",
     )
     parser.add_argument(
         "--checkpoint-every",
@@ -93,17 +93,17 @@ def _shared() -> argparse.ArgumentParser:
         "--devices",
         type=int,
         metavar="N",
-        help="processes of this one fit on this machine, one per GPU where there are GPUs; each "
-        "takes its share of every batch, and the result is that of one, to rounding",
+        help="number of processes of this fit on this machine, one per GPU where there are GPUs; "
+        "each takes its share of every batch, and the result is that of one process, to rounding",
     )
     group.add_argument(
         "--nodes",
         type=int,
         default=1,
         metavar="M",
-        help="machines, each of which is given this command (default 1)",
+        help="number of machines; the same command is given on each (default 1)",
     )
-    group.add_argument("--meet", metavar="HOST:PORT", help="free port of one of several machines")
+    group.add_argument("--meet", metavar="HOST:PORT", help="free port on one of several machines")
     add_device(parser)
     add_reading(parser)
     return parser
@@ -112,10 +112,10 @@ def _shared() -> argparse.ArgumentParser:
 def _add_model_options(
     parser: argparse.ArgumentParser, shared: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> None:
-    """Add the options of the model that is named, if one is."""
+    """Add the options of the model that the arguments name, if they name one."""
     from ppvae.zoo import add_options, entry, names
 
-    # Values of the shared options are taken out, so a folder with a model's name is no model.
+    # The values of shared options are removed first: a folder named as a model is not a model.
     _, rest = shared.parse_known_args(arguments)
     for name in rest:
         if name not in names() and not USERS.fullmatch(name):
@@ -185,7 +185,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _folder(arguments: argparse.Namespace, name: str) -> Path:
-    """The folder to write to: that of the run that goes on, or one that holds no run."""
+    """The folder to write to: that of the run to resume, or one that holds no run."""
     from ppvae.fitting import is_main
     from ppvae.runs.folder import CHECKPOINT, free_name
     from ppvae.runs.run import is_run

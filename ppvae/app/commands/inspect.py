@@ -1,4 +1,4 @@
-"""``ppvae inspect``: what was understood of data, and what a model would do with it."""
+"""``ppvae inspect``: how data are read, and what a model would do with them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "inspect",
-        help="say what is understood of data: rows, columns, ranges, classes, what is left out",
+        help="show how data are read: rows, columns, ranges, classes, and what is left out",
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="a file or a folder of pictures")
-    parser.add_argument("--model", metavar="NAME", help="say what this model would do with it")
-    parser.add_argument("--out", type=Path, help="a .png file for a contact sheet of pictures")
+    parser.add_argument(
+        "--model", metavar="NAME", help="show what this model would do with the data"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="contact sheet of the pictures to write: a .png file"
+    )
     add_reading(parser)
     parser.set_defaults(command=run)
 

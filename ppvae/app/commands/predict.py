@@ -37,8 +37,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
         "of the values above",
     )
-    parser.add_argument("--out", type=Path, help="a folder (default RUN/predictions)")
-    parser.add_argument("--draws", type=int, default=200, help="draws per datum (default 200)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default RUN/predictions)")
+    parser.add_argument(
+        "--draws", type=int, default=200, help="predictive draws per datum (default 200)"
+    )
     parser.add_argument(
         "--interval",
         type=float,
@@ -50,7 +52,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Predict, then print how much and where it is."""
+    """Predict, then print how many predictions there are and where they are."""
     from ppvae.app.workflow import predict_run
 
     given = {column: getattr(arguments, column) for _, column, _, _ in COLUMNS}

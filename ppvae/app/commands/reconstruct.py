@@ -1,4 +1,4 @@
-"""``ppvae reconstruct``: new data as the model sees them."""
+"""``ppvae reconstruct``: new data, encoded and decoded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "reconstruct", help="means of data decoded from their latents: .npz and a picture"
     )
     add_run(parser)
-    parser.add_argument("--data", type=Path, required=True, help="a file or a folder of pictures")
-    parser.add_argument("--out", type=Path, help="a folder (default RUN/reconstructions)")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="file or folder of pictures to reconstruct"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default RUN/reconstructions)"
+    )
     add_device(parser)
     parser.set_defaults(command=run)
 

@@ -1,4 +1,4 @@
-"""``ppvae report``: the report of a run, from what is in its folder."""
+"""``ppvae report``: the report of a run, from the files in its folder."""
 
 from __future__ import annotations
 

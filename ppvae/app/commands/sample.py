@@ -16,8 +16,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser = commands.add_parser("sample", help="draw data from the prior: .npz and a picture")
     add_run(parser)
     parser.add_argument("--count", type=int, default=64, help="number of draws (default 64)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default 0)")
-    parser.add_argument("--out", type=Path, help="a folder (default RUN/samples)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the draws (default 0)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default RUN/samples)")
     add_device(parser)
     parser.set_defaults(command=run)
 

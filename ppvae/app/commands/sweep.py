@@ -1,4 +1,4 @@
-"""``ppvae sweep``: many runs of a model, a grid or a search."""
+"""``ppvae sweep``: many runs of a model, by grid or by search."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "sweep",
         help="many runs of a model: all combinations of values, or a search",
         description="Run a model for all combinations of the values given by --set and of the "
-        "seeds, or, with --trials, for as many configurations as a search tries, each with all "
-        "seeds. Each run has a folder of its own in OUT/runs. The same command given again, here "
-        "or on another machine that shares OUT, goes on with what is left, and several share the "
-        "work. Needs the extra: pip install 'ppvae[sweep]'.",
+        "seeds; or, with --trials, search that many configurations, each with all seeds. Each run "
+        "has a folder of its own in OUT/runs. The same command given again, here or on another "
+        "machine that shares OUT, goes on with what is left; several at once share the work. "
+        "Needs the extra: pip install 'ppvae[sweep]'.",
     )
     parser.add_argument(
         "model", metavar="MODEL", help="a name from ppvae list, or module:function"
@@ -41,21 +41,25 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         dest="sets",
         metavar="NAME=VALUES",
         help="option of the model, or epochs, batch_size, learning_rate, clip_norm, average or "
-        "patience, with its values: latent_dim=2,5,10; hidden=64x64,128 where a value is several "
-        "numbers; learning_rate=1e-4..1e-2 for a range, with --trials",
+        "patience, with its values: latent_dim=2,5,10; hidden=64x64,128 where one value is "
+        "several numbers; learning_rate=1e-4..1e-2 for a range (with --trials)",
     )
-    parser.add_argument("--seeds", default="0", help="0..4 or 0,3,7 (default 0)")
     parser.add_argument(
-        "--trials", type=int, help="configurations that a search tries (default: all of a grid)"
+        "--seeds", default="0", help="random seeds, such as 0..4 or 0,3,7 (default 0)"
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        help="number of configurations for a search to try (default: no search, the full grid)",
     )
     parser.add_argument(
         "--prune",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="end a run early whose validation ELBO is below the median of others at the same "
-        "epoch (default: in a search)",
+        help="end a run early if its validation ELBO is below the median of the others at the "
+        "same epoch (default: in a search only)",
     )
-    parser.add_argument("--data", type=Path, help="as for ppvae fit")
+    parser.add_argument("--data", type=Path, help="file or folder of data, as for ppvae fit")
     parser.add_argument("--out", type=Path, help="folder of the sweep (default sweeps/MODEL)")
     add_trust(parser)
     add_device(parser)
