@@ -51,7 +51,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.names import Names, names_of
-from ppvae.evaluate.pareto import pareto_k
+from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.stores import Filled, Store, container, store_for
@@ -383,21 +383,6 @@ class _Export:
             if observed or name not in self.sites.columns.values():
                 dims = ("sample", *_event_dims(name, value.dim() - 1))
                 self.groups[group].put(name, value, dims, at)
-
-
-def leave_one_out(log_weights: Tensor) -> Tensor:
-    r""":math:`\log \frac{1}{S - 1} \sum_{t \neq s} w_{tn}`, with shape (S, N); log w for S = 1.
-
-    Arguments:
-        log_weights: log w, with shape (S, N).
-    """
-    draws = len(log_weights)
-    if draws == 1:
-        return log_weights
-    nothing = torch.full_like(log_weights[:1], -torch.inf)
-    before = torch.cat([nothing, log_weights.logcumsumexp(0)[:-1]])
-    after = torch.cat([log_weights.flip(0).logcumsumexp(0).flip(0)[1:], nothing])
-    return torch.logaddexp(before, after) - math.log(draws - 1)
 
 
 def _event_dims(name: str, rank: int) -> tuple[str, ...]:

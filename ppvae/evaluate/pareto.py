@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["TRUSTED_K", "pareto_k"]
+__all__ = ["TRUSTED_K", "leave_one_out", "pareto_k"]
 
 TRUSTED_K = 0.7
 _LEAST_TAIL = 5
@@ -71,3 +71,18 @@ def _shape(tail: Tensor) -> Tensor:
     mean_b = (b * profile.softmax(-1)).sum(-1, keepdim=True)
     estimate = torch.log1p(-mean_b * tail).mean(-1)
     return (size * estimate + _PRIOR_COUNT * _PRIOR_K) / (size + _PRIOR_COUNT)
+
+
+def leave_one_out(log_weights: Tensor) -> Tensor:
+    r""":math:`\log \frac{1}{S - 1} \sum_{t \neq s} w_{tn}`, with shape (S, N); log w for S = 1.
+
+    Arguments:
+        log_weights: log w, with shape (S, N).
+    """
+    draws = len(log_weights)
+    if draws == 1:
+        return log_weights
+    nothing = torch.full_like(log_weights[:1], -torch.inf)
+    before = torch.cat([nothing, log_weights.logcumsumexp(0)[:-1]])
+    after = torch.cat([log_weights.flip(0).logcumsumexp(0).flip(0)[1:], nothing])
+    return torch.logaddexp(before, after) - math.log(draws - 1)

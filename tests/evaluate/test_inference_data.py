@@ -16,7 +16,7 @@ from torch import nn
 
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, to_arviz
-from ppvae.evaluate.inference_data import leave_one_out
+from ppvae.evaluate.pareto import leave_one_out
 from ppvae.programs import ContractError, data_plate
 from ppvae.runs.run import Run
 from tests.evaluate.programs import GaussianGuide, linear_run, pair_run
