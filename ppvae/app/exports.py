@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.data import Dataset, Splits
+from ppvae.data.columns import COLUMNS
 from ppvae.data.files import refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.likelihood import log_likelihood
@@ -33,8 +34,17 @@ from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
 from ppvae.zoo.entry import REGISTRY, Entry, entry
+from ppvae.zoo.options import parse_options
 
-__all__ = ["BUILD", "encode_run", "entry_of", "new_rows", "reconstruct_run", "sample_run"]
+__all__ = [
+    "BUILD",
+    "as_named",
+    "encode_run",
+    "entry_of",
+    "new_rows",
+    "reconstruct_run",
+    "sample_run",
+]
 
 # Posterior draws per datum for its ELBO, and the number of pictures shown.
 PARTICLES, SHOWN = 16, 32
@@ -64,10 +74,12 @@ def new_rows(run: Run, data: str | Path) -> Dataset:
     spec = (run.config.get("data") or {}).get("columns") or {}
     options = suiting(data, run.config.get("reading") or {})
     model_entry = entry_of(run)
+    may_miss: tuple[str, ...] = ()
+    if model_entry is not None:
+        chosen = parse_options(model_entry.options, run.config["recipe"]["options"])
+        may_miss = model_entry.may_miss(chosen)
     missing_ok = tuple(
-        name
-        for name in (() if model_entry is None else model_entry.missing_ok)
-        if name != "x" or (spec.get("x") or {}).get("missing")
+        name for name in may_miss if name != "x" or (spec.get("x") or {}).get("missing")
     )
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
@@ -77,6 +89,23 @@ def new_rows(run: Run, data: str | Path) -> Dataset:
         first = next(batches(run.guide, columns, 8))
         check_values(run.model, run.guide, first, Splits(columns))
     return columns
+
+
+def as_named(run: Run, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Columns as the training data write them: names in columns of the user's own that have them.
+
+    Arguments:
+        run: The run that has the names.
+        columns: Columns by name, each with shape (N).
+    """
+    arrays = {name: values.cpu().numpy() for name, values in columns.items()}
+    for name, spec in run.config["data"]["columns"].items():
+        names = spec.get("names")
+        if name in arrays and names and name not in COLUMNS:
+            numbers = arrays[name].tolist()
+            texts = [names[int(v)] if v >= 0 else ("-1" if v < 0 else "") for v in numbers]
+            arrays[name] = np.array(texts)
+    return arrays
 
 
 def needed_columns(program: nn.Module) -> set[str]:

@@ -40,8 +40,9 @@ def inspect_data(
         RunError: If the sheet cannot be written.
     """
     options = dict(reading or {})
-    if model is not None and entry(model).missing_ok:
-        options.setdefault("missing_ok", entry(model).missing_ok)
+    if model is not None:
+        found = entry(model)
+        options = found.reading(path, parse_options(found.options, {}), options)
     splits = load(path, **options)
     lines = [str(describe(splits))]
     if model is not None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ppvae import plots, report
-from ppvae.app.exports import BUILD, entry_of, new_rows
+from ppvae.app.exports import BUILD, as_named, entry_of, new_rows
 from ppvae.data import Splits, load
 from ppvae.data.record import Record
 from ppvae.data.tables import column_of, read_table
@@ -233,8 +233,8 @@ def predict_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         named = ("mean", "scale", "latent_scale", "lower", "upper")
-        values = given | {name: getattr(prediction, name) for name in named}
-        arrays = {name: value.cpu().numpy() for name, value in values.items()}
+        values = {name: getattr(prediction, name) for name in named}
+        arrays = as_named(run, given) | {name: v.cpu().numpy() for name, v in values.items()}
         with written(folder / "predictions.npz") as new:
             np.savez_compressed(new, **arrays)
     except OSError as error:
@@ -301,7 +301,7 @@ def _splits(
     if data is None:
         splits = found.default_data()
     else:
-        splits = load(data, missing_ok=found.missing_ok, **(reading or {}))
+        splits = load(data, **found.reading(data, options, reading))
     return found.arrange(splits, options)
 
 
@@ -366,6 +366,7 @@ def _table_rows(
     rows = {}
     for name in needed:
         values, _ = column_of(Path(path).name, name, frame[name], Record(), spec)
-        coded = spec[name]["classes"] is not None
+        named = spec[name].get("names") is not None and values.dtype.kind == "i"
+        coded = named or spec[name]["classes"] is not None
         rows[name] = torch.from_numpy(values.astype(np.int64 if coded else np.float32))
     return rows

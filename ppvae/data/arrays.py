@@ -9,11 +9,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ppvae.data.columns import kind_of
+from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
-from ppvae.data.words import factor_of_text, split_codes
+from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -32,7 +32,8 @@ def npz(
     """One array per column from a NumPy archive; pickled objects are never read.
 
     Text in ``y``, ``object`` and ``batch`` is numbered in sorted order, text in ``c`` and ``view``
-    is read with its unit. Pictures ``x`` with shape (N, H, W) become (N, 1, H, W), and those with
+    is read with its unit, text in columns of your own as either.
+    Pictures ``x`` with shape (N, H, W) become (N, 1, H, W), and those with
     shape (N, H, W, C) become (N, C, H, W): the last axis holds the channels where it is shorter
     than both others and the first of the three is longer than 4.
 
@@ -143,6 +144,8 @@ def _dataset(
             arrays[name], unit = factor_of_text(name, array)
             known_unit(like, name, unit)
             record = Record(record.names, {**record.units, **unit}, record.notes)
+        elif name not in COLUMNS and array.ndim == 1 and array.dtype.kind in "US":
+            arrays[name], record = own_text(name, array, record, like)
         else:
             arrays[name] = array
     if "x" in arrays:

@@ -21,7 +21,7 @@ from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 from ppvae.typing import Keywords, Spec
 
-__all__ = ["divided", "load", "refuse_unlike", "rows", "suiting"]
+__all__ = ["divided", "load", "refuse_unlike", "rows", "suiting", "table_columns"]
 
 ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npz": npz,
@@ -86,6 +86,12 @@ def rows(
             f"{sorted({*options, *(columns or ())})}. Leave out those that are not for this kind "
             "of file."
         ) from error
+
+
+def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Options by which a table's reader takes these columns as they are called; else none."""
+    is_table = bool(names) and str(path).lower().endswith(TABLES)
+    return {"columns": {name: name for name in names}} if is_table else {}
 
 
 def suiting(path: PathLike, options: Keywords) -> Keywords:

@@ -18,7 +18,7 @@ from ppvae.data.features import is_text, matrix, numbers_of, refuse_written, som
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.sniff import dialect_of, refuse_short
-from ppvae.data.words import factor_of_text, split_codes
+from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -188,6 +188,8 @@ def from_frame(
             if all(c in frame.columns for c in ([v] if isinstance(v, str) else v))
         }
     for name in like or {}:
+        if name not in COLUMNS and name in frame.columns:
+            chosen.setdefault(name, name)
         known = None if kind_of(name).coded else known_names(like, name)
         if name not in chosen and name not in ("x", "source") and known:
             if all(n in frame.columns for n in known):
@@ -243,6 +245,9 @@ def column_of(
         codes, names, note = coded(name, values, known_names(like, name))
         record = record.noted(note)
         return codes, record if names is None else record.renamed(name, names)
+    if is_text(series) and name not in COLUMNS:
+        texts = series.astype(object).where(series.notna(), None)
+        return own_text(name, texts, record, like)
     if is_text(series):
         numbers, unit = factor_of_text(name, series.astype(object).where(series.notna(), None))
         known_unit(like, name, unit)

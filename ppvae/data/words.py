@@ -7,10 +7,11 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppvae.data.record import BLANK
+from ppvae.data.record import BLANK, Record, coded, known_names, known_unit
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
-__all__ = ["PARTS", "factor_of_text", "part_of", "split_codes"]
+__all__ = ["PARTS", "factor_of_text", "own_text", "part_of", "split_codes"]
 
 # Word to the number of the part: train, validation, test.
 PARTS = {
@@ -88,3 +89,33 @@ def factor_of_text(name: str, values: ArrayLike) -> tuple[np.ndarray, dict[str, 
         )
     unit = next(iter(units), "")
     return np.array(numbers), {name: unit} if unit else {}
+
+
+def own_text(
+    name: str, values: ArrayLike, record: Record, like: Spec | None = None
+) -> tuple[np.ndarray, Record]:
+    """Text in a column of the user's own: numbers in one unit, else names numbered from 0.
+
+    Arguments:
+        name: The column.
+        values: Text, with shape (N); blank text becomes NaN, and -1 stays -1.
+        record: What was done so far.
+        like: The columns' spec of a fitted run, whose names are used.
+
+    Raises:
+        DataError: If a name or a unit is none that the run was fitted with.
+    """
+    texts, known = np.asarray(values, dtype=object), known_names(like, name)
+    if known is None:
+        try:
+            numbers, unit = factor_of_text(name, texts)
+        except DataError:
+            pass  # No numbers in one unit: names.
+        else:
+            known_unit(like, name, unit)
+            return numbers, Record(record.names, {**record.units, **unit}, record.notes)
+    unknown = np.array([str(text).strip() == "-1" for text in texts.tolist()])
+    codes, names, note = coded(name, np.where(unknown, None, texts), known)
+    blank = (codes < 0) & ~unknown
+    record = record if names is None else record.renamed(name, names)
+    return np.where(blank, np.nan, codes) if blank.any() else codes, record.noted(note)

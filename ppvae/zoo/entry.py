@@ -6,11 +6,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ppvae._trusted import BUILDERS
 from ppvae.errors import ArgumentError, DataError
-from ppvae.typing import Spec
+from ppvae.typing import Keywords, Spec
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Entry:
         options: Dataclass of its options.
         columns: Columns that the data must have.
         missing_ok: Columns of a user's file that may have missing values.
+        covariates: From the options to columns of the user's own that the model reads; in a table
+            they are no features, and they may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
         data: Function that returns the default splits, or its name in :mod:`ppvae.data`.
         arrange: From the splits and the options to the splits that are fitted.
@@ -76,6 +79,7 @@ class Entry:
     options: type[Options]
     columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ("x",)
+    covariates: Callable[[Any], tuple[str, ...]] = lambda options: ()
     fit: Mapping[str, object] = field(default_factory=dict)
     data: str | Callable[[], Splits] | None = None
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
@@ -102,7 +106,29 @@ class Entry:
         Raises:
             ArgumentError: If an option is unknown or out of range, or a column is missing.
         """
-        return self.build(_spec(spec, self.missing_ok), parse_options(self.options, options))
+        chosen = parse_options(self.options, options)
+        return self.build(_spec(spec, self.may_miss(chosen)), chosen)
+
+    def may_miss(self, options: Options) -> tuple[str, ...]:
+        """Columns that may have missing values."""
+        return (*self.missing_ok, *self.covariates(options))
+
+    def reading(
+        self, path: str | Path, options: Options, given: Keywords | None = None
+    ) -> dict[str, Any]:
+        """Options of the reader of a user's file: what may be missing, and what is no feature.
+
+        Arguments:
+            path: The file or folder.
+            options: The entry's options.
+            given: Options that the user chose, which win.
+        """
+        from ppvae.data.files import table_columns
+
+        named = table_columns(path, self.covariates(options)).get("columns", {})
+        columns = {**named, **((given or {}).get("columns") or {})}
+        chosen = {"missing_ok": self.may_miss(options), **(given or {})}
+        return chosen | ({"columns": columns} if columns else {})
 
     def build(self, spec: Spec, options: Options) -> Pair:
         """Model, guide and objective for these columns and options."""

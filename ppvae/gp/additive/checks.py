@@ -55,13 +55,27 @@ def check_columns(kernel: Additive, columns: Columns) -> dict[str, Tensor]:
     return chosen
 
 
-def check_training(kernel: Additive, data: Columns) -> dict[str, Tensor]:
+def check_training(
+    kernel: Additive, data: Columns, subject: str | None = None
+) -> dict[str, Tensor]:
     """The kernel's columns of the training data.
+
+    Arguments:
+        kernel: The kernel.
+        data: The training data.
+        subject: The column of the subjects.
 
     Raises:
         DataError: If a column is constant, a datum appears twice or has no observed value.
     """
     columns = check_columns(kernel, data)
+    if subject is not None and not bool((columns[subject].double() >= 0).all()):
+        row = int((~(columns[subject].double() >= 0)).nonzero()[0])
+        raise DataError(
+            f"column {subject!r}: expected a subject, numbered from 0, in every row of the "
+            f"training data; got {columns[subject][row].item():g} in row {row}. Name the subject, "
+            "or drop the row."
+        )
     for name, values in columns.items():
         seen = values[~torch.isnan(values.double())]
         if len(seen.unique()) < 2 and bool((seen == seen[:1]).all()) and len(seen) == len(values):

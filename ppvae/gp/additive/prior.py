@@ -147,7 +147,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
             DataError: If the kernel cannot be learned from them; see
                 :mod:`ppvae.gp.additive.checks`.
         """
-        columns = check_training(self.kernel, data)
+        columns = check_training(self.kernel, data, self.subject)
         device = self.raw_variances.device
         for term in self.kernel:
             for factor in term:

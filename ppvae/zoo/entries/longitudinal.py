@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import ppvae
 from ppvae.zoo.entry import Pair, Spec, register
@@ -17,12 +17,19 @@ KERNEL = (
 )
 
 
+def _covariates(options: Any) -> tuple[str, ...]:
+    """The columns of the kernel, and those that name subjects and order visits."""
+    columns = ppvae.gp.additive.parse(options.kernel).columns
+    return tuple(dict.fromkeys([*columns, *filter(None, (options.subject, options.order))]))
+
+
 @register(
     "longitudinal",
     "additive GP prior over named columns; predicts later visits of subjects",
     data="visits",
     columns=("x",),
-    missing_ok=("x", "disease_age"),
+    missing_ok=("x",),
+    covariates=_covariates,
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
     tune=gp_rates,
 )
