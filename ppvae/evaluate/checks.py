@@ -36,7 +36,7 @@ from ppvae.runs.run import Run
 
 __all__ = ["Check", "StatisticCheck", "check_predictions", "check_reconstructions"]
 
-BUDGET = 2**22
+BUDGET = 2**20
 # Of a site that is a single number there is nothing else to compare.
 SCALAR: Mapping[str, Statistic] = {"intensity": intensity}
 Batch = Mapping[str, Tensor]

@@ -64,8 +64,8 @@ if TYPE_CHECKING:
 
 __all__ = ["to_arviz"]
 
-# Numbers of one site drawn at once.
-BUDGET = 2**23
+# Numbers of one site drawn at once; the layers of a decoder hold many times as many.
+BUDGET = 2**20
 OBSERVED_DIMS = {1: ("feature",), 2: ("channel", "position"), 3: ("channel", "row", "column")}
 COORDINATES = ("object", "view", "y")
 LEAD = ("chain", "draw", "sample")

@@ -38,8 +38,9 @@ from ppvae.runs.run import Run
 
 __all__ = ["LikelihoodEstimate", "log_likelihood", "summary"]
 
-# Numbers of the observed and latent sites held at once, all particles and classes counted.
-BUDGET = 2**22
+# Numbers of the observed and latent sites held at once, all particles and classes counted; the
+# layers of a decoder hold many times as many.
+BUDGET = 2**20
 
 
 @dataclass(frozen=True)

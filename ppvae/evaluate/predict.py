@@ -39,8 +39,9 @@ from ppvae.programs.sites import Site, nodes_of
 
 __all__ = ["Prediction", "predict", "predictive_log_likelihood"]
 
-# Elements of an observed site decoded at once, over draws and rows.
-BUDGET = 2**21
+# Elements of an observed site decoded at once, over draws and rows; the layers of a decoder hold
+# many times as many.
+BUDGET = 2**19
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,14 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
             f"probability: expected a number between 0 and 1; got {probability}. Use 0.9."
         )
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
-    # torch.quantile refuses large inputs; the draws are few and the elements many.
-    ordered, at = draws.sort(0).values, tails * (len(draws) - 1)
-    low = at.floor().long()
-    share = (at - low).reshape(-1, *[1] * (draws.dim() - 1))
-    high = (low + 1).clamp_max(len(draws) - 1)
-    lower, upper = torch.lerp(ordered[low], ordered[high], share)
+    # torch.quantile refuses large inputs; the tails alone take half the time of all in order.
+    at = tails * (len(draws) - 1)
+    first, last = at.floor().long().tolist()
+    below, above = at - at.floor()
+    bottom = draws.topk(first + 2, 0, largest=False).values
+    top = draws.topk(len(draws) - last, 0).values
+    lower = torch.lerp(bottom[first], bottom[first + 1], below)
+    upper = torch.lerp(top[-1], top[max(-2, -len(top))], above)
     return lower, upper
 
 

@@ -19,7 +19,9 @@ KERNEL = (
 
 def _covariates(options: Any) -> tuple[str, ...]:
     """The columns of the kernel, and those that name subjects and order visits."""
-    columns = ppvae.gp.additive.parse(options.kernel).columns
+    from ppvae.gp.additive import parse
+
+    columns = parse(options.kernel).columns
     return tuple(dict.fromkeys([*columns, *filter(None, (options.subject, options.order))]))
 
 
