@@ -295,7 +295,7 @@ def _splits(
     data: str | Path | None,
     reading: Keywords | None = None,
 ) -> Splits:
-    if found is None:
+    if found is None or options is None:
         assert data is not None
         return load(data, **(reading or {}))
     if data is None:

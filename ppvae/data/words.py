@@ -115,7 +115,9 @@ def own_text(
             known_unit(like, name, unit)
             return numbers, Record(record.names, {**record.units, **unit}, record.notes)
     unknown = np.array([str(text).strip() == "-1" for text in texts.tolist()])
-    codes, names, note = coded(name, np.where(unknown, None, texts), known)
+    rest = texts.copy()
+    rest[unknown] = None
+    codes, names, note = coded(name, rest, known)
     blank = (codes < 0) & ~unknown
     record = record if names is None else record.renamed(name, names)
     return np.where(blank, np.nan, codes) if blank.any() else codes, record.noted(note)
