@@ -7,6 +7,7 @@ from ppvae.guides.amortized import AmortizedGuide
 from ppvae.guides.conditional import ConditionalGuide
 from ppvae.guides.conditional_gp import ConditionalGPGuide
 from ppvae.guides.counts import CountGuide
+from ppvae.guides.deep_kernel import ExactWeightsGuide, VariationalWeightsGuide
 from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
 from ppvae.guides.pose import Align
@@ -23,11 +24,13 @@ __all__ = [
     "ConditionalGuide",
     "CountGuide",
     "DoubleEmbeddingGuide",
+    "ExactWeightsGuide",
     "FactorizedGuide",
     "GPGuide",
     "PseudoGuide",
     "SemiSupervisedGuide",
     "SingleEmbeddingGuide",
     "SourceGuide",
+    "VariationalWeightsGuide",
     "WeightSpaceGuide",
 ]

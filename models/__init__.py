@@ -6,6 +6,7 @@ if __name__ != "ppvae.models":
 from ppvae.models.conditional_gpvae import ConditionalGPVAE
 from ppvae.models.counts import CountVAE
 from ppvae.models.cvae import ConditionalVAE
+from ppvae.models.deep_kernel import DeepKernel
 from ppvae.models.gpvae import GPVAE
 from ppvae.models.jvae import JointVAE
 from ppvae.models.pose import PosedDecoder
@@ -20,6 +21,7 @@ __all__ = [
     "ConditionalGPVAE",
     "ConditionalVAE",
     "CountVAE",
+    "DeepKernel",
     "JointVAE",
     "PosedDecoder",
     "SemiSupervisedVAE",

@@ -16,6 +16,7 @@ from ppvae._version import __version__
 
 if TYPE_CHECKING:
     from ppvae import (
+        active,
         data,
         distributions,
         ensembles,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Dataset",
     "__version__",
+    "active",
     "data",
     "distributions",
     "ensembles",

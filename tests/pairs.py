@@ -12,9 +12,20 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
+from gpytorch.kernels import MaternKernel, RBFKernel
 from torch import Tensor, nn
 
-from ppvae.gp import FourierFeatures, GPPrior, JoinedPrior, LeaveViewOut, ObjectTable
+from ppvae.gp import (
+    EmbeddedGP,
+    ExactFeatures,
+    FeatureMap,
+    FourierFeatures,
+    GPPrior,
+    JoinedPrior,
+    LeaveViewOut,
+    ObjectTable,
+    RandomFeatures,
+)
 from ppvae.gp.additive import AdditivePrior, LeaveVisitsOut
 from ppvae.guides import (
     Align,
@@ -23,12 +34,14 @@ from ppvae.guides import (
     ConditionalGuide,
     CountGuide,
     DoubleEmbeddingGuide,
+    ExactWeightsGuide,
     FactorizedGuide,
     GPGuide,
     PseudoGuide,
     SemiSupervisedGuide,
     SingleEmbeddingGuide,
     SourceGuide,
+    VariationalWeightsGuide,
     WeightSpaceGuide,
 )
 from ppvae.models import (
@@ -37,6 +50,7 @@ from ppvae.models import (
     ConditionalGPVAE,
     ConditionalVAE,
     CountVAE,
+    DeepKernel,
     JointVAE,
     PosedDecoder,
     SemiSupervisedVAE,
@@ -60,6 +74,7 @@ from ppvae.nets import (
     LogCounts,
     LogScale,
     MaskedEncoder,
+    Mean,
     MixtureNormal,
     OneHot,
     Shift,
@@ -239,6 +254,40 @@ def count_batches() -> Pair:
     net = encoder(heads.DiagonalNormal(Z), 2, C, shape=(20,))
     guide = CountGuide(LogCounts(net), batches=2, latent_library=True)
     return Pair(model, guide, {"x": x, "batch": torch.arange(N) % 2, "c": factors()})
+
+
+def random_features() -> FeatureMap:
+    return RandomFeatures(RBFKernel(ard_num_dims=Z), Z, num_frequencies=4)
+
+
+def deep_kernel(
+    features: FeatureMap,
+    guide: Callable[[EmbeddedGP], nn.Module] = ExactWeightsGuide,
+    *,
+    outputs: int = 1,
+    head: heads.Head | None = None,
+    **columns: Tensor,
+) -> Pair:
+    net = encoder(heads.Raw((Z,)))
+    gp = EmbeddedGP(nn.Sequential(net, Mean()), features, outputs=outputs, head=head)
+    x = images()
+    targets = torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], -1)[:, :outputs]
+    batch = {"x": x, "target": targets, **columns}
+    return Pair(DeepKernel(gp), guide(gp), batch)
+
+
+def deep_kernel_vae() -> Pair:
+    """The embedding is the mean of the VAE's encoder; half of the targets are missing."""
+    net = encoder(heads.DiagonalNormal(Z))
+    gp = EmbeddedGP(nn.Sequential(net, Mean()), random_features())
+    x = images()
+    target = x.mean((1, 2, 3)).where(torch.arange(N) % 2 == 0, torch.tensor(torch.nan))[:, None]
+    return Pair(
+        DeepKernel(gp, VAE(decoder(Z), latent_dim=Z)),
+        ExactWeightsGuide(gp, AmortizedGuide(net)),
+        {"x": x, "target": target},
+        ELBO(weights={"target": 3.0, "w": 3.0}),
+    )
 
 
 def labels(*, missing: bool = False) -> Tensor:
@@ -667,6 +716,23 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         if find_spec("zuko")
         else {}
     ),
+    "deep kernel, exact": lambda: deep_kernel(ExactFeatures(MaternKernel(ard_num_dims=Z), Z)),
+    "deep kernel, two outputs, noise per point": lambda: deep_kernel(
+        random_features(), outputs=2, noise=0.1 + 0.2 * torch.rand(N, 2)
+    ),
+    "deep kernel, variational": lambda: deep_kernel(random_features(), VariationalWeightsGuide),
+    "deep kernel, noise a function": lambda: deep_kernel(
+        random_features(),
+        VariationalWeightsGuide,
+        head=heads.Normal((1,), heads.PerElement()),
+    ),
+    "deep kernel, counts": lambda: deep_kernel(
+        random_features(),
+        VariationalWeightsGuide,
+        head=heads.Poisson((1,)),
+        target=torch.poisson(torch.full((N, 1), 3.0)),
+    ),
+    "deep kernel on a vae": deep_kernel_vae,
     "ved": lambda: Pair(
         VAE(decoder(Z, shape=SPECTRUM), latent_dim=Z),
         SourceGuide(encoder(heads.DiagonalNormal(Z))),

@@ -16,6 +16,7 @@ EXAMPLES = {
     "ensemble.py": [*TINY, "--members", "2", "--classes", "3", "--out", "maps.png"],
     "flows.py": TINY,
     "hierarchy.py": TINY,
+    "explore.py": ["--fast", "--acquisition", "max-variance"],
     "infomax.py": [*TINY, "--out", "path.png"],
     "jvae.py": TINY,
     "kalman.py": TINY,

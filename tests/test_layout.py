@@ -38,6 +38,7 @@ ORDER = (
     "guides",
     "report",
     "ensembles",
+    "active",
     "testing",
     "zoo",
     "app",

@@ -29,6 +29,7 @@ ROOMS = {
     "ppvae.programs": "Programs: the contract of models and guides",
     "ppvae.evaluate": "Evaluation, prediction and export",
     "ppvae.plots": "Plots",
+    "ppvae.active": "Active learning",
     "ppvae.ensembles": "Ensembles",
     "ppvae.runs": "Runs and their folders",
     "ppvae.report": "Reports",

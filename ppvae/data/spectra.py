@@ -16,14 +16,15 @@ from torch import Tensor
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.record import Record
-from ppvae.data.scalars import loop_area
+from ppvae.data.scalars import loop_area, scalar_named
 from ppvae.errors import DataError
 
 if TYPE_CHECKING:
     import h5py
-from ppvae.typing import Spec
 
-__all__ = ["image_spectra", "patches", "spectral_image"]
+    from ppvae.typing import Spec
+
+__all__ = ["image_spectra", "patches", "spectral_image", "targets_of"]
 
 # Pixels between two neighbours of the simulated lattice, and the side of a patch: two cells.
 CELL = 8
@@ -272,3 +273,38 @@ def _cube(file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray, str]:
         scale = cube.parent[str(labels[2])]
         axis, unit = np.asarray(scale), str(scale.attrs.get("units", ""))
     return np.asarray(cube, dtype=np.float64), axis, unit
+
+
+def targets_of(data: Dataset, scalar: str) -> Tensor:
+    """What is looked for, (N): the column ``target``, or a scalar of the column ``spectrum``.
+
+    Arguments:
+        data: Columns.
+        scalar: Name of a scalariser (:func:`ppvae.data.scalars.scalar_named`); the axis is that in
+            the names of ``spectrum``, or the column's numbers from 0.
+
+    Raises:
+        DataError: If there is neither column, or ``target`` has more than one number a row.
+    """
+    if "target" in data:
+        target = torch.as_tensor(data["target"]).double()
+        target = target[:, 0] if target.dim() == 2 and target.size(1) == 1 else target
+        if target.dim() != 1:
+            raise DataError(
+                f"target: expected one number a row; got shape {tuple(target.shape)}. Choose one "
+                "of its columns."
+            )
+        return target
+    if "spectrum" not in data:
+        raise DataError(
+            f"data: expected a column 'target' or 'spectrum'; got {list(data)}. Add what is "
+            "measured at each place."
+        )
+    spectra = torch.as_tensor(data["spectrum"]).double().numpy()
+    names = data.names.get("spectrum")
+    axis = np.arange(spectra.shape[-1], dtype=float)
+    if names is not None:
+        axis = np.array([float(name.split()[0]) for name in names])
+    elif "axis" in data:
+        axis = torch.as_tensor(data["axis"])[0].double().numpy()
+    return torch.from_numpy(scalar_named(scalar)(axis, spectra))

@@ -1,9 +1,11 @@
 """Gaussian-process priors on latents, in weight space: exact mini-batches at a cost free of N."""
 
 from ppvae.gp.collapsed import CollapsedGP
+from ppvae.gp.embedded import EmbeddedGP, ExactWeights, columns_of_targets
 from ppvae.gp.every import Every
 from ppvae.gp.features import (
     Column,
+    ExactFeatures,
     FeatureMap,
     FourierFeatures,
     FreeFormFeatures,
@@ -13,6 +15,7 @@ from ppvae.gp.features import (
     NetworkFeatures,
     ObjectTable,
     ProductFeatures,
+    RandomFeatures,
     SumFeatures,
     angular_kernel,
     spectral_density,
@@ -31,7 +34,10 @@ from ppvae.gp.weighted import WeightedNormal
 __all__ = [
     "CollapsedGP",
     "Column",
+    "EmbeddedGP",
     "Every",
+    "ExactFeatures",
+    "ExactWeights",
     "FeatureMap",
     "FourierFeatures",
     "FreeFormFeatures",
@@ -49,10 +55,12 @@ __all__ = [
     "NetworkFeatures",
     "ObjectTable",
     "ProductFeatures",
+    "RandomFeatures",
     "StandardPrior",
     "SumFeatures",
     "WeightedNormal",
     "angular_kernel",
+    "columns_of_targets",
     "infer_objects",
     "interpolate_latents",
     "latents_of",

@@ -13,6 +13,7 @@ from ppvae.nets.coordinate import (
     resample,
     transform_grid,
 )
+from ppvae.nets.embedding import Beside, BoundedLinear, Mean, NoEmbedding, ResidualEmbedding
 from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
@@ -38,6 +39,8 @@ __all__ = [
     "Angle",
     "AnyDirection",
     "AnyRotation",
+    "Beside",
+    "BoundedLinear",
     "Calibrated",
     "CanvasDecoder",
     "ClassNormal",
@@ -55,10 +58,13 @@ __all__ = [
     "LogCounts",
     "LogScale",
     "MaskedEncoder",
+    "Mean",
     "MixtureNormal",
+    "NoEmbedding",
     "OneHot",
     "Pose",
     "Prior",
+    "ResidualEmbedding",
     "Shift",
     "Sites",
     "StandardNormal",

@@ -5,6 +5,13 @@ from ppvae.plots.checks import calibration, covariance, method_errors, pareto_k
 from ppvae.plots.files import save
 from ppvae.plots.latent import densities, latents, manifold, prior_range, traversals
 from ppvae.plots.pictures import images, methods_by_object, predictions, reconstructions
+from ppvae.plots.search import (
+    embedding_by_value,
+    learning_curves,
+    place_map,
+    places_in_order,
+    predicted,
+)
 from ppvae.plots.style import style, styled
 from ppvae.plots.training import loss_by_term
 
@@ -13,13 +20,18 @@ __all__ = [
     "calibration",
     "covariance",
     "densities",
+    "embedding_by_value",
     "images",
     "latents",
+    "learning_curves",
     "loss_by_term",
     "manifold",
     "method_errors",
     "methods_by_object",
     "pareto_k",
+    "place_map",
+    "places_in_order",
+    "predicted",
     "predictions",
     "prior_range",
     "reconstructions",

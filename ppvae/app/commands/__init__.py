@@ -14,6 +14,7 @@ COMMANDS = (
     "fit",
     "sweep",
     "compare",
+    "explore",
     "evaluate",
     "report",
     "predict",

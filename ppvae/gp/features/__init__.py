@@ -1,6 +1,7 @@
 r"""Kernels as feature maps, :math:`k(a, b) = r(a)^\top r(b)`: one per file, named as its class."""
 
 from ppvae.gp.features.column import Column
+from ppvae.gp.features.exact_features import ExactFeatures
 from ppvae.gp.features.feature_map import FeatureMap, finite, kronecker_rows, single, unit_rows
 from ppvae.gp.features.fourier_features import FourierFeatures, angular_kernel
 from ppvae.gp.features.free_form_features import FreeFormFeatures
@@ -10,10 +11,12 @@ from ppvae.gp.features.lookup import Lookup
 from ppvae.gp.features.network_features import NetworkFeatures
 from ppvae.gp.features.object_table import ObjectTable
 from ppvae.gp.features.product_features import ProductFeatures
+from ppvae.gp.features.random_features import RandomFeatures
 from ppvae.gp.features.sum_features import SumFeatures
 
 __all__ = [
     "Column",
+    "ExactFeatures",
     "FeatureMap",
     "FourierFeatures",
     "FreeFormFeatures",
@@ -23,6 +26,7 @@ __all__ = [
     "NetworkFeatures",
     "ObjectTable",
     "ProductFeatures",
+    "RandomFeatures",
     "SumFeatures",
     "angular_kernel",
     "finite",

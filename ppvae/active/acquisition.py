@@ -1,0 +1,142 @@
+"""What a place is worth: BoTorch's acquisition functions by name, and two that need none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ppvae.active.botorch_model import botorch, botorch_model, weighted_joint
+from ppvae.active.surrogate import Surrogate
+from ppvae.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from botorch.sampling.base import MCSampler
+
+__all__ = ["ACQUISITIONS", "Acquisition", "Asked", "acquisition_named"]
+
+# Places among which a function is drawn jointly: the cost grows as their cube.
+DRAWN = 800
+BETA = 4.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an acquisition function sees.
+
+    Attributes:
+        surrogate: The fitted model.
+        x: Inputs of the places that can be measured, with shape (N, F).
+        best: The largest measurement so far, of the weighted outputs.
+        pending: Inputs chosen in this batch and not measured yet, with shape (P, F).
+        weights: Weights of the outputs, with shape (T), or None for the first.
+    """
+
+    surrogate: Surrogate
+    x: Tensor
+    best: float
+    pending: Tensor
+    weights: Tensor | None = None
+
+
+Acquisition: TypeAlias = Callable[[Asked], Tensor]
+
+
+def random(asked: Asked) -> Tensor:
+    """Uniform numbers: every place alike."""
+    return torch.rand(len(asked.x), dtype=torch.float64)
+
+
+def max_variance(asked: Asked) -> Tensor:
+    """The logarithm of the standard deviation, given that those pending will be measured."""
+    joined = asked.x[:, None]
+    _, covariance = weighted_joint(asked.surrogate, joined, asked.weights)
+    variance = covariance[:, 0, 0]
+    if len(asked.pending):
+        both = torch.cat([joined, asked.pending.expand(len(asked.x), -1, -1)], 1)
+        _, covariance = weighted_joint(asked.surrogate, both, asked.weights)
+        inner, cross = covariance[:, 1:, 1:], covariance[:, 1:, :1]
+        noise = asked.surrogate.noise_variance()[0] * torch.eye(len(asked.pending)).to(inner)
+        explained = (cross * torch.linalg.solve(inner + noise, cross)).sum((-2, -1))
+        variance = variance - explained
+    return 0.5 * variance.clamp_min(1e-300).log()
+
+
+def log_expected_improvement(asked: Asked) -> Tensor:
+    """BoTorch's LogExpectedImprovement; of a batch qLogExpectedImprovement."""
+    botorch("log-ei")
+    from botorch.acquisition.analytic import LogExpectedImprovement
+    from botorch.acquisition.logei import qLogExpectedImprovement
+
+    model = botorch_model(asked.surrogate, weights=asked.weights)
+    if not len(asked.pending):
+        return _values(LogExpectedImprovement(model, best_f=asked.best), asked.x)
+    batch = qLogExpectedImprovement(
+        model, best_f=asked.best, sampler=_sampler(), X_pending=asked.pending
+    )
+    return _values(batch, asked.x)
+
+
+def upper_confidence_bound(asked: Asked) -> Tensor:
+    """BoTorch's UpperConfidenceBound, two standard deviations up; of a batch its q form."""
+    botorch("ucb")
+    from botorch.acquisition.analytic import UpperConfidenceBound
+    from botorch.acquisition.monte_carlo import qUpperConfidenceBound
+
+    model = botorch_model(asked.surrogate, weights=asked.weights)
+    if not len(asked.pending):
+        return _values(UpperConfidenceBound(model, beta=BETA), asked.x)
+    batch = qUpperConfidenceBound(model, beta=BETA, sampler=_sampler(), X_pending=asked.pending)
+    return _values(batch, asked.x)
+
+
+def thompson(asked: Asked) -> Tensor:
+    """A function drawn by BoTorch's posterior, jointly at 800 random places at most."""
+    botorch("thompson")
+    model = botorch_model(asked.surrogate, weights=asked.weights)
+    chosen = torch.randperm(len(asked.x))[:DRAWN]
+    drawn = model.posterior(asked.x[chosen]).rsample(torch.Size([1]))[0, :, 0]
+    values = torch.full((len(asked.x),), -torch.inf, dtype=drawn.dtype)
+    values[chosen] = drawn
+    return values
+
+
+def _sampler() -> MCSampler:
+    from botorch.sampling.normal import SobolQMCNormalSampler
+
+    return SobolQMCNormalSampler(torch.Size([64]), seed=0)
+
+
+@torch.no_grad()
+def _values(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([function(part[:, None]) for part in x.split(4096)])
+
+
+ACQUISITIONS: dict[str, Acquisition] = {
+    "log-ei": log_expected_improvement,
+    "ucb": upper_confidence_bound,
+    "thompson": thompson,
+    "max-variance": max_variance,
+    "random": random,
+}
+
+
+def acquisition_named(name: str | Acquisition) -> Acquisition:
+    """An acquisition function by its name, or the function itself.
+
+    Raises:
+        ArgumentError: If there is none of that name, or it is BoTorch's and that is not there.
+    """
+    if callable(name):
+        return name
+    if name not in ACQUISITIONS:
+        raise ArgumentError(
+            f"acquisition: expected one of {', '.join(ACQUISITIONS)}; got {name!r}. Name one: "
+            "--acquisition ucb."
+        )
+    if name not in ("random", "max-variance"):
+        botorch(name)
+    return ACQUISITIONS[name]

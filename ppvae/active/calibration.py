@@ -1,0 +1,68 @@
+"""Whether predictions made before each measurement kept their word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Calibration", "calibration"]
+
+# Measurements under which nothing is said.
+FEWEST = 10
+INTERVAL = 0.9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Predictions against the measurements that followed them.
+
+    Attributes:
+        count: Measurements that were predicted.
+        coverage: Share of them within the central interval of 90 %.
+        low: Least coverage that chance allows for, at 95 %.
+        high: Largest such coverage.
+        log_density: Mean log-density of the measurements.
+        verdict: One sentence.
+    """
+
+    count: int
+    coverage: float
+    low: float
+    high: float
+    log_density: float
+    verdict: str
+
+
+def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
+    """The calibration of normal predictions; rows with a NaN are left out.
+
+    Arguments:
+        y: Measurements, with shape (N).
+        mean: Predicted means, with shape (N).
+        scale: Predicted standard deviations, the measurement's noise included, with shape (N).
+    """
+    from scipy.stats import binom, norm
+
+    rows = torch.isfinite(y) & torch.isfinite(mean) & torch.isfinite(scale)
+    y, mean, scale = (value[rows].double() for value in (y, mean, scale))
+    n = len(y)
+    if n < FEWEST:
+        text = f"{n} predictions before a measurement are too few to judge ({FEWEST} at least)"
+        return Calibration(n, math.nan, math.nan, math.nan, math.nan, text)
+    inside = (y - mean).abs() <= float(norm.ppf(0.5 + INTERVAL / 2)) * scale
+    coverage = float(inside.double().mean())
+    low, high = (float(binom.ppf(p, n, INTERVAL)) / n for p in (0.025, 0.975))
+    density = float(torch.distributions.Normal(mean, scale).log_prob(y).mean())
+    says = "as predicted"
+    if coverage < low:
+        says = "too few: the model is too sure of itself"
+    elif coverage > high:
+        says = "more than predicted: the model is not sure enough"
+    text = (
+        f"{coverage:.0%} of {n} measurements fell into the 90 % interval predicted before them "
+        f"({low:.0%} to {high:.0%} by chance): {says}"
+    )
+    return Calibration(n, coverage, low, high, density, text)

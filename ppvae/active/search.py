@@ -1,0 +1,387 @@
+"""The search: ask where to measure, tell what was measured, as often as the budget lasts.
+
+    search = Search(surrogate, x, acquisition="log-ei", folder="search")
+    while len(search.y) < 100:
+        for place in search.ask():
+            search.tell(place, measure(place))
+
+Everything it knows is in its folder after each step. The random numbers of a step come from the
+seed and the number of measurements, so that a search that goes on is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ppvae.active.acquisition import Acquisition, Asked, acquisition_named
+from ppvae.active.botorch_model import output_weights
+from ppvae.active.calibration import Calibration, calibration
+from ppvae.active.moves import Moves
+from ppvae.active.surrogate import Surrogate
+from ppvae.errors import ArgumentError, DataError
+from ppvae.programs import forked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Search", "Step", "explore"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        place: Number of the candidate.
+        y: What was measured, T numbers; NaN where the instrument failed.
+        noise: Known standard deviations of it, if there are any.
+        mean: What the model predicted before, of the weighted outputs; None before the first fit.
+        scale: The standard deviation of that prediction, noise included.
+    """
+
+    place: int
+    y: tuple[float, ...]
+    noise: tuple[float, ...] | None = None
+    mean: float | None = None
+    scale: float | None = None
+
+
+@dataclass
+class Search:
+    """A search for large values among candidates.
+
+    Arguments:
+        surrogate: The model of the measurements.
+        candidates: Inputs of the places, with shape (N, ...); rows are flattened.
+        acquisition: Name of :data:`~ppvae.active.ACQUISITIONS`, or a function.
+        start: Places measured at random before the first fit.
+        batch: Places per :meth:`ask` after that, q.
+        moves: Positions of the places, with what a move costs and how far one may go.
+        weights: Weights of the outputs, with shape (T); the first alone by default.
+        seed: Random seed.
+        folder: Folder in which the search is saved after each measurement; none by default.
+        fit_every: Measurements between two fits.
+        steps: Measurements so far, in order.
+        asked: Candidates asked for and not told yet.
+        fitted: Measurements at the last fit.
+
+    Raises:
+        ArgumentError: If an argument is out of range.
+        DataError: If candidates are not finite numbers.
+    """
+
+    surrogate: Surrogate
+    candidates: Tensor
+    acquisition: str | Acquisition = "log-ei"
+    start: int = 10
+    batch: int = 1
+    moves: Moves | None = None
+    weights: Tensor | None = None
+    seed: int = 0
+    folder: Path | None = None
+    fit_every: int = 1
+    steps: list[Step] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    fitted: int = 0
+
+    def __post_init__(self) -> None:
+        x = torch.as_tensor(self.candidates)
+        self.candidates = x.reshape(len(x), -1)
+        if not torch.isfinite(self.candidates).all():
+            raise DataError(
+                "candidates: expected finite numbers; got NaN or infinity. Leave these places out."
+            )
+        if not 1 <= self.start <= len(x) or self.batch < 1 or self.fit_every < 1:
+            raise ArgumentError(
+                f"Search: expected start from 1 to {len(x)}, the candidates, and batch and "
+                f"fit_every >= 1; got {self.start}, {self.batch} and {self.fit_every}. Use 10, 1 "
+                "and 1."
+            )
+        if self.moves is not None and len(self.moves.positions) != len(x):
+            raise ArgumentError(
+                f"moves: expected a position of each of {len(x)} candidates; got "
+                f"{len(self.moves.positions)}. Pass positions with shape (N, 2)."
+            )
+        self.score = acquisition_named(self.acquisition)
+        self.folder = None if self.folder is None else Path(self.folder)
+
+    @property
+    def places(self) -> list[int]:
+        """Candidates measured so far, in order; failed ones and repetitions, too."""
+        return [step.place for step in self.steps]
+
+    @property
+    def y(self) -> Tensor:
+        """What was measured, with shape (M, T), in order; NaN where the instrument failed."""
+        return torch.tensor([step.y for step in self.steps], dtype=torch.float64)
+
+    @property
+    def values(self) -> Tensor:
+        """The weighted outputs of the measurements, with shape (M), in order."""
+        y = self.y
+        if not len(y):
+            return y.reshape(0)
+        return y[:, 0] if self.weights is None else y @ self.weights.double()
+
+    @property
+    def best(self) -> int | None:
+        """The candidate with the largest measurement; None before the first."""
+        values = self.values
+        if not len(values) or values.isnan().all():
+            return None
+        return self.places[int(values.nan_to_num(nan=-math.inf).argmax())]
+
+    @property
+    def calibration(self) -> Calibration:
+        """The predictions made before each measurement against what was measured."""
+        gap = math.nan
+        pairs = [
+            (gap if s.mean is None else s.mean, gap if s.scale is None else s.scale)
+            for s in self.steps
+        ]
+        predicted = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2)
+        return calibration(self.values, predicted[:, 0], predicted[:, 1])
+
+    def available(self) -> Tensor:
+        """Mask of the candidates that are neither measured nor asked for, with shape (N)."""
+        free = torch.ones(len(self.candidates), dtype=torch.bool)
+        free[[*self.places, *self.asked]] = False
+        return free
+
+    def ask(self) -> list[int]:
+        """The candidates to measure next; the same until they have been told.
+
+        Raises:
+            ArgumentError: If every candidate has been measured, or none is within reach.
+        """
+        if self.asked:
+            return list(self.asked)
+        free = int(self.available().sum())
+        if free == 0:
+            raise ArgumentError(
+                f"ask: expected candidates that are not measured; got none left of "
+                f"{len(self.candidates)}. Stop here, or add candidates."
+            )
+        begins = len(self.steps) < self.start or bool(self.values.isnan().all())
+        if not begins:
+            self._update()
+        with forked(seed=self._seed(0)):
+            if begins:
+                count = max(1, self.start - len(self.steps))
+                unmeasured = self._unmeasured()
+                order = torch.randperm(free)[: min(count, free)]
+                self.asked = unmeasured[order].tolist()
+            else:
+                for _ in range(min(self.batch, free)):
+                    self.asked.append(self._next())
+        self.save()
+        return list(self.asked)
+
+    def _unmeasured(self) -> Tensor:
+        return self.available().nonzero()[:, 0]
+
+    def _next(self) -> int:
+        """The best candidate, given those asked for already."""
+        free = self._unmeasured()
+        last = self.asked[-1] if self.asked else self.places[-1]
+        cost = torch.zeros(len(free), dtype=torch.float64)
+        if self.moves is not None:
+            within = self.moves.reachable(last, free)
+            free, cost = free[within], self.moves.cost(last, free[within])
+        scores = self.scores(free) - cost
+        if not (scores > -math.inf).any():
+            raise ArgumentError(
+                "acquisition: expected a finite score of some candidate; got none. Choose another "
+                "acquisition."
+            )
+        return int(free[int(scores.nan_to_num(nan=-math.inf).argmax())])
+
+    def scores(self, places: Tensor) -> Tensor:
+        """What candidates are worth, given those asked for; without the cost of a move.
+
+        Arguments:
+            places: Numbers of candidates, with shape (M).
+        """
+        values = self.values
+        asked = Asked(
+            self.surrogate,
+            self.candidates[places],
+            float(values[~values.isnan()].max()),
+            self.candidates[self.asked],
+            self.weights,
+        )
+        return self.score(asked).double()
+
+    def tell(
+        self,
+        place: int,
+        y: float | Sequence[float] | Tensor | np.ndarray,
+        noise: float | Sequence[float] | Tensor | np.ndarray | None = None,
+    ) -> None:
+        """Take a measurement; of any candidate, asked for or not, also a second time.
+
+        Arguments:
+            place: Number of the candidate.
+            y: What was measured, one number or T; NaN if the instrument failed, which is noted
+                and never asked again.
+            noise: Known standard deviation of each, above zero.
+
+        Raises:
+            ArgumentError: If there is no such candidate, or the numbers are of another count than
+                before, infinite, or a noise is not above zero.
+        """
+        if not 0 <= place < len(self.candidates):
+            raise ArgumentError(
+                f"tell: expected a candidate from 0 to {len(self.candidates) - 1}; got {place}. "
+                "Pass a number that ask() returned."
+            )
+        numbers = _numbers(y)
+        known = None if noise is None else _numbers(noise)
+        outputs = len(self.steps[0].y) if self.steps else len(numbers)
+        if len(numbers) != outputs or any(math.isinf(number) for number in numbers):
+            raise ArgumentError(
+                f"tell: expected {outputs} numbers, finite or NaN; got {list(numbers)}. Give the "
+                "same outputs at each place, NaN where one failed."
+            )
+        wrong = known is not None and (len(known) != outputs or not min(known) > 0)
+        if wrong or (self.steps and (known is None) != (self.steps[0].noise is None)):
+            raise ArgumentError(
+                f"noise: expected {outputs} standard deviations above 0 with every measurement, "
+                f"or with none; got {noise}. Give it each time, or never."
+            )
+        mean = scale = None
+        if self.fitted:
+            mean, scale = self._predicted(place, known)
+        self.steps.append(Step(int(place), numbers, known, mean, scale))
+        if place in self.asked:
+            self.asked.remove(place)
+        self.save()
+
+    def _predicted(self, place: int, noise: tuple[float, ...] | None) -> tuple[float, float]:
+        """Mean and standard deviation of a measurement to come."""
+        weights = output_weights(self.surrogate, self.weights)
+        mean, variance = self.surrogate.marginals(self.candidates[place][None])
+        total = variance[0] + self.surrogate.noise_variance()
+        if noise is not None:
+            total = total + torch.tensor(noise, dtype=torch.float64).square()
+        return float((mean[0] * weights).sum()), float((total * weights.square()).sum().sqrt())
+
+    def update(self) -> None:
+        """Fit the surrogate to what has been told since the last fit."""
+        self._update()
+        self.save()
+
+    def _update(self) -> None:
+        count = len(self.steps)
+        if self.fitted and count - self.fitted < self.fit_every:
+            return
+        y = self.y
+        seen = ~y.isnan().all(1)
+        noise = None
+        if self.steps and self.steps[0].noise is not None:
+            noise = torch.tensor([step.noise for step in self.steps], dtype=torch.float64)[seen]
+        rows = torch.tensor(self.places)[seen]
+        with forked(seed=self._seed(1)):
+            self.surrogate.fit(self.candidates[rows], y[seen].to(self.candidates), noise)
+        self.fitted = count
+
+    def _seed(self, stream: int) -> int:
+        return (1_000_003 * self.seed + 2 * len(self.steps) + stream) % 2**63
+
+    def save(self) -> None:
+        """Write the search into its folder, if it has one."""
+        if self.folder is not None:
+            from ppvae.active.state import write_search
+
+            write_search(self.folder, self)
+
+    def load(self) -> None:
+        """Go on from what is in the folder.
+
+        Raises:
+            RunError: If it is of other candidates or settings, damaged, or not there.
+        """
+        if self.folder is None:
+            raise ArgumentError(
+                "load: expected a search with a folder; got none. Pass folder=PATH to Search."
+            )
+        from ppvae.active.state import read_search
+
+        read_search(self.folder, self)
+
+
+def _numbers(value: float | Sequence[float] | Tensor | np.ndarray) -> tuple[float, ...]:
+    flat = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+    return tuple(flat.tolist())
+
+
+def explore(
+    model: Surrogate,
+    candidates: Tensor,
+    measure: Callable[[int], float | Sequence[float] | Tensor | np.ndarray],
+    acquisition: str | Acquisition = "log-ei",
+    budget: int = 100,
+    *,
+    start: int = 10,
+    batch: int = 1,
+    moves: Moves | None = None,
+    weights: Tensor | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    progress: Callable[[Search], None] | None = None,
+) -> Search:
+    """Measure where the model says, ``budget`` times in all; a search in the folder goes on.
+
+    Arguments:
+        model: The model of the measurements.
+        candidates: Inputs of the places, with shape (N, ...).
+        measure: From a candidate's number to what is measured there, one number or T, NaN where
+            it failed.
+        acquisition: Name of :data:`~ppvae.active.ACQUISITIONS`, or a function.
+        budget: Measurements in all, those at the start included.
+        start: Places measured at random first.
+        batch: Places chosen at a time.
+        moves: Positions of the places, with what a move costs and how far one may go.
+        weights: Weights of the outputs; the first alone by default.
+        seed: Random seed; the caller's generators are restored.
+        folder: Folder in which the search is saved after each measurement.
+        progress: Called after each batch.
+
+    Raises:
+        ArgumentError: If the budget is more than there are candidates, or less than ``start``.
+    """
+    if not start <= budget <= len(candidates):
+        raise ArgumentError(
+            f"budget: expected from {start}, the start, to {len(candidates)}, the candidates; got "
+            f"{budget}. Choose one between."
+        )
+    search = Search(
+        model,
+        candidates,
+        acquisition,
+        start=start,
+        batch=batch,
+        moves=moves,
+        weights=weights,
+        seed=seed,
+        folder=None if folder is None else Path(folder),
+    )
+    from ppvae.active.state import SEARCH
+
+    if search.folder is not None and (search.folder / SEARCH).exists():
+        search.load()
+    while len(search.steps) < budget:
+        for place in search.ask()[: budget - len(search.steps)]:
+            search.tell(place, measure(place))
+        if progress is not None:
+            progress(search)
+    search.asked = []
+    search.update()
+    return search

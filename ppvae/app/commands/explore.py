@@ -1,0 +1,90 @@
+"""``ppvae explore``: a search for the places of most interest, on data known everywhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppvae.app.commands.common import Subparsers, printable, show
+
+if TYPE_CHECKING:
+    from ppvae.active import Search
+
+__all__ = ["add", "run"]
+
+NAMES = ("log-ei", "ucb", "thompson", "max-variance", "random")
+EMBEDDINGS = ("residual", "components", "position")
+NUMBERS = (
+    ("--budget", int, 100, "measurements in all"),
+    ("--start", int, 15, "measurements at random before the first fit"),
+    ("--batch", int, 1, "places chosen at a time"),
+    ("--ensemble", int, 3, "deep kernels in the ensemble"),
+    ("--steps", int, 30, "optimiser steps per fit"),
+    ("--first-steps", int, 200, "optimiser steps of the first fit"),
+    ("--price", float, 0.0, "what a unit of distance takes from a score"),
+    ("--reach", float, float("inf"), "longest move from place to place"),
+    ("--seed", int, 0, "seed of all random numbers"),
+)
+
+
+def add(commands: Subparsers, arguments: Sequence[str]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "explore",
+        help="choose the next measurement, replayed on data known everywhere",
+        description="Replay a search: a deep kernel of few measurements chooses the next place. "
+        "With an instrument use ppvae.active.Search, which is asked and told.",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="file with columns x, position and spectrum or target (.npz), or an NSID file (.h5) "
+        "(default: a simulated lattice)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/explore"),
+        help="folder of the search, which goes on if it is there (default runs/explore)",
+    )
+    parser.add_argument(
+        "--scalar",
+        default="area",
+        help="number looked for in a spectrum: area, log-area, peak, peak:LOW:HIGH, "
+        "ratio:LOW:HIGH:LOW:HIGH (default area)",
+    )
+    parser.add_argument(
+        "--acquisition", choices=NAMES, default=NAMES[0], help="what a place is worth"
+    )
+    parser.add_argument(
+        "--embedding", choices=EMBEDDINGS, default=EMBEDDINGS[0], help="what the kernel sees of x"
+    )
+    parser.add_argument(
+        "--with-position", action="store_true", help="the position is an input of the kernel"
+    )
+    for flag, kind, default, text in NUMBERS:
+        parser.add_argument(flag, type=kind, default=default, help=f"{text} (default {default})")
+    parser.add_argument("--quiet", action="store_true", help="no lines while it runs")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Search, then print the metrics and the verdict on the predictions."""
+    from ppvae.app.exploring import explore_data
+
+    given = {k: v for k, v in vars(arguments).items() if k not in ("command", "quiet")}
+    found = explore_data(**given, progress=None if arguments.quiet else _said)
+    for note in found.notes:
+        print(f"data: {printable(note)}")
+    show(found.metrics)
+    print(f"{found.search.calibration.verdict}.")
+    print(f"figures: {arguments.out / 'plots'}")
+
+
+def _said(search: Search) -> None:
+    count = len(search.steps)
+    if count % 10 == 0:
+        print(f"{count} measurements, best {search.values.max():.5g}", file=sys.stderr)

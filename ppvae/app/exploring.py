@@ -1,0 +1,178 @@
+"""``ppvae explore`` as a function: a search replayed on data that are known everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ppvae import plots
+from ppvae.active import Search, explore
+from ppvae.active.moves import Moves
+from ppvae.data import image_spectra
+from ppvae.data.files import rows
+from ppvae.data.spectra import targets_of
+from ppvae.errors import DataError
+from ppvae.programs import seeded
+from ppvae.runs.files import written
+from ppvae.runs.folder import write_json
+from ppvae.zoo.surrogates import deep_kernel_surrogate, inputs_of
+
+__all__ = ["Exploration", "explore_data"]
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """A search and what it was about.
+
+    Attributes:
+        search: The search.
+        y: What is measured at each place, with shape (N); NaN where nothing can be.
+        metrics: Numbers by name.
+        notes: What was done to the data, a sentence each.
+    """
+
+    search: Search
+    y: Tensor
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def explore_data(
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    scalar: str = "area",
+    acquisition: str = "log-ei",
+    budget: int = 100,
+    start: int = 15,
+    batch: int = 1,
+    embedding: str = "residual",
+    with_position: bool = False,
+    price: float = 0.0,
+    reach: float = math.inf,
+    seed: int = 0,
+    progress: Callable[[Search], None] | None = None,
+    **surrogate: int,
+) -> Exploration:
+    """Search data that are known everywhere; writes ``search.json``, figures and metrics.
+
+    Arguments:
+        out: The folder; a search that is in it goes on.
+        data: A file with the columns ``x``, ``position`` and ``spectrum`` or ``target``; the
+            simulated lattice by default.
+        scalar: What is looked for in a spectrum.
+        acquisition: Name of an acquisition function.
+        budget: Measurements in all.
+        start: Measurements at random first.
+        batch: Places chosen at a time.
+        embedding: As of :func:`ppvae.zoo.surrogates.deep_gp`.
+        with_position: Whether the position is an input of the kernel.
+        price: What a unit of distance takes from a score.
+        reach: The longest move.
+        seed: Random seed.
+        progress: Called after each batch.
+        surrogate: Further arguments of :func:`ppvae.zoo.surrogates.deep_kernel_surrogate`.
+
+    Raises:
+        ArgumentError: If an argument is out of range.
+        DataError: If the data lack a column.
+        RunError: If the folder holds another search.
+    """
+    table = image_spectra() if data is None else rows(data, missing_ok=["target"])
+    y = targets_of(table, scalar)
+    if "position" not in table or "x" not in table:
+        raise DataError(
+            f"explore: expected columns 'x' and 'position'; got {list(table)}. Cut patches with "
+            "ppvae.data.patches(image, positions, size)."
+        )
+    dtype = torch.get_default_dtype()
+    position, x = (torch.as_tensor(table[name]).to(dtype) for name in ("position", "x"))
+    used = position if with_position or embedding == "position" else None
+    model = deep_kernel_surrogate(x, position=used, embedding=embedding, seed=seed, **surrogate)
+    priced = price > 0 or reach < math.inf
+    search = explore(
+        model,
+        inputs_of(x, used),
+        lambda place: float(y[place]),
+        acquisition,
+        budget,
+        start=start,
+        batch=batch,
+        moves=Moves(position, price, reach) if priced else None,
+        seed=seed,
+        folder=out,
+        progress=progress,
+    )
+    found = Exploration(search, y, _metrics(search, y, position), table.notes)
+    with written(Path(out) / "metrics.json") as new:
+        write_json(new, {**found.metrics, "calibration": search.calibration.verdict})
+    plots.save(Path(out) / "plots", _figures(search, y, position))
+    return found
+
+
+def _metrics(search: Search, y: Tensor, position: Tensor) -> dict[str, float]:
+    known = y.nan_to_num(nan=-math.inf)
+    count = max(1, round(0.01 * len(y)))
+    best = set(known.argsort(descending=True)[:count].tolist())
+    found = float(search.values.nan_to_num(nan=-math.inf).max())
+    said = search.calibration
+    return {
+        "measurements": len(search.steps),
+        "best_found": found,
+        "regret": float(known.max()) - found,
+        "top_1_percent": len(best & set(search.places)),
+        "top_1_percent_of": count,
+        "path": Moves(position).length(search.places),
+        "coverage_90": said.coverage,
+        "log_density": said.log_density,
+    }
+
+
+def _figures(search: Search, y: Tensor, position: Tensor) -> list[tuple[str, str, Figure]]:
+    at, places = position.numpy(), search.places
+    mean, variance = search.surrogate.marginals(search.candidates)
+    scores = torch.full((len(y),), torch.nan, dtype=torch.float64)
+    free = search.available()
+    if free.any():
+        with seeded(search.seed):
+            found = search.scores(free.nonzero()[:, 0])
+        # The least half of the scores, logarithms often, would take all of the colours.
+        scores[free] = found.clamp_min(float(found.median()))
+    maps = {"to be found": y, "predicted mean": mean[:, 0]}
+    maps |= {"standard deviation": variance[:, 0].sqrt(), "acquisition": scores}
+    values = search.values.nan_to_num(nan=-math.inf)
+    steps = [step for step in search.steps if step.mean is not None]
+    known = torch.full((len(y),), torch.nan, dtype=torch.float64)
+    known[places] = search.values
+    figures = [
+        ("places", "Places in the order of their measurement.", plots.places_in_order(at, places)),
+        (
+            "maps",
+            "What there is to find, what the model says after the last measurement, and where it "
+            "would measure next; measured places in red.",
+            plots.place_map(at, {k: v.numpy() for k, v in maps.items()}, places=places),
+        ),
+        (
+            "curve",
+            "The best measurement so far.",
+            plots.learning_curves({"search": values.cummax(0).values.numpy()}),
+        ),
+        (
+            "embedding",
+            "The places as the model's embedding has them, coloured by what was measured.",
+            plots.embedding_by_value(search.surrogate.embedding(search.candidates), known),
+        ),
+    ]
+    if steps:
+        numbers = [[s.y[0], s.mean or 0.0, s.scale or 0.0] for s in steps]
+        columns = np.array(numbers, dtype=float).T
+        caption = f"Each measurement as predicted before it: {search.calibration.verdict}."
+        figures.append(("predicted", caption, plots.predicted(*columns)))
+    return figures

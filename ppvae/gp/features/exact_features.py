@@ -1,0 +1,87 @@
+r"""A kernel without approximation, by features that the training data themselves span.
+
+.. math::
+    r(a) = L^{-1} k(X, a), \qquad L L^\top = k(X, X)
+
+so that the weights' posterior is that of the exact GP. Away from the data
+:math:`k(a, b) - r(a)^\top r(b)` is left over, which :meth:`ExactFeatures.rest` returns and a
+prediction adds. The cost grows as :math:`N^3`: for small data.
+
+References:
+    | Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006)
+    | http://gaussianprocess.org/gpml
+"""
+
+from __future__ import annotations
+
+import torch
+from gpytorch.kernels import Kernel
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+from ppvae.gp.features.feature_map import FeatureMap, finite
+from ppvae.programs import SizedByData
+
+__all__ = ["ExactFeatures"]
+
+# Added to the kernel's diagonal of ones.
+JITTER = 1e-6
+MOST = 2000
+
+
+class ExactFeatures(SizedByData, FeatureMap):
+    r"""Any GPyTorch kernel with :math:`k(a, a) = 1`, exactly: one feature per training datum.
+
+    In training the values it is called on are the data X; in evaluation X is what
+    :meth:`anchor` was given last.
+
+    Arguments:
+        kernel: A kernel of vectors, of unit variance; the amplitude is the GP's.
+        dim: D, the number of columns.
+    """
+
+    points: Tensor
+    sized_by_data = ("points",)
+
+    def __init__(self, kernel: Kernel, dim: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.dim = dim
+        self.register_buffer("points", torch.zeros(0, dim, dtype=torch.float64))
+
+    @property
+    def num_features(self) -> int:  # type: ignore[override]
+        """N."""
+        return len(self.points)
+
+    def check(self, values: Tensor) -> None:
+        finite(values, "values")
+
+    def check_training(self, values: Tensor) -> None:
+        self.check(values)
+        if len(values) > MOST:
+            raise ArgumentError(
+                f"ExactFeatures: expected at most {MOST} training data; got {len(values)}. Use "
+                "RandomFeatures or InducingFeatures, whose cost does not grow so fast."
+            )
+
+    def anchor(self, values: Tensor) -> None:
+        """Take values (N, D) as the data X of later evaluations."""
+        self.points = values.detach().double().clone()
+
+    def _factor(self, points: Tensor) -> Tensor:
+        inner = self.kernel(points).to_dense().double()
+        eye = torch.eye(len(points), dtype=inner.dtype, device=inner.device)
+        return torch.linalg.cholesky(inner + JITTER * eye)
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = values.double()
+        if self.training:
+            return self._factor(values)
+        cross = self.kernel(self.points, values).to_dense().double()
+        return torch.linalg.solve_triangular(self._factor(self.points), cross, upper=False).mT
+
+    def rest(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Covariance that the features leave over: (..., Q, D), (..., Q, N) to (..., Q, Q)."""
+        full = self.kernel(values.double()).to_dense().double()
+        return full - rows @ rows.mT
