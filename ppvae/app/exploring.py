@@ -151,6 +151,7 @@ def _figures(search: Search, y: Tensor, position: Tensor) -> list[tuple[str, str
     steps = [step for step in search.steps if step.mean is not None]
     known = torch.full((len(y),), torch.nan, dtype=torch.float64)
     known[places] = search.values
+    embedded = search.surrogate.embedding(search.candidates)
     figures = [
         ("places", "Places in the order of their measurement.", plots.places_in_order(at, places)),
         (
@@ -167,7 +168,7 @@ def _figures(search: Search, y: Tensor, position: Tensor) -> list[tuple[str, str
         (
             "embedding",
             "The places as the model's embedding has them, coloured by what was measured.",
-            plots.embedding_by_value(search.surrogate.embedding(search.candidates), known),
+            plots.embedding_by_value(embedded.double().numpy(), known.numpy()),
         ),
     ]
     if steps:

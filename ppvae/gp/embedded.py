@@ -29,7 +29,7 @@ from inspect import Parameter
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, register_kl
+from torch.distributions import Distribution, Independent, register_kl
 
 from ppvae.data.mapped import Columns
 from ppvae.distributions import Seen
@@ -46,7 +46,7 @@ class ExactWeights(dist.MultivariateNormal):
 
 
 @register_kl(ExactWeights, Independent)
-def _kl_at_the_draw(q: ExactWeights, p: Independent) -> Tensor:
+def _kl_at_the_draw(q: ExactWeights, p: Independent[Distribution]) -> Tensor:
     raise NotImplementedError
 
 
