@@ -3,7 +3,7 @@
 A model and a guide are :class:`torch.nn.Module` objects whose ``forward`` is a Pyro program;
 :func:`fit` trains any pair of them, :func:`load` brings a saved run back. The names below load
 their modules at first use, so ``import ppvae`` costs next to nothing and changes no setting.
-Every public sub-module is an attribute in the same way: ``ppvae.fitting``, ``ppvae.programs``.
+Public sub-modules are attributes in the same way: ``ppvae.fitting``, ``ppvae.programs``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builders that recipes may name: those that this process has registered."""
+"""Builders that a run's recipe may call: those that this process has registered."""
 
 from __future__ import annotations
 

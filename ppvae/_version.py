@@ -1,4 +1,4 @@
-"""The version, which nothing needs another module for."""
+"""The version, in a module of its own that imports no other."""
 
 __all__ = ["__version__"]
 

@@ -40,15 +40,15 @@ Builder = Callable[[], "tuple[nn.Module, nn.Module, ELBO]"]
 
 @dataclass(frozen=True)
 class Agreement:
-    r"""What the members of an ensemble say of the classes of the same data.
+    r"""The aligned class probabilities of an ensemble's members on the same data.
 
     Attributes:
         mean: :math:`\bar q`, with shape (N, K).
-        dispersion: d, with shape (N): 0 where all agree.
-        stability: For each class, how far members agree on who belongs to it, with shape (K):
+        dispersion: d, with shape (N); 0 where all members agree.
+        stability: Agreement of the members on which data belong to each class, with shape (K):
             :math:`\sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})`, the mean over pairs of
-            members; 1 for the same data in all.
-        order: :math:`\pi_m(k)`, with shape (M, K): the member's own name of class k.
+            members; 1 if the class holds the same data in every member.
+        order: :math:`\pi_m(k)`, with shape (M, K): the member's own number of class k.
     """
 
     mean: Tensor
@@ -62,11 +62,11 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
 
     Arguments:
         probs: Class probabilities, with shape (M, N, K).
-        reference: The member whose names are kept, such as the one with the best ELBO.
-        rounds: At most this many alignments with the mean.
+        reference: Member whose class numbers are kept, such as the one with the best ELBO.
+        rounds: Largest number of alignments with the mean.
 
     Raises:
-        ArgumentError: If the shape is another.
+        ArgumentError: If ``probs`` has another shape, or there is no member ``reference``.
     """
     if probs.dim() != 3 or not 0 <= reference < len(probs):
         raise ArgumentError(
@@ -91,7 +91,7 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
 
 
 def _match(member: Tensor, target: Tensor) -> Tensor:
-    """The member's own name of each class of the target, with shape (K)."""
+    """The member's own number of each class of the target, with shape (K)."""
     rows, columns = linear_sum_assignment((target.mT @ member).cpu().numpy(), maximize=True)
     return torch.as_tensor(columns)[torch.as_tensor(rows).argsort()].to(member.device)
 
@@ -113,9 +113,9 @@ class Ensemble:
     """Members trained from different seeds.
 
     Attributes:
-        members: (model, guide) of each, in evaluation mode.
+        members: Model and guide of each member, in evaluation mode.
         seeds: Random seed of each member.
-        elbos: ELBO of each member, in nats per datum, on the validation data where there are some,
+        elbos: ELBO of each member, in nats per datum, on the validation data if there are any,
             else on the training data.
     """
 
@@ -142,10 +142,10 @@ class Ensemble:
     def images(
         self, order: Tensor, latents: Mapping[str, Tensor], *, site: str = "y"
     ) -> tuple[Tensor, Tensor]:
-        """What the members expect to see at the same latents: mean and standard deviation.
+        """Mean and standard deviation, over members, of the decoded means at the same latents.
 
         Arguments:
-            order: :attr:`Agreement.order`, by which ``latents[site]`` is read.
+            order: :attr:`Agreement.order`, which translates ``latents[site]`` for each member.
             latents: Every latent site of the model, with shape (N, ...).
             site: The discrete site.
 
@@ -170,15 +170,15 @@ def class_probs(
         site: Name of the site.
         chunk: Rows at a time.
     """
-    found = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
-    return torch.cat([q.probs for q in found])
+    pieces = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
+    return torch.cat([q.probs for q in pieces])
 
 
 _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 
 
 class _Vmapped(TorchFunctionMode):
-    """What vmap refuses, in words that it takes: noise drawn in place, and ``Tensor.data``."""
+    """Replaces operations that vmap refuses: noise drawn in place, and ``Tensor.data``."""
 
     def __torch_function__(
         self,
@@ -203,7 +203,7 @@ class Stacked(nn.Module):
 
     Arguments:
         objectives: Objectives over models and guides of the same structure.
-        batch: On which the first is checked.
+        batch: Batch on which the first pair is checked.
 
     Raises:
         ArgumentError: When called, if torch.func.vmap does not take the programs (torch's samplers
@@ -216,8 +216,8 @@ class Stacked(nn.Module):
         self.members = tuple(objectives)  # A tuple: their parameters are not this module's.
         parameters, buffers = stack_module_state(list(objectives))
         self.names = list(parameters)
-        # Each place once: torch's own handling of ties swaps a module with two names twice, and
-        # does not put its parameters back.
+        # Each parameter once: torch's own handling of tied modules swaps a module with two names
+        # twice, and does not restore its parameters.
         names = {id(p): name for name, p in objectives[0].named_parameters()}
         self.places = {
             f"{prefix}.{own}" if prefix else own: names[id(p)]
@@ -246,7 +246,7 @@ class Stacked(nn.Module):
                 together = vmap(one, randomness="different")(parameters, self.buffers_of)
         except RuntimeError as error:
             raise ArgumentError(
-                "Stacked: expected programs that torch.func.vmap takes; it refuses these "
+                "Stacked: expected programs that torch.func.vmap supports; it refuses these "
                 f"({str(error).splitlines()[0]}). Train them in turn (side_by_side=False)."
             ) from error
         loss, log_likelihood, kl, extras = together
@@ -259,7 +259,7 @@ class Stacked(nn.Module):
 
     @torch.no_grad()
     def unstack(self) -> None:
-        """Put the members' parameters back where they came from."""
+        """Copy the trained values back into the members' own parameters."""
         for name, stacked in zip(self.names, self.parameters_of, strict=True):
             for member, value in zip(self.members, stacked, strict=True):
                 member.get_parameter(name).copy_(value)
@@ -291,23 +291,24 @@ def fit_ensemble(
     device: str | torch.device | None = None,
     **options: Any,
 ) -> Ensemble:
-    """Train members that differ in their seed alone.
+    """Train members that differ only in their seed.
 
     Arguments:
-        build: Returns a new (model, guide, objective); called once a member, with torch's
-            generator seeded for it.
+        build: Function that returns a new (model, guide, objective); called once per member, with
+            torch's generator seeded for that member.
         data: Data, as for :func:`ppvae.fit`.
-        seeds: One a member.
-        side_by_side: All at once, on the same batches with noise of their own
-            (:class:`Stacked`), else in turn by :func:`ppvae.fit`, each with an order of its own.
-            By default side by side on a GPU, which small models leave idle, and in turn on a
-            CPU, where it saves little or nothing. Modules that keep a state of the training data
-            (a GP prior), and critics, need the members in turn.
+        seeds: Random seed of each member.
+        side_by_side: Whether all members are trained at once, on the same batches with separate
+            noise (:class:`Stacked`), or in turn by :func:`ppvae.fit`, each with an order of the
+            data of its own. By default side by side on a GPU, which one small model leaves mostly
+            idle, and in turn on a CPU, where training at once saves little or nothing. Modules
+            that keep a state of the training data (a GP prior), and critics, must be trained in
+            turn.
         epochs: Passes over the training data.
-        batch_size: Data a step.
-        learning_rate: Of Adam.
+        batch_size: Rows per step.
+        learning_rate: Learning rate of Adam.
         device: Device, as for :func:`ppvae.fit`.
-        options: Further arguments of :func:`ppvae.fit`, which then trains them in turn.
+        options: Further arguments of :func:`ppvae.fit`, for members trained in turn.
 
     Raises:
         ArgumentError: If there is no seed, or if ``options`` are given side by side.
@@ -386,7 +387,7 @@ def _train(
                 step(batch)
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
         raise ArgumentError(
-            "fit_ensemble: training came upon a number that is not finite. "
+            "fit_ensemble: a loss is not finite. "
             "Lower the learning rate, or use side_by_side=False to see where."
         )
     stacked.unstack()

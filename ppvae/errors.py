@@ -1,4 +1,4 @@
-"""The errors that the library raises in words: what was expected, what it got, what to do."""
+"""The library's errors; each message says what was expected, what was passed, and what to do."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class RunError(PPVAEError, ValueError):
 
 
 class DivergenceError(PPVAEError, RuntimeError):
-    """Training met a number that is not finite.
+    """A number in training is not finite, or the ELBO has exploded.
 
     Arguments:
-        message: What broke, where, and one remedy.
-        run: The run so far.
+        message: Description of the fault, its place, and one remedy.
+        run: Run up to the fault.
 
     Attributes:
-        run: The :class:`~ppvae.runs.Run` up to there, with the last good weights.
+        run: The :class:`~ppvae.runs.Run` up to that step, with the last good weights.
     """
 
     def __init__(self, message: str, run: Run) -> None:
@@ -73,12 +73,12 @@ class Interrupted(KeyboardInterrupt):
 
     Arguments:
         signal: Number of the signal.
-        epoch: Epochs done.
-        epochs: Epochs that were asked for.
+        epoch: Number of epochs done.
+        epochs: Number of epochs requested.
 
     Attributes:
         signal: Number of the signal.
-        run: The :class:`~ppvae.runs.Run` up to there.
+        run: The :class:`~ppvae.runs.Run` up to that step.
     """
 
     run: Run | None = None

@@ -37,7 +37,7 @@ class Variant:
         model: The generative program.
         guide: The variational program.
         batch: Columns by name, each with shape (N, ...).
-        spec: What is optimised.
+        spec: Objective that is optimised.
         seed: Seed of the laws' random numbers.
     """
 
@@ -53,7 +53,7 @@ class Variant:
         return len(next(iter(self.batch.values())))
 
     def copy(self) -> Variant:
-        """The same pair with modules of its own, prepared on the batch."""
+        """The same pair with copies of its modules, prepared on the batch."""
         model, guide, spec = copied((self.model, self.guide, self.spec))
         twin = replace(self, model=model, guide=guide, spec=spec)
         for hook in hooks_of(model, guide, *spec.terms):
@@ -62,26 +62,26 @@ class Variant:
 
     def objective(self, spec: ELBO | None = None) -> Objective:
         """The checked objective of the pair, in training mode."""
-        made = (self.spec if spec is None else spec)(
+        objective = (self.spec if spec is None else spec)(
             self.model, self.guide, num_data=self.rows
         ).train()
-        made.check(self.batch)
-        return made
+        objective.check(self.batch)
+        return objective
 
     def loss(self, spec: ELBO | None = None) -> Tensor:
         """The loss with the seed's noise, with shape ()."""
-        made = self.objective(spec)
+        objective = self.objective(spec)
         with forked(*self.batch.values(), seed=self.seed + 1):
-            return made(self.batch).loss
+            return objective(self.batch).loss
 
     def train(self, steps: int) -> tuple[float, float]:
-        """The loss with one and the same noise before and after some steps of Adam."""
-        made = self.objective()
-        optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
+        """The loss before and after some steps of Adam, both with the same noise."""
+        objective = self.objective()
+        optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
         losses = []
         for _ in range(steps + 1):
             with forked(*self.batch.values(), seed=self.seed + 1):
-                value = made(self.batch).loss
+                value = objective(self.batch).loss
             losses.append(float(value.detach()))
             optimizer.zero_grad()
             value.backward()
@@ -89,7 +89,7 @@ class Variant:
         return losses[0], losses[-1]
 
     def values(self) -> list[Tensor]:
-        """Copies of all that a state dict of the pair holds."""
+        """Copies of all tensors in the pair's state dict."""
         state = nn.ModuleList([self.model, self.guide]).state_dict()
         return [value.clone() for value in state.values()]
 
@@ -116,9 +116,9 @@ def finite_terms(variant: Variant) -> None:
 
 def every_parameter_has_a_gradient(variant: Variant) -> None:
     """Every parameter that requires a gradient gets one that is finite and not zero."""
-    made = variant.copy().objective()
-    made(variant.batch).loss.backward()
-    for name, parameter in made.named_parameters():
+    objective = variant.copy().objective()
+    objective(variant.batch).loss.backward()
+    for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             gradient = parameter.grad
             _demand(
@@ -128,7 +128,7 @@ def every_parameter_has_a_gradient(variant: Variant) -> None:
             )
             _demand(
                 that=gradient is not None and bool((gradient != 0).any()),
-                meaning=f"{name}: expected a gradient; got zeros. What it feeds has no effect on "
+                meaning=f"{name}: expected a gradient; got zeros. The parameter has no effect on "
                 "the loss of this batch.",
             )
 
@@ -176,8 +176,8 @@ def _gap(
     direction: Sequence[Tensor],
     draw: int,
 ) -> list[float]:
-    """Differences of the loss, and of its slope in a direction, with one and the same noise."""
-    found = []
+    """Differences of the loss, and of its slope in a direction, both with the same noise."""
+    values = []
     for objective in objectives:
         with forked(*variant.batch.values(), seed=variant.seed + draw):
             loss = objective(variant.batch).loss
@@ -185,8 +185,8 @@ def _gap(
         slope = sum(
             float((g * d).sum()) for g, d in zip(slopes, direction, strict=True) if g is not None
         )
-        found.append((float(loss.detach()), slope))
-    return [found[0][0] - found[1][0], found[0][1] - found[1][1]]
+        values.append((float(loss.detach()), slope))
+    return [values[0][0] - values[1][0], values[0][1] - values[1][1]]
 
 
 def the_objective_is_pyros(variant: Variant) -> None:
@@ -198,7 +198,7 @@ def the_objective_is_pyros(variant: Variant) -> None:
     )
     loss = ours.loss(ELBO(analytic=False)).detach()
     tolerance = 1e-8 if loss.dtype == torch.float64 else 1e-4
-    found = float(loss) * variant.rows
+    actual = float(loss) * variant.rows
     theirs.model.train()
     theirs.guide.train()
     with forked(*variant.batch.values(), seed=variant.seed + 1):
@@ -210,8 +210,8 @@ def the_objective_is_pyros(variant: Variant) -> None:
             ).detach()
         )
     _demand(
-        that=abs(found - expected) <= tolerance * max(1.0, abs(expected)),
-        meaning=f"expected {expected:.8g}, Pyro's; got {found:.8g}. The program draws random "
+        that=abs(actual - expected) <= tolerance * max(1.0, abs(expected)),
+        meaning=f"expected {expected:.8g}, Pyro's; got {actual:.8g}. The program draws random "
         "numbers outside its sites, or changes from one call to the next.",
     )
 
@@ -249,7 +249,7 @@ def evaluation_leaves_weights(variant: Variant) -> None:
         twin.spec(twin.model, twin.guide, num_data=twin.rows).eval()(twin.batch)
     _demand(
         that=_same(before, twin.values()),
-        meaning="a parameter or buffer changed in evaluation mode. Update it in training alone.",
+        meaning="a parameter or buffer changed in evaluation mode. Update it only in training.",
     )
 
 
@@ -270,7 +270,7 @@ def a_state_dict_carries_all(variant: Variant) -> None:
 
 
 def instances_are_independent(variant: Variant) -> None:
-    """Training a copy leaves the original alone, and moves the copy."""
+    """Training a copy changes the copy, and leaves the original as it is."""
     first, second = variant.copy(), variant.copy()
     before = second.values()
     first.train(2)
@@ -278,7 +278,7 @@ def instances_are_independent(variant: Variant) -> None:
         that=_same(before, second.values()),
         meaning="training one instance moved another. Parameters are shared by a global.",
     )
-    _demand(that=not _same(before, first.values()), meaning="training moved nothing.")
+    _demand(that=not _same(before, first.values()), meaning="training changed no parameter.")
 
 
 Law = Callable[[Variant], None]
@@ -306,15 +306,15 @@ def check_variant(
     skip: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
-    """Hold a pair to every law; neither the pair nor the caller's random numbers are changed.
+    """Test a pair against every law; the pair and the caller's random numbers are not changed.
 
     Arguments:
         model: The generative program.
         guide: The variational program.
         batch: Columns by name, each with shape (N, ...); 8 to 32 rows are enough.
-        objective: What is optimised; by default the plain ELBO.
+        objective: Objective of the pair; the plain ELBO by default.
         skip: Names of laws that the pair is known not to obey, such as
-            ``"closed_form_is_monte_carlo"`` of a KL that holds more than the two densities.
+            ``"closed_form_is_monte_carlo"`` where a registered KL is not that of the densities.
         seed: Seed of the laws' random numbers.
 
     Raises:

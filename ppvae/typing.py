@@ -1,4 +1,4 @@
-"""Names of types that several rooms use."""
+"""Names of types that several packages use."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, TypeAlias, TypedDict
 
 __all__ = ["ColumnSpec", "JsonObject", "Keywords", "Spec"]
 
-# An object of JSON; a value is held to its type where it is read (ppvae.runs.schema).
+# An object of JSON; the type of a value is checked where it is read (ppvae.runs.schema).
 JsonObject: TypeAlias = dict[str, Any]
 # Keyword arguments of a function that refuses those it does not know.
 Keywords: TypeAlias = Mapping[str, Any]
 
 
 class ColumnSpec(TypedDict, total=False):
-    """What a model must know of a column to be built; JSON-able.
+    """The properties of a column that a model is built from, as JSON.
 
     Attributes:
         shape: Shape of a row.

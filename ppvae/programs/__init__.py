@@ -1,4 +1,4 @@
-"""Models and guides as programs: their contract, what runs them, and what they say of data."""
+"""Models and guides as programs: their contract, their traces, and summaries of their results."""
 
 from ppvae.errors import ContractError
 from ppvae.programs.automatic import check_rows, copied, unprepared

@@ -1,7 +1,7 @@
-"""Pyro's automatic guides (:mod:`pyro.infer.autoguide`): what is different about them.
+"""Special treatment of Pyro's automatic guides (:mod:`pyro.infer.autoguide`).
 
-They make their parameters in their first run, from a trace of the model. What they learn belongs
-to sites, not to data: one value for a global site, one for each row of a site in the data plate.
+They create their parameters in their first run, from a trace of the model. Their parameters belong
+to sites: one value for a global site, and one per row of the batch for a site in the data plate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def program_of(guide: AutoGuide) -> nn.Module | None:
-    """The model of an automatic guide, without the handlers around it; a copy has none.
+    """The model of an automatic guide, without the handlers around it; None for a copied guide.
 
     Arguments:
         guide: An automatic guide.
@@ -46,10 +46,10 @@ def unprepared(*modules: nn.Module) -> list[str]:
 
 
 def refuse_effectful(guide: nn.Module) -> None:
-    """Refuse the automatic guides that run the model themselves.
+    """Refuse an automatic guide that runs the model itself.
 
     Raises:
-        ContractError: If it is one.
+        ContractError: If the guide is one.
     """
     if isinstance(guide, GuideMessenger):
         raise ContractError(
@@ -59,23 +59,24 @@ def refuse_effectful(guide: nn.Module) -> None:
 
 
 def check_rows(guide: nn.Module) -> None:
-    """Refuse automatic guides for latents of single data, in training by batches.
+    """Refuse automatic guides for latents per datum, where training goes by batches.
 
-    Such a guide learns a value for each row of the first batch, in the order of its rows, and
-    takes every other batch for the same rows.
+    Such a guide learns a value for each row of the first batch, by the row's position, and uses
+    the same values for every other batch.
 
     Arguments:
         guide: The variational program, which has run.
 
     Raises:
-        ContractError: If there is one with a latent site in the data plate.
+        ContractError: If the guide or a part of it is automatic and has a latent site in the data
+            plate.
     """
     for part in _automatic(guide):
         own = not isinstance(part, AutoGuideList | AutoCallable)
         if own and DATA_PLATE in part._prototype_frames:
             raise ContractError(
                 f"guide {type(part).__name__}: expected latent sites outside the data plate; got "
-                "one inside, of which it learns a value for each row of a batch, while ppvae.fit "
+                "one inside, for which it learns a value per row of the batch, while ppvae.fit "
                 "draws other rows at each step. Use a guide that takes the data, such as "
                 "ppvae.guides.AmortizedGuide, or train on all rows in one order with "
                 "pyro.infer.SVI."
@@ -83,7 +84,7 @@ def check_rows(guide: nn.Module) -> None:
 
 
 def copied(modules: T) -> T:
-    """A deep copy of modules, which leaves automatic guides with their models.
+    """A deep copy of modules in which automatic guides keep their models.
 
     Arguments:
         modules: A module, or a tuple of modules.

@@ -1,4 +1,4 @@
-"""Rows of a dataset as the batches that a module takes."""
+"""Rows of a dataset as batches for a module: with its dtype and on its device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch_for(
     """Rows of a dataset, all by default, with the dtype and on the device that ``module`` has.
 
     Arguments:
-        module: Module whose parameters say dtype and device.
+        module: Module whose parameters determine dtype and device.
         data: A dataset.
         rows: Slice or row numbers; all rows by default.
     """
@@ -38,12 +38,12 @@ def batch_for(
 def as_columns(module: nn.Module, columns: ColumnsLike) -> dict[str, Tensor]:
     """Tensors, arrays, lists or numbers as tensors with the dtype and on the device of a module.
 
-    Floating-point numbers get the module's dtype, whole numbers are int64, and a single number
+    Floating-point numbers get the module's dtype, integers become int64, and a single number
     becomes a column of one row. ``x``, ``c``, ``view`` and ``source`` are floating-point.
 
     Arguments:
-        module: Says dtype and device.
-        columns: By name; they may differ in length.
+        module: Module whose parameters determine dtype and device.
+        columns: Columns by name; they may differ in length.
 
     Raises:
         DataError: If a column does not hold finite numbers.
@@ -57,12 +57,12 @@ def as_columns(module: nn.Module, columns: ColumnsLike) -> dict[str, Tensor]:
 
 
 def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[dict[str, Tensor]]:
-    """The rows of ``data`` in order, as ``module`` takes them.
+    """The rows of ``data`` in order, in batches with the dtype and on the device of ``module``.
 
     Arguments:
-        module: Says dtype and device.
+        module: Module whose parameters determine dtype and device.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        batch_size: Rows at a time.
+        batch_size: Rows per batch.
 
     Raises:
         ArgumentError: If ``batch_size`` is below 1.

@@ -1,4 +1,4 @@
-"""The check that holds a model, a guide and a batch to their contract."""
+"""The check of a model, a guide and a batch against their contract."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Sites = Mapping[str, Site]
 def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     """Run ``guide``, then ``model`` against it, on ``batch``; compare what they sample.
 
-    Both are run once as they are, and once with several draws side by side and all values of the
-    enumerated sites, as objectives and evaluations do; the two must agree.
+    Both run once with one draw, and once with several draws side by side and all values of the
+    enumerated sites, as in objectives and evaluations; the results must agree.
 
     Arguments:
         model: The generative program.
         guide: The variational program over the same columns.
-        batch: Columns by name, each with shape (N, ...), as the objective will get them.
+        batch: Columns by name, each with shape (N, ...), as passed to the objective.
 
     Returns:
         The pair's :class:`~ppvae.programs.Structure`.
@@ -46,10 +46,10 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             name, batch shape or event shape, if nothing is observed, if the dimensions of one
             datum are not declared, if a latent site can neither be reparameterised nor
             enumerated, if a log-density is not finite, or if a program is right for one draw but
-            not for several.
+            wrong for several.
     """
     refuse_effectful(guide)
-    # evaluating(): a check must not move what a module learns from the batches it is given.
+    # evaluating(): a check must not change state that a module learns from batches.
     with evaluating(model, guide), forked(*_tensors(batch)):
         guide_trace = _run(guide, "guide", batch)
         model_trace = _run(model, "model", batch, replay=guide_trace)
@@ -71,7 +71,7 @@ def _run(
 ) -> poutine.Trace:
     try:
         return trace_program(module, batch, replay=replay)
-    except PPVAEError as error:  # Its own words say it all.
+    except PPVAEError as error:  # Its message is complete.
         raise ContractError(str(error)) from error
     except Exception as error:
         shapes = {n: tuple(c.shape) for n, c in arguments(module, batch).items() if n != INDEX}
@@ -81,14 +81,14 @@ def _run(
         torn = [n for n, c in batch.items() if c.is_floating_point() and bool(c.isnan().any())]
         if torn:
             raise ContractError(
-                f"{role} {type(module).__name__}: expected values that are all there; got missing "
-                f"ones (NaN) in {torn}. Wrap the encoder in ppvae.nets.MaskedEncoder and the head "
+                f"{role} {type(module).__name__}: expected no missing values; got some (NaN) in "
+                f"{torn}. Wrap the encoder in ppvae.nets.MaskedEncoder and the head "
                 "in heads.Masked, or remove the rows."
             ) from error
         if "Shape mismatch inside plate" in text:
             remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."
         elif not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
-            remedy = "The error above is the program's own."
+            remedy = "The error above was raised by the program itself."
             first = f"{type(error).__name__}: {first}"
         raise ContractError(
             f"{role} {type(module).__name__} failed on a batch with shapes {shapes}: {first}. "
@@ -97,7 +97,7 @@ def _run(
 
 
 def _refuse_store(module: nn.Module, trace: poutine.Trace) -> None:
-    """Parameters of Pyro's own modules are theirs; any other is in the global store."""
+    """Refuse parameters in the global store; Pyro's own modules hold theirs themselves."""
     own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     names = []
     for name, node in trace.nodes.items():
@@ -179,7 +179,7 @@ def _guide_sites(sites: Sites) -> tuple[Sites, Sites]:
         elif site["is_observed"]:
             raise ContractError(
                 f"site {name!r}: expected the guide to sample it; got obs=. "
-                "Leave obs out, and pass what is known to the guide's networks."
+                "Leave obs out, and pass the known value to the guide's networks."
             )
         else:
             latent[name] = site
@@ -221,7 +221,7 @@ def _rows(sites: Sites) -> int:
 
 
 def _check_batch_shape(role: str, name: str, site: Site) -> None:
-    """Every dimension of the batch shape belongs to a plate."""
+    """Refuse a site with a dimension of its batch shape that belongs to no plate."""
     batch_shape = tuple(site["fn"].batch_shape)
     sizes = {f.dim: f.size for f in site["cond_indep_stack"] if f.dim is not None}
     for dim in range(-len(batch_shape), 0):
@@ -260,7 +260,7 @@ def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
 
 
 def _check_estimators(sites: Sites) -> tuple[str, ...]:
-    """The enumerated sites; all others must be reparameterised."""
+    """The enumerated sites; refuse others that are not reparameterised."""
     enumerated = tuple(n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel")
     for name, site in sites.items():
         fn = site["fn"]

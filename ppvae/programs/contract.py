@@ -1,19 +1,20 @@
 r"""The contract between a model, a guide and a dataset.
 
 A *model* and a *guide* are :class:`torch.nn.Module` objects whose ``forward`` is a Pyro program.
-The names of ``forward``'s arguments are the dataset's columns they use:
+The names of ``forward``'s arguments are the columns of the dataset that the program uses:
 
 - an argument without a default is a column that must be there (``c`` of a conditional model);
 - an argument with a default may be left out; an observed one left out is sampled, so that
   prediction is the same program without the data;
-- the argument ``size`` is reserved: how many data to sample when no column says so;
-- ``**columns`` stands for the columns of the module's parts, which its attribute ``columns`` names
-  (:func:`columns_of`): a model takes what its prior needs, whatever prior it is given.
+- the argument ``size`` is reserved: the number of data to sample when no column is given;
+- ``**columns`` stands for the columns that the module's attribute ``columns`` names, which are
+  those of its sub-modules (:func:`columns_of`): a model takes the columns that its prior needs.
 
-Every datum-wise site stands in ``pyro.plate("data", N, dim=-1)``, which :func:`data_plate` makes.
+Every site per datum is in ``pyro.plate("data", N, dim=-1)``, which :func:`data_plate` makes.
 The model's latent sites are exactly the guide's sites, with the same shapes.
-:func:`ppvae.programs.check_pair` runs both once, before the first step, and says in words what
-does not fit. Pyro itself only warns about mismatched names and leaves mismatched shapes to torch.
+:func:`ppvae.programs.check_pair` runs both programs before the first step of training, and raises
+an error that names what does not fit. Pyro itself only warns about mismatched names, and leaves
+mismatched shapes to torch.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ INDEX = "index"
 def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
     """The parameters of ``module.forward`` by name, in order.
 
-    Those that ``**columns`` stands for come last, where the module's ``columns`` names them. One
-    of Pyro's automatic guides has the parameters of its model.
+    The columns behind ``**columns``, which the module's attribute ``columns`` names, come last. An
+    automatic guide of Pyro has the parameters of its model.
     """
     if isinstance(module, AutoGuide):
         program = program_of(module)
@@ -66,7 +67,7 @@ def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
 
 
 def columns_of(*modules: nn.Module) -> dict[str, inspect.Parameter]:
-    """The columns that modules take, each once; what a module says by its ``columns``."""
+    """The columns that modules take, each once; used for a module's attribute ``columns``."""
     columns: dict[str, inspect.Parameter] = {}
     for module in modules:
         for name, parameter in signature(module).items():
@@ -78,7 +79,7 @@ def columns_of(*modules: nn.Module) -> dict[str, inspect.Parameter]:
 
 
 def deal(columns: Mapping[str, Value], *modules: nn.Module) -> list[dict[str, Value]]:
-    """The columns that each module takes; together they take them all.
+    """The columns that each of several modules takes; no column may be left over.
 
     Arguments:
         columns: Columns by name.
@@ -121,14 +122,14 @@ def arguments(module: nn.Module, batch: Mapping[str, Value]) -> dict[str, Value]
 
 
 def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
-    """``pyro.plate("data", N, dim=-1)``, N being the length of the columns that are given.
+    """``pyro.plate("data", N, dim=-1)``, where N is the length of the columns.
 
     Under :class:`pyro.infer.SVI` it also declares the parameters of the module that calls it
     (:mod:`ppvae.programs.svi`).
 
     Arguments:
-        columns: The columns of a model or a guide; those that are None are passed over.
-        size: How many data to sample where no column is given (default one).
+        columns: Columns of a model or a guide; None for those that are not given.
+        size: Number of data to sample where no column is given (default one).
 
     Raises:
         ContractError: If the columns differ in length.

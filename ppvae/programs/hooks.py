@@ -1,4 +1,4 @@
-"""What training asks of the modules of a model, a guide and a term, and when."""
+"""The calls that training makes to the modules of a model, a guide and a term, and when."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["FitHooks", "hooks_of", "needs_index"]
 class FitHooks(nn.Module):
     """Base class of modules that take part in training beyond their ``forward``.
 
-    A GP prior that keeps the training data's encodings, a guide that checks all labels before the
-    first step, a term that counts the data. Only instances of this class are called; every method
-    does nothing by default. Modules that another one holds are called before it.
+    Examples: a GP prior that stores the training data's encodings, a guide that checks all labels
+    before the first step, a term that counts the data. Only instances of this class are called;
+    every method does nothing by default. A module's sub-modules are called before it.
 
     =========== ================================ ===============================================
     method      called by                        when
@@ -41,7 +41,7 @@ class FitHooks(nn.Module):
         """Refuse data that cannot be evaluated or predicted.
 
         Arguments:
-            data: Columns by name, other than the training data; none need be there.
+            data: Columns by name of data other than the training data; any may be missing.
         """
 
     def prepare(self, data: Columns) -> None:
@@ -52,18 +52,18 @@ class FitHooks(nn.Module):
         """
 
     def record(self, index: Tensor, posteriors: Mapping[str, TorchDistribution]) -> None:
-        """Keep what is needed of a batch's encodings.
+        """Store what the module needs of a batch's encodings.
 
         Arguments:
             index: Row numbers in the training data, with shape (N).
-            posteriors: Latent site to the guide's distribution, with batch shape (..., N).
+            posteriors: The guide's distribution by latent site, with batch shape (..., N).
         """
 
     def advance(self) -> None:
         """Do the work that is due between two optimiser steps."""
 
     def settle(self, guide: nn.Module, data: Columns) -> None:
-        """Bring what predictions need up to date, without moving a parameter.
+        """Update the state that predictions need, without changing a parameter.
 
         Arguments:
             guide: The variational program.
@@ -72,7 +72,7 @@ class FitHooks(nn.Module):
 
 
 def hooks_of(*modules: nn.Module) -> list[FitHooks]:
-    """The :class:`FitHooks` among the modules and their parts, each once, parts before wholes."""
+    """The :class:`FitHooks` among modules and their sub-modules, each once, sub-modules first."""
     found: dict[int, FitHooks] = {}
 
     def visit(module: nn.Module) -> None:
@@ -87,5 +87,5 @@ def hooks_of(*modules: nn.Module) -> list[FitHooks]:
 
 
 def needs_index(*modules: nn.Module) -> bool:
-    """Whether some part overrides :meth:`FitHooks.record`, and so needs the column ``index``."""
+    """Whether a sub-module overrides :meth:`FitHooks.record`, which needs the column ``index``."""
     return any(type(hook).record is not FitHooks.record for hook in hooks_of(*modules))

@@ -23,7 +23,7 @@ __all__ = ["Marginal", "marginal_of", "marginals"]
 
 
 class Marginal(TorchDistribution):
-    """A mixture over the dimensions of enumeration: its mean and variance, and no density.
+    """A mixture over the dimensions of enumeration, with mean and variance but no density.
 
     Arguments:
         fn: Distributions with shape (K..., *batch | *event).
@@ -48,7 +48,7 @@ class Marginal(TorchDistribution):
         return self._expect(self.fn.variance + spread)
 
     def _over(self, value: Tensor) -> Tensor:
-        """(*batch, *event) with the dimensions of enumeration in front."""
+        r"""A value with shape (\*batch, \*event), with the dimensions of enumeration in front."""
         return value[(None,) * (len(self.fn.batch_shape) - self.nesting)]
 
     def _expect(self, value: Tensor) -> Tensor:
@@ -61,12 +61,12 @@ class Marginal(TorchDistribution):
 def marginals(
     structure: Structure, trace: poutine.Trace, *, particles: bool = False
 ) -> dict[str, TorchDistribution]:
-    """The guide's distribution of each latent site, a :class:`Marginal` behind enumerated ones.
+    """The guide's distribution of each latent site; a :class:`Marginal` after enumerated sites.
 
     Arguments:
         structure: Structure of the pair, or of the guide alone.
-        trace: Trace of the guide, its enumerated sites side by side.
-        particles: Whether it was run in the plate of particles.
+        trace: Trace of the guide, with all values of its enumerated sites side by side.
+        particles: Whether the guide was run in the plate of particles.
     """
     sites = sample_sites(trace)
     nesting = structure.max_plate_nesting + particles
@@ -82,7 +82,7 @@ def marginals(
 
 
 def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -> Tensor:
-    """The joint probabilities of the enumerated sites of these dimensions, the others summed."""
+    """Joint probabilities of the enumerated sites with these dimensions, the others summed out."""
     total = torch.zeros(())
     for name in structure.enumerated:
         site = sites[name]
@@ -99,7 +99,7 @@ def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -
 
 
 def marginal_of(guide: nn.Module, batch: dict[str, Tensor], site: str) -> TorchDistribution:
-    """One run of a guide: its distribution of a site, enumerated sites before it summed out.
+    """A guide's distribution of a site in one run, with enumerated sites before it summed out.
 
     Arguments:
         guide: The variational program.

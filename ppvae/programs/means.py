@@ -1,15 +1,15 @@
 r"""Summaries of a fitted pair: posterior means of latents, and means decoded from them.
 
-The same data give the same numbers twice. What stands for a distribution:
+The same data always give the same numbers. The value that represents a distribution:
 
 ==================================== ========================================================
 distribution                         its value
 ==================================== ========================================================
-a class (enumerable)                 the mode, its probabilities beside it as ``<site>_probs``
-categories over an event             the most probable category of each element, probabilities
-                                     beside it
+a class (enumerable)                 the mode, with its probabilities as ``<site>_probs``
+categories over an event             the most probable category of each element, with the
+                                     probabilities as ``<site>_probs``
 a mean in closed form                :math:`E[z]`
-none in closed form (a flow)         the mean of :data:`DRAWS` draws of a fixed seed
+no closed form (a flow)              the mean of :data:`DRAWS` draws with a fixed seed
 no mean at all (Cauchy)              the mode, or else the median of such draws
 ==================================== ========================================================
 """
@@ -47,12 +47,12 @@ __all__ = [
     "variance",
 ]
 
-# Draws that stand for a mean that has no closed form, and how many are held at once.
+# Number of draws in place of a mean without closed form, and number in memory at once.
 DRAWS, AT_ONCE = 256, 32
 
 
 def _base(fn: TorchDistribution) -> TorchDistribution:
-    """The distribution of one element, beneath declared event dimensions and masks."""
+    """The distribution of one element, without declared event dimensions and masks."""
     while hasattr(fn, "base_dist") and not isinstance(
         fn, torch.distributions.TransformedDistribution
     ):
@@ -61,12 +61,12 @@ def _base(fn: TorchDistribution) -> TorchDistribution:
 
 
 def is_categorical(fn: TorchDistribution) -> bool:
-    """Whether each element is a category by its number, which has no mean."""
+    """Whether each element is the number of a category, which has no mean."""
     return isinstance(_base(fn), torch.distributions.Categorical)
 
 
 def is_density(fn: TorchDistribution) -> bool:
-    """Whether data are scored by a density; else by a probability, as grey values by a Bernoulli.
+    """Whether data are scored by a density, rather than by a probability as under a Bernoulli.
 
     Arguments:
         fn: The distribution of an observed site.
@@ -93,7 +93,7 @@ def probabilities(node: Site, *, leading: Sequence[str] = (DATA_PLATE,)) -> Tens
 
 
 def variance(fn: TorchDistribution) -> Tensor:
-    """The variance of a distribution; of a Student t without the masks that make torch's slow.
+    """The variance of a distribution; for a Student t, without torch's slow masks.
 
     Arguments:
         fn: A distribution.
@@ -120,7 +120,7 @@ def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
 
 
 def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
-    """The value that stands for a distribution (see the table of this module)."""
+    """The value that represents a distribution (see the table of this module)."""
     if is_categorical(fn):
         return _base(fn).mode
     if latent and fn.has_enumerate_support:
@@ -139,7 +139,7 @@ def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
 
 
 def is_site(node: Site) -> bool:
-    """Whether a node of a trace is a site of the program's own: no plate, no auxiliary site."""
+    """Whether a node of a trace is a site of the program, not a plate or an auxiliary site."""
     return (
         node["type"] == "sample"
         and hasattr(node["fn"], "batch_shape")
@@ -155,11 +155,11 @@ def arranged(
     leading: Sequence[str] = (DATA_PLATE,),
     event_dim: int | None = None,
 ) -> Tensor:
-    """What belongs to a site as ([leading plates], other plates..., *event).
+    """A value of a site with its dimensions in the order (leading plates, other plates, event).
 
     Arguments:
         node: The site in a trace.
-        value: Its value, with shape (plates... | event...), or something else with its plates.
+        value: Its value, with shape (plates... | event...), or another tensor with its plates.
         leading: Names of the plates that come first; the others follow, outer before inner.
         event_dim: Dimensions of ``value`` to the right of the plates; the distribution's own by
             default.
@@ -184,7 +184,7 @@ def _order(plates: Mapping[str, int], leading: Sequence[str] = (DATA_PLATE,)) ->
 
 
 def _as_batch(node: Site, value: Tensor) -> Tensor:
-    """The inverse of :func:`arranged`, of a value with one size for each plate of the site."""
+    """The inverse of :func:`arranged`, for a value with a dimension for each plate of the site."""
     dims, event = _order(frames(node)), node["fn"].event_dim
     if value.dim() != len(dims) + event:
         raise ArgumentError(
@@ -200,7 +200,7 @@ def _as_batch(node: Site, value: Tensor) -> Tensor:
 
 
 class _AtMean(Messenger):
-    """Puts what stands for each distribution in place of a draw, and given values before that."""
+    """Replaces draws: by a given value, or else by the value that represents the distribution."""
 
     def __init__(self, given: Mapping[str, Tensor] | None = None, *, decoding: bool) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Si
 
 
 def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, TorchDistribution]:
-    """The guide's distribution of each latent site, those before it at their means.
+    """The guide's distribution of each latent site, with the sites before it at their means.
 
     Arguments:
         guide: The variational program.
@@ -241,8 +241,8 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The posterior mean of each latent site, with shape (N, ...).
 
     A class y is encoded by its mode, with shape (N), and its probabilities (N, K) as ``y_probs``.
-    A latent outside the data plate has the shape of its event. Where a distribution has no mean in
-    closed form, the mean of draws of a fixed seed stands for it (see this module's table).
+    A latent outside the data plate has the shape of its event. A mean without closed form is that
+    of draws with a fixed seed (see this module's table).
 
     Arguments:
         guide: The variational program.
@@ -263,7 +263,7 @@ def _encoded(sites: Mapping[str, Site]) -> dict[str, Tensor]:
 def encode_rows(
     guide: nn.Module, data: ColumnsLike, batch_size: int
 ) -> tuple[dict[str, Tensor], frozenset[str]]:
-    """The posterior means of all rows, on the CPU, and which sites are of all data together.
+    """The posterior means of all rows, on the CPU, and the names of the global sites.
 
     Arguments:
         guide: The variational program.
@@ -271,12 +271,12 @@ def encode_rows(
         batch_size: Rows at a time.
 
     Returns:
-        Site to means, with shape (N, ...), or (...) for a site outside the data plate; and the
+        Means by site, with shape (N, ...), or (...) for a site outside the data plate; and the
         names of the latter.
 
     Raises:
         ContractError: If the posterior of a site outside the data plate differs from batch to
-            batch, so that no one value is its mean.
+            batch, so that it has no single mean.
     """
     parts: list[dict[str, Tensor]] = []
     shared: frozenset[str] = frozenset()
@@ -294,7 +294,7 @@ def encode_rows(
             raise ContractError(
                 f"encode: expected one posterior of the site {name!r}, which is outside the data "
                 f"plate; got {len(pieces)} that differ from batch to batch. Encode all rows at "
-                "once: batch_size=len of the data."
+                "once: batch_size of at least the number of rows."
             )
         joined[name] = first
     return joined, shared
@@ -307,18 +307,18 @@ def decode(
     columns: Mapping[str, Tensor] | None = None,
     site: str | None = None,
 ) -> dict[str, Tensor]:
-    """The means of the observed sites at these latents, by name, with shape (N, ...).
+    """The means of the observed sites given latents, by name, with shape (N, ...).
 
     Categories are decoded to the most probable one of each element, with their probabilities
-    (N, ..., K) beside them as ``x_probs``. A latent that is not given is put at the mean of its
-    prior, and returned, too.
+    (N, ..., K) as ``x_probs``. A latent that is not given is set to the mean of its prior, and
+    returned, too.
 
     Arguments:
         model: The generative program.
         latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...);
             one outside the data plate with the shape of its event.
-        columns: Known columns that the model takes, by name. An observed one does no harm: what
-            is decoded does not depend on the value that a site is observed at.
+        columns: Known columns that the model takes, by name. Observed columns may be passed, but
+            the decoded means do not depend on them.
         site: One site to return; all that are not given by default.
 
     Raises:
@@ -347,7 +347,7 @@ def decode(
 
 
 def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> int:
-    """How many data the latents are of, by one that is in the data plate."""
+    """Number of data, from a latent in the data plate."""
     if columns:
         return len(next(iter(columns.values())))
     with tracing(), _AtMean(decoding=True):

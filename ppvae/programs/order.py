@@ -1,4 +1,4 @@
-r"""Where the closed form of a latent site's KL is right.
+r"""Conditions under which the closed form of a latent site's KL is right.
 
 The term of site :math:`z_i` in the ELBO is
 :math:`E_q[\log q(z_i \mid \mathrm{pa}^q_i) - \log p(z_i \mid \mathrm{pa}^p_i)]`. It equals
@@ -6,11 +6,12 @@ The term of site :math:`z_i` in the ELBO is
 :math:`\mathrm{pa}^q_i`, q draws :math:`z_i` independently of :math:`\mathrm{pa}^p_i`: if none of
 the sites that :math:`p(z_i \mid \cdot)` depends on follows :math:`z_i` in the guide. With the
 model :math:`p(z_2) p(z_1 \mid z_2)` and the guide :math:`q(z_1) q(z_2 \mid z_1)`, the closed form
-at :math:`z_1` would take :math:`z_2` for independent of :math:`z_1`.
+at :math:`z_1` would treat :math:`z_2` as independent of :math:`z_1`.
 
-A site that precedes another in the model need not be one that it depends on. An order that differs
-is let pass only if the density :math:`p(z_i \mid \cdot)` neither changes with those sites' values
-nor has a gradient to them; a discrete site is always taken to matter.
+A site need not depend on all sites that precede it in the model. Where the orders differ, the
+closed form is still used if the density :math:`p(z_i \mid \cdot)` neither changes with the values
+of the sites drawn later nor has a gradient with respect to them; a discrete site drawn later
+always rules it out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["drawn_later", "without_closed_form"]
 
 
 def drawn_later(latent: Sequence[str], model_order: Sequence[str]) -> dict[str, list[str]]:
-    """Latent site to those that precede it in the model and follow it in the guide, if any.
+    """For each latent site, the sites that precede it in the model but follow it in the guide.
 
     Arguments:
         latent: Latent sites in the guide's order.
@@ -49,11 +50,11 @@ def without_closed_form(
     guide_trace: poutine.Trace,
     model_trace: poutine.Trace,
 ) -> frozenset[str]:
-    """The latent sites whose KL must be taken at the draws.
+    """The latent sites with a KL that must be estimated at the draws.
 
-    Those of which a site drawn later in the guide comes first in the model; those that model and
-    guide mask or scale differently; and those whose registered closed form leaves out a part of
-    their density (``Delta`` with a log-density, masked distributions).
+    These are the sites that depend, in the model, on a site drawn later in the guide; sites that
+    model and guide mask or scale differently; and sites with a registered closed form that leaves
+    out a part of their density (``Delta`` with a log-density, masked distributions).
 
     Arguments:
         model: The generative program.

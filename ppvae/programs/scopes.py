@@ -1,4 +1,4 @@
-"""Scopes in which programs run: evaluation mode, and random numbers of their own."""
+"""Scopes in which programs run: evaluation mode, and separate random numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CPU = torch.device("cpu")
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, each sub-module's own mode restored after."""
+    """Evaluation mode without gradients; each sub-module's own mode is restored afterwards."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()
@@ -33,7 +33,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 def random_states(*places: Place) -> dict[str, Tensor]:
     """The states of the generators that this thread draws from: the CPU's and the places'.
 
-    They are torch's global ones, but where threads draw side by side
+    These are torch's global generators, except where several threads draw
     (:mod:`ppvae.programs.threads`).
     """
     own = own_generators()
@@ -50,11 +50,11 @@ def random_states(*places: Place) -> dict[str, Tensor]:
 
 
 def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
-    """Put back what :func:`random_states` returned for the same places.
+    """Restore the states that :func:`random_states` returned for the same places.
 
     Arguments:
         states: States, as :func:`random_states` returned them.
-        places: The same tensors or devices.
+        places: Tensors or devices, as for :func:`random_states`.
     """
     own = own_generators()
     if own is not None:
@@ -73,14 +73,14 @@ def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
 
 @contextmanager
 def forked(*places: Place, seed: int | None = None) -> Iterator[None]:
-    """The generators of the CPU and of the places' devices restored after; no other is touched.
+    """Restore the generators of the CPU and of the places' devices on exit; touch no others.
 
     Where other threads may draw, too, the draws within come from generators of this thread's own
     (:mod:`ppvae.programs.threads`), which give the same numbers.
 
     Arguments:
         places: Devices, or tensors on them.
-        seed: Seed of the draws within; None to go on from where the generators are.
+        seed: Seed of the draws within; None to continue from the generators' states.
     """
     own = own_generators() is None and is_shared()
     with OwnGenerators() if own else nullcontext():
@@ -99,7 +99,7 @@ def _seed(seed: int, places: tuple[Place, ...]) -> None:
         for device in (_CPU, *_accelerators(places)):
             own.on(device).manual_seed(seed)
         return
-    # torch.manual_seed would seed every other GPU too, and not put it back.
+    # torch.manual_seed would seed every other GPU, too, and not restore it.
     torch.default_generator.manual_seed(seed)
     for device in _accelerators(places):
         if device.type == "cuda":
@@ -111,7 +111,7 @@ def _seed(seed: int, places: tuple[Place, ...]) -> None:
 
 @contextmanager
 def seeded(seed: int, *places: Place) -> Iterator[None]:
-    """Random numbers of this seed; the caller's generators are as they were after.
+    """Draw random numbers with this seed; the caller's generators are restored on exit.
 
     Arguments:
         seed: Random seed.
@@ -134,7 +134,7 @@ def _accelerators(places: tuple[Place, ...]) -> list[torch.device]:
 
 
 def _key(device: torch.device, places: tuple[Place, ...]) -> str:
-    """``cuda`` where there is one GPU, as in a checkpoint, which may go on on another."""
+    """Name of a device; ``cuda`` for a single GPU, which may have another number on resuming."""
     if device.type == "mps":
         return "mps"
     return "cuda" if len(_accelerators(places)) == 1 else str(device)

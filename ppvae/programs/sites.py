@@ -1,4 +1,4 @@
-"""The type of a site: what Pyro records of one statement of a program."""
+"""The type of a site: Pyro's record of one statement of a program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Site", "nodes_of"]
 
 
 class Site(TypedDict, total=False):
-    """What Pyro records of one statement of a program, as far as it is read here.
+    """Pyro's record of one statement of a program: the entries that this library reads.
 
     Attributes:
         type: Kind of statement, such as "sample".
@@ -23,11 +23,11 @@ class Site(TypedDict, total=False):
         fn: Distribution of a sample site.
         value: Value drawn or observed.
         is_observed: Whether the value was given.
-        infer: What an inference algorithm was told of the site.
+        infer: Options of the site for inference algorithms.
         scale: Factor of the log-density.
-        mask: Which data the log-density counts.
+        mask: Mask of the data that the log-density includes.
         cond_indep_stack: Plates around the site.
-        done: Whether a handler has settled the value.
+        done: Whether a handler has already set the value.
     """
 
     type: str

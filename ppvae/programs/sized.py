@@ -1,4 +1,4 @@
-"""Modules with buffers whose shapes the training data decide, such as one entry a subject."""
+"""Modules with buffers sized by the training data, such as one entry per subject."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["SizedByData", "sized_names"]
 
 
 class SizedByData(nn.Module):
-    """A module that takes the shapes of some persistent buffers from what it loads.
+    """A module that takes the shapes of some persistent buffers from a loaded state dict.
 
     Attributes:
-        sized_by_data: Those buffers' names.
+        sized_by_data: Names of these buffers.
     """
 
     sized_by_data: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class SizedByData(nn.Module):
 
 
 def sized_names(module: nn.Module) -> set[str]:
-    """The full names of such buffers of a module and its parts."""
+    """The full names of such buffers in a module and its sub-modules."""
     return {
         f"{prefix}.{name}" if prefix else name
         for prefix, part in module.named_modules(remove_duplicate=False)

@@ -1,4 +1,4 @@
-"""What one run of a (model, guide) pair shows of its sites."""
+"""The sites of a (model, guide) pair, as one run shows them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Structure:
         event_shapes: Site name to event shape.
         num_rows: Size of the data plate in that run.
         shared: Global latent sites, those outside the data plate.
-        sampled: Latent sites whose KL is taken at the draws even where a closed form is
+        sampled: Latent sites with a KL that is estimated at the draws even if a closed form is
             registered, because the closed form would be wrong (:mod:`ppvae.programs.order`).
         auxiliary: The guide's further sites (``infer={"is_auxiliary": True}``, ``pyro.factor``).
         factors: The model's ``pyro.factor`` sites.
         deterministic: The model's ``pyro.deterministic`` sites.
-        columns: Observed site to the column whose own tensor is its value. A site observed at a
-            computed value, such as ``obs=x / x.sum(-1, keepdim=True)``, is not in it.
+        columns: For each site observed at a column's own tensor, the name of the column. A site
+            observed at a computed value, such as ``obs=x / x.sum(-1, keepdim=True)``, is not
+            included.
     """
 
     latent: tuple[str, ...]
@@ -44,10 +45,10 @@ class Structure:
 
     @property
     def drawn(self) -> frozenset[str]:
-        """All sites that the guide's density is made of."""
+        """All sites that enter the guide's density."""
         return frozenset((*self.latent, *self.auxiliary))
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """Sites of the model whose log-densities are its log-likelihood."""
+        """Sites of the model whose log-densities add up to its log-likelihood."""
         return (*self.observed, *self.factors)

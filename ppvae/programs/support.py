@@ -1,4 +1,4 @@
-"""The values of observed columns against the support of their likelihoods, in every row."""
+"""The check that every row's values are in the support of their likelihoods."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ppvae.programs.traces import sample_sites, trace_program
 
 __all__ = ["check_values"]
 
-# Numbers of a column that are looked at together.
+# Numbers of a column that are checked at a time.
 CHUNK = 2**22
 
 
 def check_values(
     model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor], splits: Splits
 ) -> None:
-    """Check every row of all splits: values in the support, numbers of classes without gaps.
+    """Check every row of all splits: values in the support, class numbers without gaps.
 
     Arguments:
         model: The generative program.
         guide: The variational program.
-        batch: Some rows as the pair gets them, which show the distributions.
+        batch: Some rows as passed to the pair, from which the distributions are read.
         splits: All rows.
 
     Raises:
         DataError: If a value is outside the support of the distribution that observes it, or if
-            views differ that are equal in the precision of the model.
+            views differ that become equal in the precision of the model.
     """
     dtype = placement(model).dtype
     for name in [name for name in batch if name in splits.train]:
@@ -70,7 +70,7 @@ def check_values(
 def _observed(
     model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, TorchDistribution]]:
-    """Columns that the model observes, each with its distribution."""
+    """The columns that the model observes, each with its distribution."""
     with evaluating(model, guide), forked(*batch.values()):
         latents = trace_program(guide, batch)
         trace = trace_program(model, batch, replay=latents)
@@ -121,7 +121,7 @@ def _refusal(
 
 
 def _warn_gaps(splits: Splits, name: str) -> None:
-    """Classes that no row has make a model larger, and are seldom meant."""
+    """Warn of class numbers that no row has: they enlarge a model, and are seldom intended."""
     if name not in CODED or name in splits.train.names:
         return
     parts = [torch.as_tensor(part[name]) for part in splits if part is not None and name in part]
@@ -152,7 +152,7 @@ def _refuse_coinciding(splits: Splits, name: str, dtype: torch.dtype) -> None:
             continue
         flat = values.reshape(len(values), -1)
         low, high = flat.nan_to_num(torch.inf).amin(0), flat.nan_to_num(-torch.inf).amax(0)
-        # Rounding makes numbers equal where they differ by little of their size.
+        # Rounding makes numbers equal that differ by little relative to their size.
         near = high.double() - low.double() < 0.12 * torch.maximum(low.abs(), high.abs()).double()
         for column in flat.T[near.cpu()]:
             exact = column[~column.isnan()].unique()

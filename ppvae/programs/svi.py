@@ -1,7 +1,7 @@
-"""Our programs under :class:`pyro.infer.SVI`, which trains what a program declares as parameters.
+"""Support for :class:`pyro.infer.SVI`, which trains the parameters that a program declares.
 
 Pyro's SVI collects the parameters of ``pyro.param`` and ``pyro.module`` statements, and a plain
-:class:`torch.nn.Module` makes none: it would run and train nothing.
+:class:`torch.nn.Module` has none: SVI would run and train nothing.
 :func:`ppvae.programs.data_plate` therefore makes such statements for the program that calls it,
 only while SVI collects them and without the global parameter store.
 """
@@ -51,7 +51,7 @@ def declare_parameters(frame: FrameType | None) -> None:
     for hook in hooks_of(module):
         if type(hook).record is not FitHooks.record or type(hook).advance is not FitHooks.advance:
             raise ContractError(
-                f"pyro.infer.SVI: expected programs that are all in their parameters; got a "
+                f"pyro.infer.SVI: expected programs with no state besides parameters; got a "
                 f"{type(hook).__name__}, which keeps a state of the training data. Use ppvae.fit."
             )
     for name, parameter in learned.items():

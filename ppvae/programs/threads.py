@@ -1,10 +1,10 @@
-"""Programs in several threads: one trace at a time, and random numbers of a thread's own.
+"""Programs in several threads: one trace at a time, and separate random numbers per thread.
 
 Pyro's stack of handlers belongs to the process, and so do torch's global generators. A trace is
 therefore made under a lock (:func:`tracing`). Where other threads may draw, a
 :func:`~ppvae.programs.forked` scope draws from generators of its own (:class:`OwnGenerators`),
-which give the numbers that the global ones would: what another thread seeds or draws meanwhile
-changes nothing, and neither does this thread change the draws of others.
+which give the same numbers as the global ones would: seeds and draws of one thread do not affect
+those of another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ppvae.errors import ArgumentError
 __all__ = ["OwnGenerators", "is_shared", "own_generators", "tracing"]
 
 _LOCK = threading.RLock()
-# The overload that takes a generator, of those that have none.
+# For operations without a generator argument, the overload that has one.
 _WITH_GENERATOR = {
     "default": "generator",
     "low": "low_generator",
@@ -42,7 +42,7 @@ def tracing() -> Iterator[None]:
 
 
 def _renew() -> None:
-    """In a child process no other thread lives to give the lock back."""
+    """Replace the lock in a child process, which has no other thread to release it."""
     global _LOCK
     _LOCK = threading.RLock()
 
@@ -74,12 +74,12 @@ def own_generators() -> OwnGenerators | None:
 
 
 class OwnGenerators(TorchDispatchMode):
-    """Within it, all that a thread draws without naming a generator comes from its own.
+    """A scope in which a thread's draws without an explicit generator come from its own ones.
 
-    They begin in the state of the global ones.
+    These generators begin in the state of the global ones.
 
     Raises:
-        ArgumentError: At an operation that can draw from a global generator alone.
+        ArgumentError: At an operation that can draw from a global generator only.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class OwnGenerators(TorchDispatchMode):
 
 @cache
 def _with_generator(func: Any) -> tuple[Callable[..., Any], int] | None:
-    """The overload of a random operation that takes a generator, and the generator's place."""
+    """The overload of a random operation with a generator, and that argument's position."""
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return None
     chosen = func
@@ -134,7 +134,7 @@ def _with_generator(func: Any) -> tuple[Callable[..., Any], int] | None:
     if chosen is None:
         raise ArgumentError(
             f"threads: expected draws that can be kept apart from those of other threads; got "
-            f"{func}, which draws from torch's global generator alone. Run this in the main "
+            f"{func}, which draws only from torch's global generator. Run this in the main "
             "thread, or in a process of its own."
         )
     return chosen, [argument.name for argument in chosen._schema.arguments].index("generator")

@@ -39,10 +39,10 @@ PARTICLES = "particles"
 
 
 class Given(Messenger):
-    """Puts given values in place of draws; the sites stay latent.
+    """Replaces draws by given values; the sites stay latent.
 
     Arguments:
-        values: Site to value, with the site's batch shape up to dimensions of size one, such as
+        values: Values by site, with the site's batch shape up to dimensions of size one, such as
             (S, ...) for a global site within S particles.
     """
 
@@ -76,17 +76,17 @@ def trace_program(
 ) -> poutine.Trace:
     """The trace of one run of a program on a batch.
 
-    Pyro's own modules keep their parameters to themselves meanwhile
-    (``pyro.settings.set(module_local_params=True)``), so that the global store plays no part.
+    Meanwhile Pyro's own modules hold their parameters themselves
+    (``pyro.settings.set(module_local_params=True)``), so that the global store is not used.
 
     Arguments:
         module: A model or a guide.
-        batch: Columns by name; those that the program takes are passed.
+        batch: Columns by name; the program gets those that it takes.
         structure: Structure of the pair; needed for particles and for enumeration.
         particles: Number S of draws side by side, in the plate :data:`PARTICLES` outside all
             others; None for one draw without that plate.
         enumerate: Whether sites marked for enumeration take all their values side by side.
-        replay: Trace of the guide, whose values the latent sites take.
+        replay: Trace of the guide that gives the latent sites their values.
         given: Values of further sites (:class:`Given`).
 
     Raises:
@@ -96,7 +96,7 @@ def trace_program(
     if particles is not None:
         nesting += 1
     chosen = arguments(module, batch)
-    # The making of a plate, too, asks the handlers that are at work.
+    # Constructing a plate calls the active handlers, too.
     with tracing():
         program: Callable[..., object] = module
         if isinstance(module, PyroModule):
@@ -108,13 +108,13 @@ def trace_program(
         if replay is not None:
             program = poutine.replay(program, trace=replay)
         with pyro.settings.context(module_local_params=True), Given(given or {}):
-            # The plate of particles inside the given values: they are shaped as it has them.
+            # The plate of particles inside Given: given values already have its dimension.
             trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
     return trace
 
 
 def _keep_parameters(module: PyroModule) -> None:
-    """Give a module that was made for the global store a place for parameters of its own."""
+    """Let a module that was made for the global store hold its own parameters."""
     context: Any = module._pyro_context
     if not hasattr(context, "param_state"):
         context.param_state = {"params": {}, "constraints": {}}
@@ -130,7 +130,7 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
 
 
 def frames(site: Site) -> dict[str, int]:
-    """Plate to its dimension from the right, of the vectorised plates a site is in."""
+    """The vectorised plates of a site, each with its dimension from the right."""
     return {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.dim is not None}
 
 
@@ -147,16 +147,16 @@ def log_prob(site: Site) -> Tensor:
 
 
 class PerDatum:
-    """Reduces what belongs to a site to one number per datum, with shape (N).
+    """Reduces a tensor of a site to one number per datum, with shape (N).
 
-    Exact over enumerated sites, the mean over particles, the sum over plates within or beside
-    that of the data. What belongs to a global site, (), is shared out among all training data.
+    The expectation over enumerated sites, the mean over particles, and the sum over plates within
+    or beside that of the data. The term of a global site, (), is divided among all training data.
 
     Arguments:
         structure: Structure of the pair.
         guide_trace: Trace of the guide.
         model_trace: Trace of the model, replayed against it.
-        particles: Whether both were run in the plate of particles.
+        particles: Whether both programs were run in the plate of particles.
         num_data: Number of training data.
     """
 
@@ -186,7 +186,7 @@ class PerDatum:
         )
 
     def __call__(self, site: Site, value: Tensor) -> Tensor:
-        """``value``, with the batch shape of ``site`` and already scaled and masked, to (N)."""
+        """Reduce ``value``, scaled and masked, with the batch shape of ``site``, to (N)."""
         value = self._expect(value)
         inner = inner_dims(site)
         if inner:
@@ -196,7 +196,7 @@ class PerDatum:
         return (value.reshape(()) / self.num_data).expand(self.rows)
 
     def expectation(self, value: Tensor) -> Tensor:
-        """(..., N) to (N)."""
+        """Reduce (..., N) to (N)."""
         return self._expect(value).reshape(-1)
 
     def _expect(self, value: Tensor) -> Tensor:

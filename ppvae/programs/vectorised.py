@@ -1,7 +1,7 @@
-"""Whether a program is right for several draws side by side.
+"""The check that a program is right for several draws side by side.
 
-Objectives with several particles, enumeration and all evaluations run a program once for S
-draws, whose values have dimensions in front: z is (S, N, Z), a global W is (S, 1, Z, X). A
+Objectives with several particles, enumeration and all evaluations run a program once for S draws,
+with further dimensions in front of each value: z is (S, N, Z), a global W is (S, 1, Z, X). A
 program such as ``z @ W`` is right for one draw and wrong for several.
 """
 
@@ -31,13 +31,13 @@ _REMEDY = (
 def check_vectorised(
     model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor], structure: Structure
 ) -> None:
-    """Compare several draws side by side with the last of them alone.
+    """Compare a run with several draws side by side to one with the last of them alone.
 
     Raises:
         ContractError: If a program does not run, or if a site's shape or log-density differs; it
             names the first such site.
     """
-    # As many draws as rows could hide a mixture of the two.
+    # A number of draws equal to that of rows could hide a confusion of the two dimensions.
     draws = 3 if structure.num_rows == 2 else 2
     many = _run(guide, "guide", batch, structure, draws)
     dims = _enumerated_dims(structure, many)
@@ -78,7 +78,7 @@ class _LastSite(poutine.messenger.Messenger):
 
 
 def _enumerated_dims(structure: Structure, trace: poutine.Trace) -> list[int]:
-    """The dimensions of the enumerated sites' values, each site's its own."""
+    """The dimensions of the enumerated sites' values; each site must have one of its own."""
     sites = sample_sites(trace)
     dims = [sites[name]["infer"]["_enumerate_dim"] for name in structure.enumerated]
     if len(set(dims)) < len(dims):
@@ -99,7 +99,7 @@ def _compare(
     draws: int,
     dims: list[int],
 ) -> None:
-    """Each site's log-density in the last draw is that of the last draw alone."""
+    """Refuse a site whose log-density in the last draw is not that of the last draw alone."""
     nesting = structure.max_plate_nesting
     sites = sample_sites(many)
     last = {
@@ -137,11 +137,11 @@ def _compare(
         try:
             expected = alone["fn"].log_prob(alone["value"])
         except (KeyError, NotImplementedError):
-            continue  # A flow without an inverse scores its own draws alone.
+            continue  # A flow without an inverse can only score its own draws.
         score, expected = torch.broadcast_tensors(score, _last(expected, nesting))
         if not _close(score, expected):
             if _changes(module, batch, {**subsamples, **last}, name, alone):
-                return  # What differs from run to run cannot be compared.
+                return  # A log-density that differs from run to run cannot be compared.
             gap = (score - expected).abs().max()
             raise ContractError(
                 f"site {name!r}: expected the same log-density in each of several draws side by "
@@ -161,13 +161,13 @@ def _changes(
     name: str,
     site: Site,
 ) -> bool:
-    """Whether a site's log-density is another when the same program runs again."""
+    """Whether a site's log-density differs when the same program runs again."""
     again = sample_sites(trace_program(module, batch, given=given))[name]
     return not _close(again["fn"].log_prob(again["value"]), site["fn"].log_prob(site["value"]))
 
 
 def _last(value: Tensor, kept: int) -> Tensor:
-    """The last of all leading dimensions, the rightmost ``kept`` ones left as they are."""
+    """The last entry of all dimensions but the rightmost ``kept`` ones."""
     return value[(-1,) * max(0, value.dim() - kept)]
 
 
@@ -178,7 +178,7 @@ def _spare_dims(site: Site, nesting: int) -> list[int]:
 
 
 def _last_shape(site: Site, nesting: int) -> tuple[int, ...]:
-    """The batch shape's plates, without leading ones."""
+    """The batch shape of a site without dimensions in front of the plates."""
     shape = list(site["fn"].batch_shape[-nesting:])
     while shape and shape[0] == 1:
         shape.pop(0)

@@ -1,4 +1,4 @@
-"""A run's report: a verdict first, then pictures, numbers, and how to do it again."""
+"""A run's report: a verdict first, then pictures, numbers, and the settings to repeat the run."""
 
 from ppvae.report.page import render, write
 from ppvae.report.rules import verdict

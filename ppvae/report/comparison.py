@@ -1,4 +1,4 @@
-"""Several runs in one page: a row per configuration, its seeds as replicates."""
+"""Several runs on one page: a row per configuration, with its seeds as replicates."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class GroupedRun:
     """One run among others.
 
     Attributes:
-        name: Name of its folder.
-        model: Name of its entry.
+        name: Name of the run's folder.
+        model: Name of the run's entry.
         configuration: Options and settings by name, without the seed.
         seed: Random seed.
-        metrics: Its own metrics on its test data.
-        likelihood: Its log-likelihood of the rows that all runs have in common.
+        metrics: Metrics of the run on its own test data.
+        likelihood: Log-likelihood, under the run, of the rows that all runs have in common.
     """
 
     name: str
@@ -53,8 +53,8 @@ class GroupedRun:
 class Estimate:
     """A mean over seeds with half the width of its 95 % interval; None for one seed.
 
-    The interval is that of Student's t over runs; it says how much a further seed may differ, not
-    how much the data may.
+    The interval is Student's t interval over runs: it covers the variation between seeds, not that
+    between samples of data.
     """
 
     mean: float
@@ -80,8 +80,8 @@ class Group:
     """Runs that differ in their seed alone.
 
     Attributes:
-        label: What sets it apart from the other groups.
-        runs: Its runs.
+        label: Model, with the options and settings that differ between groups.
+        runs: Runs of the group.
         log_likelihood: Mean log p(x) of the common rows, in nats per datum.
         metrics: The runs' own metrics.
     """
@@ -93,17 +93,17 @@ class Group:
 
     @property
     def trusted(self) -> bool:
-        """Whether all of its log-likelihoods are."""
+        """Whether the log-likelihoods of all its runs can be trusted."""
         return all(run.likelihood.trusted for run in self.runs)
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of its runs."""
+        """Seeds of the group's runs."""
         return [run.seed for run in self.runs]
 
 
 def groups_of(runs: Sequence[GroupedRun]) -> list[Group]:
-    """Runs by model and configuration, those with the highest log-likelihood first."""
+    """Runs grouped by model and configuration, highest log-likelihood first."""
     found: dict[tuple[object, ...], list[GroupedRun]] = {}
     for run in runs:
         key = (run.model, *sorted(run.configuration.items()))
@@ -135,13 +135,13 @@ def groups_of(runs: Sequence[GroupedRun]) -> list[Group]:
 def write_comparison(
     out: Path, groups: Sequence[Group], arviz: pd.DataFrame | None, without: str
 ) -> Path:
-    """Write the page and the table; the page's path.
+    """Write the page and the table, and return the path of the page.
 
     Arguments:
-        out: Folder, made if it is not there.
-        groups: What is compared.
-        arviz: The table of ``az.compare``, or None.
-        without: Why there is none.
+        out: Folder, created if it does not exist.
+        groups: Groups of runs to compare.
+        arviz: Table of ``az.compare``, or None.
+        without: Reason why there is no such table.
 
     Raises:
         RunError: If the folder cannot be written.
@@ -198,7 +198,7 @@ def _table(groups: Sequence[Group]) -> pd.DataFrame:
 
 @styled
 def _figure(groups: Sequence[Group]) -> Figure:
-    """Log-likelihood of each run as a dot, of each group as a line with its interval."""
+    """Log-likelihood of each run as a dot, and of each group as a line with its interval."""
     figure = Figure(figsize=(TEXT_WIDTH, 0.7 + 0.35 * len(groups)), layout="constrained")
     axes = figure.subplots()
     for at, group in enumerate(reversed(groups)):

@@ -1,4 +1,4 @@
-"""The curve of the ELBO over training: whether it still rises, is level, or how noisy it is."""
+"""The ELBO over training: whether it still rises or is level, and how noisy it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "window_of",
 ]
 
-FEWEST: Final = 6  # points of a curve that say whether it is level
+FEWEST: Final = 6  # points of a curve needed to tell whether it is level
 STILL_RISING: Final = 0.02  # share of the curve's range
 
 
@@ -31,12 +31,12 @@ def followed_curve(facts: Facts) -> tuple[str, list[int], list[float]]:
 
 
 def window_of(values: list[float]) -> int:
-    """How many points at the end of a curve are compared with as many before them."""
+    """Number of points at the end of a curve that are compared with as many before them."""
     return max(2, len(values) // 5)
 
 
 def rise_of(values: list[float]) -> tuple[float, float]:
-    """How far the end of a curve is above what was before it, and the noise of that number."""
+    """Rise of the last points of a curve over those before them, and its standard error."""
     window = window_of(values)
     late, before = values[-window:], values[-2 * window : -window]
     noise = noise_of(values[-2 * window :]) * math.sqrt(2 / window)
@@ -44,7 +44,7 @@ def rise_of(values: list[float]) -> tuple[float, float]:
 
 
 def tolerance_of(values: list[float]) -> float:
-    """Rises up to this are none."""
+    """The largest rise that counts as level."""
     return max(STILL_RISING * (max(values) - min(values)), 2 * rise_of(values)[1])
 
 

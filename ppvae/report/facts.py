@@ -1,4 +1,4 @@
-"""What a run's folder says: settings, numbers, history, pictures. Nothing is computed anew."""
+"""The contents of a run's folder: settings, numbers, history, pictures; nothing is recomputed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Picture:
     """A PNG of the run.
 
     Attributes:
-        name: The file's name without its suffix.
-        caption: What it shows; empty if nobody said.
-        data: The file as base64.
-        width: In pixels.
-        height: In pixels.
-        inches: How wide it was drawn.
+        name: Name of the file, without its suffix.
+        caption: Caption; empty if there is none.
+        data: Contents of the file, as base64.
+        width: Width in pixels.
+        height: Height in pixels.
+        inches: Width of the figure, in inches.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything a report is made of.
+    """Everything that a report is made from.
 
     Attributes:
-        config: ``config.json``.
-        metrics: ``metrics.json``, nested tables joined by dots.
-        history: ``history.csv``.
-        pictures: In the report's order.
+        config: Contents of ``config.json``.
+        metrics: Contents of ``metrics.json``, the names of nested tables joined by dots.
+        history: Contents of ``history.csv``.
+        pictures: Pictures in the report's order.
     """
 
     config: JsonObject = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Facts:
     pictures: list[Picture] = field(default_factory=list)
 
     def number(self, name: str) -> float | None:
-        """A metric, if it is there and a finite number."""
+        """A metric; None if there is none or it is not a finite number."""
         value = self.metrics.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
@@ -69,12 +69,12 @@ class Facts:
         return number if math.isfinite(number) else None
 
     def text(self, name: str) -> str:
-        """A line of ``config.json``; empty where it has none."""
+        """A top-level text of ``config.json``; empty if there is none."""
         value = self.config.get(name)
         return value if isinstance(value, str) else ""
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
-        """Epochs and values of a column of the history, where it has one."""
+        """Epochs and values of a column of the history, at the epochs that have a value."""
         if name not in self.history.columns:
             return [], []
         pairs = [
@@ -86,29 +86,29 @@ class Facts:
 
     @property
     def model(self) -> str:
-        """The name it was built by, or that of what built it."""
+        """Name of the run's entry, or else of the function that built it."""
         recipe = self.section("recipe")
         return str(recipe.get("name") or recipe.get("builder") or "A fitted pair")
 
     @property
     def classes(self) -> int | None:
-        """How many classes the data's column ``y`` has."""
+        """Number of classes in the data's column ``y``."""
         count: int | None = self.section("data", "columns", "y").get("classes")
         return count
 
     def section(self, *names: str) -> JsonObject:
-        """A part of ``config.json``, by the names that lead to it; empty if it has none."""
-        part: JsonObject = self.config
+        """A section of ``config.json``, by the names that lead to it; empty if there is none."""
+        section: JsonObject = self.config
         for name in names:
-            part = part.get(name) or {}
-        return part
+            section = section.get(name) or {}
+        return section
 
 
 def read(folder: str | Path) -> Facts:
     """Read a run's folder; its weights are not needed.
 
     Raises:
-        RunError: If it is no run, or a file is missing or damaged.
+        RunError: If the folder is not that of a run, or a file is missing or damaged.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -118,7 +118,7 @@ def read(folder: str | Path) -> Facts:
     return Facts(config, _flat(metrics), history, _pictures(folder))
 
 
-# Parts of config.json that a report looks into, each by the names that lead to it.
+# Sections of config.json that a report reads, each by the names that lead to it.
 _SECTIONS = (
     ("recipe",),
     ("recipe", "options"),
@@ -130,7 +130,7 @@ _SECTIONS = (
 
 
 def _check_sections(path: Path, config: JsonObject) -> None:
-    """Refuse parts of another type than a run writes."""
+    """Refuse sections of another type than a run writes."""
     columns = Facts(config).section
     for *above, name in _SECTIONS:
         part = columns(*above).get(name)

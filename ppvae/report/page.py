@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing but itself."""
+"""The report: one HTML page that contains everything it shows."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _SIZES = {"n_train": "training data", "n_validation": "validation", "n_test": "t
 
 
 def write(folder: str | Path) -> Path:
-    """Write ``report.html`` into a run's folder from what is there, whole or not at all.
+    """Write ``report.html`` into a run's folder from its files, complete or not at all.
 
     Arguments:
-        folder: What :func:`ppvae.fit` (``out=``) or :meth:`ppvae.runs.run.Run.save` wrote, with
-            plots from :func:`ppvae.plots.save` if there are any.
+        folder: Folder written by :func:`ppvae.fit` (``out=``) or
+            :meth:`ppvae.runs.run.Run.save`, with plots from :func:`ppvae.plots.save`, if any.
 
     Returns:
         The path of the report.
 
     Raises:
-        RunError: If the folder is no run, a file is missing or damaged, or the report cannot be
-            written.
+        RunError: If the folder is not that of a run, a file is missing or damaged, or the report
+            cannot be written.
     """
     folder = Path(folder)
     page = render(read(folder))
@@ -59,7 +59,7 @@ def write(folder: str | Path) -> Path:
 
 
 def render(facts: Facts) -> str:
-    """The page as HTML, everything from the run escaped."""
+    """The page as HTML; all text from the run is escaped."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -93,14 +93,14 @@ def render(facts: Facts) -> str:
 
 
 def _command(said: str) -> str:
-    """As one types it: without the place where the program lies on some machine."""
+    """The command as typed, without the path of the program."""
     program, _, rest = said.partition(" ")
     name = PurePath(program).name
     return f"{'ppvae' if name in ('cli.py', '__main__.py', 'ppvae.exe') else name} {rest}".strip()
 
 
 def _in_short(facts: Facts) -> list[str]:
-    """When, how long, on how much."""
+    """Date, duration, device and numbers of data of the training."""
     sizes = [
         f"{shown(facts.metrics[name])} {text}"
         for name, text in _SIZES.items()
@@ -108,7 +108,7 @@ def _in_short(facts: Facts) -> list[str]:
     ]
     seconds = facts.number("train_seconds")
     device = facts.section("fit").get("device")
-    found = [
+    texts = [
         ", ".join(sizes),
         ""
         if seconds is None
@@ -116,11 +116,11 @@ def _in_short(facts: Facts) -> list[str]:
         f"seed {facts.config.get('seed')}",
         str(facts.config.get("created") or "").partition("T")[0],
     ]
-    return [text for text in found if text]
+    return [text for text in texts if text]
 
 
 def _column(spec: ColumnSpec) -> str:
-    """What a column of the data holds, in words."""
+    """Description of a column of the data, in words."""
     shape, classes = spec.get("shape") or [], spec.get("classes")
     size = " \u00d7 ".join(map(str, shape))
     if classes is not None:
@@ -140,7 +140,7 @@ def _column(spec: ColumnSpec) -> str:
 
 
 def _settings(facts: Facts) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What is needed to do it again, by topic."""
+    """The settings needed to repeat the run, by topic."""
     config, recipe, fit = facts.config, facts.section("recipe"), facts.section("fit")
     versions = ("ppvae", "python", "torch", "pyro")
     topics = {

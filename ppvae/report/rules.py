@@ -1,7 +1,7 @@
-"""The verdict: a table of rules, each a look at the facts that ends in a mark and its reason.
+"""The verdict: a table of rules, each of which gives a mark and a reason from the facts of a run.
 
 To add a rule, write a function from :class:`~ppvae.report.facts.Facts` to a :class:`Finding`
-(or None where the facts do not say) and give it a line in :data:`RULES`.
+(or None where the facts do not suffice) and list it in :data:`RULES`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Answer:
-    """To one question: the worst mark among its findings.
+    """The answer to one question: the worst mark among its findings.
 
     Attributes:
-        question: Question, in the reader's words.
+        question: Question, as a reader would put it.
         mark: Mark of the answer.
         short: The answer in a few words.
         findings: Its reasons.
@@ -54,7 +54,7 @@ class Answer:
     findings: tuple[Finding, ...]
 
 
-# Shares of the ELBO's whole range during training.
+# Shares of the range of the ELBO over training.
 _FALLEN, _GAP = 0.02, 0.1
 _UNUSED_NATS: Final = 0.01
 _COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
@@ -98,18 +98,18 @@ def level(facts: Facts) -> Finding | None:
         return Finding("bad", f"The {name} is not finite at some epoch.")
     window = window_of(values)
     rise, noise = rise_of(values)
-    whole = max(values) - min(values)
+    spread = max(values) - min(values)
     last = f"the last {epochs[-1] - epochs[-window - 1]} of {epochs[-1]} epochs"
     if rise > tolerance_of(values):
         return Finding(
             "caution",
             f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
-            f"{percent(rise / whole, 0)} of its whole range: more epochs would help.",
+            f"{percent(rise / spread, 0)} of its range in training: more epochs would help.",
         )
     best = max(range(len(values)), key=values.__getitem__)
     fall = values[best] - statistics.fmean(values[-window:])
     kept = facts.section("fit").get("restore_best")
-    if fall > max(_FALLEN * whole, 3 * noise):
+    if fall > max(_FALLEN * spread, 3 * noise):
         if kept:
             return Finding(
                 "ok",
@@ -119,9 +119,9 @@ def level(facts: Facts) -> Finding | None:
         objective = facts.section("objective")
         weighted = any(objective.get(part) for part in ("weights", "capacity", "terms"))
         advice = (
-            "the objective weighs its terms, so this may be the price of what it asks for"
+            "the objective weights its terms, so this may be the price of a larger weight"
             if weighted
-            else "stop there (patience, restore_best), or look for the reason"
+            else "end training there (patience, restore_best), or look for the cause"
         )
         return Finding(
             "caution",
@@ -132,7 +132,7 @@ def level(facts: Facts) -> Finding | None:
 
 
 def generalises(facts: Facts) -> Finding | None:
-    """Training data against data that it did not see."""
+    """The ELBO of training data against that of validation data."""
     _, seen = facts.curve("elbo")
     _, unseen = facts.curve("val_elbo")
     if len(seen) < 2 or not unseen or not math.isfinite(seen[-1] - unseen[-1]):
@@ -142,17 +142,17 @@ def generalises(facts: Facts) -> Finding | None:
     if gap > tolerance:
         return Finding(
             "caution",
-            f"{text}: part of what it learned does not carry over. Use more data, a smaller "
-            "network or restore_best.",
+            f"{text}: part of what the model learned does not carry over. Use more data, a "
+            "smaller network or restore_best.",
         )
     if -gap > tolerance:
         return Finding(
             "unknown",
-            f"{text}: the two are not measured alike (training while the weights move, with its "
-            "own noise, and with some models another likelihood), so they do not say whether "
-            "what it learned carries over. Compare with test data: ppvae evaluate.",
+            f"{text}: the two are not measured in the same way (in training the weights move, the "
+            "noise differs and, with some models, so does the likelihood), so they do not say "
+            "whether what the model learned carries over. Compare with test data: ppvae evaluate.",
         )
-    return Finding("ok", f"{text}: what it learned carries over.")
+    return Finding("ok", f"{text}: what the model learned carries over.")
 
 
 def latents_used(facts: Facts) -> Finding | None:
@@ -177,12 +177,12 @@ def latents_used(facts: Facts) -> Finding | None:
             f"Unused: the posterior of {', '.join(unused)} is the prior. Leave it out, or raise "
             "the KL's weight slowly.",
         )
-    said = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
-    return Finding("ok", f"The latents carry information, in nats per datum: {said}.")
+    nats = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
+    return Finding("ok", f"The latents carry information, in nats per datum: {nats}.")
 
 
 def units(facts: Facts) -> Finding | None:
-    """Whether the data move any dimension of the latents."""
+    """Whether any dimension of the latents varies with the data."""
     active = facts.number("active_units")
     if active is None:
         return None
@@ -192,7 +192,7 @@ def units(facts: Facts) -> Finding | None:
 
 
 def pareto(facts: Facts) -> Finding | None:
-    """Whether the guide covers the posterior, by the weights of its draws."""
+    """Whether the guide covers the posterior, from the importance weights of its draws."""
     share = facts.number("untrusted")
     if share is None:
         return None
@@ -203,25 +203,25 @@ def pareto(facts: Facts) -> Finding | None:
     often = "some" if share <= fair else "most"
     return Finding(
         "caution",
-        f"{text}: for {often} data the guide is not the exact posterior, and the log likelihood "
-        "is uncertain there. Train longer, or give the guide a richer family; until then rely on "
+        f"{text}: for {often} data the guide is not the exact posterior, and their log likelihood "
+        "is uncertain. Train longer, or use a guide of a richer family; until then rely on "
         "predictions that were checked against data.",
     )
 
 
 def coverage(facts: Facts) -> Finding | None:
-    """Whether 90 % predictive intervals hold 90 % of the truth."""
+    """Whether 90 % predictive intervals contain 90 % of the true values."""
     share = facts.number("coverage_90")
     if share is None:
         return None
     (low, high), (lowest, highest) = _COVERAGE
-    text = f"90 % predictive intervals hold {percent(share)} of the truth"
+    text = f"90 % predictive intervals contain {percent(share)} of the true values"
     if low <= share <= high:
         return Finding("ok", f"{text}: calibrated.")
-    how = "too sure of itself" if share < low else "less sure than it could be"
+    how = "the intervals are too " + ("narrow" if share < low else "wide")
     if is_unfinished(facts):
         return Finding(
-            "caution", f"{text}: {how}, but not trained to the end. Train longer first."
+            "caution", f"{text}: {how}, but the training is not finished. Train longer first."
         )
     advice = "Look at calibration.png, and try another likelihood or a learned scale"
     mark: Mark = "caution" if lowest <= share <= highest else "bad"
@@ -229,7 +229,7 @@ def coverage(facts: Facts) -> Finding | None:
 
 
 def unseen_views(facts: Facts) -> Finding | None:
-    """Predictions of what it has not seen against two that need no model."""
+    """Errors at unseen views, against those of two predictions that need no model."""
     error = facts.number("test_mse")
     naive = {
         "the training mean": facts.number("mse_train_mean"),
@@ -239,24 +239,24 @@ def unseen_views(facts: Facts) -> Finding | None:
     if error is None or not known:
         return None
     spread = facts.number("test_mse_se")
-    said = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
+    error_text = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
     others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
-    text = f"Mean squared error {said} a pixel at views it has not seen, against {others}"
+    text = f"Mean squared error {error_text} a pixel at unseen views, against {others}"
     ratio = min(known.values()) / max(error, 1e-300)
     if ratio >= 2:
         return Finding("ok", f"{text}: {ratio:.1f} times smaller.")
     if ratio > 1 and min(known.values()) - error > 2 * (spread or 0.0):
         return Finding("caution", f"{text}: better, but less than twice.")
-    return Finding("bad", f"{text}: no better than doing without a model.")
+    return Finding("bad", f"{text}: no better than a prediction without a model.")
 
 
 def told_apart(facts: Facts) -> Finding | None:
-    """Classes, against chance."""
+    """Accuracy of the classes, against chance."""
     share = facts.number("accuracy")
     if share is None:
         return None
     classes = facts.classes
-    text = f"{percent(share)} of the test data are put into the right class"
+    text = f"{percent(share)} of the test data are assigned to the right class"
     if not classes:
         mark: Mark = "ok" if share >= 0.9 else "caution"
         return Finding(mark, f"{text}.")
@@ -265,12 +265,12 @@ def told_apart(facts: Facts) -> Finding | None:
     if share >= 0.9:
         return Finding("ok", f"{text}.")
     if share <= chance + 0.1 * (1 - chance):
-        return Finding("bad", f"{text}: hardly better.")
+        return Finding("bad", f"{text}: hardly better than chance.")
     return Finding("caution", f"{text}.")
 
 
 def poses(facts: Facts) -> Finding | None:
-    """Angles and shifts found, against the true ones."""
+    """Estimated angles and shifts, against the true ones."""
     scores = {
         "angles correlate {} with the true ones": facts.number("angle_correlation"),
         "shifts explain {} of the variance of the true ones": facts.number("shift_r2"),
@@ -280,11 +280,11 @@ def poses(facts: Facts) -> Finding | None:
         return None
     least = min(known.values())
     mark: Mark = "ok" if least >= 0.9 else "caution" if least >= 0.5 else "bad"
-    return Finding(mark, f"Found without labels: {'; '.join(known)}.")
+    return Finding(mark, f"Poses, estimated without labels: {'; '.join(known)}.")
 
 
 def doubt(facts: Facts) -> str:
-    """Why the estimated log likelihood is not to be trusted, in brackets; empty if it is.
+    """Reasons not to trust the estimated log likelihood, as part of a sentence; empty if none.
 
     Arguments:
         facts: Facts of the run.
@@ -299,9 +299,10 @@ def doubt(facts: Facts) -> str:
 
 
 def held_out(facts: Facts) -> Finding | None:
-    """The ELBO of test data, against that of validation data, or of training data if none.
+    """The ELBO of test data, against that of validation data, or else of training data.
 
-    Where the test data are of another kind, such as unseen views, the ELBO is no fair comparison.
+    Not used where the test data are of another kind, such as unseen views: the ELBOs then cannot
+    be compared.
     """
     if facts.number("test_mse") is not None:
         return None
@@ -321,14 +322,14 @@ def held_out(facts: Facts) -> Finding | None:
     if facts.number("active_units") == 0:
         return Finding(
             "caution",
-            f"{text}: as well, but the latents have no part in it. "
+            f"{text}: test data fit as well, but the latents have no part in it. "
             "Raise the KL's weight slowly, or weaken the decoder.",
         )
     return Finding("ok", f"{text}: test data fit as well.")
 
 
 def null_model(facts: Facts) -> Finding | None:
-    """The bound, against the likelihood's family without any latent."""
+    """The ELBO, against the log likelihood of the same family of likelihoods without latents."""
     null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
     likelihood = facts.number("log_likelihood")
     if null is None or elbo is None:
@@ -337,7 +338,7 @@ def null_model(facts: Facts) -> Finding | None:
     if elbo > null:
         return Finding("ok", f"{text} (each element by itself).")
     if likelihood is not None and likelihood > null:
-        return Finding("caution", f"{text}: better only by its log likelihood.")
+        return Finding("caution", f"{text}: the model is better only by its log likelihood.")
     return Finding("bad", f"{text} (each element by itself): worse than no model.")
 
 
@@ -347,7 +348,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "What does it predict?": (unseen_views, told_apart, poses, held_out, null_model),
 }
 
-# What the worst mark comes to, by question.
+# The short answer by question and worst mark.
 QUESTIONS: Final[dict[str, dict[Mark, str]]] = {
     "Is it trained?": {
         "ok": "Yes",
@@ -373,16 +374,16 @@ _SEVERITY: Final[tuple[Mark, ...]] = ("unknown", "ok", "caution", "bad")
 
 
 def verdict(facts: Facts) -> list[Answer]:
-    """An answer to each question, by its rules.
+    """An answer to each question, from its rules.
 
     Arguments:
         facts: Facts of the run.
     """
     answers = []
     for question, rules in RULES.items():
-        found = tuple(f for f in (rule(facts) for rule in rules) if f is not None)
-        if not found:
-            found = (Finding("unknown", "Not in metrics.json; ppvae evaluate measures it."),)
-        mark = max((f.mark for f in found), key=_SEVERITY.index)
-        answers.append(Answer(question, mark, QUESTIONS[question][mark], found))
+        findings = tuple(f for f in (rule(facts) for rule in rules) if f is not None)
+        if not findings:
+            findings = (Finding("unknown", "Not in metrics.json; ppvae evaluate measures it."),)
+        mark = max((f.mark for f in findings), key=_SEVERITY.index)
+        answers.append(Answer(question, mark, QUESTIONS[question][mark], findings))
     return answers

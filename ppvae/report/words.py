@@ -1,4 +1,4 @@
-"""Numbers as people write them, and what the metrics mean."""
+"""Numbers as text, and the meanings of the metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Meaning(NamedTuple):
     text: str
 
 
-# One row per metric, in the report's order. Others come between the results and the circumstances.
+# One row per metric, in the report's order; metrics without a row come before train_seconds.
 _RESULTS = {
     "test_mse": Meaning(
         "Test error", "MSE per pixel", "Mean squared error of the predictions; lower is better."
@@ -34,13 +34,13 @@ _RESULTS = {
         "Log predictive density", "nats per datum", "Mean over the test data; higher is better."
     ),
     "coverage_90": Meaning(
-        "Coverage", "share", "Share of the truth within 90 % predictive intervals; 0.9 is right."
+        "Coverage", "share", "Share of true values in 90 % predictive intervals; should be 0.9."
     ),
     "accuracy": Meaning("Accuracy", "share", "Share of test data with the right class."),
     "angle_correlation": Meaning(
-        "Angles found", "correlation", "Circular, with the true angles; 1 is perfect."
+        "Angles", "correlation", "Circular correlation with the true angles; 1 is perfect."
     ),
-    "shift_r2": Meaning("Shifts found", "R\u00b2", "Against the true shifts; 1 is perfect."),
+    "shift_r2": Meaning("Shifts", "R\u00b2", "Agreement with the true shifts; 1 is perfect."),
     "angle_from_content_r2": Meaning(
         "Angle left in the content", "R\u00b2", "How well z predicts the angle; 0 is perfect."
     ),
@@ -91,18 +91,18 @@ GLOSSARY = _RESULTS | _CIRCUMSTANCES
 
 
 def meaning(name: str) -> Meaning:
-    """The meaning of a metric, by its name; its title is the name if the glossary lacks it.
+    """The meaning of a metric, by its name; a metric not in the glossary has its name as title.
 
     Arguments:
         name: A key of the glossary, with its subject after a slash if there are several.
     """
     kind, _, of = name.partition("/")
-    found = GLOSSARY.get(kind, Meaning(kind.replace("_", " "), "", ""))
-    return found._replace(title=f"{found.title} of {of.replace(',', ' and ')}") if of else found
+    entry = GLOSSARY.get(kind, Meaning(kind.replace("_", " "), "", ""))
+    return entry._replace(title=f"{entry.title} of {of.replace(',', ' and ')}") if of else entry
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Results first, then those without an explanation, the circumstances last."""
+    """Names in order: results, metrics not in the glossary, circumstances such as the seed."""
     results, circumstances = list(_RESULTS), list(_CIRCUMSTANCES)
 
     def place(name: str) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def shown(value: object, digits: int = 4) -> str:
-    """A number as text with so many significant digits; integers in full."""
+    """A number as text with ``digits`` significant digits; integers in full."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -130,12 +130,12 @@ def shown(value: object, digits: int = 4) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of one, in per cent."""
+    """A share between 0 and 1, in per cent."""
     return f"{100 * share:.{digits}f} %"
 
 
 def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
+    """A duration as text, in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Everything a run's folder shows of its data, in one call."""
+"""Evaluation of a run and all files that show it in the run's folder, in one call."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ppvae.runs.run import Run
 
 __all__ = ["SUMMARY_ROWS", "write_all"]
 
-# Rows of held-out data in arviz.nc, and draws for each.
+# Number of rows of held-out data in arviz.nc, and of draws per row.
 ARVIZ_ROWS, ARVIZ_DRAWS = 100, 50
-# Held-out rows that the summary is a mean over, evenly spaced.
+# Number of held-out rows, evenly spaced, that the summary is a mean over.
 SUMMARY_ROWS = 1000
 
 
@@ -26,15 +26,15 @@ def write_all(
     *,
     max_rows: int | None = SUMMARY_ROWS,
 ) -> Path:
-    """Evaluate a run, of any pair, and write its folder: metrics, draws, plots and report.
+    """Evaluate a run of any pair, and write its folder: metrics, draws, plots and report.
 
     Arguments:
-        run: The fitted pair; its ``metrics`` are added to.
-        data: Splits, or one dataset or mapping of columns. The test data are evaluated, or
-            the validation or training data where there are none.
-        folder: Folder, as for :meth:`ppvae.runs.run.Run.save`, which writes the run into it;
-            ``arviz.nc``, ``plots`` and ``report.html`` are added.
-        max_rows: Rows of the held-out data that the likelihood is a mean over; None for all.
+        run: Fitted pair; the results are added to its ``metrics``.
+        data: Splits, or one dataset or mapping of columns. The test data are evaluated, or else
+            the validation data, or else the training data.
+        folder: Folder for :meth:`ppvae.runs.run.Run.save`, which writes the run; ``arviz.nc``,
+            ``plots`` and ``report.html`` are added.
+        max_rows: Number of held-out rows that the likelihood is a mean over; None for all.
 
     Returns:
         The path of the report.
@@ -63,16 +63,16 @@ def write_all(
 
 
 def _note(run: Run, splits: Splits) -> None:
-    """Keep what the data are, and what was done to them when they were read."""
-    said = [run.config["data_note"]] if run.config.get("data_note") else []
+    """Store in the run's config what the data are, and what was done to them in reading."""
+    notes = [run.config["data_note"]] if run.config.get("data_note") else []
     spec = {"columns": splits.train.spec} | (run.config.get("data") or {})
-    run.config["data"] = {**spec, "notes": [*splits.notes, *said]}
+    run.config["data"] = {**spec, "notes": [*splits.notes, *notes]}
 
 
 def _null(run: Run, splits: Splits, max_rows: int | None) -> dict[str, float]:
-    """The likelihood without latents, and what of x was seen where some values are missing."""
+    """Likelihood without latents and, where values are missing, the number observed per datum."""
     held_out, metrics = splits.held_out, {}
-    if max_rows is not None:  # Of new data there are no training rows to fit a null model to.
+    if max_rows is not None:  # With new data, there are no training rows to fit a null model to.
         null = evaluate.null_log_likelihood(run.model, splits.train, held_out, max_rows=max_rows)
         if null is not None:
             metrics["null_log_likelihood"] = null

@@ -1,4 +1,4 @@
-"""Entries: constructors of (model, guide, objective) that have a name and options."""
+"""Entries: constructors of (model, guide, objective) with a name and options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["REGISTRY", "Entry", "Pair", "Spec", "build", "entry", "names", "regi
 Constructor: TypeAlias = "Callable[..., tuple[nn.Module, nn.Module, ELBO]]"
 Columns: TypeAlias = "Splits | Dataset | Mapping[str, object]"
 
-# Name to module; it is imported when the entry is asked for. The function is named as the entry.
+# Name to module, imported at the first use of the entry; the function has the entry's name.
 MODULES = {
     "vae": "vae",
     "gpvae": "gpvae",
@@ -46,7 +46,7 @@ MODULES = {
 
 
 class Pair(NamedTuple):
-    """What an entry builds."""
+    """The model, guide and objective that an entry builds."""
 
     model: nn.Module
     guide: nn.Module
@@ -55,22 +55,23 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A constructor with all that it takes to fit it by name; :func:`register` makes one.
+    """A constructor with all that is needed to fit it by name; :func:`register` makes one.
 
     Attributes:
         name: Name on the command line.
-        summary: One line.
-        function: The constructor.
-        options: Dataclass of its options.
+        summary: Summary in one line.
+        function: Constructor of model, guide and objective.
+        options: Dataclass of the options.
         columns: Columns that the data must have.
         missing_ok: Columns of a user's file that may have missing values.
         covariates: From the options to columns of the user's own that the model reads; in a table
             they are no features, and they may have missing values.
         fit: Default arguments of :func:`ppvae.fit`.
         data: Function that returns the default splits, or its name in :mod:`ppvae.data`.
-        arrange: From the splits and the options to the splits that are fitted.
-        check: Refuses data that cannot be fitted, before anything is built.
-        tune: From model and guide to further arguments of :func:`ppvae.fit`, such as an optimiser.
+        arrange: Function from the splits and the options to the splits that are fitted.
+        check: Function that refuses data that cannot be fitted, before anything is built.
+        tune: Function from model and guide to further arguments of :func:`ppvae.fit`, such as an
+            optimiser.
     """
 
     name: str
@@ -165,7 +166,7 @@ class Entry:
             )
 
     def default_data(self) -> Splits:
-        """The splits that it is fitted to where no data are given.
+        """The splits that the entry is fitted to where no data are given.
 
         Raises:
             DataError: If it has none.
@@ -176,8 +177,8 @@ class Entry:
                 "Pass a file or a folder: --data PATH."
             )
         if isinstance(self.data, str):
-            made: Splits = getattr(importlib.import_module("ppvae.data"), self.data)()
-            return made
+            splits: Splits = getattr(importlib.import_module("ppvae.data"), self.data)()
+            return splits
         return self.data()
 
 
@@ -194,7 +195,7 @@ def _spec(columns: Columns | Spec, missing_ok: tuple[str, ...]) -> Spec:
     return Dataset(columns, missing_ok=missing_ok).spec
 
 
-# Entries of users by path, as far as their modules are imported: builders that recipes may name.
+# Users' entries by path, from the modules imported so far: builders that recipes may name.
 REGISTRY: dict[str, Entry] = {}
 
 
@@ -210,10 +211,10 @@ def register(
 
     Arguments:
         name: Name on the command line.
-        summary: One line.
-        extends: An entry whose options are taken, too; the function gets them as ``**options``.
-            Its settings are the default of those below.
-        defaults: Other defaults of these options.
+        summary: Summary in one line.
+        extends: An entry whose options this one has, too; the function gets them as
+            ``**options``. Its settings are the defaults of the ``settings`` below.
+        defaults: New defaults of the extended entry's options.
         settings: Further attributes of :class:`Entry`, such as ``data``, ``columns`` and ``fit``.
 
     Example:
@@ -230,17 +231,17 @@ def register(
     def decorate(function: Constructor) -> Entry:
         base = None if extends is None else extends.options
         options = options_of(function, extends=base, defaults=defaults)
-        made = (
+        new = (
             Entry(name, summary, function, options)
             if extends is None
             else replace(extends, name=name, summary=summary, function=function, options=options)
         )
-        made = replace(made, **settings)
-        for attribute in ("__module__", "__qualname__", "__doc__"):  # It stands for the function.
-            object.__setattr__(made, attribute, getattr(function, attribute))
-        REGISTRY[made.path] = made
-        BUILDERS.append(made)
-        return made
+        new = replace(new, **settings)
+        for attribute in ("__module__", "__qualname__", "__doc__"):  # As of the function itself.
+            object.__setattr__(new, attribute, getattr(function, attribute))
+        REGISTRY[new.path] = new
+        BUILDERS.append(new)
+        return new
 
     return decorate
 
@@ -267,21 +268,21 @@ def entry(name: str) -> Entry:
             f"{name!r}. See ppvae list."
         )
     try:
-        found = getattr(importlib.import_module(where), attribute, None)
+        value = getattr(importlib.import_module(where), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{where}.".startswith(f"{error.name}."):
-            raise  # The module is there; what it imports is not.
+            raise  # The module exists, but one that it imports does not.
         raise ArgumentError(
             f"model: expected a module {where!r} on the path or in this folder; there is none. "
             "Change to its folder, or install it."
         ) from error
-    if not isinstance(found, Entry):
+    if not isinstance(value, Entry):
         raise ArgumentError(
             f"model: expected {attribute!r} of {where!r} to be an entry; got "
-            f"{'nothing' if found is None else type(found).__name__}. Decorate the function that "
+            f"{'nothing' if value is None else type(value).__name__}. Decorate the function that "
             "returns model, guide and objective with ppvae.zoo.register(name, summary)."
         )
-    return found
+    return value
 
 
 def build(name: str, spec: Spec, **options: object) -> Pair:

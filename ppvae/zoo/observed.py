@@ -1,12 +1,12 @@
-"""The observed column as an entry's networks take it: its likelihood by name, what is missing.
+"""The observed column of an entry: its likelihood by name, and the handling of missing values.
 
 The names of likelihoods are those of the command line; ``auto`` is chosen from the data:
 
 - 0 and 1 alone: ``bernoulli``;
 - in [0, 1]: ``bernoulli`` for images (grey values), ``continuous-bernoulli`` for others;
 - whole numbers from 0, some above 1: ``negative-binomial``;
-- any others: ``normal-per-feature``, a location, a unit and a learned scale for each feature of a
-  table, one unit for all pixels of an image.
+- any others: ``normal-per-feature``, with a location, a unit and a learned scale for each feature
+  of a table, and one unit for all pixels of an image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def likelihood(
     """A likelihood head by its name on the command line.
 
     Arguments:
-        name: One of :data:`LIKELIHOODS`, but auto.
+        name: One of :data:`LIKELIHOODS`, except auto.
         event_shape: Shape of a datum.
         library: Library of counts, as for :class:`ppvae.nets.heads.Poisson`.
         units: Mean and standard deviation of each feature: center and unit of a
@@ -89,13 +89,13 @@ def likelihood(
 
 @dataclass(frozen=True)
 class Observed:
-    """A column of data as networks take it.
+    """The description of a column that networks are built from.
 
     Attributes:
         shape: Shape of a datum.
-        missing: Whether some values are missing: NaN, not scored, masked at the encoder.
-        library: Mean and standard deviation of the logarithm of the totals, of counts.
-        likelihood: Its likelihood's name; None for a column that is only seen.
+        missing: Whether some values are missing (NaN): not scored, and masked at the encoder.
+        library: Mean and standard deviation of the logarithm of the totals; counts only.
+        likelihood: Name of its likelihood; None for a column that is an input only.
         units: Mean and standard deviation of each feature, for a likelihood that uses them.
     """
 
@@ -107,7 +107,7 @@ class Observed:
 
     @classmethod
     def of(cls, spec: Spec, likelihood: str | None, column: str = "x") -> Observed:
-        """From what a dataset says of its columns."""
+        """The description of a column in a dataset's spec."""
         facts = spec[column]
         library = facts.get("library")
         units = None
@@ -124,11 +124,11 @@ class Observed:
 
     @property
     def seen_shape(self) -> tuple[int, ...]:
-        """Shape of an encoder's input, the mask included."""
+        """Shape of an encoder's input, including the mask."""
         return masked_shape(self.shape) if self.missing else self.shape
 
     def scored(self, head: heads.Head) -> heads.Head:
-        """A likelihood head that leaves out what is missing, if anything is."""
+        """The likelihood head; missing values, if there are any, are left out of its density."""
         return heads.Masked(head) if self.missing else head
 
     def head(self) -> heads.Head:
@@ -150,7 +150,7 @@ class Observed:
 
 
 def chosen_likelihood(splits: Splits) -> tuple[str, str]:
-    """The likelihood that suits the training data, and why."""
+    """The likelihood that suits the training data, and the reason."""
     x = splits.train["x"]
     values = describe_values(x)
     if values.binary:
@@ -166,7 +166,7 @@ def chosen_likelihood(splits: Splits) -> tuple[str, str]:
 
 
 def resolved(splits: Splits, options: Options) -> tuple[dict[str, ColumnSpec], Options, str]:
-    """What an entry is built from: the data's spec, the options without auto, and a sentence.
+    """The data's spec, the options with auto resolved, and a sentence on what was chosen.
 
     Arguments:
         splits: The data that are fitted.
@@ -174,16 +174,18 @@ def resolved(splits: Splits, options: Options) -> tuple[dict[str, ColumnSpec], O
     """
     spec = splits.spec
     name = getattr(options, "likelihood", None)
-    said = ""
+    sentence = ""
     if name == "auto":
         name, reason = chosen_likelihood(splits)
         changed: Keywords = {"likelihood": name}
         options = replace(options, **changed)
-        said = f"likelihood: {name} ({reason}); --likelihood names another"
+        sentence = f"likelihood: {name} ({reason}); --likelihood names another"
     if spec["x"].get("missing"):
-        parts = [said] if said else []
-        said = "; ".join([*parts, "x: missing values are not scored, and imputed by the model"])
+        parts = [sentence] if sentence else []
+        sentence = "; ".join(
+            [*parts, "x: missing values are not scored, and imputed by the model"]
+        )
     if name == UNITS or (name in COUNTS and "library" in spec["x"]):
         values = describe_values(splits.train["x"])
         spec["x"] |= {"mean": list(values.mean), "sd": list(values.sd)}
-    return spec, options, said
+    return spec, options, sentence

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 AUTO, DEST = "auto", "option_"
-# A value of an option; and its type, which type checkers have no word for.
+# The value of an option; and the type of an option, which Python's typing cannot express.
 Value: TypeAlias = "bool | int | float | str | tuple[int, ...]"
 Kind: TypeAlias = Any
 KINDS = (bool, int, float, str, tuple[int, ...])
@@ -38,8 +38,8 @@ class Option:
 
     Attributes:
         help: Explanation on the command line.
-        choices: Words that it takes.
-        least: Smallest number that it takes; for a tuple, of each of its numbers.
+        choices: Values allowed, if they are words from a list.
+        least: Smallest value allowed; for a tuple, of each of its numbers.
         above: Exclusive lower bound, in place of ``least``.
     """
 
@@ -50,11 +50,11 @@ class Option:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether it is chosen from the data where nobody gives it."""
+        """Whether the value is chosen from the data unless it is given."""
         return AUTO in (self.choices or ())
 
     def rule(self, value: Value) -> str | None:
-        """What was expected where a value is out of range; None where it is in range."""
+        """The range in words, for a value outside it; None for a value within."""
         if self.choices:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
         if isinstance(value, str):
@@ -79,8 +79,8 @@ def option(
 
     Arguments:
         help: Explanation on the command line.
-        choices: Words that it takes.
-        least: Smallest number that it takes; for a tuple, of each of its numbers.
+        choices: Values allowed, if they are words from a list.
+        least: Smallest value allowed; for a tuple, of each of its numbers.
         above: Exclusive lower bound, in place of ``least``.
     """
     return Option(help, choices, least, above)
@@ -88,7 +88,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """Values of options, checked when they are made.
+    """Values of options, checked when an instance is made.
 
     A subclass is a group that several entries share: a parameter annotated with it stands for all
     of its fields, with the values of its default.
@@ -162,8 +162,8 @@ def options_of(
 
     Arguments:
         function: The entry's constructor.
-        extends: Options that it takes as ``**options``, after its own.
-        defaults: Other defaults, by name.
+        extends: Options that the constructor takes as ``**options``, listed after its own.
+        defaults: Defaults that replace those of ``extends``, by name.
 
     Raises:
         ArgumentError: If a parameter has no default, or a type that a command line cannot say.
@@ -261,25 +261,25 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
 
 
 def read_options(arguments: argparse.Namespace, options: type[Options]) -> dict[str, object]:
-    """Values of the options that :func:`add_options` added, by name."""
+    """Parsed values of the options that :func:`add_options` added, by name."""
     given = {f.name: DEST + f.name for f in fields(options)}
     return {n: getattr(arguments, dest) for n, dest in given.items() if hasattr(arguments, dest)}
 
 
 def auto_options(options: type[Options]) -> dict[str, str]:
-    """The options that are chosen from the data, as ``auto``."""
+    """The options that can be chosen from the data, each with the value ``auto``."""
     return {name: AUTO for name, (_, declared) in _declared(options).items() if declared.is_chosen}
 
 
 def parse_value(options: type[Options], name: str, text: str) -> Value:
-    """The value of one option as it is written, numbers of several joined by x.
+    """The value of one option from its text; several numbers are joined by x.
 
     Raises:
-        ArgumentError: If there is no such option, or the value is one that it does not take.
+        ArgumentError: If there is no such option, or the value is out of its range.
     """
     declared = _declared(options)
     if name not in declared:
-        parse_options(options, {name: text})  # Names those that there are.
+        parse_options(options, {name: text})  # Raises an error that lists the options.
     kind = declared[name][0]
     try:
         value = _converter(kind)(text.replace("x", ",") if kind == tuple[int, ...] else text)
@@ -295,7 +295,7 @@ def parse_options(options: type[Options], values: Mapping[str, object]) -> Optio
     """The options with these values, which may come from a JSON file.
 
     Raises:
-        ArgumentError: If a name is unknown, or a value is outside what its option takes.
+        ArgumentError: If a name is unknown, or a value is out of its option's range.
     """
     known = {f.name for f in fields(options)}
     unknown = sorted(set(values) - known)

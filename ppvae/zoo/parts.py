@@ -1,4 +1,4 @@
-"""Networks, likelihoods and terms that entries share, from options."""
+"""Networks, likelihoods and terms that several entries build from their options."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Networks(Options):
 
     network: Annotated[str, option("kind of networks", choices=("mlp", "conv"))] = "mlp"
     hidden: Annotated[
-        tuple[int, ...], option("sizes of the hidden layers of the mlps", least=1)
+        tuple[int, ...], option("sizes of the hidden layers of the MLPs", least=1)
     ] = (512, 256)
     likelihood: Annotated[
         str, option("distribution of a pixel or feature", choices=LIKELIHOODS)
@@ -63,15 +63,17 @@ class Networks(Options):
 
 @dataclass(frozen=True)
 class Teaching(Options):
-    """Terms that make classes even, and the same after small warps of an image."""
+    """Terms that keep classes equally frequent, and unchanged by small warps of an image."""
 
-    balance: Annotated[float, option("weight of even classes")] = 10.0
+    balance: Annotated[
+        float, option("weight of the term that keeps the classes equally frequent")
+    ] = 10.0
     consistency: Annotated[
-        float, option("weight of the same class after small warps of an image")
+        float, option("weight of the term that keeps the class under small warps of an image")
     ] = 50.0
 
     def added(self, objective: ELBO, shape: tuple[int, ...], site: str) -> ELBO:
-        """The objective with the terms; warps are of images."""
+        """The objective with these terms; the warps are left out where x is not an image."""
         if self.balance:
             objective += ppvae.objectives.Balance(site, weight=self.balance)
         if self.consistency and len(shape) == 3:
@@ -81,7 +83,7 @@ class Teaching(Options):
 
 
 def observed(spec: Spec, name: str | None, column: str = "x") -> Observed:
-    """A column as networks take it: its shape, its likelihood by name, and what is missing."""
+    """The description of a column that networks are built from, with its likelihood by name."""
     from ppvae.zoo.observed import Observed
 
     return Observed.of(spec, name, column)
@@ -118,10 +120,10 @@ def autoencoder(
     Arguments:
         x: The observed column.
         latent: Head of the encoder.
-        nets: Kind and sizes.
-        network: Another kind.
-        conditions: Sizes of further inputs of both.
-        join: Layers of the mlp before these inputs.
+        nets: Kind and sizes of the networks.
+        network: Kind of the networks, in place of that in ``nets``.
+        conditions: Sizes of further inputs of both networks.
+        join: Number of hidden layers of the MLP before the further inputs are joined.
     """
     kind = network or nets.network
     encoder = encoder_of(x, latent, nets, network=kind, conditions=conditions, join=join)
@@ -135,13 +137,14 @@ def autoencoder(
 def shuffled(
     latent_dim: int, head: heads.Head, *, channels: tuple[int, ...], hidden: int
 ) -> FeatureNetwork:
-    """A convolutional decoder that enlarges by shuffling; of vectors, two hidden layers.
+    """A convolutional decoder that enlarges by pixel shuffling; an MLP where data are vectors.
 
     Arguments:
         latent_dim: Size of z.
         head: The likelihood.
         channels: Filters of the convolutions.
-        hidden: Size of the hidden layer before them; a vector's layers have it, and four times it.
+        hidden: Size of the hidden layer before the convolutions; the MLP's two hidden layers have
+            this size and four times this size.
     """
     nets = ppvae.nets
     if len(head.event_shape) != 3:
@@ -169,7 +172,7 @@ def class_count(spec: Spec, asked: int) -> int:
     """``asked``, or the number of classes in the column ``y``.
 
     Raises:
-        ArgumentError: If 0 is asked and there is no column ``y``, or if it has one class.
+        ArgumentError: If ``asked`` is 0 and there is no column ``y``, or if it has one class.
     """
     count = asked or (int(spec["y"]["classes"] or 0) if "y" in spec else 0)
     if count < 2:

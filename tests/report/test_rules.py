@@ -82,12 +82,12 @@ CASES = [
     (rules.pareto, metric(untrusted=0.9, coverage_90=0.5), "caution", "uncertain"),
     (rules.pareto, metric(untrusted=math.nan), None, ""),
     (rules.pareto, metric(), None, ""),
-    (rules.coverage, metric(coverage_90=0.87), "ok", "87.0 % of the truth: calibrated"),
+    (rules.coverage, metric(coverage_90=0.87), "ok", "87.0 % of the true values: calibrated"),
     (rules.coverage, metric(coverage_90=0.93), "ok", "calibrated"),
-    (rules.coverage, metric(coverage_90=0.86), "caution", "too sure"),
-    (rules.coverage, metric(coverage_90=0.96), "caution", "less sure than it could be"),
-    (rules.coverage, metric(coverage_90=0.5), "bad", "too sure"),
-    (rules.coverage, metric(coverage_90=1.0), "bad", "less sure"),
+    (rules.coverage, metric(coverage_90=0.86), "caution", "too narrow"),
+    (rules.coverage, metric(coverage_90=0.96), "caution", "too wide"),
+    (rules.coverage, metric(coverage_90=0.5), "bad", "too narrow"),
+    (rules.coverage, metric(coverage_90=1.0), "bad", "too wide"),
     (
         rules.coverage,
         Facts(metrics={"coverage_90": 0.5}, history=curve(rising()).history),
@@ -196,7 +196,7 @@ def test_best_weights_kept_are_no_reason_for_caution():
 
 def test_a_weighted_objective_may_cost_elbo():
     facts = Facts({"objective": {"weights": {"z": 4.0}}}, history=curve(FALLEN).history)
-    assert "price of what it asks for" in rules.level(facts).text
+    assert "price of a larger weight" in rules.level(facts).text
     assert "patience" in rules.level(curve(FALLEN)).text
 
 

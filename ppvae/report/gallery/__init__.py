@@ -1,8 +1,8 @@
-"""Figures and metrics of runs, each a function that asks the pair whether it applies.
+"""Figures and metrics of runs: each a function that applies where the pair has what it is about.
 
-A figure is a function from a :class:`Subject` to (file name, caption, figure) tuples, a metric
-one to numbers by name; both return nothing where the run lacks the sites, columns, prior or terms
-that they are about. To add one, write the function and give it a line in :data:`FIGURES` or
+A figure is a function from a :class:`Subject` to (file name, caption, figure) tuples, a metric is
+a function to numbers by name; both return nothing where the run lacks the sites, columns, prior
+or terms that they need. To add one, write the function and list it in :data:`FIGURES` or
 :data:`METRICS`.
 """
 

@@ -1,4 +1,4 @@
-"""What an additive GP prior says of its terms: shares of variance, and errors at later visits."""
+"""The terms of an additive GP prior: their shares of variance, and errors at later visits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _prior(subject: Subject) -> AdditivePrior | None:
 
 
 def metrics(subject: Subject) -> dict[str, float]:
-    """Mean shares of variance; errors, density and coverage at the held-out rows."""
+    """Each term's mean share of variance; errors, density and coverage at the held-out rows."""
     prior, model = _prior(subject), subject.run.model
     if prior is None:
         return {}

@@ -50,7 +50,7 @@ def reconstructions(subject: Subject) -> Figures:
 
 
 def loss(subject: Subject) -> Figures:
-    """The history."""
+    """The loss and its terms over training."""
     if not len(subject.run.history):
         return []
     caption = "The loss by term over epochs."
@@ -58,9 +58,9 @@ def loss(subject: Subject) -> Figures:
 
 
 def accuracy(subject: Subject) -> dict[str, float]:
-    """``accuracy`` of a discrete site on test data whose column of that name is known.
+    """``accuracy`` of a discrete site on test data that have a column of the same name.
 
-    Classes that no label named are matched to the data's first
+    Classes that were learned without labels are first matched to those of the data
     (:func:`ppvae.evaluate.clustering_accuracy`).
     """
     test, guide = subject.splits.test, subject.run.guide
@@ -82,10 +82,10 @@ def accuracy(subject: Subject) -> dict[str, float]:
 
 
 def information(subject: Subject) -> dict[str, float]:
-    """``mutual_information`` in nats, by the trained critics on data they were not trained on.
+    """``mutual_information`` in nats, estimated by the trained critics on held-out data.
 
-    Where there are several terms it is that of the last, and
-    ``mutual_information/FIRST,SECOND`` that of each.
+    Where there are several terms, it is that of the last one, and
+    ``mutual_information/FIRST,SECOND`` is that of each.
     """
     run, data = subject.run, subject.splits.held_out
     terms = [term for term in run.objective.terms if isinstance(term, MutualInformation)]
@@ -101,7 +101,7 @@ def information(subject: Subject) -> dict[str, float]:
 
 
 def _translated(subject: Subject, number: int) -> tuple[Prediction, torch.Tensor] | None:
-    """Predictions from the column ``source`` alone, and x; None of other pairs."""
+    """Predictions from the column ``source`` alone, and x; None if the pair has no source."""
     run = subject.run
     takes_source = set(signature(run.guide)) == {"source"}
     if not takes_source or "x" not in subject.structure.observed:
@@ -126,7 +126,7 @@ def translation_errors(subject: Subject) -> dict[str, float]:
 
 
 def translation(subject: Subject) -> Figures:
-    """Predictions from another modality, beside what was measured."""
+    """Predictions from another modality, beside the measurements."""
     found = _translated(subject, SHOWN)
     if found is None:
         return []
@@ -137,5 +137,5 @@ def translation(subject: Subject) -> Figures:
         figure = plots.reconstructions(
             x.flatten(1), prediction.mean.flatten(1), prediction.scale.flatten(1)
         )
-    caption = "Predicted from the source alone, with two standard deviations, and measured."
+    caption = "Predicted from the source alone, with two standard deviations, beside the measured."
     return [("predictions.png", caption, figure)]

@@ -1,4 +1,4 @@
-"""Where data lie in latent space, and what places there decode to."""
+"""Positions of data in latent space, and the means decoded from positions there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _named(file: str, site: str, first: bool) -> str:
 
 
 def by_class(subject: Subject) -> Figures:
-    """Styles in every class: a row is one value of a latent vector, a column one class."""
+    """Styles in every class: a row is one value of a latent vector, a column is one class."""
     figures: Figures = []
     if not subject.drawn_by:
         return figures
@@ -30,13 +30,13 @@ def by_class(subject: Subject) -> Figures:
         shown = range(min(count, DIMS))
         means = [subject.decoder(latent, observed, **{site: k})(styles) for k in shown]
         figure = plots.images(torch.stack(means, 1), column_labels=[str(k) for k in shown])
-        caption = f"A row shows one style {latent}, a column one class of {site}: decoded means."
+        caption = f"Decoded means: each row is one style {latent}, each column a class of {site}."
         figures.append((_named("classes", site, not figures), caption, figure))
     return figures
 
 
 def manifolds(subject: Subject) -> Figures:
-    """What a plane of a latent vector decodes to, a panel for each class where there are any."""
+    """Means decoded over a plane of a latent vector, with a panel per class if there are any."""
     figures: Figures = []
     site, count = next(iter(subject.classes.items()), ("", 0))
     for latent, observed in subject.drawn_by.items():
@@ -67,7 +67,7 @@ def manifolds(subject: Subject) -> Figures:
 
 
 def traversals(subject: Subject) -> Figures:
-    """What the dimensions of a latent vector that vary most do to an image."""
+    """Images decoded along the dimensions of a latent vector that vary most."""
     figures: Figures = []
     for latent, observed in subject.drawn_by.items():
         z = subject.vectors[latent]
@@ -118,7 +118,7 @@ def densities(subject: Subject) -> Figures:
             continue
         caption = (
             f"Posterior means and log variances of {latent} by dimension, over held-out data. "
-            "Where both lie at 0, the posterior is the standard normal and says nothing."
+            "Where both are 0, the posterior is the standard normal, as if there were no data."
         )
         figure = plots.densities(mean[inferred], log_variance[inferred])
         figures.append((_named("densities", latent, not figures), caption, figure))

@@ -1,4 +1,4 @@
-"""Angles and shifts that were found, against the true ones."""
+"""Estimated angles and shifts, against the true ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Part = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 def _parts(subject: Subject) -> list[Part]:
-    """Latents and true columns of the test data, class by class where classes are known."""
+    """Latents and true columns of the test data, separately per class where classes are known."""
     test = subject.splits.test
     if test is None or not subject.poses or not set(COLUMNS) & set(test):
         return []
@@ -57,14 +57,14 @@ def metrics(subject: Subject) -> dict[str, float]:
 
 
 def figures(subject: Subject) -> Figures:
-    """Angles and shifts, found against true."""
+    """Estimated angles and shifts, drawn against the true ones."""
     shown: Figures = []
     parts = [p for p in _parts(subject) if "rotation" in p[0] and "angle" in p[1]]
     if parts:
         true = torch.cat([columns["angle"] for _, columns in parts])
         # One offset for each class: which way up a class is drawn is the model's to choose.
         estimate = torch.cat([_aligned(z["rotation"], columns["angle"]) for z, columns in parts])
-        caption = "Angles found against true ones, up to one offset for each class."
+        caption = "Estimated angles against true ones, up to one offset per class."
         figure = plots.agreement(true, estimate, names=("angle (radians)",))
         shown.append(("angles.png", caption, figure))
     parts = [p for p in _parts(subject) if "translation" in p[0] and "shift" in p[1]]
@@ -72,13 +72,13 @@ def figures(subject: Subject) -> Figures:
         true = torch.cat([columns["shift"] for _, columns in parts])
         estimate = torch.cat([z["translation"] for z, _ in parts])
         names = ("right", "up")[: true.size(-1)]
-        caption = "Shifts found against true ones, in half image sides."
+        caption = "Estimated shifts against true ones, in half image sides."
         shown.append(("shifts.png", caption, plots.agreement(true, estimate, names=names)))
     return shown
 
 
 def _aligned(estimate: Tensor, true: Tensor) -> Tensor:
-    """The estimated angles less the mean direction of their difference, near the true ones."""
+    """The estimated angles minus their mean offset, wrapped to within pi of the true ones."""
     gap = estimate - true
     offset = torch.atan2(gap.sin().mean(), gap.cos().mean())
     return true + wrap(gap - offset)

@@ -1,4 +1,4 @@
-"""Which figures and metrics there are, in the order of the report."""
+"""The lists of figures and metrics, in the order of the report."""
 
 from __future__ import annotations
 

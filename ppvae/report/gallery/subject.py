@@ -1,4 +1,4 @@
-"""What figures and metrics ask of a run: its sites, columns, prior and terms."""
+"""The view of a run that figures and metrics use: its sites, columns, prior and terms."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["POSE", "Figures", "Subject"]
 Figures = list[tuple[str, str, Figure]]
 Decoder = Callable[[Tensor], Tensor]
 
-# Pose sites and their values at rest; ``turn`` chooses a mode of the angle.
+# Pose sites and their neutral values; ``turn`` chooses a mode of the angle.
 POSE: Mapping[str, float] = {"rotation": 0.0, "translation": 0.0, "scale": 1.0, "turn": 0.0}
 ROWS = 2000
 
 
 class Subject:
-    """A run and its data, with what several figures and metrics need of them.
+    """A run and its data, with quantities that several figures and metrics need.
 
     Arguments:
         run: The fitted pair.
@@ -81,7 +81,7 @@ class Subject:
 
     @property
     def sites(self) -> list[str]:
-        """The latent sites, those of each datum first."""
+        """The latent sites: those per datum first, then the global ones."""
         return sorted(self.structure.latent, key=lambda name: name in self.structure.shared)
 
     @property
@@ -91,7 +91,7 @@ class Subject:
 
     @cached_property
     def vectors(self) -> dict[str, Tensor]:
-        """Latent sites whose posterior is on real vectors of each datum: means, shape (N, Z)."""
+        """Posterior means, with shape (N, Z), of the sites that are a real vector per datum."""
         return {
             name: self.latents[name]
             for name, q in self.posteriors.items()
@@ -101,12 +101,12 @@ class Subject:
 
     @cached_property
     def poses(self) -> dict[str, Tensor]:
-        """Pose sites of the pair: means, with shape (N, ...)."""
+        """Posterior means of the pair's pose sites, with shape (N, ...)."""
         return {name: self.latents[name] for name in POSE if name in self.latents}
 
     @cached_property
     def classes(self) -> dict[str, int]:
-        """Discrete latent sites and, where the model takes it, the column y: number of classes."""
+        """Number of classes of each discrete site and, where the model takes it, of column y."""
         sites = {
             name: self.latents[f"{name}_probs"].size(-1)
             for name in self.latents
@@ -126,7 +126,7 @@ class Subject:
 
     @cached_property
     def observed(self) -> dict[str, Tensor]:
-        """What the model's observed sites hold for the batch, with shape (N, ...)."""
+        """Values of the model's observed sites for the batch, with shape (N, ...)."""
         sites = {name: self.latents[name] for name in self.structure.latent}
         with evaluating(self.run.model):
             trace = trace_program(self.run.model, self.batch, given=sites)
@@ -142,8 +142,8 @@ class Subject:
     def typical(self) -> dict[str, Tensor]:
         """A typical value of each latent site and each column that the model takes.
 
-        Poses are at rest, numbers those of the datum nearest to the mean, classes the most common;
-        latents that all data share are at their own means.
+        Poses are neutral, numbers are those of the datum nearest to the mean, and classes the most
+        common; global latents are at their means.
         """
         values = {name: self.latents[name] for name in self.sites}
         taken = signature(self.run.model)
@@ -152,7 +152,7 @@ class Subject:
         return {n: v if n in shared else _typical(n, v) for n, v in values.items()}
 
     def decoder(self, latent: str, site: str, **given: int) -> Decoder:
-        """From values of a latent site, with shape (K, ...), to means of an observed site.
+        """A function from values of a latent site, (K, ...), to means of an observed site.
 
         Arguments:
             latent: The latent site.
@@ -179,7 +179,7 @@ class Subject:
 
     @cached_property
     def drawn_by(self) -> dict[str, str]:
-        """Each latent vector that moves the mean of an image site, and that site."""
+        """For each latent vector, the image site with a mean that depends on it, if any."""
         found = {}
         for latent, value in self.vectors.items():
             apart = torch.stack([value.mean(0) - 2, value.mean(0) + 2])

@@ -1,4 +1,4 @@
-"""What a model with a GP prior predicts at views that it has not seen: numbers and pictures."""
+"""Predictions of a model with a GP prior at unseen views: metrics and pictures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ppvae.report.gallery.subject import Figures, Subject
 
 # Predictions that the figures are drawn from; views and objects that a matrix shows.
 SHOWN, MATRIX = 100, 40
-# Distances between views that are in memory at once.
+# Number of distances between views that are in memory at once.
 BUDGET = 2**24
 
 __all__ = ["covariances", "nearest_view", "predictions", "turn", "unseen", "unseen_metrics"]
 
 
 def unseen(subject: Subject) -> Dataset | None:
-    """Held-out data at views that a GP prior has not seen; None for other models."""
+    """Held-out data at views without training data; None for models without a GP over views."""
     if subject.gp is None or not {"object", "view"} <= set(subject.splits.train):
         return None
     return subject.splits.test or subject.splits.validation
@@ -35,7 +35,7 @@ def _period(subject: Subject) -> float | None:
 
 
 def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tensor:
-    """For each row its object's training datum at the nearest view, with shape (N, ...).
+    """For each row, the training datum of its object at the nearest view, with shape (N, ...).
 
     Objects without training data get the mean of the training data.
     """
@@ -91,7 +91,7 @@ def unseen_metrics(subject: Subject) -> dict[str, float]:
 
 
 def _errors(mean: Tensor, x: Tensor) -> Tensor:
-    """Mean squared error of each datum that was seen in part, over what was seen."""
+    """Mean squared error per datum over its observed elements, for data that have any."""
     seen = (~x.isnan()).flatten(1)
     count = seen.sum(1)
     errors = (mean - x).square().flatten(1).nansum(1) / count.clamp_min(1)
@@ -99,13 +99,13 @@ def _errors(mean: Tensor, x: Tensor) -> Tensor:
 
 
 def _varies(train: Dataset) -> Tensor:
-    """Which elements of x vary over the training data: a border that never does is no test."""
+    """Mask of the elements of x that vary over the training data (not a constant border)."""
     x = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
     return (x - x.nanmean(0)).square().nanmean(0) > 1e-4
 
 
 def predictions(subject: Subject) -> Figures:
-    """Pictures at held-out views, and whether their spread is right."""
+    """Pictures at held-out views, and a check of their predicted spread."""
     data = unseen(subject)
     if data is None or "x" not in subject.structure.observed:
         return []
@@ -128,16 +128,16 @@ def predictions(subject: Subject) -> Figures:
     varies = varies & ~x.isnan()
     if varies.any():
         caption = (
-            "Ranks of the true values among predictions of the unseen views, elements that vary."
+            "Ranks of the true values among predictions of unseen views (varying elements only)."
         )
-        # The one coverage that is reported is that of all held-out data, among the metrics.
+        # No coverage here: the report has one only, that of all held-out data, among the metrics.
         figure = plots.calibration(ranks[varies], interval=None)
         figures.append(("calibration.png", caption, figure))
     return figures
 
 
 def covariances(subject: Subject) -> Figures:
-    """The kernel at the training views, and that between the first objects."""
+    """The kernel between the training views, and between the first objects."""
     prior, train = subject.gp, subject.splits.train
     if prior is None or unseen(subject) is None or "object" not in train:
         return []
@@ -161,7 +161,7 @@ def covariances(subject: Subject) -> Figures:
 
 
 def turn(subject: Subject) -> Figures:
-    """A few objects over the circle of views, seen and unseen."""
+    """A few objects predicted over the full circle of views, with and without training data."""
     period, train = _period(subject), subject.splits.train
     if period is None or unseen(subject) is None or subject.images != ("x",):
         return []
@@ -178,5 +178,5 @@ def turn(subject: Subject) -> Figures:
         row_labels=[f"object {int(p)}" for p in objects],
         column_labels=[f"{360 * i / len(views):.0f}\u00b0" for i in range(len(views))],
     )
-    caption = "Predicted over a full turn, at views of the training images and between them."
+    caption = "Predictions over a full turn, at the views of training images and between them."
     return [("turn.png", caption, figure)]

@@ -35,12 +35,18 @@ def counts(
     hidden: Annotated[tuple[int, ...], option("sizes of the hidden layers", least=1)] = (128,),
     likelihood: Annotated[str, option("distribution of a count", choices=KINDS)] = "zero-inflated",
     dispersion: Annotated[
-        str, option("what the dispersion depends on", choices=("gene", "batch"))
+        str,
+        option(
+            "whether the dispersion is per gene, or per gene and batch", choices=("gene", "batch")
+        ),
     ] = "gene",
     library: Annotated[
-        str, option("total of a cell: its own, or latent", choices=("observed", "latent"))
+        str,
+        option("total count of a cell: as observed, or a latent", choices=("observed", "latent")),
     ] = "observed",
-    warmup: Annotated[int, option("optimiser steps over which the KL's weight rises")] = 400,
+    warmup: Annotated[
+        int, option("optimiser steps over which the weight of the KL rises from 0")
+    ] = 400,
 ) -> Pair:
     """Counts are shares of a cell's library; the batch and covariates enter both networks."""
     x = observed(columns, likelihood)
@@ -82,7 +88,7 @@ def _library(x: Observed, batches: int) -> Tensor:
 
 
 def _dispersion(head: Head, batches: int) -> Tensor | None:
-    """The initial dispersions, for each batch; the head's own are then not used."""
+    """The initial dispersions of each batch, which replace the head's own."""
     heads = ppvae.nets.heads
     scored = head.head if isinstance(head, heads.Masked) else head
     if not isinstance(scored, heads.NegativeBinomial):

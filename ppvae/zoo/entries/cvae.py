@@ -20,7 +20,7 @@ MLPS = Networks()
 
 
 def _conditions(columns: Spec, num_classes: int, embedding: int, factor_dim: int) -> Conditions:
-    """The columns ``y`` and ``c``, whichever the data have, as inputs of the networks."""
+    """The columns ``y`` and ``c``, as far as the data have them, as inputs of the networks."""
     nets = ppvae.nets
     factors = math.prod(columns["c"]["shape"]) if "c" in columns else 0
     if factor_dim not in (0, factors):
@@ -45,8 +45,10 @@ def cvae(
     columns: Spec,
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
-    num_classes: Annotated[int, option("classes in the column y; 0 counts them")] = 0,
-    embedding: Annotated[int, option("size of a learned vector per class; 0 for one-hot")] = 0,
+    num_classes: Annotated[
+        int, option("number of classes in the column y; 0: as in the data")
+    ] = 0,
+    embedding: Annotated[int, option("size of a learned vector per class; 0: one-hot")] = 0,
     factor_dim: Annotated[int, option("factors in the column c; 0 counts them")] = 0,
     nets: Networks = MLPS,
     beta: Annotated[float, option("weight of the KL")] = 1.0,

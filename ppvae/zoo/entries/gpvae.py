@@ -1,4 +1,4 @@
-"""``gpvae``: a GP prior over object x view on the latents; predicts views never seen."""
+"""``gpvae``: a VAE with a GP prior over object and view; predicts unseen views."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Views(Options):
         ),
     ] = "periodic"
     frequencies: Annotated[
-        int, option("features of that kernel: frequencies, twice as many on a line", least=1)
+        int, option("features of the view kernel: frequencies, twice as many on a line", least=1)
     ] = 4
-    period: Annotated[float, option("period of the views, in their unit", above=0)] = 2 * math.pi
+    period: Annotated[float, option("period of the views, in the unit of the data", above=0)] = (
+        2 * math.pi
+    )
     lowest: Annotated[
         float, option("on a line: lower end of the views to expect", least=-math.inf)
     ] = 0.0
@@ -64,7 +66,7 @@ PERIODIC = Views()
 
 
 def _check(splits: Splits) -> None:
-    """Every object is among the training data, and they are numbered without gaps."""
+    """Refuse objects that are not in the training data, or not numbered without gaps."""
     if "object" not in splits.train:
         return
     import torch
@@ -100,7 +102,7 @@ def _decoder(
 
 @register(
     "gpvae",
-    "GP-prior VAE over objects and views; predicts views never seen",
+    "GP-prior VAE over objects and views; predicts unseen views",
     data="rotated_digits",
     columns=("x", "object", "view"),
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
@@ -119,7 +121,7 @@ def gpvae(
         float, option("initial variance of the latents that the GP does not explain")
     ] = 0.1,
     refresh: Annotated[
-        int, option("steps between two solutions of the GP; 0: 8, more with many data")
+        int, option("steps between two updates of the GP; 0: 8, or more where there are many data")
     ] = 0,
     leave_out: Annotated[float, option("weight of the leave-one-view-out likelihood")] = 1.0,
     network: Annotated[str, option("kind of decoder", choices=("conv", "mlp"))] = "conv",
@@ -128,7 +130,7 @@ def gpvae(
         tuple[int, ...], option("filters of the convolutional decoder", least=1)
     ] = (32, 16),
 ) -> Pair:
-    """Latents of one object vary smoothly over its views, and objects share what views do."""
+    """Latents of an object vary smoothly over its views, with a kernel that all objects share."""
     x, gp, nets = observed(columns, None), ppvae.gp, ppvae.nets
     prior = gp.GPPrior(
         gp.ObjectTable(columns["object"]["classes"] or 0, rank),

@@ -1,4 +1,4 @@
-"""``infomax`` and the two-stage models: latents that a critic finds to hold information."""
+"""``infomax`` and the two-stage models: VAEs with a reward for information in the latents."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ESTIMATORS = {
     "nwj": "NWJ",
     "smile": "SMILE",
 }
-# A joint critic passes each pair through its network: so many others for each datum.
+# A joint critic passes each pair through its network: this many other rows per datum.
 OTHERS = 8
-# One layer: a step is to cost little more than without the critic.
+# One layer, so that a step costs little more than without the critic.
 HIDDEN = (128,)
 FEATURES = 256
 
@@ -71,7 +71,7 @@ CRITICS, CONVS = Critics(), Networks(network="conv")
 
 @register(
     "infomax",
-    "VAE whose latent is to hold more information about x (InfoMax-VAE)",
+    "VAE with a reward for information about x in the latent (InfoMax-VAE)",
     extends=vae,
     defaults={"network": "conv"},
     data="cells",
@@ -158,7 +158,7 @@ def two_stage_single(
 
 @register(
     "two-stage-double",
-    "two-stage InfoMax-VAE, small code of the rich one",
+    "two-stage InfoMax-VAE, the small code made from the large one",
     data="cells",
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
 )

@@ -1,4 +1,4 @@
-"""``jvae``: the joint VAE, whose classes nobody named."""
+"""``jvae``: the joint VAE, with classes that are learned without labels."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ TEACHING = Teaching(balance=100.0, consistency=200.0)
 
 @dataclass(frozen=True)
 class Capacities(Options):
-    """Information that the latents are held at, rising over the first steps."""
+    """Target values of the KLs (capacities), which rise over the first steps."""
 
-    capacity_z: Annotated[float, option("nats that the KL of z is held at in the end")] = 12.0
-    capacity_y: Annotated[float, option("nats of the classes; 0 for all that they can hold")] = 0.0
-    gamma_z: Annotated[float, option("weight of the capacity of z")] = 10.0
-    gamma_y: Annotated[float, option("weight of the capacity of the classes")] = 100.0
-    steps: Annotated[int, option("steps over which the capacities rise")] = 1500
+    capacity_z: Annotated[float, option("final target of the KL of z, in nats")] = 12.0
+    capacity_y: Annotated[
+        float, option("final target for the classes, in nats; 0: their maximum")
+    ] = 0.0
+    gamma_z: Annotated[float, option("weight of the distance to the target of z")] = 10.0
+    gamma_y: Annotated[float, option("weight of the distance to the classes' target")] = 100.0
+    steps: Annotated[int, option("steps over which the targets rise from 0")] = 1500
 
     def objective(self, counts: dict[str, int]) -> ELBO:
-        """The ELBO with these capacities, for discrete sites of so many classes."""
+        """The ELBO with these capacities, for discrete sites with these numbers of classes."""
         capacity, linear = ppvae.objectives.Capacity, ppvae.objectives.Linear
         most = self.capacity_y or sum(math.log(k) for k in counts.values())
-        # That of the classes rises first, so that they are in use before z holds everything.
+        # The classes' capacity rises first, so that they are in use before z holds everything.
         early = max(1, self.steps // 3)
         return ppvae.objectives.ELBO(
             capacity={
@@ -64,7 +66,7 @@ def jvae(
     capacities: Capacities = CAPACITIES,
     teaching: Teaching = TEACHING,
     nets: Networks = CONVS,
-    join: Annotated[int, option("hidden layers of the decoder before the class comes in")] = 1,
+    join: Annotated[int, option("hidden layers of the decoder before the class is joined")] = 1,
 ) -> Pair:
     """Discrete latents y, summed exactly, beside a continuous z."""
     x, heads = observed(columns, nets.likelihood), ppvae.nets.heads

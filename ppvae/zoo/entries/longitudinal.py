@@ -46,10 +46,10 @@ def longitudinal(
         ),
     ] = KERNEL,
     subject: Annotated[
-        str, option("column of the subjects' ids; empty: id, subject or object of the kernel")
+        str, option("column of the subjects' ids (default: id, subject or object in the kernel)")
     ] = "",
     order: Annotated[
-        str, option("column that orders a subject's visits; empty: age, view or none")
+        str, option("column that orders a subject's visits (default: age or view, if there)")
     ] = "",
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 16,
     noise: Annotated[float, option("initial share of variance that no term explains")] = 0.1,
@@ -61,10 +61,10 @@ def longitudinal(
         tuple[int, ...], option("filters of the convolutional decoder", least=1)
     ] = (32, 16),
 ) -> Pair:
-    """Latents are sums of what columns and their products explain, subjects' own parts included.
+    """Latents are sums of GPs, each a function of a column or of a product of columns.
 
-    Pixels or features may be missing (NaN). The report says which share of the variance each term
-    has.
+    A product with the subject's id gives each subject a part of its own. Pixels or features may
+    be missing (NaN). The report shows each term's share of the variance.
     """
     from ppvae.gp import additive
 

@@ -1,4 +1,4 @@
-"""``rvae``, ``trvae``, ``jrvae``: the pose of each image apart from its content."""
+"""``rvae``, ``trvae``, ``jrvae``: VAEs that separate the pose of an image from its content."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ __all__ = ["Poses", "jrvae", "rvae", "trvae"]
 
 @dataclass(frozen=True)
 class Poses(Options):
-    """Poses that a model has, and the networks that find and undo them."""
+    """The poses of a model, and the networks that estimate and undo them."""
 
     rotation: Annotated[
-        float, option("width of the angles, radians; 0 none, from pi on any angle")
+        float,
+        option("width of the prior of angles, radians; 0: no rotation, pi or more: any angle"),
     ] = math.pi
-    translation: Annotated[float, option("width of the shifts, half image sides; 0 none")] = 0.0
-    scale: Annotated[float, option("width of the logarithm of the size; 0 none")] = 0.0
+    translation: Annotated[
+        float, option("width of the prior of shifts, in half image sides; 0: none")
+    ] = 0.0
+    scale: Annotated[float, option("width of the prior of the log size; 0: none")] = 0.0
     pose: Annotated[
-        str, option("network that finds them", choices=("equivariant", "conv", "mlp"))
+        str, option("network that estimates the pose", choices=("equivariant", "conv", "mlp"))
     ] = "equivariant"
     angles: Annotated[
-        int, option("turned copies that the equivariant network compares", least=1)
+        int, option("rotated copies that the equivariant network compares", least=1)
     ] = 16
     decoder: Annotated[
         str,
         option(
-            "canvas: one picture, resampled; coordinates: a network of place",
+            "decoder: one picture, resampled (canvas), or a network of position (coordinates)",
             choices=("canvas", "coordinates"),
         ),
     ] = "canvas"
-    undo: Annotated[bool, option("content from the image turned and moved back")] = True
+    undo: Annotated[bool, option("encode the content from the image with its pose undone")] = True
 
     def given_to(self, pair: Pair, columns: Spec, sizes: Sequence[int], modes: int = 1) -> Pair:
-        """The pair with poses: a decoder and an encoder in place of those it has.
+        """The pair with poses, its decoder and encoder replaced.
 
         Arguments:
             pair: A model with a ``decoder`` and a guide with an ``encoder``.
@@ -56,7 +59,7 @@ class Poses(Options):
             sizes: Sizes of the decoder's inputs.
             modes: Modes of the angle's posterior, if there are angles.
         """
-        # The pose is that of what the network sees: a mask turns with its image.
+        # The pose belongs to the network's input: a mask turns with its image.
         shape, nets = observed(columns, None).seen_shape, ppvae.nets
         named = {n: getattr(self, n) for n in ("rotation", "translation", "scale")}
         widths = {name: width for name, width in named.items() if width}
@@ -117,7 +120,7 @@ def _turned() -> Splits:
 
 @register(
     "rvae",
-    "VAE that finds the angle of each image apart from its content",
+    "VAE that separates the angle of each image from its content",
     extends=vae,
     defaults={"latent_dim": 8, "hidden": (256, 128)},
     data=_turned,
@@ -138,19 +141,19 @@ def rvae(
 
 @register(
     "trvae",
-    "VAE that finds angle and shift of each image apart from its content",
+    "VAE that separates angle and shift of each image from its content",
     extends=rvae,
     defaults={"translation": 0.1},
     data="posed_digits",
 )
 def trvae(columns: Spec, **options: Any) -> Pair:
-    """An rvae with shifts; with --rotation 0, shifts alone, of spectra too."""
+    """An rvae with shifts; with --rotation 0, shifts alone, which suit spectra, too."""
     return rvae(columns, **options)
 
 
 @register(
     "jrvae",
-    "joint VAE of images at any angle: classes without labels, poses apart",
+    "joint VAE of images at any angle: classes without labels, separate from poses",
     extends=jvae,
     data=_turned,
 )

@@ -31,14 +31,14 @@ def ved(
     encoder: Annotated[str, option("kind of encoder, of the source", choices=KINDS)] = "conv",
     decoder: Annotated[str, option("kind of decoder, of x", choices=KINDS)] = "mlp",
     hidden: Annotated[
-        tuple[int, ...], option("sizes of the hidden layers of the mlps", least=1)
+        tuple[int, ...], option("sizes of the hidden layers of the MLPs", least=1)
     ] = (256, 256),
     likelihood: Annotated[
         str, option("distribution of an element of x", choices=parts.LIKELIHOODS)
     ] = "normal",
     beta: Annotated[float, option("weight of the KL")] = 1.0,
 ) -> Pair:
-    """The column source is encoded, x is decoded: p(x | source) with its spread."""
+    """The column source is encoded and x is decoded: p(x | source), with its spread."""
     if "source" not in columns:
         raise ArgumentError(
             f"ved: expected columns 'source' and 'x'; got {list(columns)}. Name what is given "
