@@ -28,6 +28,7 @@ from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws, predictive_draws
 from ppvae.evaluate.scoring import pit
 from ppvae.evaluate.sites import sites_of
+from ppvae.expected import expect_real_rows
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -62,6 +63,7 @@ class Calibration:
 
 def uniformity(u: Tensor) -> float:
     """The p-value of the Kolmogorov-Smirnov test that numbers (N) are uniform on [0, 1]."""
+    expect_real_rows(u=u)
     return float(kstest(np.asarray(u.double().cpu()), "uniform").pvalue)
 
 

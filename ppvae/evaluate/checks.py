@@ -31,6 +31,7 @@ from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import covered, crps, interval_score, pit
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.statistics import STATISTICS, Statistic, intensity
+from ppvae.expected import expect_integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -172,8 +173,7 @@ def _check(
     site: str | None,
     seed: int,
 ) -> Check:
-    if num_draws < 2:
-        raise ArgumentError(f"num_draws: expected an integer >= 2; got {num_draws}. Use 200.")
+    expect_integer("num_draws", num_draws, 2, "Use 200.")
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         sites = sites_of(run, next(batches(run.guide, columns, 1)))

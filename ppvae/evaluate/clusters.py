@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 from ppvae.evaluate.scores import clustering_accuracy
+from ppvae.expected import expect_real_rows
 
 __all__ = ["ClusterScores", "cluster_scores"]
 
@@ -36,6 +37,7 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
         found: Classes that were found, with shape (N).
         true: Known classes, with shape (N); -1 where unknown.
     """
+    expect_real_rows(found=found, true=true)
     found, true = found[true >= 0].cpu(), true[true >= 0].cpu()
     return ClusterScores(
         accuracy=clustering_accuracy(found, true),

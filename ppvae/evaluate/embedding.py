@@ -13,11 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer, expect_real_rows
 
 __all__ = ["Dependencies", "dependencies", "kmeans", "tsne", "umap"]
 
 
 def _rows(codes: Tensor, least: int) -> np.ndarray:
+    expect_real_rows(codes=codes)
     if codes.dim() < 2 or len(codes) < least:
         raise ArgumentError(
             f"codes: expected shape (N, ...) with N >= {least}; got {tuple(codes.shape)}. "
@@ -78,6 +80,7 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         clusters: Number of clusters.
         seed: Random seed of the starts.
     """
+    expect_integer("clusters", clusters, 1)
     rows = _rows(codes, clusters)
     return torch.as_tensor(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)).long()
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer, expect_real_rows
 from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
@@ -144,6 +145,8 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
         batch: Batch numbers, with shape (N).
         k: Neighbours, at most N - 1.
     """
+    expect_integer("k", k, 1)
+    expect_real_rows(z=z, batch=batch)
     points, numbers = z.cpu().numpy(), batch.cpu()
     k = max(1, min(k, len(points) - 1))
     index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]

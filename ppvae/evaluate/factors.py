@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.probes import is_class, score
+from ppvae.expected import expect_integer, expect_real_rows
 
 __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
 
@@ -42,6 +43,7 @@ class DCI:
 
 
 def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, list[Tensor]]:
+    expect_real_rows(codes=codes, factors=factors)
     factors = factors.unsqueeze(-1) if factors.dim() == 1 else factors
     if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors):
         raise ArgumentError(
@@ -63,6 +65,7 @@ def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, lis
 
 def _levels(column: Tensor, bins: int) -> np.ndarray:
     """A class as it is; a quantity in bins of equal width."""
+    expect_integer("bins", bins, 2)
     if is_class(column):
         return column.numpy()
     values = column.double()

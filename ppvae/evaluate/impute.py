@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws
 from ppvae.evaluate.rows import spaced
 from ppvae.evaluate.sites import sites_of
+from ppvae.expected import expect_integer, expect_share
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -71,11 +71,8 @@ def impute(
     Raises:
         ArgumentError: If ``num_draws`` is below 2 or ``interval`` not between 0 and 1.
     """
-    if num_draws < 2 or not 0 < interval < 1:
-        raise ArgumentError(
-            f"impute: expected num_draws >= 2 and an interval between 0 and 1; got {num_draws}, "
-            f"{interval}. Use 200 and 0.9."
-        )
+    expect_integer("num_draws", num_draws, 2, "Use 200.")
+    expect_share("interval", interval)
     data = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     width = max(1, math.prod(data[column].shape[1:]))

@@ -48,13 +48,13 @@ from ppvae._version import __version__
 from ppvae.data import Dataset
 from ppvae.data.columns import kind_of
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.stores import Filled, Store, container, store_for
+from ppvae.expected import expect_integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
 
@@ -143,10 +143,7 @@ def to_arviz(
         ("prior_rows", prior_rows, 0),
         ("chunk", 1 if chunk is None else chunk, 1),
     ):
-        if value < least:
-            raise ArgumentError(
-                f"{name}: expected an integer >= {least}; got {value}. Use the default."
-            )
+        expect_integer(name, value, least)
     columns, rows = thinned(run, data, max_rows)
     store = store_for(path)
     try:

@@ -25,6 +25,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.evaluate.sites import sites_of
+from ppvae.expected import expect_real_rows
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -43,6 +44,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
     Returns:
         Boolean, with shape (Z).
     """
+    expect_real_rows(means=means)
     if means.dim() != 2 or len(means) < 2:
         raise ArgumentError(
             f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "
@@ -133,6 +135,7 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
         codes: Codes of the data, with shape (N, Z).
         transformed: Codes of the same data transformed, with shape (N, Z).
     """
+    expect_real_rows(codes=codes, transformed=transformed)
     if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
         raise ArgumentError(
             f"codes: expected two tensors of one shape (N, Z), N >= 2; got {tuple(codes.shape)} "

@@ -28,10 +28,10 @@ from torch import Tensor
 
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.expected import expect_integer
 from ppvae.objectives import Objective
 from ppvae.programs import batches, encode_rows, evaluating, placement, seeded
 from ppvae.runs.run import Run
@@ -100,10 +100,7 @@ def log_likelihood(
         ArgumentError: If ``num_particles`` or ``batch_size`` is below 1.
         ContractError: If the data lack a column.
     """
-    if num_particles < 1:
-        raise ArgumentError(
-            f"num_particles: expected an integer >= 1; got {num_particles}. Use 64."
-        )
+    expect_integer("num_particles", num_particles, 1, "Use 64.")
     columns, parts = run.columns(data), []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, columns, batch_size):

@@ -25,6 +25,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer, expect_real_rows
 
 __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
@@ -50,6 +51,8 @@ def _rows(values: Tensor) -> np.ndarray:
 
 
 def _checked(data: Tensor, codes: Tensor, k: int) -> None:
+    expect_integer("k", k, 1)
+    expect_real_rows(data=data, codes=codes)
     if len(data) != len(codes) or not 1 <= k < len(codes) / 2:
         raise ArgumentError(
             f"neighbours: expected data and codes of one length N and 1 <= k < N / 2; got lengths "

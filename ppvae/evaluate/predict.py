@@ -24,6 +24,7 @@ from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import LEADING, by_draw, log_density, predictive_trace
 from ppvae.evaluate.scoring import interval as central
 from ppvae.evaluate.sites import observed_columns
+from ppvae.expected import expect_integer, expect_share
 from ppvae.programs import (
     Structure,
     as_columns,
@@ -109,11 +110,8 @@ def predict(
         ContractError: If the model needs a column that is not given.
         DataError: If a column does not hold numbers, or if columns differ in length.
     """
-    if num_draws < 2 or not 0 < interval < 1:
-        raise ArgumentError(
-            f"predict: expected num_draws >= 2 and an interval between 0 and 1; got {num_draws}, "
-            f"{interval}. Use 200 and 0.9."
-        )
+    expect_integer("num_draws", num_draws, 2, "Use 200.")
+    expect_share("interval", interval)
     given = as_columns(model, columns)
     number = _rows(given, rows)
     parts = []
@@ -196,6 +194,7 @@ class _Target:
 def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
     lengths = {name: len(column) for name, column in columns.items()}
     if rows is not None:
+        expect_integer("rows", rows, 1, "Use 1.")
         lengths["rows"] = rows
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ArgumentError(

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer, expect_real_rows
 
 __all__ = ["is_class", "knn_probe", "linear_probe", "score"]
 
@@ -65,6 +66,7 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
         features: With shape (N, ...).
         target: Classes (N), whole numbers, or quantities (N) or (N, D).
     """
+    expect_real_rows(features=features, target=target)
     method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
     return score(make_pipeline(StandardScaler(), method), features, target)
 
@@ -77,5 +79,7 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
         target: Classes or numbers, as of :func:`linear_probe`.
         k: Number of neighbours.
     """
+    expect_integer("k", k, 1)
+    expect_real_rows(features=features, target=target)
     family = KNeighborsClassifier if is_class(target) else KNeighborsRegressor
     return score(family(n_neighbors=k), features, target)

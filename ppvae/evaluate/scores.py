@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_real_rows
 
 __all__ = [
     "circular_correlation",
@@ -33,6 +34,8 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         \frac{\sum_{i < j} \sin(a_i - a_j) \sin(b_i - b_j)}
         {\sqrt{\sum_{i < j} \sin^2(a_i - a_j) \sum_{i < j} \sin^2(b_i - b_j)}}
 
+    NaN where the angles of one are all equal, or all equal or opposite.
+
     Arguments:
         a: Angles in radians, with shape (N).
         b: Angles in radians, with shape (N).
@@ -40,6 +43,7 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
     References:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
+    expect_real_rows(a=a, b=b)
     _same_length("circular_correlation", a, b)
     a, b = a.double(), b.double()
     # The sums over pairs, as products of sums over data.
@@ -66,15 +70,26 @@ def resultant_length(error: Tensor) -> float:
     References:
         | Topics in Circular Statistics (Jammalamadaka and SenGupta, 2001), section 8.2
     """
+    expect_real_rows(error=error)
     error = error.double()
     return float(torch.hypot(error.cos().mean(), error.sin().mean()))
 
 
 def r2(predicted: Tensor, true: Tensor) -> float:
-    """Share of the variance of ``true`` that ``predicted`` explains, both (N) or (N, D)."""
+    """Share of the variance of ``true`` that ``predicted`` explains, both (N) or (N, D).
+
+    NaN or minus infinity where ``true`` is constant, which has no variance to explain.
+    """
+    expect_real_rows(predicted=predicted, true=true)
     _same_length("r2", predicted, true)
-    residual = (true - predicted).double().square().sum()
-    return float(1 - residual / (true - true.mean(0)).double().square().sum())
+    if predicted.shape != true.shape:
+        raise ArgumentError(
+            f"r2: expected two tensors of one shape; got {tuple(predicted.shape)} and "
+            f"{tuple(true.shape)}. Reshape one of them."
+        )
+    predicted, true = predicted.double(), true.double()
+    residual = (true - predicted).square().sum()
+    return float(1 - residual / (true - true.mean(0)).square().sum())
 
 
 def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
@@ -105,6 +120,7 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
 
     Fitted on even rows and scored on odd ones: features that say nothing score about zero.
     """
+    expect_real_rows(features=features, target=target)
     _same_length("linear_r2", features, target)
     ones = features.new_ones(len(features), 1)
     design = torch.cat([features.reshape(len(features), -1), ones], 1).double()
@@ -120,9 +136,17 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
         found: Classes that were found, with shape (N).
         true: Known classes, with shape (N).
     """
+    expect_real_rows(found=found, true=true)
     _same_length("clustering_accuracy", found, true)
-    size = int(max(found.max(), true.max())) + 1
-    counts = torch.bincount(found.long() * size + true.long(), minlength=size * size)
+    if found.dim() != 1 or true.dim() != 1:
+        raise ArgumentError(
+            f"clustering_accuracy: expected classes with shape (N); got {tuple(found.shape)} and "
+            f"{tuple(true.shape)}. Pass one class per datum."
+        )
+    names, ours = found.unique(return_inverse=True)
+    known, theirs = true.unique(return_inverse=True)
+    size = max(len(names), len(known))
+    counts = torch.bincount(ours * size + theirs, minlength=size * size)
     counts = counts.reshape(size, size).cpu()
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
     return float(counts[rows, columns].sum() / len(found))

@@ -11,11 +11,17 @@ from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_real_rows, expect_share
 
 __all__ = ["covered", "crps", "interval", "interval_score", "pit"]
 
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
+    expect_real_rows(draws=draws)
+    if not isinstance(truth, Tensor) or (
+        truth.is_complex() or (truth.is_floating_point() and not bool(truth.isfinite().all()))
+    ):
+        raise ArgumentError("truth: expected a tensor of finite real numbers; got another value.")
     if draws.dim() != truth.dim() + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
         raise ArgumentError(
             f"draws: expected shape (S, ...) with S >= 2 for a truth with shape (...); got "
@@ -55,10 +61,7 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     Raises:
         ArgumentError: If the probability is not between 0 and 1.
     """
-    if not 0 < probability < 1:
-        raise ArgumentError(
-            f"probability: expected a number between 0 and 1; got {probability}. Use 0.9."
-        )
+    expect_share("probability", probability)
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
     # torch.quantile refuses large inputs; the tails alone take half the time of all in order.
     at = tails * (len(draws) - 1)

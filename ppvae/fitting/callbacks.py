@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,12 +42,14 @@ __all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", 
 HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
-def check_callbacks(callbacks: tuple[object, ...]) -> None:
+def check_callbacks(callbacks: Sequence[object]) -> None:
     """Refuse what has none of the methods.
 
     Raises:
         TypeError: Naming the first that has none.
     """
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise TypeError(f"callbacks: expected a list of objects; got {callbacks!r}. Use [].")
     for callback in callbacks:
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
             raise TypeError(

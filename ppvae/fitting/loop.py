@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from ppvae.data import Splits, as_splits
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import DivergenceError, Interrupted, RunError
+from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
+from ppvae.expected import path_of
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.diagnose import diagnose
@@ -113,14 +114,15 @@ def fit(  # noqa: D417
     """
     given = locals()
     settings = Settings(**{f.name: given[f.name] for f in fields(Settings)})
-    check_callbacks(tuple(callbacks))
+    _check_kinds(model=model, guide=guide, objective=objective, recipe=recipe)
+    check_callbacks(callbacks)
     splits = as_splits(data)
     settings.keeps_best(validated=splits.validation is not None)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else path_of("out", out)
     if folder is not None:
         refuse_unwritable(folder, is_run)
     spec = ELBO() if objective is None else objective
-    checkpoint = None if resume is None else load_checkpoint(resume)
+    checkpoint = None if resume is None else load_checkpoint(path_of("resume", resume))
     shards = processes()
     if seed is None:
         seed = checkpoint["run"]["seed"] if checkpoint else int(torch.randint(2**31, ()))
@@ -154,6 +156,29 @@ def fit(  # noqa: D417
     if fault is not None:
         raise DivergenceError(_explain(fault, training), run)
     return run
+
+
+_KINDS: dict[str, tuple[type, str]] = {
+    "model": (nn.Module, "Pass an instance, such as ppvae.models.VAE(decoder, latent_dim=2)."),
+    "guide": (nn.Module, "Pass an instance, such as ppvae.guides.AmortizedGuide(encoder)."),
+    "objective": (ELBO, "Use ppvae.objectives.ELBO()."),
+    "recipe": (Recipe, "Use ppvae.runs.Recipe(builder, options=...)."),
+}
+
+
+def _check_kinds(**given: object) -> None:
+    """Refuse an argument of another kind by its name; the optional ones may be None.
+
+    Raises:
+        ArgumentError: Naming the first.
+    """
+    for name, value in given.items():
+        kind, remedy = _KINDS[name]
+        if not isinstance(value, kind) and (value is not None or kind is nn.Module):
+            raise ArgumentError(
+                f"{name}: expected a {kind.__module__.partition('.')[0]} {kind.__name__}; got "
+                f"{str(value)[:60]!r}. {remedy}"
+            )
 
 
 def _config(

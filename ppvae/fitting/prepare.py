@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.data import Dataset, Splits
 from ppvae.errors import ArgumentError
@@ -183,7 +185,7 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
 def _step(placed: Placed, total_steps: int) -> Step:
     settings, whole = placed.settings, placed.objective
     parameters, critics = split_parameters(whole)
-    optimizer = settings.optimizer(parameters, settings.learning_rate)
+    optimizer = _optimizer(settings, parameters)
     eager = Gradients(whole, parameters, precision=settings.precision, context=bool(critics))
     compiled = settings.compile
     if compiled == "auto":
@@ -194,12 +196,18 @@ def _step(placed: Placed, total_steps: int) -> Step:
         )
         compiled = False
     schedule, average = settings.schedule, settings.average
+    scheduler = None if schedule is None else schedule(optimizer, total_steps)
+    if schedule is not None and not isinstance(scheduler, LRScheduler):
+        raise ArgumentError(
+            "schedule: expected a function that makes a learning rate's scheduler; got one that "
+            f"makes {type(scheduler).__name__}. Return a torch LRScheduler."
+        )
     return Step(
         whole,
         CompiledGradients(eager) if compiled else eager,
         parameters,
         optimizer,
-        scheduler=None if schedule is None else schedule(optimizer, total_steps),
+        scheduler=scheduler,
         clip_norm=settings.clip_norm,
         average=None if average is None else Average(parameters, average),
         critics=[Critic(term) for term in critics],
@@ -224,6 +232,21 @@ def _first(placed: Placed, data: Dataset, *, index: bool = False) -> dict[str, t
     if index:
         batch[INDEX] = torch.arange(len(next(iter(batch.values()))), device=placed.device)
     return batch
+
+
+def _optimizer(settings: Settings, parameters: list[nn.Parameter]) -> Optimizer:
+    """The optimiser of these parameters.
+
+    Raises:
+        ArgumentError: If the function makes none, or one whose step evaluates the loss itself.
+    """
+    optimizer = settings.optimizer(parameters, settings.learning_rate)
+    if not isinstance(optimizer, Optimizer) or isinstance(optimizer, LBFGS):
+        raise ArgumentError(
+            "optimizer: expected a function that makes an optimiser whose step needs no closure; "
+            f"got {type(optimizer).__name__}. Use torch.optim.Adam."
+        )
+    return optimizer
 
 
 def _check(placed: Placed, splits: Splits) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppvae.data import Dataset, as_splits
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer
 
 __all__ = ["as_columns", "batch_for", "batches", "placement"]
 
@@ -67,8 +67,7 @@ def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[d
     Raises:
         ArgumentError: If ``batch_size`` is below 1.
     """
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size: expected an integer >= 1; got {batch_size}. Use 128.")
+    expect_integer("batch_size", batch_size, 1, "Use 128.")
     columns: Dataset = as_splits(data).train
     for start in range(0, columns.num_rows, batch_size):
         rows = slice(start, min(start + batch_size, columns.num_rows))

@@ -8,6 +8,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer
 from ppvae.programs.threads import OwnGenerators, is_shared, own_generators
 
 __all__ = ["evaluating", "forked", "random_states", "restore_random_states", "seeded"]
@@ -116,8 +118,14 @@ def seeded(seed: int, *places: Place) -> Iterator[None]:
     Arguments:
         seed: Random seed.
         places: Tensors or devices whose generators are seeded.
+
+    Raises:
+        ArgumentError: If the seed is no integer from 0 to 2**63 - 1.
     """
-    with forked(*places, seed=seed):
+    expect_integer("seed", seed, 0, "Use 0.")
+    if int(seed) >= 2**63:
+        raise ArgumentError(f"seed: expected an integer below 2**63; got {seed}. Use 0.")
+    with forked(*places, seed=int(seed)):
         yield
 
 

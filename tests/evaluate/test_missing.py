@@ -55,7 +55,7 @@ def test_every_kind_of_model_imputes(name):
 
 def test_imputation_refuses_settings_out_of_range():
     pair = build("vae, missing values")
-    with pytest.raises(ArgumentError, match="impute: expected num_draws >= 2"):
+    with pytest.raises(ArgumentError, match="num_draws: expected an integer >= 2"):
         evaluate.impute(Run(pair.model, pair.guide), pair.batch, num_draws=1)
 
 

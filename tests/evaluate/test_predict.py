@@ -78,7 +78,7 @@ def test_rows_in_parts_are_the_same_kind_of_numbers_and_the_caller_keeps_its_gen
 
 
 def test_bad_numbers_are_refused():
-    with pytest.raises(ValueError, match="num_draws >= 2"):
+    with pytest.raises(ValueError, match="num_draws: expected an integer >= 2"):
         predict(Linear(), {"c": torch.zeros(2, 3)}, num_draws=1)
     with pytest.raises(ValueError, match="between 0 and 1"):
         predict(Linear(), {"c": torch.zeros(2, 3)}, interval=90)

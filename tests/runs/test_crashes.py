@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from ppvae.errors import RunError
 from ppvae.fitting import Checkpoint, fit
@@ -164,6 +166,45 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(volume, tmp_path):
     with pytest.raises(RunError, match="could not write"):
         run.save(volume / "run")
     assert {p.name: p.read_bytes() for p in (volume / "run").iterdir()} == before
+
+
+class Filling:
+    """Fills a file system to its last byte after an epoch."""
+
+    def __init__(self, volume: Path, after: int) -> None:
+        self.volume, self.after = volume, after
+
+    def on_epoch_end(self, training: object) -> None:
+        if training.epoch == self.after:
+            with suppress(OSError), open(self.volume / "ballast", "wb", buffering=0) as file:
+                while True:
+                    file.write(b"0" * 1024)
+
+
+@pytest.mark.parametrize("volume", ["96k"], indirect=True)
+def test_a_disk_that_fills_within_training_loses_neither_run_nor_checkpoint(volume, tmp_path):
+    folder, out = volume / "c", tmp_path / "run"
+    callbacks = [Filling(volume, after=2), Checkpoint(folder)]
+    with pytest.raises(RunError, match="could not write .*No space left") as caught:
+        written(out, epochs=4, callbacks=callbacks)
+    assert caught.value.run.epochs == 2
+    assert (load(out, *pair()).status, load(out, *pair()).epochs) == ("interrupted", 2)
+    assert load_tree(folder)["epoch"] == 1
+    (volume / "ballast").unlink()
+    resumed, straight = written(out, epochs=4, resume=folder), written(tmp_path / "b", epochs=4)
+    for a, b in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("volume", ["96k"], indirect=True)
+def test_a_disk_that_is_full_at_the_end_saves_the_run_elsewhere(volume):
+    with pytest.raises(RunError, match="The trained run is in '(.*)', and in this") as caught:
+        written(volume / "run", epochs=2, callbacks=[Filling(volume, after=2)])
+    place = Path(str(caught.value).split("The trained run is in '")[1].split("'")[0])
+    try:
+        assert load(place, *pair()).id == caught.value.run.id
+    finally:
+        shutil.rmtree(place.parent)
 
 
 def test_a_free_name_is_numbered(tmp_path):

@@ -1,0 +1,89 @@
+"""Arguments held to their ranges at the border, each refused in the same words."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral, Real
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+
+__all__ = ["expect_integer", "expect_real_rows", "expect_share", "path_of"]
+
+
+def expect_integer(name: str, value: object, least: int, remedy: str = "Use the default.") -> None:
+    """Refuse what is no integer of at least ``least``.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+        least: Smallest value that is allowed.
+        remedy: What to do, in a sentence.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ArgumentError(f"{name}: expected an integer >= {least}; got {value!r}. {remedy}")
+
+
+def expect_share(name: str, value: object, remedy: str = "Use 0.9.") -> None:
+    """Refuse what is no number between 0 and 1.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+        remedy: What to do, in a sentence.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise ArgumentError(
+            f"{name}: expected a number between 0 and 1; got {str(value)[:60]!r}. {remedy}"
+        )
+
+
+def expect_real_rows(**values: Tensor) -> None:
+    """Refuse what is no tensor of finite real numbers with at least one row.
+
+    Arguments:
+        values: Tensors by the names of the arguments.
+
+    Raises:
+        ArgumentError: Naming the first that is none.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise ArgumentError(
+                f"{name}: expected a tensor; got a {type(value).__name__}. Use torch.as_tensor."
+            )
+        if value.dim() == 0 or len(value) == 0 or value.is_complex():
+            raise ArgumentError(
+                f"{name}: expected real numbers with shape (N, ...), N >= 1; got {value.dtype} "
+                f"with shape {tuple(value.shape)}. Pass one row per datum."
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ArgumentError(
+                f"{name}: expected finite numbers; got NaN or infinity. Leave out the rows that "
+                "are missing."
+            )
+
+
+def path_of(name: str, value: object) -> Path:
+    """A path from text or a path.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str) or "\0" in text or not text:
+        raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a folder.")
+    return Path(text)
