@@ -43,7 +43,7 @@ def expect_share(name: str, value: object, remedy: str = "Use 0.9.") -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise ArgumentError(
-            f"{name}: expected a number between 0 and 1; got {str(value)[:60]!r}. {remedy}"
+            f"{name}: expected a number between 0 and 1; got {str(value)[:60]}. {remedy}"
         )
 
 
