@@ -24,6 +24,7 @@ ORDER = (
     "_trusted",
     "typing",
     "errors",
+    "expected",
     "distributions",
     "data",
     "programs",
