@@ -10,6 +10,7 @@ from ppvae.guides.counts import CountGuide
 from ppvae.guides.deep_kernel import ExactWeightsGuide, VariationalWeightsGuide
 from ppvae.guides.factorized import FactorizedGuide
 from ppvae.guides.gp import GPGuide
+from ppvae.guides.orientation import Orient
 from ppvae.guides.pose import Align
 from ppvae.guides.pseudo import PseudoGuide
 from ppvae.guides.semisupervised import SemiSupervisedGuide
@@ -27,6 +28,7 @@ __all__ = [
     "ExactWeightsGuide",
     "FactorizedGuide",
     "GPGuide",
+    "Orient",
     "PseudoGuide",
     "SemiSupervisedGuide",
     "SingleEmbeddingGuide",

@@ -9,6 +9,7 @@ from ppvae.models.cvae import ConditionalVAE
 from ppvae.models.deep_kernel import DeepKernel
 from ppvae.models.gpvae import GPVAE
 from ppvae.models.jvae import JointVAE
+from ppvae.models.orientation import OrientedDecoder
 from ppvae.models.pose import PosedDecoder
 from ppvae.models.ssvae import SemiSupervisedVAE
 from ppvae.models.two_stage import TwoStageVAE
@@ -23,6 +24,7 @@ __all__ = [
     "CountVAE",
     "DeepKernel",
     "JointVAE",
+    "OrientedDecoder",
     "PosedDecoder",
     "SemiSupervisedVAE",
     "Translation",

@@ -37,6 +37,7 @@ from ppvae.guides import (
     ExactWeightsGuide,
     FactorizedGuide,
     GPGuide,
+    Orient,
     PseudoGuide,
     SemiSupervisedGuide,
     SingleEmbeddingGuide,
@@ -52,6 +53,7 @@ from ppvae.models import (
     CountVAE,
     DeepKernel,
     JointVAE,
+    OrientedDecoder,
     PosedDecoder,
     SemiSupervisedVAE,
     TwoStageVAE,
@@ -70,13 +72,16 @@ from ppvae.nets import (
     CoordinateDecoder,
     Embedding,
     EquivariantPose,
+    FlatRotation,
     FlowPrior,
+    IrrepDecoder,
     LogCounts,
     LogScale,
     MaskedEncoder,
     Mean,
     MixtureNormal,
     OneHot,
+    PointDecoder,
     Shift,
     Sites,
     StandardNormal,
@@ -94,6 +99,7 @@ from ppvae.objectives import (
     Consistency,
     Independence,
     Linear,
+    RotationSearch,
     Supervision,
     Term,
 )
@@ -323,6 +329,19 @@ def align(*names: str, shape: tuple[int, ...] = SHAPE, undo: bool = True) -> nn.
     return Align(encoder(sites, shape=shape), shape, undo=undo)
 
 
+def orient(modes: int) -> nn.Module:
+    return Orient(encoder(heads.RotationModes(modes)), modes=modes)
+
+
+def so3(net: nn.Module, *, modes: int = 3, objective: ELBO | None = None) -> Pair:
+    return Pair(
+        VAE(OrientedDecoder(net, modes=modes), latent_dim=Z),
+        AmortizedGuide(nn.Sequential(orient(modes), encoder(heads.DiagonalNormal(Z)))),
+        {"x": images()},
+        ELBO() if objective is None else objective,
+    )
+
+
 def vamp(shared: nn.Module) -> Pair:
     """The prior's encoder is the guide's."""
     return Pair(
@@ -381,6 +400,87 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         VAE(MLP(9, heads.Bernoulli(SHAPE), hidden=[16], in_shape=(3, 3)), prior=AnyRotation()),
         AmortizedGuide(encoder(heads.Rotation())),
         {"x": images()},
+    ),
+    "vae, direction beside normals": lambda: Pair(
+        VAE(decoder(3 + Z), prior=JoinedPrior(AnyDirection(3), StandardNormal(Z))),
+        AmortizedGuide(
+            encoder(heads.Beside(heads.PowerSphericalDirection(3), heads.DiagonalNormal(Z)))
+        ),
+        {"x": images()},
+    ),
+    "jvae, sphere": lambda: Pair(
+        JointVAE(decoder(3, K), classes=K, prior=AnyDirection(3)),
+        FactorizedGuide(
+            encoder(Sites({"z": heads.PowerSphericalDirection(3), "y": heads.Classes(K)}))
+        ),
+        {"x": images()},
+    ),
+    "ssvae, sphere": lambda: Pair(
+        SemiSupervisedVAE(decoder(3, K), num_classes=K, prior=AnyDirection(3)),
+        SemiSupervisedGuide(
+            encoder(heads.PowerSphericalDirection(3), K),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+        ),
+        {"x": images(), "y": labels(missing=True)},
+    ),
+    "gp beside a direction": lambda: with_gp(
+        lambda prior: (
+            VAE(decoder(Z + 3), prior=JoinedPrior(prior, AnyDirection(3))),
+            AmortizedGuide(
+                encoder(heads.Beside(heads.DiagonalNormal(Z), heads.PowerSphericalDirection(3)))
+            ),
+        )
+    ),
+    "so3vae, points": lambda: so3(PointDecoder(Z, heads.Bernoulli(SHAPE), points=6)),
+    "so3vae, irreps, one mode": lambda: so3(
+        IrrepDecoder(Z, lambda size: MLP(size, heads.Bernoulli(SHAPE), hidden=[16]), degree=2),
+        modes=1,
+    ),
+    "so3vae, search": lambda: so3(
+        FlatRotation(decoder(Z, 9)),
+        modes=2,
+        objective=ELBO(weights={"x": Linear(0.1, 1.0, steps=10)})
+        + RotationSearch(16, contents=2, steps=10),
+    ),
+    "cvae, rotations": lambda: Pair(
+        ConditionalVAE(
+            OrientedDecoder(FlatRotation(decoder(Z, K, 9)), modes=2),
+            Conditions(OneHot(K)),
+            latent_dim=Z,
+        ),
+        ConditionalGuide(
+            encoder(heads.DiagonalNormal(Z), K), Conditions(OneHot(K)), trunk=orient(2)
+        ),
+        {"x": images(), "y": labels()},
+    ),
+    "ssvae, rotations": lambda: Pair(
+        SemiSupervisedVAE(
+            OrientedDecoder(FlatRotation(decoder(Z, K, 9))), latent_dim=Z, num_classes=K
+        ),
+        SemiSupervisedGuide(
+            encoder(heads.DiagonalNormal(Z), K),
+            classifier=encoder(heads.Classes(K)),
+            num_classes=K,
+            trunk=orient(1),
+        ),
+        {"x": images(), "y": labels(missing=True)},
+    ),
+    "jvae, rotations": lambda: Pair(
+        JointVAE(OrientedDecoder(FlatRotation(decoder(Z, K, 9))), latent_dim=Z, classes=K),
+        FactorizedGuide(
+            nn.Sequential(
+                orient(1),
+                encoder(Sites({"z": heads.DiagonalNormal(Z), "y": heads.Classes(K)})),
+            )
+        ),
+        {"x": images()},
+    ),
+    "gp, rotations": lambda: with_gp(
+        lambda prior: (
+            GPVAE(prior, OrientedDecoder(FlatRotation(decoder(Z, 9)))),
+            GPGuide(nn.Sequential(orient(1), encoder(heads.DiagonalNormal(Z))), prior),
+        )
     ),
     "vae, conv, normal": lambda: Pair(
         VAE(ConvDecoder(Z, heads.Normal((2, 9, 7)), channels=[8]), latent_dim=Z),

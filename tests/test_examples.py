@@ -26,7 +26,9 @@ EXAMPLES = {
     "peaks.py": TINY,
     "rvae.py": TINY,
     "shared.py": TINY,
+    "so3.py": ["--fast"],
     "ssvae.py": [*TINY, "--labels", "50"],
+    "svae.py": [*TINY, "--out", "sphere.png"],
     "ved.py": TINY,
     "visits.py": ["--epochs", "1", "--subjects", "10"],
 }

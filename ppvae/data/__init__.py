@@ -11,12 +11,15 @@ from ppvae.data.files import load
 from ppvae.data.inputs import as_splits
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
+from ppvae.data.solids import SOLIDS, Solid, mesh_solid, render, symmetries, turned_solids
 from ppvae.data.spectra import image_spectra, patches, spectral_image
 from ppvae.data.tables import table
 from ppvae.data.visits import visits
 
 __all__ = [
+    "SOLIDS",
     "Dataset",
+    "Solid",
     "Splits",
     "add_latents",
     "as_splits",
@@ -30,14 +33,18 @@ __all__ = [
     "image_spectra",
     "images",
     "load",
+    "mesh_solid",
     "mnist",
     "npy",
     "npz",
     "patches",
     "posed_digits",
+    "render",
     "rotated_digits",
     "spectral_image",
     "split_rows",
+    "symmetries",
     "table",
+    "turned_solids",
     "visits",
 ]

@@ -28,10 +28,89 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from ppvae.distributions.supports import rotation_matrix
 from ppvae.distributions.uniform import Uniform
 from ppvae.errors import ArgumentError
 
-__all__ = ["RotationNormal", "RotationUniform", "exp_rotation", "log_rotation"]
+__all__ = [
+    "RotationNormal",
+    "RotationUniform",
+    "as_rotations",
+    "exp_rotation",
+    "log_rotation",
+    "matrix_of",
+    "mean_rotation",
+    "quaternion_of",
+    "rotation_angle",
+    "spread_rotations",
+]
+
+
+def as_rotations(values: Tensor) -> Tensor:
+    """Matrices (..., 3, 3), or quaternions (..., 4) with the real part first, as rotations.
+
+    Arguments:
+        values: The rotations; quaternions of any length but zero.
+
+    Returns:
+        Floating-point matrices with shape (..., 3, 3).
+
+    Raises:
+        ArgumentError: If the shape is another, a quaternion is zero, or a matrix is no rotation:
+            not orthogonal, or of determinant -1 (a reflection).
+    """
+    values = torch.as_tensor(values)
+    values = values if values.is_floating_point() else values.float()
+    if values.shape[-2:] == (3, 3):
+        proper = rotation_matrix.check(values)
+    elif values.shape[-1:] == (4,):
+        length = values.norm(dim=-1, keepdim=True)
+        proper = (length[..., 0] > 0) & length[..., 0].isfinite()
+        values = matrix_of(values / length.clamp_min(torch.finfo(values.dtype).tiny))
+    else:
+        raise ArgumentError(
+            "rotations: expected matrices (..., 3, 3) or quaternions (..., 4); got shape "
+            f"{tuple(values.shape)}. Turn angles into one of the two."
+        )
+    if not bool(proper.all()):
+        raise ArgumentError(
+            "rotations: expected orthogonal matrices of determinant 1, or quaternions other than "
+            f"zero; got {int((~proper).sum())} that are neither, such as reflections. "
+            "Remove them, or exchange two axes of a left-handed frame."
+        )
+    return values
+
+
+def rotation_angle(first: Tensor, second: Tensor) -> Tensor:
+    r"""The angle in [0, :math:`\pi`] from one rotation (..., 3, 3) to another: (...).
+
+    From the distance of the matrices and from that to the opposite, so that no digits are lost
+    near zero or near a half turn.
+
+    Arguments:
+        first: Rotations, with shape (..., 3, 3).
+        second: Rotations, with shape (..., 3, 3).
+    """
+    apart = (first - second).square().sum((-2, -1)).clamp_min(0)
+    trace = (first * second).sum((-2, -1))
+    return 2 * torch.atan2(apart.sqrt() / 8**0.5, (1 + trace).clamp_min(0).sqrt() / 2)
+
+
+def mean_rotation(rotations: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The rotation nearest to all on average: (S, ..., 3, 3) to (..., 3, 3).
+
+    The one of least mean squared distance between matrices, by a singular value decomposition.
+
+    Arguments:
+        rotations: With shape (S, ..., 3, 3).
+        weights: With shape (S, ...); all alike by default.
+    """
+    if weights is not None:
+        rotations = rotations * weights[..., None, None]
+    left, _, right = torch.linalg.svd(rotations.sum(0))
+    signs = torch.ones_like(left[..., 0])
+    signs[..., 2] = torch.linalg.det(left @ right)
+    return (left * signs.unsqueeze(-2)) @ right
 
 
 def exp_rotation(vector: Tensor) -> Tensor:
@@ -40,12 +119,12 @@ def exp_rotation(vector: Tensor) -> Tensor:
     half = angle / 2
     # sin(angle / 2) / angle, which is 1/2 at rest.
     factor = torch.where(angle < 1e-4, 0.5 - angle.square() / 48, half.sin() / angle)
-    return _matrix(torch.cat([half.cos(), factor * vector], -1))
+    return matrix_of(torch.cat([half.cos(), factor * vector], -1))
 
 
 def log_rotation(matrix: Tensor) -> Tensor:
     """Axis times angle in [0, pi] of a rotation (..., 3, 3): (..., 3)."""
-    quaternion = _quaternion(matrix)
+    quaternion = quaternion_of(matrix)
     real, vector = quaternion[..., :1], quaternion[..., 1:]
     sine = _length(vector)
     angle = 2 * torch.atan2(sine, real)
@@ -59,7 +138,7 @@ def _length(vector: Tensor) -> Tensor:
     return vector.square().sum(-1, keepdim=True).clamp_min(tiny).sqrt()
 
 
-def _matrix(quaternion: Tensor) -> Tensor:
+def matrix_of(quaternion: Tensor) -> Tensor:
     """The rotation of a unit quaternion (..., 4), real part first: (..., 3, 3)."""
     w, x, y, z = quaternion.unbind(-1)
     rows = [
@@ -70,7 +149,7 @@ def _matrix(quaternion: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def _quaternion(matrix: Tensor) -> Tensor:
+def quaternion_of(matrix: Tensor) -> Tensor:
     """The unit quaternion (..., 4) with real part >= 0 of a rotation (..., 3, 3).
 
     Each row of ``4 q q^T`` is the quaternion times one of its parts; the row of the largest part
@@ -93,6 +172,29 @@ def _quaternion(matrix: Tensor) -> Tensor:
     return torch.where(row[..., :1] < 0, -row, row)
 
 
+def spread_rotations(count: int) -> Tensor:
+    """Rotations spread evenly over the group, the identity first: (count, 3, 3).
+
+    A lattice on the sphere of quaternions (super-Fibonacci spirals); the identity and the half
+    turns about the axes where there are four or fewer.
+
+    Arguments:
+        count: Of rotations, 1 or more.
+
+    References:
+        | Super-Fibonacci Spirals (Alexa, 2022), https://doi.org/10.1109/CVPR52688.2022.00811
+    """
+    if count <= 4:
+        return matrix_of(torch.eye(4)[:count])
+    step = torch.arange(count, dtype=torch.float64) + 0.5
+    share = step / count
+    first, second = (2 * math.pi * step / ratio for ratio in (2**0.5, 1.533751168755204288118041))
+    inner, outer = share.sqrt(), (1 - share).sqrt()
+    parts = [inner * first.sin(), inner * first.cos(), outer * second.sin(), outer * second.cos()]
+    spread = matrix_of(torch.stack(parts, -1))
+    return (spread[0].mT @ spread).to(torch.get_default_dtype())
+
+
 class RotationUniform(Uniform):
     r"""A rotation of which nothing is known: :math:`p(R) = 1 / 8 \pi^2`.
 
@@ -101,7 +203,7 @@ class RotationUniform(Uniform):
         like: A tensor with the dtype and device of draws.
     """
 
-    support = constraints.independent(constraints.real, 2)
+    support = rotation_matrix
 
     def __init__(self, batch_shape: Sequence[int] = (), *, like: Tensor | None = None) -> None:
         super().__init__(math.log(8 * math.pi**2), batch_shape, (3, 3), like)
@@ -119,7 +221,7 @@ class RotationUniform(Uniform):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))[:-2]
         drawn = torch.randn(*shape, 4, dtype=self.like.dtype, device=self.like.device)
-        return _matrix(drawn / drawn.norm(dim=-1, keepdim=True))
+        return matrix_of(drawn / drawn.norm(dim=-1, keepdim=True))
 
 
 class RotationNormal(TorchDistribution):
@@ -135,10 +237,10 @@ class RotationNormal(TorchDistribution):
     """
 
     arg_constraints = {
-        "loc": constraints.independent(constraints.real, 2),
+        "loc": rotation_matrix,
         "scale": constraints.independent(constraints.positive, 1),
     }
-    support = constraints.independent(constraints.real, 2)
+    support = rotation_matrix
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:

@@ -24,6 +24,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import Beta, constraints, register_kl
 
+from ppvae.distributions.supports import unit_vector
 from ppvae.distributions.uniform import SphericalUniform, log_sphere_area
 from ppvae.errors import ArgumentError
 
@@ -42,8 +43,8 @@ class Directional(TorchDistribution):
         ArgumentError: If D is below 2.
     """
 
-    arg_constraints = {"loc": constraints.real_vector, "concentration": constraints.positive}
-    support = constraints.real_vector
+    arg_constraints = {"loc": unit_vector, "concentration": constraints.nonnegative}
+    support = unit_vector
     has_rsample = True
 
     def __init__(
@@ -73,6 +74,18 @@ class Directional(TorchDistribution):
     @property
     def mode(self) -> Tensor:
         return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        r"""Of each coordinate, about its Euclidean mean: what t and the direction across add."""
+        mean, square = self._cosine_moments()
+        along, across = square - mean.square(), (1 - square) / (self.event_shape[0] - 1)
+        share = self.loc.square()
+        return along.unsqueeze(-1) * share + across.unsqueeze(-1) * (1 - share)
+
+    def _cosine_moments(self) -> tuple[Tensor, Tensor]:
+        """The means of t and of its square."""
+        raise NotImplementedError
 
     def _cosine(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -133,6 +146,12 @@ class PowerSpherical(Directional):
     def _draw_cosine(self, shape: Size) -> Tensor:
         alpha, beta = self._shape_parameters
         return 2 * Beta(alpha.expand(shape), beta.expand(shape), validate_args=False).rsample() - 1
+
+    def _cosine_moments(self) -> tuple[Tensor, Tensor]:
+        alpha, beta = self._shape_parameters
+        total = alpha + beta
+        mean = (alpha - beta) / total
+        return mean, 4 * alpha * beta / (total.square() * (total + 1)) + mean.square()
 
     def _log_normalizer(self) -> Tensor:
         alpha, beta = self._shape_parameters
@@ -206,9 +225,9 @@ class VonMisesFisher(Directional):
         return cosine.clamp(max=1).acos(), curvature.rsqrt()
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        r""":math:`\log \int e^{\kappa (\cos \theta - 1)} \sin^{D-2} \theta \, d\theta` and
-        :math:`E \cos \theta`.
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        r""":math:`\log \int e^{\kappa (\cos \theta - 1)} \sin^{D-2} \theta \, d\theta`,
+        :math:`E \cos \theta` and :math:`E \cos^2 \theta`.
         """
         kappa, across = self.concentration.unsqueeze(-1), self.event_shape[0] - 2
         mode, width = (value.unsqueeze(-1) for value in self._bulk)
@@ -219,7 +238,12 @@ class VonMisesFisher(Directional):
         log_term = kappa * (theta.cos() - 1) + ((high - low) / 2 * weights).log()
         if across:
             log_term = log_term + across * theta.sin().log()
-        return log_term.logsumexp(-1), (log_term.softmax(-1) * theta.cos()).sum(-1)
+        share, cosine = log_term.softmax(-1), theta.cos()
+        square = (share * cosine.square()).sum(-1)
+        return log_term.logsumexp(-1), (share * cosine).sum(-1), square
+
+    def _cosine_moments(self) -> tuple[Tensor, Tensor]:
+        return self._moments[1:]
 
     def _log_normalizer(self) -> Tensor:
         r""":math:`\log \int e^{\kappa (\mu^\top x - 1)} dx`."""

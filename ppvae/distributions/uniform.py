@@ -16,6 +16,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from ppvae.distributions.supports import unit_vector
 from ppvae.errors import ArgumentError
 
 __all__ = ["CircularUniform", "SphericalUniform", "log_sphere_area"]
@@ -101,7 +102,7 @@ class SphericalUniform(Uniform):
         ArgumentError: If D is below 2.
     """
 
-    support = constraints.real_vector
+    support = unit_vector
 
     def __init__(
         self, dim: int, batch_shape: Sequence[int] = (), *, like: Tensor | None = None
@@ -119,6 +120,11 @@ class SphericalUniform(Uniform):
         axis = self.like.new_zeros(self._extended_shape())
         axis[..., 0] = 1
         return axis
+
+    @property
+    def variance(self) -> Tensor:
+        """1 / D of each coordinate, about zero, the Euclidean mean."""
+        return self.like.new_full(self._extended_shape(), 1 / self.event_shape[0])
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))

@@ -24,6 +24,12 @@ from ppvae.evaluate.latents import Surgery, active_units, elbo_surgery, invarian
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summary
 from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
 from ppvae.evaluate.null import null_log_likelihood
+from ppvae.evaluate.orientations import (
+    align_rotations,
+    credible_angle,
+    path_ratio,
+    rotation_errors,
+)
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.probes import knn_probe, linear_probe
 from ppvae.evaluate.quality import QualityOfFit, quality_of_fit
@@ -50,6 +56,7 @@ __all__ = [
     "StatisticCheck",
     "Surgery",
     "active_units",
+    "align_rotations",
     "amortization_gap",
     "batch_mixing",
     "check_predictions",
@@ -59,6 +66,7 @@ __all__ = [
     "clustering_accuracy",
     "compare",
     "covered",
+    "credible_angle",
     "crps",
     "dci",
     "dependencies",
@@ -79,9 +87,11 @@ __all__ = [
     "neighbours",
     "null_log_likelihood",
     "pareto_k",
+    "path_ratio",
     "pit",
     "quality_of_fit",
     "r2",
+    "rotation_errors",
     "sap",
     "seen_per_datum",
     "share_draws",

@@ -15,8 +15,10 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
-from ppvae.distributions import Counts
+from ppvae.distributions import Counts, rotation_matrix, unit_vector
+from ppvae.distributions.supports import support_of
 from ppvae.errors import ContractError
 from ppvae.evaluate.sites import Sites
 from ppvae.objectives.weights import log_weights
@@ -54,6 +56,8 @@ class Draws:
         probs: Discrete latent site to the probabilities that it was drawn from, (S, N, K).
         observed: Observed site to replicates, with shape (S, N, ...).
         shared: The latent sites outside the data plate, whose draws have shape (S, ...).
+        directions: The latent sites of unit vectors.
+        rotations: The latent sites of rotation matrices (3, 3).
         log_likelihood: Observed site to the log-density of the data at each draw, (S, N).
         log_weight: :math:`\\log p(x, z^s) - \\log q(z^s \\mid x)`, with shape (S, N).
     """
@@ -62,6 +66,8 @@ class Draws:
     probs: Mapping[str, Tensor]
     observed: Mapping[str, Tensor]
     shared: frozenset[str] = frozenset()
+    directions: frozenset[str] = frozenset()
+    rotations: frozenset[str] = frozenset()
     log_likelihood: Mapping[str, Tensor] = field(default_factory=dict)
     log_weight: Tensor | None = None
 
@@ -226,7 +232,13 @@ def _draws(sites: Sites, model_trace: poutine.Trace, latent_trace: poutine.Trace
         },
         observed={name: by_draw(node, node["value"]) for name, node in observed.items()},
         shared=frozenset(n for n, node in latent.items() if DATA_PLATE not in frames(node)),
+        directions=_supported(latent, unit_vector),
+        rotations=_supported(latent, rotation_matrix),
     )
+
+
+def _supported(nodes: Mapping[str, Site], support: Constraint) -> frozenset[str]:
+    return frozenset(name for name, node in nodes.items() if support_of(node["fn"]) is support)
 
 
 def log_density(node: Site, data: Tensor) -> Tensor:

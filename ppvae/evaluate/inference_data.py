@@ -46,8 +46,9 @@ from torch import Tensor
 
 from ppvae._version import __version__
 from ppvae.data import Dataset
-from ppvae.data.columns import kind_of
 from ppvae.data.mapped import ColumnsLike
+from ppvae.distributions import quaternion_of
+from ppvae.evaluate.dims import event_dims, latent_dims
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import leave_one_out, pareto_k
@@ -66,7 +67,6 @@ __all__ = ["to_arviz"]
 
 # Numbers of one site drawn at once; the layers of a decoder hold many times as many.
 BUDGET = 2**20
-OBSERVED_DIMS = {1: ("feature",), 2: ("channel", "position"), 3: ("channel", "row", "column")}
 COORDINATES = ("object", "view", "y")
 LEAD = ("chain", "draw", "sample")
 POSTERIOR = (
@@ -126,13 +126,13 @@ def to_arviz(
     Returns:
         ``arviz.InferenceData``, or ``xarray.DataTree`` with ArviZ 1. Dims: ``chain`` (one),
         ``draw``, ``sample``, and ``channel, row, column`` of images, ``channel, position`` of
-        spectra, ``feature`` of vectors, ``latent``, ``class``; a site whose size disagrees with
-        another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
+        spectra, ``feature`` of vectors, ``latent``, ``class``, ``direction`` of unit vectors;
+        rotations also as ``<site>_quaternion``, real part first. A site whose size disagrees
+        with another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
         ``data``; ``object``, ``view`` and ``y`` are coordinates along it, with ``object_name``,
         ``y_name`` and ``row`` where the data have names. Features and classes with names have
-        these as coordinates. ArviZ 1's plots stack
-        chain and draw into a dim of that name: rename ours before them, by
-        ``rename(sample="datum")`` of each group.
+        these as coordinates. ArviZ 1's plots stack chain and draw into a dim of that name: rename
+        ours before them, by ``rename(sample="datum")`` of each group.
 
     Raises:
         ArgumentError: If a number is out of range, or the path ends in something else.
@@ -247,7 +247,7 @@ class _Group:
                     for name, texts in self.names.rows.items():
                         self.store.text(self.name, name, dim, texts)
                     for name, column in self.along.items():
-                        self.put(name, column, ("sample", *_event_dims(name, column.dim() - 1)), 0)
+                        self.put(name, column, ("sample", *event_dims(name, column.dim() - 1)), 0)
 
 
 class _Export:
@@ -281,7 +281,7 @@ class _Export:
             self._densities(draws, at)
             self._columns(batch, at, "constant_data")
             for name, value in data.items():
-                dims = ("sample", *_event_dims(name, value.dim() - 1))
+                dims = ("sample", *event_dims(name, value.dim() - 1))
                 self.groups["observed_data"].put(name, value, dims, at)
 
     def _densities(self, draws: Draws, at: int) -> None:
@@ -362,14 +362,16 @@ class _Export:
         for name, value in draws.latent.items():
             lead = ("chain", "draw") if name in draws.shared else LEAD
             rank = value.dim() + 1 - len(lead)
-            base = {0: (), 1: ("latent",)}.get(rank, tuple(f"{name}_{i}" for i in range(rank)))
-            self.groups[group].put(name, value[None], (*lead, *base), at)
+            put = self.groups[group].put
+            if name in draws.rotations:
+                put(f"{name}_quaternion", quaternion_of(value)[None], (*lead, "quaternion"), at)
+            put(name, value[None], (*lead, *latent_dims(name, rank, draws)), at)
         for name, value in draws.probs.items():
             self.groups[group].put(f"{name}_probs", value[None], (*LEAD, "class"), at)
 
     def _observed(self, group: str, draws: Draws, at: int) -> None:
         for name, value in draws.observed.items():
-            dims = (*LEAD, *_event_dims(name, value.dim() - 2))
+            dims = (*LEAD, *event_dims(name, value.dim() - 2))
             self.groups[group].put(name, value[None], dims, at)
 
     def _columns(
@@ -378,13 +380,5 @@ class _Export:
         """The columns that nothing is observed at, or all of them."""
         for name, value in batch.items():
             if observed or name not in self.sites.columns.values():
-                dims = ("sample", *_event_dims(name, value.dim() - 1))
+                dims = ("sample", *event_dims(name, value.dim() - 1))
                 self.groups[group].put(name, value, dims, at)
-
-
-def _event_dims(name: str, rank: int) -> tuple[str, ...]:
-    if rank == 1 and kind_of(name).dims:
-        return kind_of(name).dims
-    if rank == 0:
-        return ()
-    return OBSERVED_DIMS.get(rank, tuple(f"{name}_{i}" for i in range(rank)))

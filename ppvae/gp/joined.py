@@ -12,23 +12,14 @@ before the decoder it is the linear model of coregionalisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from inspect import Parameter
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import (
-    Distribution,
-    Independent,
-    Normal,
-    constraints,
-    kl_divergence,
-    register_kl,
-)
 
+from ppvae.distributions import Blocks
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.encoded import EncodedPrior
@@ -38,54 +29,17 @@ from ppvae.programs import columns_of, deal
 __all__ = ["Joined", "JoinedPrior", "Mixing", "StandardPrior"]
 
 
-class Joined(TorchDistribution):
-    """Independent blocks side by side, with shape (N | L), L the sum of theirs.
+class Joined(Blocks):
+    """Independent blocks side by side, some of them a GP's.
 
     Arguments:
         parts: Distributions with shape (N | L_i).
     """
 
-    support = constraints.real_vector
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    has_rsample = True
-
-    def __init__(self, parts: Sequence[TorchDistribution]) -> None:
-        self.parts = tuple(parts)
-        self.sizes = [part.event_shape[0] for part in parts]
-        event_shape = torch.Size([sum(self.sizes)])
-        super().__init__(parts[0].batch_shape, event_shape, validate_args=False)
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Joined:
-        return Joined([part.expand(batch_shape) for part in self.parts])
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.cat([part.mean for part in self.parts], -1)
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.cat([part.variance for part in self.parts], -1)
-
     def left_out(self, index: Tensor) -> Tensor:
         """Each datum without its own fold where a GP says, else the mean: (N) to (N, L)."""
         found = [p.left_out(index) if isinstance(p, CollapsedGP) else p.mean for p in self.parts]
         return torch.cat(found, -1)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return torch.cat([part.rsample(torch.Size(sample_shape)) for part in self.parts], -1)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        split = zip(self.parts, value.split(self.sizes, -1), strict=True)
-        return torch.stack([part.log_prob(block) for part, block in split]).sum(0)
-
-
-@register_kl(Independent, Joined)
-def _kl_joined(q: Independent[Distribution], p: Joined) -> Tensor:
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
-    locs, scales = q.base_dist.loc.split(p.sizes, -1), q.base_dist.scale.split(p.sizes, -1)
-    blocks = [dist.Normal(*moments).to_event(1) for moments in zip(locs, scales, strict=True)]
-    return torch.stack([kl_divergence(*pair) for pair in zip(blocks, p.parts, strict=True)]).sum(0)
 
 
 StandardPrior = StandardNormal

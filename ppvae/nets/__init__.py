@@ -19,6 +19,7 @@ from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 from ppvae.nets.inputs import InputAdapter, LogCounts, MaskedEncoder, Standardized, masked_shape
 from ppvae.nets.mlp import MLP, AddedInputs
+from ppvae.nets.oriented import FlatRotation, IrrepDecoder, PointDecoder, harmonics, wigner
 from ppvae.nets.priors import (
     AnyDirection,
     AnyRotation,
@@ -52,9 +53,11 @@ __all__ = [
     "Embedding",
     "EquivariantPose",
     "FeatureNetwork",
+    "FlatRotation",
     "FlowPrior",
     "Head",
     "InputAdapter",
+    "IrrepDecoder",
     "LogCounts",
     "LogScale",
     "MaskedEncoder",
@@ -62,6 +65,7 @@ __all__ = [
     "MixtureNormal",
     "NoEmbedding",
     "OneHot",
+    "PointDecoder",
     "Pose",
     "Prior",
     "ResidualEmbedding",
@@ -74,9 +78,11 @@ __all__ = [
     "VampPrior",
     "Warp",
     "grid",
+    "harmonics",
     "heads",
     "masked_shape",
     "place_grid",
     "resample",
     "transform_grid",
+    "wigner",
 ]

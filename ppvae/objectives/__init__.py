@@ -15,6 +15,7 @@ from ppvae.objectives.estimators import (
 from ppvae.objectives.independence import Independence, dependence
 from ppvae.objectives.information import MutualInformation
 from ppvae.objectives.measuring import information_of, measure, train_critic
+from ppvae.objectives.rotations import RotationSearch
 from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.supervision import Supervision
@@ -43,6 +44,7 @@ __all__ = [
     "MutualInformation",
     "Objective",
     "Penalty",
+    "RotationSearch",
     "Schedule",
     "SeparableCritic",
     "Shards",

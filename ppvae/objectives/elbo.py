@@ -335,6 +335,7 @@ class Objective(nn.Module):
             guide=self.guide,
             enumerated=structure.enumerated,
             shards=self.shards,
+            structure=structure,
             log_weights=partial(
                 log_weights,
                 structure,

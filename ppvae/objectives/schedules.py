@@ -53,17 +53,19 @@ class Ramp(Schedule):
         start: a.
         end: b.
         steps: T, in optimiser steps.
+        after: :math:`t_0`, the step at which the ramp begins.
     """
 
     start: float
     end: float
     steps: int
+    after: int = 0
 
     def __post_init__(self) -> None:
         _positive(type(self).__name__, self.steps)
 
     def __call__(self, step: Tensor) -> Tensor:
-        fraction = (step.to(torch.get_default_dtype()) / self.steps).clamp(0.0, 1.0)
+        fraction = ((step - self.after).to(torch.get_default_dtype()) / self.steps).clamp(0.0, 1.0)
         return self.start + (self.end - self.start) * self.share(fraction)
 
     @abstractmethod

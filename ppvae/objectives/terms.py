@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
+from ppvae.programs import Structure
 
 __all__ = ["Context", "Penalty", "Term", "Terms"]
 
@@ -79,6 +80,7 @@ class Context:
             :math:`E_q[\log p(x \mid \cdot)]` by observed site, with shape (N).
         enumerated: The latent sites that are summed exactly.
         shards: The rows of other processes; a mean over the batch is ``shards.mean(value)``.
+        structure: Of the pair's sites, for a further run of either.
     """
 
     batch: Mapping[str, Tensor]
@@ -94,6 +96,7 @@ class Context:
     log_likelihood_at: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     enumerated: tuple[str, ...] = ()
     shards: Shards = ALONE
+    structure: Structure | None = None
 
     def detach(self) -> Context:
         """The batch and the values alone, without gradients: what a critic is trained on."""

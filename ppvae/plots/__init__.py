@@ -12,6 +12,7 @@ from ppvae.plots.search import (
     places_in_order,
     predicted,
 )
+from ppvae.plots.spheres import directions, rotation_errors, rotation_paths
 from ppvae.plots.style import style, styled
 from ppvae.plots.training import loss_by_term
 
@@ -20,6 +21,7 @@ __all__ = [
     "calibration",
     "covariance",
     "densities",
+    "directions",
     "embedding_by_value",
     "images",
     "latents",
@@ -35,6 +37,8 @@ __all__ = [
     "predictions",
     "prior_range",
     "reconstructions",
+    "rotation_errors",
+    "rotation_paths",
     "save",
     "style",
     "styled",

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from ppvae.report.curves import (
     FEWEST,
@@ -21,37 +20,13 @@ from ppvae.report.curves import (
     window_of,
 )
 from ppvae.report.facts import Facts
+from ppvae.report.findings import Answer, Finding, Mark
+from ppvae.report.turned import orientations, turned
 from ppvae.report.words import duration, percent, shown
 
 __all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "doubt", "verdict"]
 
-Mark = Literal["ok", "caution", "bad", "unknown"]
 Rule = Callable[[Facts], "Finding | None"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the verdict."""
-
-    mark: Mark
-    text: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to one question: the worst mark among its findings.
-
-    Attributes:
-        question: Question, as a reader would put it.
-        mark: Mark of the answer.
-        short: The answer in a few words.
-        findings: Its reasons.
-    """
-
-    question: str
-    mark: Mark
-    short: str
-    findings: tuple[Finding, ...]
 
 
 # Shares of the range of the ELBO over training.
@@ -343,9 +318,9 @@ def null_model(facts: Facts) -> Finding | None:
 
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    "Is it trained?": (ended, level, generalises, latents_used, units),
+    "Is it trained?": (ended, level, generalises, latents_used, turned, units),
     "Is the posterior trustworthy?": (pareto, coverage),
-    "What does it predict?": (unseen_views, told_apart, poses, held_out, null_model),
+    "What does it predict?": (unseen_views, told_apart, poses, orientations, held_out, null_model),
 }
 
 # The short answer by question and worst mark.

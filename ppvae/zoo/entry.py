@@ -37,6 +37,8 @@ MODULES = {
     "rvae": "posed",
     "trvae": "posed",
     "jrvae": "posed",
+    "svae": "spheres",
+    "so3vae": "orientation",
     "counts": "counts",
     "ved": "ved",
     "infomax": "infomax",

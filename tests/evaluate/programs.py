@@ -70,4 +70,4 @@ def pair_run(name: str) -> tuple[Run, Dataset]:
     """A pair of ``tests/pairs.py`` as an untrained run, and its batch as data."""
     pair = build(name)
     columns = {column: value for column, value in pair.batch.items() if column != "index"}
-    return Run(pair.model, pair.guide, pair.objective), Dataset(columns, missing_ok=["c", "x"])
+    return Run(pair.model, pair.guide, pair.objective), Dataset(columns, missing_ok=list(columns))

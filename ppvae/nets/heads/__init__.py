@@ -7,6 +7,7 @@ element-wise ones take k raw values an element, stacked along the first event di
 """
 
 from ppvae.nets.heads.base import Elementwise, Head, Raw, positive
+from ppvae.nets.heads.beside import Beside
 from ppvae.nets.heads.binary import Bernoulli, ContinuousBernoulli
 from ppvae.nets.heads.classes import Categorical, Classes
 from ppvae.nets.heads.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -14,10 +15,11 @@ from ppvae.nets.heads.directions import PowerSphericalDirection, VonMisesFisherD
 from ppvae.nets.heads.location import Fixed, Laplace, Normal, PerElement, Scale, Shared
 from ppvae.nets.heads.masked import Masked
 from ppvae.nets.heads.normal import DiagonalNormal, FullNormal
-from ppvae.nets.heads.rotation import Rotation
+from ppvae.nets.heads.rotation import Modes, Rotation, RotationModes
 
 __all__ = [
     "Bernoulli",
+    "Beside",
     "Categorical",
     "Classes",
     "ContinuousBernoulli",
@@ -28,6 +30,7 @@ __all__ = [
     "Head",
     "Laplace",
     "Masked",
+    "Modes",
     "NegativeBinomial",
     "Normal",
     "PerElement",
@@ -35,6 +38,7 @@ __all__ = [
     "PowerSphericalDirection",
     "Raw",
     "Rotation",
+    "RotationModes",
     "Scale",
     "Shared",
     "VonMisesFisherDirection",

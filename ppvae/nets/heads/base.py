@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +23,7 @@ __all__ = [
     "head_of",
     "positive",
     "raw_positive",
+    "unit",
 ]
 
 Shape: TypeAlias = "Sequence[int]"
@@ -38,6 +40,19 @@ def raw_positive(value: float, floor: float = FLOOR) -> float:
     if not (math.isfinite(value) and value > floor):
         raise ArgumentError(f"scale: expected a number above {floor}; got {value}. Use 0.1 or so.")
     return value - floor + math.log(-math.expm1(floor - value))
+
+
+def unit(vector: Tensor, spare: Tensor) -> Tensor:
+    """The direction of a vector, that of ``spare`` where it is too short to have one.
+
+    Arguments:
+        vector: With shape (..., D).
+        spare: A unit vector, broadcastable to it.
+    """
+    square = vector.square().sum(-1, keepdim=True)
+    short = square < 1e-12
+    length = torch.where(short, torch.ones_like(square), square).sqrt()
+    return torch.where(short, spare, vector / length)
 
 
 class Head(nn.Module, ABC):

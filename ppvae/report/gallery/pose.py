@@ -45,7 +45,7 @@ def metrics(subject: Subject) -> dict[str, float]:
         content = [latents[name] for name in subject.vectors if name not in POSE]
         if "angle" in true and content:
             part["angle_from_content_r2"] = linear_r2(torch.cat(content, -1), true["angle"])
-        if "rotation" in latents and "angle" in true:
+        if "angle" in true and _in_plane(latents):
             angle = latents["rotation"]
             part["angle_correlation"] = circular_correlation(angle, true["angle"])
             part["angle_resultant_length"] = resultant_length(angle - true["angle"])
@@ -56,10 +56,15 @@ def metrics(subject: Subject) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
+def _in_plane(latents: dict[str, Tensor]) -> bool:
+    """Whether there is a rotation by one angle."""
+    return "rotation" in latents and latents["rotation"].dim() == 1
+
+
 def figures(subject: Subject) -> Figures:
     """Estimated angles and shifts, drawn against the true ones."""
     shown: Figures = []
-    parts = [p for p in _parts(subject) if "rotation" in p[0] and "angle" in p[1]]
+    parts = [p for p in _parts(subject) if _in_plane(p[0]) and "angle" in p[1]]
     if parts:
         true = torch.cat([columns["angle"] for _, columns in parts])
         # One offset for each class: which way up a class is drawn is the model's to choose.

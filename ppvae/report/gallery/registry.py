@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ppvae.report.gallery import additive, common, latent, pose, unseen
+from ppvae.report.gallery import additive, common, latent, pose, spheres, unseen
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = ["FIGURES", "METRICS", "draw", "measure"]
@@ -20,6 +20,10 @@ FIGURES: Final[tuple[Callable[[Subject], Figures], ...]] = (
     latent.manifolds,
     latent.traversals,
     latent.scatters,
+    spheres.maps,
+    spheres.walks,
+    spheres.errors,
+    spheres.paths,
     pose.figures,
     unseen.covariances,
     latent.densities,
@@ -31,6 +35,7 @@ METRICS: Final[tuple[Callable[[Subject], dict[str, float]], ...]] = (
     additive.metrics,
     common.accuracy,
     pose.metrics,
+    spheres.metrics,
     common.translation_errors,
     common.information,
 )

@@ -9,9 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ppvae.data import as_splits
+from ppvae.distributions import Blocks, rotation_matrix, unit_vector
+from ppvae.distributions.supports import on_reals, support_of
 from ppvae.gp import GPPrior
 from ppvae.programs import (
     Structure,
@@ -96,7 +97,29 @@ class Subject:
             name: self.latents[name]
             for name, q in self.posteriors.items()
             if name not in POSE and name not in self.structure.shared
-            if _on_reals(q) and self.latents[name].dim() == 2
+            if on_reals(q) and self.latents[name].dim() == 2
+        }
+
+    @cached_property
+    def directions(self) -> dict[str, tuple[int, int]]:
+        """Latent sites that hold a unit vector: where it starts in their values, and ends."""
+        found = {}
+        for name, q in self.posteriors.items():
+            start = 0
+            for part in q.parts if isinstance(q, Blocks) else (q,):
+                end = start + (part.event_shape[0] if part.event_dim else 1)
+                if support_of(part) is unit_vector and name not in found:
+                    found[name] = (start, end)
+                start = end
+        return found
+
+    @cached_property
+    def rotations(self) -> dict[str, Tensor]:
+        """Latent sites that are rotations in space: means, with shape (N, 3, 3)."""
+        return {
+            name: self.latents[name]
+            for name, q in self.posteriors.items()
+            if support_of(q) is rotation_matrix
         }
 
     @cached_property
@@ -191,17 +214,9 @@ class Subject:
         return found
 
 
-def _on_reals(q: TorchDistribution) -> bool:
-    try:
-        support = q.support
-    except NotImplementedError:
-        return False
-    while support is not None and hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support in (constraints.real, constraints.real_vector)
-
-
 def _typical(name: str, value: Tensor) -> Tensor:
+    if value.shape[1:] == (3, 3) and name == "rotation":
+        return torch.eye(3).to(value)
     if name in POSE:
         return torch.full_like(value[0], POSE[name])
     if not value.is_floating_point():

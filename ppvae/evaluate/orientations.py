@@ -1,0 +1,162 @@
+r"""Rotations and directions against the truth, along paths, and with their uncertainty."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ppvae.distributions import as_rotations, mean_rotation, rotation_angle
+from ppvae.errors import ArgumentError
+from ppvae.programs import seeded
+
+__all__ = [
+    "align_rotations",
+    "credible_angle",
+    "path_ratio",
+    "rotation_errors",
+]
+
+# Starts of the alignment, refinements of the best one, and the smallest radius of its inliers.
+STARTS, ROUNDS, RADIUS = 100, 5, 0.3
+# Pairs of rotations that are in memory at once.
+BUDGET = 2**20
+
+
+def _errors(estimate: Tensor, target: Tensor, symmetries: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles to the nearest of the targets times a symmetry, and which."""
+    angles = rotation_angle(estimate.unsqueeze(-3), target.unsqueeze(-3) @ symmetries)
+    return angles.min(-1)
+
+
+def align_rotations(
+    estimate: Tensor, true: Tensor, symmetries: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""The frame A that the model chose for its object: :math:`\hat R \approx R \, G \, A`.
+
+    What a model calls upright is its own to choose, so that rotations are compared after one
+    global change of frame. The A of the smallest median error is sought among those of the data,
+    and refined on its inliers.
+
+    Arguments:
+        estimate: :math:`\hat R`, with shape (N, 3, 3).
+        true: R, with shape (N, 3, 3), or quaternions (N, 4).
+        symmetries: Rotations G that leave the object as it is, with shape (K, 3, 3).
+
+    Returns:
+        A, with shape (3, 3), and the errors in radians, with shape (N).
+
+    Raises:
+        ArgumentError: If there are no rotations, or their numbers differ.
+    """
+    found, target = as_rotations(estimate), as_rotations(true).to(estimate)
+    if found.shape != target.shape or found.dim() != 3 or not len(found):
+        raise ArgumentError(
+            f"rotations: expected as many estimates as true ones, (N, 3, 3); got "
+            f"{tuple(found.shape)} and {tuple(target.shape)}. Pass rows of the same data."
+        )
+    same = torch.eye(3).to(found)[None] if symmetries is None else as_rotations(symmetries)
+    same = same.to(found)
+    starts = (target.mT @ found)[torch.linspace(0, len(found) - 1, STARTS).long().unique()]
+    few = torch.linspace(0, len(found) - 1, min(len(found), max(1, BUDGET // 100 // len(same))))
+    rows = few.long()
+    medians = torch.stack(
+        [_errors(found[rows] @ frame.mT, target[rows], same)[0].median() for frame in starts]
+    )
+    frame = starts[medians.argmin()]
+    best = frame, *_errors(found @ frame.mT, target, same)
+    for _ in range(ROUNDS):
+        frame, errors, which = best
+        inliers = (errors <= errors.median().clamp_min(RADIUS)).to(found)
+        frame = mean_rotation((target @ same[which]).mT @ found, inliers)
+        new = frame, *_errors(found @ frame.mT, target, same)
+        if not float(new[1].median()) < float(best[1].median()):
+            break
+        best = new
+    return best[0], best[1]
+
+
+def rotation_errors(estimate: Tensor, true: Tensor, symmetries: Tensor | None = None) -> Tensor:
+    """Errors in radians after one global alignment, with shape (N).
+
+    Arguments:
+        estimate: Rotations found, with shape (N, 3, 3).
+        true: True rotations, with shape (N, 3, 3), or quaternions (N, 4).
+        symmetries: Rotations that leave the object as it is, with shape (K, 3, 3).
+
+    Raises:
+        ArgumentError: As :func:`align_rotations`.
+    """
+    return align_rotations(estimate, true, symmetries)[1]
+
+
+def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
+    r"""How torn a path of codes is where the images move evenly: largest step over a usual one.
+
+    .. math::
+        \max_i L_i \, / \, Q_{0.9}(L), \qquad
+        L_i = \|z_{i + 1} - z_i\| \, / \, \|x_{i + 1} - x_i\|
+
+    A continuous encoder keeps it small, a torn one makes it large however finely the path is
+    sampled; the paper calls a path continuous below 10.
+
+    Arguments:
+        images: Along a path, with shape (T, ...), T at least 3.
+        codes: With shape (T, ...); rotations as matrices.
+        share: Of the steps, the quantile that counts as usual.
+
+    Raises:
+        ArgumentError: If lengths differ, or no step moves an image.
+
+    References:
+        | Explorations in Homeomorphic Variational Auto-Encoding (Falorsi et al., 2018)
+        | https://arxiv.org/abs/1807.04689
+    """
+    if len(images) != len(codes) or len(images) < 3 or not 0 < share < 1:
+        raise ArgumentError(
+            f"path: expected three or more images and as many codes; got {len(images)} and "
+            f"{len(codes)}. Encode the images in their order."
+        )
+    steps = [value.double().flatten(1).diff(dim=0).norm(dim=1) for value in (codes, images)]
+    moved = steps[1] > 0
+    if not bool(moved.any()):
+        raise ArgumentError("path: expected images that change; got one image. Choose a path.")
+    ratio = steps[0][moved] / steps[1][moved]
+    usual = ratio.quantile(share).clamp_min(torch.finfo(torch.float64).tiny)
+    return float(ratio.max() / usual)
+
+
+def credible_angle(
+    q: TorchDistribution, *, mass: float = 0.9, num_draws: int = 200, seed: int = 0
+) -> Tensor:
+    """The half-angle of the cone about the mean that holds a share of a posterior, in radians.
+
+    Of a direction the angle of a cone, of a rotation the angle by which it is turned.
+
+    Arguments:
+        q: A posterior of directions or rotations, such as those of
+            :func:`ppvae.programs.posterior`.
+        mass: Probability within.
+        num_draws: Draws that it is found from.
+        seed: Random seed of the draws; the caller's generators are restored.
+
+    Returns:
+        With the batch shape of ``q``.
+
+    Raises:
+        ArgumentError: If the posterior is of something else, or ``mass`` is no probability.
+    """
+    if not 0 < mass < 1:
+        raise ArgumentError(f"mass: expected a probability; got {mass}. Use 0.9.")
+    mean = q.mean
+    with seeded(seed, mean):
+        drawn = q.sample((num_draws,))
+    if tuple(q.event_shape) == (3, 3):
+        return rotation_angle(drawn, mean).quantile(mass, 0)
+    if q.event_dim != 1:
+        raise ArgumentError(
+            f"q: expected directions (..., D) or rotations (..., 3, 3); got event shape "
+            f"{tuple(q.event_shape)}. Name a site of such values."
+        )
+    chord = (drawn - mean).norm(dim=-1) / 2
+    return (2 * chord.clamp(max=1).asin()).quantile(mass, 0)

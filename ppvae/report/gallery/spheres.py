@@ -1,0 +1,189 @@
+"""Latents on spheres and rotations in space: maps, walks and errors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ppvae import plots
+from ppvae.distributions import as_rotations, exp_rotation, rotation_angle
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.orientations import align_rotations, credible_angle, path_ratio
+from ppvae.programs import batch_for, encode, signature
+from ppvae.report.gallery.subject import ROWS, Figures, Subject
+
+__all__ = ["errors", "maps", "metrics", "paths", "walks"]
+
+# Pictures of a walk, steps of a path whose continuity is measured, and directions of a walk.
+SHOWN, STEPS, WAYS = 13, 120, 4
+TRUTH = "orientation"
+
+
+def maps(subject: Subject) -> Figures:
+    """Posterior mean directions on the sphere, by class."""
+    figures: Figures = []
+    held_out = subject.splits.held_out
+    y = held_out["y"] if "y" in held_out else None
+    for name, (start, end) in subject.directions.items():
+        points = subject.latents[name][:, start:end]
+        known = torch.ones(len(points), dtype=torch.bool)
+        classes = None
+        if y is not None:
+            classes = torch.as_tensor(y)[: len(points)].cpu()
+            known = classes >= 0
+            classes = classes[known]
+        if int(known.sum()) < 2:
+            continue
+        caption = f"Posterior mean directions of {name} of held-out data"
+        caption += "." if classes is None else ", by class."
+        if end - start > 3:
+            caption += f" Of {end - start} dimensions the three in which they are longest."
+        figure = plots.directions(points[known.to(points.device)].cpu(), classes=classes)
+        figures.append((_named("sphere", name, figures), caption, figure))
+    return figures
+
+
+def walks(subject: Subject) -> Figures:
+    """What geodesics on the sphere, and turns about the axes, decode to."""
+    figures: Figures = []
+    images = subject.images[:1]
+    for site in images:
+        for name, (start, end) in subject.directions.items():
+            rows = [
+                subject.decoder(name, site)(_great_circle(subject, name, (start, end), way))
+                for way in range(min(WAYS, end - start - 1))
+            ]
+            figure = plots.images(torch.stack(rows), column_labels=_degrees())
+            caption = (
+                f"Decoded means along great circles of {name} through a typical datum, a row for "
+                "each direction, in the order in which data vary."
+            )
+            figures.append((_named("geodesics", name, figures), caption, figure))
+        for name in subject.rotations:
+            rows = [subject.decoder(name, site)(_turns(axis, SHOWN)) for axis in range(3)]
+            figure = plots.images(
+                torch.stack(rows),
+                row_labels=[f"about {axis}" for axis in ("right", "up", "viewer")],
+                column_labels=_degrees(),
+            )
+            caption = f"Decoded means along turns of {name} about the three axes of the viewer."
+            figures.append((_named("turns", name, figures), caption, figure))
+    return figures
+
+
+def _degrees() -> list[str]:
+    return [f"{360 * i / (SHOWN - 1):.0f}\u00b0" for i in range(SHOWN)]
+
+
+def _turns(axis: int, number: int) -> Tensor:
+    """A full turn about one axis: (number, 3, 3)."""
+    angle = torch.linspace(0, 2 * math.pi, number)
+    return exp_rotation(angle[:, None] * torch.eye(3)[axis])
+
+
+def _great_circle(subject: Subject, name: str, block: tuple[int, int], way: int) -> Tensor:
+    """Values of a site along a great circle through a typical datum."""
+    means = subject.latents[name].cpu()
+    part = slice(*block)
+    rest = subject.typical[name].cpu()
+    start = rest[part] / rest[part].norm()
+    across = means[:, part] - (means[:, part] @ start)[:, None] * start
+    _, _, axes = torch.linalg.svd(across - across.mean(0), full_matrices=True)
+    aim = axes[way] - (axes[way] @ start) * start
+    angle = torch.linspace(0, 2 * math.pi, SHOWN)[:, None]
+    values = rest.expand(SHOWN, -1).clone()
+    values[:, part] = angle.cos() * start + angle.sin() * aim / aim.norm().clamp_min(1e-6)
+    return values
+
+
+def paths(subject: Subject) -> Figures:
+    """Rotations that the guide finds along turns of the model's own pictures."""
+    found = _paths(subject)
+    if not found:
+        return []
+    codes = {name: code for name, (_, code) in found.items()}
+    figure = plots.rotation_paths(codes, {n: path_ratio(*pair) for n, pair in found.items()})
+    caption = (
+        "Steps of the rotation that the guide finds, along turns of decoded pictures about the "
+        "viewer's axes. A continuous path moves evenly; a torn one leaps, and its ratio, the "
+        "largest step over the nine tenths quantile, is above 10."
+    )
+    return [("paths.png", caption, figure)]
+
+
+def _paths(subject: Subject) -> dict[str, tuple[Tensor, Tensor]]:
+    """Pictures along turns about each axis, and the rotations found in them."""
+    if "rotation" not in subject.rotations or "x" not in subject.images:
+        return {}
+    if set(signature(subject.run.guide)) != {"x"}:
+        return {}
+    found = {}
+    for axis, name in enumerate(("right", "up", "viewer")):
+        pictures = subject.decoder("rotation", "x")(_turns(axis, STEPS))
+        codes = encode(subject.run.guide, {"x": pictures})["rotation"]
+        found[f"about {name}"] = (pictures.cpu(), codes.cpu())
+    return found
+
+
+def _against_truth(subject: Subject) -> tuple[Tensor, Tensor] | None:
+    """Errors at test data with the column ``orientation``, and how far each was turned."""
+    test = subject.splits.test
+    if test is None or TRUTH not in test or "rotation" not in subject.rotations:
+        return None
+    test = test.take(torch.arange(min(ROWS, test.num_rows)))
+    estimate = encode(subject.run.guide, batch_for(subject.run.guide, test))["rotation"].cpu()
+    try:
+        true = as_rotations(torch.as_tensor(test[TRUTH]))
+    except ArgumentError:  # A column of that name that holds something else.
+        return None
+    groups = torch.as_tensor(test["y"]) if "y" in test else torch.zeros(test.num_rows)
+    found = torch.zeros(test.num_rows)
+    for kind in groups.unique():
+        rows = groups == kind
+        found[rows] = align_rotations(estimate[rows], true[rows])[1]
+    return found, rotation_angle(true, torch.eye(3).expand_as(true))
+
+
+def errors(subject: Subject) -> Figures:
+    """Rotations found, against true ones."""
+    found = _against_truth(subject)
+    if found is None:
+        return []
+    caption = (
+        "Errors of the rotations found in test data, after one change of frame of each kind of "
+        "object: what is called upright is the model's to choose. Of an object that some "
+        "rotations leave as it is, these count as errors here."
+    )
+    return [("rotations.png", caption, plots.rotation_errors(*found))]
+
+
+def metrics(subject: Subject) -> dict[str, float]:
+    """``rotation_error`` in degrees, the median; ``rotation_spread``, the mean resultant angle of
+    the rotations found; ``path_ratio``, the largest of three turns; and ``cone_90/SITE``, the
+    median half-angle in degrees that holds 90 % of a posterior.
+    """
+    scores: dict[str, float] = {}
+    found = _against_truth(subject)
+    if found is not None:
+        scores["rotation_error"] = math.degrees(float(found[0].median()))
+    ratios = [path_ratio(*pair) for pair in _paths(subject).values()]
+    if ratios:
+        scores["path_ratio"] = max(ratios)
+    for name, rotations in subject.rotations.items():
+        half = rotations[: len(rotations) // 2]
+        angles = rotation_angle(half, rotations[-len(half) :]) if len(half) else half.new_zeros(1)
+        scores[f"rotation_spread/{name}"] = math.degrees(float(angles.median()))
+    for name in (*subject.directions, *subject.rotations):
+        q = subject.posteriors[name]
+        if name in subject.rotations or subject.directions[name] == (0, q.event_shape[0]):
+            angle = credible_angle(q)
+            scores[f"cone_90/{name}"] = math.degrees(float(angle.median()))
+    return scores
+
+
+def _named(file: str, site: str, drawn: Figures) -> str:
+    """A file's name; the site is added for all but the first of that kind."""
+    first = not any(name.startswith(file) for name, _, _ in drawn)
+    return f"{file}.png" if first else f"{file}_{site}.png"

@@ -1,0 +1,52 @@
+"""``svae``: the hyperspherical VAE, with Euclidean latents beside the sphere if asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import ppvae
+from ppvae.zoo.entry import Pair, Spec, register
+from ppvae.zoo.options import option
+from ppvae.zoo.parts import Networks, autoencoder, observed, weighted
+
+__all__ = ["svae"]
+
+MLPS = Networks()
+
+
+@register(
+    "svae",
+    "hyperspherical VAE: latents on a sphere, Euclidean ones beside it",
+    data="digits",
+    fit={"epochs": 60, "batch_size": 128, "learning_rate": 1e-3},
+)
+def svae(
+    columns: Spec,
+    *,
+    latent_dim: Annotated[
+        int, option("length of the unit vectors; the sphere has one dimension less", least=2)
+    ] = 3,
+    euclidean: Annotated[int, option("dimensions of normal latents beside it; 0 none")] = 0,
+    family: Annotated[
+        str, option("posterior of a direction", choices=("power-spherical", "von-mises-fisher"))
+    ] = "power-spherical",
+    nets: Networks = MLPS,
+    beta: Annotated[float, option("weight of the KL")] = 1.0,
+    warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
+) -> Pair:
+    """Directions z with a uniform prior: no place of the latent space is an edge or a centre."""
+    x = observed(columns, nets.likelihood)
+    heads, priors = ppvae.nets.heads, ppvae.nets
+    direction = (
+        heads.PowerSphericalDirection(latent_dim)
+        if family == "power-spherical"
+        else heads.VonMisesFisherDirection(latent_dim)
+    )
+    latent: heads.Head = direction
+    prior: priors.Prior = priors.AnyDirection(latent_dim)
+    if euclidean:
+        latent = heads.Beside(direction, heads.DiagonalNormal(euclidean))
+        prior = ppvae.gp.JoinedPrior(prior, priors.StandardNormal(euclidean))
+    encoder, decoder = autoencoder(x, latent, nets)
+    model = ppvae.models.VAE(decoder, prior=prior)
+    return Pair(model, ppvae.guides.AmortizedGuide(encoder), weighted(beta, warmup))
