@@ -41,6 +41,7 @@ MODULES = {
     "so3vae": "orientation",
     "counts": "counts",
     "ved": "ved",
+    "dkl": "dkl",
     "infomax": "infomax",
     "two-stage-single": "infomax",
     "two-stage-double": "infomax",

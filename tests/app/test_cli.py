@@ -53,6 +53,7 @@ def columns(rows: int = ROWS) -> dict[str, np.ndarray]:
         "object": objects,
         "view": angle.astype(np.float32),
         "source": images.mean(1).astype(np.float32) / 255,
+        "target": images.mean((1, 2)).astype(np.float32),
         "split": np.where(np.arange(rows) % 8 == 7, 2, np.where(np.arange(rows) % 8 == 5, 1, 0)),
     }
 
@@ -70,6 +71,7 @@ def file_for(name: str, folder: Path) -> Path:
         "gpvae": ("x", "object", "view"),
         "longitudinal": ("x", "object", "view"),
         "ved": ("x", "source"),
+        "dkl": ("x", "target"),
         "cvae": ("x", "y", "c"),
     }.get(name, ("x", "y"))
     changes: dict[str, np.ndarray | None] = {
@@ -82,6 +84,7 @@ def file_for(name: str, folder: Path) -> Path:
 
 SMALL = {
     "ssvae": ["--labels", "12"],
+    "dkl": ["--measured", "40", "--hidden", "16", "--frequencies", "8"],
     "longitudinal": ["--kernel", "cat(object) + rbf(view)"],
 }
 
