@@ -1,15 +1,4 @@
-r"""Ensembles: members trained from different seeds, and how far they agree on classes.
-
-A latent class has no name: what one member calls 3 another calls 7. Members are aligned by the
-permutation of their classes that agrees best with the others on the same data (Hungarian
-matching), then averaged:
-
-.. math::
-    \bar q_{nk} = \frac1M \sum_m q_m(y_n = \pi_m(k)), \qquad
-    d_n = \sqrt{\tfrac1M \sum_{mk} \left(q_m(y_n = \pi_m(k)) - \bar q_{nk}\right)^2}
-
-A class that every member finds is stable; one that comes and goes says that there are too many.
-"""
+"""Ensembles: the members, and their training one after another or side by side."""
 
 from __future__ import annotations
 
@@ -18,94 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.overrides import TorchFunctionMode
 
 from ppvae.data import Dataset, as_splits
+from ppvae.ensembles.agreement import Agreement, agreement
+from ppvae.ensembles.stacked import Stacked
 from ppvae.errors import ArgumentError
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device
 from ppvae.fitting.step import Step, adam
-from ppvae.fitting.tensors import State
 from ppvae.objectives import ELBO, Objective, Terms
 from ppvae.programs import batches, decode, forked, hooks_of, placement, posterior, seeded
 
-__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
+__all__ = ["Ensemble", "class_probs", "fit_ensemble"]
 
 Builder = Callable[[], "tuple[nn.Module, nn.Module, ELBO]"]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    r"""The aligned class probabilities of an ensemble's members on the same data.
-
-    Attributes:
-        mean: :math:`\bar q`, with shape (N, K).
-        dispersion: d, with shape (N); 0 where all members agree.
-        stability: Agreement of the members on which data belong to each class, with shape (K):
-            :math:`\sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})`, the mean over pairs of
-            members; 1 if the class holds the same data in every member.
-        order: :math:`\pi_m(k)`, with shape (M, K): the member's own number of class k.
-    """
-
-    mean: Tensor
-    dispersion: Tensor
-    stability: Tensor
-    order: Tensor
-
-
-def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreement:
-    """Align members by Hungarian matching, first with one of them, then with the mean of all.
-
-    Arguments:
-        probs: Class probabilities, with shape (M, N, K).
-        reference: Member whose class numbers are kept, such as the one with the best ELBO.
-        rounds: Largest number of alignments with the mean.
-
-    Raises:
-        ArgumentError: If ``probs`` has another shape, or there is no member ``reference``.
-    """
-    if probs.dim() != 3 or not 0 <= reference < len(probs):
-        raise ArgumentError(
-            f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "
-            f"{tuple(probs.shape)} and {reference}. Stack the members' probabilities."
-        )
-    target, order = probs[reference], torch.zeros(0)
-    for _ in range(rounds + 1):
-        found = torch.stack([_match(member, target) for member in probs])
-        if torch.equal(found, order):
-            break
-        order = found
-        aligned = torch.stack([m[:, own] for m, own in zip(probs, order, strict=True)])
-        target = aligned.mean(0)
-    mean = aligned.mean(0)
-    return Agreement(
-        mean=mean,
-        dispersion=(aligned - mean).square().sum(-1).mean(0).sqrt(),
-        stability=_stability(aligned),
-        order=order,
-    )
-
-
-def _match(member: Tensor, target: Tensor) -> Tensor:
-    """The member's own number of each class of the target, with shape (K)."""
-    rows, columns = linear_sum_assignment((target.mT @ member).cpu().numpy(), maximize=True)
-    return torch.as_tensor(columns)[torch.as_tensor(rows).argsort()].to(member.device)
-
-
-def _stability(aligned: Tensor) -> Tensor:
-    if len(aligned) == 1:
-        return aligned.new_ones(aligned.size(-1))
-    overlaps = []
-    for i, first in enumerate(aligned):
-        for second in aligned[i + 1 :]:
-            shared = torch.minimum(first, second).sum(0)
-            either = torch.maximum(first, second).sum(0)
-            overlaps.append(shared / either.clamp_min(1e-12))
-    return torch.stack(overlaps).mean(0)
 
 
 @dataclass
@@ -172,97 +89,6 @@ def class_probs(
     """
     pieces = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
     return torch.cat([q.probs for q in pieces])
-
-
-_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
-
-
-class _Vmapped(TorchFunctionMode):
-    """Replaces operations that vmap refuses: noise drawn in place, and ``Tensor.data``."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: Sequence[Tensor] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
-            return torch.randn_like(args[0])
-        if func == _DATA:
-            return args[0].detach()
-        return func(*args, **(kwargs or {}))
-
-
-class Stacked(nn.Module):
-    """Objectives of the same kind side by side: one call of torch.func.vmap for all.
-
-    Its loss is the sum over members, so that every member's gradient is its own, and an
-    optimiser that works element by element, such as Adam, moves each as if it were alone. The
-    members' own tensors are left as they were until :meth:`unstack`.
-
-    Arguments:
-        objectives: Objectives over models and guides of the same structure.
-        batch: Batch on which the first pair is checked.
-
-    Raises:
-        ArgumentError: When called, if torch.func.vmap does not take the programs (torch's samplers
-            of Beta and Dirichlet, and with them those on spheres).
-    """
-
-    def __init__(self, objectives: Sequence[Objective], batch: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        objectives[0].check(batch)
-        self.members = tuple(objectives)  # A tuple: their parameters are not this module's.
-        parameters, buffers = stack_module_state(list(objectives))
-        self.names = list(parameters)
-        # Each parameter once: torch's own handling of tied modules swaps a module with two names
-        # twice, and does not restore its parameters.
-        names = {id(p): name for name, p in objectives[0].named_parameters()}
-        self.places = {
-            f"{prefix}.{own}" if prefix else own: names[id(p)]
-            for prefix, module in objectives[0].named_modules()
-            for own, p in module.named_parameters(recurse=False, remove_duplicate=False)
-        }
-        trained = {name: p.requires_grad for name, p in objectives[0].named_parameters()}
-        self.parameters_of = nn.ParameterList(
-            nn.Parameter(value.detach(), requires_grad=trained[name])
-            for name, value in parameters.items()
-        )
-        self.buffers_of = buffers
-
-    def forward(self, batch: Mapping[str, Tensor]) -> Terms:
-        base = self.members[0]
-        base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
-
-        def one(parameters: State, buffers: State) -> tuple[Tensor, State, State, State]:
-            placed = {place: parameters[name] for place, name in self.places.items()}
-            terms: Terms = functional_call(base, (placed, buffers), (batch,), tie_weights=False)
-            return terms.loss, dict(terms.log_likelihood), dict(terms.kl), dict(terms.extras)
-
-        parameters = dict(zip(self.names, self.parameters_of, strict=True))
-        try:
-            with _Vmapped():
-                together = vmap(one, randomness="different")(parameters, self.buffers_of)
-        except RuntimeError as error:
-            raise ArgumentError(
-                "Stacked: expected programs that torch.func.vmap supports; it refuses these "
-                f"({str(error).splitlines()[0]}). Train them in turn (side_by_side=False)."
-            ) from error
-        loss, log_likelihood, kl, extras = together
-        means = [{k: v.mean(0) for k, v in part.items()} for part in (log_likelihood, kl, extras)]
-        return Terms(loss.sum(), *means)
-
-    def advance(self) -> None:
-        """Count one optimiser step."""
-        self.buffers_of["step"] = self.buffers_of["step"] + 1
-
-    @torch.no_grad()
-    def unstack(self) -> None:
-        """Copy the trained values back into the members' own parameters."""
-        for name, stacked in zip(self.names, self.parameters_of, strict=True):
-            for member, value in zip(self.members, stacked, strict=True):
-                member.get_parameter(name).copy_(value)
 
 
 class _Together:

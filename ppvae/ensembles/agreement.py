@@ -1,0 +1,83 @@
+"""The agreement of members on classes, aligned by Hungarian matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+
+__all__ = ["Agreement", "agreement"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    r"""The aligned class probabilities of an ensemble's members on the same data.
+
+    Attributes:
+        mean: :math:`\bar q`, with shape (N, K).
+        dispersion: d, with shape (N); 0 where all members agree.
+        stability: Agreement of the members on which data belong to each class, with shape (K):
+            :math:`\sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})`, the mean over pairs of
+            members; 1 if the class holds the same data in every member.
+        order: :math:`\pi_m(k)`, with shape (M, K): the member's own number of class k.
+    """
+
+    mean: Tensor
+    dispersion: Tensor
+    stability: Tensor
+    order: Tensor
+
+
+def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreement:
+    """Align members by Hungarian matching, first with one of them, then with the mean of all.
+
+    Arguments:
+        probs: Class probabilities, with shape (M, N, K).
+        reference: Member whose class numbers are kept, such as the one with the best ELBO.
+        rounds: Largest number of alignments with the mean.
+
+    Raises:
+        ArgumentError: If ``probs`` has another shape, or there is no member ``reference``.
+    """
+    if probs.dim() != 3 or not 0 <= reference < len(probs):
+        raise ArgumentError(
+            f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "
+            f"{tuple(probs.shape)} and {reference}. Stack the members' probabilities."
+        )
+    target, order = probs[reference], torch.zeros(0)
+    for _ in range(rounds + 1):
+        found = torch.stack([_match(member, target) for member in probs])
+        if torch.equal(found, order):
+            break
+        order = found
+        aligned = torch.stack([m[:, own] for m, own in zip(probs, order, strict=True)])
+        target = aligned.mean(0)
+    mean = aligned.mean(0)
+    return Agreement(
+        mean=mean,
+        dispersion=(aligned - mean).square().sum(-1).mean(0).sqrt(),
+        stability=_stability(aligned),
+        order=order,
+    )
+
+
+def _match(member: Tensor, target: Tensor) -> Tensor:
+    """The member's own number of each class of the target, with shape (K)."""
+    rows, columns = linear_sum_assignment((target.mT @ member).cpu().numpy(), maximize=True)
+    return torch.as_tensor(columns)[torch.as_tensor(rows).argsort()].to(member.device)
+
+
+def _stability(aligned: Tensor) -> Tensor:
+    if len(aligned) == 1:
+        return aligned.new_ones(aligned.size(-1))
+    overlaps = []
+    for i, first in enumerate(aligned):
+        for second in aligned[i + 1 :]:
+            shared = torch.minimum(first, second).sum(0)
+            either = torch.maximum(first, second).sum(0)
+            overlaps.append(shared / either.clamp_min(1e-12))
+    return torch.stack(overlaps).mean(0)
