@@ -55,8 +55,7 @@ def explore_data(
     batch: int = 1,
     embedding: str = "residual",
     with_position: bool = False,
-    price: float = 0.0,
-    reach: float = math.inf,
+    moves: tuple[float, float] = (0.0, math.inf),
     seed: int = 0,
     progress: Callable[[Search], None] | None = None,
     **surrogate: int,
@@ -74,8 +73,7 @@ def explore_data(
         batch: Places chosen at a time.
         embedding: As of :func:`ppvae.zoo.surrogates.deep_gp`.
         with_position: Whether the position is an input of the kernel.
-        price: What a unit of distance takes from a score.
-        reach: The longest move.
+        moves: Price of a unit of distance, subtracted from the score, and the longest move.
         seed: Random seed.
         progress: Called after each batch.
         surrogate: Further arguments of :func:`ppvae.zoo.surrogates.deep_kernel_surrogate`.
@@ -96,7 +94,8 @@ def explore_data(
     position, x = (torch.as_tensor(table[name]).to(dtype) for name in ("position", "x"))
     used = position if with_position or embedding == "position" else None
     model = deep_kernel_surrogate(x, position=used, embedding=embedding, seed=seed, **surrogate)
-    priced = price > 0 or reach < math.inf
+    price, reach = moves
+    limited = price > 0 or reach < math.inf
     search = explore(
         model,
         inputs_of(x, used),
@@ -105,7 +104,7 @@ def explore_data(
         budget,
         start=start,
         batch=batch,
-        moves=Moves(position, price, reach) if priced else None,
+        moves=Moves(position, price, reach) if limited else None,
         seed=seed,
         folder=out,
         progress=progress,

@@ -75,8 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Search, then print the metrics and the verdict on the predictions."""
     from ppvae.app.exploring import explore_data
 
-    given = {k: v for k, v in vars(arguments).items() if k not in ("command", "quiet")}
-    found = explore_data(**given, progress=None if arguments.quiet else _said)
+    given = dict(vars(arguments))
+    moves = given.pop("price"), given.pop("reach")
+    progress = None if given.pop("quiet") else _said
+    del given["command"]
+    found = explore_data(**given, moves=moves, progress=progress)
     for note in found.notes:
         print(f"data: {printable(note)}")
     show(found.metrics)
