@@ -84,7 +84,9 @@ run = ppvae.fit(
     Backwards(),
     {"x": x},
     epochs=options.epochs,
+    batch_size=100,
     learning_rate=1e-2,
+    schedule=ppvae.fitting.cosine,
     seed=0,
     progress=False,
 )
@@ -92,5 +94,7 @@ found = log_likelihood(run, {"x": test})
 print(f"drift, true 0.900, learned {learned.weight.item():.3f}")
 exact = kalman(test, learned.weight.detach()[0, 0]).mean()
 print(f"log p(x), Kalman filter at the learned drift {exact:.3f}")
+alone = dist.Normal(x.mean(0), x.std(0)).log_prob(test).sum(-1).mean()
+print(f"log p(x), every step alone, no states        {alone:.3f}")
 print(f"log p(x), importance sampling                {found.log_likelihood.mean():.3f}")
 print(f"ELBO                                         {found.elbo.mean():.3f}")

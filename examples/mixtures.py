@@ -3,11 +3,15 @@
 Three clusters in six dimensions. The first model sums its components in the prior's density
 (MixtureNormal), the second has the component as a latent class that the guide enumerates
 (JointVAE with ClassNormal), the third has the encoder's own posteriors at learned inputs as
-components (VampPrior). Run: python examples/mixtures.py --epochs 60
+components (VampPrior). The data are a mixture themselves, so that their density is known.
+There are six components for three clusters: of three, two would share one cluster in most runs.
+Run: python examples/mixtures.py --epochs 100
 """
 
 import argparse
+import math
 
+import pyro.distributions as dist
 import torch
 
 import ppvae
@@ -17,35 +21,50 @@ from ppvae.models import VAE, JointVAE
 from ppvae.nets import MLP, ClassNormal, MixtureNormal, Sites, VampPrior, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=60)
-parser.add_argument("--rows", type=int, default=1500, help="train on so many rows")
+parser.add_argument("--epochs", type=int, default=100)
+parser.add_argument("--rows", type=int, default=1000, help="train on so many rows")
 options = parser.parse_args()
 
 torch.manual_seed(0)
-K, Z, D = 3, 2, 6
-label = torch.arange(options.rows) % K
-centres = 3 * torch.randn(K, Z)
-x = (centres[label] + 0.4 * torch.randn(options.rows, Z)) @ torch.randn(Z, D)
-x = x + 0.1 * torch.randn_like(x)
+K, C, Z, D, WITHIN, NOISE = 3, 6, 2, 6, 0.4, 0.5  # C components for K clusters
+angle = 2 * torch.pi * torch.arange(K) / K
+centres = 3 * torch.stack([angle.cos(), angle.sin()], -1)
+mixing = torch.randn(Z, D)
+
+
+def sample(rows):
+    label = torch.arange(rows) % K
+    z = centres[label] + WITHIN * torch.randn(rows, Z)
+    return label, z @ mixing + NOISE * torch.randn(rows, D)
+
+
+label, x = sample(options.rows)
+_, test = sample(500)
+covariance = WITHIN**2 * mixing.mT @ mixing + NOISE**2 * torch.eye(D)
+clusters = dist.MultivariateNormal(centres @ mixing, covariance)
+density = clusters.log_prob(test.unsqueeze(1)).logsumexp(-1) - math.log(K)
+print(f"log p(x), exact            {density.mean():.2f} nats per datum")
+whole = dist.MultivariateNormal(x.mean(0), x.mT.cov())
+print(f"log p(x), a normal for x   {whole.log_prob(test).mean():.2f}")
 
 
 def decoder(*sizes):
-    return MLP(sizes, heads.Normal((D,), heads.Shared(0.2)), hidden=[32])
+    return MLP(sizes, heads.Normal((D,), heads.Shared(1.0)), hidden=[])
 
 
-encoder = MLP(D, heads.DiagonalNormal(Z), hidden=[32])
-both = MLP(D, Sites({"y": heads.Classes(K), "z": heads.DiagonalNormal(Z)}), hidden=[32])
+encoder = MLP(D, heads.FullNormal(Z), hidden=[32])
+both = MLP(D, Sites({"y": heads.Classes(C), "z": heads.FullNormal(Z)}), hidden=[32])
 pairs = {
     "one normal": (
         VAE(decoder(Z), latent_dim=Z),
-        AmortizedGuide(MLP(D, heads.DiagonalNormal(Z), hidden=[32])),
+        AmortizedGuide(MLP(D, heads.FullNormal(Z), hidden=[32])),
     ),
     "mixture, summed out": (
-        VAE(decoder(Z), prior=MixtureNormal(K, Z, spread=2.0)),
-        AmortizedGuide(MLP(D, heads.DiagonalNormal(Z), hidden=[32])),
+        VAE(decoder(Z), prior=MixtureNormal(C, Z, spread=1.5)),
+        AmortizedGuide(MLP(D, heads.FullNormal(Z), hidden=[32])),
     ),
     "mixture, enumerated": (
-        JointVAE(decoder(Z, K), classes=K, prior=ClassNormal(K, Z, spread=2.0)),
+        JointVAE(decoder(Z, C), classes=C, prior=ClassNormal(C, Z, spread=1.5)),
         FactorizedGuide(both),
     ),
     "posteriors at inputs": (
@@ -56,12 +75,20 @@ pairs = {
 runs = {}
 for name, (model, guide) in pairs.items():
     runs[name] = ppvae.fit(
-        model, guide, {"x": x}, epochs=options.epochs, learning_rate=5e-3, seed=0, progress=False
+        model,
+        guide,
+        {"x": x},
+        epochs=options.epochs,
+        batch_size=100,
+        learning_rate=2e-2,
+        schedule=ppvae.fitting.cosine,
+        seed=0,
+        progress=False,
     )
-    found = log_likelihood(runs[name], {"x": x})
+    found = log_likelihood(runs[name], {"x": test})
     print(f"{name:<22} ELBO {found.elbo.mean():.2f}   log p(x) {found.log_likelihood.mean():.2f}")
 
 # What the classes that the enumerating guide has found by itself hold, by true cluster.
 found = runs["mixture, enumerated"].encode({"x": x})["y"]
-table = torch.stack([torch.bincount(found[label == k], minlength=K) for k in range(K)])
+table = torch.stack([torch.bincount(found[label == k], minlength=C) for k in range(K)])
 print(f"rows of each cluster by class:\n{table}")

@@ -2,7 +2,7 @@
 
 A regression's weights are drawn once for all data, outside the data plate. Its model is conjugate,
 so that the posterior is known. A global latent counts 1 / N of its KL to each datum.
-Run: python examples/shared.py --epochs 60
+Run: python examples/shared.py --epochs 100
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ppvae.nets.heads import positive
 from ppvae.programs import data_plate
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=60)
+parser.add_argument("--epochs", type=int, default=100)
 parser.add_argument("--rows", type=int, default=500, help="train on so many rows")
 options = parser.parse_args()
 
@@ -60,9 +60,15 @@ covariance = c @ c.mT + NOISE**2 * torch.eye(options.rows)
 evidence = dist.MultivariateNormal(torch.zeros(options.rows), covariance).log_prob(x)
 print(f"exact posterior mean {exact.tolist()}")
 print(f"log p(x) of all data {float(evidence):.2f}")
+alone = dist.Normal(x.mean(), x.std()).log_prob(x).sum()
+print(f"log p(x) without c   {float(alone):.2f}")
 
 model = Regression()
-for guide in (ByHand(), AutoNormal(model), AutoLowRankMultivariateNormal(model)):
+for guide in (
+    ByHand(),
+    AutoNormal(model, init_scale=0.05),
+    AutoLowRankMultivariateNormal(model, init_scale=0.05),
+):
     run = ppvae.fit(
         model,
         guide,
@@ -70,6 +76,7 @@ for guide in (ByHand(), AutoNormal(model), AutoLowRankMultivariateNormal(model))
         epochs=options.epochs,
         batch_size=50,
         learning_rate=2e-2,
+        schedule=ppvae.fitting.cosine,
         seed=0,
         progress=False,
     )

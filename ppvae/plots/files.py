@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,17 +11,26 @@ from ppvae.errors import RunError
 from ppvae.runs.files import written
 from ppvae.runs.folder import write_json
 
-__all__ = ["CAPTIONS", "save"]
+__all__ = ["CAPTIONS", "FAILURES", "Failure", "save"]
 
 CAPTIONS = "captions.json"
+FAILURES = "failures.json"
+# A figure or metric that could not be had: its ``kind``, ``name`` and ``reason``.
+Failure = dict[str, str]
 
 
-def save(folder: str | Path, figures: Iterable[tuple[str, str, Figure]]) -> list[Path]:
+def save(
+    folder: str | Path,
+    figures: Iterable[tuple[str, str, Figure]],
+    *,
+    failures: Sequence[Failure] = (),
+) -> list[Path]:
     """Write figures as PNG into a folder, and their captions, in order, into captions.json.
 
     Arguments:
         folder: Made if it is not there; figures of other names in it stay, but are not listed.
         figures: (file name, caption, figure) each; ``.png`` is added where the name lacks it.
+        failures: What could not be drawn or measured, and why: written into failures.json.
 
     Raises:
         RunError: If two have one name, a name is not a plain one, or a file cannot be written.
@@ -43,6 +52,10 @@ def save(folder: str | Path, figures: Iterable[tuple[str, str, Figure]]) -> list
             paths.append(folder / file)
         with written(folder / CAPTIONS) as new:
             write_json(new, listed)
+        (folder / FAILURES).unlink(missing_ok=True)
+        if failures:
+            with written(folder / FAILURES) as new:
+                write_json(new, list(failures))
     except OSError as error:
         raise RunError(
             f"plots: could not write {str(folder)!r} ({error.strerror or error}). "

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ppvae.errors import RunError
-from ppvae.plots.files import CAPTIONS
+from ppvae.plots.files import CAPTIONS, FAILURES, Failure
 from ppvae.runs.config import read_config, read_history, read_metrics
 from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
@@ -50,12 +50,14 @@ class Facts:
         metrics: Contents of ``metrics.json``, the names of nested tables joined by dots.
         history: Contents of ``history.csv``.
         pictures: Pictures in the report's order.
+        failures: Figures and metrics that could not be had, and why.
     """
 
     config: JsonObject = field(default_factory=dict)
     metrics: JsonObject = field(default_factory=dict)
     history: History = field(default_factory=History)
     pictures: list[Picture] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     def number(self, name: str) -> float | None:
         """A metric; None if there is none or it is not a finite number."""
@@ -115,7 +117,7 @@ def read(folder: str | Path) -> Facts:
     metrics = read_metrics(folder)
     _check_sections(folder / "config.json", config)
     history = read_history(folder, config["epochs"])
-    return Facts(config, _flat(metrics), history, _pictures(folder))
+    return Facts(config, _flat(metrics), history, _pictures(folder), _failures(folder))
 
 
 # Sections of config.json that a report reads, each by the names that lead to it.
@@ -190,6 +192,20 @@ def _pictures(folder: Path) -> list[Picture]:
                 "Put the picture into the folder plots."
             )
     return [_picture(plots / name, caption) for name, caption in pairs]
+
+
+def _failures(folder: Path) -> list[Failure]:
+    path = folder / "plots" / FAILURES
+    if not path.exists():
+        return []
+    listed = read_json(path)
+    try:
+        return [{key: str(entry[key]) for key in ("kind", "name", "reason")} for entry in listed]
+    except (TypeError, KeyError) as error:
+        raise RunError(
+            f"{path}: expected a list of kind, name and reason; got a damaged file ({error}). "
+            "Evaluate the run again: ppvae evaluate."
+        ) from error
 
 
 def _picture(path: Path, caption: str) -> Picture:

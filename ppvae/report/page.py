@@ -83,6 +83,9 @@ def render(facts: Facts) -> str:
             }
             for p in facts.pictures
         ],
+        failures=[
+            {**f, "what": "drawn" if f["kind"] == "figure" else "measured"} for f in facts.failures
+        ],
         numbers=[
             (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
         ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppvae import evaluate, plots
 from ppvae.data import Splits
+from ppvae.plots.files import Failure
 from ppvae.report.gallery import Subject, draw, measure
 from ppvae.report.gallery.unseen import unseen
 from ppvae.report.page import write
@@ -28,6 +29,8 @@ def write_all(
 ) -> Path:
     """Evaluate a run of any pair, and write its folder: metrics, draws, plots and report.
 
+    A figure or metric that fails is left out; the report and ``plots/failures.json`` say why.
+
     Arguments:
         run: Fitted pair; the results are added to its ``metrics``.
         data: Splits, or one dataset or mapping of columns. The test data are evaluated, or else
@@ -46,8 +49,10 @@ def write_all(
     folder = Path(folder)
     subject = Subject(run, data)
     held_out = subject.splits.held_out
+    failures: list[Failure] = []
     _note(run, subject.splits)
-    run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows) | measure(subject)
+    run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
+    run.metrics |= measure(subject, failures=failures)
     run.metrics |= _null(run, subject.splits, max_rows)
     run.save(folder)
     evaluate.to_arviz(
@@ -58,7 +63,8 @@ def write_all(
         unseen=unseen(subject),
         path=folder / "arviz.nc",
     )
-    plots.save(folder / "plots", draw(subject))
+    figures = draw(subject, failures=failures)
+    plots.save(folder / "plots", figures, failures=failures)
     return write(folder)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import ppvae
 from ppvae.data import Dataset, Splits
+from ppvae.plots import save
 from ppvae.programs import data_plate
-from ppvae.report.gallery import Subject, draw, measure
+from ppvae.report.gallery import Subject, draw, measure, registry
 
 SIZE, K = 6, 3
 
@@ -114,3 +115,27 @@ def test_one_dataset_is_enough(run, splits):
     files = [file for file, _, _ in draw(Subject(run, splits.train.select("picture")))]
     assert "reconstructions.png" in files
     assert measure(Subject(run, splits.train)) == {}
+
+
+def test_a_figure_and_a_metric_that_fail_do_not_stop_the_report(
+    run, splits, tmp_path, monkeypatch
+):
+    def broken(subject):
+        raise ZeroDivisionError("no <rows> left")
+
+    monkeypatch.setattr(registry, "FIGURES", (broken, *registry.FIGURES[-1:]))
+    monkeypatch.setattr(registry, "METRICS", (broken,))
+    page = run.report(splits, tmp_path / "run").read_text()
+    says = "could not be {}: ZeroDivisionError: no &lt;rows&gt; left"
+    assert says.format("drawn") in page
+    assert says.format("measured") in page
+    plots = tmp_path / "run" / "plots"
+    assert [f["kind"] for f in json.loads((plots / "failures.json").read_text())] == [
+        "metric",
+        "figure",
+    ]
+    assert [c["file"] for c in json.loads((plots / "captions.json").read_text())] == ["loss.png"]
+    with pytest.raises(ZeroDivisionError):
+        draw(Subject(run, splits))
+    save(plots, [])
+    assert not (plots / "failures.json").exists(), "of an earlier evaluation"
