@@ -20,6 +20,13 @@ from ppvae.runs import Run
 from tests.fitting.programs import pair, splits, table
 
 QUICK = {"epochs": 1, "batch_size": 16, "seed": 0, "progress": False, "compile": False}
+
+
+def named(value: object) -> str:
+    """The id of a test, the same in every process."""
+    return "object" if type(value) is object else str(value)
+
+
 NO_NUMBERS = [None, "a", [], {}, math.nan, math.inf, 1.5, True, 1j, object()]
 
 
@@ -28,7 +35,7 @@ def run() -> Run:
     return fit(*pair(), {"x": table(32)}, **QUICK)
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBERS, -1], ids=str)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, -1], ids=named)
 def test_counts_and_seeds_are_integers(run, value):
     data = {"x": table(8)}
     calls: dict[str, Callable[[], object]] = {
@@ -49,7 +56,7 @@ def test_counts_and_seeds_are_integers(run, value):
         ppvae.to_arviz(run, data, num_draws=value)
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, 1, -0.1], ids=str)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, 1, -0.1], ids=named)
 def test_shares_are_between_0_and_1(run, value):
     with pytest.raises(ArgumentError, match="interval: expected a number between 0 and 1"):
         run.predict({}, rows=2, interval=value)
@@ -107,7 +114,7 @@ def test_names_of_classes_may_be_any():
     )
 
 
-@pytest.mark.parametrize("wrong", [None, 3, "vae", VAE, object()], ids=str)
+@pytest.mark.parametrize("wrong", [None, 3, "vae", VAE, object()], ids=named)
 def test_a_pair_is_two_modules(wrong):
     model, guide = pair()
     with pytest.raises(ArgumentError, match="model: expected a torch Module; got"):
