@@ -218,6 +218,7 @@ class VonMisesFisher(Directional):
         The mode solves :math:`\kappa \sin^2 \theta = (D - 2) \cos \theta`.
         """
         kappa, across = self.concentration.detach(), self.event_shape[0] - 2
+        kappa = kappa.clamp_min(torch.finfo(kappa.dtype).tiny)
         half = across / (2 * kappa)
         cosine = 1 / ((half.square() + 1).sqrt() + half)
         square = (1 - cosine.square()).clamp_min(torch.finfo(kappa.dtype).eps)

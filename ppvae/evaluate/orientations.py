@@ -97,8 +97,8 @@ def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
         \max_i L_i \, / \, Q_{0.9}(L), \qquad
         L_i = \|z_{i + 1} - z_i\| \, / \, \|x_{i + 1} - x_i\|
 
-    A continuous encoder keeps it small, a torn one makes it large however finely the path is
-    sampled; the paper calls a path continuous below 10.
+    A continuous encoder keeps it near 1, a torn one makes it grow as the path is sampled more
+    finely. Modelled on the continuity of paths in the paper.
 
     Arguments:
         images: Along a path, with shape (T, ...), T at least 3.

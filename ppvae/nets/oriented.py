@@ -33,8 +33,9 @@ from ppvae.nets.mlp import MLP, sizes_of
 
 __all__ = ["FlatRotation", "IrrepDecoder", "PointDecoder", "harmonics", "wigner"]
 
-# How much of the cloud a change of z changes at first, and the largest logarithm of a weight.
-CHANGE, LARGEST = 0.3, 30.0
+# How much of the cloud a change of z changes at first, the largest logarithm of a weight, and how
+# many times as far as other parameters the cloud moves in a step of an optimiser like Adam.
+CHANGE, LARGEST, PACE = 0.3, 30.0, 5.0
 
 
 def harmonics(points: Tensor, degree: int) -> Tensor:
@@ -182,7 +183,7 @@ class PointDecoder(nn.Module):
         start = torch.randn(points, sum(self.sizes))
         start[:, :3] *= 0.4
         start[:, 3:] *= 0.1
-        self.start = nn.Parameter(start)
+        self.start = nn.Parameter(start / PACE)
         self.cloud = MLP(in_features, Raw(tuple(start.shape)), hidden=hidden)
         self.offset = math.log(math.expm1(width))
         self.hiding = nn.Parameter(torch.tensor(math.log(math.expm1(4.0))))
@@ -194,7 +195,7 @@ class PointDecoder(nn.Module):
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         *content, rotation = inputs
-        cloud = self.start + CHANGE * self.cloud(*content).mean
+        cloud = PACE * self.start + CHANGE * self.cloud(*content).mean
         place, normal, width, opacity, level = cloud.split(self.sizes, -1)
         place, normal = place @ rotation.mT, normal @ rotation.mT  # (..., N, K, 3)
         bright = level + (normal @ self.light).unsqueeze(-1)

@@ -64,10 +64,10 @@ class RotationSearch(Term):
 
     def __init__(
         self,
-        rotations: int = 192,
+        rotations: int = 384,
         *,
         contents: int = 1,
-        widths: tuple[float, float] = (0.05, 0.001),
+        widths: tuple[float, float] = (0.15, 0.005),
         steps: int = 1000,
         weight: float | Schedule = 1.0,
     ) -> None:

@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from ppvae.distributions import RotationNormal, RotationUniform, exp_rotation, log_rotation
+from ppvae.distributions import (
+    RotationNormal,
+    RotationUniform,
+    exp_rotation,
+    log_rotation,
+    rotation_angle,
+)
 
 
 def vectors(n: int = 50, largest: float = math.pi - 1e-3) -> torch.Tensor:
@@ -141,3 +147,19 @@ def test_other_shapes_are_refused_in_words():
         RotationNormal(torch.eye(3), torch.tensor(1.0))
     with pytest.raises(ValueError, match="scale"):
         RotationNormal(torch.eye(3), -torch.ones(3), validate_args=True)
+
+
+def test_half_turns_and_opposite_pairs_are_finite_in_single_precision():
+    axes = torch.nn.functional.normalize(torch.randn(200, 3), dim=1).float()
+    for short in (0.0, 1e-6, 1e-3):
+        value = exp_rotation(axes * (math.pi - short))
+        loc = torch.eye(3).float().expand(200, 3, 3).clone().requires_grad_()
+        scale = torch.full((200, 3), 0.2).float().requires_grad_()
+        log_p = RotationNormal(loc, scale, validate_args=False).log_prob(value)
+        assert log_p.isfinite().all()
+        for slope in torch.autograd.grad(log_p.sum(), (loc, scale)):
+            assert slope.isfinite().all()
+        angle = rotation_angle(loc.detach(), value)
+        torch.testing.assert_close(
+            angle, torch.full((200,), math.pi - short).float(), rtol=0, atol=2e-3
+        )

@@ -199,3 +199,62 @@ def test_a_draw_leaves_the_gradient_of_the_divergence(family):
     after = torch.autograd.grad(kl_divergence(q, prior), kappa)[0]
     assert float(alone) > 0.1
     torch.testing.assert_close(after, alone)
+
+
+def distance_from_its_distribution(q, t) -> float:
+    """Kolmogorov's and Smirnov's root(N) sup |F_N - F| of draws of cosines, F on a fine grid."""
+    kappa, across = float(q.concentration), q.event_shape[0] - 2
+    # Half of the points where the draws are, half over the rest.
+    theta = torch.cat([torch.linspace(0, torch.pi, 20_001), t.clamp(-1, 1).acos().float()])
+    theta = theta.double().unique()
+    if isinstance(q, PowerSpherical):
+        log_p = 2 * kappa * (theta / 2).cos().clamp_min(1e-300).log()
+    else:
+        log_p = kappa * (theta.cos() - 1)
+    if across:
+        log_p = log_p + across * theta.sin().clamp_min(1e-300).log()
+    p = (log_p - log_p.max()).exp()
+    below = torch.cumulative_trapezoid(p, theta)
+    below = torch.cat([torch.zeros(1).to(below), below]) / below[-1]
+    rank = torch.searchsorted(t.clamp(-1, 1).acos().double().sort().values, theta, right=True)
+    return float((rank / len(t) - below).abs().max()) * len(t) ** 0.5
+
+
+@families
+@pytest.mark.parametrize("dim", [2, 3, 5, 20, 100])
+@pytest.mark.parametrize("kappa", [0.0, 0.01, 1.0, 100.0, 10_000.0])
+def test_draws_are_of_the_density(family, dim, kappa):
+    q = made(family, dim, kappa)
+    drawn = q.sample((2_000,))
+    # Exceeded once in 10^7.
+    assert distance_from_its_distribution(q, drawn @ q.loc) < 2.9
+
+
+@families
+@pytest.mark.parametrize("dim", [2, 3, 100])
+@pytest.mark.parametrize("kappa", [0.0, 1e-6, 1e6])
+def test_the_extremes_are_finite_in_single_precision(family, dim, kappa):
+    loc = torch.nn.functional.normalize(torch.linspace(-1, 2, dim), dim=0).float()
+    at = torch.tensor(kappa, dtype=torch.float32, requires_grad=True)
+    q = family(loc, at)
+    drawn = q.rsample((50,))
+    divergence = kl_divergence(q, SphericalUniform(dim, like=loc))
+    for value in (drawn, q.log_prob(drawn.detach()), divergence):
+        assert value.isfinite().all()
+    (slope,) = torch.autograd.grad(divergence + drawn.sum(), at)
+    assert slope.isfinite()
+    if kappa < 1e-3:
+        assert divergence.item() == pytest.approx(0, abs=1e-4)
+    torch.testing.assert_close(drawn.norm(dim=-1), torch.ones(50).float(), rtol=0, atol=1e-5)
+
+
+@families
+def test_mean_directions_near_the_poles_are_kept_in_single_precision(family):
+    tilt = torch.tensor([[1e-4, 1e-6], [1e-2, 0.0], [0.0, 0.0]])
+    for sign in (1.0, -1.0):
+        loc = torch.cat([torch.full((3, 1), sign), tilt], 1)
+        loc = torch.nn.functional.normalize(loc, dim=1).float().requires_grad_()
+        drawn = family(loc, torch.full((3,), 1e5).float()).rsample((100,))
+        assert ((drawn * loc).sum(-1) > 0.999).all()
+        (slope,) = torch.autograd.grad(drawn.sum(), loc)
+        assert slope.isfinite().all()

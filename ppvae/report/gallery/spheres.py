@@ -38,6 +38,7 @@ def maps(subject: Subject) -> Figures:
             continue
         caption = f"Posterior mean directions of {name} of held-out data"
         caption += "." if classes is None else ", by class."
+        caption += " Above, a map of the whole sphere; below, its two halves."
         if end - start > 3:
             caption += f" Of {end - start} dimensions the three in which they are longest."
         figure = plots.directions(points[known.to(points.device)].cpu(), classes=classes)
@@ -108,7 +109,7 @@ def paths(subject: Subject) -> Figures:
     caption = (
         "Steps of the rotation that the guide finds, along turns of decoded pictures about the "
         "viewer's axes. A continuous path moves evenly; a torn one leaps, and its ratio, the "
-        "largest step over the nine tenths quantile, is above 10."
+        "largest step over the nine tenths quantile, is far above 1."
     )
     return [("paths.png", caption, figure)]
 

@@ -29,7 +29,7 @@ class Search(Options):
     search: Annotated[
         int, option("first steps, in which pictures at all rotations are compared; 0 none")
     ] = 1000
-    searched: Annotated[int, option("rotations that are compared in a step", least=1)] = 192
+    searched: Annotated[int, option("rotations that are compared in a step", least=1)] = 384
     contents: Annotated[
         int, option("contents that they are drawn with; as many as there are kinds", least=1)
     ] = 1
