@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.data import Dataset, Splits
+from ppvae.data.annotated import write_h5ad
 from ppvae.data.columns import COLUMNS
 from ppvae.data.files import refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
+from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
 from ppvae.programs import (
     batches,
@@ -216,9 +218,7 @@ def _annotate(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None
             blocks.setdefault(f"X_ppvae{site}{match[2] or ''}", []).append(values)
     for name, columns in blocks.items():
         cells.obsm[name] = np.stack(columns, 1)
-    cells.obs_names = pd.Index([*map(str, cells.obs_names)], dtype=object)
-    cells.var_names = pd.Index([*map(str, cells.var_names)], dtype=object)
-    cells.write_h5ad(path)
+    write_h5ad(cells, path)
 
 
 def _write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
@@ -298,17 +298,26 @@ def sample_run(
 
 
 def reconstruct_run(
-    folder: str | Path, data: str | Path, out: str | Path, *, device: str | None = None
+    folder: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Decode the posterior mean of each datum; write ``reconstructions.npz`` and a picture.
 
-    The archive has ``x``, ``x_mean`` and ``row``, the names of the rows or their numbers.
+    The archive has ``x``, ``x_mean`` and ``row``, the names of the rows or their numbers. Where
+    values of x are missing it also has ``x_imputed``, x with their posterior predictive means in
+    these places, ``x_imputed_sd``, and ``x_imputed_lower`` and ``x_imputed_upper``, the ends of
+    their central 90 % intervals (:func:`ppvae.evaluate.impute`).
 
     Arguments:
         folder: Folder of the run.
         data: A file or a folder; every row is reconstructed.
         out: A folder.
         device: Where to compute.
+        seed: Random seed of the draws of missing values.
 
     Raises:
         DataError: If the data cannot be used.
@@ -330,6 +339,10 @@ def reconstruct_run(
         "x_mean": mean.numpy(),
         "row": np.arange(len(x)) if names is None else names.astype(str),
     }
+    if bool(x.isnan().any()):
+        imputed = impute(run, columns, seed=seed)
+        arrays |= {"x_imputed": imputed.mean.numpy(), "x_imputed_sd": imputed.scale.numpy()}
+        arrays |= {f"x_imputed_{end}": getattr(imputed, end).numpy() for end in ("lower", "upper")}
     pairs = torch.stack([x[:SHOWN], mean[:SHOWN]], 1) if x.shape == mean.shape else None
     _write_arrays(Path(out), "reconstructions", arrays, pairs)
     return arrays

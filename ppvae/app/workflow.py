@@ -33,7 +33,7 @@ from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Recipe, Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import followed_reading, followed_source, noted_source
-from ppvae.typing import ColumnSpec, Keywords
+from ppvae.typing import ColumnSpec, Keywords, Spec
 from ppvae.zoo.entry import MODULES, Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import Options, auto_options, parse_options
@@ -305,18 +305,25 @@ def _splits(
     return found.arrange(splits, options)
 
 
-def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:
-    spec = run.config["data"]["columns"]
+def _conditions(run: Run, spec: Spec) -> list[str]:
+    """Columns of the data that the model takes, x aside."""
     taken = signature(run.model)
-    needed = [name for name in ("object", "view", "y", "c") if name in spec and name in taken]
+    needed = [name for name in taken if name in spec and name != "x"]
     if not needed:
         raise ArgumentError(
             f"predict: expected a run whose model takes object, view, y or c; got one that takes "
             f"{list(taken)} alone. Its report shows what it draws and reconstructs."
         )
+    return needed
+
+
+def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:
+    spec = run.config["data"]["columns"]
+    needed = _conditions(run, spec)
     if set(columns) != set(needed):
         raise ArgumentError(
-            f"predict: expected values of {needed}; got {sorted(columns)}. Name them all."
+            f"predict: expected values of {needed}; got {sorted(columns)}. Name them all, or "
+            "give a table with these columns: --at."
         )
     if any(len(values) == 0 for values in columns.values()):
         raise ArgumentError("predict: expected at least one value a column; got none. Give some.")
@@ -354,10 +361,10 @@ def _table_rows(
 ) -> dict[str, Tensor]:
     """The columns of a table that the model takes, one row per prediction."""
     spec = run.config["data"]["columns"]
-    needed = [name for name in signature(run.model) if name in spec and name != "x"]
+    needed = _conditions(run, spec)
     frame, _ = read_table(Path(path))
     absent = [name for name in needed if name not in frame.columns]
-    if not needed or absent or columns:
+    if absent or columns:
         raise ArgumentError(
             f"predict: expected a table with columns {needed} and no other values; got "
             f"{list(frame.columns)} and {sorted(columns)}. Add {absent} to {Path(path).name}, and "

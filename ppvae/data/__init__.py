@@ -1,7 +1,7 @@
 """Datasets: named columns of one length, from the package, from files, or made on the fly."""
 
 from ppvae.data.annotated import add_latents, from_anndata, h5ad
-from ppvae.data.arrays import npy, npz
+from ppvae.data.arrays import npy, npz, zarr
 from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.describe import describe
@@ -47,4 +47,5 @@ __all__ = [
     "table",
     "turned_solids",
     "visits",
+    "zarr",
 ]

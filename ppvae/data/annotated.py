@@ -18,9 +18,10 @@ from ppvae.errors import DataError
 from ppvae.typing import Spec
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-__all__ = ["add_latents", "from_anndata", "h5ad"]
+__all__ = ["add_latents", "from_anndata", "h5ad", "write_h5ad"]
 
 
 def h5ad(
@@ -100,7 +101,8 @@ def from_anndata(
             f"anndata: expected a name of its own for each gene; got {twice[:6]} more than once. "
             "Rename them: adata.var_names_make_unique()."
         )
-    if known is not None:
+    genes, places = tuple(map(str, data.var_names)), None
+    if known is not None and known != genes:
         places = data.var_names.get_indexer(known)
         if (places < 0).any():
             absent = [name for name, place in zip(known, places, strict=True) if place < 0]
@@ -108,14 +110,14 @@ def from_anndata(
                 f"anndata: expected the {len(known)} genes that the run was fitted with; got no "
                 f"{absent[:6]}. Add them, or fit a run without them."
             )
-        data = data[:, places]
+        genes = known
     x = data.X if layer is None else data.layers[layer]
     if x is None:
         raise DataError(
             f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
         )
-    record = Record(names={"x": tuple(map(str, data.var_names))})
-    arrays: dict[str, object] = {"x": x}
+    record = Record(names={"x": genes})
+    arrays: dict[str, object] = {"x": x if places is None else x[:, places]}
     columns = {name: name for name in NAMED if name in data.obs} | columns
     for name, given in columns.items():
         wanted = [given] if isinstance(given, str) else list(given)
@@ -159,3 +161,42 @@ def add_latents(data: AnnData, latents: Mapping[str, Tensor], *, prefix: str = "
             data.obs[key] = array
         else:
             data.obsm[key] = array.reshape(len(array), -1)
+
+
+def write_h5ad(data: AnnData, path: str | Path) -> None:
+    """Write a ``.h5ad`` file, the text of ``obs`` and ``var`` as objects.
+
+    anndata does not write the text type of pandas 3, in which it reads names and categories.
+
+    Arguments:
+        data: An ``anndata.AnnData``; its ``obs`` and ``var`` are changed to objects.
+        path: The file.
+
+    Raises:
+        DataError: If something else in it cannot be written.
+    """
+    for frame in (data.obs, data.var):
+        _as_objects(frame)
+    try:
+        data.write_h5ad(path)
+    except (TypeError, NotImplementedError) as error:
+        Path(path).unlink(missing_ok=True)
+        raise DataError(
+            f"{Path(path).name}: expected an AnnData that anndata can write; it cannot "
+            f"({str(error).splitlines()[0]}). Convert text in uns, obsm and varm with "
+            ".astype(object), or write a table: .csv or .parquet."
+        ) from error
+
+
+def _as_objects(frame: pd.DataFrame) -> None:
+    import pandas as pd
+
+    for name in list(frame):
+        values = frame[name]
+        if isinstance(values.dtype, pd.StringDtype):
+            frame[name] = values.astype(object)
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            categories = values.cat.categories
+            if isinstance(categories.dtype, pd.StringDtype):
+                frame[name] = values.cat.rename_categories(categories.astype(object))
+    frame.index = frame.index.astype(object)

@@ -1,23 +1,27 @@
-"""NumPy files: ``.npz`` archives with one array per column, ``.npy`` files that are mapped."""
+"""Arrays: ``.npz`` archives, and ``.npy`` and ``.zarr`` on the disk, whose rows are read."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
+from ppvae.data.mapped import MappedRows
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["npy", "npz"]
+if TYPE_CHECKING:
+    from zarr.types import AnyArray
+
+__all__ = ["npy", "npz", "zarr"]
 
 Layout: TypeAlias = Literal["auto", "first", "last"]
 
@@ -122,18 +126,93 @@ def npy(
     return _dataset(existing(path), small, missing_ok, layout, like)
 
 
+class _Zarr:
+    """A zarr array, the rows of which are turned as those of other arrays when they are read."""
+
+    def __init__(self, array: AnyArray, layout: Layout) -> None:
+        self.array = array
+        self.layout = layout
+        row, self.note = _pictures(np.empty((1, *array.shape[1:]), array.dtype), layout)
+        self.shape: tuple[int, ...] = (array.shape[0], *row.shape[1:])
+        self.dtype = np.dtype(array.dtype)
+        self.ndim = row.ndim
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        if np.ndim(rows) == 0:
+            return self[np.reshape(rows, 1)][0]
+        return _pictures(np.asarray(self.array.oindex[rows]), self.layout)[0]
+
+
+def zarr(
+    path: PathLike,
+    *,
+    missing_ok: Sequence[str] = (),
+    layout: Layout = "auto",
+    like: Spec | None = None,
+) -> Dataset:
+    """``x`` from a zarr array, or one array per column from a group; rows are read as needed.
+
+    The rules are those of :func:`npz`. ``x`` and ``source`` stay on the disk; the others are
+    read.
+
+    Arguments:
+        path: The folder.
+        missing_ok: Columns that may hold NaN.
+        layout: Where the channels of ``x`` are, against the rule of :func:`npz`.
+        like: The columns' spec of a fitted run, whose classes and identifiers are used.
+
+    Raises:
+        DataError: If zarr is not installed, the folder cannot be read, or the columns cannot be
+            used.
+    """
+    path = existing(path)
+    try:
+        import zarr as library
+    except ImportError as error:
+        raise DataError(
+            f"{path.name}: expected the package zarr, which reads .zarr folders; it is not "
+            "installed. pip install 'ppvae[zarr]'."
+        ) from error
+    try:
+        node = library.open(str(path), mode="r")
+        arrays = dict(node.arrays()) if isinstance(node, library.Group) else {"x": node}
+        columns: dict[str, np.ndarray | MappedRows] = {}
+        notes = []
+        for name, array in arrays.items():
+            if name in ("x", "source") and array.ndim > 1:
+                rows = _Zarr(array, layout if name == "x" else "first")
+                columns[name] = MappedRows(rows, np.arange(array.shape[0]))
+                notes.append(rows.note)
+            else:
+                columns[name] = np.asarray(array[...])
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path.name}: expected a zarr array or group; it cannot be read "
+            f"({str(error).strip() or type(error).__name__}). Save it again with zarr.save(path, "
+            "x=...)."
+        ) from error
+    if not columns:
+        raise DataError(
+            f"{path.name}: expected arrays in the group, one per column; got none. Save x there, "
+            "or name the folder of the array itself."
+        )
+    return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
+
+
 def _dataset(
     path: Path,
-    columns: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray | MappedRows],
     missing_ok: Sequence[str],
     layout: Layout,
     like: Spec | None,
 ) -> Dataset:
     record = Record()
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray | MappedRows] = {}
     for name, array in columns.items():
         kind = kind_of(name)
-        if kind.kind == "split":
+        if isinstance(array, MappedRows):
+            arrays[name] = array
+        elif kind.kind == "split":
             arrays[name], note = split_codes(array, path.name)
             record = record.noted(note)
         elif kind.coded and array.ndim == 1 and array.dtype.kind in "iufbUS":
@@ -148,8 +227,9 @@ def _dataset(
             arrays[name], record = own_text(name, array, record, like)
         else:
             arrays[name] = array
-    if "x" in arrays:
-        arrays["x"], note = _pictures(np.asanyarray(arrays["x"]), layout)
+    x = arrays.get("x")
+    if x is not None and not isinstance(x, MappedRows):
+        arrays["x"], note = _pictures(np.asanyarray(x), layout)
         record = record.noted(note)
     return Dataset(arrays, missing_ok=missing_ok, record=record)
 

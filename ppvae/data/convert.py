@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from ppvae.data.columns import kind_of
-from ppvae.data.mapped import Column, MappedRows, native, rows_of
+from ppvae.data.mapped import Column, MappedRows, native, rows_of, spans
 from ppvae.data.sparse import SparseRows, is_sparse
 from ppvae.errors import DataError
 
 __all__ = ["as_column", "refuse_non_finite"]
-
-CHUNK = 65536
 
 
 def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Column, str]:
@@ -27,7 +25,10 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     Raises:
         DataError: If the values are no numbers, or have a shape that the column cannot have.
     """
-    if isinstance(value, MappedRows | SparseRows):
+    if isinstance(value, MappedRows):
+        _refuse_dtype(name, value)
+        return value, ""
+    if isinstance(value, SparseRows):
         return value, ""
     if is_sparse(value) and not kind_of(name).coded and name != "mask":
         return SparseRows(value), f"{name}: a sparse matrix, made dense a batch at a time"
@@ -139,7 +140,7 @@ def _unmasked(name: str, value: np.ma.MaskedArray, missing_ok: bool) -> tuple[np
     return filled, f"{name}: {hidden} masked values are missing (NaN)"
 
 
-def _refuse_dtype(name: str, array: np.ndarray) -> None:
+def _refuse_dtype(name: str, array: np.ndarray | MappedRows) -> None:
     kind = array.dtype.kind
     if kind in "buif":
         return
@@ -224,17 +225,17 @@ def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) ->
     else:
         floating = column.dtype.kind == "f"
         if column.dtype.kind == "u" and column.dtype.itemsize == 8:
-            for start in range(0, len(column), CHUNK):
-                refuse_beyond(name, np.asarray(column[start : start + CHUNK]))
+            for rows in spans(column):
+                refuse_beyond(name, np.asarray(column[rows]))
     if not floating:
         return 0
     missing = 0
-    for start in range(0, len(column), CHUNK):
-        chunk = rows_of(column, slice(start, start + CHUNK))
+    for rows in spans(column):
+        chunk = rows_of(column, rows)
         good = ~torch.isinf(chunk) if missing_ok else torch.isfinite(chunk)
         bad = ~good.reshape(len(chunk), -1).all(1)
         if bad.any():
-            row = start + int(bad.nonzero()[0])
+            row = rows.start + int(bad.nonzero()[0])
             raise DataError(
                 f"column {name!r}: expected finite numbers; got NaN or infinity in row {row}. "
                 "Remove the row, or name the column in missing_ok if the model takes missing "

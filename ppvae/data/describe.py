@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
+from torch import Tensor
 
 from ppvae.data.columns import kind_of
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.inputs import as_splits
-from ppvae.data.mapped import Column
+from ppvae.data.mapped import spans
+from ppvae.data.sparse import SparseRows
+from ppvae.data.values import describe_values
 from ppvae.typing import ColumnSpec, JsonObject
 
 __all__ = ["Description", "Statistics", "describe", "statistics", "suitable"]
 
-# Numbers of a column that are looked at together.
-CHUNK = 2**22
 SHOWN = 12
+NAN = float("nan")
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
@@ -54,36 +58,52 @@ def statistics(data: Dataset | Splits, name: str) -> Statistics:
         DataError: If there is no such column.
     """
     parts = [data] if isinstance(data, Dataset) else [part for part in data if part is not None]
-    least, most, total = float("inf"), float("-inf"), 0.0
-    whole = binary = True
-    missing = count = 0
-    for part in parts:
-        column = part.select(name)
-        step = max(1, CHUNK // _width(part[name]))
-        for start in range(0, part.num_rows, step):
-            values = column.batch(slice(start, start + step), dtype=torch.float64)[name].double()
-            gone = values.isnan() | ((values == -1) if name == "y" else False)
-            count += values.numel()
-            missing += int(gone.sum())
-            values = values[~gone]
-            if not len(values):
-                continue
-            least, most = min(least, float(values.min())), max(most, float(values.max()))
-            total += float(values.sum())
-            whole = whole and bool((values == values.round()).all())
-            binary = binary and bool(((values == 0) | (values == 1)).all())
-    seen = count - missing
+    return _joined([found for part in parts for found in _by_chunks(part, name)])
+
+
+def _by_chunks(part: Dataset, name: str) -> Iterator[Statistics]:
+    column = part[name]
+    if isinstance(column, SparseRows):  # From what is stored, never made dense.
+        known = describe_values(column)
+        mean = sum(known.mean) / len(known.mean)
+        size = prod(column.shape)
+        yield Statistics(known.low, known.high, mean, known.whole, known.binary, 0, size)
+        return
+    selected = part.select(name)
+    for rows in spans(column):
+        values = selected.batch(rows, dtype=torch.float64)[name].double()
+        gone = values.isnan() | ((values == -1) if name == "y" else False)
+        missing, count = int(gone.sum()), values.numel()
+        values = values[~gone]
+        if not len(values):
+            yield Statistics(NAN, NAN, NAN, False, False, missing, count)
+            continue
+        yield Statistics(
+            float(values.min()),
+            float(values.max()),
+            float(values.mean()),
+            bool((values == values.round()).all()),
+            bool(((values == 0) | (values == 1)).all()),
+            missing,
+            count,
+        )
+
+
+def _joined(parts: Sequence[Statistics]) -> Statistics:
+    missing, count = (sum(getattr(part, name) for part in parts) for name in ("missing", "count"))
+    seen = [part for part in parts if part.count > part.missing]
     if not seen:
-        nan = float("nan")
-        return Statistics(nan, nan, nan, False, False, missing, count)
-    return Statistics(least, most, total / seen, whole, binary, missing, count)
-
-
-def _width(column: Column) -> int:
-    width = 1
-    for length in column.shape[1:]:
-        width *= int(length)
-    return width
+        return Statistics(NAN, NAN, NAN, False, False, missing, count)
+    total = sum(part.mean * (part.count - part.missing) for part in seen)
+    return Statistics(
+        min(part.least for part in seen),
+        max(part.most for part in seen),
+        total / (count - missing),
+        all(part.whole for part in seen),
+        all(part.binary for part in seen),
+        missing,
+        count,
+    )
 
 
 def suitable(facts: Statistics) -> tuple[str, ...]:
@@ -123,6 +143,7 @@ class Description:
                 f"{facts['least']:g} to {facts['most']:g}, mean {facts['mean']:.4g}, "
                 f"{facts['missing']} missing"
             )
+            lines.append(f"    read: {facts['storage']}")
             if facts["dtype"] == "uint8":
                 lines.append("    scaling: 0 to 255 to [0, 1]; the numbers above are scaled")
             for label in ("unit", "classes", "names"):
@@ -154,21 +175,37 @@ def describe(data: object) -> Description:
     """
     splits = as_splits(data)
     columns: dict[str, JsonObject] = {}
+    suits: tuple[str, ...] = ()
     for name, spec in splits.train.spec.items():
         facts = statistics(splits, name)
+        suits = suitable(facts) if name == "x" else suits
         columns[name] = {
             "kind": kind_of(name).kind,
             "meaning": kind_of(name).meaning,
             "shape": spec["shape"],
             "dtype": spec["dtype"],
+            "storage": _storage(splits, name),
             **vars(facts),
             "unit": spec.get("unit"),
             "names": None if spec["classes"] else spec.get("names"),
             "classes": _counts(splits, name, spec) if spec["classes"] else None,
         }
     rows = {k: v.num_rows for k, v in splits._asdict().items() if v is not None}
-    suits = suitable(statistics(splits, "x")) if "x" in splits.train else ()
     return Description(rows, columns, suits, splits.notes)
+
+
+def _storage(splits: Splits, name: str) -> str:
+    """Where a column is, how large it is, and how it is read."""
+    parts = [part[name] for part in splits if part is not None]
+    size, unit = float(sum(column.nbytes for column in parts)), 0
+    while size >= 1000 and unit < len(UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    amount = f"{size:.3g} {UNITS[unit]}"
+    if isinstance(parts[0], Tensor):
+        return f"in memory, {amount}"
+    if isinstance(parts[0], SparseRows):
+        return f"sparse in memory, {amount}; rows are made dense a batch at a time"
+    return f"mapped, read by rows, {amount}"
 
 
 def _counts(splits: Splits, name: str, spec: ColumnSpec) -> dict[str, int]:

@@ -14,7 +14,15 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["is_text", "matrix", "numbers_of", "refuse_written", "some_numbers"]
+__all__ = [
+    "Precision",
+    "in_float64",
+    "is_text",
+    "matrix",
+    "numbers_of",
+    "refuse_written",
+    "some_numbers",
+]
 
 # Numbers in a form that is read as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
 NUMBERLIKE = re.compile(
@@ -33,22 +41,56 @@ def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.n
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
     for i, column in enumerate(columns):
         values[:, i] = column
-    note = f"x: {', '.join(fine[:6])} kept in float64; a model in float32 rounds such numbers"
-    return values, note if fine else ""
+    return values, in_float64(fine)
+
+
+def in_float64(names: Sequence[str]) -> str:
+    """A note on the features that are kept in float64; empty without any."""
+    if not names:
+        return ""
+    return f"x: {', '.join(names[:6])} kept in float64; a model in float32 rounds such numbers"
+
+
+class Precision:
+    """Whether float32 changes whole numbers, or numbers that differ by little of their size.
+
+    Arguments:
+        width: D, the number of features.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.changed = np.zeros(width, bool)
+        self.beyond = np.zeros(width, bool)
+        self.whole = np.ones(width, bool)
+        self.low = np.full(width, np.inf)
+        self.high = np.full(width, -np.inf)
+
+    def add(self, block: np.ndarray) -> None:
+        """Look at further rows, with shape (N, D)."""
+        known = np.isfinite(block)
+        numbers = np.where(known, block, 0.0).astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32)
+        self.changed |= (rounded != numbers).any(0)
+        self.beyond |= ~np.isfinite(rounded).all(0)
+        self.whole &= (numbers == np.round(numbers)).all(0)
+        self.low = np.minimum(self.low, numbers.min(0, initial=np.inf, where=known))
+        self.high = np.maximum(self.high, numbers.max(0, initial=-np.inf, where=known))
+
+    @property
+    def fine(self) -> np.ndarray:
+        """Which features float32 changes so, with shape (D)."""
+        size = np.maximum(np.abs(self.low), np.abs(self.high))
+        with np.errstate(invalid="ignore"):
+            close = self.high - self.low < 0.12 * size
+        large = (size > 2**24) & self.whole
+        return np.asarray(self.changed & (large | self.beyond | close))
 
 
 def _is_fine(column: np.ndarray) -> bool:
-    """Whether float32 changes whole numbers, or numbers that differ by little of their size."""
-    known = column[np.isfinite(column)].astype(np.float64)
-    if not len(known):
-        return False
-    with np.errstate(over="ignore"):
-        rounded = known.astype(np.float32).astype(np.float64)
-    if np.array_equal(rounded, known):
-        return False
-    size = np.abs(known).max()
-    whole = size > 2**24 and bool((known == np.round(known)).all())
-    return whole or not np.isfinite(rounded).all() or bool(known.max() - known.min() < 0.12 * size)
+    precision = Precision(1)
+    precision.add(column[:, None])
+    return bool(precision.fine[0])
 
 
 def is_text(series: pd.Series) -> bool:

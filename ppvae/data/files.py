@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ppvae.data.annotated import h5ad
-from ppvae.data.arrays import npy, npz
+from ppvae.data.arrays import npy, npz, zarr
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.paths import PathLike, existing
@@ -28,6 +28,7 @@ ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npy": npy,
     ".h5ad": h5ad,
     ".h5": spectral_image,
+    ".zarr": zarr,
 }
 
 
@@ -42,6 +43,7 @@ def load(
     """A file or a folder as splits, by its suffix: one line for a user's own data.
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
+    ``.zarr`` by :func:`zarr`,
     ``.h5ad`` by :func:`h5ad`, ``.h5`` by :func:`spectral_image`, tables (``.csv``, ``.tsv``,
     ``.parquet`` and others) by :func:`table`. A column ``split`` (0 or train, 1 or validation, 2
     or test), or folders with
@@ -136,7 +138,7 @@ def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:
 
 def _reader(path: Path) -> Callable[..., Dataset]:
     suffix = path.suffix.lower()
-    if path.is_dir() or path.name.lower().endswith(PICTURES):
+    if (path.is_dir() and suffix != ".zarr") or path.name.lower().endswith(PICTURES):
         return images
     if suffix in ARRAYS:
         return ARRAYS[suffix]

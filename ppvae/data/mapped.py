@@ -1,9 +1,10 @@
-"""Rows of a memory-mapped array: chosen by number, read when they are asked for."""
+"""Rows of an array on the disk, memory-mapped or zarr: read when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+import math
+from collections.abc import Iterator, Mapping
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -12,18 +13,36 @@ from torch import Tensor
 
 from ppvae.data.sparse import Rows, SparseRows
 
-__all__ = ["Column", "Columns", "ColumnsLike", "MappedRows", "rows_of"]
+__all__ = ["Column", "Columns", "ColumnsLike", "MappedRows", "Source", "rows_of", "spans"]
+
+# Elements of a column that are looked at together.
+BUDGET = 2**22
+
+
+class Source(Protocol):
+    """An array on the disk, such as ``numpy.memmap`` or ``zarr.Array``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> object: ...
 
 
 class MappedRows:
-    """Some rows of a memory-mapped array, in an order; nothing is copied until it is indexed.
+    """Some rows of an array on the disk, in an order; nothing is copied until it is indexed.
 
     Arguments:
-        source: The memory-mapped array.
+        source: The array.
         rows: Row numbers in it.
     """
 
-    def __init__(self, source: np.memmap, rows: np.ndarray) -> None:
+    def __init__(self, source: Source, rows: np.ndarray) -> None:
         self.source = source
         self.rows = rows
 
@@ -69,6 +88,17 @@ Column: TypeAlias = "Tensor | np.memmap | MappedRows | SparseRows"
 # arrays, lists.
 Columns: TypeAlias = Mapping[str, Column]
 ColumnsLike: TypeAlias = Mapping[str, object]
+
+
+def spans(column: Column, budget: int = BUDGET) -> Iterator[slice]:
+    """Slices that cover the rows in order, each of about as many elements as the budget says.
+
+    Arguments:
+        column: A column with shape (N, ...).
+        budget: Elements in a slice; one row at least.
+    """
+    step = max(1, budget // max(1, math.prod(column.shape[1:])))
+    return (slice(start, start + step) for start in range(0, len(column), step))
 
 
 def rows_of(column: Column, rows: Tensor | slice) -> Tensor:

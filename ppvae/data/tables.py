@@ -6,15 +6,16 @@ import csv
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of
 from ppvae.data.dataset import Dataset
 from ppvae.data.features import is_text, matrix, numbers_of, refuse_written, some_numbers
+from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.sniff import dialect_of, refuse_short
@@ -24,6 +25,9 @@ from ppvae.typing import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# The features of a table side by side, and a note: from its name, the table and their names.
+Features: TypeAlias = "Callable[[str, pd.DataFrame, Sequence[str]], tuple[np.ndarray, str]]"
 
 __all__ = ["TABLES", "column_of", "from_frame", "read_table", "table"]
 
@@ -77,11 +81,34 @@ def table(
         DataError: If the table cannot be read, or a column cannot be used as it is.
     """
     path = existing(path)
-    frame, notes = read_table(path, sep=sep, decimal=decimal, thousands=thousands, na=na)
+    features: Features = matrix
+    large = None if na else _large(path, columns)
+    if large is None:
+        frame, notes = read_table(path, sep=sep, decimal=decimal, thousands=thousands, na=na)
+    else:
+        frame, notes, features = large.frame(), [], large.features
     data = from_frame(
-        frame, source=path.name, x=x, missing_ok=missing_ok, like=like, columns=columns
+        frame,
+        source=path.name,
+        x=x,
+        missing_ok=missing_ok,
+        like=like,
+        columns=columns,
+        features=features,
     )
     return data.noted(*notes)
+
+
+def _large(path: Path, columns: Mapping[str, str | Sequence[str]]) -> LargeParquet | None:
+    """A Parquet file that is too large for a DataFrame; None for any other file."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    taken = {c for v in columns.values() for c in ([v] if isinstance(v, str) else v)}
+    try:
+        file = LargeParquet(path, {*taken, *NAMED}, COUNTERS)
+    except (ImportError, *UNREADABLE):
+        return None  # What is wrong is said where any table is read.
+    return file if file.is_large else None
 
 
 def read_table(
@@ -164,8 +191,11 @@ def from_frame(
     missing_ok: Sequence[str] = (),
     like: Spec | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    features: Features = matrix,
 ) -> Dataset:
     """A DataFrame as a dataset; the rules and arguments are those of :func:`table`.
+
+    Where a file is too large for a DataFrame, ``features`` makes x from the file itself.
 
     Raises:
         DataError: If a column cannot be used as it is.
@@ -196,9 +226,9 @@ def from_frame(
                 chosen[name] = known
     taken = {c for v in chosen.values() for c in ([v] if isinstance(v, str) else v)}
     frame, row_names, record = _without_counter(source, frame, {*taken, *(x or ())})
-    features = known_names(like, "x")
-    if x is None or features is not None:
-        x, record = _features(source, frame, taken, record, features)
+    known_features = known_names(like, "x")
+    if x is None or known_features is not None:
+        x, record = _features(source, frame, taken, record, known_features)
     absent = [c for c in [*x, *taken] if c not in frame.columns]
     if absent or not len(x):
         raise DataError(
@@ -206,7 +236,7 @@ def from_frame(
             f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
-    values, note = matrix(source, frame, x)
+    values, note = features(source, frame, x)
     record = record.noted(note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():

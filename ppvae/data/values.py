@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.data.mapped import Column
+from ppvae.data.mapped import Column, spans
 from ppvae.data.sparse import SparseRows
 from ppvae.errors import DataError
 from ppvae.typing import ColumnSpec
@@ -57,10 +57,8 @@ class Values:
 
 def chunks_of(column: Column) -> Iterator[Tensor]:
     """The rows in float64, some at a time; uint8 intensities scaled to [0, 1]."""
-    width = max(1, math.prod(column.shape[1:]))
-    step = max(1, BUDGET // width)
-    for start in range(0, len(column), step):
-        rows = column[start : start + step]
+    for span in spans(column, BUDGET):
+        rows = column[span]
         chunk = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
         yield chunk.double() / 255 if chunk.dtype == torch.uint8 else chunk.double()
 

@@ -131,8 +131,9 @@ def to_arviz(
         with another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
         ``data``; ``object``, ``view`` and ``y`` are coordinates along it, with ``object_name``,
         ``y_name`` and ``row`` where the data have names. Features and classes with names have
-        these as coordinates. ArviZ 1's plots stack chain and draw into a dim of that name: rename
-        ours before them, by ``rename(sample="datum")`` of each group.
+        these as coordinates, columns with a unit the attribute ``unit``. ArviZ 1's plots stack
+        chain and draw into a dim of that name: rename ours before them, by
+        ``rename(sample="datum")`` of each group.
 
     Raises:
         ArgumentError: If a number is out of range, or the path ends in something else.
@@ -218,6 +219,8 @@ class _Group:
             numbers = array.numpy()
             self._coordinates(dims, shape)
             self.arrays[name] = self.store.create(self.name, name, dims, shape, numbers.dtype)
+            if name in self.names.units:
+                self.store.unit(self.name, name, self.names.units[name])
         if "sample" not in dims:
             if at == 0:
                 self.arrays[name][...] = array.numpy()
@@ -355,7 +358,7 @@ class _Export:
         for group in groups:
             kept, said = (along, names)
             if group.endswith("constant_data"):
-                kept, said = {}, Names(names.dims, {})
+                kept, said = {}, Names(names.dims, {}, names.units)
             self.groups[group] = _Group(self.store, group, rows, kept, said)
 
     def _latents(self, group: str, draws: Draws, at: int) -> None:

@@ -1,4 +1,4 @@
-"""Names of features, classes, objects and rows, as coordinates of draws."""
+"""Names of features, classes, objects and rows, as coordinates of draws, and units."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class Names:
     Attributes:
         dims: Dim to the names along it: ``feature`` of x, ``class`` of y, ``factor`` of c.
         rows: Coordinate along the samples to a name each: ``object_name``, ``y_name``, ``row``.
+        units: Column to the unit of its numbers.
     """
 
     dims: Mapping[str, list[str]]
     rows: Mapping[str, list[str]]
+    units: Mapping[str, str]
 
 
 def names_of(columns: Dataset, along: Iterable[str]) -> Names:
@@ -45,4 +47,4 @@ def names_of(columns: Dataset, along: Iterable[str]) -> Names:
             rows[f"{column}_name"] = [named[column][i] if i >= 0 else "" for i in codes]
     if columns.row_names is not None:
         rows["row"] = [str(name) for name in columns.row_names]
-    return Names(dims, rows)
+    return Names(dims, rows, columns.record.units)

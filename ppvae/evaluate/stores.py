@@ -55,6 +55,14 @@ class Store(ABC):
         """An array of names along a dim."""
 
     @abstractmethod
+    def unit(self, group: str, name: str, unit: str) -> None:
+        """Set the attribute ``unit`` of an array.
+
+        xarray takes ``units`` of times for an encoding and converts the numbers; ``unit`` is
+        left alone.
+        """
+
+    @abstractmethod
     def describe(self, group: str, attributes: Attributes) -> None:
         """Set attributes of a group; "" is the root."""
 
@@ -73,6 +81,7 @@ class Memory(Store):
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]] = {}
         self.attributes: dict[str, dict[str, str | int | None]] = {}
+        self.units: dict[tuple[str, str], str] = {}
 
     def create(
         self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
@@ -84,6 +93,9 @@ class Memory(Store):
     def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
         self.groups.setdefault(group, {})[name] = ((dim,), np.array(values, dtype=object))
 
+    def unit(self, group: str, name: str, unit: str) -> None:
+        self.units[group, name] = unit
+
     def describe(self, group: str, attributes: Attributes) -> None:
         self.attributes[group] = dict(attributes)
 
@@ -94,6 +106,8 @@ class Memory(Store):
             coordinates = str(attributes.pop("coordinates", "")).split()
             dataset = xarray.Dataset(variables, attrs=attributes)
             datasets[f"/{group}"] = dataset.set_coords(coordinates)
+        for (group, name), unit in self.units.items():
+            datasets[f"/{group}"][name].attrs["unit"] = unit
         return xarray.DataTree.from_dict(datasets)
 
     def discard(self) -> None:
@@ -141,6 +155,9 @@ class NetCDF(Store):
         if dim not in parent.dimensions:
             parent.dimensions[dim] = len(values)
         parent.create_variable(name, (dim,), h5py.string_dtype())[...] = np.array(values, object)
+
+    def unit(self, group: str, name: str, unit: str) -> None:
+        self._group(group)[name].attrs["unit"] = unit
 
     def describe(self, group: str, attributes: Attributes) -> None:
         self._group(group).attrs.update(attributes)
@@ -193,6 +210,9 @@ class Zarr(Store):
                 name, shape=(len(values),), dtype="str", dimension_names=(dim,)
             )
             array[...] = np.array(values, dtype=object)
+
+    def unit(self, group: str, name: str, unit: str) -> None:
+        self.root[f"{group}/{name}"].attrs["unit"] = unit
 
     def describe(self, group: str, attributes: Attributes) -> None:
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)

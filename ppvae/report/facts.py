@@ -152,6 +152,9 @@ def _check_sections(path: Path, config: JsonObject) -> None:
     notes = columns("data").get("notes") or []
     if not (isinstance(notes, list) and all(isinstance(note, str) for note in notes)):
         raise _damaged(path, "data.notes", "a list of sentences", notes)
+    description = columns("data").get("description")
+    if description is not None and not isinstance(description, str):
+        raise _damaged(path, "data.description", "a text", description)
 
 
 def _damaged(path: Path, name: str, expected: str, value: object) -> RunError:

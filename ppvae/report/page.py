@@ -72,6 +72,7 @@ def render(facts: Facts) -> str:
         facts=_in_short(facts),
         columns=[(name, _column(spec)) for name, spec in facts.section("data", "columns").items()],
         notes=facts.section("data").get("notes") or [],
+        description=facts.section("data").get("description") or "",
         answers=verdict(facts),
         pictures=[
             {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ppvae import evaluate, plots
-from ppvae.data import Splits
+from ppvae.data import Splits, describe
 from ppvae.plots.files import Failure
 from ppvae.report.gallery import Subject, draw, measure
 from ppvae.report.gallery.unseen import unseen
@@ -50,7 +51,7 @@ def write_all(
     subject = Subject(run, data)
     held_out = subject.splits.held_out
     failures: list[Failure] = []
-    _note(run, subject.splits)
+    _note(run, subject.splits, new=max_rows is None)
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
     run.metrics |= measure(subject, failures=failures)
     run.metrics |= _null(run, subject.splits, max_rows)
@@ -68,11 +69,16 @@ def write_all(
     return write(folder)
 
 
-def _note(run: Run, splits: Splits) -> None:
+def _note(run: Run, splits: Splits, *, new: bool) -> None:
     """Store in the run's config what the data are, and what was done to them in reading."""
-    notes = [run.config["data_note"]] if run.config.get("data_note") else []
+    noted = splits._replace(train=splits.train.noted(run.config.get("data_note") or ""))
+    if new:  # All rows, which are the only part.
+        described = replace(describe(noted.train), rows={"evaluated": noted.train.num_rows})
+    else:
+        described = describe(noted)
     spec = {"columns": splits.train.spec} | (run.config.get("data") or {})
-    run.config["data"] = {**spec, "notes": [*splits.notes, *notes]}
+    kept = {"notes": list(described.notes), "description": str(described)}
+    run.config["data"] = {**spec, **kept}
 
 
 def _null(run: Run, splits: Splits, max_rows: int | None) -> dict[str, float]:

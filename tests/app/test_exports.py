@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run
-from ppvae.app.workflow import evaluate_run, fit_entry
+from ppvae.app.workflow import evaluate_run, fit_entry, predict_run
+from ppvae.data.annotated import write_h5ad
 from ppvae.errors import ArgumentError, DataError
 
 
@@ -47,6 +50,7 @@ def test_every_row_of_new_data_is_scored_beside_the_run(fitted):
     config = json.loads((fitted / "run/evaluations/q/config.json").read_text("utf-8"))
     assert config["evaluation"]["rows"] == 17
     assert any("order" in note for note in config["data"]["notes"])
+    assert "rows: 17 (evaluated 17)" in config["data"]["description"]
     with pytest.raises(ArgumentError, match="--data PATH"):
         evaluate_run(fitted / "run", out=fitted / "elsewhere")
 
@@ -90,6 +94,86 @@ def test_latents_in_obsm_have_the_names_of_the_rows(fitted):
     np.testing.assert_allclose(cells.obsm["X_ppvae"][:, 1], table["z_1"])
     np.testing.assert_allclose(cells.obsm["X_ppvae_sd"][:, 0], table["z_0_sd"])
     np.testing.assert_allclose(cells.obs["ppvae_elbo"], table["elbo"])
+
+
+def test_an_annotated_file_is_fitted_encoded_and_keeps_what_it_had(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {"kind": pd.Categorical(["T", "B"] * 10), "note": [f"n{i}" for i in range(20)]},
+        index=[f"cell{i}" for i in range(20)],
+    )
+    var = pd.DataFrame({"symbol": ["x", "y", "z"]}, index=["g1", "g2", "g3"])
+    counts = csr_array(rng.poisson(2.0, (20, 3)).astype(np.float32))
+    write_h5ad(anndata.AnnData(X=counts, obs=obs, var=var), tmp_path / "a.h5ad")
+    settings = {"epochs": 1, "progress": False, "compile": False}
+    options = {"hidden": (4,), "latent_dim": 2}
+    fit_entry("vae", tmp_path / "run", data=tmp_path / "a.h5ad", options=options, **settings)
+    table = encode_run(tmp_path / "run", tmp_path / "a.h5ad", tmp_path / "b.h5ad")
+    cells = anndata.read_h5ad(tmp_path / "b.h5ad")
+    assert list(cells.obs_names) == table["row"].tolist() == [f"cell{i}" for i in range(20)]
+    assert cells.obs["kind"].tolist() == ["T", "B"] * 10
+    assert list(map(str, cells.obs["note"])) == [f"n{i}" for i in range(20)]
+    assert list(cells.var["symbol"]) == ["x", "y", "z"]
+    np.testing.assert_array_equal(cells.X.toarray(), counts.toarray())
+    np.testing.assert_allclose(cells.obsm["X_ppvae"][:, 0], table["z_0"])
+    encode_run(tmp_path / "run", tmp_path / "b.h5ad", tmp_path / "c.h5ad")  # once more
+    again = anndata.read_h5ad(tmp_path / "c.h5ad")
+    np.testing.assert_allclose(again.obsm["X_ppvae"], cells.obsm["X_ppvae"])
+
+
+def test_missing_values_are_imputed_where_data_are_reconstructed(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    gone = np.arange(90).reshape(30, 3) % 7 == 0
+    x[gone] = np.nan
+    np.savez(tmp_path / "d.npz", x=x)
+    options = {"likelihood": "normal", "hidden": (4,), "latent_dim": 2}
+    settings = {"epochs": 1, "progress": False, "compile": False}
+    run = tmp_path / "run"
+    fit_entry("vae", run, data=tmp_path / "d.npz", options=options, **settings)
+    assert main(["reconstruct", str(run), "--data", str(tmp_path / "d.npz")]) == 0
+    assert f"imputed: {gone.sum()} missing values" in capsys.readouterr().out
+    with np.load(run / "reconstructions/reconstructions.npz") as archive:
+        imputed, sd = archive["x_imputed"], archive["x_imputed_sd"]
+        assert np.isfinite(archive["x_mean"]).all()
+        np.testing.assert_allclose(imputed[~gone], x[~gone], rtol=1e-6)
+        assert ((sd > 0) == gone).all()
+        assert (archive["x_imputed_lower"][gone] < imputed[gone]).all()
+        assert (imputed[gone] < archive["x_imputed_upper"][gone]).all()
+
+
+def test_the_report_opens_with_the_text_of_inspect(fitted, capsys):
+    assert main(["inspect", str(fitted / "t.csv")]) == 0
+    said = capsys.readouterr().out.strip()
+    page = html.unescape((fitted / "run/report.html").read_text("utf-8"))
+    assert said in page
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A small conditional run on a table whose classes have names."""
+    folder = tmp_path_factory.mktemp("labelled")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c1"])
+    frame["y"] = ["dog", "cat"] * 20
+    frame.to_csv(folder / "t.csv", index=False)
+    options = {"likelihood": "normal", "hidden": (4,), "latent_dim": 2}
+    settings = {"epochs": 1, "progress": False, "compile": False}
+    fit_entry("cvae", folder / "run", data=folder / "t.csv", options=options, **settings)
+    return folder
+
+
+def test_predictions_at_rows_of_a_table_are_by_name(labelled):
+    (labelled / "at.csv").write_text("y\ndog\ncat\ndog\n")
+    at = ["--at", str(labelled / "at.csv"), "--draws", "3"]
+    assert main(["predict", str(labelled / "run"), *at]) == 0
+    with np.load(labelled / "run/predictions/predictions.npz") as archive:
+        assert archive["y"].tolist() == [1, 0, 1]
+    (labelled / "at.csv").write_text("y\nhorse\n")
+    with pytest.raises(DataError, match="horse"):
+        predict_run(labelled / "run", {}, labelled / "p", at=labelled / "at.csv")
+    (labelled / "at.csv").write_text("kind\ndog\n")
+    with pytest.raises(ArgumentError, match=r"columns \['y'\]"):
+        predict_run(labelled / "run", {}, labelled / "p", at=labelled / "at.csv")
 
 
 def test_new_data_are_read_and_checked_as_those_of_the_run(fitted):

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.sparse import csr_array
 
 from ppvae import data
 from ppvae.data import Dataset, Splits, as_splits
@@ -366,6 +367,66 @@ def test_a_split_of_a_mapped_array_copies_nothing(tmp_path):
     assert torch.equal(again, parts.train.read(torch.tensor([5]))["x"])
 
 
+@pytest.mark.parametrize("shape", [(30, 6), (30, 9, 8), (30, 9, 8, 3), (30, 2, 5, 4)])
+def test_a_zarr_folder_is_read_by_rows_as_an_archive_is(tmp_path, shape):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    x = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    columns = {"x": x, "y": np.arange(30) % 3}
+    group = zarr.open_group(tmp_path / "d.zarr", mode="w")
+    for name, values in columns.items():
+        group.create_array(name, shape=values.shape, dtype=values.dtype)[...] = values
+    np.savez(tmp_path / "d.npz", **columns)
+    read, expected = data.load(tmp_path / "d.zarr"), data.load(tmp_path / "d.npz")
+    assert "mapped, read by rows" in str(data.describe(read))
+    assert read.notes == expected.notes
+    for part, other in zip(read, expected, strict=True):
+        assert part.mapped
+        assert not other.mapped
+        for rows in (slice(None), torch.tensor([2, 0, 2])):
+            batch, same = part.batch(rows), other.batch(rows)
+            assert torch.equal(batch["x"], same["x"])
+            assert torch.equal(batch["y"], same["y"])
+    x = zarr.open_array(tmp_path / "x.zarr", mode="w", shape=(30, 2), dtype="f4")
+    x[...] = np.nan
+    with pytest.raises(DataError, match="expected finite numbers"):
+        data.load(tmp_path / "x.zarr")
+    (tmp_path / "no.zarr").mkdir()
+    with pytest.raises(DataError, match="expected a zarr array or group"):
+        data.load(tmp_path / "no.zarr")
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_large_parquet_file_is_read_by_batches_as_a_small_one(tmp_path, monkeypatch, missing):
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "g.1": rng.normal(size=20).astype(np.float32),
+            "id": [f"r{i}" for i in range(20)],
+            "near": 1e6 + rng.normal(size=20),
+            "whole": pd.array([1, None] * 10 if missing else [1, 2] * 10, dtype="Int64"),
+            "text": ["u"] * 20,
+            "flag": [True, False] * 10,
+            "y": ["p", "q"] * 10,
+            "c": rng.normal(size=20),
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=6)
+    chosen = [{}] if missing else [{}, {"x": ["near", "g.1"], "c": ["c", "whole"]}]
+    for how in chosen:
+        small = data.table(tmp_path / "t.parquet", missing_ok=("x",), **how)
+        with monkeypatch.context() as patch:
+            patch.setattr("ppvae.data.parquet.LARGE", 0)
+            patch.setattr("ppvae.data.parquet.BATCH", 20)
+            large = data.table(tmp_path / "t.parquet", missing_ok=("x",), **how)
+        assert any("rows at a time" in note for note in large.notes)
+        assert large.names == small.names
+        assert list(large) == list(small)
+        for name in small:
+            np.testing.assert_array_equal(large[name], small[name])
+            assert large[name].dtype == small[name].dtype
+
+
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
@@ -401,3 +462,17 @@ def test_a_description_says_rows_ranges_classes_and_likelihoods(tmp_path):
     pixels = Dataset({"x": np.full((2, 1, 4, 4), 255, np.uint8)})
     assert data.describe(pixels).likelihoods == ("bernoulli",)
     assert "scaling: 0 to 255" in str(data.describe(pixels))
+    assert "read: in memory, 32 bytes" in str(data.describe(pixels))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.sampled_from([0, 1, 2.5, 7]), min_size=3, max_size=3), min_size=1))
+def test_a_sparse_matrix_is_described_as_the_dense_one(rows):
+    x = np.array(rows)
+    dense, sparse = (data.describe({"x": values}) for values in (x, csr_array(x)))
+    assert sparse.columns["x"].pop("storage").startswith("sparse in memory")
+    dense.columns["x"].pop("storage")
+    means = [facts.columns["x"].pop("mean") for facts in (dense, sparse)]
+    assert means[0] == pytest.approx(means[1])
+    assert sparse.columns["x"] == dense.columns["x"]
+    assert sparse.likelihoods == dense.likelihoods

@@ -28,6 +28,7 @@ def test_names_are_coordinates(tmp_path, name):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(4, 3)), columns=["g1", "g2", "g3"])
     frame.index = ["r0", "r1", "r2", "r3"]
     frame["y"] = ["cat", "dog", "cat", None]
+    frame["view"] = ["0 days", "15 days", "30 days", "45 days"]
     data = as_splits(frame).train
     run = Run(
         VAE(MLP(2, heads.Normal((3,), heads.Shared()), hidden=[2]), latent_dim=2),
@@ -39,6 +40,8 @@ def test_names_are_coordinates(tmp_path, name):
     assert list(map(str, drawn["feature"].values)) == ["g1", "g2", "g3"]
     assert list(map(str, drawn["y_name"].values)) == ["cat", "dog", "cat", ""]
     assert list(map(str, drawn["row"].values)) == ["r0", "r1", "r2", "r3"]
+    assert drawn["view"].attrs["unit"] == "days"
+    assert drawn["view"].values.tolist() == [0, 15, 30, 45]
     gene = drawn["x"].sel(feature="g2")
     np.testing.assert_allclose(gene.values, drawn["x"].values[..., 1])
     assert list(map(str, tree["observed_data"]["feature"].values)) == ["g1", "g2", "g3"]

@@ -173,6 +173,7 @@ UNTRACEABLE = {"vae, sphere, von Mises-Fisher": "while waiting.any()"}
 # The others with --slow: tracing takes a second each.
 BRIEFLY = (
     *("vae, conv, normal", "jvae", "gpvae, leave view out", "ssvae, class", "jtrvae"),
+    "vae, missing values",
     *UNTRACEABLE,
 )
 

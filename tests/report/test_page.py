@@ -193,6 +193,7 @@ DAMAGE = {
         (("data", "columns", "y", "classes"), "ten"),
         (("data", "columns", "x", "shape"), ["a"]),
         (("data", "notes"), "all is well"),
+        (("data", "description"), ["all is well"]),
     ],
 )
 def test_parts_of_another_type_are_damage(run, path, value):
@@ -220,6 +221,15 @@ def test_what_was_done_to_the_data_is_said_first(run):
     assert "1 channel" in page.text
     assert "whole numbers from 0 to 9" in page.text
     assert page.text.index("Two rows were left out: <b>empty</b>.") < page.text.index("Verdict")
+
+
+def test_the_description_of_the_data_stands_in_place_of_their_columns(run):
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["description"] = "rows: 5 (train 5)\n  x: <b>image</b>"
+    (run / "config.json").write_text(json.dumps(config))
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    assert page.text.index("x: <b>image</b>") < page.text.index("Verdict")
+    assert "1 channel" not in page.text
 
 
 @pytest.mark.parametrize("case", DAMAGE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 
+import pandas as pd
 import pytest
 import torch
 
 import ppvae
-from ppvae.data import Dataset, Splits
+from ppvae.data import Dataset, Splits, as_splits
 from ppvae.report.gallery import Subject, draw, measure
 from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
@@ -193,6 +194,18 @@ def test_labels_are_kept_evenly_and_their_rows_come_again():
     assert torch.bincount(kept["y"][60:]).tolist() == [10, 10, 10]
     assert not torch.equal(keep_labels(data, 6, repeat=0.5, seed=1)["y"], kept["y"])
     assert torch.equal(keep_labels(data, 0, repeat=0.0, seed=0)["y"], data["y"])
+
+
+def test_names_and_units_stay_where_labels_are_kept():
+    frame = pd.DataFrame({"a": torch.arange(8.0), "y": ["dog", "cat"] * 4, "c": ["1 mm"] * 8})
+    frame.index = [f"row{i}" for i in range(8)]
+    data = as_splits(frame).train
+    kept = keep_labels(data, 4, repeat=0.5, seed=0)
+    assert kept.names == {"x": ("a",), "y": ("cat", "dog")}
+    assert kept.record.units == {"c": "mm"}
+    assert kept.row_names is not None
+    for row, y in zip(kept.row_names, kept["y"].tolist(), strict=True):
+        assert y in (-1, data["y"][int(row.removeprefix("row"))])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,11 @@ __all__ = ["add", "run"]
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "reconstruct", help="means of data decoded from their latents: .npz and a picture"
+        "reconstruct",
+        help="means of data decoded from their latents: .npz and a picture",
+        description="Decode the posterior mean of each datum into reconstructions.npz; values of "
+        "x that are missing (empty cells, NaN) are imputed there as x_imputed, with standard "
+        "deviations and 90 % intervals.",
     )
     add_run(parser)
     parser.add_argument(
@@ -29,8 +33,13 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reconstruct, then print how many and where they are."""
+    import numpy as np
+
     from ppvae.app.exports import reconstruct_run
 
     out = arguments.out or arguments.run / "reconstructions"
     arrays = reconstruct_run(arguments.run, arguments.data, out, device=arguments.device)
     print(f"reconstructed: {len(arrays['row'])} data, in {out}")
+    if "x_imputed" in arrays:
+        missing = int(np.isnan(arrays["x"]).sum())
+        print(f"imputed: {missing:,} missing values, as x_imputed with sd and 90 % intervals")
