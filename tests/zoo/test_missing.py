@@ -22,7 +22,7 @@ SMALLER = {
     "second_hidden": (8,),
     "filters": (4, 2),
     "latent_dim": 2,
-    "channels": 2,
+    "channels": (4, 2),
     "labels": 6,
     "kernel": "rbf(age)",
 }
