@@ -1,4 +1,4 @@
-"""Datasets: named columns of one length, from the package, from files, or made on the fly."""
+"""Datasets: named columns of equal length, from the package, from files, or simulated."""
 
 from ppvae.data.annotated import add_latents, from_anndata, h5ad
 from ppvae.data.arrays import npy, npz, zarr

@@ -1,6 +1,6 @@
 """AnnData: cells by genes with their annotations, from memory or a ``.h5ad`` file, and back.
 
-The package ``anndata`` is needed for files alone (``pip install 'ppvae[extra]'``).
+The package ``anndata`` is needed only for files (``pip install 'ppvae[extra]'``).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def h5ad(
     like: Spec | None = None,
     **columns: str | Sequence[str],
 ) -> Dataset:
-    """A ``.h5ad`` file, as :func:`from_anndata`; sparse matrices stay sparse.
+    """Read a ``.h5ad`` file, by the rules of :func:`from_anndata`; sparse matrices stay sparse.
 
     Arguments:
-        path: The file.
-        layer: As for :func:`from_anndata`, and so the others.
+        path: Path of the file.
+        layer: Layer of ``layers``, such as raw counts; ``X`` by default.
         missing_ok: Dataset columns that may hold NaN.
-        like: The columns' spec of a fitted run.
-        columns: Dataset column to the column of ``obs``, or several.
+        like: Spec of the columns of a fitted run (:func:`from_anndata`).
+        columns: Column of ``obs``, or several, for each dataset column.
 
     Raises:
         DataError: If anndata is not installed, or the file cannot be read.
@@ -71,21 +71,21 @@ def from_anndata(
 ) -> Dataset:
     """Cells by genes: ``x`` from ``X`` or a layer, other columns from ``obs``.
 
-    Names of genes and cells go with the data.
+    The names of genes and cells are stored with the data.
 
     Arguments:
         data: An ``anndata.AnnData``.
-        layer: Of ``data.layers``, such as raw counts; ``X`` by default.
+        layer: Layer of ``data.layers``, such as raw counts; ``X`` by default.
         missing_ok: Dataset columns that may hold NaN.
-        like: The columns' spec of a fitted run: genes are matched by name, and categories get
-            the numbers that they have there.
-        columns: Dataset column to the column of ``obs``, or several, such as
-            ``y="cell_type", batch="donor", c=["age"]``; by default those of ``obs`` that have the
-            dataset's names. Text and categories are numbered in sorted order.
+        like: Spec of the columns of a fitted run: genes are matched by name, and categories get
+            the numbers that they have in the run.
+        columns: Column of ``obs``, or several, for each dataset column, such as
+            ``y="cell_type", batch="donor", c=["age"]``; by default the columns of ``obs`` with
+            the names of dataset columns. Text and categories are numbered in sorted order.
 
     Raises:
-        DataError: If a layer, a gene or a column is not there, or is text where numbers are
-            needed.
+        DataError: If a layer, a gene or a column does not exist, or a column is text where
+            numbers are needed.
     """
     from ppvae.data.tables import NAMED, column_of
 
@@ -143,8 +143,8 @@ def add_latents(data: AnnData, latents: Mapping[str, Tensor], *, prefix: str = "
 
     Arguments:
         data: An ``anndata.AnnData`` with the same cells in the same order.
-        latents: Site to values with shape (N, ...).
-        prefix: Prefix of the names.
+        latents: Values by site, with shape (N, ...).
+        prefix: Prefix of the names in ``obsm``.
 
     Raises:
         DataError: If the numbers of cells differ.

@@ -42,10 +42,10 @@ def npz(
     than both others and the first of the three is longer than 4.
 
     Arguments:
-        path: The archive.
+        path: Path of the archive.
         missing_ok: Columns that may hold NaN.
-        layout: ``"first"`` or ``"last"``: where the channels of ``x`` are, against the rule.
-        like: The columns' spec of a fitted run, whose classes and identifiers are used.
+        layout: ``"first"`` or ``"last"``, the axis of the channels of ``x``, in place of the rule.
+        like: Spec of the columns of a fitted run; its numbers of classes and identifiers are used.
 
     Raises:
         DataError: If it cannot be read, or the columns cannot be used.
@@ -72,7 +72,7 @@ def npz(
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """What is wrong with a file, without NumPy's advice to trust it."""
+    """What is wrong with a file, in words; NumPy's own message advises to trust the file."""
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY" and path.suffix.lower() == ".npz":
@@ -94,15 +94,16 @@ def npy(
 ) -> Dataset:
     """``x`` from one array file, memory-mapped; other columns from further files by name.
 
-    Rows are read as they are needed, so the array may be larger than memory. The rules are those
-    of :func:`npz`.
+    Rows are read when they are needed, so that the array may be larger than memory. The rules are
+    those of :func:`npz`.
 
     Arguments:
-        path: The file of ``x``.
+        path: Path of the file of ``x``.
         missing_ok: Columns that may hold NaN.
-        layout: Where the channels of ``x`` are, against the rule of :func:`npz`.
-        like: The columns' spec of a fitted run, whose classes and identifiers are used.
-        columns: Column to file.
+        layout: ``"first"`` or ``"last"``, the axis of the channels, in place of the rule of
+            :func:`npz`.
+        like: Spec of the columns of a fitted run; its numbers of classes and identifiers are used.
+        columns: Path of the file of each other column.
 
     Raises:
         DataError: If a file cannot be read, or the columns cannot be used.
@@ -235,7 +236,7 @@ def _dataset(
 
 
 def _pictures(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, str]:
-    """Channels first, and what was done; a mapped array stays mapped."""
+    """The pictures with channels first, and a note; a memory-mapped array stays mapped."""
     if layout not in ("auto", "first", "last"):
         raise DataError(f"layout: expected 'auto', 'first' or 'last'; got {layout!r}. Use 'auto'.")
     if x.ndim == 3 and x.shape[1] > 4 and layout == "auto":

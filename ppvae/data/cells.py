@@ -1,8 +1,9 @@
-r"""Cells as a fluorescence microscope shows them, drawn by known factors.
+r"""Simulated fluorescence images of cells, drawn from known factors.
 
 Each picture has one cell in three stains: a marker (red), microtubules (green) and the nucleus
-(blue). Its class is where the marker sits, of which a sum over pixels says little: the cell is
-anywhere, of any size, shape and direction, and the marker's total does not depend on the class.
+(blue). Its class is the location of the marker in the cell, of which sums over pixels say little:
+position, size, shape and orientation of the cell vary, and the total of the marker does not depend
+on the class.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["CELL_CLASSES", "cells"]
 
 CELL_CLASSES = ("diffuse", "vesicles", "fibres", "membrane")
 BLOCK = 256
-# Whatever torch's default: the same cells for a seed.
+# A fixed dtype: the same cells for a seed, whatever torch's default dtype.
 F32 = torch.float32
 
 
@@ -28,7 +29,7 @@ def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: in
 
     Columns: ``x`` uint8 (N, 3, size, size), red the marker, green microtubules, blue the nucleus;
     ``y`` int64 (N), one of :data:`CELL_CLASSES`; and the factors, float32. Lengths are in half
-    image sides, places right and up.
+    image sides, and positions are measured right and up from the image's centre.
 
     =================== ====== ===========================================================
     column              shape  what
@@ -47,9 +48,9 @@ def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: in
     =================== ====== ===========================================================
 
     Arguments:
-        num_cells: N of all three parts together.
+        num_cells: Number of cells in all three parts together.
         size: Height and width in pixels.
-        noise: Multiplies the camera's noise; 0 for none.
+        noise: Factor of the camera's noise; 0 for none.
         seed: Random seed; the same seed gives the same cells.
 
     Raises:
@@ -105,7 +106,7 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
         return torch.randn(rows, 1, 1, generator=generator, dtype=F32)
 
     def speckle(length: Tensor | float) -> Tensor:
-        """Random numbers that are alike over ``length``, with mean 0 and deviation about 1."""
+        """A random field with correlation length ``length``, mean 0 and deviation about 1."""
         filtered = _gaussian(size, torch.as_tensor(length, dtype=F32).expand(rows))
         half = torch.randn(*filtered.shape, 2, generator=generator, dtype=F32)
         # The mean square of the field, by Parseval: 2 for the two parts, each wave counted twice.
@@ -148,7 +149,7 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
         inside * (1 - 0.6 * nucleus) * (0.5 + stripes).clamp_min(0).square() * _gate(speckle(0.2)),
         (-(depth / 0.09).square()).exp() * (1 + 0.5 * speckle(texture)).clamp_min(0) + 0.15 * body,
     ]
-    # With one total for a cell's size, so that brightness does not tell the class.
+    # The total depends on the cell's size only, so that brightness does not reveal the class.
     of_class = torch.stack(markers)[factors["y"], torch.arange(rows)]
     marker = _with_total(of_class, 0.27 * inside.sum((1, 2), True))
 
@@ -164,7 +165,7 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
     holes = torch.sigmoid((speckle(0.08) - 1.4) / 0.15)
     chromatin = nucleus * (0.8 + 0.15 * speckle(0.7 * texture)) * (1 - 0.55 * holes)
     chromatin = chromatin * (0.55 + 0.45 * core.clamp(0, 1).sqrt())
-    # A neighbour that reaches into about every third picture.
+    # A neighbouring cell reaches into about every third picture.
     beside = 2 * math.pi * torch.rand(rows, generator=generator, dtype=F32)
     gap = 1.15 + 2 * (torch.rand(rows, generator=generator, dtype=F32) > 0.35)
     there = place + gap[:, None] * torch.stack([beside.cos(), beside.sin()], 1)
@@ -176,10 +177,12 @@ def _paint(factors: dict[str, Tensor], size: int, generator: torch.Generator) ->
 
 
 def _photograph(stains: Tensor, factors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """What the camera records of stains with shape (B, 3, size, size), as uint8."""
+    """The camera's uint8 picture of stains with shape (B, 3, size, size)."""
     stains = stains * factors["intensity"][:, :, None, None]
     light = _seen(stains)
-    light = light + 0.05 * light.roll(1, 1)  # each stain is seen a little in the next channel
+    light = light + 0.05 * light.roll(
+        1, 1
+    )  # a little of each stain is visible in the next channel
     light = light + factors["background"][:, None, None, None]
     light = _blur(light, 0.02)
     sigma = factors["noise"][:, None, None, None] * (0.5 + 1.5 * light.clamp_min(0).sqrt())
@@ -188,19 +191,19 @@ def _photograph(stains: Tensor, factors: dict[str, Tensor], generator: torch.Gen
 
 
 def _with_total(stain: Tensor, total: Tensor) -> Tensor:
-    """A stain scaled until what is seen of it sums to ``total``, with shape (B, 1, 1)."""
+    """A stain scaled so that its visible values sum to ``total``, with shape (B, 1, 1)."""
     for _ in range(3):
         stain = stain * (total / _seen(stain).sum((1, 2), True))
     return stain
 
 
 def _seen(stain: Tensor) -> Tensor:
-    """Full scale is approached, not passed."""
+    """The visible value of a stain, which saturates at full scale."""
     return 1 - (-1.3 * stain).exp()
 
 
 def _gate(field: Tensor) -> Tensor:
-    """Between 0.3 and 1, for fibres that begin and end."""
+    """A factor between 0.3 and 1, for fibres that begin and end."""
     return 0.3 + 0.7 * torch.sigmoid(2 * field)
 
 
@@ -212,7 +215,7 @@ def _gaussian(size: int, length: Tensor) -> Tensor:
 
 
 def _blur(field: Tensor, length: float) -> Tensor:
-    """With a Gaussian of standard deviation ``length``, in half sides."""
+    """A field blurred by a Gaussian of standard deviation ``length``, in half sides."""
     size = field.size(-1)
     kernel = _gaussian(size, torch.tensor([length], dtype=F32))
     blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(field) * kernel, s=(size, size))

@@ -1,7 +1,7 @@
-"""The kinds of columns, one row each: what a reader, a model and ArviZ must know of a column.
+"""The kinds of columns, one row each, with all that readers, models and ArviZ need of a column.
 
 Datasets, files, prediction, ArviZ's dimensions and the README's table are made from
-:data:`COLUMNS`. A column of another name is kept as it is: numbers that are whole stay whole.
+:data:`COLUMNS`. A column of another name is kept as it is, and integers stay integers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class Kind:
     """One kind of column.
 
     Attributes:
-        name: The argument of models and guides.
+        name: Name of the column, and of the argument of models and guides.
         kind: Measurement, class, identifier, factor, view, batch, mask or split.
-        meaning: One line.
-        dtypes: The dtypes that are accepted, in words.
-        shape: The shapes that are accepted, in words.
-        scaling: What happens to the values before a model sees them.
-        missing: How a missing value is written, and what it means.
+        meaning: Meaning of the column, in one line.
+        dtypes: Accepted dtypes, in words.
+        shape: Accepted shapes, in words.
+        scaling: Scaling of the values before they reach a model.
+        missing: Notation and handling of missing values.
         coded: Whether text is numbered from 0 in sorted order.
-        measured: Whether whole numbers become floating-point numbers in a batch.
+        measured: Whether integers become floating-point numbers in a batch.
         intensity: Whether uint8 is an intensity, scaled from 0 to 255 to [0, 1].
-        least: The smallest number of a coded column; -1 where a missing value is -1.
-        dims: ArviZ's dimensions after ``sample``, where the values have one each.
-        flag: The option of ``ppvae predict`` that gives values, if there is one.
+        least: Smallest number of a coded column; -1 where a missing value is -1.
+        dims: ArviZ's dimensions after ``sample``, where each axis of a value has one.
+        flag: Option of ``ppvae predict`` that sets values, if there is one.
     """
 
     name: str
@@ -156,12 +156,12 @@ _OTHER = Kind("", "column", "a column of your own", NUMBERS, "(N, ...)", "none",
 
 
 def kind_of(name: str) -> Kind:
-    """The row of a column's name; that of a column of the user's own by default."""
+    """The kind of a column, by its name; other names have the kind of a user's own column."""
     return COLUMNS.get(name, _OTHER)
 
 
 def markdown() -> str:
-    """The table of columns, as README has it."""
+    """The table of columns in the README, as markdown."""
     lines = ["| column | what | values | shape | missing |", "|---|---|---|---|---|"]
     for row in _ROWS:
         scaled = "; uint8 is intensity, scaled to [0, 1]" if row.intensity else ""

@@ -1,4 +1,4 @@
-"""From what people have, an array of any dtype, to a column; or a refusal in words."""
+"""Conversion of arrays of any dtype to columns; an error explains what cannot be converted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     """A column of a dataset, and a note on what was done to it (empty if nothing).
 
     Arguments:
-        name: The column.
-        value: A tensor, an array, a masked or memory-mapped array, or nested lists.
+        name: Name of the column.
+        value: Tensor, array, masked or memory-mapped array, or nested lists.
         missing_ok: Whether a masked value may become NaN.
 
     Raises:
-        DataError: If the values are no numbers, or have a shape that the column cannot have.
+        DataError: If the values are not numbers, or the column cannot have their shape.
     """
     if isinstance(value, MappedRows):
         _refuse_dtype(name, value)
@@ -78,7 +78,7 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
 
 
 def refuse_beyond(name: str, array: np.ndarray) -> None:
-    """Refuse unsigned whole numbers that int64 does not hold.
+    """Refuse unsigned integers that are too large for int64.
 
     Raises:
         DataError: If there is one.
@@ -93,7 +93,7 @@ def refuse_beyond(name: str, array: np.ndarray) -> None:
 
 
 def _flags(mask: Tensor) -> Tensor:
-    """A mask as booleans: 0 and 1, and nothing else."""
+    """A mask of 0 and 1 as booleans; other values are refused."""
     if not bool(((mask == 0) | (mask == 1)).all()):
         strange = mask[(mask != 0) & (mask != 1)].reshape(-1)[0]
         raise DataError(
@@ -208,17 +208,17 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
 
 
 def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> int:
-    """Refuse NaN and infinity, read by chunks; the number of missing values.
+    """Refuse NaN and infinity, reading by chunks; return the number of missing values.
 
     Arguments:
-        name: The column.
-        column: Its values.
-        missing_ok: Whether NaN, for a missing value, is let through.
+        name: Name of the column.
+        column: Values of the column.
+        missing_ok: Whether NaN is accepted, as a missing value.
 
     Raises:
         DataError: If there is one; the message names the row.
     """
-    if isinstance(column, SparseRows):  # These are checked where they are made.
+    if isinstance(column, SparseRows):  # Checked in the constructor.
         return 0
     if isinstance(column, Tensor):
         floating = column.is_floating_point()

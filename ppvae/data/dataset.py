@@ -1,4 +1,4 @@
-"""A dataset: named columns of one length N, tensors or memory-mapped arrays."""
+"""A dataset: named columns of equal length N, tensors or memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
 
 
 class Dataset(Mapping[str, Column]):
-    """Named columns of one length N.
+    """Named columns of equal length N.
 
     The names are the arguments of models and guides (:data:`ppvae.data.columns.COLUMNS`): ``x``
-    what is observed, ``y`` a class (int64, -1 where missing), ``c`` a known continuous factor,
-    ``object`` and ``view`` for GP priors. Images have shape (N, C, H, W). Where ``x`` or
-    ``source`` is uint8 it holds intensities from 0 to 255 and stays uint8 until :meth:`batch`
-    scales it to [0, 1]; whole numbers in other columns are whole numbers.
+    for the observation, ``y`` for a class (int64, -1 where missing), ``c`` for a known continuous
+    factor, ``object`` and ``view`` for GP priors. Images have shape (N, C, H, W). If ``x`` or
+    ``source`` is uint8, it holds intensities from 0 to 255 and stays uint8 until :meth:`batch`
+    scales it to [0, 1]; integers in other columns are not scaled.
 
     Arguments:
-        columns: Tensors, arrays, masked or memory-mapped arrays, by name.
+        columns: Tensors, arrays, masked or memory-mapped arrays, by column name.
         missing_ok: Names of floating-point columns that may hold NaN, for a missing value.
-        record: Names, units and notes that travel with the columns.
-        row_names: A name for each row, such as the paths of pictures.
+        record: Names, units and notes that are kept with the columns.
+        row_names: Names of the rows, such as the paths of pictures.
 
     Raises:
-        DataError: If columns differ in length, are empty, of a kind that cannot be used, hold
-            NaN or infinity, or if ``y`` or ``object`` are not whole numbers.
+        DataError: If columns differ in length, are empty, have a dtype that cannot be used or hold
+            NaN or infinity, or if ``y`` or ``object`` are not integers.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Dataset(Mapping[str, Column]):
             )
 
     def _mask(self) -> None:
-        """Values of x where the mask is 0 become NaN, and the column is gone."""
+        """Set values of x to NaN where the mask is 0, and remove the column ``mask``."""
         x, mask = self._columns["x"], self._columns["mask"]
         if len(x) != len(mask):
             return
@@ -147,9 +147,9 @@ class Dataset(Mapping[str, Column]):
 
     @property
     def spec(self) -> dict[str, ColumnSpec]:
-        """What a model must know to be built: shape of a row, dtype, number of ids; JSON-able.
+        """The properties of the columns that a model is built from, as JSON: shape, dtype, ids.
 
-        Columns with names or a unit have these, too (``names`` by number, ``unit``).
+        Columns with names or a unit also have ``names``, by number, and ``unit``.
         """
         spec: dict[str, ColumnSpec] = {}
         for name, column in self._columns.items():
@@ -171,16 +171,16 @@ class Dataset(Mapping[str, Column]):
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
-        """Column to names: features of ``x``, classes of ``y``, objects, by number."""
+        """Names by column: of the features of ``x``, the classes of ``y``, and the objects."""
         return dict(self.record.names)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the columns on the way in, a sentence each."""
+        """Sentences on what was done to the columns in reading and conversion."""
         return self.record.notes
 
     def take(self, rows: Tensor | np.ndarray | Sequence[int]) -> Dataset:
-        """The rows with these numbers, or where a mask (N) is true.
+        """The rows with the given numbers, or those where a mask (N) is true.
 
         Resident columns are copied; memory-mapped ones stay on the disk.
         """
@@ -207,27 +207,27 @@ class Dataset(Mapping[str, Column]):
         return self._trusted(columns, self, row_names=self.row_names)
 
     def read(self, rows: Tensor | slice) -> dict[str, Tensor]:
-        """The rows as they are stored, in memory."""
+        """Some rows, as they are stored, in memory."""
         return {name: rows_of(column, rows) for name, column in self._columns.items()}
 
     def with_columns(self, **columns: object) -> Dataset:
-        """These columns added, or in place of those with the same names."""
+        """A dataset with further columns, which replace those with the same names."""
         merged: dict[str, object] = {**self._columns, **columns}
         return Dataset(
             merged, missing_ok=self.missing_ok, record=self.record, row_names=self.row_names
         )
 
     def noted(self, *notes: str) -> Dataset:
-        """The same columns with further notes."""
+        """A dataset with the same columns and further notes."""
         return self._trusted(
             self._columns, self, row_names=self.row_names, record=self.record.noted(*notes)
         )
 
     def named_like(self, other: Dataset) -> Dataset:
-        """Classes and identifiers by the numbers that ``other`` has for their names.
+        """A dataset with classes and identifiers numbered as in ``other``, by name.
 
         Raises:
-            DataError: If a name is none of the other's.
+            DataError: If ``other`` lacks a name.
         """
         columns, record = dict(self._columns), self.record
         for name in CODED:
@@ -260,7 +260,7 @@ class Dataset(Mapping[str, Column]):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
-        """The rows as a model takes them: uint8 scaled to [0, 1], floats in ``dtype``, ids int64.
+        """Some rows as input of a model: uint8 scaled to [0, 1], floats in ``dtype``, ids int64.
 
         Whole numbers in ``x``, ``c``, ``view`` and ``source``, such as counts, become floats.
 
@@ -269,8 +269,8 @@ class Dataset(Mapping[str, Column]):
         Arguments:
             rows: Row numbers, with shape (B), or a slice; numbers on another device than a
                 column's are moved there first.
-            dtype: Type of the floating-point columns.
-            device: Where to put them; where they are by default.
+            dtype: Dtype of the floating-point columns.
+            device: Device of the result; by default the device of the columns.
         """
         batch = {}
         for name, column in self._columns.items():
@@ -286,7 +286,7 @@ class Dataset(Mapping[str, Column]):
 
 
 class Splits(NamedTuple):
-    """Data to train on, to validate on, and to test on."""
+    """Training, validation and test data."""
 
     train: Dataset
     validation: Dataset | None = None
@@ -294,17 +294,17 @@ class Splits(NamedTuple):
 
     @property
     def held_out(self) -> Dataset:
-        """The test data, else those to validate on, else those to train on."""
+        """The test data, or else the validation data, or else the training data."""
         return self.test or self.validation or self.train
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the data on the way in, a sentence each."""
+        """Sentences on what was done to the data in reading and conversion."""
         return self.train.notes
 
     @property
     def spec(self) -> dict[str, ColumnSpec]:
-        """That of the training data; ``missing`` where any part has missing values."""
+        """The spec of the training data, with ``missing`` if any part has missing values."""
         spec = self.train.spec
         for part in (self.validation, self.test):
             for name, facts in ({} if part is None else part.spec).items():
@@ -320,8 +320,8 @@ def split_rows(
 
     Arguments:
         data: All rows.
-        validation: The share of rows to validate on.
-        test: The share of rows to test on.
+        validation: Share of rows for validation.
+        test: Share of rows for testing.
         seed: Random seed of the split.
     """
     if validation < 0 or test < 0 or validation + test >= 1:

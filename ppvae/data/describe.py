@@ -1,4 +1,4 @@
-"""What was understood of data, in numbers and in words."""
+"""Descriptions of data as they were read, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 @dataclass(frozen=True)
 class Statistics:
-    """Numbers of a column over all its rows, as a model gets them (uint8 in [0, 1]).
+    """Statistics of a column over all rows, as a model gets its values (uint8 in [0, 1]).
 
     Attributes:
-        least: The smallest number; NaN if every one is missing.
-        most: The largest number.
-        mean: The mean.
-        whole: Whether all are whole numbers.
-        binary: Whether all are 0 or 1.
-        missing: How many are NaN, or -1 in ``y``.
-        count: How many there are, missing ones included.
+        least: Smallest number; NaN if all are missing.
+        most: Largest number.
+        mean: Mean of the numbers.
+        whole: Whether all numbers are integers.
+        binary: Whether all numbers are 0 or 1.
+        missing: Count of values that are NaN, or -1 in ``y``.
+        count: Count of all values, including missing ones.
     """
 
     least: float
@@ -51,8 +51,8 @@ def statistics(data: Dataset | Splits, name: str) -> Statistics:
     """Statistics of a column, over all splits, read by chunks of rows.
 
     Arguments:
-        data: A dataset, or splits.
-        name: The column.
+        data: Dataset or splits.
+        name: Name of the column.
 
     Raises:
         DataError: If there is no such column.
@@ -107,7 +107,7 @@ def _joined(parts: Sequence[Statistics]) -> Statistics:
 
 
 def suitable(facts: Statistics) -> tuple[str, ...]:
-    """Likelihoods by their names on the command line that can score such numbers, best first."""
+    """Likelihoods that can score such numbers, by their names on the command line, best first."""
     if facts.binary:
         return ("bernoulli",)
     if 0 <= facts.least and facts.most <= 1:
@@ -119,13 +119,13 @@ def suitable(facts: Statistics) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Description:
-    """What :func:`describe` says; ``str()`` of it is the text.
+    """The result of :func:`describe`; ``str()`` gives it as text.
 
     Attributes:
-        rows: Part of the splits to number of rows.
-        columns: Column to facts by name; they fit into JSON.
+        rows: Number of rows of each part of the splits.
+        columns: Properties of each column, by name, as JSON.
         likelihoods: Likelihoods that suit ``x``, best first.
-        notes: What was done on the way in.
+        notes: Sentences on what was done in reading and conversion.
     """
 
     rows: dict[str, int]
@@ -165,13 +165,13 @@ def _shown(value: str | Mapping[str, int] | Sequence[str]) -> str:
 
 
 def describe(data: object) -> Description:
-    """What was understood of data: rows, columns, ranges, missing values, classes and names.
+    """Describe data: rows, columns, ranges, missing values, classes and names.
 
     Arguments:
-        data: Splits, a dataset, or what :func:`ppvae.data.as_splits` takes.
+        data: Splits, a dataset, or other data that :func:`ppvae.data.as_splits` takes.
 
     Raises:
-        DataError: If it is nothing of these.
+        DataError: If ``data`` is none of these.
     """
     splits = as_splits(data)
     columns: dict[str, JsonObject] = {}
@@ -209,7 +209,7 @@ def _storage(splits: Splits, name: str) -> str:
 
 
 def _counts(splits: Splits, name: str, spec: ColumnSpec) -> dict[str, int]:
-    """Rows of each class or object, over all splits."""
+    """Number of rows of each class or object, over all splits."""
     parts = [torch.as_tensor(part[name]) for part in splits if part is not None]
     values = torch.cat(parts)
     total = torch.bincount(values[values >= 0], minlength=spec["classes"] or 0).tolist()

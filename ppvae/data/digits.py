@@ -1,4 +1,4 @@
-"""The embedded handwritten digits, as they are, rotated, and posed at random."""
+"""The embedded handwritten digits: unchanged, rotated, and posed at random."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _asset(name: str) -> dict[str, np.ndarray]:
 
 
 def digits() -> Splits:
-    """A stratified part of MNIST that is in the package: 5,000 / 500 / 1,000 images.
+    """A stratified part of MNIST that the package contains: 5,000 / 500 / 1,000 images.
 
     Columns: ``x`` uint8 (N, 1, 28, 28), ``y`` int64 (N), 0 to 9. Test images are from MNIST's
-    test file. :func:`ppvae.data.mnist` has the whole.
+    test file. :func:`ppvae.data.mnist` reads all of MNIST.
 
     References:
         | MNIST (LeCun, Cortes and Burges, 1998), CC BY-SA 3.0
@@ -47,12 +47,12 @@ def rotated_digits(
     clip: bool = False,
     seed: int = 0,
 ) -> Splits:
-    r"""Handwritten threes at evenly spaced angles, one angle never seen in training.
+    r"""Handwritten threes at evenly spaced angles, one of which is not in the training data.
 
-    The published protocol: 400 threes at 16 angles, 22.5 degrees apart, a quarter of the images
-    dropped at random, a tenth of those left for validation, and one angle held out: 4,050 images
-    over 15 angles to train on, 270 at the held-out angle to test on, and 450 at the seen angles
-    to validate on. The three share no image; every object has training images.
+    The published protocol: 400 threes at 16 angles, 22.5 degrees apart, with a quarter of the
+    images dropped at random, a tenth of the rest for validation, and one angle held out. There are
+    4,050 training images at 15 angles, 270 test images at the held-out angle, and 450 validation
+    images at the training angles. No image is in two parts; every object has training images.
 
     The published baselines (mean squared error of the training mean 0.0780, of the test view's
     mean 0.0551, of a copy of the nearest view 0.0882) are met with cubic splines and pixels left
@@ -62,13 +62,13 @@ def rotated_digits(
     angle in radians, counter-clockwise.
 
     Arguments:
-        num_angles: Q, angles over the full turn.
-        held_out: Which angle only the test data show, from 0; 7 is 157.5 degrees.
+        num_angles: Number of angles Q over the full turn.
+        held_out: Number of the angle that only the test data have, from 0; 7 is 157.5 degrees.
         drop: Share of images dropped at random at each angle.
-        validation: Share of the remaining images at each angle set aside.
-        num_objects: P, how many threes, at most 400.
+        validation: Share of the remaining images at each angle that are for validation.
+        num_objects: Number of threes P, at most 400.
         order: Order of the interpolating spline.
-        clip: Clip pixels to [0, 1].
+        clip: Whether pixels are clipped to [0, 1].
         seed: Random seed of the choice of dropped images.
 
     Raises:
@@ -144,7 +144,7 @@ def posed_digits(
     scale: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    r"""Digits turned, moved and resized at random by known amounts.
+    r"""Digits rotated, shifted and resized at random by known amounts.
 
     Columns: those of the source, and ``angle`` (N), radians counter-clockwise, uniform on
     :math:`\pm` ``rotation``; ``shift`` (N, 2), right and up in half image sides, normal with
@@ -152,10 +152,10 @@ def posed_digits(
     log-normal with standard deviation ``scale``.
 
     Arguments:
-        digit: Keep only this digit.
+        digit: Digit to select; all digits by default.
         source: Images uint8 with their classes, such as :func:`ppvae.data.mnist`; by default the
             embedded :func:`digits`.
-        rotation: Half-width of the angles, in radians; pi is the full turn.
+        rotation: Half-width of the range of angles, in radians; pi is the full turn.
         shift: Standard deviation of the shifts, in half image sides.
         scale: Standard deviation of the logarithm of the size.
         seed: Random seed of the poses.
@@ -185,11 +185,11 @@ def posed_digits(
 
 
 def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
-    """Posed digits, and the ink of each image by column as a noisy spectrum.
+    """Posed digits, with the ink per column of each image as a noisy spectrum.
 
     Columns: ``source`` uint8 (N, 1, 28, 28), the image of :func:`posed_digits`; ``x`` float32
     (N, 1, 28), four times the mean of a column's pixels in [0, 1], plus normal noise; ``y``,
-    ``angle`` and ``shift`` as there.
+    ``angle`` and ``shift`` of :func:`posed_digits`.
 
     Arguments:
         noise: Standard deviation of the noise.
@@ -208,9 +208,9 @@ def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
 
 
 def _pose(images: Tensor, angle: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Images uint8 (N, C, H, W) resized, turned counter-clockwise, then moved right and up."""
+    """Images uint8 (N, C, H, W), resized, rotated counter-clockwise, then shifted right and up."""
     cos, sin = angle.cos() / scale, angle.sin() / scale
-    # grid_sample asks, for each output place (x right, y down), where to look in the input.
+    # grid_sample takes, for each output position (x right, y down), the position in the input.
     right, down = shift[:, 0], -shift[:, 1]
     theta = torch.stack(
         [

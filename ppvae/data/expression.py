@@ -1,4 +1,4 @@
-"""Generated gene expression: counts of cells with known factors, batches and libraries."""
+"""Simulated gene expression: counts of cells with known factors, batches and libraries."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def expression(
     with sparse loadings W, batch effects B, log-normal libraries :math:`l_n` that differ by
     batch, and :math:`o_{ng}` one with probability ``inflation``.
 
-    Columns: ``x`` a sparse matrix of counts (N, G), ``y`` the type, ``batch`` s, ``factor`` u
-    (N, F), ``library`` l. Names of genes go with ``x``.
+    Columns: ``x``, a sparse matrix of counts (N, G); ``y``, the type; ``batch``, s; ``factor``, u
+    with shape (N, F); ``library``, l. The genes of ``x`` have names.
 
     Arguments:
-        num_cells: N, of which 80 % are to train on, 10 % to validate and 10 % to test.
-        num_genes: G.
-        num_factors: F.
-        num_types: Types of cells.
-        num_batches: Batches.
-        inflation: Probability that a count is lost.
+        num_cells: Number of cells N: 80 % training, 10 % validation and 10 % test data.
+        num_genes: Number of genes G.
+        num_factors: Number of factors F.
+        num_types: Number of types of cells.
+        num_batches: Number of batches.
+        inflation: Probability that a count is replaced by zero.
         seed: Random seed of the draws.
 
     Raises:
-        DataError: If a number is below 1, or ``inflation`` not in [0, 1).
+        DataError: If a number is below 1, or ``inflation`` is not in [0, 1).
     """
     from scipy.sparse import csr_array
 
@@ -65,7 +65,7 @@ def expression(
     theta = np.exp(rng.normal(0.7, 0.7, num_genes))
     library = np.exp(rng.normal(np.log(3.0 * num_genes) + 0.4 * batch, 0.4))
     blocks = []
-    # In blocks, so that no dense matrix of all cells is ever held.
+    # In blocks, so that no dense matrix of all cells is in memory.
     for rows in np.array_split(np.arange(num_cells), max(1, num_cells // 500)):
         logits = base + 0.5 * u[rows] @ loadings + effects[batch[rows]]
         share = np.exp(logits - logits.max(1, keepdims=True))

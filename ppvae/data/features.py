@@ -1,4 +1,4 @@
-"""Features of a table: which columns are numbers, and the numbers side by side."""
+"""Features of a table: the choice of numeric columns, and the matrix of their numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "some_numbers",
 ]
 
-# Numbers in a form that is read as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
+# Numbers in forms that pandas reads as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
 NUMBERLIKE = re.compile(
     r"\s*[<>~\u2248]?\s*[+\u2212(-]?\s*[$\u20ac\u00a3]?\s*"
     r"(0x[\da-f]+|\d[\d.,'\u2019_\u00a0\u202f ]*(?:[ed][+-]?\d+)?(?:[+-]\d[\d.]*[ij])?)\)?\s*"
@@ -35,7 +35,7 @@ DATE = re.compile(r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?")
 
 
 def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """The features side by side: float32, or float64 where that would make numbers equal."""
+    """The matrix of features: float32, or float64 where float32 would make numbers equal."""
     columns = [numbers_of(source, name, frame[name]) for name in names]
     fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
@@ -102,10 +102,10 @@ def is_text(series: pd.Series) -> bool:
 
 
 def refuse_written(source: str, name: str, series: pd.Series) -> None:
-    """Refuse text that is numbers in another form, such as 12% and 1,234, and lists of numbers.
+    """Refuse text that represents numbers, such as 12% and 1,234, and lists of numbers.
 
     Raises:
-        DataError: If each value is one, with one unit or none.
+        DataError: If every value is such a text, with a common unit or none.
     """
     values = series.dropna()
     nested = [v for v in values if isinstance(v, list | tuple | dict | np.ndarray)]
@@ -128,7 +128,7 @@ def refuse_written(source: str, name: str, series: pd.Series) -> None:
 
 
 def some_numbers(series: pd.Series) -> bool:
-    """Whether some of the texts, but no date, are numbers."""
+    """Whether some of the texts are numbers and none is a date."""
     import pandas as pd
 
     scalars = [v for v in series.dropna() if isinstance(v, str | bytes | Number)]
@@ -136,7 +136,7 @@ def some_numbers(series: pd.Series) -> bool:
 
 
 def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
-    """A column as floating-point or whole numbers; NaN where missing."""
+    """A column as floating-point numbers or integers; NaN where missing."""
     import pandas as pd
 
     if isinstance(series.dtype, pd.CategoricalDtype):

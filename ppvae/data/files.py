@@ -1,4 +1,4 @@
-"""A user's own data by their suffix: arrays, tables, folders of pictures."""
+"""Readers of a user's own data, chosen by suffix: arrays, tables, folders of pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     **options: Any,
 ) -> Splits:
-    """A file or a folder as splits, by its suffix: one line for a user's own data.
+    """Read a file or a folder as splits; the reader is chosen by the suffix.
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
     ``.zarr`` by :func:`zarr`,
@@ -50,12 +50,12 @@ def load(
     these names, divide the rows; without them they are divided 80 / 10 / 10 at random.
 
     Arguments:
-        path: A file or a folder.
+        path: Path of a file or a folder.
         seed: Random seed of the division.
-        like: The columns' spec of a fitted run (``run.config["data"]["columns"]``): features are
-            matched by name, classes and identifiers get the numbers that they have there.
-        columns: Dataset column to the column of a table, or several; also as arguments.
-        options: Passed to the reader.
+        like: Spec of the columns of a fitted run (``run.config["data"]["columns"]``): features
+            are matched by name, and classes and identifiers get their numbers in the run.
+        columns: Column of a table, or several, for each dataset column; also as keyword arguments.
+        options: Further arguments of the reader.
 
     Raises:
         DataError: If there is no reader, or the data cannot be used.
@@ -71,7 +71,7 @@ def rows(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     **options: Any,
 ) -> Dataset:
-    """All rows of a file or a folder, undivided; the arguments are those of :func:`load`.
+    """Read all rows of a file or a folder, undivided; the arguments are those of :func:`load`.
 
     Raises:
         DataError: If there is no reader, or the data cannot be used.
@@ -97,7 +97,7 @@ def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, s
 
 
 def suiting(path: PathLike, options: Keywords) -> Keywords:
-    """Those of the options that the reader of this file or folder has; labels are left out."""
+    """The options that the reader of this file or folder has, except ``labels``."""
     parameters = inspect.signature(_reader(existing(path))).parameters
     names = set(parameters) - {"labels"}
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -106,15 +106,15 @@ def suiting(path: PathLike, options: Keywords) -> Keywords:
 
 
 def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:
-    """Refuse columns that a fitted run cannot take: rows of another shape, further classes.
+    """Refuse columns that do not suit a fitted run: rows of another shape, further classes.
 
     Arguments:
-        source: What the columns are from.
+        source: Name of the data's source, for messages.
         data: New data.
-        spec: The columns' spec of the run.
+        spec: Spec of the columns of the run.
 
     Raises:
-        DataError: If a column is not as the run's.
+        DataError: If a column differs from the run's in shape, or has further classes.
     """
     for name in [name for name in data if name in spec]:
         shape, fitted = list(data[name].shape[1:]), list(spec[name].get("shape") or [])
@@ -152,7 +152,7 @@ def _reader(path: Path) -> Callable[..., Dataset]:
 
 
 def divided(data: Dataset, source: str, seed: int | None) -> Splits:
-    """The rows by their column ``split``; without one at random, or all to train on for None."""
+    """Rows divided by their column ``split``, or at random; all for training if seed is None."""
     if SPLIT not in data:
         if seed is None:
             return Splits(data)

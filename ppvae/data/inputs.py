@@ -1,4 +1,4 @@
-"""What people hand to :func:`ppvae.fit`, as splits; or the one line that makes it so."""
+"""Conversion of the data passed to :func:`ppvae.fit` to splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["as_splits"]
 
 
 def as_splits(data: object) -> Splits:
-    """Splits as they are; anything else that has rows, as the training data.
+    """Convert data to splits: splits are returned as they are, other data become training data.
 
     Arguments:
         data: :class:`~ppvae.data.Splits`, a :class:`~ppvae.data.Dataset`, a mapping of columns, a
@@ -27,7 +27,8 @@ def as_splits(data: object) -> Splits:
             validation and test data are matched by name with those of the training data.
 
     Raises:
-        DataError: If it is something else, or a class is not among those of the training data.
+        DataError: If ``data`` is something else; the message gives the line that converts it. Or
+            if a class is not among those of the training data.
     """
     if isinstance(data, Splits):
         train = _dataset(data.train)

@@ -24,13 +24,13 @@ __all__ = ["labels_of"]
 def labels_of(
     path: Path, files: Sequence[Path], record: Record, like: Spec | None
 ) -> tuple[dict[str, np.ndarray], Record]:
-    """Columns for these files from a table, and the record with what was done.
+    """Columns for these files from a table, and the record with notes on them.
 
     The first column is a path in the folder, or a base name where that is unique. A table of two
     columns has the class in the second; others go by their names.
 
     Raises:
-        DataError: If a file has no row, or two with different labels.
+        DataError: If a file has no row, or two rows with different labels.
     """
     frame, notes = read_table(path)
     if frame.shape[1] < 2:

@@ -56,27 +56,27 @@ class MappedRows:
         return np.asarray(self[:], dtype=dtype)
 
     def take(self, rows: np.ndarray) -> MappedRows:
-        """These rows of the rows."""
+        """Some of these rows, by their positions here."""
         return MappedRows(self.source, self.rows[rows])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As an array with these rows has it."""
+        """Shape of an array with these rows."""
         return (len(self.rows), *self.source.shape[1:])
 
     @property
     def dtype(self) -> np.dtype:
-        """The array's."""
+        """Dtype of the array."""
         return self.source.dtype
 
     @property
     def ndim(self) -> int:
-        """The array's."""
+        """Number of dimensions of the array."""
         return self.source.ndim
 
     @property
     def nbytes(self) -> int:
-        """Bytes of these rows, on the disk."""
+        """Size in bytes of these rows on the disk."""
         size = 1
         for length in self.shape:
             size *= length
@@ -84,8 +84,8 @@ class MappedRows:
 
 
 Column: TypeAlias = "Tensor | np.memmap | MappedRows | SparseRows"
-# Checked columns by name, such as a Dataset, and columns as people have them: a Dataset, tensors,
-# arrays, lists.
+# Checked columns by name, such as a Dataset; and unchecked columns: a Dataset, tensors, arrays,
+# lists.
 Columns: TypeAlias = Mapping[str, Column]
 ColumnsLike: TypeAlias = Mapping[str, object]
 

@@ -18,15 +18,15 @@ __all__ = ["mnist"]
 def mnist(
     folder: PathLike | None = None, *, download: bool = False, validation: int = 10_000
 ) -> Splits:
-    """MNIST from a folder of IDX files, or, if asked for, from OpenML.
+    """MNIST from a folder of IDX files or, on request, from OpenML.
 
     Columns: ``x`` uint8 (N, 1, 28, 28), ``y`` int64 (N).
 
     Arguments:
-        folder: Holds ``train-images-idx3-ubyte`` and its three companions, gzipped or not.
-        download: Fetch it with scikit-learn (which keeps a copy); nothing is ever fetched
-            otherwise.
-        validation: How many of the last training images to validate on.
+        folder: Folder with ``train-images-idx3-ubyte`` and the three other files, gzipped or not.
+        download: Whether to fetch the data with scikit-learn, which keeps a copy; otherwise
+            nothing is fetched.
+        validation: Number of training images, from the end, that are for validation.
 
     References:
         | MNIST (LeCun, Cortes and Burges, 1998)

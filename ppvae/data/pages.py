@@ -1,4 +1,4 @@
-"""What the headers of pictures say, and how all pictures of a folder become one array."""
+"""The headers of pictures, and the plan by which the pictures of a folder become one array."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ __all__ = ["Page", "Plan"]
 
 @dataclass(frozen=True)
 class Page:
-    """A picture in a file, as its header says.
+    """A picture in a file, as described by the header.
 
     Attributes:
-        path: The file.
-        number: Its number in the file; None where the file has one picture.
-        mode: Pillow's mode.
-        shape: Height and width as it is seen, after its orientation.
+        path: Path of the file.
+        number: Number of the picture in the file; None if the file has one picture.
+        mode: Mode of the picture in Pillow.
+        shape: Height and width of the picture, turned upright.
         kind: ``"byte"``, ``"word"`` (16 bits) or ``"number"`` (32 bits or floating-point).
-        colour: Whether it has colour.
-        alpha: Whether it has transparent parts.
-        turned: Whether it has an orientation other than upright.
-        bands: Channels of a file of :mod:`ppvae.data.stacks`; None for what Pillow reads.
-        note: How the file was taken, in words.
+        colour: Whether the picture has colour.
+        alpha: Whether the picture has transparent parts.
+        turned: Whether its EXIF orientation is other than upright.
+        bands: Number of channels of a file of :mod:`ppvae.data.stacks`; None for a file that
+            Pillow reads.
+        note: Interpretation of the file's axes, in words.
     """
 
     path: Path
@@ -48,16 +49,16 @@ class Page:
 
 @dataclass(frozen=True)
 class Plan:
-    """How all pictures of a folder become one array.
+    """The plan by which all pictures of a folder become one array.
 
     Attributes:
-        size: Height and width.
-        resize: Whether they are resized to it.
-        crop: Whether the middle is cut out first.
-        channels: C.
-        scale: The values that become 0 and 1; None for bytes as they are, and for numbers.
-        kind: That of the pages with the widest values.
-        asked: Whether the user gave the scale.
+        size: Height and width of all pictures.
+        resize: Whether pictures are resized to ``size``.
+        crop: Whether pictures are cropped to their centre before resizing.
+        channels: Number of channels C.
+        scale: Values that become 0 and 1; None for unscaled bytes, and for numbers.
+        kind: Kind of the pages with the most bits.
+        asked: Whether the user set the scale.
     """
 
     size: tuple[int, int]
@@ -131,7 +132,7 @@ class Plan:
         return self.kind == "byte" and not self.asked
 
     def notes(self, pages: Sequence[Page]) -> list[str]:
-        """What is done to the pictures, in words."""
+        """Sentences on what is done to the pictures."""
         modes = Counter(page.mode for page in pages)
         shown = ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items()))
         notes = [f"x: {len(pages)} pictures ({shown}), {self.channels} channels"]

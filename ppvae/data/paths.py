@@ -14,7 +14,7 @@ from ppvae.errors import DataError
 __all__ = ["UNREADABLE", "PathLike", "existing", "refuse_larger"]
 
 PathLike: TypeAlias = "str | Path"
-# What readers raise at a file that is damaged, cut off, or no file of its kind.
+# Errors that readers raise at a file that is damaged, cut off, or of another kind.
 UNREADABLE = (
     ValueError,
     OSError,
@@ -32,10 +32,10 @@ UNREADABLE = (
 
 
 def existing(path: PathLike) -> Path:
-    """The path, with the user's home in place of ``~``.
+    """The path of an existing file or folder, with ``~`` replaced by the user's home.
 
     Raises:
-        DataError: If nothing is there.
+        DataError: If the path does not exist.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -44,14 +44,14 @@ def existing(path: PathLike) -> Path:
 
 
 def refuse_larger(path: Path, size: int) -> None:
-    """Refuse what is unpacked into memory and is larger than this machine's.
+    """Refuse a file that, unpacked, is larger than this machine's memory.
 
     Arguments:
-        path: The file, which is named.
-        size: Bytes when it is unpacked.
+        path: Path of the file, for the message.
+        size: Size of the unpacked file, in bytes.
 
     Raises:
-        DataError: If memory is smaller.
+        DataError: If the memory is smaller.
     """
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Folders of pictures: a row per picture or page, with the values that the files have."""
+"""Folders of pictures: a row per picture or page, with the values of the files."""
 
 from __future__ import annotations
 
@@ -35,28 +35,27 @@ def images(
 ) -> Dataset:
     """Pictures of a folder, in the order of their paths: ``x`` with shape (N, C, H, W).
 
-    Pictures with 8 bits stay uint8, an intensity from 0 to 255. Those with 16 bits become
-    numbers in [0, 1], 1 being 65535; those with 32 bits or floating-point numbers keep their
-    values. ``range`` is another scale. A picture is turned as its EXIF orientation says; each
-    page of a multi-page TIFF is a row. There are three channels if any picture has colour, and
-    one more if a picture has transparent parts. Hidden files and folders are left out.
+    Pictures with 8 bits stay uint8, intensities from 0 to 255. Those with 16 bits are scaled from
+    0 to 65535 to [0, 1]; those with 32 bits or floating-point numbers keep their values.
+    ``range`` sets another scale. A picture is turned upright by its EXIF orientation; each page of
+    a multi-page TIFF is a row. There are three channels if any picture has colour, and one more if
+    any picture has transparent parts. Hidden files and folders are left out.
 
     Classes ``y`` come from a table of labels, or from the names of sub-folders, in sorted order.
     Folders such as ``train`` and ``test`` above them make the column ``split``.
 
     Arguments:
-        folder: Holds the pictures, itself or in sub-folders; or one file, such as a stack.
-        size: Height and width to resize to (Lanczos); without it all must have one size.
-        crop: Cut the middle with the proportions of ``size`` before resizing, which otherwise
-            stretches.
-        channels: 1 for grey, 3 for colour, 2 or 4 with transparency; as the files have it by
-            default.
-        range: The values that become 0 and 1, such as (0, 4095) for a camera with 12 bits.
-        labels: A table whose first column is the picture's path in the folder and whose second is
-            the class, or which has the columns ``y``, ``c``, ``view``, ``object``, ``batch`` or
+        folder: Folder with pictures, directly or in sub-folders; or one file, such as a stack.
+        size: Height and width to resize to (Lanczos); without it, all must have the same size.
+        crop: Whether to crop pictures to their centre, with the proportions of ``size``, before
+            resizing; otherwise they are stretched.
+        channels: 1 for grey, 3 for colour, 2 or 4 with transparency; by default as in the files.
+        range: Values that become 0 and 1, such as (0, 4095) for a camera with 12 bits.
+        labels: Table with the picture's path in the folder as first column, and the class as
+            second column or any of the columns ``y``, ``c``, ``view``, ``object``, ``batch`` and
             ``split``.
         missing_ok: Columns that may hold NaN.
-        like: The columns' spec of a fitted run, whose classes and channels are used.
+        like: Spec of the columns of a fitted run; its classes and channels are used.
 
     Raises:
         DataError: If a picture cannot be read, or the pictures do not fit together.
@@ -89,7 +88,7 @@ def images(
 
 
 def _paths(folder: Path) -> tuple[list[Path], list[str]]:
-    """Pictures in order, and notes of what was left out."""
+    """Paths of the pictures in order, and notes on what was left out."""
     paths, hidden, others = [], 0, []
     for path in _walked(folder):
         parts = path.relative_to(folder).parts
@@ -134,7 +133,7 @@ def _walked(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Parts of the split and classes, where the folders say them."""
+    """Parts of the split and classes, from the names of the folders."""
     parts = None
     for depth in (0, 1):
         if parts is not None:

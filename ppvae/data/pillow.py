@@ -1,4 +1,4 @@
-"""Pictures through Pillow, with the values that are in the file and a scale that is stated."""
+"""Pictures read by Pillow, with the values of the file and an explicit scale."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def pages_of(path: Path) -> list[Page]:
-    """What the headers of a file's pictures say.
+    """The headers of a file's pictures.
 
     Raises:
         DataError: If the file cannot be read, or has values that Pillow would shorten.
@@ -73,7 +73,7 @@ def _stacked(path: Path) -> list[Page]:
 
 
 def _altered(path: Path) -> bool:
-    """Whether Pillow would change the values of a TIFF file, or does not know it or its axes."""
+    """Whether Pillow would change the values of a TIFF file, or cannot read it or its axes."""
     from PIL import Image, UnidentifiedImageError
 
     if path.suffix.lower() not in TIFF or not path.is_file() or not path.stat().st_size:
@@ -101,12 +101,12 @@ def _altered(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Picture]:
-    """An open picture of any size; errors of reading in words."""
+    """An open picture of any size; errors in reading become DataError."""
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        # Sizes are checked by `Plan`, which knows whether the picture will be made smaller.
+        # `Plan` checks sizes, as it determines whether the picture will be made smaller.
         Image.MAX_IMAGE_PIXELS = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -191,7 +191,7 @@ def _pixels(plan: Plan, page: Page, picture: Picture) -> np.ndarray:
 
 
 def _scaled(plan: Plan, page: Page, values: np.ndarray, *, fits: bool = False) -> np.ndarray:
-    """Channels (C, H, W) in the plan's size, number and scale."""
+    """An array (C, H, W) with the plan's size, number of channels and scale."""
     from PIL import Image
 
     top = {"byte": 255.0, "word": 65535.0}.get(page.kind, 1.0)

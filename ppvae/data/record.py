@@ -1,4 +1,4 @@
-"""What was done to data on the way in, and the names that their numbers stand for."""
+"""The record of a dataset: names behind its numbers, units, and notes on its reading."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
 
 @dataclass(frozen=True)
 class Record:
-    """What travels with a dataset beside its numbers; it fits into JSON.
+    """Names, units and notes that are kept with a dataset, as JSON.
 
     Attributes:
-        names: Column to names: features of ``x``, classes of ``y``, objects.
-        units: Column to unit, such as ``deg``.
-        notes: What was done on the way in, a sentence each.
+        names: Names by column: features of ``x``, classes of ``y``, objects.
+        units: Unit of each column that has one, such as ``deg``.
+        notes: Sentences on what was done in reading and conversion.
     """
 
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -46,21 +46,21 @@ def coded(
 ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
     """Classes or identifiers as numbers from 0.
 
-    Text is numbered in sorted order. Whole numbers stay where they can be class numbers, and are
-    renumbered where most numbers up to the largest would be empty, such as 1001 and 2002.
+    Text is numbered in sorted order. Integers are kept if they can be class numbers, and are
+    renumbered if most numbers up to the largest would be unused, such as 1001 and 2002.
 
     Arguments:
-        name: The column.
+        name: Name of the column.
         values: Text, booleans or numbers with shape (N); None, NaN, blank text and, among
             numbers, -1 are missing.
-        known: Names by number that are there already (:func:`known_names`).
+        known: Names by number in a fitted run (:func:`known_names`).
 
     Returns:
         Numbers (N) with -1 where missing, the names by number (None where the numbers stand for
         themselves), and a note in words (empty where nothing was done).
 
     Raises:
-        DataError: If numbers have fractions, or a name is none of those known.
+        DataError: If numbers have fractions, or a name is not in ``known``.
     """
     if values.dtype.kind in "iu" and known is None:
         distinct = np.unique(values[values != -1])
@@ -130,10 +130,10 @@ def known_names(like: Spec | None, name: str) -> tuple[str, ...] | None:
 
 
 def known_unit(like: Spec | None, name: str, unit: Mapping[str, str]) -> None:
-    """Refuse numbers in another unit than those that a run was fitted with.
+    """Refuse numbers in another unit than that of a fitted run.
 
     Raises:
-        DataError: If the units differ; numbers without a unit are taken as they are.
+        DataError: If the units differ; numbers without a unit are accepted.
     """
     if like is None or name not in like or name not in unit:
         return
@@ -146,7 +146,7 @@ def known_unit(like: Spec | None, name: str, unit: Mapping[str, str]) -> None:
 
 
 def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[str]) -> np.ndarray:
-    """Numbers that stand for ``names`` as those that stand for ``onto``."""
+    """Numbers that index ``names``, converted to numbers that index ``onto``."""
     kind = kind_of(name).kind
     absent = sorted({names[int(i)] for i in np.unique(codes) if i >= 0} - set(onto))
     if absent:
@@ -161,7 +161,7 @@ def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[s
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a number, as its name, is one of a class or an object."""
+    """Whether a name is an integer, such as the number of a class or an object."""
     return re.fullmatch(r"-?\d{1,18}", text) is not None
 
 

@@ -1,7 +1,7 @@
-r"""From spectra to the number that is looked for: an area, a peak, a ratio, or a user's own.
+r"""Scalars of spectra: an area, a peak, a ratio, or a function of your own.
 
 Each is a function of the axis (S) and of spectra (..., S) that returns one number per spectrum; a
-function of one's own with these two arguments takes their place anywhere.
+function of your own with these two arguments can be used in their place.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def loop_area(axis: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     r"""The area within a closed loop, :math:`\left| \oint R \, dV \right|`, by trapezoids.
 
     Arguments:
-        axis: V, which runs there and back, with shape (S).
-        spectra: R, with shape (..., S); the last point is joined to the first.
+        axis: Voltage V, which rises and falls, with shape (S).
+        spectra: Response R, with shape (..., S); the last point is joined to the first.
     """
     axis, spectra = _checked(axis, spectra)
     steps = np.roll(axis, -1) - axis
@@ -32,7 +32,7 @@ def loop_area(axis: np.ndarray, spectra: np.ndarray) -> np.ndarray:
 
 
 def log_loop_area(axis: np.ndarray, spectra: np.ndarray) -> np.ndarray:
-    """The logarithm of :func:`loop_area`; minus infinity is NaN, an area that was not measured."""
+    """The logarithm of :func:`loop_area`; NaN where the area is zero, as if not measured."""
     area = loop_area(axis, spectra)
     return np.asarray(np.log(area, out=np.full_like(area, np.nan), where=area > 0))
 
@@ -87,7 +87,7 @@ def scalar_named(text: str) -> Scalar:
             ``ratio:LOW:HIGH:LOW:HIGH``.
 
     Raises:
-        ArgumentError: If it is none of these.
+        ArgumentError: If ``text`` is none of these.
     """
     name, *rest = text.split(":")
     try:

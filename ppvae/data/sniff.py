@@ -1,4 +1,4 @@
-"""What a text table is made of: separator, decimal sign and header, from its first lines."""
+"""The dialect of a text table: separator, decimal sign and header, from its first lines."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text table is written.
+    """The dialect of a text table.
 
     Attributes:
-        separator: Between fields.
-        decimal: ``"."`` or ``","``.
-        header: The names in the first line.
-        note: This in words.
-        encoding: UTF-8, or UTF-16 where the file begins so.
+        separator: Separator between fields.
+        decimal: Decimal sign, ``"."`` or ``","``.
+        header: Names in the first line.
+        note: Description of the dialect, in words.
+        encoding: UTF-8, or UTF-16 if the file begins with its byte-order mark.
     """
 
     separator: str
@@ -55,8 +55,8 @@ def dialect_of(
     """The dialect of a text table, compressed or not.
 
     Raises:
-        DataError: If there is no header, names stand twice, rows have other widths than the
-            header, or a comma may be a decimal sign or may group digits.
+        DataError: If there is no header, names are repeated, rows differ in width from the
+            header, or a comma could be a decimal sign or a separator of thousands.
     """
     encoding, lines = _first_lines(path)
     if separator is None:
@@ -72,7 +72,7 @@ def dialect_of(
     if separator == " ":
         rows = [line.split() for line in lines]
     elif len(lines) >= LINES:
-        rows.pop()  # It may go on in lines that are not here.
+        rows.pop()  # The last row may continue in lines that were not read.
     header, body = tuple(field.strip() for field in rows[0]), [row for row in rows[1:] if row]
     _check_header(path, header, separator)
     _check_widths(path, header, enumerate(body))
@@ -89,10 +89,10 @@ def dialect_of(
 
 
 def refuse_short(path: Path, dialect: Dialect) -> None:
-    """Refuse rows with fewer fields than the header, in all of the file.
+    """Refuse a file with any row that has fewer fields than the header.
 
     Raises:
-        DataError: If there is one: the file may be cut off.
+        DataError: If there is such a row, as in a file that was cut off.
     """
     opener = OPENERS.get(path.suffix.lower(), open)
     with opener(path, "rt", encoding=dialect.encoding, newline="") as file:
@@ -122,7 +122,7 @@ def _check_widths(
 
 
 def _decimal(path: Path, fields: list[str]) -> str:
-    """The decimal sign of the fields; refused where a comma may group digits."""
+    """The decimal sign of the fields; refuse commas that could be separators of thousands."""
     commas = [field for field in fields if COMMA.fullmatch(field)]
     points = any("." in field and NUMBER.fullmatch(field) for field in fields)
     if commas and not points and all(GROUPED.fullmatch(field) for field in commas):
@@ -170,7 +170,7 @@ def _separator(path: Path, lines: list[str]) -> str:
         if widths[0] > 1:
             scores[separator] = sum(width == widths[0] for width in widths) / len(widths)
     if scores:
-        # The header decides between separators that fit alike: a decimal comma is not in names.
+        # The header decides between separators that fit equally well: names have no decimal comma.
         header = lines[0]
         return max(scores, key=lambda s: (scores[s] > 0.9, header.count(s)))
     fields = [line.split() for line in lines]

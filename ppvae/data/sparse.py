@@ -12,15 +12,15 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     from scipy.sparse import spmatrix
 
-# What numbers rows of an array: numbers, a mask or a slice.
+# An index of rows of an array: numbers, a mask or a slice.
 Rows: TypeAlias = "np.ndarray | slice | list[int] | int"
 
 __all__ = ["Rows", "SparseRows", "is_sparse"]
 
 
 def is_sparse(value: object) -> TypeGuard[spmatrix]:
-    """Whether a value is a sparse matrix or array of scipy's."""
-    # By the classes' names, so that scipy is not imported for what is dense.
+    """Whether a value is a sparse matrix or array of scipy."""
+    # Classes are compared by name, so that scipy is not imported for dense values.
     return any(base.__module__.startswith("scipy.sparse") for base in type(value).__mro__)
 
 
@@ -28,10 +28,10 @@ class SparseRows:
     """A column that is a sparse matrix, such as cells by genes; indexing gives dense rows.
 
     Arguments:
-        matrix: A sparse matrix of scipy's with shape (N, D), kept by rows (CSR).
+        matrix: Sparse matrix of scipy with shape (N, D), stored by rows (CSR).
 
     Raises:
-        DataError: If values are no numbers, or NaN or infinite.
+        DataError: If the values are not numbers, or some are NaN or infinite.
     """
 
     def __init__(self, matrix: object) -> None:
@@ -63,24 +63,24 @@ class SparseRows:
         return np.asarray(self.matrix.toarray(), dtype=dtype)
 
     def take(self, rows: Rows) -> SparseRows:
-        """These rows, sparse."""
+        """Some rows, as a sparse column."""
         new = SparseRows.__new__(SparseRows)
         new.matrix = self.matrix[np.asarray(rows)]
         return new
 
     @property
     def values(self) -> np.ndarray:
-        """What is stored: all values but zeros."""
+        """The stored values, which are all but the zeros."""
         return np.asarray(self.matrix.data)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As a dense array has it."""
+        """Shape of the matrix."""
         return tuple(int(size) for size in self.matrix.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """The matrix's."""
+        """Dtype of the matrix."""
         return np.dtype(self.matrix.dtype)
 
     @property
@@ -90,6 +90,6 @@ class SparseRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory, in bytes."""
         m = self.matrix
         return int(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes)

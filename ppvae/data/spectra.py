@@ -1,7 +1,8 @@
-r"""Images with spectra at their places: patches of an image, a simulated lattice, NSID files.
+r"""Images with spectra at positions in them: patches, a simulated lattice, NSID files.
 
-A microscope sees an entire image, and measures a spectrum at few of its places: the columns are
-``x`` the patch about a place, ``position`` its row and column in pixels, and ``spectrum``.
+A microscope records an entire image, and measures spectra at a few positions in it: the columns
+are ``x``, the patch around a position, ``position``, its row and column in pixels, and
+``spectrum``.
 """
 
 from __future__ import annotations
@@ -26,25 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = ["image_spectra", "patches", "spectral_image", "targets_of"]
 
-# Pixels between two neighbours of the simulated lattice, and the side of a patch: two cells.
+# Pixels between two neighbours of the simulated lattice, and side of a patch (two cells).
 CELL = 8
 PATCH = 16
 VOLTAGES = 64
 
 
 def patches(image: Tensor | np.ndarray, positions: Tensor | np.ndarray, size: int) -> Tensor:
-    """Square cut-outs of an image about places; the image is mirrored beyond its edges.
+    """Square patches of an image around positions; the image is mirrored beyond its edges.
 
     Arguments:
-        image: With shape (H, W) or (C, H, W).
-        positions: Row and column of each place in pixels, rounded, with shape (N, 2).
-        size: Side of a patch. An even patch has its centre half a pixel up and left of the middle.
+        image: Image with shape (H, W) or (C, H, W).
+        positions: Rows and columns in pixels, rounded, with shape (N, 2).
+        size: Side of a patch. The position in an even patch is half a pixel down and right of its
+            centre.
 
     Returns:
-        With shape (N, C, size, size), in the dtype of the image.
+        Patches with shape (N, C, size, size), in the dtype of the image.
 
     Raises:
-        DataError: If a place is not on the image, or the patch is larger than it.
+        DataError: If a position is outside the image, or a patch is larger than the image.
     """
     image, positions = torch.as_tensor(image), torch.as_tensor(positions)
     image = image[None] if image.dim() == 2 else image
@@ -95,15 +97,15 @@ def image_spectra(*, side: int = 55, noise: float = 0.02, seed: int = 0) -> Data
     where c in [0, 1] is the charge of a domain wall, the part of :math:`-\nabla \cdot P` above
     zero (walls where polarisations meet head to head), and d the vacancies about the atom,
     weighted by distance. The area is largest at charged walls without a vacancy, a few per cent of
-    all places. Both are seen in the patch of two by two cells; the position says little.
+    all positions. Both can be seen in a patch of two by two cells; the position says little.
 
     Columns: ``x`` float32 (N, 1, 16, 16) from 0 to about 1, ``position`` float32 (N, 2),
     ``spectrum`` float32 (N, 64), ``area`` float32 (N), that of the loop without noise. The names
     of ``spectrum`` are its voltages.
 
     Arguments:
-        side: Atoms along a side; N is its square.
-        noise: Standard deviation of a response's noise; the image has 2.5 times as much.
+        side: Number of atoms along a side; N is its square.
+        noise: Standard deviation of the noise of a response; that of the image is 2.5 times it.
         seed: Random seed of the draws.
 
     Raises:
@@ -118,7 +120,7 @@ def image_spectra(*, side: int = 55, noise: float = 0.02, seed: int = 0) -> Data
     polar = _domains(rng, side)
     vacant = rng.random((side + 1, side + 1)) < 0.06
     image = _drawn(rng, polar, vacant, 2.5 * noise)
-    # Atom (i, j) stands between the cells (i - 1, j - 1) to (i, j), which its patch shows.
+    # Atom (i, j) is between the cells (i - 1, j - 1) to (i, j), which its patch shows.
     after, before = (
         [0.5 * (part + np.roll(part, 1, 1 - axis)) for axis, part in enumerate(shifted)]
         for shifted in (polar, [np.roll(polar[axis], 1, axis) for axis in range(2)])
@@ -196,24 +198,24 @@ def spectral_image(
     missing_ok: Sequence[str] = (),
     like: Spec | None = None,
 ) -> Dataset:
-    """A spectral image of an NSID file (.h5): a patch, a position and a spectrum for each place.
+    """Read a spectral image from an NSID file (.h5): patch, position and spectrum of each pixel.
 
-    The patches are of one channel of the spectra, each in units of that channel's standard
-    deviation over the image; beyond the edges the image is mirrored.
+    The patches show one channel of the spectra, centred and in units of the channel's standard
+    deviation over the image, which is mirrored beyond its edges.
 
     Columns: ``x`` float32 (N, 1, size, size), ``position`` float32 (N, 2), ``spectrum`` float32
     (N, S). The names of ``spectrum`` are the values of its axis.
 
     Arguments:
-        path: The file; its first data set with three dimensions, of which the last is the
-            spectrum's, is read.
-        size: Side of a patch in places.
-        channel: Which of the spectrum's numbers the image is made of.
+        path: Path of the file; the first data set with three dimensions is read, the last of
+            which is that of the spectrum.
+        size: Side of a patch in pixels.
+        channel: Channel of the spectra that the image shows.
         missing_ok: Not used: places without finite numbers are refused.
         like: Not used: these columns have no classes.
 
     Raises:
-        DataError: If there is no such data set, or the channel is none of it.
+        DataError: If there is no such data set, or no such channel.
     """
     import h5py
 

@@ -1,4 +1,4 @@
-"""Pictures in the formats of microscopes and scanners: arrays with axes, read by their packages.
+"""Pictures in the formats of microscopes and scanners: arrays with axes, read by other packages.
 
 TIFF files that Pillow would alter, and those with named axes, go through ``tifffile``; ``.nii``
 and ``.nii.gz`` through ``nibabel``; ``.mrc`` through ``mrcfile``; ``.dm3``, ``.dm4`` and ``.emd``
@@ -31,8 +31,8 @@ class Stack:
     """The pictures of a file.
 
     Attributes:
-        values: With shape (rows, C, H, W).
-        note: How the file's axes were taken, in words.
+        values: Pictures with shape (rows, C, H, W).
+        note: Interpretation of the file's axes, in words.
     """
 
     values: np.ndarray
@@ -40,10 +40,10 @@ class Stack:
 
 
 def stack_of(path: Path) -> Stack:
-    """The pictures of a file, with the values that it has.
+    """The pictures of a file, with their values unchanged.
 
     Raises:
-        DataError: If its package is not installed, it cannot be read, or its values are no
+        DataError: If the package is not installed, the file cannot be read, or its values are not
             pictures of real numbers.
     """
     reader, package = _reader(path)
@@ -63,7 +63,7 @@ def stack_of(path: Path) -> Stack:
 
 
 def _of(error: Exception, module: ModuleType) -> bool:
-    """Whether an error is one of a package's own kinds."""
+    """Whether the class of an error is defined in a package."""
     return type(error).__module__.partition(".")[0] == module.__name__.partition(".")[0]
 
 
@@ -135,7 +135,7 @@ def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
 
 
 def _is_flat(signal: JsonObject) -> bool:
-    """Whether data are pictures, and no spectra."""
+    """Whether data are pictures rather than spectra."""
     own = sum(not axis["navigate"] for axis in signal["axes"])
     return own >= 2 and len(signal["axes"]) == signal["data"].ndim
 

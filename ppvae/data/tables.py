@@ -1,4 +1,4 @@
-"""Tables: rows are data, columns are features, classes, factors and the rest by name."""
+"""Tables: rows are data; columns are features, classes, factors and others by name."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Features: TypeAlias = "Callable[[str, pd.DataFrame, Sequence[str]], tuple[np.nda
 __all__ = ["TABLES", "column_of", "from_frame", "read_table", "table"]
 
 TEXTS = tuple(f"{s}{z}" for s in (".csv", ".tsv", ".txt") for z in ("", ".gz", ".bz2", ".xz"))
-# Suffix to the reader of pandas and the package that it needs.
+# For each suffix, the reader in pandas and the package that it needs.
 BINARY = {
     ".parquet": ("read_parquet", "pyarrow"),
     ".feather": ("read_feather", "pyarrow"),
     ".xlsx": ("read_excel", "openpyxl"),
 }
 TABLES = (*TEXTS, *BINARY)
-# Table columns that become dataset columns by their names; x is made of the others.
+# Table columns that become dataset columns of the same names; x is made of the others.
 NAMED = tuple(name for name in COLUMNS if name not in ("x", "source"))
 COUNTERS = re.compile(r"(?i)(unnamed: \d+(\.\d+)*|(\w*[_ .-])?(index|idx|id|row))?")
 
@@ -58,24 +58,26 @@ def table(
 ) -> Dataset:
     """Rows of a table, such as cells by genes: CSV, TSV, Parquet, Feather or Excel.
 
-    Separator and decimal sign of text are found from its first lines, and noted. Columns named
-    ``y``, ``c``, ``view``, ``object``, ``batch`` and ``split`` are what they are called; the
-    numeric rest is ``x``. A first column without a name that numbers or names the rows is no
-    feature, and columns of text that nothing names are left out: both are noted.
+    Separator and decimal sign of text are detected from its first lines, and noted. Columns named
+    ``y``, ``c``, ``view``, ``object``, ``batch`` and ``split`` become the dataset columns of these
+    names; the other numeric columns make up ``x``. A first column without a name that numbers or
+    names the rows is not a feature, and columns of text without a role are left out; both are
+    noted.
 
     Arguments:
-        path: The file; text may be compressed (.gz, .bz2, .xz).
-        x: The table's columns that make up ``x``; by default every numeric column that nothing
-            else names.
+        path: Path of the file; text may be compressed (.gz, .bz2, .xz).
+        x: Columns of the table that make up ``x``; by default every numeric column without
+            another role.
         sep: Separator of a text table.
         decimal: Decimal sign of a text table.
         thousands: Sign between groups of digits in a text table.
-        na: Texts that stand for a missing value, beside blank, NA, NaN, null and None.
+        na: Texts that stand for a missing value, besides blank, NA, NaN, null and None.
         missing_ok: Dataset columns that may hold NaN.
-        like: The columns' spec of a fitted run: features are matched by name, classes and
-            identifiers get the numbers that they have there.
-        columns: Dataset column to the table's column or columns; text is numbered in sorted
-            order in ``y``, ``object`` and ``batch``, and read with its unit in ``c`` and ``view``.
+        like: Spec of the columns of a fitted run: features are matched by name, and classes and
+            identifiers get their numbers in the run.
+        columns: Column of the table, or several, for each dataset column; text is numbered in
+            sorted order in ``y``, ``object`` and ``batch``, and read with its unit in ``c`` and
+            ``view``.
 
     Raises:
         DataError: If the table cannot be read, or a column cannot be used as it is.
@@ -119,10 +121,10 @@ def read_table(
     thousands: str | None = None,
     na: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A table as a DataFrame, and notes on how it was read.
+    """Read a table as a DataFrame, with notes on how it was read.
 
     Raises:
-        DataError: If it cannot be read, or what reads it is not installed.
+        DataError: If it cannot be read, or a package that reads it is not installed.
     """
     import pandas as pd
 
@@ -136,7 +138,7 @@ def read_table(
             return frame, _sheets(path, frame)
         dialect = dialect_of(path, sep, decimal, thousands)
         with warnings.catch_warnings():
-            # Rows wider than the header, beyond the lines that were looked at.
+            # Rows wider than the header, after the lines that the dialect was detected from.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 path,
@@ -171,7 +173,7 @@ def read_table(
 
 
 def _sheets(path: Path, frame: pd.DataFrame) -> list[str]:
-    """A note where a workbook has further sheets."""
+    """A note if a workbook has further sheets."""
     import pandas as pd
 
     if path.suffix.lower() != ".xlsx":
@@ -211,7 +213,7 @@ def from_frame(
     for name in NAMED:
         if name in frame.columns and name not in chosen and (x is None or name not in x):
             chosen[name] = name
-    if like is not None:  # New data need not have all columns that the run was fitted with.
+    if like is not None:  # New data need not have all columns of the run.
         chosen = {
             k: v
             for k, v in chosen.items()
@@ -259,10 +261,10 @@ def column_of(
     record: Record,
     like: Spec | None = None,
 ) -> tuple[np.ndarray, Record]:
-    """A table's column as a dataset's column of this name, and the record with what was done.
+    """A column of a table as the dataset column of a name, and the record with notes on it.
 
     Raises:
-        DataError: If it cannot be.
+        DataError: If the values cannot be converted.
     """
     kind = kind_of(name)
     if kind.kind == "split":
@@ -332,7 +334,7 @@ def _features(
     record: Record,
     known: Sequence[str] | None,
 ) -> tuple[list[str], Record]:
-    """Names of the columns of x: those of a run in its order, or the numeric rest."""
+    """Names of the columns of x: those of a run, in its order, or else all unused numeric ones."""
     import pandas as pd
 
     rest = [c for c in frame.columns if c not in taken]

@@ -1,6 +1,7 @@
-"""What the values of a column are like: their range, whether they are whole, what is missing.
+"""Properties of the values of a column: their range, whether they are integers, what is missing.
 
-Read once, by chunks: what a likelihood is chosen by, and what a model must know of its data.
+They are computed in one pass, by chunks. A likelihood is chosen from them, and models are built
+from them.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from ppvae.typing import ColumnSpec
 
 __all__ = ["Values", "chunks_of", "describe_values", "facts_of", "with_missing"]
 
-# Elements of a column looked at once.
+# Number of elements of a column that are in memory at once.
 BUDGET = 2**24
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a column's values are like, those that are missing left out.
+    """Properties of a column's values, without the missing ones.
 
     Attributes:
-        low: The least.
-        high: The greatest.
-        whole: Whether all are whole numbers.
-        binary: Whether all are 0 or 1.
-        missing: How many are missing (NaN).
-        mean: Mean of each feature, for rows of one dimension; else of all values.
-        sd: Standard deviation, in the same way.
+        low: Smallest value.
+        high: Largest value.
+        whole: Whether all values are integers.
+        binary: Whether all values are 0 or 1.
+        missing: Number of missing values (NaN).
+        mean: Mean of each feature, if rows are vectors; else the mean of all values.
+        sd: Standard deviation of each feature, or of all values, as for ``mean``.
         log_total: Mean and standard deviation of the logarithm of the rows' totals, where all
             are whole numbers from 0.
     """
@@ -51,7 +52,7 @@ class Values:
 
     @property
     def is_count(self) -> bool:
-        """Whether they are whole numbers from 0, with some beyond 1."""
+        """Whether the values are integers of at least 0, some of them above 1."""
         return self.whole and self.low >= 0 and self.high > 1
 
 
@@ -67,7 +68,7 @@ def describe_values(column: Column) -> Values:
     """The :class:`Values` of a column, read by chunks.
 
     Arguments:
-        column: A tensor, or what gives arrays of rows by slices, with shape (N, ...).
+        column: Tensor, or another object that is indexed by slices of rows, with shape (N, ...).
     """
     if isinstance(column, SparseRows):
         return _sparse_values(column)
@@ -147,10 +148,10 @@ def _any(column: Column, check: Callable[[Tensor], Tensor]) -> bool:
 
 
 def facts_of(name: str, column: Column, *, missing_ok: bool) -> ColumnSpec:
-    """What :attr:`ppvae.data.Dataset.spec` says of values that a model must be built for.
+    """The entries of :attr:`ppvae.data.Dataset.spec` that depend on the values.
 
-    ``missing`` where some are NaN; ``library``, mean and standard deviation of the logarithm of
-    the totals, where ``x`` holds counts.
+    These are ``missing``, if some values are NaN, and ``library``, the mean and standard deviation
+    of the logarithm of the totals, if ``x`` holds counts.
     """
     if name not in ("x", "source") or column.dtype in (torch.uint8, np.dtype("uint8")):
         return {}
@@ -172,12 +173,13 @@ def with_missing(x: Tensor, mask: Tensor) -> Tensor:
     """``x`` with NaN where ``mask`` is 0 or false; uint8 intensities become float32 in [0, 1].
 
     Arguments:
-        x: With shape (N, ...).
-        mask: Which values were seen, with the shape of x, or (N) for all of a datum. Axes of size
-            1 stand for all; of pictures (N, C, H, W), (N, H, W) is one mask for all channels.
+        x: Values with shape (N, ...).
+        mask: True where a value was observed, with the shape of x, or (N) for entire data. Axes
+            of size 1 are expanded; for pictures (N, C, H, W), a mask (N, H, W) holds for all
+            channels.
 
     Raises:
-        DataError: If the shapes do not go together.
+        DataError: If the shapes do not match.
     """
     shape = tuple(mask.shape)
     if mask.dim() == x.dim() - 1 == 3 and shape[1:] == tuple(x.shape[2:]):

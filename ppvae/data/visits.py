@@ -1,4 +1,4 @@
-"""Digits as patients: images of repeated visits that change with age, sex and disease."""
+"""Digits in place of patients: images at repeated visits that vary with age, sex and disease."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def visits(
     missing: float = 0.25,
     seed: int = 0,
 ) -> Splits:
-    r"""Subjects seen at several visits: the protocol of Health MNIST.
+    r"""Images of subjects at several visits, by the protocol of Health MNIST.
 
     Each subject is a handwritten three or six (its sex) on 36 x 36 pixels. Half of the subjects
     fall ill: their digit turns by 45 degrees times the sigmoid of the time since the disease
-    began, the healthy ones stand at 5 degrees; each visit adds N(0, 2) degrees. All digits move
-    by a tenth of a pixel per visit, down and to the right. A location says nothing of the image.
+    began, while that of healthy ones stays at 5 degrees; each visit adds N(0, 2) degrees. All
+    digits move by a tenth of a pixel per visit, down and to the right. The column ``location`` is
+    unrelated to the image.
 
     The training data are all visits of ``num_subjects`` subjects and the first ``given`` visits of
     as many more as are validated and tested on; the validation and test data are their later
@@ -40,13 +41,13 @@ def visits(
     ``disease_age`` float32, visits since the disease began, NaN for the healthy.
 
     Arguments:
-        num_subjects: Subjects all of whose visits are for training.
-        num_test: Subjects of the validation data, and of the test data.
-        num_visits: Visits per subject.
-        given: First visits of a subject to validate or test on that are for training.
+        num_subjects: Number of subjects with all visits in the training data.
+        num_test: Number of subjects in the validation data, and in the test data.
+        num_visits: Number of visits per subject.
+        given: Number of first visits of a validation or test subject that are for training.
         missing: Share of pixels missing at random. The same seed without missing pixels gives the
             same images.
-        seed: Random seed of the data; torch's generators are left alone.
+        seed: Random seed of the data; torch's generators are not used.
 
     Raises:
         DataError: If an argument is out of range.
@@ -108,7 +109,7 @@ def _faces(sex: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _placed(face: np.ndarray, degrees: float, shift: float) -> np.ndarray:
-    """The digit turned about its centre and moved down and right, on 36 x 36 pixels."""
+    """The digit rotated about its centre and shifted down and right, on 36 x 36 pixels."""
     from scipy import ndimage
 
     padded = np.pad(face, (SIDE - len(face)) // 2)

@@ -1,4 +1,4 @@
-"""Words in data that have a meaning: parts of a split, and numbers with a unit."""
+"""Words with a meaning in data: parts of a split, and numbers with a unit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppvae.typing import Spec
 
 __all__ = ["PARTS", "factor_of_text", "own_text", "part_of", "split_codes"]
 
-# Word to the number of the part: train, validation, test.
+# The number of the part (train, validation, test) for each word.
 PARTS = {
     **dict.fromkeys(("train", "training", "fit"), 0),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), 1),
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.+
 
 
 def part_of(word: str) -> int | None:
-    """The number of the part that a word means, whatever its case; None if it means none."""
+    """The number of the part that a word means, regardless of case; None if it means none."""
     return PARTS.get(re.sub(r"[\s_-]", "", word.strip().lower()))
 
 
@@ -31,7 +31,7 @@ def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:
     """A column ``split`` as numbers 0 (train), 1 (validation) and 2 (test), and a note.
 
     Raises:
-        DataError: If a value is another, or the shape is not (N).
+        DataError: If a value is not a part, or the shape is not (N).
     """
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -65,7 +65,7 @@ def factor_of_text(name: str, values: ArrayLike) -> tuple[np.ndarray, dict[str, 
     Blank text is NaN.
 
     Raises:
-        DataError: If a text is no number, or the units differ.
+        DataError: If a text is not a number, or the units differ.
     """
     numbers, units = [], set()
     for row, value in enumerate(np.asarray(values).tolist()):

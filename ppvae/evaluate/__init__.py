@@ -1,4 +1,4 @@
-"""What a fitted model is worth: one evaluation layer for every model, by its sites and terms."""
+"""Evaluation of fitted models: one layer for every model, based on its sites and terms."""
 
 from ppvae.evaluate.calibration import Calibration, simulation_based_calibration, uniformity
 from ppvae.evaluate.checks import (

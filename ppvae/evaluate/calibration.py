@@ -1,11 +1,11 @@
-r"""Simulation-based calibration: is the guide right on data that the model itself makes?
+r"""Simulation-based calibration: is the guide right on data that the model itself generates?
 
 .. math::
     z^\star \sim p(z), \quad x \sim p(x \mid z^\star), \quad z^s \sim q(z \mid x)
     \quad\Rightarrow\quad \mathrm{rank}(z^\star \text{ among } z^s) \text{ uniform}
 
-if q is the posterior. In a model whose latents belong to single data, each simulated datum is a
-data set, and hundreds cost one pass.
+if q is the posterior. In a model with latents per datum, each simulated datum is a data set, so
+that hundreds of data sets take a single pass.
 
 References:
     | Validating Bayesian Inference Algorithms with Simulation-Based Calibration
@@ -42,10 +42,10 @@ class Calibration:
     """The calibration of a guide on simulated data.
 
     Attributes:
-        pit: Latent site to the rank of its true value among the guide's draws, scaled to
+        pit: For each latent site, the rank of the true value among the guide's draws, scaled to
             [0, 1] and randomised at ties, with shape (N, ...).
-        data: The simulated columns, with their latent sites. Of a column that several sites
-            observe, the last one's.
+        data: Simulated columns and latent sites. If several sites observe a column, it holds the
+            values of the last one.
     """
 
     pit: Mapping[str, Tensor]
@@ -78,11 +78,11 @@ def simulation_based_calibration(
     """Simulate data from the model, and rank the true latents among the guide's draws.
 
     Arguments:
-        run: Its model and guide, in evaluation mode.
-        like: A :class:`~ppvae.data.Dataset`, or columns by name, whose known columns the
-            simulated data get, going round its rows.
-        num_datasets: N, data to simulate.
-        num_draws: Draws of the guide per datum.
+        run: Fitted run; its model and guide are used in evaluation mode.
+        like: :class:`~ppvae.data.Dataset`, or columns by name; the simulated data take the known
+            columns from its rows, in turn.
+        num_datasets: Number N of data to simulate.
+        num_draws: Posterior draws per datum.
         seed: Random seed of the simulation; the caller's generators are restored.
 
     Raises:
@@ -104,14 +104,14 @@ def simulation_based_calibration(
         if lost:
             raise ArgumentError(
                 f"calibration: expected sites that are observed at columns, which simulated data "
-                f"can be put in place of; got {lost}, computed from columns. "
+                f"can replace; got {lost}, computed from columns. "
                 "Prepare the column first, and observe it itself: obs=x."
             )
         for batch in batches(run.guide, columns, CHUNK):
             rows = len(next(iter(batch.values())))
             truth = predictive_draws(run, batch, sites, 1, rows=rows, use_guide=False)
             simulated = {sites.columns[k]: value[0] for k, value in truth.observed.items()}
-            # Known labels would hand the guide the truth of other data.
+            # Known labels would give the guide the true classes of other data.
             known = {k: v for k, v in sites.known(batch).items() if k not in latent}
             guessed = posterior_draws(run, {**known, **simulated}, sites, num_draws)
             own = [name for name in latent if name not in truth.shared]

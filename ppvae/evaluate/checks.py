@@ -1,10 +1,10 @@
 r"""Posterior predictive checks: do replicates look like the data?
 
-Two questions, two sets of replicates :math:`\tilde x` of each datum:
+There are two sets of replicates :math:`\tilde x` of each datum:
 
 - :func:`check_reconstructions`: given the datum itself,
-  :math:`z \sim q(z \mid x), \tilde x \sim p(x \mid z)`. It uses the data twice, so that its
-  p-values crowd around a half even if all is well; extreme ones still say that it is not.
+  :math:`z \sim q(z \mid x), \tilde x \sim p(x \mid z)`. This uses the data twice, so that the
+  p-values of a right model gather around a half; extreme ones still indicate a misfit.
 - :func:`check_predictions`: given the known columns alone,
   :math:`z \sim p(z \mid \mathrm{columns})`, which for a GP prior is the posterior predictive of
   an unseen view. If the model is right the p-values and the PIT are uniform.
@@ -38,7 +38,7 @@ from ppvae.runs.run import Run
 __all__ = ["Check", "StatisticCheck", "check_predictions", "check_reconstructions"]
 
 BUDGET = 2**20
-# Of a site that is a single number there is nothing else to compare.
+# A site with a single number has no other statistic.
 SCALAR: Mapping[str, Statistic] = {"intensity": intensity}
 Batch = Mapping[str, Tensor]
 Replicates = Callable[[Batch, Sites, Batch], Draws]
@@ -52,8 +52,8 @@ class StatisticCheck:
         observed: :math:`T(x_n)`, with shape (N).
         replicated: :math:`T(\tilde x_n^s)`, with shape (S, N).
         p_values: :math:`P(T(\tilde x_n) \geq T(x_n))`, ties randomised, with shape (N).
-        p_value: The same of the mean over all data: does the data set as a whole fit?
-        coverage: Share of data whose statistic is within the central interval, by interval.
+        p_value: The same for the mean of the statistic over all data.
+        coverage: Share of data with a statistic within the central interval, by interval.
     """
 
     observed: Tensor
@@ -68,11 +68,11 @@ class Check:
     """Data against their replicates, by statistic and by element (pixel, channel of a spectrum).
 
     Attributes:
-        statistics: By name.
+        statistics: Checks of statistics, by name.
         pit: Probability integral transform of each element, ties randomised, with shape (N, ...).
-        coverage: Interval to the share of data it covers, at each element, with shape (...).
-        crps: The mean over elements, with shape (N).
-        interval_score: Interval to the mean over elements, with shape (N).
+        coverage: Share of data that each interval covers, at each element, with shape (...).
+        crps: Continuous ranked probability score, the mean over elements, with shape (N).
+        interval_score: Score of each interval, the mean over elements, with shape (N).
     """
 
     statistics: Mapping[str, StatisticCheck]
@@ -82,7 +82,7 @@ class Check:
     interval_score: Mapping[float, Tensor]
 
     def means(self) -> dict[str, float]:
-        """One number each: p-values, coverages and scores by name, such as ``coverage/0.9``."""
+        """Means of p-values, coverages and scores by name, such as ``coverage/0.9``."""
         found = {f"p_value/{name}": check.p_value for name, check in self.statistics.items()}
         for name, check in self.statistics.items():
             found |= {f"coverage/{name}/{k:g}": v for k, v in check.coverage.items()}
@@ -104,16 +104,16 @@ def check_reconstructions(
     site: str | None = None,
     seed: int = 0,
 ) -> Check:
-    """Check replicates of the data given the data.
+    """Compare the data with replicates given the data themselves.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        statistics: By name; intensity, contrast, edges and area by default, and of a site that is
-            a single number its value (intensity).
+        statistics: Statistics by name; intensity, contrast, edges and area by default, and for a
+            site with a single number its value (intensity).
         intervals: Probabilities of central intervals.
-        num_draws: S, replicates per datum.
-        max_rows: Look at so many rows, evenly spaced; None for all.
+        num_draws: Number S of replicates per datum.
+        max_rows: Number of rows checked, evenly spaced; None for all.
         site: The observed site; the last by default.
         seed: Random seed of the draws; the caller's generators are restored.
 
@@ -147,10 +147,10 @@ def check_predictions(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        statistics: Statistics by name; as :func:`check_reconstructions`.
+        statistics: Statistics by name, as for :func:`check_reconstructions`.
         intervals: Probabilities of central intervals.
-        num_draws: S, replicates per datum.
-        max_rows: Number of rows looked at, evenly spaced; None for all.
+        num_draws: Number S of replicates per datum.
+        max_rows: Number of rows checked, evenly spaced; None for all.
         site: The observed site; the last by default.
         seed: Random seed of the draws; the caller's generators are restored.
     """
@@ -210,7 +210,7 @@ def _compare(
     statistics: Mapping[str, Statistic],
     intervals: Sequence[float],
 ) -> dict[str, Tensor]:
-    """What one chunk of data adds, on the CPU."""
+    """The comparison of a chunk of data, on the CPU."""
     if not drawn.is_floating_point():  # Counts, and categories by their numbers.
         drawn, truth = (value.to(torch.get_default_dtype()) for value in (drawn, truth))
     if truth.dim() == 1:
@@ -228,7 +228,7 @@ def _compare(
     for probability in intervals:
         found[f"covered/{probability}"] = seen(covered(drawn, truth, probability))
         found[f"score/{probability}"] = _by_datum(seen(interval_score(drawn, truth, probability)))
-    # A statistic is of the elements that were observed, in the data and in the replicates.
+    # A statistic uses the observed elements only, in the data and in the replicates.
     truth, drawn = truth.masked_fill(missing, 0), drawn.masked_fill(missing, 0)
     for name, statistic in statistics.items():
         found[f"observed/{name}"] = _apply(name, statistic, truth)

@@ -1,4 +1,4 @@
-"""Do classes that were found agree with classes that are known?"""
+"""Agreement of classes learned without labels with known classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["ClusterScores", "cluster_scores"]
 
 @dataclass(frozen=True)
 class ClusterScores:
-    """One is perfect; of random classes ARI is about 0.
+    """Scores of a clustering: 1 is perfect, and the ARI of random classes is about 0.
 
     Attributes:
-        accuracy: Share of data in the right class, found classes named by Hungarian matching.
-        ari: The adjusted Rand index.
-        nmi: Mutual information over the mean of both entropies.
+        accuracy: Share of data in the right class, after Hungarian matching of the classes.
+        ari: Adjusted Rand index.
+        nmi: Mutual information divided by the mean of both entropies.
     """
 
     accuracy: float
@@ -29,12 +29,12 @@ class ClusterScores:
 
 
 def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
-    """Agreement of found classes (N) with known ones (N), whatever the found ones are called.
+    """Agreement of learned classes (N) with known ones (N), invariant to their numbering.
 
-    Data whose class is unknown (-1) are left out.
+    Data of unknown class (-1) are left out.
 
     Arguments:
-        found: Classes that were found, with shape (N).
+        found: Learned classes, with shape (N).
         true: Known classes, with shape (N); -1 where unknown.
     """
     expect_real_rows(found=found, true=true)

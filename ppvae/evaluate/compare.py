@@ -1,11 +1,11 @@
-r"""Models compared by the density of the same data, latents integrated out.
+r"""Comparison of models by the density of the same data, with latents integrated out.
 
 .. math::
     \Delta = \frac1N \sum_n d_n, \qquad d_n = \log \hat p_{\mathrm{best}}(x_n) - \log \hat p(x_n),
     \qquad \mathrm{se}(\Delta) = \sqrt{\frac{\mathrm{Var}_n(d_n)}{N}}
 
-Differences are paired: what makes a datum hard for all models cancels. The parameters of the
-networks are point estimates, so that the data must not be those the runs were fitted to.
+Differences are paired: the difficulty of a datum that is common to all models cancels. The
+parameters of the networks are point estimates, so the runs must not have been fitted to the data.
 
 References:
     | Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC
@@ -32,25 +32,25 @@ from ppvae.runs.run import Run
 
 __all__ = ["ComparedRun", "compare", "likelihoods", "ranked"]
 
-# Share of data with a Pareto k above 0.7, and effective draws, beyond which a mean is doubted.
+# Largest share of data with a Pareto k above 0.7, and fewest effective draws, of a trusted mean.
 DOUBTED_SHARE, FEW_DRAWS = 0.05, 5.0
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run among others, in nats per datum.
+    """A run compared with others, in nats per datum.
 
     Attributes:
-        name: Its name.
+        name: Name of the run.
         log_likelihood: Mean of the importance-weighted log p(x).
         standard_error: Standard error of that mean over the data.
-        difference: The best run's ``log_likelihood`` less this one's; 0 for the best.
+        difference: ``log_likelihood`` of the best run minus that of this one; 0 for the best.
         difference_error: Standard error of the paired difference.
         untrusted: Share of data with a Pareto k above 0.7.
         effective: Mean number of effective draws.
-        trusted: Whether the estimate is to be trusted: few data with a large Pareto k, and enough
-            effective draws. An estimate that is not is too low rather than too high: use more
-            particles, or a better guide.
+        trusted: Whether the estimate can be trusted: few data with a large Pareto k, and enough
+            effective draws. Otherwise it is probably too low: use more particles, or a better
+            guide.
     """
 
     name: str
@@ -75,11 +75,11 @@ def compare(
     """Rank runs by the marginal log-likelihood of the same held-out data, the best first.
 
     Arguments:
-        runs: At least two runs by name, whose models observe the same values.
+        runs: At least two runs by name, with models that observe the same values.
         data: A :class:`~ppvae.data.Dataset`, or columns by name, that no run was fitted to.
-        num_particles: Draws of the guide per datum.
-        max_rows: Look at so many rows, evenly spaced; None for all.
-        batch_size: Rows at a time.
+        num_particles: Posterior draws per datum.
+        max_rows: Number of rows used, evenly spaced; None for all.
+        batch_size: Rows per batch.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
@@ -114,8 +114,8 @@ def likelihoods(
     """The log-likelihoods of the same rows under each run, by name.
 
     Arguments:
-        runs: Runs by name, whose models observe the same values.
-        data: The same rows for each of them, with the columns that it needs.
+        runs: Runs by name, with models that observe the same values.
+        data: Data for each run, by name: the same rows, with the columns that the run needs.
         num_particles: Draws of the guide per datum.
         max_rows: Number of rows, evenly spaced; None for all.
         batch_size: Rows at a time.
@@ -138,7 +138,7 @@ def likelihoods(
 
 
 def ranked(estimates: Mapping[str, LikelihoodEstimate]) -> list[ComparedRun]:
-    """Runs by the log-likelihood of the same rows, the best first."""
+    """Runs in order of the log-likelihood of the same rows, highest first."""
     order = sorted(estimates, key=lambda n: -float(estimates[n].log_likelihood.mean()))
     best = estimates[order[0]].log_likelihood
     return [_row(name, estimates[name], best) for name in order]
@@ -163,7 +163,7 @@ def _row(name: str, estimate: LikelihoodEstimate, best: Tensor) -> ComparedRun:
 
 
 def _observations(run: Run, columns: Dataset) -> tuple[Tensor, bool]:
-    """All that a model observes of a few rows, (N, D), and whether it scores it by densities."""
+    """The observed values of a few rows, (N, D), and whether they are scored by densities."""
     with evaluating(run.model, run.guide):
         batch = next(batches(run.guide, columns, 16))
         sites = sites_of(run, batch)

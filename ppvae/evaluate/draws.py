@@ -52,13 +52,13 @@ class Draws:
     """S draws of the sites of N data.
 
     Attributes:
-        latent: Site to draws, with shape (S, N, ...).
-        probs: Discrete latent site to the probabilities that it was drawn from, (S, N, K).
-        observed: Observed site to replicates, with shape (S, N, ...).
-        shared: The latent sites outside the data plate, whose draws have shape (S, ...).
-        directions: The latent sites of unit vectors.
-        rotations: The latent sites of rotation matrices (3, 3).
-        log_likelihood: Observed site to the log-density of the data at each draw, (S, N).
+        latent: Draws by latent site, with shape (S, N, ...).
+        probs: Probabilities that each discrete latent site was drawn from, (S, N, K).
+        observed: Replicates by observed site, with shape (S, N, ...).
+        shared: Latent sites outside the data plate, with draws of shape (S, ...).
+        directions: Latent sites of unit vectors.
+        rotations: Latent sites of rotation matrices (3, 3).
+        log_likelihood: Log-density of the data at each draw, by observed site, (S, N).
         log_weight: :math:`\\log p(x, z^s) - \\log q(z^s \\mid x)`, with shape (S, N).
     """
 
@@ -72,12 +72,12 @@ class Draws:
     log_weight: Tensor | None = None
 
     def globals(self) -> dict[str, Tensor]:
-        """The draws of the shared sites: pass them on for the next rows."""
+        """The draws of the shared sites, to be passed with the next rows."""
         return {name: self.latent[name] for name in self.shared}
 
 
 def _replicating(node: Site) -> TorchDistribution:
-    """The distribution of replicates: of counts, with the datum's own library."""
+    """The distribution of replicates; for counts, with the datum's own library."""
     fn = node["fn"]
     return fn.given(node["value"]) if isinstance(fn, Counts) else fn
 
@@ -92,10 +92,10 @@ def posterior_draws(
 ) -> Draws:
     """Draws of the guide, and of each observed site given them.
 
-    A site that depends on another observed one is drawn given that one's data.
+    A site that depends on another observed site is drawn given the data of that site.
 
     Arguments:
-        run: Its model and guide, as they are (evaluation mode is the caller's affair).
+        run: Fitted run; its model and guide are used in their current mode.
         batch: Columns by name, each with shape (N, ...).
         sites: The pair's sites.
         num_draws: S.
@@ -132,23 +132,23 @@ def predictive_draws(
     use_guide: bool = True,
     given: Mapping[str, Tensor] | None = None,
 ) -> Draws:
-    """Draws of the model's sites at known columns, nothing being observed.
+    """Draws of the model's sites at known columns, with nothing observed.
 
     Latents come from the prior, which for a GP prior in evaluation mode is the posterior
-    predictive given the training data; or from the guide, if it needs no observed column (an
-    encoder-decoder's).
+    predictive given the training data; or from the guide, if it needs no observed column (as that
+    of an encoder-decoder).
 
     Arguments:
-        run: Its model and guide, as they are.
-        columns: What is known, by name, each with shape (N, ...); observed ones are not used.
-        sites: The pair's sites.
-        num_draws: S.
-        rows: N.
-        use_guide: False for the prior whatever the guide needs.
+        run: Fitted run; its model and guide are used in their current mode.
+        columns: Known columns by name, each with shape (N, ...); observed ones are not used.
+        sites: Sites of the pair.
+        num_draws: Number of draws S.
+        rows: Number of data N.
+        use_guide: Whether to draw from the guide where possible; False for always the prior.
         given: Draws of shared sites.
 
     Raises:
-        ContractError: If the model cannot tell how many data to sample.
+        ContractError: If the model cannot determine the number of data to sample.
     """
     trace, source = predictive_trace(
         run.model,
@@ -177,14 +177,14 @@ def predictive_trace(
     guide: nn.Module | None = None,
     given: Mapping[str, Tensor] | None = None,
 ) -> tuple[poutine.Trace, poutine.Trace]:
-    """S runs of a model at known columns in one trace, and the trace that its latents are from.
+    """A trace of S runs of a model at known columns, and the trace that drew its latents.
 
     Arguments:
         model: The generative program.
-        known: What is known, by name, and how many data as ``size``.
-        structure: The model's, or the pair's.
-        num_draws: S.
-        guide: Draws the latents in place of the prior, if it runs on the known columns.
+        known: Known columns by name, and the number of data as ``size``.
+        structure: Structure of the model, or of the pair.
+        num_draws: Number of draws S.
+        guide: Guide that draws the latents in place of the prior, if it runs on the known columns.
         given: Draws of shared sites.
     """
     if guide is not None and _runs_on(guide, known):
@@ -242,7 +242,7 @@ def _supported(nodes: Mapping[str, Site], support: Constraint) -> frozenset[str]
 
 
 def log_density(node: Site, data: Tensor) -> Tensor:
-    """The log-density of data at each draw of what a site depends on, with shape (S, N).
+    """The log-density of a site's data at each of S draws of its latents, with shape (S, N).
 
     Arguments:
         node: The site in a trace of S runs.
@@ -254,5 +254,5 @@ def log_density(node: Site, data: Tensor) -> Tensor:
 
 
 def by_draw(node: Site, value: Tensor, *, event_dim: int | None = None) -> Tensor:
-    """What belongs to a site as (S, [N], other plates..., *event)."""
+    """A value of a site with its dimensions in the order (S, [N], other plates..., *event)."""
     return arranged(node, value, leading=LEADING, event_dim=event_dim)

@@ -1,4 +1,4 @@
-"""Pictures of many dimensions in two, clusters, and who depends on whom: through scikit-learn."""
+"""Embeddings of codes in two dimensions, clusters, and dependencies, through scikit-learn."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
         seed: Random seed.
 
     Raises:
-        ModuleNotFoundError: If it is not installed.
+        ModuleNotFoundError: If the package is not installed.
 
     References:
         | UMAP (McInnes, Healy and Melville, 2018), https://arxiv.org/abs/1802.03426
@@ -73,7 +73,7 @@ def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
 
 
 def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
-    """The cluster of each of the codes (N, Z), the best of ten starts: (N), int64.
+    """The k-means cluster of each code, from the best of ten starts, int64 with shape (N).
 
     Arguments:
         codes: Codes, with shape (N, Z).
@@ -92,7 +92,7 @@ class Dependencies:
     Attributes:
         partial_correlation: Partial correlation of each pair given all others, with
             shape (Z, Z), ones on the diagonal.
-        alpha: The penalty that cross-validation chose.
+        alpha: Penalty, chosen by cross-validation.
     """
 
     partial_correlation: Tensor

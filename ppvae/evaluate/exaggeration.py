@@ -1,4 +1,4 @@
-r"""What a classifier sees: pictures pushed, in latent space, from one class towards another.
+r"""Evidence that a classifier uses: images moved, in latent space, from one class to another.
 
 Starting at a datum's latent, each step climbs the classifier's log odds of the target class
 against the datum's own,
@@ -7,8 +7,8 @@ against the datum's own,
     z_{t+1} = z_t + \epsilon \, \frac{\nabla_z r(z_t)}{\|\nabla_z r(z_t)\|}, \qquad
     r(z) = \log p(y = \mathrm{to} \mid x(z)) - \log p(y = \mathrm{from} \mid x(z)),
 
-with x(z) the decoded mean. What changes along the path is what the classifier goes by, as far as
-the decoder can draw it. Steps have one length, so a path is read by how far it went.
+with x(z) the decoded mean. The features that change along the path are those that the classifier
+uses, as far as the decoder can represent them. All steps have the same length.
 
 References:
     | Explanation by Progressive Exaggeration (Singla et al., 2020)
@@ -31,12 +31,12 @@ __all__ = ["Exaggeration", "exaggerate"]
 
 @dataclass(frozen=True)
 class Exaggeration:
-    """Paths of N data over S steps, the start included.
+    """Paths of N data over S steps, including the start.
 
     Attributes:
-        latents: With shape (S + 1, N, Z).
+        latents: Latents along the paths, with shape (S + 1, N, Z).
         images: Decoded means, with shape (S + 1, N, ...).
-        probabilities: The classifier's, of the target class, with shape (S + 1, N).
+        probabilities: Probability of the target class, with shape (S + 1, N).
     """
 
     latents: Tensor
@@ -54,16 +54,16 @@ def exaggerate(
     steps: int = 8,
     length: float = 0.25,
 ) -> Exaggeration:
-    """Push latents from one class towards another, step by step.
+    """Move latents from one class towards another, step by step.
 
     Arguments:
-        decode: From z, with shape (N, Z), to x, with shape (N, ...), differentiable, such as
-            ``lambda z: model.decoder(z).mean``.
-        classify: From x to the logits of the classes, with shape (N, K), differentiable.
-        start: z, with shape (N, Z), such as the posterior means of data of the class ``source``.
-        source: The class to leave.
-        target: The class to reach.
-        steps: S.
+        decode: Differentiable function from z, with shape (N, Z), to x, with shape (N, ...), such
+            as ``lambda z: model.decoder(z).mean``.
+        classify: Differentiable function from x to the logits of the classes, with shape (N, K).
+        start: Initial z, with shape (N, Z), such as posterior means of data of class ``source``.
+        source: Class to leave.
+        target: Class to reach.
+        steps: Number of steps S.
         length: Length of one step, in standard deviations of the prior.
 
     Raises:

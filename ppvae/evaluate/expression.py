@@ -1,11 +1,11 @@
-r"""Gene expression of a fitted VAE of counts: shares of the library, and what differs.
+r"""Gene expression in a fitted VAE of counts: shares of the library, and differences.
 
 .. math::
     \rho_{ng} \sim q(z \mid x_n), \qquad
     P_g = P\left(|\log_2 \rho_{ag} - \log_2 \rho_{bg}| > \delta\right)
 
 for cells a and b of two groups. Genes are called in the order of :math:`P_g`; the expected share
-of false ones among the first k is the mean of :math:`1 - P_g` over them.
+of false calls among the first k is the mean of :math:`1 - P_g` over them.
 
 References:
     | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
@@ -43,10 +43,10 @@ def share_draws(
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         num_draws: S.
         batch_size: Rows at a time.
-        seed: Random seed of the draws; the caller's generators are left as they were.
+        seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If the model does not score shares of a library.
+        ArgumentError: If the likelihood is not one of counts with a library.
     """
     parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
@@ -66,15 +66,15 @@ def share_draws(
 
 @dataclass(frozen=True)
 class DifferentialExpression:
-    """Of G genes between two groups, each with shape (G).
+    """Differential expression of G genes between two groups; each tensor has shape (G).
 
     Attributes:
-        probability: That the genes differ by more than ``delta``.
+        probability: Probability that the gene differs by more than ``delta``.
         log_fold_change: Posterior mean of log2 of the ratio, first over second group.
-        lower: The lower end of its central 90 % interval.
-        upper: The upper end.
-        called: The genes called at the expected false discovery rate.
-        expected_fdr: Expected false discovery rate among the genes called; zero if none is.
+        lower: Lower end of the central 90 % interval of the log2 ratio.
+        upper: Upper end of that interval.
+        called: Whether the gene is called at the expected false discovery rate.
+        expected_fdr: Expected false discovery rate among the called genes; zero if there are none.
     """
 
     probability: Tensor
@@ -95,21 +95,21 @@ def differential_expression(
     num_draws: int = 25,
     seed: int = 0,
 ) -> DifferentialExpression:
-    """Which genes differ between two groups of cells, and how sure that is.
+    """Estimate which genes differ between two groups of cells, with probabilities.
 
     The mean share over a group's cells is compared, draw by draw.
 
     Arguments:
         run: Run of a count model with a library, in evaluation mode.
         first: Cells of the first group, a :class:`~ppvae.data.Dataset` or columns by name.
-        second: Cells of the second.
-        delta: The least difference that counts, in log2.
-        fdr: Genes are called as long as the expected share of false ones is at most this.
-        num_draws: Draws for each cell.
+        second: Cells of the second group.
+        delta: Smallest difference of interest, in log2.
+        fdr: Largest expected share of false calls among the called genes.
+        num_draws: Posterior draws per cell.
         seed: Random seed of the draws.
 
     Raises:
-        ArgumentError: If ``delta`` is negative or ``fdr`` not between 0 and 1.
+        ArgumentError: If ``delta`` is negative, or ``fdr`` is not between 0 and 1.
     """
     if delta < 0 or not 0 < fdr < 1:
         raise ArgumentError(
@@ -119,7 +119,7 @@ def differential_expression(
     means = []
     for group in (first, second):
         shares = share_draws(run, group, num_draws=num_draws, seed=seed)
-        # Cells are resampled with the draws: how the group's own cells vary is part of it.
+        # Cells are resampled with the draws, to include the variation among a group's cells.
         generator = torch.Generator().manual_seed(seed)
         picks = torch.randint(shares.size(1), (40, shares.size(1)), generator=generator)
         means.append(torch.stack([shares[:, pick].mean(1) for pick in picks]).flatten(0, 1))
@@ -138,12 +138,12 @@ def differential_expression(
 def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
     """Mean entropy of the batches among the k nearest neighbours, over that of all cells.
 
-    One where batches are mixed as if at random, zero where they are apart.
+    It is one if batches are mixed as at random, and zero if they are separate.
 
     Arguments:
         z: Latents, with shape (N, Z).
         batch: Batch numbers, with shape (N).
-        k: Neighbours, at most N - 1.
+        k: Number of neighbours, at most N - 1.
     """
     expect_integer("k", k, 1)
     expect_real_rows(z=z, batch=batch)

@@ -1,10 +1,10 @@
-r"""Disentanglement: does each latent dimension tell one known factor, and each factor one?
+r"""Disentanglement: the correspondence between latent dimensions and known factors.
 
-Codes :math:`z` with shape (N, Z) against factors :math:`v` with shape (N, F), whole numbers for a
-class and floating-point numbers for a quantity. No two of the scores ask the same:
-MIG and SAP whether one dimension stands out for each factor; DCI whether a dimension serves one
-factor (disentanglement), a factor has one dimension (completeness), and all of it can be told
-(informativeness).
+Codes :math:`z` with shape (N, Z) are compared with factors :math:`v` with shape (N, F), integers
+for a class and floating-point numbers for a quantity. The scores measure different properties:
+MIG and SAP, whether one dimension stands out for each factor; DCI, whether a dimension depends on
+one factor (disentanglement), a factor is captured by one dimension (completeness), and the factors
+can be predicted at all (informativeness).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
 
 @dataclass(frozen=True)
 class DCI:
-    """Each between 0 and 1, larger is better; ``importance`` has shape (Z, F).
+    """The DCI scores, each between 0 and 1; larger is better.
 
     Attributes:
-        disentanglement: How far each latent tells of one factor alone.
-        completeness: How far each factor is told by one latent alone.
-        informativeness: How well the latents predict the factors.
+        disentanglement: Degree to which each latent is important for a single factor.
+        completeness: Degree to which a single latent is important for each factor.
+        informativeness: Accuracy, or R2, with which the latents predict the factors.
         importance: Importance of each latent for each factor, with shape (Z, F).
     """
 
@@ -64,7 +64,7 @@ def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, lis
 
 
 def _levels(column: Tensor, bins: int) -> np.ndarray:
-    """A class as it is; a quantity in bins of equal width."""
+    """The levels of a column: classes unchanged, quantities in bins of equal width."""
     expect_integer("bins", bins, 2)
     if is_class(column):
         return column.numpy()
@@ -81,7 +81,7 @@ def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20)
     Arguments:
         codes: Codes, with shape (N, Z).
         factors: Factors, with shape (N, F).
-        bins: Bins of each histogram.
+        bins: Number of bins of each histogram.
     """
     values, columns = _checked(codes, factors, least=1)
     levels = [_levels(column, bins) for column in columns]
@@ -113,10 +113,11 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
 
 
 def sap(codes: Tensor, factors: Tensor) -> float:
-    """The gap between the two dimensions that predict a factor best, each alone, by a line.
+    """The gap in linear prediction between the two dimensions that predict a factor best.
 
-    Of a class it is the accuracy of a logistic regression on half the rows, trained on the other
-    half; of a quantity, R2. (The paper takes a linear support vector machine for classes.)
+    Each dimension predicts alone. For a class, the score is the accuracy of a logistic regression
+    on half of the rows, trained on the other half; for a quantity, R2. (The paper uses a linear
+    support vector machine for classes.)
 
     Arguments:
         codes: z, with shape (N, Z), Z at least 2.
@@ -151,8 +152,8 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
     Arguments:
         codes: z, with shape (N, Z), Z at least 2.
-        factors: v, with shape (N, F) or (N), F at least 2 for disentanglement to say anything.
-        trees: In each forest.
+        factors: v, with shape (N, F) or (N); disentanglement needs F of at least 2.
+        trees: Number of trees in each forest.
         seed: Random seed of the forests.
 
     References:
@@ -163,7 +164,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
     importances, told = [], []
     for column in columns:
         family = RandomForestClassifier if is_class(column) else RandomForestRegressor
-        # Each split sees all dimensions: a random few would be credited for lack of the right one.
+        # Each split uses all dimensions: among a random few, wrong ones would gain importance.
         forest = family(n_estimators=trees, max_features=None, random_state=seed)
         told.append(max(0.0, score(forest, values, column)))
         importances.append(torch.as_tensor(forest.feature_importances_))
@@ -178,7 +179,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
 
 def _entropy(rows: Tensor) -> Tensor:
-    """The entropy of each row, normalised to sum to one, to base K: (R, K) to (R)."""
+    """The entropy to base K of each row, normalised to sum to one: (R, K) to (R)."""
     if rows.size(1) < 2:
         return torch.zeros(len(rows), dtype=rows.dtype)
     probs = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)

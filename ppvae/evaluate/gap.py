@@ -1,13 +1,13 @@
-r"""The amortisation gap: what the bound loses because one network serves all data.
+r"""The amortisation gap: the loss of the ELBO due to one network for all data.
 
 .. math::
     \mathrm{gap}_n = \mathrm{ELBO}_n(q^\star_n) - \mathrm{ELBO}_n(q), \qquad
     \log p(x_n) - \mathrm{ELBO}_n(q) = \underbrace{\mathrm{gap}_n}_{\text{amortisation}}
         + \underbrace{\log p(x_n) - \mathrm{ELBO}_n(q^\star_n)}_{\text{family}}
 
-:math:`q^\star_n` is found by training a copy of the guide on datum n alone for a few steps, so
-any guide will do; what latents of all data together depend on stays as it is. A large gap asks
-for a better encoder; a small one beside a loose bound, for a richer family.
+:math:`q^\star_n` is found by training a copy of the guide on datum n alone for a few steps, which
+works for any guide; parameters that global latents depend on are fixed. A large gap calls for a
+better encoder; a small gap with a loose bound, for a richer family.
 
 References:
     | Inference Suboptimality in Variational Autoencoders (Cremer, Li and Duvenaud, 2018)
@@ -40,7 +40,7 @@ from ppvae.runs.run import Run
 
 __all__ = ["AmortizationGap", "amortization_gap"]
 
-# Particles of the two bounds that are compared.
+# Number of particles of the two ELBOs that are compared.
 JUDGED = 256
 
 
@@ -49,9 +49,9 @@ class AmortizationGap:
     """Of N data, in nats, each with shape (N), on the CPU.
 
     Attributes:
-        rows: Which rows of the data.
-        amortized: The ELBO under the guide.
-        refined: The ELBO under the guide refined on each datum.
+        rows: Row numbers of the data.
+        amortized: ELBO under the guide.
+        refined: ELBO under the guide refined on each datum.
     """
 
     rows: Tensor
@@ -74,20 +74,19 @@ def amortization_gap(
     num_particles: int = 16,
     seed: int = 0,
 ) -> AmortizationGap:
-    """Refine the guide on single data and see how far the bound rises. The run stays as it is.
+    """Refine a copy of the guide on single data, and measure the rise of the ELBO.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        steps: Of Adam, for each datum.
-        max_rows: Look at so many rows, evenly spaced; each costs ``steps`` steps.
-        learning_rate: Of Adam.
-        num_particles: Draws a step.
+        steps: Steps of Adam for each datum.
+        max_rows: Number of rows used, evenly spaced; each takes ``steps`` steps.
+        learning_rate: Learning rate of Adam.
+        num_particles: Posterior draws per step.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is of all data
-            together.
+        ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is global.
     """
     if steps < 1:
         raise ArgumentError(f"steps: expected an integer >= 1; got {steps}. Use 100.")
@@ -113,10 +112,10 @@ def amortization_gap(
 
 
 def _of_single_data(guide: nn.Module, batch: Mapping[str, Tensor]) -> list[nn.Parameter]:
-    """The guide's parameters that no latent of all data together depends on.
+    """The guide's parameters that no global latent depends on.
 
-    One datum must not move what all data share: its ELBO would rise because the global latent
-    comes to fit that datum alone.
+    The other parameters must not be refined on one datum: its ELBO would rise because the global
+    latent would fit that datum alone.
     """
     parameters = list(guide.parameters())
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-r"""What was not seen of data, from what was.
+r"""Imputation of missing values from the observed ones.
 
 .. math::
     p(x_{\text{missing}} \mid x_{\text{seen}})
@@ -24,7 +24,7 @@ from ppvae.runs.run import Run
 
 __all__ = ["Imputation", "impute", "seen_per_datum"]
 
-# Elements drawn at once.
+# Number of elements drawn at once.
 BUDGET = 2**22
 
 
@@ -33,12 +33,12 @@ class Imputation:
     """The imputed values of one observed column, each with shape (N, ...), on the CPU.
 
     Attributes:
-        mean: The value where it was seen, else its posterior predictive mean.
-        scale: The standard deviation of a missing value, the likelihood's noise included; zero
-            where it was seen.
-        lower: The lower end of the central interval; the value where it was seen.
-        upper: The upper end of it.
-        seen: Which values were seen.
+        mean: Observed value, or the posterior predictive mean of a missing one.
+        scale: Standard deviation of a missing value, including the likelihood's noise; zero for
+            observed values.
+        lower: Lower end of the central interval; the value itself if observed.
+        upper: Upper end of the central interval; the value itself if observed.
+        seen: Mask of the observed values.
     """
 
     mean: Tensor
@@ -64,12 +64,12 @@ def impute(
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         column: The observed column.
-        num_draws: Draws of the posterior for each datum.
-        interval: Probability of the central interval from ``lower`` to ``upper``.
+        num_draws: Posterior draws per datum.
+        interval: Probability mass of the central interval from ``lower`` to ``upper``.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2 or ``interval`` not between 0 and 1.
+        ArgumentError: If ``num_draws`` is below 2, or ``interval`` is not between 0 and 1.
     """
     expect_integer("num_draws", num_draws, 2, "Use 200.")
     expect_share("interval", interval)
@@ -98,12 +98,12 @@ def impute(
 def seen_per_datum(
     data: ColumnsLike, *, column: str = "x", max_rows: int | None = 1000
 ) -> float | None:
-    """How many values of a datum were seen, on average; None where none is missing.
+    """The mean number of observed values per datum; None if no value is missing.
 
     Arguments:
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         column: The observed column.
-        max_rows: Look at so many rows, evenly spaced, as :func:`ppvae.evaluate.summary` does.
+        max_rows: Number of rows used, evenly spaced, as in :func:`ppvae.evaluate.summary`.
     """
     rows = spaced(data, column, max_rows)
     seen = ~rows.batch(slice(None))[column].isnan()

@@ -35,7 +35,7 @@ CHUNK = 128
 
 
 def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
-    r"""Which dimensions move with the data: :math:`\mathrm{Var}_n(E_q[z \mid x_n])` > threshold.
+    r"""Dimensions that vary with the data: :math:`\mathrm{Var}_n(E_q[z \mid x_n])` > threshold.
 
     Arguments:
         means: Posterior means, with shape (N, Z).
@@ -55,7 +55,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
 
 @dataclass(frozen=True)
 class Surgery:
-    """In nats per datum; ``rate`` is the sum of the two others up to Monte Carlo error.
+    """The parts of a KL, in nats per datum; ``rate`` is their sum, up to Monte Carlo error.
 
     Attributes:
         rate: Mean KL of the posteriors from the prior.
@@ -77,19 +77,19 @@ def elbo_surgery(
     max_rows: int = 1000,
     seed: int = 0,
 ) -> Surgery:
-    """Split a site's KL into what it says of each datum and how far all data are off the prior.
+    """Split a site's KL into information on each datum and the KL of the mean posterior.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         site: A latent site.
         num_draws: Draws per datum.
-        max_rows: N, evenly spaced; N squared densities are found. The mutual information cannot
-            exceed log N.
+        max_rows: Number of rows N, evenly spaced; N squared densities are evaluated, and the
+            mutual information cannot exceed log N.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If there is no such latent site, or it is one of all data together.
+        ArgumentError: If there is no such latent site, or the site is global.
     """
     columns, _ = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
@@ -100,7 +100,7 @@ def elbo_surgery(
                 f"site: expected one of the latent sites {list(latent)}; got {site!r}. "
                 "Name one of them."
             )
-        # One pass fixes what the site may depend on, such as a pose.
+        # One pass fixes the sites that this one may depend on, such as a pose.
         _, context = plain_elbo(run, columns).evaluate(batch)
         q, p = context.q[site], context.p[site]
         rows = columns.num_rows
@@ -123,13 +123,13 @@ def elbo_surgery(
 
 
 def invariance(codes: Tensor, transformed: Tensor) -> float:
-    r"""How little codes move when data are transformed, from 1 (not at all) to 0 (as data differ).
+    r"""Invariance of codes to a transformation of the data: 1 is exact, 0 is none.
 
     .. math::
         1 - \frac{\sum_n \|z(x_n) - z(T x_n)\|^2}{2 \sum_n \|z(x_n) - \bar z\|^2}
 
-    The denominator is what two unrelated data differ by; below 0 the transformation moves codes
-    further than that.
+    The denominator is the mean squared distance of two unrelated data; the score is below 0 if the
+    transformation changes codes by more than that.
 
     Arguments:
         codes: Codes of the data, with shape (N, Z).

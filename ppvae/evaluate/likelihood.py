@@ -5,11 +5,11 @@ r"""The likelihood of data under a fitted model, estimated by importance samplin
         \geq \mathrm{ELBO}_n \text{ in expectation}, \qquad
     \mathrm{ELBO}_n = -\mathrm{distortion}_n - \mathrm{rate}_n
 
-Enumerated sites are summed exactly (:mod:`ppvae.objectives.weights`), and where labels are known
-the number is of :math:`p(x_n, y_n)`: leave the column out for :math:`p(x_n)`. Under a GP prior it
+Enumerated sites are summed exactly (:mod:`ppvae.objectives.weights`). Where labels are known, the
+estimate is of :math:`p(x_n, y_n)`: leave the column out for :math:`p(x_n)`. Under a GP prior, it
 is the density of each datum given the training data. A latent outside the data plate is drawn
-from its posterior, so that the number is the predictive density of a datum given the training
-data; the ELBO charges each datum one of N parts of its KL, N being the number of training data.
+from its posterior, so that the estimate is the predictive density of a datum given the training
+data; the ELBO of a datum includes 1/N of its KL, where N is the number of training data.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
@@ -45,17 +45,17 @@ BUDGET = 2**20
 
 @dataclass(frozen=True)
 class LikelihoodEstimate:
-    r"""Of N data, in nats, each with shape (N), on the CPU in float64.
+    r"""Estimates for N data, in nats, each with shape (N), on the CPU in float64.
 
     Attributes:
         log_likelihood: :math:`\log \hat p(x_n)`, from ``num_particles`` draws of the guide.
         elbo: The plain ELBO.
         rate: :math:`\sum_z \mathrm{KL}(q(z \mid x_n) \| p(z))`.
         distortion: :math:`-E_q \log p(x_n \mid z)`.
-        pareto_k: Pareto shape of the weights; above 0.7 do not trust this datum's
-            ``log_likelihood``, nor the guide there.
-        effective: The effective number of draws, :math:`(\sum w)^2 / \sum w^2`.
-        num_particles: S.
+        pareto_k: Pareto shape of the weights; above 0.7, neither this datum's ``log_likelihood``
+            nor the guide can be trusted.
+        effective: Effective number of draws, :math:`(\sum w)^2 / \sum w^2`.
+        num_particles: Number of draws S.
     """
 
     log_likelihood: Tensor
@@ -68,7 +68,7 @@ class LikelihoodEstimate:
 
     @property
     def standard_error(self) -> Tensor:
-        """Of ``log_likelihood``, by the delta method, with shape (N)."""
+        """Standard error of ``log_likelihood``, by the delta method, with shape (N)."""
         return (1 / self.effective - 1 / self.num_particles).clamp_min(0).sqrt()
 
     def means(self) -> dict[str, float]:
@@ -92,7 +92,7 @@ def log_likelihood(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        num_particles: S, draws of the guide per datum; memory does not grow with it.
+        num_particles: Posterior draws S per datum; memory does not grow with S.
         batch_size: Rows at a time.
         seed: Random seed of the draws; the caller's generators are restored.
 
@@ -137,7 +137,7 @@ def _estimate(
 def _passes(
     run: Run, data: Dataset, batch: Mapping[str, Tensor], num_particles: int
 ) -> Iterator[Objective]:
-    """Plain objectives that together draw ``num_particles``, as many at once as fit."""
+    """Plain objectives that together draw ``num_particles``, as many at once as fit in memory."""
     one = plain_elbo(run, data)
     _, context = one.evaluate({name: column[:1] for name, column in batch.items()})
     sites = [math.prod(fn.batch_shape) * math.prod(fn.event_shape) for fn in context.p.values()]
@@ -159,21 +159,21 @@ def summary(
     batch_size: int = 128,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What every model can be asked for, as numbers for ``metrics.json``.
+    """The metrics that every model has, as numbers for ``metrics.json``.
 
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        num_particles: S, draws of the guide per datum.
-        max_rows: Look at so many rows, evenly spaced; None for all.
+        num_particles: Posterior draws S per datum.
+        max_rows: Number of rows used, evenly spaced; None for all.
         batch_size: Rows at a time.
         seed: Random seed of the draws.
 
     Returns:
         Means over the same rows, in nats per datum: ``elbo``, ``log_likelihood``, ``rate``,
         ``distortion``; ``pareto_k``, ``effective`` draws and the share of ``untrusted`` data
-        (:class:`LikelihoodEstimate`); ``active_units``, the dimensions of continuous latents that
-        the data move.
+        (:class:`LikelihoodEstimate`); ``active_units``, the number of dimensions of continuous
+        latents that vary with the data.
     """
     columns, _ = thinned(run, data, max_rows)
     found = log_likelihood(

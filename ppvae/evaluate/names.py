@@ -14,7 +14,7 @@ __all__ = ["Names", "names_of"]
 
 @dataclass(frozen=True)
 class Names:
-    """Names that the data have.
+    """The names in a dataset.
 
     Attributes:
         dims: Dim to the names along it: ``feature`` of x, ``class`` of y, ``factor`` of c.
@@ -28,11 +28,12 @@ class Names:
 
 
 def names_of(columns: Dataset, along: Iterable[str]) -> Names:
-    """The names of a dataset, where it has some.
+    """The names of a dataset, as far as it has any.
 
     Arguments:
-        columns: The data.
-        along: Columns whose numbers are coordinates along the samples; names stand beside them.
+        columns: Dataset.
+        along: Columns with numbers that are coordinates along the samples, for which coordinates
+            with names are added.
     """
     named = columns.names
     dims = {

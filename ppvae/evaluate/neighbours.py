@@ -1,4 +1,4 @@
-r"""Are neighbours in the data neighbours in the representation, and the other way round?
+r"""Preservation of neighbourhoods: are neighbours in the data neighbours among the codes?
 
 With :math:`r(i, j)` the rank of j among the neighbours of i in the data and :math:`U_k(i)` those
 among the k nearest in the representation that are not among the k nearest in the data,
@@ -7,8 +7,9 @@ among the k nearest in the representation that are not among the k nearest in th
     \mathrm{trustworthiness}(k) = 1 - \frac{2}{N k (2N - 3k - 1)}
         \sum_i \sum_{j \in U_k(i)} (r(i, j) - k)
 
-Continuity is the same with data and representation exchanged: trust asks whether what is shown
-together belongs together, continuity whether what belongs together is shown together.
+Continuity is the same with data and representation exchanged. Trustworthiness is high if
+neighbours in the representation are neighbours in the data; continuity, if neighbours in the data
+are neighbours in the representation.
 
 References:
     | Local Multidimensional Scaling (Venna and Kaski, 2006), Neural Networks 19
@@ -32,11 +33,11 @@ __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """By k, each between 0 and 1.
+    """Scores by number of neighbours k, each between 0 and 1.
 
     Attributes:
-        trustworthiness: How far neighbours among the codes are neighbours among the data.
-        continuity: How far neighbours among the data are neighbours among the codes.
+        trustworthiness: Degree to which neighbours among the codes are neighbours in the data.
+        continuity: Degree to which neighbours in the data are neighbours among the codes.
         overlap: Share of neighbours that are the same in both.
     """
 
@@ -61,7 +62,7 @@ def _checked(data: Tensor, codes: Tensor, k: int) -> None:
 
 
 def knn_overlap(data: Tensor, codes: Tensor, *, k: int = 10) -> float:
-    """The mean share of a datum's k nearest neighbours in the data that are so in the codes.
+    """The mean share of a datum's k nearest neighbours that data and codes have in common.
 
     Arguments:
         data: With shape (N, ...).

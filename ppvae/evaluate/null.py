@@ -1,12 +1,12 @@
-r"""The null model: what a likelihood reaches without any latent.
+r"""The null model: the log-likelihood of a likelihood without any latent.
 
 .. math::
     \log p_0(x) = \sum_i \log p(x_i; \hat\theta_i), \qquad
     \hat\theta_i = \arg\max_\theta \sum_{n \text{ in training}} \log p(x_{ni}; \theta)
 
-Each element has a marginal of its own of the model's family, fitted to the training rows; of
-counts with a library it is library x share with a dispersion for each feature. A model whose
-bound is below it has learned nothing worth having.
+Each element has a separate marginal of the model's family, fitted to the training rows; for
+counts with a library, the mean is library times share, with a dispersion per feature. A model with
+an ELBO below this value has learned nothing useful.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUDGET = 2**23
 
 
 def likelihood_head(model: nn.Module, event_shape: tuple[int, ...]) -> Head | None:
-    """The head of a model that scores data of this shape, if one does."""
+    """The head of a model that scores data of this shape, if there is one."""
     for module in model.modules():
         if not isinstance(module, Head) or isinstance(module, heads.Raw):
             continue
@@ -48,10 +48,10 @@ def null_log_likelihood(
     """Mean log-likelihood of data under the null model, in nats per datum.
 
     Arguments:
-        model: Its likelihood's family is taken.
-        train: The training data, which the null model is fitted to: at most as many rows as hold
-            eight million elements, evenly spaced.
-        data: The data that are scored.
+        model: Model that gives the family of the likelihood.
+        train: Training data that the null model is fitted to: evenly spaced rows with at most
+            eight million elements.
+        data: Data to score.
         column: The observed column.
         max_rows: Rows of ``data`` that are scored, evenly spaced; None for all.
 

@@ -1,9 +1,9 @@
 r"""The Pareto shape k of importance weights: can their mean be trusted?
 
-The largest weights are fitted by a generalised Pareto distribution. Its shape k says how heavy
+A generalised Pareto distribution is fitted to the largest weights. Its shape k measures how heavy
 the tail is: below 0.5 the mean converges fast, up to 0.7 it is usable, above 0.7 it is not, and
-above 1 the weights have no finite mean at all. Of the weights :math:`p(x, z) / q(z \mid x)` it is
-thus a diagnostic of the guide, one a datum.
+above 1 the weights have no finite mean. For the weights :math:`p(x, z) / q(z \mid x)`, k is thus a
+diagnostic of the guide at each datum.
 """
 
 from __future__ import annotations

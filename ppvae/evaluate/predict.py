@@ -1,4 +1,4 @@
-r"""Predictions at given columns: what a fitted model expects to see, and how sure it is.
+r"""Predictions of observed sites at given columns, with uncertainties.
 
 The model is run without its observed columns. For a GP prior in evaluation mode that is the
 posterior predictive given the training data,
@@ -7,7 +7,7 @@ posterior predictive given the training data,
     p(x_* \mid \mathrm{object}, \mathrm{view}, X)
         = \int p(x_* \mid z_*) \, p(z_* \mid \mathrm{object}, \mathrm{view}, X) \, dz_*
 
-for a model conditioned on c it is :math:`p(x \mid c)`, and for one that takes no column p(x).
+for a model conditioned on c it is :math:`p(x \mid c)`, and for one without columns p(x).
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ BUDGET = 2**19
 class Prediction:
     r"""Predictions of one observed site at N data.
 
-    Of numbered categories ``mean`` is the most probable one, ``probs`` are their probabilities,
+    For categories, ``mean`` is the number of the most probable one, ``probs`` their probabilities,
     and ``scale``, ``latent_scale`` and the interval are NaN.
 
     Attributes:
         mean: :math:`E[x_*]`, with shape (N, ...).
-        scale: The standard deviation of :math:`x_*`, the likelihood's noise included, (N, ...).
-        latent_scale: The part of it that the latents leave, without the noise, (N, ...); NaN
-            where the likelihood has no mean in closed form.
-        lower: The lower end of the central interval, (N, ...).
-        upper: The upper end of the central interval, (N, ...).
-        draws: Replicates of :math:`x_*`, with shape (S, N, ...), if asked for.
+        scale: Standard deviation of :math:`x_*`, including the likelihood's noise, (N, ...).
+        latent_scale: Part of the standard deviation due to the latents, without the noise,
+            (N, ...); NaN if the likelihood has no mean in closed form.
+        lower: Lower end of the central interval, (N, ...).
+        upper: Upper end of the central interval, (N, ...).
+        draws: Replicates of :math:`x_*`, with shape (S, N, ...), if requested.
         log_density: :math:`\log \frac1S \sum_s p(x_* \mid z_s)` of the data in nats per datum,
             with shape (N), if the columns hold the observed one.
         probs: Probabilities of categories, with shape (N, ..., K).
@@ -92,20 +92,20 @@ def predict(
 
     Arguments:
         model: The generative program; run in evaluation mode.
-        columns: What is known, such as ``object`` and ``view``, each with shape (N, ...): tensors,
-            arrays, lists or numbers. An observed column among them is not used for the
-            prediction; its log-density is found.
-        site: The observed site; ``x`` by default, or the model's last site if none is called so.
-        num_draws: S, draws per datum.
-        interval: Probability of the central interval from ``lower`` to ``upper``.
-        keep_draws: Return the draws.
+        columns: Known columns, such as ``object`` and ``view``, each with shape (N, ...): tensors,
+            arrays, lists or numbers. An observed column is not used for the prediction, but for
+            ``log_density``.
+        site: Observed site; by default ``x``, or the model's last site if there is no ``x``.
+        num_draws: Number of draws S per datum.
+        interval: Probability mass of the central interval from ``lower`` to ``upper``.
+        keep_draws: Whether to return the draws.
         seed: Random seed of the draws; the caller's generators are restored.
-        rows: N, where no column says how many.
-        guide: Draws the latents in place of the prior if it needs nothing observed (that of an
-            encoder-decoder).
+        rows: Number of data N, if no column determines it.
+        guide: Guide that draws the latents in place of the prior, if it needs no observed column
+            (as that of an encoder-decoder).
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2, ``interval`` not between 0 and 1, or if the
+        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, or the
             model has no such site.
         ContractError: If the model needs a column that is not given.
         DataError: If a column does not hold numbers, or if columns differ in length.
@@ -142,12 +142,12 @@ def predictive_log_likelihood(
     num_draws: int = 200,
     seed: int = 0,
 ) -> Tensor:
-    r""":math:`\log p(x_* \mid \mathrm{columns})` of data that were not used, in nats per datum.
+    r""":math:`\log p(x_* \mid \mathrm{columns})` of held-out data, in nats per datum.
 
     .. math::
         \log \frac1S \sum_s p(x_* \mid z_s), \qquad z_s \sim p(z_* \mid \mathrm{columns})
 
-    Without an encoder: for a GP prior the predictive density at an unseen view. It is the
+    No encoder is used: for a GP prior, it is the predictive density at an unseen view. It equals
     ``log_density`` of :func:`predict`.
 
     Arguments:
@@ -177,11 +177,11 @@ class _Target:
     """The site to predict.
 
     Attributes:
-        site: Its name.
-        column: The column that it is observed at, if that is given.
-        structure: How many dimensions the model's plates use.
-        elements: Numbers in one value.
-        computed: Whether the data are computed from the column.
+        site: Name of the site.
+        column: Column that the site is observed at, if the column is given.
+        structure: Structure of the model.
+        elements: Number of elements of one value.
+        computed: Whether the site's data are computed from the column.
     """
 
     site: str
@@ -206,7 +206,7 @@ def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
 
 def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _Target:
     """Run the model on one row to see its sites."""
-    # Without the column that is called as the site: what is not observed needs no label.
+    # Without the column named as the site, as a site that is not observed needs no data.
     without = {name: value for name, value in one.items() if name != (site or "x")}
     trace = trace_program(model, {**without, "size": 1})
     names = [name for name, node in nodes_of(trace).items() if is_site(node)]
@@ -238,7 +238,7 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
 
 
 def _truth(model: nn.Module, some: Mapping[str, Tensor], target: _Target) -> Tensor | None:
-    """The data of the site as the model observes them, where their column is given."""
+    """The data of the site as the model observes them, if their column is given."""
     if target.column is None:
         return None
     if not target.computed:
@@ -250,7 +250,7 @@ def _truth(model: nn.Module, some: Mapping[str, Tensor], target: _Target) -> Ten
 def _part(
     node: Site, truth: Tensor | None, interval: float, keep_draws: bool
 ) -> dict[str, Tensor]:
-    """What one chunk of rows adds to a prediction."""
+    """The prediction of a chunk of rows."""
     drawn, fn = by_draw(node, node["value"]), node["fn"]
     part: dict[str, Tensor] = {}
     if is_categorical(fn):
@@ -269,7 +269,7 @@ def _part(
 
 
 def _moments(node: Site, drawn: Tensor) -> dict[str, Tensor]:
-    """The mean, its standard deviation and the part that the latents leave, each (N, ...)."""
+    """The mean, the standard deviation and the part of it due to the latents, each (N, ...)."""
     fn = node["fn"]
     try:
         mean, noise = by_draw(node, fn.mean), by_draw(node, variance(fn)).mean(0)

@@ -1,6 +1,6 @@
-"""Probes: what simple predictors read off a representation, trained on half the rows.
+"""Probes: the accuracy of simple predictors on a representation, trained on half of the rows.
 
-A target of whole numbers is a class, scored by accuracy; one of floating-point numbers is a
+A target of integers is a class, scored by accuracy; a target of floating-point numbers is a
 quantity, scored by R2.
 """
 
@@ -21,19 +21,19 @@ __all__ = ["is_class", "knn_probe", "linear_probe", "score"]
 
 
 def is_class(target: Tensor) -> bool:
-    """Whether a column holds classes (whole numbers) rather than a quantity."""
+    """Whether a column holds classes (integers) rather than a quantity."""
     return not target.is_floating_point()
 
 
 def score(
     method: ClassifierMixin | RegressorMixin, features: Tensor, target: Tensor, *, seed: int = 0
 ) -> float:
-    """Fit a scikit-learn predictor on a random half of the rows; its score on the other.
+    """Fit a scikit-learn predictor on a random half of the rows; return its score on the other.
 
     Arguments:
-        method: A classifier or regressor.
-        features: With shape (N, ...), flattened.
-        target: With shape (N), or (N, D) for a regressor; classes of -1 are left out.
+        method: Classifier or regressor.
+        features: Features with shape (N, ...), which are flattened.
+        target: Target with shape (N), or (N, D) for a regressor; classes of -1 are left out.
         seed: Random seed of the division into halves.
 
     Raises:
@@ -63,8 +63,8 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
     """Accuracy of a logistic regression, or R2 of a ridge regression, on scaled features.
 
     Arguments:
-        features: With shape (N, ...).
-        target: Classes (N), whole numbers, or quantities (N) or (N, D).
+        features: Features with shape (N, ...).
+        target: Classes (N), integers, or quantities (N) or (N, D).
     """
     expect_real_rows(features=features, target=target)
     method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
@@ -76,7 +76,7 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
 
     Arguments:
         features: Features, with shape (N, F).
-        target: Classes or numbers, as of :func:`linear_probe`.
+        target: Classes or quantities, as for :func:`linear_probe`.
         k: Number of neighbours.
     """
     expect_integer("k", k, 1)

@@ -1,12 +1,12 @@
-r"""How well each datum is fitted: its likelihood by observed site, its KL by latent site.
+r"""Quality of the fit of each datum: likelihood by observed site, and KL by latent site.
 
 .. math::
     \mathrm{ELBO}_n = \sum_x E_q[\log p(x_n \mid \cdot)]
         - \sum_z \mathrm{KL}(q(z \mid x_n) \,\|\, p(z))
 
-A mean over the data hides the few that are fitted badly; these are the numbers behind it.
-:func:`ppvae.evaluate.log_likelihood` adds an estimate of :math:`\log p(x_n)` and of how far the
-guide can be trusted there.
+A mean over the data hides the few that are fitted badly; these are the terms per datum.
+:func:`ppvae.evaluate.log_likelihood` adds an estimate of :math:`\log p(x_n)`, with a diagnostic of
+the guide at each datum.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["QualityOfFit", "quality_of_fit"]
 
 @dataclass(frozen=True)
 class QualityOfFit:
-    """Of N data, in nats, in the data's order.
+    """Terms of N data, in nats, in the order of the data.
 
     Attributes:
-        log_likelihood: Observed site to its expected log-likelihood, with shape (N).
-        kl: Latent site to its KL, with shape (N).
+        log_likelihood: Expected log-likelihood by observed site, with shape (N).
+        kl: KL by latent site, with shape (N).
     """
 
     log_likelihood: dict[str, Tensor]
@@ -39,20 +39,20 @@ class QualityOfFit:
 
     @property
     def elbo(self) -> Tensor:
-        """With shape (N)."""
+        """The ELBO of each datum, with shape (N)."""
         parts = [*self.log_likelihood.values(), *(-kl for kl in self.kl.values())]
         return torch.stack(parts).sum(0)
 
     def worst(self, count: int, *, by: str = "elbo") -> Tensor:
-        """Rows that are fitted worst, worst first, with shape (count).
+        """Numbers of the rows that are fitted worst, worst first, with shape (count).
 
         Arguments:
-            count: How many.
+            count: Number of rows.
             by: ``elbo``, an observed site (its lowest log-likelihoods) or a latent one (its
                 highest KLs).
 
         Raises:
-            ArgumentError: If ``by`` is none of these, or ``count`` not between 1 and N.
+            ArgumentError: If ``by`` is none of these, or ``count`` is not between 1 and N.
         """
         scores = {
             "elbo": self.elbo,

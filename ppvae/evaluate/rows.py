@@ -1,4 +1,4 @@
-"""What evaluation runs on: rows of the data, evenly spaced, and the plain ELBO of a run."""
+"""Evenly spaced rows of data, and the plain ELBO of a run, for evaluations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["plain_elbo", "spaced", "thinned"]
 
 
 def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
-    """The ELBO of a run's pair, every weight one.
+    """The ELBO of a run's pair, with unit weights.
 
-    The KL of a global latent is shared among the data that the run was fitted to; among these
-    data, where the run does not say how many there were (a hand-made one).
+    The KL of a global latent is divided among the training data of the run, or among ``data`` if
+    the run does not record their number.
 
     Arguments:
         run: Its model and guide.
@@ -39,7 +39,7 @@ def spaced(data: ColumnsLike, column: str, max_rows: int | None) -> Dataset:
     Arguments:
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         column: The column.
-        max_rows: How many rows at most; None for all.
+        max_rows: Largest number of rows; None for all.
     """
     whole = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
     one = whole.select(column)
@@ -57,7 +57,8 @@ def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset,
         max_rows: How many rows at most.
 
     Raises:
-        ArgumentError: If ``max_rows`` is below 1, or a column is not as in the training data.
+        ArgumentError: If ``max_rows`` is below 1, or a column differs from the training data in
+            its names or numbering.
     """
     if max_rows is not None and max_rows < 1:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""How well latents tell known factors: angles, shifts, classes."""
+"""Agreement of latents with known factors: angles, shifts, classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _same_length(name: str, a: Tensor, b: Tensor) -> None:
 
 
 def circular_correlation(a: Tensor, b: Tensor) -> float:
-    r"""The circular correlation of angles in radians, each (N): -1 to 1, whatever their offset.
+    r"""The circular correlation of angles, from -1 to 1, invariant to their offset.
 
     .. math::
         \frac{\sum_{i < j} \sin(a_i - a_j) \sin(b_i - b_j)}
@@ -63,9 +63,9 @@ def resultant_length(error: Tensor) -> float:
     .. math::
         \left|\tfrac1N \sum_n e^{i \epsilon_n}\right|
 
-    One minus the circular variance, whatever their common offset. Where one of two angles is
-    uniform this is their correlation after Jammalamadaka and SenGupta, and its square, for many
-    data, that of :func:`circular_correlation`.
+    This is one minus the circular variance, invariant to a common offset. If one of two angles is
+    uniform, it is their correlation after Jammalamadaka and SenGupta, and its square, for many
+    data, is that of :func:`circular_correlation`.
 
     References:
         | Topics in Circular Statistics (Jammalamadaka and SenGupta, 2001), section 8.2
@@ -93,15 +93,15 @@ def r2(predicted: Tensor, true: Tensor) -> float:
 
 
 def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
-    r"""R2 of shifts, both (N, D), whatever point of the content a model takes for its origin.
+    r"""R2 of shifts, both (N, D), invariant to the origin of the content.
 
-    A model that finds all poses may draw its content off the centre of its canvas, by one offset
-    d for all data; its shifts are then :math:`t + R(\gamma) d`. The best d is taken out.
+    A model with exact poses may draw its content off the centre of its canvas, by one offset d for
+    all data; its shifts are then :math:`t + R(\gamma) d`. The best d is subtracted.
 
     Arguments:
-        found: The shifts inferred.
-        true: The true shifts.
-        angle: The true angles in radians (N), if the data are turned.
+        found: Inferred shifts.
+        true: True shifts.
+        angle: True angles in radians (N), if the data are rotated.
     """
     _same_length("shift_r2", found, true)
     error = (found - true).double()
@@ -118,7 +118,7 @@ def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
 def linear_r2(features: Tensor, target: Tensor) -> float:
     """R2 of the best linear prediction of a target (N) or (N, D) from features (N, F).
 
-    Fitted on even rows and scored on odd ones: features that say nothing score about zero.
+    It is fitted on even rows and scored on odd ones; uninformative features score about zero.
     """
     expect_real_rows(features=features, target=target)
     _same_length("linear_r2", features, target)
@@ -130,10 +130,10 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
 
 
 def clustering_accuracy(found: Tensor, true: Tensor) -> float:
-    """Share of data in the right class, found classes (N) named by Hungarian matching.
+    """Share of data in the right class, after Hungarian matching of learned and known classes.
 
     Arguments:
-        found: Classes that were found, with shape (N).
+        found: Learned classes, with shape (N).
         true: Known classes, with shape (N).
     """
     expect_real_rows(found=found, true=true)

@@ -1,4 +1,4 @@
-r"""Scores of draws against what came true, element by element.
+r"""Scores of predictive draws against true values, element by element.
 
 A forecast is S draws with shape (S, ...) of a truth with shape (...). The continuous ranked
 probability score is Pyro's (:func:`pyro.ops.stats.crps_empirical`).
@@ -36,8 +36,8 @@ def pit(draws: Tensor, truth: Tensor) -> Tensor:
         u = \frac{\#\{\tilde x^s < x\} + v \, (\#\{\tilde x^s = x\} + 1)}{S + 1}, \qquad
         v \sim U(0, 1)
 
-    Uniform on [0, 1] if the truth is drawn as the draws are, for discrete x too. One minus it is
-    the Bayesian p-value :math:`P(\tilde x \geq x)`.
+    It is uniform on [0, 1] if the truth has the distribution of the draws, also for discrete x.
+    One minus it is the Bayesian p-value :math:`P(\tilde x \geq x)`.
 
     Arguments:
         draws: :math:`\tilde x^s`, with shape (S, ...).
@@ -56,7 +56,7 @@ def pit(draws: Tensor, truth: Tensor) -> Tensor:
 
 
 def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """The ends of the central interval that holds this share of the draws, each (...).
+    """The ends of the central interval that contains this share of the draws, each (...).
 
     Raises:
         ArgumentError: If the probability is not between 0 and 1.
@@ -75,11 +75,11 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
 
 
 def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
-    """Whether the truth lies in the central interval, its ends included: boolean (...).
+    """Whether the truth is in the central interval, including its ends: boolean (...).
 
     Arguments:
         draws: Draws, with shape (S, ...).
-        truth: The values that came true, with shape (...).
+        truth: True values, with shape (...).
         probability: Probability of the interval.
     """
     _draws(draws, truth)
@@ -88,7 +88,7 @@ def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
 
 
 def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
-    r"""Width of the central interval and a fine for what it misses; smaller is better.
+    r"""Width of the central interval, plus a penalty for values outside; smaller is better.
 
     .. math::
         (u - l) + \frac2\alpha (l - x)_+ + \frac2\alpha (x - u)_+, \qquad
@@ -111,7 +111,7 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
 def crps(draws: Tensor, truth: Tensor) -> Tensor:
     r""":math:`E|\tilde x - x| - \frac12 E|\tilde x - \tilde x'|`, with shape (...).
 
-    In the units of x; smaller is better, and the absolute error where all draws are one.
+    It is in the units of x; smaller is better. It is the absolute error if all draws are equal.
 
     Arguments:
         draws: Draws, with shape (S, ...).

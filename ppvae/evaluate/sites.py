@@ -1,4 +1,4 @@
-r"""What a pair samples and observes, and which columns of the data its observed sites come from.
+r"""The sampled and observed sites of a pair, and the columns that observed sites come from.
 
 Observed sites may have any name and number, and may be computed from a column
 (``obs=x / x.sum(-1, keepdim=True)``, slices ``obs=x[..., t]``). The data of a site are the values
@@ -26,15 +26,15 @@ __all__ = ["Sites", "observed_columns", "observed_values", "sites_of"]
 
 @dataclass(frozen=True)
 class Sites:
-    """What a pair samples and observes.
+    """The sampled and observed sites of a pair.
 
     Attributes:
-        structure: The pair's structure.
-        targets: The observed sites that stand for data: no deterministic sites, no factors.
-        columns: Observed site to the column that it is observed at or computed from.
-        computed: The observed sites whose value is not the column itself.
-        required: The observed columns that the model cannot run without.
-        continuous: Whether all targets are scored by densities; else some are by probabilities.
+        structure: Structure of the pair.
+        targets: Observed sites that represent data: no deterministic sites, no factors.
+        columns: Column that each observed site is observed at or computed from.
+        computed: Observed sites with values other than the column itself.
+        required: Observed columns that the model cannot run without.
+        continuous: Whether all targets are scored by densities, rather than some by probabilities.
     """
 
     structure: Structure
@@ -45,7 +45,7 @@ class Sites:
     continuous: bool = True
 
     def known(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The columns that nothing is observed at.
+        """The columns of a batch at which no site is observed.
 
         Raises:
             ContractError: If the model always observes a site, so that it cannot be predicted.
@@ -53,9 +53,10 @@ class Sites:
         for site in self.targets:
             if site not in self.columns or self.columns[site] in self.required:
                 raise ContractError(
-                    f"site {site!r}: expected to be free where nothing is observed; got a value "
-                    f"whichever of {sorted(batch)} is left out. Give the argument of forward that "
-                    "it comes from the default None, and pass obs=None where it is None."
+                    f"site {site!r}: expected to be sampled where nothing is observed; got an "
+                    f"observed value whichever of {sorted(batch)} is left out. Give the argument "
+                    "of forward that it comes from the default None, and pass obs=None where it "
+                    "is None."
                 )
         observed = set(self.columns.values())
         return {name: value for name, value in batch.items() if name not in observed}
@@ -73,7 +74,7 @@ def observed_columns(
     trace: poutine.Trace,
     replayed: poutine.Trace | None = None,
 ) -> dict[str, str]:
-    """Observed site to its column: by value, by name, or by what leaving a column out does.
+    """The column of each observed site: by value, by name, or by the effect of leaving it out.
 
     Arguments:
         model: The generative program.
@@ -95,7 +96,7 @@ def observed_columns(
         try:
             without = trace_program(model, {**others, "size": rows}, replay=replayed)
         except (PPVAEError, RuntimeError, TypeError, AttributeError, ValueError):
-            continue  # A column that the model cannot do without is not what it observes.
+            continue  # A column that the model cannot run without is not an observed one.
         free = set(rest) - set(_observed(without))
         columns |= {site: left_out for site in rest if site in free and site not in columns}
     return columns
@@ -134,8 +135,8 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
 def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:
     """The data of each observed site, with shape (N, ...), as the model observes them.
 
-    The programs run with Pyro's validation on, so that they refuse what they cannot take, such as
-    a class out of range.
+    The programs run with Pyro's validation on, so that they refuse invalid values, such as a class
+    out of range.
 
     Arguments:
         run: Its model and guide, as they are.

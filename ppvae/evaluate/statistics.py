@@ -1,4 +1,4 @@
-"""Test statistics: one number an image, spectrum or vector, to compare data with replicates.
+"""Test statistics: one number per image, spectrum or vector, to compare data with replicates.
 
 A statistic is any function from values with shape (M, ...) to numbers with shape (M).
 """
@@ -31,7 +31,7 @@ def area(x: Tensor) -> Tensor:
 
 
 def edges(x: Tensor) -> Tensor:
-    """The mean absolute difference of neighbours, along rows and (of images) columns."""
+    """The mean absolute difference of neighbours, along rows and, in images, columns."""
     total = x.diff(dim=-1).abs().flatten(1).mean(1)
     if x.dim() == 4:
         total = total + x.diff(dim=-2).abs().flatten(1).mean(1)

@@ -1,4 +1,4 @@
-"""Where draws are written as they come: memory, a netCDF file, or a zarr folder.
+"""Stores that draws are written to piece by piece: memory, a netCDF file, or a zarr folder.
 
 Each store makes named arrays in named groups, of a size known beforehand, that are filled piece
 by piece (``array[slices] = values``), and is then opened as an xarray DataTree. The files are
@@ -68,11 +68,11 @@ class Store(ABC):
 
     @abstractmethod
     def open(self) -> xarray.DataTree:
-        """Close what is written; give it back, lazily where it is on disk."""
+        """Close the store, and return its contents, lazily if they are on disk."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Remove what is half written."""
+        """Remove an incomplete store."""
 
 
 class Memory(Store):
@@ -115,7 +115,7 @@ class Memory(Store):
 
 
 class NetCDF(Store):
-    """A netCDF file, written under a temporary name and moved into place when whole."""
+    """A netCDF file, written under a temporary name and moved into place when complete."""
 
     def __init__(self, path: Path) -> None:
         import h5netcdf
@@ -174,7 +174,7 @@ class NetCDF(Store):
 
 
 class Zarr(Store):
-    """A zarr folder (zarr 3 or later), written under a temporary name and moved when whole."""
+    """A zarr folder (zarr 3 or later), written under a temporary name and moved when complete."""
 
     def __init__(self, path: Path) -> None:
         import zarr
@@ -230,7 +230,7 @@ class Zarr(Store):
 
 
 def _beside(path: Path) -> Path:
-    """A new folder beside ``path`` with a name for it: nothing there can have been planted."""
+    """A temporary path in a new folder beside ``path``, which nobody else can have created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
 
@@ -249,7 +249,7 @@ def store_for(path: str | Path | None) -> Store:
 
     Raises:
         ArgumentError: If it ends in anything but ``.nc`` or ``.zarr``.
-        ModuleNotFoundError: If zarr is asked for and version 3 of it is not installed.
+        ModuleNotFoundError: If a zarr folder is requested and zarr 3 is not installed.
     """
     if path is None:
         return Memory()
@@ -264,7 +264,7 @@ def store_for(path: str | Path | None) -> Store:
 
 
 def container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:
-    """A tree as this version of ArviZ takes it: ``InferenceData`` before version 1."""
+    """A tree in the type of the installed ArviZ: ``InferenceData`` before version 1."""
     with warnings.catch_warnings():
         # ArviZ 0.23 announces its own next version at import.
         warnings.simplefilter("ignore", FutureWarning)

@@ -1,10 +1,10 @@
-"""Feeds: an epoch of mini-batches in random order, the last smaller one kept.
+"""Feeds: an epoch of mini-batches in random order, including a smaller last one.
 
-A last batch of one row joins the batch before it: critics, batch normalisation and all that
-compares the rows of a batch need two.
+A last batch of one row is merged into the batch before it: critics, batch normalisation and
+everything else that compares the rows of a batch need at least two.
 
-Two ways to the same batches: from tensors resident on the device, by index, which costs no
-transfer; or, where data do not fit or are memory-mapped, through a torch DataLoader with pinned
+There are two ways to the same batches: by index from tensors resident on the device, without
+transfers; or, where data do not fit or are memory-mapped, through a torch DataLoader with pinned
 memory. Both keep uint8 as uint8 until a batch is on the device.
 """
 
@@ -30,12 +30,12 @@ class Resident:
     """Batches drawn by index from columns on the device.
 
     Arguments:
-        data: On the device.
-        batch_size: B.
-        generator: On the same device; draws an epoch's order.
-        dtype: Type of the floating-point columns.
-        index: Add the rows' numbers as the column ``index``.
-        shards: Which rows of a batch are this process's.
+        data: Dataset on the device.
+        batch_size: Number of rows B of a batch.
+        generator: Generator, on the same device, that draws the order of an epoch.
+        dtype: Dtype of the floating-point columns.
+        index: Whether the rows' numbers are added as the column ``index``.
+        shards: Division of a batch's rows among processes.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Loaded:
     """Batches read from memory or disk by a torch DataLoader, ahead of the device.
 
     Arguments:
-        data: Anywhere, memory-mapped or not.
-        batch_size: B.
-        generator: On the CPU; draws an epoch's order.
-        dtype: Type of the floating-point columns.
-        index: Add the rows' numbers as the column ``index``.
-        device: Where the batches go.
-        workers: Processes that read; with none this one does.
-        shards: Which rows of a batch are this process's; no other is read.
+        data: Dataset on any device, memory-mapped or not.
+        batch_size: Number of rows B of a batch.
+        generator: Generator, on the CPU, that draws the order of an epoch.
+        dtype: Dtype of the floating-point columns.
+        index: Whether the rows' numbers are added as the column ``index``.
+        device: Device of the batches.
+        workers: Number of processes that read; with 0, this process reads.
+        shards: Division of a batch's rows among processes; only the own rows are read.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Loaded:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            # The loader draws seeds for its workers: not from the generator of the order.
+            # A separate generator, as the loader draws seeds for its workers from it.
             generator=torch.Generator().manual_seed(generator.initial_seed()),
         )
 
@@ -140,7 +140,7 @@ def _sizes(num_rows: int, batch_size: int) -> list[int]:
 
 
 class _Order:
-    """The row numbers of each batch of an epoch; a loader may ask for them more than once."""
+    """The row numbers of each batch of an epoch; a loader may iterate over them more than once."""
 
     def __init__(
         self, num_rows: int, batch_size: int, generator: torch.Generator, shards: Shards
@@ -165,7 +165,7 @@ class _Order:
 
 
 class _Rows(TorchDataset[Batch]):
-    """Whole batches by row numbers, as they are stored."""
+    """A dataset indexed by batches of row numbers, with values as they are stored."""
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
@@ -185,7 +185,7 @@ def columns_used(data: Dataset, *modules: nn.Module, everything: bool = False) -
         everything |= any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names |= parameters.keys()
     chosen = [name for name in data if everything or name in names]
-    # With no column in common the contract's check says what is missing.
+    # If no column is in common, the check of the contract names those that are missing.
     return data.select(*chosen) if chosen else data
 
 
@@ -211,7 +211,7 @@ def make_feed(
     workers: int,
     shards: Shards = ALONE,
 ) -> Feed:
-    """The feed of training data, with its own generator seeded by ``seed``."""
+    """The feed of training data, with a separate generator seeded by ``seed``."""
     place = device if resident else torch.device("cpu")
     generator = torch.Generator(place).manual_seed(seed)
     if resident:

@@ -1,20 +1,20 @@
-"""Callbacks: what else is to happen while :func:`ppvae.fit` trains.
+"""Callbacks: further actions while :func:`ppvae.fit` trains.
 
-A callback is any object with some of the methods below. Each is called with the
-:class:`~ppvae.fitting.Training` under way, which it may read, and end after this epoch by
-``training.stop = True``.
+A callback is any object with at least one of the methods below. Each method gets the current
+:class:`~ppvae.fitting.Training`, which it may read; ``training.stop = True`` ends the training
+after this epoch.
 
 - ``on_fit_start(training)``: before the first step;
 - ``on_step_end(training)``: after each step; reading a tensor there waits for the device;
-- ``on_epoch_end(training)``: after each epoch, its row being ``training.history[-1]``;
-- ``on_fit_end(training)``: after the last step, at errors too.
+- ``on_epoch_end(training)``: after each epoch, which is the row ``training.history[-1]``;
+- ``on_fit_end(training)``: after the last step, and after errors.
 
-Random numbers drawn in a callback do not move those of training (but in ``on_step_end``).
+Random numbers drawn in a callback do not affect those of training (except in ``on_step_end``).
 Predictions belong in ``with training.settled(): ...``.
 
-Where several processes train together every one of them calls its callbacks, but for those with a
-true attribute ``main_process_only``, which process 0 alone calls. Such a one changes nothing that
-trains; what it asks by ``training.stop`` holds for all.
+Where several processes train together, each of them calls its callbacks, except those with a true
+attribute ``main_process_only``, which only process 0 calls. Such a callback must not change what
+is trained; its ``training.stop`` ends the training of all processes.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
 def check_callbacks(callbacks: Sequence[object]) -> None:
-    """Refuse what has none of the methods.
+    """Refuse objects that have none of a callback's methods.
 
     Raises:
-        TypeError: Naming the first that has none.
+        TypeError: If an object has none; the message names the first one.
     """
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
         raise TypeError(f"callbacks: expected a list of objects; got {callbacks!r}. Use [].")
@@ -59,17 +59,18 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
 
 
 class Checkpoint:
-    """Write everything needed to go on: ``fit(..., resume=folder)`` continues bit for bit.
+    """Write all that is needed to resume: ``fit(..., resume=folder)`` continues bit for bit.
 
-    Both files of the folder are replaced or none, so that a crash at any moment leaves the state
-    before or the one after. It holds ``training.json`` and ``training.safetensors``, with their
-    checksums and no pickle; it may lie in the run's own folder. A fit that
-    :func:`~ppvae.fitting.ending_on_signals` ends is written at that step.
+    Both files of the folder are replaced or neither, so that a crash at any moment leaves either
+    the old checkpoint or the new one. The folder holds ``training.json`` and
+    ``training.safetensors``, with checksums and without pickle; it may be inside the run's own
+    folder. A fit ended by :func:`~ppvae.fitting.ending_on_signals` is written at that step.
 
     Arguments:
-        folder: Where to.
-        every: Epochs between two; None for none but by ``seconds``.
-        seconds: Seconds between two, within epochs too; none by default.
+        folder: Folder of the checkpoint.
+        every: Epochs between two checkpoints; None to write only by ``seconds``.
+        seconds: Seconds between two checkpoints, also within epochs; by default only ``every``
+            counts.
     """
 
     main_process_only = True
@@ -92,7 +93,7 @@ class Checkpoint:
         self._when = time.monotonic()
 
     def on_step_end(self, training: Training) -> None:
-        # The end of an epoch waits for its validation.
+        # At the end of an epoch, the checkpoint is written after the validation.
         if self._is_due() and training.done < len(training.feed) and training.check():
             self._save(training)
 
@@ -103,7 +104,7 @@ class Checkpoint:
             self._save(training)
 
     def on_fit_end(self, training: Training) -> None:
-        # Another callback may have ended the training after this one was asked, or a signal.
+        # Another callback, or a signal, may have ended the training after this one's last call.
         ended = training.stop or (pending_signal() is not None and training.check())
         if ended and training.steps != self._last:
             self._save(training)
@@ -136,13 +137,13 @@ STATE = {
 
 
 def load_checkpoint(folder: str | Path) -> State:
-    """What a :class:`Checkpoint` wrote, with tensors on the CPU.
+    """The state that a :class:`Checkpoint` wrote, with tensors on the CPU.
 
     Arguments:
-        folder: Its folder, or a run's folder that holds one under the name ``checkpoint``.
+        folder: Folder of the checkpoint, or of a run that contains one named ``checkpoint``.
 
     Raises:
-        RunError: If it is missing or damaged, or if the run there has none.
+        RunError: If the checkpoint is missing or damaged, or if the run has none.
     """
     folder = Path(folder)
     if not is_tree(folder) and is_tree(folder / "checkpoint"):
@@ -166,7 +167,7 @@ def load_checkpoint(folder: str | Path) -> State:
 
 
 class Writer(Protocol):
-    """What writes numbers for TensorBoard."""
+    """A writer of numbers for TensorBoard."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
         """Write one number."""
@@ -176,11 +177,11 @@ class TensorBoard:
     """Write each epoch's row for TensorBoard.
 
     Arguments:
-        folder: The log directory.
-        writer: Anything with ``add_scalar(name, value, step)``, in place of torch's own.
+        folder: Log directory.
+        writer: Object with ``add_scalar(name, value, step)``, in place of torch's writer.
 
     Raises:
-        ImportError: If the package ``tensorboard`` is not there.
+        ImportError: If the package ``tensorboard`` is not installed.
     """
 
     main_process_only = True
@@ -209,7 +210,7 @@ class TensorBoard:
 
 
 class Progress:
-    """A bar on stderr with the last epoch's loss and terms; never waits for the device."""
+    """A progress bar on stderr with the last epoch's terms; it never waits for the device."""
 
     def __init__(self) -> None:
         self.bar: Any = None

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The choice of a device."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["choose_device"]
 
 
 def choose_device(device: str | torch.device | None, module: nn.Module) -> torch.device:
-    """A device that is there; the best one where None: CUDA, then MPS, then the CPU.
+    """An available device; by default the best one: CUDA, then MPS, then the CPU.
 
-    MPS has no float64, so a module that holds some (a GP prior does) goes elsewhere by default.
+    MPS has no float64, so that it is no default for a module with float64 tensors, such as a GP
+    prior.
 
     Raises:
         ArgumentError: If there is no such device.
@@ -41,7 +42,7 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     if chosen.type not in counts or (chosen.index or 0) >= counts[chosen.type]:
         here = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         raise ArgumentError(
-            f"device: expected one that is here ({here}); got {str(chosen)!r}. "
+            f"device: expected an available one ({here}); got {str(chosen)!r}. "
             "Leave it out for the best available one."
         )
     if chosen.type == "cuda" and chosen.index is None:

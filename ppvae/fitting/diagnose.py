@@ -1,4 +1,4 @@
-"""Where training broke: the term, the site and the rows, found by doing the step again."""
+"""Diagnosis of a diverged training: the term, site and rows, found by repeating the steps."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["diagnose", "rows_in_words"]
 
 
 def diagnose(training: Training, fault: Fault) -> str:
-    """Where a fault began, in words; empty if it does not come again.
+    """The origin of a fault, in words; empty if the fault does not occur again.
 
-    The steps since the last good state are made again, without callbacks, and those before the
-    fault looked at in eager torch. The training is then somewhere between; restore it.
+    The steps since the last good state are repeated without callbacks, and those before the fault
+    are examined in eager torch. The training is left at such a step; the caller must restore it.
     """
     order = _epoch_order(training)
     last = fault.step - training.steps
@@ -77,6 +77,6 @@ def _epoch_order(training: Training) -> tuple[Tensor, ...]:
 
 
 def rows_in_words(rows: Tensor, among: int) -> str:
-    """The first of some row numbers, and how many there are."""
+    """Text with the first of some row numbers, and their count."""
     shown = ", ".join(str(row) for row in rows[:5].tolist())
     return f"rows {shown}{', ...' if len(rows) > 5 else ''} ({len(rows)} of {among})"

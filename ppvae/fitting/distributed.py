@@ -1,9 +1,9 @@
-"""One fit by several processes, each with its rows of every batch (torch.distributed).
+"""One fit by several processes, each with a part of every batch's rows (torch.distributed).
 
-torch's launcher and collectives alone, without a wrapper around the model: one flat all-reduce of
-the gradients a step, and gathers of what is not linear in the batch
-(:mod:`ppvae.objectives.shards`). k processes make the steps of one, to rounding: the order of the
-data, the batches and the random numbers are the same (:mod:`ppvae.fitting.draws`).
+This uses torch's launcher and collectives, without a wrapper around the model: one flat all-reduce
+of the gradients per step, and gathers of quantities that are not linear in the batch
+(:mod:`ppvae.objectives.shards`). k processes take the same steps as one, to rounding: the order of
+the data, the batches and the random numbers are the same (:mod:`ppvae.fitting.draws`).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["ProcessShards"]
 
 T = TypeVar("T")
 
-# Steps between two questions whether some process is to end.
+# Steps between two checks whether some process is to end.
 ASK_EVERY = 10
 
 
 class ProcessShards(Shards):
-    """This process's rows of each batch, and the way to the others'.
+    """This process's rows of each batch, and the communication with the other processes.
 
     Attributes:
         size: Number of processes.
-        rank: Number of this one.
-        counts: Rows of each process in the batch under way.
+        rank: Number of this process.
+        counts: Number of rows of each process in the current batch.
     """
 
     def __init__(self) -> None:
@@ -55,12 +55,12 @@ class ProcessShards(Shards):
 
     @property
     def total(self) -> int:
-        """Rows of all processes in the batch under way."""
+        """Number of rows of all processes in the current batch."""
         return sum(self.counts)
 
     @property
     def rows(self) -> slice:
-        """Own rows; one that counts nothing where a batch has fewer rows than processes."""
+        """This process's rows; a row of weight zero if a batch has fewer rows than processes."""
         if self.counts[self.rank] == 0:
             return slice(0, 1)
         start = sum(self.counts[: self.rank])
@@ -121,11 +121,11 @@ class ProcessShards(Shards):
         return next((v for v in values if v), values[0])
 
     def begin(self, objective: nn.Module, data: Dataset) -> None:
-        """Give all processes the first one's weights.
+        """Copy the weights of process 0 to all processes.
 
         Raises:
-            ArgumentError: If the processes have other data or another model.
-            ContractError: If the objective has a term that cannot be shared out.
+            ArgumentError: If the processes differ in their data or their model.
+            ContractError: If the objective has a term that cannot be divided among processes.
         """
         tensors = named_tensors(objective)
         shapes = {name: tuple(value.shape) for name, value in tensors.items()}
@@ -155,14 +155,14 @@ class ProcessShards(Shards):
                 value.copy_(flat)
 
     def learn(self, objective: Objective, batch: Mapping[str, Tensor]) -> None:
-        """Take note of an objective's draws before it is evaluated in this mode."""
+        """Record the dimensions of an objective's draws, before it is evaluated in this mode."""
         key = _key(objective, batch)
         self._draws[key] = dims_of_draws(objective, batch)
         objective.shards = self
 
 
 class _Gathered(Mapping[str, TorchDistribution]):
-    """The distributions of the rows of all processes, each gathered where it is asked for."""
+    """The distributions of the rows of all processes, each gathered when it is looked up."""
 
     def __init__(self, values: Mapping[str, TorchDistribution], shards: ProcessShards) -> None:
         self.values_of, self.shards = values, shards
@@ -184,7 +184,7 @@ def _key(objective: nn.Module, batch: Mapping[str, Tensor]) -> tuple[int, bool, 
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes; each owns its part of the gradient, of which k copies are made."""
+    """Sum over k processes; the gradient is multiplied by k, as losses are later divided by k."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, size: int) -> Tensor:
@@ -200,7 +200,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes, the gradient of its own to each."""
+    """Rows of all processes; each process gets the gradient of its rows, times their number."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, dim: int, shards: ProcessShards) -> Tensor:
@@ -227,7 +227,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _gathered(q: TorchDistribution, shards: ProcessShards, inner: int = 0) -> Any:
-    """A distribution of the rows of all processes; ``inner`` event dimensions are declared."""
+    """A distribution gathered from all processes, with ``inner`` declared event dimensions."""
     dim = -1 - inner
     if hasattr(q, "gathered"):
         pseudo = None if q.pseudo is None else _gathered(q.pseudo, shards)
@@ -241,14 +241,14 @@ def _gathered(q: TorchDistribution, shards: ProcessShards, inner: int = 0) -> An
         tril = shards.gather(q.scale_tril, dim - 2)
         return MultivariateNormal(shards.gather(q.loc, dim - 1), scale_tril=tril)
     raise ContractError(
-        f"several processes: expected a normal posterior, of which a prior keeps the encodings; "
+        f"several processes: expected a normal posterior where a prior stores the encodings; "
         f"got {type(q).__name__}. Train on one device."
     )
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Say in words that another process has gone."""
+    """Replace torch's error at the loss of another process by one in words."""
     try:
         yield
     except RuntimeError as error:

@@ -1,9 +1,9 @@
-"""Random numbers of a shard: those that one process would have drawn for its rows.
+"""Random numbers of a shard: the numbers that a single process would have drawn for its rows.
 
-Every process draws for all rows of the batch, with generators in the same state, and takes its
-own; k processes together so draw k times as often as one. Which dimension of a draw is that of the
-rows is found before the first step, by running the objective on batches of two sizes; there the
-rows are seen to depend on nothing but themselves, too.
+Every process draws for all rows of the batch, with generators in the same state, and takes the
+part of its own rows; k processes together thus draw k times as many numbers as one. The dimension
+of the rows in each draw is determined before the first step, by running the objective on batches
+of two sizes; this also checks that the results of a row do not depend on other rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Slicing", "dims_of_draws"]
 
-# Rows of the larger batch on which an objective is tried.
+# Number of rows of the larger batch on which an objective is tried.
 TRIED = 8
 
 Draws = Sequence["int | None"]
@@ -36,7 +36,7 @@ Arguments = Sequence[Any]
 
 
 class _Random(TorchDispatchMode):
-    """Lets each operation that draws random numbers be done otherwise."""
+    """Passes each operation that draws random numbers to :meth:`draw`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Random(TorchDispatchMode):
 
 
 class _Recording(_Random):
-    """Keeps what is drawn."""
+    """Records the draws."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _Recording(_Random):
 
 
 class _Replaying(_Random):
-    """Some rows of what was recorded."""
+    """Returns some rows of recorded draws."""
 
     def __init__(self, drawn: Sequence[Tensor], dims: Draws, rows: slice) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class _Replaying(_Random):
 
 
 class Slicing(_Random):
-    """Draws for the rows of all processes, of which this one takes its own.
+    """Draws for the rows of all processes, and returns the part of this one's rows.
 
     Arguments:
         dims: Dimension of the rows of each draw; None where it has none.
-        shards: The rows of each process in this batch.
+        shards: Division of the batch's rows among processes.
     """
 
     def __init__(self, dims: Draws, shards: ProcessShards) -> None:
@@ -109,7 +109,7 @@ class Slicing(_Random):
         if number >= len(self.dims):
             raise ContractError(
                 f"several processes: expected {len(self.dims)} draws of random numbers in each "
-                "step, as in the first; got more. Draw as often whatever the batch holds."
+                "step, as in the first; got more. Draw equally often for every batch."
             )
         dim = self.dims[number]
         if dim is None:
@@ -150,8 +150,8 @@ def dims_of_draws(objective: Objective, batch: Mapping[str, Tensor]) -> Draws:
         batch: The first rows of the data, at least four.
 
     Raises:
-        ContractError: If a draw has no such dimension that can be told, or if what is said of a
-            datum depends on the other rows of its batch.
+        ContractError: If that dimension of a draw cannot be determined, or if the terms of a datum
+            depend on the other rows of its batch.
     """
     rows = min(TRIED, len(next(iter(batch.values()))))
     if rows < 4:
@@ -206,7 +206,7 @@ def _refuse_mixing(
     dims: Draws,
     whole: Terms,
 ) -> None:
-    """Raise unless the parts' log-likelihoods and KLs are those of the rows together."""
+    """Raise an error if log-likelihoods and KLs of two parts differ from those of all rows."""
     found = []
     for rows in parts:
         with _Replaying(drawn, dims, rows):
@@ -217,7 +217,7 @@ def _refuse_mixing(
         size = 1.0 + together.abs().max()
         if not torch.allclose(apart, together, rtol=1e-3, atol=float(1e-3 * size)):
             raise ContractError(
-                f"several processes: expected a model and a guide that look at each datum alone; "
-                f"{name} of a datum is another in a smaller batch, as with batch normalisation. "
+                f"several processes: expected a model and a guide that treat each datum alone; "
+                f"{name} of a datum differs in a smaller batch, as with batch normalisation. "
                 "Use layer normalisation, or train on one device."
             )

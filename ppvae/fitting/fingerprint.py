@@ -1,4 +1,4 @@
-"""Which data a run was fitted with, in 64 characters."""
+"""A fingerprint of the data that a run was fitted with, in 64 characters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ppvae.data.mapped import Column
 
 __all__ = ["fingerprint"]
 
-# Bytes of a column that are read whole; of a larger one, so many evenly spaced rows are.
+# Size in bytes up to which a column is read in full; of a larger one, this many rows are read.
 WHOLE, ROWS = 2**28, 2**14
 
 
 def fingerprint(data: Dataset) -> str:
     """SHA-256 of the columns' names, dtypes, shapes and values.
 
-    All values of a column of up to 256 MiB; of a larger one, 16,384 evenly spaced rows.
+    It covers all values of a column of up to 256 MiB, and 16,384 evenly spaced rows of a larger
+    one.
     """
     digest = hashlib.sha256()
     for name in sorted(data):

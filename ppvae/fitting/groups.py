@@ -1,4 +1,4 @@
-"""Learning rates of their own for parts of a model."""
+"""Separate learning rates for parts of a model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def grouped_adam(
     """Adam with the learning rate multiplied for some parameters.
 
     Arguments:
-        groups: Parameters and their factor; those in no group have factor one.
-        betas: Of Adam.
+        groups: Pairs of parameters and their factor; parameters in no group have factor one.
+        betas: Decay rates of Adam's moments.
 
     Returns:
-        What :func:`ppvae.fit` takes as ``optimizer``.
+        Function for the argument ``optimizer`` of :func:`ppvae.fit`.
 
     Raises:
         ArgumentError: If a parameter is in two groups.

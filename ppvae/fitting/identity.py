@@ -1,4 +1,4 @@
-"""What must agree between a run that stopped and the one that goes on."""
+"""The properties in which a stopped run and the run that resumes it must agree."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["check_state", "compare_identity", "identity", "state_differences"]
 
 logger = logging.getLogger(__name__)
 
-# Settings that may differ; the result is then another than in one go, which is said.
+# Settings that may differ; the result then is not that of one run in one go, as the log says.
 _MAY_DIFFER = ("validate_every", "patience", "restore_best", "retries", "compile", "workers")
 
 
 def identity(training: Training) -> State:
-    """What would make the result a mixture of two runs if it differed."""
+    """The properties that would make the result a mixture of two runs if they differed."""
     settings, step = training.settings, training.step
     validation = training.validation
     groups = training.optimizer.param_groups
@@ -56,10 +56,10 @@ def identity(training: Training) -> State:
 
 
 def compare_identity(mine: State, theirs: State) -> None:
-    """Hold one identity to another.
+    """Refuse an identity that differs from another.
 
     Raises:
-        ArgumentError: Naming the first thing that differs.
+        ArgumentError: If they differ; the message names the first difference.
     """
     for name in mine:
         if mine[name] != theirs.get(name):
@@ -83,7 +83,7 @@ def state_differences(settings: Settings, before: State) -> None:
 
 
 def check_state(training: Training, state: State) -> None:
-    """Hold a state's tensors to the shapes that they go into, and its weights to finite numbers.
+    """Check the shapes and dtypes of a state's tensors, and that its weights are finite.
 
     Raises:
         RunError: If one does not fit.
@@ -107,7 +107,7 @@ def check_state(training: Training, state: State) -> None:
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, kept: State) -> None:
-    """A fused step reads an optimiser's state without looking at its shape."""
+    """Check the optimiser's state, as a fused step reads it without checking its shape."""
     mine = [p for group in optimizer.param_groups for p in group["params"]]
     theirs = [number for group in kept["param_groups"] for number in group["params"]]
     for number, values in kept["state"].items():

@@ -1,7 +1,7 @@
-"""How tensors lie in memory: convolutions channels last, and what goes with a weight as it does.
+"""Memory layout of tensors: convolutions channels last, gradients and states as their weights.
 
-Adam's fused kernel pairs a weight with its gradient and its state by their place in memory, and
-does not check that these lie alike.
+Adam's fused kernel pairs a weight with its gradient and its state by their position in memory, and
+does not check that their layouts are equal.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _KINDS = (nn.Conv2d, nn.ConvTranspose2d)
 
 @contextmanager
 def channels_last(module: nn.Module) -> Iterator[None]:
-    """Lay the weights of 2-d convolutions out channels last; afterwards row by row, as usual.
+    """Convert the weights of 2-d convolutions to channels last; afterwards back to contiguous.
 
-    Their outputs then lie so, too; values, shapes and the parameters themselves stay.
+    Their outputs then are channels last, too; values, shapes and the parameters do not change.
     """
     weights = [m.weight for m in module.modules() if isinstance(m, _KINDS)]
     _lay_out(weights, torch.channels_last)
@@ -38,13 +38,13 @@ def _lay_out(weights: Sequence[Tensor], order: torch.memory_format) -> None:
 
 
 def same_layout(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors of one shape lie in memory alike."""
+    """Whether two tensors of the same shape have the same memory layout."""
     strides = zip(a.shape, a.stride(), b.stride(), strict=True)
     return all(one == two for size, one, two in strides if size > 1)
 
 
 def align_state(optimizer: Optimizer) -> None:
-    """Lay the optimiser's state out as its parameters."""
+    """Convert the optimiser's state to the memory layout of its parameters."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -76,28 +76,28 @@ def fit(  # noqa: D417
 
     Before the first step the pair is checked against the data
     (:func:`ppvae.programs.check_pair`). No step waits for the device; losses are read once an
-    epoch. Nothing global is moved: neither the caller's random numbers nor Pyro's parameter store.
-    Fits, evaluations and predictions may run side by side in threads of a process, each with
-    modules of its own, and are what they are alone (:mod:`ppvae.programs.threads`); processes,
-    forked or spawned, too.
+    epoch. No global state changes: neither the caller's random numbers nor Pyro's parameter store.
+    Fits, evaluations and predictions may run side by side in threads of a process, each with its
+    own modules, with the same results as alone (:mod:`ppvae.programs.threads`); the same holds in
+    processes, forked or spawned.
 
     The arguments from ``epochs`` to ``retries`` are the fields of
-    :class:`~ppvae.fitting.Settings`, which says what each is and what it may be.
+    :class:`~ppvae.fitting.Settings`, which documents them and their ranges.
 
     Arguments:
         model: The generative program.
         guide: The variational program.
-        data: What to train on, and in :class:`~ppvae.data.Splits` what to validate on.
-        objective: What to optimise; the plain ELBO by default.
-        callbacks: Objects as :mod:`ppvae.fitting.callbacks` describes.
-        progress: Show a bar on stderr.
-        out: A folder to write the run to at the end, whether it ended well or not. A finished
-            run that is there gives way to one that ends well alone; one that does not is written
-            beside it, under a number, and the log says so. If it cannot be written, the run is
-            written to a temporary folder, which the error names.
-        recipe: How to build the model and the guide again, for :func:`ppvae.load`.
-        resume: The folder of a :class:`~ppvae.fitting.Checkpoint` to go on from, or a run's
-            folder that holds one.
+        data: Training data; or :class:`~ppvae.data.Splits`, with validation and test data.
+        objective: Objective to optimise; the plain ELBO by default.
+        callbacks: Objects with methods as described in :mod:`ppvae.fitting.callbacks`.
+        progress: Whether to show a progress bar on stderr.
+        out: Folder to write the run to at the end, whether it ended well or not. A finished run
+            that it already holds is replaced only by one that ends well; another is written to a
+            numbered folder beside it, and the log says so. If the folder cannot be written, the
+            run is written to a temporary folder, which the error names.
+        recipe: Recipe to build the model and the guide again, for :func:`ppvae.load`.
+        resume: Folder of a :class:`~ppvae.fitting.Checkpoint` to go on from, or of a run that
+            contains one.
 
     Returns:
         The :class:`~ppvae.runs.run.Run`; model and guide are in evaluation mode, on the device.
@@ -109,7 +109,7 @@ def fit(  # noqa: D417
         DivergenceError: If a loss, a gradient or a validation is not finite, or the ELBO has
             exploded, more than ``retries`` times; the weights are then the last good ones.
         RunError: If ``out`` cannot be written, or ``resume`` cannot be read; the trained run, if
-            there is one, is the error's ``run``.
+            there is one, is the attribute ``run`` of the error.
         Interrupted: If a signal ended training within :func:`ppvae.fitting.ending_on_signals`.
     """
     given = locals()
@@ -184,10 +184,10 @@ def _check_kinds(**given: object) -> None:
 def _config(
     splits: Splits, spec: ELBO, recipe: Recipe | None, training: Training, *, resumed: bool
 ) -> JsonObject:
-    """What ``config.json`` says about this fit."""
+    """The contents of ``config.json`` on this fit."""
     rows = {name: None if d is None else d.num_rows for name, d in splits._asdict().items()}
     settings = training.settings.to_json()
-    del settings["seed"]  # It stands beside the id.
+    del settings["seed"]  # It is written beside the id.
     return {
         "recipe": None if recipe is None else recipe.to_json(),
         "data": {"columns": splits.train.spec, "rows": rows},
@@ -197,7 +197,7 @@ def _config(
 
 
 def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault | None]:
-    """All epochs; how it ended."""
+    """Run all epochs; return the status at the end, and the fault if there was one."""
     on_step_end = [c.on_step_end for c in callbacks if hasattr(c, "on_step_end")]
     patience = training.settings.patience
     try:
@@ -224,7 +224,7 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
 def _epoch(
     training: Training, on_step_end: Sequence[Callable[[Training], object]]
 ) -> Fault | None:
-    """One epoch with its validation; the fault that undid it, with where it began."""
+    """Run one epoch with its validation; return the fault that undid it, if any."""
     fault = training.run_epoch(on_step_end)
     if fault is not None:
         fault = replace(fault, detail=diagnose(training, fault))
@@ -245,7 +245,7 @@ def _call(callbacks: Sequence[object], hook: str, training: Training) -> None:
 
 
 def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> None:
-    """Leave the weights that are wanted, settled and in evaluation mode; fill in the run."""
+    """Set the final weights, settle, enter evaluation mode, and complete the run."""
     best = training.best
     if training.settings.restore_best and best.tensors is not None:
         restore(training.objective, best.tensors)

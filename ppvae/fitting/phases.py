@@ -1,17 +1,17 @@
 r"""Training in phases: which parameters move in which epochs.
 
-A GP prior's kernel may be held while the networks train, then trained alone, then with all else
-(Casale et al. 2018)::
+A GP prior's kernel may be fixed while the networks train, then trained alone, then together with
+them (Casale et al. 2018)::
 
     kernels = [model.prior]
     networks = [model.decoder, guide.encoder]
     fit(..., callbacks=[Phases(Phase(50, hold=kernels), Phase(10, hold=networks), Phase(None))])
 
-Where the first stage has another model, as in disjoint training (a VAE, then the GP prior on its
-frozen codes), it is two fits: the second with ``requires_grad_(False)`` on the networks.
+Where the first stage trains another model, as in disjoint training (a VAE, then a GP prior on its
+frozen codes), use two fits, the second with ``requires_grad_(False)`` on the networks.
 
-Held parameters get no gradient, so that neither they nor the optimiser's memory of them move;
-the learning rate's schedule goes on.
+Fixed parameters get no gradient, so that neither they nor their optimiser state change; the
+learning-rate schedule goes on.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ __all__ = ["Phase", "Phases"]
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs, and what is held fixed in them.
+    """A number of epochs, and the parameters that are fixed in them.
 
     Attributes:
-        epochs: How many; None for all that are left.
-        hold: Modules or parameters that do not move.
+        epochs: Number of epochs; None for all that are left.
+        hold: Modules or parameters that are not trained.
     """
 
     epochs: int | None
     hold: Sequence[nn.Module | nn.Parameter] = ()
 
     def parameters(self) -> list[nn.Parameter]:
-        """Those that are held."""
+        """The parameters that are fixed."""
         found: list[nn.Parameter] = []
         for part in self.hold:
             found += [part] if isinstance(part, nn.Parameter) else list(part.parameters())
@@ -53,11 +53,11 @@ class Phases:
     """A callback of :func:`ppvae.fit` that goes through phases.
 
     Arguments:
-        phases: In order.
-        repeat: Start over after the last, rather than stay in it.
+        phases: Phases in order.
+        repeat: Whether to start over after the last phase, rather than stay in it.
 
     Raises:
-        ArgumentError: If a phase has less than one epoch, or one without an end is not the last.
+        ArgumentError: If a phase has less than one epoch, or a phase without an end is not last.
     """
 
     def __init__(self, *phases: Phase, repeat: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The first phase of a fit: the pair and its data on their device, checked, ready for a step."""
+"""The first phase of a fit: the pair and its data moved to their device, checked and assembled."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Placed:
-    """A pair and its data where they are trained.
+    """A pair and its data on the device that they are trained on.
 
     Attributes:
         objective: The objective of the pair.
-        plain: Its plain ELBO, for validation.
-        train: Training data, the columns used alone.
+        plain: Plain ELBO of the pair, for validation.
+        train: Training data, with only the columns in use.
         validation: Validation data, or None.
         device: Device of the pair.
         dtype: Dtype of the floating-point columns.
-        settings: The settings with all that was left open decided.
+        settings: Settings with all defaults resolved.
         index: Whether a batch has the column ``index``.
     """
 
@@ -62,10 +62,10 @@ class Placed:
 
 
 def for_processes(settings: Settings, shards: Shards) -> Settings:
-    """The settings as several processes can follow them.
+    """The settings, adapted to several processes.
 
     Raises:
-        ArgumentError: If they cannot.
+        ArgumentError: If a setting is not possible with several processes.
     """
     if shards.size == 1:
         return settings
@@ -98,7 +98,7 @@ def place(
         model: The generative program.
         guide: The variational program.
         splits: Training data, and validation and test data or None.
-        spec: What is optimised.
+        spec: Objective, before it is bound to the pair.
         settings: The settings of the fit, with a seed.
     """
     whole = spec(model, guide, num_data=splits.train.num_rows)
@@ -135,12 +135,12 @@ def place(
 
 
 def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training:
-    """Put the parts of a step together, and check the pair against its data.
+    """Assemble the parts of a step, and check the pair against its data.
 
     Arguments:
-        placed: The pair and its data on their device.
-        splits: All the data, test data included.
-        shards: The processes that take part.
+        placed: Pair and data on their device.
+        splits: All data, including the test data.
+        shards: Division of each batch's rows among processes.
 
     Raises:
         ContractError: If model, guide and data do not fit together.
@@ -153,7 +153,7 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
     assert settings.resident is not None
     for hook in whole.hooks:
         hook.prepare(placed.train)
-    # Before the optimiser: one of Pyro's automatic guides has no parameters until it has run.
+    # Before the optimiser is made: an automatic guide of Pyro has no parameters until it has run.
     _check(placed, splits)
     feed = make_feed(
         placed.train,
@@ -215,7 +215,7 @@ def _step(placed: Placed, total_steps: int) -> Step:
 
 
 def _share(placed: Placed, shards: ProcessShards) -> None:
-    """Take note of the draws of the objective and of its plain ELBO, which is for validation."""
+    """Record the draws of the objective and of the plain ELBO, which is used for validation."""
     placed.objective.train()
     shards.learn(placed.objective, _first(placed, placed.train, index=placed.index))
     if placed.validation is not None:

@@ -1,4 +1,4 @@
-"""Which processes take part in a fit: those of torchrun, of SLURM, or this one alone."""
+"""The processes that take part in a fit: those of torchrun, of SLURM, or this one alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ALONE = [False]
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Fits within are of this process alone, whatever launched it; for many runs side by side."""
+    """Let fits in this scope use this process only, as for runs side by side."""
     before, _ALONE[0] = _ALONE[0], True
     try:
         yield
@@ -37,7 +37,7 @@ def alone() -> Iterator[None]:
 
 
 def is_main() -> bool:
-    """Whether this process writes what is written: process 0, or the only one."""
+    """Whether this process writes files: process 0, or the only one."""
     if _ALONE[0]:
         return True
     if dist.is_available() and dist.is_initialized():
@@ -63,7 +63,7 @@ def processes() -> Shards:
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """Rank, size and address of torchrun's or SLURM's processes; None where there is one.
+    """Rank, size and address of torchrun's or SLURM's processes; None for a single process.
 
     Arguments:
         environment: Environment variables. ``srun`` starts a fit of many processes where a step

@@ -1,8 +1,8 @@
 r"""Learning rates over a whole run: ``schedule(optimizer, total_steps)`` for :func:`ppvae.fit`.
 
 Each is a closed form of the step, :math:`\eta_t = \eta \, f(t / T)`, so that a resumed run goes
-on exactly where it stopped. Any function that returns a torch LRScheduler does as well; it is
-stepped at every step.
+on exactly where it stopped. Any function that returns a torch LRScheduler may be used; it is
+advanced at every step.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def warmup_cosine(warmup: float = 0.05, *, floor: float = 0.0) -> RateSchedule:
     r"""A linear rise over the share ``warmup`` of the steps, then a cosine down to ``floor``.
 
     Arguments:
-        warmup: A share of the steps, between zero and one.
-        floor: The last rate, as a share of the learning rate.
+        warmup: Share of the steps with a rising rate, between zero and one.
+        floor: Final rate, as a share of the learning rate.
 
     Raises:
         ArgumentError: If either is not a share.
@@ -74,7 +74,7 @@ def warmup_cosine(warmup: float = 0.05, *, floor: float = 0.0) -> RateSchedule:
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    r"""Up from 1/25 over the first 30 % of the steps, then down to nearly zero, both as cosines.
+    r"""A cosine up from 1/25 over the first 30 % of the steps, then a cosine down to nearly zero.
 
     Arguments:
         optimizer: Optimiser whose learning rate is scheduled.
@@ -97,7 +97,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
 
 
 def halve(optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-    """Halve the learning rate from here on, its schedule included."""
+    """Halve the learning rate from here on, including the rest of its schedule."""
     for group in optimizer.param_groups:
         for name in ("lr", "initial_lr"):
             if name in group:

@@ -1,4 +1,4 @@
-"""The means of each step, kept on the device and read back in one go."""
+"""The means of each step, stored on the device and read back together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Means = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Fault:
-    """The first number that shows that training diverges.
+    """The first number that shows that training has diverged.
 
     Attributes:
-        step: Number of the step, from zero; in a :class:`Record` since the last reading.
-        name: The term, or ``"weights"`` where all terms were finite and the weights are not.
-        what: What is the matter with it.
-        detail: The site, the rows or the parameter where it began, in words; empty if unknown.
+        step: Number of the step, from zero; in a :class:`Record`, counted from the last reading.
+        name: Name of the term, or ``"weights"`` if all terms were finite but the weights are not.
+        what: Description of the fault, such as "not finite".
+        detail: Site, rows or parameter of the origin, in words; empty if unknown.
     """
 
     step: int
@@ -30,7 +30,7 @@ class Fault:
     detail: str = ""
 
     def words(self, steps: int, epochs: int) -> str:
-        """Where it was, and what, with so many steps per epoch and so many epochs."""
+        """The fault as text, given the steps per epoch and the number of epochs."""
         epoch = min(self.step // steps + 1, epochs)
         what = "the weights were" if self.name == "weights" else f"{self.name!r} was"
         first = f"the first that was {self.what}" if self.what == "not finite" else self.what
@@ -43,10 +43,10 @@ class Best:
     """The best validation so far.
 
     Attributes:
-        elbo: The plain ELBO there, in nats per datum.
-        epoch: The epoch after which it was reached; 0 before the first validation.
-        stale: Validations since then.
-        tensors: The weights there, if they are to be restored.
+        elbo: Plain ELBO of that validation, in nats per datum.
+        epoch: Epoch after which it was reached; 0 before the first validation.
+        stale: Number of validations since then.
+        tensors: Weights of that epoch, if they are to be restored.
     """
 
     elbo: float = -torch.inf
@@ -59,13 +59,13 @@ class Record:
     """Collects :meth:`~ppvae.objectives.Terms.means` of steps; waits only when read.
 
     Arguments:
-        parameters: Parameters that are looked at for finite numbers with each reading.
+        parameters: Parameters that are checked for finite numbers at each reading.
 
     Attributes:
         totals: Sums over the data of the epoch so far, by name.
-        count: Data of the epoch so far.
-        first: The means of the first step of the last reading.
-        recent: The means over the data of the last reading.
+        count: Number of data of the epoch so far.
+        first: Means of the first step of the last reading.
+        recent: Means over the data of the last reading.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -79,18 +79,18 @@ class Record:
         self.recent: dict[str, float] = {}
 
     def add(self, means: Means, rows: int) -> None:
-        """One step over ``rows`` data."""
+        """Add a step over ``rows`` data."""
         if not self._rows:
             self.names = list(means)
         self._rows.append(torch.stack([means[name] for name in self.names]))
         self._counts.append(rows)
 
     def __len__(self) -> int:
-        """How many steps are not yet read."""
+        """Number of steps that are not yet read."""
         return len(self._rows)
 
     def read(self) -> Fault | None:
-        """Wait for the device; add the steps to the epoch, or say what was not finite."""
+        """Wait for the device; add the steps to the epoch, or return what was not finite."""
         if not self._rows:
             return None
         norms = torch._foreach_norm([parameter.detach() for parameter in self.parameters])
@@ -103,7 +103,7 @@ class Record:
             step, column = divmod(int((~finite).nonzero()[0]), table.size(1))
             if step == len(table):
                 return Fault(step - 1, "weights")
-            # The loss and the ELBO are sums: the term that broke them comes after them.
+            # The loss and the ELBO are sums; the term that made them non-finite comes after them.
             bad = (~table[step].isfinite()).nonzero().flatten().tolist()
             terms = [i for i in bad if self.names[i] not in ("loss", "elbo")]
             return Fault(step, self.names[terms[0] if terms else column])
@@ -116,11 +116,11 @@ class Record:
         return None
 
     def finish(self) -> dict[str, float]:
-        """The epoch's means over data, and start afresh."""
+        """Return the epoch's means over data, and start the next epoch."""
         means = {name: total / self.count for name, total in self.totals.items()}
         self.totals, self.count = {}, 0
         return means
 
     def drop(self) -> None:
-        """Forget the steps that are not yet read."""
+        """Discard the steps that are not yet read."""
         self._rows, self._counts = [], []

@@ -1,4 +1,4 @@
-"""The settings of a fit as one value: names, defaults, ranges and words, each written here."""
+"""The settings of a fit as one value, with their names, defaults, ranges and descriptions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PRECISION = Rule(
     "float16 would need its losses scaled.",
 )
 COMPILE = Rule('True, False or "auto"', lambda v: isinstance(v, bool) or v == "auto")
-# What a device may be is said where one is chosen, which knows those that are there.
+# Devices are checked where one is chosen, as it depends on those that are available.
 ANY = Rule("anything", lambda v: True, optional=True)
 
 
@@ -61,34 +61,34 @@ def setting(default: Default, rule: Rule) -> Default:
 
 @dataclass(frozen=True)
 class Settings:
-    """What :func:`ppvae.fit` can be told, but for the pair, the data and what watches it.
+    """The settings of :func:`ppvae.fit`: all arguments but the pair, the data and the callbacks.
 
     Attributes:
-        epochs: Passes over the training data in all, those before ``resume`` included.
-        batch_size: Data per step; the last batch of an epoch is smaller where N does not divide.
-        learning_rate: Learning rate handed to ``optimizer``.
+        epochs: Passes over the training data in total, including those before ``resume``.
+        batch_size: Rows per step; the last batch of an epoch may be smaller.
+        learning_rate: Learning rate passed to ``optimizer``.
         optimizer: Function from parameters and a learning rate to the optimiser; fused Adam by
             default.
         schedule: Learning rate over the steps, such as :func:`ppvae.fitting.cosine`.
         clip_norm: Largest norm of the gradient of all parameters together.
         average: Decay of an exponential moving average of the weights, such as 0.999. The
-            averaged weights are those validated, and those left at the end.
-        validate_every: Epochs between two validations on the plain ELBO, every weight one.
-        patience: Number of validations in a row without a better one after which training ends.
-        restore_best: Whether the weights of the best validation are left rather than the last
-            ones. By default where ``patience`` is given; never without validation data.
+            averaged weights are validated, and remain at the end.
+        validate_every: Epochs between two validations, by the plain ELBO with unit weights.
+        patience: Number of successive validations without improvement after which training ends.
+        restore_best: Whether the weights of the best validation, rather than the last ones, remain
+            at the end. By default if ``patience`` is given; never without validation data.
         seed: Random seed of the order of the data and of the latent noise. By default drawn from
             torch's global generator; recorded in the run.
-        device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one here.
+        device: ``"cuda"``, ``"mps"`` or ``"cpu"``; by default the best one available.
         precision: ``torch.bfloat16`` for mixed precision in training (:class:`torch.autocast`).
         compile: Whether the forward and backward pass are compiled
-            (:mod:`ppvae.fitting.compiled.gradients`), handlers and all; by default where so many
-            steps are to be made that it pays. A model that cannot be trained compiled is trained
-            in eager torch, and the log says why. What a model or guide changes from step to step
-            must then be a parameter, a buffer or a column.
+            (:mod:`ppvae.fitting.compiled.gradients`), including Pyro's handlers; by default if
+            there are enough steps for it to pay off. A model that cannot be compiled is trained in
+            eager torch, and the log says why. With compilation, everything that a model or guide
+            changes from step to step must be a parameter, a buffer or a column.
         resident: Whether the data are kept on the device; by default if they fit and none is
             memory-mapped. Else a torch DataLoader reads them.
-        workers: Processes that read data which are not resident.
+        workers: Number of processes that read data which are not resident.
         retries: Number of times that training returns to its last good state and goes on with
             half the learning rate, after a loss, a gradient or a validation that is not finite
             or an ELBO that has exploded; 0 to stop at the first.
@@ -127,7 +127,7 @@ class Settings:
         """Whether the weights of the best validation are left at the end.
 
         Raises:
-            ArgumentError: If they are asked for and there is nothing to validate on.
+            ArgumentError: If they are requested, but there are no validation data.
         """
         if not validated and (self.patience is not None or self.restore_best):
             raise ArgumentError(
@@ -139,7 +139,7 @@ class Settings:
         )
 
     def to_json(self) -> JsonObject:
-        """The values by name, functions by theirs; for ``config.json``."""
+        """The values by name, functions as their names; for ``config.json``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors = torch.dtype | torch.device
         return {k: str(v) if isinstance(v, tensors) else describe(v) for k, v in values.items()}

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish: training ends after this step, saved, rather than at once."""
+"""SIGTERM and SIGINT end training after the current step, with the run saved."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _PENDING: list[int] = []
 
 
 def pending_signal() -> int | None:
-    """The signal that asked training to end, within :func:`ending_on_signals`; else None."""
+    """The signal received within :func:`ending_on_signals`, if any."""
     return _PENDING[0] if _PENDING else None
 
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGINT end :func:`ppvae.fit` after its step; a second one at once.
+    """Let SIGTERM and SIGINT end :func:`ppvae.fit` after the current step; a second one, at once.
 
     The fit then writes its checkpoint, if it has a :class:`~ppvae.fitting.Checkpoint`, and its
-    run, and raises :class:`~ppvae.errors.Interrupted`. The command line does this; a script that
-    wants it says so, from its main thread. The handlers from before are put back afterwards.
+    run, and raises :class:`~ppvae.errors.Interrupted`. The command line uses this scope; a script
+    may, in its main thread. The previous signal handlers are restored afterwards.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,7 +43,7 @@ def ending_on_signals() -> Iterator[None]:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if _PENDING:
-        # Saves are complete or not there at every moment, so nothing is lost.
+        # A file is replaced as one, so that ending at any moment loses nothing.
         os._exit(128 + number)
     _PENDING.append(number)
     name = signal.Signals(number).name

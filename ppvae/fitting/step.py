@@ -1,6 +1,6 @@
-"""One optimiser step: a batch of tensors in, the means of its terms out, no wait for the device.
+"""One optimiser step: from a batch to the means of its terms, without waiting for the device.
 
-A :class:`Step` is made of three parts that know nothing of each other:
+A :class:`Step` consists of three parts that are independent of each other:
 
 - ``gradients``: batch to means, leaving gradients on the parameters (:class:`Gradients`: forward
   and backward in eager torch; :class:`~ppvae.fitting.compiled.gradients.CompiledGradients`:
@@ -30,11 +30,11 @@ Means = dict[str, Tensor]
 
 
 class GradientFunction(Protocol):
-    """Batch to means, leaving gradients on the parameters."""
+    """A function from a batch to means that sets the parameters' gradients."""
 
     @property
     def compile_seconds(self) -> float | None:
-        """What compiling took; None where nothing was compiled, or not yet."""
+        """Seconds spent compiling; None if nothing was compiled, or not yet."""
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]: ...
 
@@ -51,7 +51,7 @@ def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
 
 
 def can_fuse(parameters: Sequence[Tensor]) -> bool:
-    """Whether the device has Adam in one kernel."""
+    """Whether the parameters' device has a fused kernel for Adam."""
     return all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
 
 
@@ -59,10 +59,10 @@ _FUSED = ("cuda", "cpu", "mps")
 
 
 def split_parameters(objective: nn.Module) -> tuple[list[nn.Parameter], list[Term]]:
-    """What the main optimiser trains, each parameter once; and the terms that have critics.
+    """The parameters of the main optimiser, each once, and the terms that have critics.
 
     Raises:
-        ArgumentError: If nothing is to be trained, or if a critic shares a parameter with the
+        ArgumentError: If there is nothing to train, or if a critic shares a parameter with the
             model, the guide or another critic.
     """
     terms = [m for m in getattr(objective, "terms", ()) if isinstance(m, Term)]
@@ -97,9 +97,9 @@ class Gradients:
 
     Arguments:
         objective: The :class:`~ppvae.objectives.Objective`.
-        parameters: Those whose ``.grad`` is filled; no other's is touched.
-        precision: The dtype of :class:`torch.autocast`, or None.
-        context: Whether the critics need the evaluation's context.
+        parameters: Parameters to set ``.grad`` of; no other parameter is changed.
+        precision: Dtype for :class:`torch.autocast`, or None.
+        context: Whether to return the context of the evaluation, which critics need.
 
     Attributes:
         compile_seconds: None: nothing is compiled.
@@ -138,11 +138,11 @@ class Gradients:
 
 
 class Critic:
-    """Trains one term's critic on the samples of each step.
+    """Training of one term's critic on the samples of each step.
 
     Arguments:
         term: A term with :meth:`~ppvae.objectives.Term.critic_parameters`.
-        optimizer: Makes its optimiser.
+        optimizer: Function that makes the critic's optimiser.
     """
 
     def __init__(
@@ -163,24 +163,24 @@ class Critic:
 
 
 class Advancing(Protocol):
-    """What counts optimiser steps."""
+    """An object that counts optimiser steps."""
 
     def advance(self) -> None:
-        """Count one."""
+        """Count one step."""
 
 
 class Step:
-    """Batch to means, having moved the weights once.
+    """A function from a batch to means that updates the weights once.
 
     Arguments:
-        objective: Its ``advance`` counts the step.
-        gradients: Fills the gradients of ``parameters``.
-        parameters: Those of ``optimizer``.
-        optimizer: Moves them.
-        scheduler: Moves its learning rate.
-        clip_norm: The largest norm of all gradients together.
-        average: An average of the weights to keep.
-        critics: Trained after the weights have moved.
+        objective: Objective, with a method ``advance`` that counts the step.
+        gradients: Function that sets the gradients of ``parameters``.
+        parameters: Parameters of ``optimizer``.
+        optimizer: Optimiser of the parameters.
+        scheduler: Learning-rate schedule, or None.
+        clip_norm: Largest norm of all gradients together.
+        average: Average of the weights to update, or None.
+        critics: Critics, trained after the update of the weights.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Step:
         return means
 
     def update(self) -> None:
-        """Move the weights along the gradients they have."""
+        """Update the weights with their current gradients."""
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()

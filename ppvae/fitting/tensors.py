@@ -17,7 +17,7 @@ __all__ = ["Average", "State", "copied", "kept_buffers", "named_tensors", "resto
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, those kept out of the state dict too; shared ones once."""
+    """Parameters and buffers by name, including non-persistent ones; shared ones once."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
@@ -39,7 +39,7 @@ def copied(value: Any) -> Any:
 
 @torch.no_grad()
 def restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
-    """Put the tensors of a :func:`snapshot` back, in place."""
+    """Restore the tensors of a :func:`snapshot`, in place."""
     for name, value in named_tensors(module).items():
         if value.shape == kept[name].shape:
             value.copy_(kept[name])
@@ -49,7 +49,7 @@ def restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Put the buffers back afterwards: their values, and the tensors themselves."""
+    """Restore the buffers on exit: both their values and the tensors themselves."""
     kept = [(name, value, value.clone()) for name, value in module.named_buffers()]
     try:
         yield
@@ -67,12 +67,12 @@ def _set(module: nn.Module, name: str, value: Tensor) -> None:
 class Average:
     r"""An exponential moving average of weights, :math:`a_t = d_t a_{t-1} + (1 - d_t) w_t`.
 
-    :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that the first, untrained weights are soon
-    forgotten.
+    :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that the untrained first weights soon have little
+    weight.
 
     Arguments:
-        parameters: What is averaged.
-        decay: d, between zero and one.
+        parameters: Parameters to average.
+        decay: Decay d, between zero and one.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -82,7 +82,7 @@ class Average:
         self.steps = 0
 
     def update(self) -> None:
-        """Count the weights as they are now."""
+        """Include the current weights in the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         current = [parameter.detach() for parameter in self.parameters]
         get_ema_multi_avg_fn(decay)(self.values, current, self.steps)
@@ -90,13 +90,13 @@ class Average:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Give the parameters their averages."""
+        """Set the parameters to their averages."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
             parameter.copy_(value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the parameters their averages, then take them back."""
+        """Set the parameters to their averages within this scope, and restore them on exit."""
         kept = [parameter.detach().clone() for parameter in self.parameters]
         self.apply()
         try:

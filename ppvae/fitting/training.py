@@ -1,4 +1,4 @@
-"""A training run under way: what the loop moves, what callbacks see, what a checkpoint holds."""
+"""The state of training: changed by the loop, read by callbacks, stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from ppvae.typing import JsonObject
 
 __all__ = ["Best", "Training"]
 
-# How many steps of a long epoch run before their losses are looked at.
+# Number of steps of a long epoch between two checks of the losses.
 READ_EVERY = 500
-# By how many times the size of the first ELBO one may fall before training counts as diverged.
+# Fall of the ELBO, as a multiple of the size of the first one, at which training has diverged.
 EXPLODED = 1000.0
 
 logger = logging.getLogger(__name__)
@@ -53,31 +53,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Training:
-    """What :func:`ppvae.fit` works on; callbacks get it as their one argument.
+    """The state of :func:`ppvae.fit`, which callbacks get as their only argument.
 
     Attributes:
-        objective: The objective of the model and the guide, in training mode.
-        plain: Their plain ELBO, for validation.
+        objective: Objective of the model and the guide, in training mode.
+        plain: Plain ELBO of the model and the guide, for validation.
         step: One optimiser step.
         feed: Batches of training data.
-        train: The training data, on the device where they are resident.
-        validation: Likewise, or None.
-        settings: The settings of the fit, with all that was left open decided.
+        train: Training data, on the device if they are resident.
+        validation: Validation data, or None; on the device if they are resident.
+        settings: Settings of the fit, with all defaults resolved.
         device: Device of the pair and of its batches.
         dtype: Dtype of the floating-point columns.
-        epoch: Epochs done.
-        steps: Steps done.
-        history: One row an epoch.
-        means: The last step's means, on the device; reading one waits for the device.
-        best: The best validation so far.
-        seconds: Spent training and validating.
-        stop: Set it to end after this epoch.
-        config: What the run's ``config.json`` will say; callbacks may add to it.
-        run_id: The run's id; one that goes on keeps it.
-        done: Batches of the epoch under way that are done.
-        faults: What was not finite so far, in words.
-        reference: The plain ELBO at the first step, in nats per datum; None before.
-        rate: Learning rate at the first step of the epoch under way.
+        epoch: Number of epochs done.
+        steps: Number of steps done.
+        history: History with one row per epoch.
+        means: Means of the last step, on the device; reading one waits for the device.
+        best: Best validation so far.
+        seconds: Seconds spent training and validating.
+        stop: Whether training ends after this epoch; callbacks may set it.
+        config: Contents of the run's ``config.json``; callbacks may add to it.
+        run_id: Id of the run; a resumed run keeps it.
+        done: Number of batches done in the current epoch.
+        faults: Descriptions of the faults so far.
+        reference: Plain ELBO at the first step, in nats per datum; None before.
+        rate: Learning rate at the first step of the current epoch.
     """
 
     objective: Objective
@@ -132,7 +132,7 @@ class Training:
 
     @property
     def shards(self) -> Shards:
-        """The rows of other processes that take part."""
+        """The division of a batch's rows among processes."""
         return self.feed.shards
 
     @property
@@ -151,10 +151,10 @@ class Training:
         return self.step.optimizer
 
     def run_epoch(self, on_step_end: Sequence[Callable[[Training], object]] = ()) -> Fault | None:
-        """One pass over the training data, or the rest of one; the fault that ends it early.
+        """Run an epoch, or the rest of one; return the fault that ended it early, if any.
 
-        At a fault all is put back to what it was when last seen to be good. A pending signal
-        (:mod:`ppvae.fitting.signals`) ends it early, too.
+        At a fault, everything is restored to the last good state. A pending signal
+        (:mod:`ppvae.fitting.signals`) ends the epoch early, too.
         """
         started = time.perf_counter()
         if self.done == 0:
@@ -201,10 +201,10 @@ class Training:
             self.history[-1]["compile_seconds"] = compile_seconds
 
     def check(self) -> bool:
-        """Wait for the device, and look at the steps since the last time; whether they are good.
+        """Wait for the device, and return whether the steps since the last check were good.
 
-        Good is what is finite, and a plain ELBO that is not below that of the first step of the
-        run by more than :data:`EXPLODED` times its size (or ten nats, where it is smaller).
+        Steps are good if all means are finite and the plain ELBO is not below that of the run's
+        first step by more than :data:`EXPLODED` times its size (or ten nats, if that is larger).
         """
         if self._fault is None and len(self.record):
             pending = len(self.record)
@@ -221,13 +221,13 @@ class Training:
         return self._fault is None
 
     def _check_all(self) -> bool:
-        """As :meth:`check`, and of all processes."""
+        """As :meth:`check`, over all processes."""
         self.check()
         self._fault = self.shards.first(self._fault)
         return self._fault is None
 
     def retry(self, fault: Fault) -> bool:
-        """Go on from the last good state with half the learning rate; False if too often."""
+        """Go on from the last good state with half the learning rate; False if none is left."""
         if len(self.faults) >= self.settings.retries:
             return False
         halve(self.optimizer, self.step.scheduler)
@@ -240,7 +240,7 @@ class Training:
         return True
 
     def _moving(self) -> State:
-        """All that a step moves, by reference."""
+        """References to everything that a step changes."""
         scheduler, average = self.step.scheduler, self.average
         return {
             "epoch": self.epoch,
@@ -259,7 +259,7 @@ class Training:
         }
 
     def restore_good(self) -> None:
-        """Put everything back to the last good state."""
+        """Restore the last good state."""
         assert self.good is not None
         self._put(copied(self.good))
         self.history = History(list(self.history)[: self.epoch])
@@ -288,9 +288,9 @@ class Training:
     def settled(self) -> Iterator[None]:
         """The model and the guide as they would be if training ended now, for predictions.
 
-        In evaluation mode, with averaged weights where there are any, and with the modules that
-        know the training data brought up to date. Afterwards weights, buffers, modes and random
-        numbers are as they were.
+        They are in evaluation mode, with averaged weights if there are any, and the modules that
+        store the training data are updated. On exit weights, buffers, modes and random numbers are
+        restored.
         """
         averaged = self.average.applied() if self.average is not None else nullcontext()
         modes = [(module, module.training) for module in self.objective.modules()]
@@ -305,7 +305,7 @@ class Training:
                     module.training = mode
 
     def settle(self) -> None:
-        """Bring what predictions need up to date."""
+        """Update the state that predictions need."""
         for hook in self.objective.hooks:
             hook.settle(self.guide, self.train)
 
@@ -313,7 +313,7 @@ class Training:
         """Add the plain ELBO and its terms on the validation data to the history's last row.
 
         Returns:
-            The fault if one is not finite; all is then put back to the last good state.
+            A fault if one is not finite; the last good state is then restored.
         """
         assert self.validation is not None
         started = time.perf_counter()
@@ -354,7 +354,7 @@ class Training:
         return None
 
     def state_dict(self) -> State:
-        """All that is needed to go on bit for bit: numbers, strings, lists, dicts and tensors."""
+        """All that resuming bit for bit needs: numbers, strings, lists, dicts and tensors."""
         return {
             "run": identity(self),
             "settings": self.settings.to_json(),
@@ -371,9 +371,9 @@ class Training:
         """Go on from :meth:`state_dict`.
 
         Raises:
-            ArgumentError: If it is of another model, other data, or another setting that would
-                make the result a mixture of two runs.
-            RunError: If it is damaged; then nothing has moved.
+            ArgumentError: If the state is of another model, of other data, or has another setting
+                that would make the result a mixture of two runs.
+            RunError: If the state is damaged; nothing is then changed.
         """
         compare_identity(identity(self), state["run"])
         if state["epoch"] > self.epochs:

@@ -21,7 +21,7 @@ JSON, TENSORS = CHECKPOINT, "training.safetensors"
 
 
 def is_tree(folder: Path) -> bool:
-    """Whether :func:`save_tree` wrote this folder; others may have added to it."""
+    """Whether :func:`save_tree` wrote this folder, which may contain other files, too."""
     try:
         document = read_json(folder / JSON)
     except RunError:
@@ -30,11 +30,11 @@ def is_tree(folder: Path) -> bool:
 
 
 def save_tree(folder: Path, tree: object) -> None:
-    """Write ``tree`` into a folder in place of the one that is there, both its files or none.
+    """Write ``tree`` into a folder, replacing the one there; both files are written or neither.
 
     Raises:
-        TypeError: If the tree holds something else.
-        RunError: If it cannot be written.
+        TypeError: If the tree contains a value of another type.
+        RunError: If the folder cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     encoded = _encode(tree, tensors)
@@ -50,7 +50,7 @@ def save_tree(folder: Path, tree: object) -> None:
 
 
 def load_tree(folder: Path) -> object:
-    """What :func:`save_tree` wrote, exactly; tensors on the CPU.
+    """The tree that :func:`save_tree` wrote, exactly, with tensors on the CPU.
 
     Raises:
         RunError: If a file is missing, damaged or of another format.

@@ -1,4 +1,4 @@
-"""Networks: modules whose forward returns a Distribution."""
+"""Networks: modules with a forward that returns a Distribution."""
 
 from ppvae.nets import heads
 from ppvae.nets.calibrated import Calibrated

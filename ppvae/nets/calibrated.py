@@ -1,21 +1,23 @@
-r"""A likelihood whose predictive spread is learned apart from its mean.
+r"""A likelihood with a predictive scale that is learned separately from its mean.
 
-Learning a mean and a scale of its own for every pixel from one likelihood spoils the mean: where
-it is poor the scale grows and its gradient vanishes. Here the likelihood is a Student t,
+Learning a mean and a separate scale for every pixel from one likelihood impairs the mean: where
+the mean is poor, the scale grows and the gradient of the mean vanishes. Here the likelihood is a
+Student t,
 
 .. math::
     p(x \mid z) = t_\nu\left(x; \mu(z), s(z)^2\right), \qquad \nu > 2,
 
-whose scale a small network reads off the decoder's last features and the mean, both detached. Its
-value is the t's log-density, in training and in evaluation. Its gradient in training is that of
+with a scale that a small network computes from the decoder's last features and the mean, both
+detached. The value is the log-density of the t, in training and in evaluation. The gradient in
+training is that of
 
 .. math::
     \log N(x; \mu, \sigma^2) + \log t_\nu(x; \mathrm{stop}(\mu), s^2):
 
-the mean is trained with one shared scale :math:`\sigma`, the network and :math:`\nu` by the t, on
-whatever the objective scores. A term that has better data for the spread, such as predictions
-without a datum's own view (:class:`ppvae.gp.LeaveViewOut`), holds it elsewhere
-(:meth:`CalibratedStudentT.held`). The errors of images are mostly small and now and then large:
+the mean is trained with one shared scale :math:`\sigma`, and the network and :math:`\nu` by the t,
+on the values that the objective scores. A term with better data for the scale, such as predictions
+without a datum's own view (:class:`ppvae.gp.LeaveViewOut`), fixes it in the ELBO
+(:meth:`CalibratedStudentT.held`). Errors of images are mostly small and sometimes large, so that
 intervals of a normal would cover too much.
 """
 
@@ -39,12 +41,12 @@ __all__ = ["Calibrated", "CalibratedStudentT"]
 
 
 class CalibratedStudentT(dist.Independent):
-    """A Student t of independent elements whose mean is trained as that of a normal.
+    """A Student t of independent elements with a mean that is trained like that of a normal.
 
     Arguments:
-        fn: The t.
-        scored: The same with its mean detached; its log-density is the value.
-        normal: A normal with the same mean and the shared scale; the mean's gradient is its.
+        fn: Student t distribution.
+        scored: The same distribution with its mean detached; its log-density is the value.
+        normal: Normal with the same mean and the shared scale, which gives the mean's gradient.
         is_held: Whether the scale of the t and its degrees of freedom get no gradient.
     """
 
@@ -66,7 +68,7 @@ class CalibratedStudentT(dist.Independent):
         return self.scored.support
 
     def held(self) -> CalibratedStudentT:
-        """The same likelihood, from which the scale and the degrees of freedom do not learn."""
+        """The same likelihood without gradients for the scale and the degrees of freedom."""
         return CalibratedStudentT(self, self.scored, self.normal, is_held=True)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> CalibratedStudentT:
@@ -91,9 +93,9 @@ class Calibrated(nn.Module):
     Arguments:
         decoder: A :class:`~ppvae.nets.ConvDecoder`, an :class:`~ppvae.nets.MLP`, or another
             :class:`~ppvae.nets.FeatureNetwork`.
-        hidden: Filters (or units) of the scale's hidden layer.
-        init: The initial scale, in the unit of the data.
-        bounds: The least and the largest scale.
+        hidden: Number of filters, or units, of the hidden layer for the scale.
+        init: Initial scale, in the unit of the data.
+        bounds: Smallest and largest scale.
 
     Raises:
         ArgumentError: If the decoder's likelihood is not normal.
@@ -154,7 +156,7 @@ class Calibrated(nn.Module):
         return freedom, log_scale.clamp(*self.log_bounds).exp()
 
     def _of_images(self, features: Tensor) -> Tensor:
-        """Log scales of images; channels last, which makes few filters half again as fast."""
+        """Log scales of images, with channels last, which is 1.5 times as fast for few filters."""
         log_scale: Tensor = self.net(features.contiguous(memory_format=torch.channels_last))
         return log_scale.contiguous()
 

@@ -1,4 +1,4 @@
-"""What is known of a datum, as inputs of networks: classes by number, continuous factors."""
+"""Known properties of data as inputs of networks: numbers of classes, continuous factors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_labels(y: Tensor, num_classes: int, *, missing: bool = False) -> None:
 
 
 class OneHot(nn.Module):
-    """Classes (...) to indicators (..., C), with any leading dimensions and without waiting.
+    """Classes (...) to indicators (..., C), without waiting for the device.
 
     Labels are checked while Pyro's validation is on, as in :func:`ppvae.programs.check_pair`; the
     objective turns it off, and a class out of range is then all zeros.
@@ -81,9 +81,8 @@ class Conditions(FitHooks):
     """The columns ``y`` and ``c`` as further inputs of a decoder and an encoder.
 
     Arguments:
-        classes: Turns ``y`` into numbers: :class:`OneHot`, or an :class:`Embedding`; None where
-            there is no class.
-        factor_dim: How many continuous factors ``c`` has; 0 for none.
+        classes: Network for ``y``, :class:`OneHot` or :class:`Embedding`; None for no class.
+        factor_dim: Number of continuous factors in ``c``; 0 for none.
 
     Attributes:
         sizes: Sizes of the inputs, in order, for the networks' ``in_features``.
@@ -111,7 +110,7 @@ class Conditions(FitHooks):
         self.check(data)
 
     def forward(self, y: Tensor | None = None, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``y`` (..., N) and ``c`` (N, C), or (N) if there is one factor, as they are used."""
+        """The inputs of the networks, from ``y`` (..., N) and ``c`` (N, C), or (N) if C is 1."""
         inputs: list[Tensor] = []
         if self.classes is not None:
             inputs.append(self.classes(_given("y", y)))
@@ -128,7 +127,7 @@ class Conditions(FitHooks):
 
 
 class Columns(nn.Module):
-    """Columns as they are, as further inputs of a decoder and an encoder.
+    """Columns, unchanged, as further inputs of a decoder and an encoder.
 
     Arguments:
         names: Columns, each with shape (N, ...), in the order of the networks' inputs.

@@ -18,7 +18,7 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 
 
 def _default_channels(height: int, width: int) -> tuple[int, ...]:
-    """16, 32, ... 128: as many as halve the image to about 7 pixels, at most 5."""
+    """Filters 16, 32, ... 128, with as many halvings as leave about 7 pixels, at most 5."""
     depth = max(1, min(5, math.ceil(math.log2(max(height, width) / 7))))
     return tuple(min(16 * 2**i, 128) for i in range(depth))
 
@@ -45,17 +45,17 @@ def _image_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
 class ConvEncoder(nn.Module):
     """Images (..., C, H, W) to a distribution, by 3 x 3 convolutions of stride 2.
 
-    Further inputs (..., F), such as a one-hot class, enter after the convolutions, which an
-    enumerated class therefore shares.
+    Further inputs (..., F), such as a one-hot class, are joined after the convolutions, which are
+    therefore computed once for all enumerated classes.
 
     Arguments:
         image_shape: (C, H, W), any size.
-        head: Turns the raw output into a distribution.
-        channels: Filters of each convolution; each halves height and width. By default as many
-            as leave about 7 pixels, from 16 doubling to 128.
+        head: Head from the raw output to a distribution.
+        channels: Number of filters of each convolution, which halves height and width. By
+            default as many convolutions as leave about 7 pixels, with 16 filters doubling to 128.
         conditions: Sizes of the further inputs.
         hidden: Size of the layer after the convolutions.
-        activation: Makes the activations.
+        activation: Function that makes an activation.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ConvEncoder(nn.Module):
 
 
 class _Repeat(nn.Module):
-    """To a given size by repeating pixels: no checkerboard, and any size, odd ones too."""
+    """Enlarges to a given size by repeating pixels; without checkerboards, also to odd sizes."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Repeat(nn.Module):
 
 
 class _Shuffle(nn.Module):
-    """To a given size by spreading four channels over the four pixels that one becomes."""
+    """Enlarges to a given size by distributing four channels over four new pixels."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -114,20 +114,20 @@ class _Shuffle(nn.Module):
 class ConvDecoder(FeatureNetwork):
     """Latents (..., Z), and further inputs (..., F), to a distribution of images.
 
-    A linear layer makes the smallest feature map; each stage doubles height and width and
-    convolves: by repeating pixels first, or by a convolution to four times the channels that are
-    then spread over the pixels (sub-pixel convolution, about three times faster and as good).
-    Transposed convolutions leave checkerboards.
+    A linear layer makes the smallest feature map; each stage doubles height and width, either by
+    repeating pixels before a convolution, or by a convolution to four times the channels, which
+    are then distributed over the pixels (sub-pixel convolution, about three times faster and as
+    good). Transposed convolutions would cause checkerboards.
 
     Arguments:
-        in_features: Z, or one size an input.
+        in_features: Size Z, or one size per input.
         head: The likelihood, with an event shape (C, H, W) of any size.
         channels: Filters of the smallest map and after each stage but the last; by default
             those of :class:`ConvEncoder`, mirrored.
         last_channels: Filters at full size; by default the last of ``channels``.
         hidden: Size of a layer before the smallest feature map; none by default.
         upsample: ``"repeat"`` or ``"shuffle"``.
-        activation: Makes the activations.
+        activation: Function that makes an activation.
         kernel_size: Kernel size of the last convolution.
 
     References:
@@ -178,7 +178,7 @@ class ConvDecoder(FeatureNetwork):
         self.head = head
 
     def features(self, *inputs: Tensor) -> Tensor:
-        """What the last convolution sees, with shape (..., *feature_shape)."""
+        """Inputs of the last convolution, with shape (..., *feature_shape)."""
         small = self.rest(self.first(*inputs))
         small = small.reshape(*small.shape[:-1], *self.first_shape)
         return over_leading(self.convolutions, small, 3)

@@ -1,14 +1,13 @@
-r"""Decoders that know coordinates: the image as a function of place, and poses.
+r"""Decoders with coordinates: images as functions of position, and poses.
 
-Places are (right, up), from -1 to 1 between the centres of the border pixels' outer edges: a
-shift is in half image sides, positive to the right and up; an angle in radians is
-counter-clockwise; a scale above one enlarges. What stands at place g of the posed image is what
-stands at
+Positions are (right, up), from -1 to 1 between the outer edges of the image: a shift is in half
+image sides, positive to the right and up; an angle is in radians, counter-clockwise; a scale above
+one enlarges. The posed image at position g is the unposed image at
 
 .. math::
     T^{-1}(g) = \tfrac1s R(-\gamma) (g - t)
 
-of the unposed one, for angle :math:`\gamma`, shift t and scale s.
+for angle :math:`\gamma`, shift t and scale s.
 
 References:
     | Explicitly disentangling image content from translation and rotation with
@@ -43,12 +42,13 @@ __all__ = [
 
 
 class Pose(NamedTuple):
-    """Where the content stands; a field left None is at rest.
+    """The pose of the content; a field that is None has no effect.
 
     Attributes:
-        angle: Counter-clockwise, in radians, with shape (...).
-        shift: Right and up, in half image sides, with shape (..., 2); (..., 1) in one dimension.
-        scale: The factor of size, with shape (...).
+        angle: Angle counter-clockwise, in radians, with shape (...).
+        shift: Shift right and up, in half image sides, with shape (..., 2), or (..., 1) in one
+            dimension.
+        scale: Factor of size, with shape (...).
     """
 
     angle: Tensor | None = None
@@ -57,7 +57,7 @@ class Pose(NamedTuple):
 
 
 def grid(*size: int) -> Tensor:
-    """Places of the pixels of an image (H, W), or of a spectrum (W): (H W, 2), or (W, 1).
+    """Positions of the pixels of an image (H, W), or of a spectrum (W): (H W, 2), or (W, 1).
 
     The first coordinate points right and the second up, each in (-1, 1); rows of pixels go down.
     """
@@ -71,7 +71,7 @@ def grid(*size: int) -> Tensor:
 
 
 def transform_grid(places: Tensor, pose: Pose) -> Tensor:
-    r""":math:`T^{-1}(g)` for each place: (G, D) and a pose (...) to (..., G, D).
+    r""":math:`T^{-1}(g)` for each position: (G, D) and a pose (...) to (..., G, D).
 
     Arguments:
         places: Places g, with shape (G, D).
@@ -82,12 +82,12 @@ def transform_grid(places: Tensor, pose: Pose) -> Tensor:
         linear = linear / pose.scale[..., None, None].square()
     if pose.shift is None:
         return places @ linear.mT
-    # One product of matrices, and one pass over the places.
+    # One product of matrices, and one pass over the positions.
     return places @ linear.mT - (linear @ pose.shift[..., None]).mT
 
 
 def place_grid(places: Tensor, pose: Pose) -> Tensor:
-    r""":math:`T(g) = s R(\gamma) g + t` for each place: (G, D) and a pose (...) to (..., G, D).
+    r""":math:`T(g) = s R(\gamma) g + t` for each position: (G, D), pose (...) to (..., G, D).
 
     Arguments:
         places: Places g, with shape (G, D).
@@ -114,11 +114,11 @@ def _linear(places: Tensor, angle: Tensor | None, scale: Tensor | None) -> Tenso
 
 
 def resample(images: Tensor, places: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    """Look images up at places, bilinearly; beyond the border they are as the border.
+    """Interpolate images at positions, bilinearly; the border is continued beyond the image.
 
     Arguments:
-        images: With shape (..., C, H, W), or (..., C, W) in one dimension.
-        places: One for each pixel of the result, with shape (..., H W, 2), or (..., W, 1).
+        images: Images with shape (..., C, H, W), or (..., C, W) in one dimension.
+        places: Position for each pixel of the result, with shape (..., H W, 2), or (..., W, 1).
         size: Height and width, or width, of the result; by default those of the images.
 
     Returns:
@@ -145,19 +145,20 @@ def resample(images: Tensor, places: Tensor, size: Sequence[int] | None = None) 
 
 
 class CoordinateDecoder(nn.Module):
-    r"""The raw output as a network of place and latents, for any size and number of channels.
+    r"""A decoder that computes the raw output from position and latents.
 
     .. math::
         \mathrm{raw}(g) = \mathrm{MLP}\left(W_g \, \phi(T^{-1} g) + W_z z + \ldots\right)
 
-    What depends on the place alone, or on the datum alone, is computed once and added.
+    It has any size and number of channels. Terms that depend on the position alone, or on the
+    datum alone, are computed once and added.
 
     Arguments:
         in_features: Z, or one size an input.
         head: The likelihood, with an event shape (C, H, W), or (C, W) in one dimension.
         hidden: Sizes of the hidden layers.
-        num_frequencies: Fourier features :math:`\phi` of the coordinates, at 1 to this many half
-            turns across the image; 0 for the bare coordinates.
+        num_frequencies: Number of frequencies of the Fourier features :math:`\phi` of the
+            coordinates, at 1 to this many half turns across the image; 0 for plain coordinates.
         activation: Makes the activations.
     """
 
@@ -208,8 +209,8 @@ class CoordinateDecoder(nn.Module):
 class CanvasDecoder(nn.Module):
     """Decode once to a canvas, then resample the canvas through the pose.
 
-    Takes the same pose as :class:`CoordinateDecoder` at a small fraction of its cost: one
-    bilinear look-up a pixel. Places outside the canvas are as its border.
+    It takes the same pose as :class:`CoordinateDecoder` at a small fraction of the cost, one
+    bilinear interpolation per pixel. The border of the canvas is continued beyond it.
 
     Arguments:
         canvas: A network that ends in ``heads.Raw(head.raw_shape)``.
@@ -240,8 +241,8 @@ class CanvasDecoder(nn.Module):
         """From a decoder without poses: its output is the canvas, its head the likelihood.
 
         Arguments:
-            network: With the attribute ``head``, such as an :class:`~ppvae.nets.MLP`; from here
-                on it is part of the canvas decoder, and ends in raw numbers.
+            network: Decoder with the attribute ``head``, such as an :class:`~ppvae.nets.MLP`; it
+                becomes part of the canvas decoder, and then ends in raw numbers.
         """
         head = head_of(network)
         network.head = Raw(head.raw_shape)

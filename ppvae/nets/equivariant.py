@@ -1,19 +1,20 @@
-r"""Where an image stands, by a network that turns and moves with it.
+r"""The pose of an image, from a network that is equivariant to rotations, shifts and scaling.
 
-A network that reads the angle off the pixels has to learn each angle. This one learns what an
-image at rest looks like, and turns with the image by construction: it shows a small scoring
-network s the image at K angles, brought to its centre t and its size,
+A network that computes the angle directly from the pixels has to learn each angle. This network
+learns the appearance of an upright image, and is equivariant by construction: a small network s
+scores K rotated copies of the image, centred at t and with normalised size r,
 
 .. math::
     p_k(x) = \mathrm{softmax}_k \; s(T_{\alpha_k, t, r}^{-1} x), \qquad
     \gamma = \arg \sum_k p_k e^{i \alpha_k}, \qquad \alpha_k = 2 \pi k / K
 
-so that an image turned by :math:`\beta` about its centre is found turned by :math:`\beta` more,
-exactly at the K angles and as closely as the scores are smooth between them. With J modes the
-first is :math:`\tfrac1J \arg \sum_k p_k e^{i J \alpha_k}`, the others lie evenly around the
-circle, and each is as likely as the scores point its way. Centre and size are the first two
-moments of the image's intensity, which move and grow with it; the network may correct them in the
-frame at rest.
+so that for an image rotated by :math:`\beta` about its centre the angle increases by
+:math:`\beta`, exactly for multiples of the K angles, and approximately between them if the scores
+are smooth. With J modes, the first is :math:`\tfrac1J \arg \sum_k p_k e^{i J \alpha_k}`, the
+others are evenly spaced around the circle, and their probabilities are given by the scores in
+their directions.
+Centre and size are the first two moments of the image's intensity, which shift and scale with the
+image; the network may correct them in the normalised frame.
 
 References:
     | Group Equivariant Convolutional Networks (Cohen and Welling, 2016)
@@ -49,12 +50,12 @@ def moments(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         places: Coordinates of the pixels, (G, D).
 
     Returns:
-        The mean place (..., D) and the root-mean-square distance from it (...).
+        The mean position (..., D) and the root-mean-square distance from it (...).
     """
     weight = x.mean(-1 - places.size(-1)).flatten(-places.size(-1))
     weight = weight - weight.amin(-1, keepdim=True)
     tiny = torch.finfo(weight.dtype).tiny
-    # An even image has its centre in the middle.
+    # An image of constant intensity has its centre in the middle.
     weight = weight + tiny
     weight = weight / weight.sum(-1, keepdim=True)
     centre = weight @ places
@@ -62,32 +63,33 @@ def moments(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return centre, (weight * squares).sum(-1).clamp_min(tiny).sqrt()
 
 
-# The logit of a mode that all copies point to.
+# The logit of a mode to which all copies point.
 _SURE = 10.0
 
 
 class EquivariantPose(nn.Module):
-    r"""x to the posteriors of ``rotation``, ``translation`` and ``scale``, those asked for.
+    r"""A network from x to the posteriors of ``rotation``, ``translation`` and ``scale``.
 
     The network of :class:`~ppvae.guides.Align`.
 
     Arguments:
         shape: Shape of a datum, (C, H, W), or (C, W) in one dimension.
-        rotation: Find the angle; square images only.
-        translation: Find the shift.
-        scale: Find the size.
-        angles: K.
-        modes: J, of the angle's posterior; from 2 on ``turn`` says which, and ``rotation`` is that
-            of the first.
-        side: The copies are compared at about this many pixels across, or all that there are.
+        rotation: Whether to estimate the angle; square images only.
+        translation: Whether to estimate the shift.
+        scale: Whether to estimate the size.
+        angles: Number of angles K.
+        modes: Number of modes J of the angle's posterior; from 2 on, the site ``turn`` is the
+            number of the mode, and ``rotation`` the angle of the first mode.
+        side: Approximate number of pixels across at which copies are compared; the image's own by
+            default.
         hidden: Sizes of the scoring network's hidden layers.
-        activation: Makes its activations.
-        init: Scale of the posteriors at the start.
-        corrected: Let the network correct centre and size: for images whose intensity is not
-            all content. Left out, what shift and size mean does not depend on the training.
+        activation: Function that makes an activation.
+        init: Initial scale of the posteriors.
+        corrected: Whether the network may correct centre and size, for images with intensity that
+            is not content. Without correction, shift and size do not depend on the training.
 
     Raises:
-        ArgumentError: If nothing is asked for, or, where the angle is, K is below 3, J is not
+        ArgumentError: If nothing is to be estimated; or, with an angle, if K is below 3, J is not
             fewer than half of K, or the data are not square images.
     """
 
@@ -174,7 +176,7 @@ class EquivariantPose(nn.Module):
         return found
 
     def _angle(self, p: Tensor, spread: Tensor) -> dict[str, dist.TorchDistribution]:
-        """From the copies' weights and spreads, with shape (..., N, K) both."""
+        """The angle's posterior, from the copies' weights and spreads, both (..., N, K)."""
         turns = self.turns.to(p)
         right, up = ((p * part(self.modes * turns)).sum(-1) for part in (torch.cos, torch.sin))
         angle = torch.atan2(up, right) / self.modes
@@ -210,7 +212,7 @@ class EquivariantPose(nn.Module):
     def _shift(
         self, centre: Tensor, size: Tensor | None, p: Tensor, moved: Tensor
     ) -> dist.TorchDistribution:
-        """The centre, and its correction in the frame at rest brought into the image's."""
+        """The centre, with its correction transformed from the normalised to the image's frame."""
         offset, spread = moved.chunk(2, -1)
         scale = self._spread((p * spread).sum(-2))
         if not self.corrected:

@@ -1,4 +1,4 @@
-"""Networks in two parts: what their last layer sees, and the distribution that it gives."""
+"""Networks in two parts: features for the last layer, and the distribution from them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["FeatureNetwork"]
 
 
 class FeatureNetwork(nn.Module, ABC):
-    """A network that ends in a layer and a head, and shows what that layer sees.
+    """A network that ends in a layer and a head, and gives access to the inputs of that layer.
 
     Attributes:
-        feature_shape: Shape of what the last layer sees of one datum.
-        head: From its output to a distribution.
+        feature_shape: Shape of one datum's input to the last layer.
+        head: Head from the layer's output to a distribution.
     """
 
     feature_shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class FeatureNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features(self, *inputs: Tensor) -> Tensor:
-        """What the last layer sees, with shape (..., *feature_shape)."""
+        """Inputs of the last layer, with shape (..., *feature_shape)."""
 
     @abstractmethod
     def emit(self, features: Tensor) -> dist.TorchDistribution:

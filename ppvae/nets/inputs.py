@@ -1,4 +1,4 @@
-"""What a network sees of data that it cannot take as they are: missing values, counts, units."""
+"""Transformations of data before an encoder: missing values, counts, units."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputAdapter(nn.Module, ABC):
 
     @abstractmethod
     def adapt(self, x: Tensor) -> Tensor:
-        """What the encoder sees of data with shape (..., \\*event)."""
+        """The encoder's input, from data with shape (..., \\*event)."""
 
     def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
         encoded: dist.TorchDistribution = self.encoder(self.adapt(x), *others)
@@ -37,7 +37,7 @@ class InputAdapter(nn.Module, ABC):
 
 
 class MaskedEncoder(InputAdapter):
-    r"""An encoder of data with missing values: zeros in their place, the mask beside them.
+    r"""An encoder of data with missing values, which are replaced by zeros, with a mask as input.
 
     .. math::
         x \mapsto \mathrm{encoder}([x \odot m, m]), \qquad m = 1 \text{ where } x \text{ was seen}
@@ -62,14 +62,14 @@ class MaskedEncoder(InputAdapter):
 
 
 class LogCounts(InputAdapter):
-    r"""An encoder of counts: it sees :math:`\log(1 + x)`."""
+    r"""An encoder of counts, with the input :math:`\log(1 + x)`."""
 
     def adapt(self, x: Tensor) -> Tensor:
         return x.log1p()
 
 
 class Standardized(InputAdapter):
-    r"""An encoder of data in units of their own: it sees :math:`(x - m) / s`.
+    r"""An encoder of data in given units, with the input :math:`(x - m) / s`.
 
     Arguments:
         encoder: Takes data of the same shape, and further inputs as they are.

@@ -1,8 +1,8 @@
 r"""Fully connected networks over one or more inputs.
 
-Each input has a first linear layer of its own and the results are added, which is one layer on
-the concatenation, :math:`W [a, b] = W_a a + W_b b`, but keeps broadcast inputs (an enumerated
-class with shape (K, 1, C) against z with shape (N, Z)) small until they meet.
+Each input has a separate first linear layer, and the results are added. This equals one layer on
+the concatenation, :math:`W [a, b] = W_a a + W_b b`, but inputs that are broadcast (an enumerated
+class with shape (K, 1, C) and z with shape (N, Z)) stay small until they are added.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def sizes_of(in_features: int | Sequence[int], name: str) -> tuple[int, ...]:
 
 
 class AddedInputs(nn.Module):
-    """The first layer: one linear map an input, added, with one bias.
+    """The first layer: the sum of one linear map per input, and one bias.
 
     Arguments:
         in_features: Sizes of the inputs.
@@ -48,7 +48,7 @@ class AddedInputs(nn.Module):
         self.maps = nn.ModuleList(
             nn.Linear(size, out_features, bias=i == 0) for i, size in enumerate(in_features)
         )
-        # As one layer on the concatenation would be initialised.
+        # Initialised like one layer on the concatenation.
         bound = 1 / math.sqrt(sum(in_features))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -69,14 +69,13 @@ class MLP(FeatureNetwork):
     """Linear layers and activations between inputs (..., F) and a head.
 
     Arguments:
-        in_features: Size of the input, or one size an input; the shape of one datum (C, H, W)
-            counts with all its elements if given as ``in_shape``.
-        head: Turns the raw output into a distribution.
+        in_features: Size of the input, or one size per input; with ``in_shape``, the first size is
+            the number of elements of a datum.
+        head: Head from the raw output to a distribution.
         hidden: Sizes of the hidden layers.
-        activation: Makes the activation between layers.
-        in_shape: Shape of one datum of the first input, flattened before its layer; its size
-            then stands for the first of ``in_features``.
-        join: After how many hidden layers the further inputs come in. What is before them is
+        activation: Function that makes the activation between layers.
+        in_shape: Shape of one datum of the first input, which is then flattened.
+        join: Number of hidden layers before the further inputs are joined; these layers are
             computed once for all enumerated classes.
     """
 
@@ -118,7 +117,7 @@ class MLP(FeatureNetwork):
         self.head = head
 
     def features(self, *inputs: Tensor) -> Tensor:
-        """What the last linear layer sees, with shape (..., *feature_shape)."""
+        """Inputs of the last linear layer, with shape (..., *feature_shape)."""
         if self.in_shape is not None:
             first = inputs[0]
             check_datum(first, self.in_shape, "MLP")

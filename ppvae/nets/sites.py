@@ -49,7 +49,7 @@ class Sites(Head):
 
 
 class _Narrow(Head):
-    """A head whose scale starts at ``init``: a pose is blurred by what it does not know."""
+    """A head with initial scale ``init``, which is small, as a wide posterior blurs the image."""
 
     offset: Tensor
 
@@ -70,8 +70,8 @@ class Angle(_Narrow):
     .. math::
         q(\gamma) = \mathrm{WrappedNormal}(\mathrm{atan2}(b, 1 + a), \sigma^2)
 
-    The network points in a direction, so that an angle just below pi and one just above -pi are
-    neighbours for it, too.
+    The network's output is a direction, so that angles just below pi and just above -pi have
+    similar outputs.
 
     Arguments:
         init: The scale at raw zero.

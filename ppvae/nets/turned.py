@@ -1,7 +1,7 @@
-r"""Networks that know by how much an image was turned, and turn it back.
+r"""Networks for images rotated by known angles.
 
-A decoder that draws the unturned content and turns it by the known angle, and an encoder that
-turns the image back before it looks: what is left for the latents is content alone.
+The decoder draws upright content and rotates it by the known angle, and the encoder rotates the
+image back first, so that the latents represent content only.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["TurnedDecoder", "TurnedEncoder"]
 
 
 class TurnedDecoder(nn.Module):
-    """Latents (..., N, Z) and angles (N) to a distribution of images turned by these angles.
+    """Latents (..., N, Z) and angles (N) to a distribution of images rotated by these angles.
 
     Arguments:
-        canvas: A network to a canvas (C, k H, k W), ending in ``heads.Raw``. It is turned at its
-            own size and averaged down to the image's: at k = 2 the look-up hardly blurs.
+        canvas: Network to a canvas (C, k H, k W), ending in ``heads.Raw``. The canvas is rotated
+            and then averaged down to the image's size; with k = 2, interpolation hardly blurs.
         head: The likelihood, with the event shape (C, H, W).
 
     Raises:
-        ArgumentError: If canvas and likelihood differ in channels, or k is not whole.
+        ArgumentError: If canvas and likelihood differ in channels, or k is not an integer.
     """
 
     places: Tensor
@@ -62,10 +62,10 @@ class TurnedDecoder(nn.Module):
 
 
 class TurnedEncoder(nn.Module):
-    """Images (N, C, H, W) and angles (N): turns the images back by them, then encodes.
+    """Rotates images (N, C, H, W) back by angles (N), then encodes them.
 
     Arguments:
-        encoder: Images to a distribution.
+        encoder: Network from images to a distribution.
         event_shape: (C, H, W).
     """
 

@@ -1,4 +1,4 @@
-"""Small random changes of place that leave what an image shows the same."""
+"""Small random deformations that do not change the content of an image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Warp"]
 
 
 class Warp(nn.Module):
-    r"""Images turned, shifted, scaled and bent at random, each row by a draw of its own.
+    r"""Images rotated, shifted, scaled and bent at random, each row by a separate draw.
 
     .. math::
         \gamma \sim N(0, \sigma_\gamma^2), \quad t \sim N(0, \sigma_t^2 I), \quad
         \log s \sim N(0, \sigma_s^2), \quad b(g) \sim N(0, \sigma_b^2 I)
 
-    with b a field drawn at 4 places a side and smooth between them. What stands at place g is
-    what stood at :math:`T^{-1}(g) + b(g)` (:func:`~ppvae.nets.transform_grid`).
+    with b a field that is drawn at 4 points per side and smooth between them. The new image at
+    position g is the old one at :math:`T^{-1}(g) + b(g)` (:func:`~ppvae.nets.transform_grid`).
 
     Arguments:
         event_shape: (C, H, W), or (C, W) for spectra, which cannot turn.

@@ -1,4 +1,4 @@
-"""Objectives: what is optimised, as typed terms per datum."""
+"""Objectives of training, as typed terms per datum."""
 
 from ppvae.objectives.balance import Balance
 from ppvae.objectives.consistency import Consistency

@@ -1,11 +1,12 @@
-r"""Classes that are used evenly over the data.
+r"""A term that keeps classes equally frequent over the data.
 
 .. math::
     \frac1N \sum_n \mathrm{KL}(q(y \mid x_n) \| p(y)) = I_q(x; y) + \mathrm{KL}(\bar q(y) \| p(y)),
     \qquad \bar q(y) = \frac1N \sum_n q(y \mid x_n)
 
-The KL of the bound, or its capacity, does not tell the two parts apart: all data in one class cost
-the same as every datum surely in a class of its own. This term is about the second part.
+The KL of the ELBO, or its capacity, does not distinguish the two parts: assigning all data to one
+class costs the same as assigning every datum with certainty to any class. This term is the second
+part.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Balance(Term):
 
     Arguments:
         site: An enumerated site that depends on no other.
-        weight: :math:`\lambda`, a number or a schedule; -1 of the KL's own weight leaves the
-            mutual information alone in the loss.
+        weight: :math:`\lambda`, a number or a schedule; minus the weight of the KL leaves only
+            the mutual information in the loss.
 
     References:
         | ELBO surgery (Hoffman and Johnson, 2016)

@@ -1,10 +1,10 @@
-r"""Changes of a datum that leave its class the same, stated to the guide.
+r"""A term for changes of a datum that do not change its class.
 
 .. math::
     \frac1N \sum_n \mathrm{KL}\left(\bar q(y \mid x_n) \,\|\, q(y \mid T x_n)\right)
 
-for a random change T, such as a small turn. It is no part of a bound on the evidence: it is what
-the user knows about q(y | x) and the model does not say. The plain ELBO beside it is untouched.
+for a random change T, such as a small rotation. The term is not part of a bound on the evidence:
+it states knowledge of q(y | x) that the model does not contain. The plain ELBO is without it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Consistency"]
 class Consistency(Term):
     r""":math:`\lambda(t) \, \frac1N \sum_n \mathrm{KL}(\bar q(y | x_n) \| q(y | T x_n))`.
 
-    The target :math:`\bar q` is the guide's own posterior, the label where it is known, and gets
-    no gradient; a datum whose greatest probability is below ``threshold`` counts nothing.
+    The target :math:`\bar q` is the guide's posterior, or the label where it is known, without
+    gradient; data with a largest probability below ``threshold`` are left out.
 
     Arguments:
         change: T, from a column (N, ...) to the same shape, such as :class:`~ppvae.nets.Warp`.
         site: An enumerated site that depends on no other.
-        column: What is changed.
+        column: Column that is changed.
         weight: :math:`\lambda`, a number or a schedule.
         threshold: Lower limit of the target's greatest probability, from 0 to 1.
 

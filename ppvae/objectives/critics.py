@@ -1,8 +1,8 @@
 r"""Critics: networks that score how well two values belong together.
 
-A critic is called with a and b, with shapes (N, ...), and gives the scores :math:`T(a_i, b_i)`,
-with shape (N), and :math:`T(a_i, b_j)` of each a with the b of others, with shape (N, M). The
-others of row i are rows i + 1, ..., i + M, counted round the batch, which is in random order.
+A critic is called with a and b, with shapes (N, ...), and returns the scores :math:`T(a_i, b_i)`,
+with shape (N), and the scores :math:`T(a_i, b_j)` of each a with the b of M other rows, with shape
+(N, M). The other rows of row i are i + 1, ..., i + M, modulo N; the batch is in random order.
 
 The two forms:
 
@@ -53,11 +53,11 @@ class Critic(nn.Module, ABC):
         """
 
     def encode(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """What is computed of each row alone, with shapes (N, ...): here a and b themselves."""
+        """The codes of each row alone, with shapes (N, ...): by default a and b themselves."""
         return a, b
 
     def score(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores from the codes of :meth:`encode`, of the rows of all processes."""
+        """The scores from the codes of :meth:`encode`, for the rows of all processes."""
         scores: tuple[Tensor, Tensor] = self(a, b)
         return scores
 
@@ -65,14 +65,15 @@ class Critic(nn.Module, ABC):
 class SeparableCritic(Critic):
     r""":math:`T(a, b) = -\tfrac12 \|f(a) - g(b)\|^2 + u(a) + v(b)`, with all others of the batch.
 
-    The same functions as :math:`f(a) \cdot g(b) + u(a) + v(b)`, which is the usual form; but where
-    a nearly tells b the scores are a narrow ridge, along which the usual form's parts would have
-    to cancel (correlated normals with 5 nats in one dimension, same training: 4.8 and 3.3 nats).
+    It represents the same functions as the usual form :math:`f(a) \cdot g(b) + u(a) + v(b)`. But
+    where a nearly determines b, the scores are a narrow ridge, along which the parts of the usual
+    form would have to cancel (for correlated normals with 5 nats in one dimension and the same
+    training, the estimates are 4.8 and 3.3 nats).
 
     Arguments:
-        first: f and u: a, with shape (N, ...), to F + 1 numbers: a network that ends in
+        first: Network of f and u, from a, with shape (N, ...), to F + 1 numbers; it ends in
             ``heads.Raw((F + 1,))``.
-        second: g and v, likewise of b.
+        second: Network of g and v, in the same way, from b.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
@@ -95,7 +96,7 @@ class SeparableCritic(Critic):
 
 
 def _offset(code: Tensor) -> Tensor:
-    """What a value adds to each of its scores: u less half of the square of f."""
+    """The part of the scores that depends on one value alone: u minus half of the square of f."""
     return code[:, -1] - 0.5 * code[:, :-1].square().sum(1)
 
 
@@ -103,11 +104,11 @@ class JointCritic(Critic):
     r""":math:`T(a, b) = h(f(a), b)`.
 
     Arguments:
-        network: h: the features of a, with shape (..., F), and b, with shape (..., B), to one
-            number: a network that ends in ``heads.Raw((1,))``.
-        features: f: a, with shape (N, ...), to F numbers, a network that ends in
-            ``heads.Raw((F,))``; without it a itself, flattened.
-        others: M, or all others of the batch.
+        network: Network h from the features of a, with shape (..., F), and b, with shape
+            (..., B), to one number; it ends in ``heads.Raw((1,))``.
+        features: Network f from a, with shape (N, ...), to F numbers; it ends in
+            ``heads.Raw((F,))``. By default a itself, flattened.
+        others: Number M of other rows; by default all others of the batch.
     """
 
     def __init__(
@@ -166,10 +167,11 @@ def critic_between(
         first: Shape of one a, such as (3, 64, 64) or (10,).
         second: Shape of one b.
         form: :class:`SeparableCritic` or :class:`JointCritic`.
-        features: F.
+        features: Number of features F.
         hidden: Sizes of the hidden layers.
-        convolutions: Convolutional layers for images; without them, images pass through an MLP.
-        others: M of the joint form, whose cost it sets; by default all others of the batch.
+        convolutions: Whether images pass through convolutional layers, rather than an MLP.
+        others: Number M of other rows in the joint form, which determines its cost; by default
+            all others of the batch.
     """
     if form == "separable":
         return SeparableCritic(

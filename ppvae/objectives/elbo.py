@@ -12,10 +12,10 @@ One implementation over Pyro's traces serves every model. The two axes of each t
 - how the inner KL is found: in closed form where torch has one registered for the two
   distributions and the guide draws z after all that p(z) depends on
   (:mod:`ppvae.programs.order`), else as :math:`\log q(z) - \log p(z)` at the sampled z;
-- how the outer expectation is taken: exactly over sites that the guide marks with
-  ``infer={"enumerate": "parallel"}``, by ``num_particles`` draws over all others.
+- the outer expectation: exact over sites that the guide marks with
+  ``infer={"enumerate": "parallel"}``, and over ``num_particles`` draws of all others.
 
-What is minimised weighs these terms (:class:`ELBO`); the plain ELBO is always beside it.
+The loss weights these terms (:class:`ELBO`); the plain ELBO is always computed, too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ __all__ = ["ELBO", "Capacity", "Objective"]
 
 @dataclass(frozen=True)
 class Capacity:
-    r"""Holds a KL at a target: :math:`\gamma \, | \frac1N \sum_n \mathrm{KL}_n - C(t) |`.
+    r"""A penalty for a KL off its target: :math:`\gamma | \frac1N \sum_n \mathrm{KL}_n - C(t) |`.
 
     The absolute value is taken of the batch mean, never of each datum.
 
@@ -87,7 +87,7 @@ SiteKey = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class ELBO:
-    r"""What to optimise; call it on a model and a guide to get an :class:`Objective`.
+    r"""Definition of an objective; called on a model and a guide, it gives an :class:`Objective`.
 
     .. math::
         \mathrm{loss} = - \sum_x w_x(t) \, \overline{\log p}_x
@@ -96,13 +96,13 @@ class ELBO:
             + \sum_j \mathrm{term}_j
 
     Arguments:
-        weights: Site name to :math:`w(t)`, a number or a schedule; one where not given. A weight
-            of a latent site multiplies its KL (beta-VAE, annealing), of an observed site its
-            log-likelihood.
-        capacity: Site name, or a tuple of site names that share one capacity, to
-            :class:`Capacity`; replaces the weight of those sites' KL.
+        weights: Weights :math:`w(t)` by site name, each a number or a schedule; one by default.
+            The weight of a latent site multiplies its KL (beta-VAE, annealing), that of an
+            observed site its log-likelihood.
+        capacity: :class:`Capacity` by site name, or by a tuple of site names that share one; it
+            replaces the weights of these sites' KLs.
         num_particles: Monte Carlo draws per datum.
-        analytic: Use closed forms of the KL where registered.
+        analytic: Whether closed forms of the KL are used where registered.
         terms: Further terms; usually added with ``+``.
 
     Example:
@@ -145,8 +145,8 @@ class ELBO:
         Arguments:
             model: The generative program.
             guide: The variational program.
-            num_data: How many data the batches are drawn from; only global latents (outside the
-                data plate) need it.
+            num_data: Number of data that the batches are drawn from; only global latents (outside
+                the data plate) need it.
         """
         return Objective(self, model, guide, num_data=num_data)
 
@@ -158,19 +158,19 @@ def _names(key: SiteKey) -> tuple[str, ...]:
 class Objective(nn.Module):
     """An :class:`ELBO` of one (model, guide) pair: call it on a batch to get :class:`Terms`.
 
-    Holds the model, the guide and the terms as sub-modules, and the optimiser step t of the
-    schedules as the buffer ``step``; ``advance`` moves it. The first call checks the pair
-    (:func:`ppvae.programs.check_pair`); later ones do no checks and never wait for the device.
+    It has the model, the guide and the terms as sub-modules, and the optimiser step t of the
+    schedules as the buffer ``step``, which ``advance`` increments. The first call checks the pair
+    (:func:`ppvae.programs.check_pair`); later calls do no checks and never wait for the device.
 
     Arguments:
-        spec: What is optimised.
+        spec: Definition of the objective.
         model: The generative program.
         guide: The variational program.
         num_data: Number of data that the batches are drawn from; only global latents need it.
     """
 
     step: Tensor
-    # The rows of other processes, where several train.
+    # The division of rows among processes, if several train.
     shards: Shards = ALONE
 
     def __init__(
@@ -223,7 +223,7 @@ class Objective(nn.Module):
         return self.evaluate(batch)[0]
 
     def evaluate(self, batch: Mapping[str, Tensor]) -> tuple[Terms, Context]:
-        """The terms, and what a :class:`~ppvae.objectives.Term` saw to find its own."""
+        """The terms, and the context from which further terms are computed."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
         with pyro.validation_enabled(False), self.shards.drawing(self, batch):
             guide_trace, model_trace = self._traces(batch, structure)
@@ -251,7 +251,7 @@ class Objective(nn.Module):
     def _traces(
         self, batch: Mapping[str, Tensor], structure: Structure
     ) -> tuple[poutine.Trace, poutine.Trace]:
-        """One run of the guide, then of the model against it; encodings are recorded between."""
+        """Run the guide, record its encodings, then run the model against it."""
         particles = self.spec.num_particles if self.spec.num_particles > 1 else None
         guide_trace = trace_program(self.guide, batch, structure, particles=particles)
         if self.training and INDEX in batch:
@@ -265,7 +265,7 @@ class Objective(nn.Module):
         )
 
     def _score(self, site: Site) -> Tensor:
-        """The log-density of an observed site, those parts held that a term trains by itself."""
+        """The log-density of an observed site, without gradient for parts that a term trains."""
         fn = site["fn"]
         for term in self.spec.terms:
             fn = term.likelihood(fn)
@@ -279,7 +279,7 @@ class Objective(nn.Module):
         model_trace: poutine.Trace,
         reduce: PerDatum,
     ) -> dict[str, Tensor]:
-        """Latent site to its KL (N); auxiliary sites count with the latent drawn next."""
+        """The KL (N) of each latent site, including auxiliary sites drawn before it."""
         sampled = structure.sampled.union(structure.enumerated)
         drawn, priors = nodes_of(guide_trace), nodes_of(model_trace)
         kl: dict[str, Tensor] = {}
@@ -299,7 +299,7 @@ class Objective(nn.Module):
         return {name: kl[name] for name in structure.latent}
 
     def _weighted(self, averages: Mapping[str, Tensor]) -> Tensor:
-        """The loss without its terms, from the means over the batch by name."""
+        """The loss without its further terms, from the means over the batch by name."""
         means = {
             name.partition("/")[2]: mean if name.startswith("kl/") else -mean
             for name, mean in averages.items()

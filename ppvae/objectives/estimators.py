@@ -1,7 +1,8 @@
 r"""Estimators of mutual information from a critic's scores.
 
-A critic scores pairs: :math:`T(a_i, b_i)` of what belongs together, with shape (N), and
-:math:`T(a_i, b_j)` of what does not, with shape (N, M). Each estimator here is a lower bound of
+A critic scores pairs: :math:`T(a_i, b_i)` for values of the same row, with shape (N), and
+:math:`T(a_i, b_j)` for values of different rows, with shape (N, M). Each estimator is a lower
+bound of
 
 .. math::
     I(a; b) = E_{p(a, b)}\left[\log \frac{p(a, b)}{p(a) \, p(b)}\right],
@@ -43,7 +44,7 @@ def log_mean_exp(scores: Tensor) -> Tensor:
 
 
 class Estimator(nn.Module, ABC):
-    """From a critic's scores to an estimate, and to what the critic minimises.
+    """A function from a critic's scores to an estimate, and to the loss of the critic.
 
     To write one, define ``forward``; ``loss`` too if the critic is not trained to raise the
     estimate itself.
@@ -53,21 +54,21 @@ class Estimator(nn.Module, ABC):
     def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:
         """The estimate in nats, with shape ().
 
-        Its gradient is what the encoder follows; nothing is remembered of the scores.
+        Its gradient trains the encoder; no state is changed.
 
         Arguments:
-            joint: Scores of pairs that belong together, with shape (N).
-            marginal: Scores of each a with M others' b, with shape (N, M).
+            joint: Scores of pairs of the same row, with shape (N).
+            marginal: Scores of each a with the b of M other rows, with shape (N, M).
         """
 
     def loss(self, joint: Tensor, marginal: Tensor) -> Tensor:
-        """What the critic minimises, with shape (); scores as in ``forward``."""
+        """The loss of the critic, with shape (); scores as in ``forward``."""
         return -self(joint, marginal)
 
     def measure(self, joint: Tensor, marginal: Tensor) -> Tensor:
-        """The estimate from these scores and no others, with shape (); scores as in ``forward``.
+        """The estimate from these scores alone, with shape (); scores as in ``forward``.
 
-        What to report of data that the critic was not trained on.
+        It is the number to report for data that the critic was not trained on.
         """
         return self(joint, marginal)
 
@@ -75,7 +76,7 @@ class Estimator(nn.Module, ABC):
 class DonskerVaradhan(Estimator):
     r""":math:`\overline{T(a_i, b_i)} - \log \overline{e^{T(a_i, b_j)}}`.
 
-    The logarithm of a batch's mean: its gradient is biased, and rare large scores make it
+    The gradient of the logarithm of a batch's mean is biased, and rare large scores make it
     oscillate.
 
     References:
@@ -99,12 +100,12 @@ class MINE(Estimator):
     takes the average in the gradient alone; here the estimate is of the same averages, so what is
     reported does not oscillate either.
 
-    The averages move when the critic is trained (``loss``), not when an estimate is asked for.
+    The averages change when the critic is trained (``loss``), not when an estimate is computed.
 
     Arguments:
-        decay: d, how much of the averages a step of the critic keeps.
-        slack: In nats; :math:`\log \eta_{t - 1}` counts for at most this much more than the
-            batch's own.
+        decay: Share d of the averages that a step of the critic keeps.
+        slack: Largest amount, in nats, by which :math:`\log \eta_{t - 1}` may exceed the batch's
+            own value.
 
     References:
         | MINE: Mutual Information Neural Estimation (Belghazi et al., 2018), equation 12
@@ -160,7 +161,7 @@ class MINE(Estimator):
 class NWJ(Estimator):
     r""":math:`\overline{T(a_i, b_i)} - e^{-1} \, \overline{e^{T(a_i, b_j)}}`, without a logarithm.
 
-    Unbiased given the critic; its critic must find the scores' level by itself.
+    It is unbiased given the critic; the critic must learn the level of the scores, too.
 
     References:
         | Estimating divergence functionals and the likelihood ratio (Nguyen, Wainwright and
@@ -172,7 +173,7 @@ class NWJ(Estimator):
 
 
 class InfoNCE(Estimator):
-    r"""Which of M + 1 belongs to :math:`a_i`? Never more than :math:`\log(M + 1)`.
+    r"""Identification of the b of :math:`a_i` among M + 1; at most :math:`\log(M + 1)`.
 
     .. math::
         \hat I = \frac1N \sum_i \left[ T(a_i, b_i)
@@ -195,8 +196,8 @@ class SMILE(Estimator):
         \hat I = \overline{T(a_i, b_i)}
             - \log \overline{\mathrm{clip}(e^{T(a_i, b_j)}, e^{-\tau}, e^\tau)}
 
-    The critic tells pairs from non-pairs by the Jensen-Shannon loss, whose optimum is the log
-    density ratio too.
+    The critic is trained to distinguish pairs of the same row from others, by the Jensen-Shannon
+    loss, which also has its optimum at the log density ratio.
 
     Arguments:
         clip: :math:`\tau`; a larger one has less bias and more variance.

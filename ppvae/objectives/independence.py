@@ -1,4 +1,4 @@
-r"""A latent that is independent of a known column: style of class, biology of batch.
+r"""A term for latents that are independent of a known column, such as style of class.
 
 .. math::
     \frac{\mathrm{HSIC}(z, y)}{\sqrt{\mathrm{HSIC}(z, z) \, \mathrm{HSIC}(y, y)}}
@@ -10,9 +10,9 @@ set to zero,
     \mathrm{HSIC} = \frac{1}{n (n - 3)} \left[\mathrm{tr} K L + \frac{1^\top K 1 \, 1^\top L 1}
     {(n - 1) (n - 2)} - \frac{2}{n - 2} 1^\top K L 1\right].
 
-It is one where z and y determine each other as far as the kernels can tell, and zero in
-expectation where they are independent. A conditional model's bound alone leaves part of y in z,
-and its decoder then uses z instead of y: changing y at fixed z does not change the output.
+It is one if z and y determine each other as far as the kernels can distinguish values, and zero in
+expectation if they are independent. With the ELBO of a conditional model alone, z contains part of
+y, and the decoder then uses z instead of y: changing y at fixed z does not change the output.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["Independence", "dependence"]
 def dependence(z: Tensor, y: Tensor) -> Tensor:
     """The normalised HSIC of the rows of z (N, Z) and y (N) or (N, C), with shape ().
 
-    The kernel is Gaussian, its width the root-mean-square distance of the rows; for integer
-    y it is one for equal and zero for other rows. Rows in which y is below zero (a
-    class) or NaN are missing; fewer than four known rows give zero.
+    The kernel is Gaussian, with the root-mean-square distance of the rows as width; for integer y,
+    it is one for equal and zero for different rows. Rows with y below zero (a class) or NaN are
+    missing; with fewer than four known rows, the result is zero.
     """
     rows = y.reshape(len(y), -1)
     missing = rows.isnan() if rows.is_floating_point() else rows < 0
     known = (~missing.any(-1)).to(z)
     pairs, n = known[:, None] * known - known.diag(), known.sum()
-    # A number counts as a number, a class as a word.
+    # Numbers are compared by distance, classes by equality.
     if rows.is_floating_point():
         b = _gaussian(rows.nan_to_num().to(z), pairs)
     else:
@@ -73,8 +73,8 @@ class Independence(Term):
 
     Arguments:
         site: A continuous latent site.
-        column: What it should say nothing of: classes, -1 where missing, or factors, NaN where
-            missing.
+        column: Column that the site should be independent of: classes, -1 where missing, or
+            factors, NaN where missing.
         weight: :math:`\lambda`, a number or a schedule; some tens of nats are common.
 
     References:
@@ -98,7 +98,7 @@ class Independence(Term):
     def forward(self, context: Context) -> Tensor:
         z = context.values[self.site]
         if self.column not in context.batch:
-            # Data without it, such as a validation set.
+            # Data without the column, such as a validation set.
             return z.new_zeros(())
         if not z.is_floating_point() or self.site in context.enumerated:
             raise ArgumentError(

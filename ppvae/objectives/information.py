@@ -30,20 +30,20 @@ __all__ = ["MutualInformation"]
 
 
 class MutualInformation(Term):
-    r""":math:`-\alpha(t) \, \hat I(a; b)`: information that the optimiser is to raise.
+    r""":math:`-\alpha(t) \, \hat I(a; b)`: a reward for mutual information.
 
     Arguments:
-        first: a: a site or a column, in floating point.
-        second: b, likewise; at least one of the two is a latent site.
-        critic: Scores pairs of a and b. Its parameters are no part of the model.
-        estimator: From scores to an estimate; by default :class:`MINE`.
+        first: Name of a, a site or a column of floating-point numbers.
+        second: Name of b, in the same way; at least one of the two is a latent site.
+        critic: Network that scores pairs of a and b; its parameters are not part of the model.
+        estimator: Estimator of the information from the scores; :class:`MINE` by default.
         weight: :math:`\alpha`, a number or a schedule; negative to lower the information.
-        updates: Steps of the critic for each of the main optimiser's.
+        updates: Steps of the critic per step of the main optimiser.
         learning_rate: Learning rate of the critic's optimiser.
 
     Raises:
-        ArgumentError: On a batch, if a name is unknown, or of a discrete site or of one that
-            depends on an enumerated one, or if there is one datum only.
+        ArgumentError: When called on a batch, if a name is unknown, if a site is discrete or
+            depends on an enumerated one, or if there is only one datum.
 
     Example:
         >>> critic = critic_between((1, 28, 28), (10,))
@@ -89,7 +89,7 @@ class MutualInformation(Term):
         return self.estimator(*self._scores(context))
 
     def measure(self, context: Context) -> float:
-        r""":math:`\hat I(a; b)` in nats, of data that the critic was not trained on."""
+        r""":math:`\hat I(a; b)` in nats, for data that the critic was not trained on."""
         self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
         return measure(self.critic, self.estimator, *self._pair(context))
 
@@ -115,7 +115,7 @@ class MutualInformation(Term):
 
 
 def _leading(context: Context, name: str) -> int:
-    """How many dimensions of a site's value stand before those of its data."""
+    """Number of dimensions of a site's value before that of the data."""
     if name not in context.values and name not in context.batch:
         raise ArgumentError(
             f"MutualInformation: expected one of the sites {sorted(context.values)} or the "

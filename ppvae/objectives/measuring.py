@@ -1,7 +1,7 @@
-r"""Mutual information of samples, outside an objective: a critic trained for that alone.
+r"""Mutual information of samples, by a critic that is trained only to measure it.
 
-A bound that a model was trained to raise is best checked by a critic that had no part in it:
-:func:`information_of` trains a fresh one on the encodings of one dataset and measures on another.
+If a model was trained to raise an estimate, the result should be checked by another critic:
+:func:`information_of` trains a new one on the encodings of one dataset and measures on another.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def train_critic(
     learning_rate: float = 1e-3,
     clip_norm: float = 10.0,
 ) -> Tensor:
-    """Train a critic on samples; the estimate at each step, with shape (steps).
+    """Train a critic on samples; return the estimate at each step, with shape (steps).
 
     The learning rate falls linearly to zero over the last half of the steps.
 
     Arguments:
-        critic: Trained in place.
-        estimator: Gives its loss.
-        draw: A fresh batch of pairs a and b, each with shape (N, ...).
-        steps: How many, each on a fresh batch.
-        learning_rate: Of Adam.
-        clip_norm: The largest norm of the gradient.
+        critic: Critic, trained in place.
+        estimator: Estimator that gives the loss of the critic.
+        draw: Function that returns a new batch of pairs a and b, each with shape (N, ...).
+        steps: Number of steps, each on a new batch.
+        learning_rate: Learning rate of Adam.
+        clip_norm: Largest norm of the gradient.
     """
     if steps < 1:
         raise ArgumentError(f"steps: expected at least 1; got {steps}. Use 1,000 or more.")
@@ -99,20 +99,20 @@ def information_of(
     learning_rate: float = 1e-3,
     generator: torch.Generator | None = None,
 ) -> float:
-    r""":math:`\hat I(x; z)` in nats under the guide, by a critic of its own.
+    r""":math:`\hat I(x; z)` in nats under the guide, by a new critic.
 
     Arguments:
-        guide: Samples ``site``; it is not changed.
+        guide: Guide that samples ``site``; it is not changed.
         train: Columns to train the critic on, such as ``splits.train.batch(slice(None))``.
         test: Columns to measure on.
         site: A continuous latent site.
-        column: The other of the two.
-        critic: By default :func:`~ppvae.objectives.critics.critic_between` for the shapes.
-        estimator: By default :class:`~ppvae.objectives.estimators.MINE`.
+        column: Column x.
+        critic: Critic; by default :func:`~ppvae.objectives.critics.critic_between` the shapes.
+        estimator: Estimator; :class:`~ppvae.objectives.estimators.MINE` by default.
         steps: Number of the critic's training steps.
-        batch_size: Data a step.
+        batch_size: Rows per step.
         learning_rate: Learning rate of the critic's training.
-        generator: Draws the batches; by default the global one.
+        generator: Generator that draws the batches; by default torch's global one.
     """
     rows = len(train[column])
     if critic is None:

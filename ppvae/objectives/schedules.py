@@ -1,7 +1,7 @@
 r"""Schedules: a weight as a function of the optimiser step t.
 
 A schedule is called with the step as a tensor () and returns a tensor (), so that a compiled
-step does not recompile as the weight moves.
+step is not compiled again when the weight changes.
 """
 
 from __future__ import annotations

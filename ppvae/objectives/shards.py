@@ -1,14 +1,14 @@
-"""Rows of a batch that several processes share out, and what is not linear in them.
+"""Division of a batch's rows among processes, and terms that are not linear in the rows.
 
-An objective and its terms are sums over rows but for some functions of the batch's mean
+An objective and its terms are sums over rows, except for some functions of the batch's mean
 (capacities), of all its encodings (estimators of information) or of other rows (a GP's table).
-These go through a :class:`Shards`. With k processes each computes
+These use a :class:`Shards`. With k processes, each computes
 
 .. math::
     \\frac1k \\, \\mathrm{loss}(\\text{all rows})
 
-from its own rows and what it gathered of the others'; the sum of the processes' gradients is that
-of one process with all rows.
+from its own rows and values gathered from the other processes; the sum of the processes' gradients
+is the gradient of one process with all rows.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ T = TypeVar("T")
 
 
 class Shards:
-    """All rows in this process. Subclasses share them out among several.
+    """All rows in this process. Subclasses divide them among several processes.
 
     Attributes:
         size: Number of processes.
-        rank: Number of this process, from 0; process 0 writes what is written.
+        rank: Number of this process, from 0; only process 0 writes files.
     """
 
     size: int = 1
     rank: int = 0
 
     def own(self, rows: int) -> slice:
-        """Which of the next batch's rows are this process's; called before each batch.
+        """The rows of the next batch that belong to this process; called before each batch.
 
         Arguments:
             rows: Number of rows of all processes.
@@ -45,11 +45,11 @@ class Shards:
         return slice(0, rows)
 
     def count(self, rows: int) -> int:
-        """Rows of all processes in the batch of which this one has so many."""
+        """Number of rows of all processes in the batch, given this one's number."""
         return rows
 
     def gather(self, value: Tensor, dim: int = 0) -> Tensor:
-        """The rows of all processes in order; gradients go to their owners.
+        """The rows of all processes in order; each process gets the gradients of its own rows.
 
         Arguments:
             value: Own rows along dimension ``dim``.
@@ -76,21 +76,21 @@ class Shards:
         return values
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Gradients of a loss of all rows, added up over the processes."""
+        """Compute the gradients of a loss of all rows, summed over the processes."""
         loss.backward(inputs=list(parameters))
 
     def drawing(
         self, objective: nn.Module, batch: Mapping[str, Tensor]
     ) -> AbstractContextManager[None]:
-        """A scope whose random numbers are those that one process draws for the rows."""
+        """A scope with the random numbers that a single process would draw for these rows."""
         return nullcontext()
 
     def agreed(self, number: int, step: int = 0) -> int:
-        """The largest of the processes' numbers; some steps are let go by without asking."""
+        """The largest of the processes' numbers; at some steps 0, without communication."""
         return number
 
     def first(self, value: T) -> T:
-        """The first process's value that counts as true, else the first value."""
+        """The first true value in the order of the processes, or else that of process 0."""
         return value
 
 

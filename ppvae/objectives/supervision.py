@@ -1,4 +1,4 @@
-"""The classification, or regression, loss of a site that is known of some data."""
+"""The classification, or regression, loss of a site that is known for some data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Supervision"]
 class Supervision(Term):
     r""":math:`\alpha(t)` times the mean of :math:`-\log q(v_n \mid x_n)` over the known data.
 
-    The bound itself does not train the posterior of a label where the label is known; this term
-    does. The mean is over the batch's known data, so :math:`\alpha` does not depend on how many
-    are labelled (the paper's is relative to all data); a batch without any contributes nothing.
+    The ELBO itself does not train the posterior of a label where the label is known; this term
+    does. The mean is over the batch's known data, so that :math:`\alpha` does not depend on the
+    number of labels (the paper's is relative to all data); without known data, the term is zero.
 
     Arguments:
         site: Latent site whose guide distribution is

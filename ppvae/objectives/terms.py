@@ -1,4 +1,4 @@
-"""What an objective returns (:class:`Terms`) and what can be added to one (:class:`Term`)."""
+"""The result of an objective (:class:`Terms`), and terms that can be added (:class:`Term`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Terms:
     r"""One evaluation of an objective, in nats.
 
     Attributes:
-        loss: The scalar that is minimised, with shape (), a mean over the batch.
-        log_likelihood: Observed site to :math:`E_q[\log p(x \mid \cdot)]`, with shape (N).
-        kl: Latent site to :math:`\mathrm{KL}(q \| p)`, with shape (N). A global latent (outside
-            the data plate) counts :math:`1 / N_\mathrm{data}` of its KL to each datum.
-        extras: Whatever else entered the loss, with shape () each.
-        averages: Means of the log-likelihoods and KLs over the batch by name (``kl/z``), with
-            shape () each, where they are known: over the rows of all processes.
+        loss: Scalar that is minimised, with shape (), a mean over the batch.
+        log_likelihood: :math:`E_q[\log p(x \mid \cdot)]` by observed site, with shape (N).
+        kl: :math:`\mathrm{KL}(q \| p)` by latent site, with shape (N). A global latent (outside
+            the data plate) adds :math:`1 / N_\mathrm{data}` of its KL to each datum.
+        extras: Further terms of the loss by name, each with shape ().
+        averages: Means of the log-likelihoods and KLs by name (``kl/z``), each with shape (), over
+            the rows of all processes, if they have been computed.
     """
 
     loss: Tensor
@@ -39,7 +39,7 @@ class Terms:
 
     @property
     def elbo(self) -> Tensor:
-        """The plain ELBO, every weight one, with shape (N)."""
+        """The plain ELBO, with unit weights, with shape (N)."""
         parts = [*self.log_likelihood.values(), *(-kl for kl in self.kl.values())]
         return torch.stack(parts).sum(0)
 
@@ -51,7 +51,7 @@ class Terms:
         return {name: value.detach() for name, value in means.items()}
 
     def by_name(self) -> dict[str, Tensor]:
-        """The log-likelihoods and the KLs by the names of their means, with shape (N) each."""
+        """The log-likelihoods and KLs by the names of their means, each with shape (N)."""
         return {
             **{f"log_likelihood/{name}": value for name, value in self.log_likelihood.items()},
             **{f"kl/{name}": value for name, value in self.kl.items()},
@@ -60,27 +60,27 @@ class Terms:
 
 @dataclass(frozen=True)
 class Context:
-    r"""What a :class:`Term` sees of one evaluation.
+    r"""The quantities of one evaluation, from which a :class:`Term` is computed.
 
     Attributes:
-        batch: The columns, each with shape (N, ...).
-        values: Every site's value, with shape (..., N, *event); the leading dimensions are those
-            of enumeration and of particles.
-        q: Latent site to the guide's distribution.
-        p: Site to the model's distribution.
-        step: The optimiser step, with shape ().
-        expectation: Reduces a tensor with shape (..., N) to (N): exact over enumerated sites,
-            the mean over particles.
+        batch: Columns by name, each with shape (N, ...).
+        values: Values by site, with shape (..., N, *event); the leading dimensions are those of
+            enumeration and of particles.
+        q: The guide's distribution by latent site.
+        p: The model's distribution by site.
+        step: Optimiser step, with shape ().
+        expectation: Function that reduces a tensor with shape (..., N) to (N): exact over
+            enumerated sites, the mean over particles.
         model: The generative program.
         guide: The variational program.
-        log_weights: Gives the importance weights' logarithms, with shape (S, N); see
-            :func:`ppvae.objectives.weights.log_weights`.
-        kl: Latent site to its KL, with shape (N), as in :class:`Terms`.
-        log_likelihood_at: Values of latent sites, in place of the guide's draws, to
+        log_weights: Function that returns the logarithms of the importance weights, with shape
+            (S, N); see :func:`ppvae.objectives.weights.log_weights`.
+        kl: KL by latent site, with shape (N), as in :class:`Terms`.
+        log_likelihood_at: Function from values of latent sites, in place of the guide's draws, to
             :math:`E_q[\log p(x \mid \cdot)]` by observed site, with shape (N).
-        enumerated: The latent sites that are summed exactly.
-        shards: The rows of other processes; a mean over the batch is ``shards.mean(value)``.
-        structure: Of the pair's sites, for a further run of either.
+        enumerated: Latent sites that are summed exactly.
+        shards: Division of rows among processes; a mean over the batch is ``shards.mean(value)``.
+        structure: Structure of the pair, for a further run of the model or the guide.
     """
 
     batch: Mapping[str, Tensor]
@@ -99,24 +99,23 @@ class Context:
     structure: Structure | None = None
 
     def detach(self) -> Context:
-        """The batch and the values alone, without gradients: what a critic is trained on."""
+        """The batch and the values only, without gradients, for the training of a critic."""
         values = {name: value.detach() for name, value in self.values.items()}
         return replace(self, values=values, q={}, p={})
 
 
 class Term(nn.Module, ABC):
-    """Something added to an objective: ``ELBO() + SomeTerm(...)``.
+    """A further term of an objective: ``ELBO() + SomeTerm(...)``.
 
     To write one, give it a ``name`` (its key among the extras) and a ``forward(context)`` that
     returns what is to be *minimised*, a tensor () in nats per datum.
 
-    A term with a *critic*, a network that is trained against its own loss, says so by
-    ``critic_parameters`` and ``critic_loss``. :func:`ppvae.fit` keeps those parameters out of the
-    main optimiser, and after each of its steps makes ``critic_updates`` steps of the critic's own
-    on the same samples.
+    A term with a *critic*, a network with a loss of its own, defines ``critic_parameters`` and
+    ``critic_loss``. :func:`ppvae.fit` leaves these parameters out of the main optimiser, and takes
+    ``critic_updates`` steps of the critic's optimiser after each main step, on the same samples.
 
-    A term whose ``forward`` takes all that it needs of other rows from ``context.shards`` sets
-    ``sharded`` and can be trained by several processes.
+    A term that gets all it needs of other rows from ``context.shards`` sets ``sharded``, and can
+    then be trained by several processes.
     """
 
     name: str
@@ -129,9 +128,9 @@ class Term(nn.Module, ABC):
         """The contribution to the loss, with shape ()."""
 
     def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
-        """The distribution by which the ELBO scores an observed site: as it is, by default.
+        """The distribution by which the ELBO scores an observed site; ``fn`` by default.
 
-        A term that trains a part of a likelihood by itself returns it with that part held.
+        A term that trains a part of a likelihood itself returns it without gradient for that part.
         """
         return fn
 
@@ -140,7 +139,7 @@ class Term(nn.Module, ABC):
         return iter(())
 
     def critic_loss(self, context: Context) -> Tensor:
-        """What the critic minimises, with shape (); ``context`` is :meth:`Context.detach`."""
+        """The loss of the critic, with shape (); ``context`` is from :meth:`Context.detach`."""
         raise NotImplementedError(
             f"{type(self).__name__}: expected critic_loss beside critic_parameters; got none. "
             "Define what the critic minimises."
@@ -151,8 +150,8 @@ class Penalty(Term):
     r"""A soft constraint: :math:`\lambda(t) \, \frac1N \sum_n E_q[r(\mathrm{sites})_n]`.
 
     Arguments:
-        name: The term's name.
-        residual: Takes the :class:`Context` and returns penalties, with shape (..., N).
+        name: Name of the term.
+        residual: Function from the :class:`Context` to penalties, with shape (..., N).
         weight: :math:`\lambda`, a number or a schedule.
     """
 

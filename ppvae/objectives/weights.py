@@ -1,11 +1,11 @@
-r"""Importance weights: what the evidence is estimated from.
+r"""Importance weights, from which the evidence is estimated.
 
 .. math::
     w_{sn} = \sum_{y \,:\, q(y) > 0} \frac{p(x_n, z_{sn}, y)}{q(z_{sn} \mid x_n, y)}, \qquad
     \hat p(x_n) = \frac1S \sum_s w_{sn}
 
-Sites y that the guide enumerates are summed exactly, over the guide's support: where a label is
-known, that is the label alone, and the weight is of :math:`p(x_n, y_n)`.
+Sites y that the guide enumerates are summed exactly over the guide's support: where a label is
+known, this is the label alone, and the weight is that of :math:`p(x_n, y_n)`.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
@@ -29,14 +29,14 @@ def log_weights(
 ) -> Tensor:
     r""":math:`\log w`, with shape (S, N).
 
-    A latent outside the data plate is drawn from its posterior and weighs nothing: the mean of
-    the weights is then the density of a datum given the training data.
+    A latent outside the data plate is drawn from its posterior and not weighted: the mean of the
+    weights is then the density of a datum given the training data.
 
     Arguments:
         structure: Structure of the pair.
         guide_trace: Trace of the guide, run on N data.
         model_trace: Trace of the model, replayed against it.
-        particles: S, in the plate of particles if more than one.
+        particles: Number of draws S, in the plate of particles if above one.
 
     Raises:
         ArgumentError: If an enumerated site is in a plate within the data plate.

@@ -1,4 +1,4 @@
-"""Figures, each returned by a function of values: no pyplot, no global state, no display."""
+"""Figures, each returned by a function of values, without pyplot, global state or a display."""
 
 from ppvae.plots.agreement import agreement
 from ppvae.plots.checks import calibration, covariance, method_errors, pareto_k

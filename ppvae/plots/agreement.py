@@ -1,4 +1,4 @@
-"""What a model found against what is known."""
+"""Estimated factors against known ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["agreement"]
 
 @styled
 def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Figure:
-    """Found against true values, a panel a factor, with the line on which they agree.
+    """Estimated against true values, one panel per factor, with the line of equality.
 
     Arguments:
-        true: With shape (N) or (N, D).
+        true: True values, with shape (N) or (N, D).
         found: Estimates, with the same shape.
-        names: What each of the D is, with its unit.
+        names: Names of the D factors, with their units.
 
     Raises:
         ArgumentError: If shapes or the number of names do not fit.
@@ -37,5 +37,5 @@ def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Fi
         axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8)
         axes.scatter(known[:, k], inferred[:, k], s=6, color=COLOURS[0], alpha=0.5, linewidths=0)
         name = names[k] if names else ""
-        axes.set(xlabel=f"{name} true".strip(), ylabel=f"{name} found".strip())
+        axes.set(xlabel=f"{name} true".strip(), ylabel=f"{name} estimated".strip())
     return figure

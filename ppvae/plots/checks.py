@@ -1,4 +1,4 @@
-"""Whether to believe it: covariances, calibration, Pareto k, errors by method."""
+"""Figures for checks of a model: covariances, calibration, Pareto k, errors by method."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def covariance(
     """A heat map of a covariance or correlation matrix, or several side by side by name.
 
     Arguments:
-        matrix: With shape (Q, Q), or a title to each.
-        ticks: What the rows are, Q of them, or a title to them; about eight of them are shown.
-        label: What the colours are.
+        matrix: Matrix with shape (Q, Q), or several by title.
+        ticks: Labels of the Q rows, or such labels by title; about eight of them are shown.
+        label: Label of the colour bar.
 
     Raises:
-        ArgumentError: If a matrix is not square or the ticks are not as many.
+        ArgumentError: If a matrix is not square, or the number of ticks differs from its rows.
     """
     matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
     names = ticks if isinstance(ticks, Mapping) else dict.fromkeys(matrices, ticks or ())
@@ -88,10 +88,10 @@ def method_errors(
     """Errors by method as dots with standard errors; lower is better.
 
     Arguments:
-        mean: Method to its error.
-        standard_error: Method to the standard error of it, for those that have one.
-        references: Name to an error for comparison, drawn as a line across.
-        label: What the error is.
+        mean: Error by method.
+        standard_error: Standard error by method, for those that have one.
+        references: Errors for comparison by name, drawn as lines across.
+        label: Label of the axis of errors.
 
     Raises:
         ArgumentError: If there is no method, or a standard error without one.
@@ -138,16 +138,16 @@ def method_errors(
 
 @styled
 def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) -> Figure:
-    r"""Whether predictive intervals hold what they promise.
+    r"""Calibration of predictive intervals.
 
-    Left: a histogram of the probability integral transform :math:`F_n(x_n)`, flat where
-    predictions are calibrated, with humps at the ends where they are too sure, in the middle
-    where they are not sure enough. Right: how much of the data the central interval of each
-    level really holds, on the diagonal where it holds what it says.
+    Left: a histogram of the probability integral transform :math:`F_n(x_n)`, which is flat if
+    predictions are calibrated, with peaks at the ends if intervals are too narrow, and a peak in
+    the middle if they are too wide. Right: the share of data within the central interval of each
+    level, which is on the diagonal if predictions are calibrated.
 
     Arguments:
         pit: :math:`F_n(x_n)` of any shape, between 0 and 1.
-        interval: The level whose coverage is written down; None for none.
+        interval: Level for which the coverage is written in the figure; None for none.
         bins: Number of bins of the histogram.
 
     Raises:
@@ -189,12 +189,12 @@ def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) ->
 def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
     """A histogram of the Pareto shape of each datum's importance weights.
 
-    Up to the threshold the guide covers the posterior well enough for importance weighting;
-    above one the weights have no mean to speak of.
+    Up to the threshold, the guide covers the posterior well enough for importance weighting; above
+    one, the weights have no finite mean.
 
     Arguments:
-        k: With shape (N).
-        threshold: The largest good value.
+        k: Pareto shapes, with shape (N).
+        threshold: Largest good value.
 
     Raises:
         ArgumentError: If no value is finite.

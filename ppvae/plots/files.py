@@ -1,4 +1,4 @@
-"""Figures as files that a report lists."""
+"""Figures as files, listed for a report."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ def save(
     """Write figures as PNG into a folder, and their captions, in order, into captions.json.
 
     Arguments:
-        folder: Made if it is not there; figures of other names in it stay, but are not listed.
-        figures: (file name, caption, figure) each; ``.png`` is added where the name lacks it.
-        failures: What could not be drawn or measured, and why: written into failures.json.
+        folder: Folder, created if it does not exist; figures of other names in it stay, but are
+            not listed.
+        figures: Tuples (file name, caption, figure); ``.png`` is added to names without it.
+        failures: Figures and metrics that failed, with reasons: written into failures.json.
 
     Raises:
-        RunError: If two have one name, a name is not a plain one, or a file cannot be written.
+        RunError: If two figures have the same name, a name contains a path, or a file cannot be
+            written.
     """
     folder = Path(folder)
     listed: list[dict[str, str]] = []

@@ -1,4 +1,4 @@
-"""Where data lie in latent space, and what the places there decode to."""
+"""Positions of data in latent space, and images decoded from positions there."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def latents(
     name: str = "",
     labels: tuple[str, str] | None = None,
 ) -> Figure:
-    """A scatter of latents: two dimensions as they are, more by their principal components.
+    """A scatter plot of latents: two dimensions directly, more by their principal components.
 
     Arguments:
-        z: With shape (N, Z); with Z = 1, drawn against ``colour``.
-        colour: With shape (N): a class, an angle in radians, or any number.
-        kind: Which of these; by default a class where the numbers are whole, else continuous.
-        name: What the colour is.
-        labels: What the two axes are, where z is no latent but such as an embedding of it.
+        z: Latents, with shape (N, Z); with Z = 1, drawn against ``colour``.
+        colour: Classes, angles in radians, or any numbers, with shape (N).
+        kind: Kind of ``colour``; by default a class if the numbers are integers, else continuous.
+        name: Name of the colour.
+        labels: Labels of the two axes, if z is not a latent but, for example, an embedding of it.
 
     Raises:
         ArgumentError: If shapes do not fit.
@@ -125,7 +125,7 @@ def prior_range(number: int = 15, *, coverage: float = 0.95) -> Array:
     r"""Evenly spaced values that span the central part of N(0, 1): by default -1.96 to 1.96.
 
     Raises:
-        ArgumentError: If ``number`` is below two or ``coverage`` not between 0 and 1.
+        ArgumentError: If ``number`` is below two, or ``coverage`` is not between 0 and 1.
     """
     if number < 2 or not 0 < coverage < 1:
         raise ArgumentError(
@@ -147,16 +147,16 @@ def traversals(
     coverage: float = 0.95,
     by_channel: bool = False,
 ) -> Figure:
-    """What changes along each latent dimension, the others at rest: a row a dimension.
+    """Images decoded along each latent dimension, with the others fixed: a row per dimension.
 
     Arguments:
         decode: From z, with shape (K, Z), to images (K, C, H, W).
-        latent_dim: Z.
-        dims: Which dimensions, from zero; all by default.
-        at: Where the others rest, with shape (Z); at zero by default.
-        number: Steps across the prior.
+        latent_dim: Number of dimensions Z.
+        dims: Numbers of the dimensions, from zero; all by default.
+        at: Values of the fixed dimensions, with shape (Z); zero by default.
+        number: Number of steps across the prior.
         coverage: Probability mass of the prior that the steps cover.
-        by_channel: Also one row a channel.
+        by_channel: Whether to add one row per channel.
 
     Raises:
         ArgumentError: If an argument is out of range or ``decode`` returns no images.
@@ -187,17 +187,17 @@ def manifold(
     coverage: float = 0.95,
     by_channel: bool = False,
 ) -> Figure:
-    """What a plane of latent space decodes to: a grid of images over two dimensions.
+    """A grid of images decoded over two dimensions of latent space.
 
     Arguments:
-        decode: From z, with shape (K, Z), to images (K, C, H, W); or several by name, such as
-            one per class, for a panel each.
-        latent_dim: Z.
-        dims: The two dimensions, across and up, from zero.
-        at: Where the others rest, with shape (Z); at zero by default.
-        number: Steps across the prior in each of the two.
+        decode: Function from z, with shape (K, Z), to images (K, C, H, W); or several by name,
+            such as one per class, with a panel each.
+        latent_dim: Number of dimensions Z.
+        dims: Numbers of the two dimensions, across and up, from zero.
+        at: Values of the fixed dimensions, with shape (Z); zero by default.
+        number: Number of steps across the prior in each of the two.
         coverage: Probability mass of the prior that the steps cover.
-        by_channel: Also one panel a channel.
+        by_channel: Whether to add one panel per channel.
 
     Raises:
         ArgumentError: If an argument is out of range or ``decode`` returns no images.
@@ -239,7 +239,7 @@ def _tiled(pictures: Array, number: int) -> Array:
 
 
 def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> Tensor:
-    """Latents (K, Z) at rest but for the dimensions that are moved."""
+    """Latents (K, Z) that vary in the given dimensions and are fixed in the others."""
     rest = torch.zeros(latent_dim) if at is None else at.detach()
     if rest.shape != (latent_dim,) or not all(0 <= d < latent_dim for d in moved):
         raise ArgumentError(
@@ -263,7 +263,7 @@ def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
 
 
 def _channels(images: Array, by_channel: bool) -> list[tuple[str, Array]]:
-    """All channels together and, if asked for, each alone."""
+    """All channels together and, if requested, each alone."""
     alone = range(images.shape[1]) if by_channel and images.shape[1] == 3 else ()
     return [
         ("RGB" if alone else "", images),
@@ -273,10 +273,9 @@ def _channels(images: Array, by_channel: bool) -> list[tuple[str, Array]]:
 
 @styled
 def densities(mean: Values, log_variance: Values) -> Figure:
-    r"""What the encoder says of all data, by latent dimension: its means and log variances.
+    r"""Distributions, over all data, of posterior means and log variances by latent dimension.
 
-    A dimension whose means all lie at zero and whose log variances lie at zero is unused: its
-    posterior is the prior.
+    A dimension with all means and all log variances at zero is unused: its posterior is the prior.
 
     Arguments:
         mean: With shape (N, Z).

@@ -1,4 +1,4 @@
-"""Images beside what a model makes of them."""
+"""Images beside their reconstructions or predictions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def images(
     per_row: int = 10,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """A grid of images: one channel grey, three RGB, else one row a channel.
+    """A grid of images: one channel in grey, three as RGB, otherwise one row per channel.
 
     Arguments:
-        pictures: With shape (R, N, C, H, W), or (N, C, H, W) broken into rows of ``per_row``.
-        row_labels: R of them.
-        column_labels: N of them.
-        per_row: Images a row, where the rows are not given.
-        limits: The values shown black and white; 0 and 1 for intensities by default.
+        pictures: Images with shape (R, N, C, H, W), or (N, C, H, W) divided into rows of
+            ``per_row``.
+        row_labels: Labels of the R rows.
+        column_labels: Labels of the N columns.
+        per_row: Number of images per row, if ``pictures`` is not divided into rows.
+        limits: Values shown as black and white; 0 and 1 for intensities by default.
 
     Raises:
         ArgumentError: If a shape or a number of labels is wrong.
@@ -62,14 +63,14 @@ def reconstructions(
     number: int = 10,
     column_labels: Sequence[str] | None = None,
 ) -> Figure:
-    """Data above what the model makes of its encoding.
+    """Data above their reconstructions.
 
     Arguments:
         original: Images with shape (N, C, H, W), or rows of numbers (N, D), drawn as curves.
-        mean: The decoded mean, with the same shape.
-        scale: Its standard deviation, with the same shape.
-        number: The first how many.
-        column_labels: What is in the columns.
+        mean: Decoded means, with the same shape.
+        scale: Standard deviations of the data given the latents, with the same shape.
+        number: Number of images shown, from the first.
+        column_labels: Labels of the columns.
 
     Raises:
         ArgumentError: If shapes differ.
@@ -87,18 +88,18 @@ def predictions(
     number: int = 10,
     column_labels: Sequence[str] | None = None,
 ) -> Figure:
-    """Rows true, predicted mean, their difference, standard deviation; a column an object.
+    """Rows of true images, predicted means, differences and standard deviations.
 
-    Below a column stands its mean squared error per pixel. Differences are averaged over
-    channels, deviations are their root mean square.
+    The mean squared error per pixel is written below each column. Over channels, differences are
+    averaged, and deviations are root mean squares.
 
     Arguments:
-        true: Images that the model has not seen, with shape (N, C, H, W), or rows of numbers
-            (N, D), drawn as curves.
-        mean: Their predictive means, with the same shape.
-        scale: Their predictive standard deviations, with the same shape.
-        number: The first how many.
-        column_labels: What is in the columns.
+        true: Held-out images, with shape (N, C, H, W), or rows of numbers (N, D), drawn as
+            curves.
+        mean: Predictive means, with the same shape.
+        scale: Predictive standard deviations, with the same shape.
+        number: Number of images shown, from the first.
+        column_labels: Labels of the columns.
 
     Raises:
         ArgumentError: If shapes differ.
@@ -115,15 +116,15 @@ def methods_by_object(
     number: int = 10,
     column_labels: Sequence[str] | None = None,
 ) -> Figure:
-    """Out-of-sample predictions of several methods, a row each below the truth.
+    """Held-out predictions of several methods, one row per method below the true images.
 
-    A method's mean squared error per pixel, over all images given, stands below its name.
+    The mean squared error per pixel of a method, over all given images, is written below its name.
 
     Arguments:
-        true: With shape (N, C, H, W).
-        predicted: Method to predictions, with the same shape.
-        number: The first how many are shown.
-        column_labels: What is in the columns.
+        true: True images, with shape (N, C, H, W).
+        predicted: Predictions by method, with the same shape.
+        number: Number of images shown, from the first.
+        column_labels: Labels of the columns.
 
     Raises:
         ArgumentError: If shapes differ, or there is no method.
@@ -149,7 +150,7 @@ def _beside(
     *,
     difference: bool = False,
 ) -> Figure:
-    """Data above what a model says of them, with errors below: pictures, or curves."""
+    """Data above their predictions, with errors below: pictures, or curves."""
     if data.ndim == 2:
         return _curves(data, fitted, spread, (names[0].lower(), names[1].lower()))
     as_images("images", data)
@@ -200,7 +201,7 @@ def _curves(data: Array, fitted: Array, spread: Array | None, names: tuple[str, 
 
 
 def _same_shape(*, number: int, **values: Values | None) -> tuple[Array, Array, Array | None]:
-    """The first ``number`` rows of two or three arrays of one shape."""
+    """The first ``number`` rows of two or three arrays of the same shape."""
     arrays = {name: as_array(value) for name, value in values.items() if value is not None}
     same_rows(**arrays)
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -218,7 +219,7 @@ def _errors(true: Array, predicted: Array) -> Array:
 
 
 def _short(value: float) -> str:
-    """Three decimals where they say something."""
+    """A number with three decimals, or in scientific notation if it is small."""
     return f"{value:.3f}" if 0.0005 <= value < 100 else f"{value:.1e}"
 
 

@@ -1,4 +1,4 @@
-"""A sheet of pictures: rows with a label, columns with a heading and a foot, colour bars."""
+"""A sheet of pictures: rows with labels, columns with headings and footers, and colour bars."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Row:
     """Pictures side by side.
 
     Attributes:
-        label: Stands to the left.
-        pictures: With shape (N, H, W) for a colour map, (N, H, W, 3) for RGB.
-        limits: The values at the two ends of the colour map.
-        cmap: The colour map.
-        bar: Whether a colour bar stands to the right.
+        label: Label to the left.
+        pictures: Pictures with shape (N, H, W) for a colour map, (N, H, W, 3) for RGB.
+        limits: Values at the two ends of the colour map.
+        cmap: Name of the colour map.
+        bar: Whether there is a colour bar to the right.
     """
 
     label: str
@@ -40,7 +40,7 @@ class Row:
 
 
 def grey_limits(images: Array) -> tuple[float, float]:
-    """0 and 1 for what is an intensity, if with a margin; else the range of the data."""
+    """0 and 1 for intensities, with a margin allowed; otherwise the range of the data."""
     low, high = float(np.nanmin(images)), float(np.nanmax(images))
     if low >= -0.5 and high <= 1.5:
         return 0.0, 1.0
@@ -50,7 +50,7 @@ def grey_limits(images: Array) -> tuple[float, float]:
 def picture_rows(
     label: str, images: Array, *, limits: tuple[float, float] | None = None
 ) -> list[Row]:
-    """Images (N, C, H, W) as rows: one channel grey, three RGB, else one row a channel."""
+    """Images (N, C, H, W) as rows: one channel grey, three RGB, otherwise one row per channel."""
     limits = grey_limits(images) if limits is None else limits
     low, high = limits
     channels = images.shape[1]
@@ -64,7 +64,7 @@ def picture_rows(
 
 
 def difference_row(label: str, difference: Array) -> Row:
-    """Signed values (N, C, H, W), averaged over channels, about a white zero."""
+    """Signed values (N, C, H, W), averaged over channels, with zero in white."""
     mean = difference.mean(1)
     largest = max(float(np.nanmax(np.abs(mean))), 1e-12)
     return Row(label, mean, (-largest, largest), DIVERGING, bar=True)
@@ -84,14 +84,14 @@ def sheet(
     head: str = "",
     foot: str = "",
 ) -> Figure:
-    """One axes a row, one picture a column, all pictures of one size.
+    """A figure with one axes per row and one picture per column, all of the same size.
 
     Arguments:
-        rows: From top to bottom, with as many pictures each.
-        column_labels: Above the first row.
-        feet: Below the last row.
-        head: What the column labels are.
-        foot: What the feet are.
+        rows: Rows from top to bottom, with equal numbers of pictures.
+        column_labels: Labels above the first row.
+        feet: Texts below the last row.
+        head: Title of the column labels.
+        foot: Title of the texts below.
     """
     columns = len(rows[0].pictures)
     height, width = rows[0].pictures.shape[1:3]

@@ -1,7 +1,7 @@
-"""How figures look: one width, legible type, colours that colour-blind readers can tell apart.
+"""The style of figures: one width, legible type, and colours for colour-blind readers.
 
-The style holds while a figure is made and drawn; nobody's ``matplotlib.rcParams`` change, and
-figures are made without pyplot, so none stays open and no display is needed.
+The style applies while a figure is made and drawn; ``matplotlib.rcParams`` are restored, and
+figures are made without pyplot, so that none stays open and no display is needed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _RC: Final[dict[str, object]] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The library's look for the figures made inside; the settings before are back after it."""
+    """Use the library's style for figures made in this scope; settings are restored on exit."""
     with matplotlib.style.context(["default", _RC]):
         yield
 
@@ -94,7 +94,7 @@ def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style():
             figure = function(*args, **kwargs)
-            # matplotlib makes tick labels when it draws, with the settings of that moment.
+            # matplotlib makes tick labels when it draws, with the settings at that time.
             figure.draw_without_rendering()
             return figure
 

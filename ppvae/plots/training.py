@@ -21,10 +21,10 @@ _TITLES = {"elbo": "ELBO (every weight one)", "loss": "Loss (what is minimised)"
 
 @styled
 def loss_by_term(history: History) -> Figure:
-    """One panel per term, in nats per datum: training data as a line, validation data dashed.
+    """One panel per term, in nats per datum; training data as a line, validation data dashed.
 
-    The ELBO comes first, then the loss and each term. The height of a panel is that of the
-    epochs after the first tenth, for the first few would dwarf the rest.
+    The ELBO comes first, then the loss and each term. The limits of a panel are those of the
+    epochs after the first tenth, as the first few have a much larger range.
 
     Raises:
         ArgumentError: If there is no epoch.

@@ -1,4 +1,4 @@
-"""What plots take: tensors or arrays, checked and made into numpy arrays."""
+"""The values that plots take: tensors or arrays, checked and converted to numpy arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values: TypeAlias = "Tensor | np.ndarray"
 
 
 def as_array(values: Values) -> Array:
-    """Float64 on the CPU, with the same shape; a uint8 intensity 0..255 becomes 0..1."""
+    """An array in float64 with the same shape; uint8 intensities 0..255 become 0..1."""
     found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     array: Array = found.astype(np.float64)
     return array / 255.0 if found.dtype == np.uint8 else array

@@ -1,4 +1,4 @@
-"""Fitted pairs, and the folders that they live in."""
+"""Fitted pairs, and the folders that store them."""
 
 from ppvae.errors import RunError
 from ppvae.runs.folder import read_json, refuse_unwritable, replaced, write_json

@@ -1,4 +1,4 @@
-"""What a run's folder says of itself: ``config.json``, its checksums, and the history."""
+"""The description of a run in its folder: ``config.json``, checksums, and the history."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONFIG, WEIGHTS, HISTORY, METRICS = (
     "metrics.json",
 )
 STATUSES = ("completed", "stopped", "diverged", "interrupted")
-# Keys that are the folder's; the others are the run's ``config``.
+# Keys that belong to the folder; the others belong to the run's ``config``.
 REQUIRED = ("kind", "format", "id", "status", "seed", "epochs", "weights")
 OWN = (*REQUIRED, "files", "digest")
 
@@ -63,7 +63,7 @@ DATA_RULES = {"columns": NAMED, "rows": NAMED}
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder holds a run, of whatever version."""
+    """Whether the folder holds a run, of any version."""
     try:
         config = read_json(folder / CONFIG)
     except RunError:
@@ -81,7 +81,7 @@ def read_config(folder: Path) -> JsonObject:
     """A run's ``config.json``.
 
     Raises:
-        RunError: If there is none, or it is damaged, another's or of another format.
+        RunError: If there is none, or it is damaged, not that of a run, or of another format.
     """
     path = folder / CONFIG
     config = read_json(path)
@@ -107,12 +107,12 @@ def read_config(folder: Path) -> JsonObject:
 
 
 def verify(folder: Path, config: JsonObject) -> None:
-    """Hold the config, the history and the metrics to the checksums in the config.
+    """Check the config, the history and the metrics against the checksums in the config.
 
-    A run of format 1 has none; the report, which computes nothing, does without.
+    A run of format 1 has none. The report does not call this function.
 
     Raises:
-        RunError: If one differs.
+        RunError: If a checksum differs.
     """
     if config["format"] == 1:
         return
@@ -126,7 +126,7 @@ def verify(folder: Path, config: JsonObject) -> None:
 
 
 def check_digest(path: Path, content: bytes, digest: str | None) -> None:
-    """Hold a file's content to the checksum in the config.
+    """Check a file's content against the checksum in the config.
 
     Raises:
         RunError: If they differ.
@@ -155,11 +155,11 @@ def read_metrics(folder: Path) -> JsonObject:
 
 
 def read_history(folder: Path, epochs: int) -> History:
-    """A run's ``history.csv``, of so many epochs.
+    """A run's ``history.csv``.
 
     Arguments:
         folder: Folder of the run.
-        epochs: Number of rows to expect.
+        epochs: Expected number of rows.
 
     Raises:
         RunError: If there is none, or it is damaged.

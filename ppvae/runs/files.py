@@ -1,9 +1,9 @@
-"""Files of a folder that somebody else may have filled: regular ones, of bounded size, by name.
+"""Safe reading and writing of files in a folder that somebody else may have filled.
 
-A file is opened without following a link and without waiting, and looked at before it is read: a
-link, a FIFO or a device in its place is refused. What is written goes under a new name that
-nobody can have planted, and takes its place by a rename, which replaces a link and never follows
-one.
+A file is opened without following a link and without blocking, and checked before it is read: a
+link, a FIFO, a device or a file above a size limit is refused. New files are written under a
+temporary name that nobody else can have created, and renamed into place; a rename replaces a link
+and never follows one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
     "written",
 ]
 
-# Where a save that is complete waits for its files to be moved to their places.
+# The folder of a complete save, until its files are moved to their places.
 PENDING = ".ppvae-saved"
-# Bytes of a JSON or CSV file.
+# Size limit of a JSON or CSV file, in bytes.
 TEXT_LIMIT = 256 * 2**20
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
@@ -43,7 +43,7 @@ _FLAGS = os.O_RDONLY | sum(
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, and no link to one."""
+    """Whether the path is a folder, and not a link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
@@ -51,7 +51,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    """A descriptor of a run's file, where a save that was cut off has left it, too.
+    """A descriptor of a run's file, also where an interrupted save has left it.
 
     Raises:
         RunError: If there is no such regular file.
@@ -59,7 +59,7 @@ def _open(path: Path) -> int:
     pending = path.parent / PENDING
     places = [path]
     if is_folder(pending):
-        # A second time: it may be moved to its place in between.
+        # Tried twice, as the file may be moved to its place in between.
         places = [pending / path.name, path, pending / path.name]
     for place in places:
         if os.name == "nt" and place.is_symlink():
@@ -93,7 +93,7 @@ def _irregular(path: Path) -> RunError:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a regular file.
+    """The size of a regular file, in bytes.
 
     Raises:
         RunError: If there is none.
@@ -109,8 +109,8 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
     """The content of a regular file.
 
     Arguments:
-        path: The file; neither a link nor a device.
-        limit: Bytes that it may have at most.
+        path: Path of the file, which must not be a link or a device.
+        limit: Largest size in bytes.
 
     Raises:
         RunError: If there is none, or it is larger.
@@ -123,7 +123,7 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
                 "Restore it from a copy; a large model is loaded into one that is handed in."
             )
         try:
-            return file.read(size)  # Not limit: a buffer of that size is made.
+            return file.read(size)  # Not limit, as a buffer of the given size is allocated.
         except OSError as error:
             raise RunError(
                 f"{path}: expected a file that can be read; got a damaged one "
@@ -165,7 +165,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems have nothing to wait for.
+        # Some file systems do not support this.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -174,10 +174,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A new file beside ``path`` that takes its place if the block ends without an error.
+    """A new file beside ``path`` that replaces it if the block ends without an error.
 
     Raises:
-        RunError: If the folder that it is to be in is a link.
+        RunError: If the folder of ``path`` is a link.
     """
     if path.parent.is_symlink():
         raise RunError(

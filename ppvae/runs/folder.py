@@ -1,10 +1,10 @@
 """Folders whose files change together or not at all.
 
 A save writes its files into ``.ppvae-saving-*`` inside the folder, waits for the disk, and renames
-that to ``.ppvae-saved``: from then on they are the folder's files, wherever a crash leaves them.
-They are then moved to their places one by one; a reader looks for each file in ``.ppvae-saved``
-first, and the next save ends what was cut off. Nothing else in the folder is touched, and the
-folder itself is never renamed, so it may be a mount point.
+that to ``.ppvae-saved``: from then on these are the folder's files, even after a crash. They are
+then moved to their places one by one; a reader looks for each file in ``.ppvae-saved`` first, and
+the next save completes an interrupted one. Nothing else in the folder is changed, and the folder
+itself is never renamed, so that it may be a mount point.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ __all__ = [
 ]
 
 SAVING = ".ppvae-saving-"
-# The file by which a checkpoint's folder is known; one may lie in a run's folder.
+# The file that identifies the folder of a checkpoint, which may be inside a run's folder.
 CHECKPOINT = "training.json"
 
 
 def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Find out before the work is done whether its result can be written.
+    """Check, before the work, that its result can be written.
 
     Arguments:
-        folder: Where it is to go.
-        is_ours: Whether an existing folder with files is an earlier result.
+        folder: Folder of the result.
+        is_ours: Function that tells whether an existing folder with files is an earlier result.
 
     Raises:
-        RunError: If it cannot be written there, or if something else is there.
+        RunError: If the folder cannot be written, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(
@@ -86,12 +86,12 @@ def _is_foreign(path: Path) -> bool:
 def replaced(
     folder: Path, is_ours: Callable[[Path], bool], *, stale: Sequence[str] = ()
 ) -> Iterator[Path]:
-    """An empty folder whose files become those of ``folder`` if the block ends without an error.
+    """An empty folder; its files become those of ``folder`` if the block ends without an error.
 
     Arguments:
-        folder: The folder; made if it is not there.
+        folder: Folder, created if it does not exist.
         is_ours: Test of the folder's content, as for :func:`refuse_unwritable`.
-        stale: Names that are removed from it where they are there.
+        stale: Names of files that are removed from the folder, if they exist.
 
     Raises:
         RunError: As :func:`refuse_unwritable`, or if a file cannot be written.
@@ -140,7 +140,7 @@ def _finish(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what saves that were cut off have left."""
+    """Remove the remains of interrupted saves."""
     for path in folder.glob(f"{SAVING}*"):
         if is_folder(path):
             with suppress(BlockingIOError), _held(path):
@@ -149,7 +149,7 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which ends with the process; a BlockingIOError if another has it."""
+    """Lock a folder within this scope; raise BlockingIOError if another process has locked it."""
     if fcntl is None:
         yield
         return
@@ -183,6 +183,6 @@ def write_json(path: Path, value: object) -> None:
 
     Arguments:
         path: File to write.
-        value: Value that fits into JSON.
+        value: Value that JSON can represent.
     """
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What training looked like: one row an epoch."""
+"""The history of training: one row per epoch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Row = dict[str, float]
 
 
 class History(Sequence[Row]):
-    """One row an epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
+    """One row per epoch: ``epoch``, ``loss``, ``elbo``, each term, ``val_...``, ``seconds``, ...
 
-    Means over the epoch's data in nats per datum, but for ``epoch``, ``step`` (steps so far),
-    ``learning_rate`` (of the epoch's first step), ``seconds`` (of training so far) and
-    ``compile_seconds`` (what of them went into compiling, in the epoch that did). A value that an
-    epoch lacks (it was not validated) is left out of its row.
+    Values are means over the epoch's data in nats per datum, except ``epoch``, ``step`` (steps so
+    far), ``learning_rate`` (at the epoch's first step), ``seconds`` (of training so far) and
+    ``compile_seconds`` (spent compiling in this epoch). Values that an epoch lacks, such as those
+    of a validation, are left out of its row.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
@@ -50,21 +50,21 @@ class History(Sequence[Row]):
 
     @property
     def columns(self) -> list[str]:
-        """The names that occur, in the order of their first row."""
+        """All names in the rows, in order of first occurrence."""
         return list(dict.fromkeys(name for row in self._rows for name in row))
 
     def column(self, name: str) -> list[float | None]:
-        """One value an epoch; None where the epoch lacks it.
+        """The values of a name, one per epoch; None for epochs that lack it.
 
         Raises:
-            KeyError: If no epoch has it.
+            KeyError: If no epoch has the name.
         """
         if name not in self.columns:
             raise KeyError(f"history: expected one of {self.columns}; got {name!r}.")
         return [row.get(name) for row in self._rows]
 
     def to_csv(self, path: str | Path) -> None:
-        """One line an epoch below a header."""
+        """Write a header and one line per epoch."""
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
@@ -72,10 +72,10 @@ class History(Sequence[Row]):
 
     @classmethod
     def from_csv(cls, path: str | Path) -> History:
-        """What :meth:`to_csv` wrote, exactly.
+        """The history that :meth:`to_csv` wrote, exactly.
 
         Raises:
-            ValueError: If the file is no such table.
+            ValueError: If the file is not such a table.
         """
         return cls.from_text(Path(path).read_text(encoding="utf-8"))
 
@@ -84,8 +84,8 @@ class History(Sequence[Row]):
         """The history in the text of a table.
 
         Raises:
-            ValueError: If the text is no such table.
-            csv.Error: If it is no table at all.
+            ValueError: If the text is not such a table.
+            csv.Error: If the text is not a table.
         """
         whole = ("epoch", "step")
         return cls(

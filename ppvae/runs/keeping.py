@@ -1,4 +1,4 @@
-"""Where a trained run is written so that neither it nor an earlier one is lost."""
+"""Writing of a trained run so that neither it nor an earlier run is lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 
 def write(run: Run, folder: Path) -> Path:
-    """Write a run to its folder, or beside it if a finished run there is better.
+    """Write a run to its folder, or beside it if that holds a finished run and this one is not.
 
     Returns:
         The folder that it was written to.
 
     Raises:
-        RunError: If it cannot be written; the run is on the error, and in a temporary folder
-            that the message names where one can be written.
+        RunError: If it cannot be written; the run is an attribute of the error and, if possible,
+            in a temporary folder that the message names.
     """
     try:
         place = folder
@@ -43,7 +43,7 @@ def write(run: Run, folder: Path) -> Path:
 
 
 def keep(run: Run, folder: Path) -> None:
-    """:func:`write`, for a run that ends by an error of its own; a second one is logged."""
+    """:func:`write` for a run that ended with an error; an error in writing is logged only."""
     try:
         write(run, folder)
     except RunError as error:

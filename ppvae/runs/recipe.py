@@ -1,7 +1,7 @@
-"""How to build a pair again, in words that fit into JSON, and who is trusted to.
+"""Recipes to build a pair again, as JSON, and the builders that are trusted to do so.
 
-A recipe in a file may be a stranger's. Its builder is called only if it is shipped with ppvae,
-was registered by :func:`register_builder`, or is handed in; a name alone is never imported.
+A recipe in a file may come from a stranger. Its builder is called only if it is part of ppvae, was
+registered by :func:`register_builder`, or is passed in; a name in the file is never imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Builder", "Recipe", "register_builder"]
 Built: TypeAlias = tuple[nn.Module, nn.Module, ELBO]
 Builder: TypeAlias = "Callable[..., Built] | str"
 
-# Builders that come with ppvae; they call nothing but entries of their own.
+# Builders that are part of ppvae; they call nothing but its own entries.
 SHIPPED = ("ppvae.zoo:build",)
 _REGISTERED = BUILDERS
 
@@ -36,8 +36,8 @@ def register_builder(builder: Builder) -> Builder:
     """Trust a builder in this process; usable as a decorator.
 
     Arguments:
-        builder: A function that returns (model, guide, objective), an entry of
-            ``ppvae.zoo.register``, which is trusted already, or the name ``"module"`` or
+        builder: Function that returns (model, guide, objective); an entry of
+            ``ppvae.zoo.register``, which is trusted already; or the name ``"module"`` or
             ``"module:function"``, which is then imported.
     """
     _REGISTERED.append(builder)
@@ -46,19 +46,20 @@ def register_builder(builder: Builder) -> Builder:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build a model, a guide and an objective again.
+    """A recipe to build a model, a guide and an objective again.
 
     ``build()`` calls ``builder(name=name, spec=spec, **options)``, leaving out ``name`` and
     ``spec`` where they are None.
 
     Arguments:
         builder: ``"module:function"``; the function returns (model, guide, objective).
-        name: What to build, if the builder can build several things.
+        name: Name for the builder, if it can build several pairs.
         options: Further keyword arguments.
-        spec: The data's columns (:attr:`ppvae.data.Dataset.spec`), if the builder needs them.
+        spec: Spec of the data's columns (:attr:`ppvae.data.Dataset.spec`), if the builder needs
+            it.
 
     Raises:
-        ArgumentError: If the builder is not so written, or the rest does not fit into JSON.
+        ArgumentError: If the builder is written otherwise, or JSON cannot represent the rest.
     """
 
     builder: str
@@ -96,8 +97,8 @@ class Recipe:
         """The model, the guide and the objective, untrained.
 
         Arguments:
-            builders: Builders that are trusted, as of :func:`register_builder`.
-            largest: Bytes of the largest tensor that may be made; any by default.
+            builders: Builders that are trusted, as for :func:`register_builder`.
+            largest: Size in bytes of the largest tensor that may be made; any by default.
 
         Raises:
             RunError: If the builder is not trusted, cannot be imported, or fails.
@@ -134,7 +135,7 @@ class Recipe:
             where, _, wanted = self.builder.partition(":")
             if module != where or name not in ("", wanted):
                 return None
-            # With a colon it would be a module that the file names.
+            # A name with a colon would be a module named by the file.
             if builder in SHIPPED and ":" in (self.name or ""):
                 return None
             return _imported(where, wanted)

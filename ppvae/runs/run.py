@@ -1,8 +1,9 @@
-"""A fitted pair with its history and settings, and the folder it lives in.
+"""A fitted pair with its history and settings, and its folder.
 
 A run's folder holds ``config.json``, ``weights.safetensors``, ``history.csv`` and
-``metrics.json``; others add ``arviz.nc``, ``plots/`` and ``report.html``. It is written whole or
-not at all. Loading it runs no training step and no pickle, and calls no builder but a trusted one.
+``metrics.json``; a report adds ``arviz.nc``, ``plots/`` and ``report.html``. It is written
+completely or not at all. Loading it runs no training step and no pickle, and calls no builder but
+a trusted one.
 """
 
 from __future__ import annotations
@@ -64,25 +65,26 @@ __all__ = [
     "read_history",
 ]
 
-# What others add to a run's folder; it goes when another run takes the folder.
+# Files that a report adds to a run's folder, removed when another run replaces the run.
 ADDED = ("report.html", "arviz.nc", "arviz.zarr", "plots", "predictions")
 
 
 @dataclass
 class Run:
-    """What :func:`ppvae.fit` returns and :func:`load` brings back.
+    """A fitted pair, as returned by :func:`ppvae.fit` and :func:`load`.
 
     Attributes:
         model: The generative program.
         guide: The variational program.
-        objective: What was optimised.
-        history: One row an epoch.
-        config: Recipe, data, objective and arguments of the fit, as far as JSON can say them.
-        metrics: Numbers about the result, by name; others add to them.
+        objective: Objective that was optimised.
+        history: History of training, with one row per epoch.
+        config: Recipe, data, objective and arguments of the fit, as far as JSON can represent
+            them.
+        metrics: Results by name; evaluations add to them.
         seed: Random seed of the run.
-        epochs: Epochs done.
+        epochs: Number of epochs done.
         status: ``"completed"``, ``"stopped"`` (early), ``"diverged"`` or ``"interrupted"``.
-        id: Distinguishes it from all other runs.
+        id: Identifier that differs between all runs.
     """
 
     model: nn.Module
@@ -97,13 +99,13 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the run's folder, all of its files or none.
+        """Write the run's folder: all of its files or none.
 
-        A run that is there already is replaced; what was added to it (plots, a report) stays if
-        it is this same run, and goes if it is another. Other files in the folder stay.
+        A run that the folder already holds is replaced; files that were added to it (plots, a
+        report) are kept if it is the same run, and removed otherwise. Other files are kept.
 
         Raises:
-            RunError: If it cannot be written, or if something else is there.
+            RunError: If the folder cannot be written, or holds something else.
         """
         folder = Path(folder)
         weights, shared = gather(self._modules())
@@ -131,14 +133,14 @@ class Run:
 
     @property
     def num_data(self) -> int | None:
-        """How many data the run was fitted to, if its config says: a global latent's KL is
-        shared among so many.
+        """Number of training data, if the config records it; the KL of a global latent is divided
+        by it.
         """
         rows = (self.config.get("data") or {}).get("rows") or {}
         return rows.get("train")
 
     def columns(self, data: ColumnsLike) -> Dataset:
-        """The data as columns, each with one row per datum as in the training data.
+        """The data as columns, checked to have rows like those of the training data.
 
         Arguments:
             data: A :class:`~ppvae.data.Dataset`, or columns by name.
@@ -178,27 +180,28 @@ class Run:
     def encode(self, data: ColumnsLike, *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
-        A site outside the data plate comes once, with its own shape. Where a posterior has no mean
-        in closed form (a flow), the mean of 256 draws of a fixed seed stands for it.
+        A site outside the data plate has a single mean, with the shape of its event. If a
+        posterior has no mean in closed form (a flow), the mean of 256 draws with a fixed seed is
+        returned.
 
         Arguments:
             data: A :class:`~ppvae.data.Dataset`, or columns by name.
             batch_size: Rows at a time.
 
         Raises:
-            ArgumentError: If a column is not as in the training data (:meth:`columns`).
-            ContractError: If a column is missing, or if the posterior of a site of all data
-                differs from batch to batch.
+            ArgumentError: If a column differs from the training data (:meth:`columns`).
+            ContractError: If a column is missing, or if the posterior of a global site differs
+                from batch to batch.
         """
         from ppvae.programs import encode_rows
 
         return encode_rows(self.guide, self.columns(data), batch_size)[0]
 
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
-        """Means of the observed sites by name at these latents (what :meth:`encode` returned).
+        """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
-        Categories are decoded to the most probable one, with ``<site>_probs`` beside it; a latent
-        that is left out is put at its prior's mean, and returned, too.
+        Categories are decoded to the most probable one, with the probabilities as
+        ``<site>_probs``; a latent that is left out is set to its prior's mean, and returned, too.
 
         Arguments:
             latents: Latent sites by name.
@@ -217,7 +220,7 @@ class Run:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.
 
         Arguments:
-            columns: What is known, by name, each with shape (N, ...).
+            columns: Known columns by name, each with shape (N, ...).
             options: Further arguments of that function, such as ``num_draws`` and ``interval``.
         """
         from ppvae.evaluate.predict import predict
@@ -256,18 +259,18 @@ def load(
     device: str | torch.device | None = None,
     builders: Sequence[Builder] = (),
 ) -> Run:
-    """Bring back a run from its folder.
+    """Load a run from its folder.
 
     Nothing in the folder is executed, and nothing outside it is read. A pair is built by the run's
     recipe only if its builder is trusted (:mod:`ppvae.runs.recipe`): shipped with ppvae,
     registered, or among ``builders``.
 
     Arguments:
-        folder: What :func:`ppvae.fit` (``out=``) or :meth:`Run.save` wrote.
-        model: Filled with the run's weights; built from the run's recipe by default.
-        guide: Filled with the run's weights; built from the run's recipe by default.
-        objective: Filled where its terms have weights; built from the recipe by default.
-        device: Where to put them; where they are (or the CPU) by default.
+        folder: Folder that :func:`ppvae.fit` (``out=``) or :meth:`Run.save` wrote.
+        model: Model to load the run's weights into; built from the run's recipe by default.
+        guide: Guide to load the run's weights into; built from the run's recipe by default.
+        objective: Objective, with terms to load weights into; built from the recipe by default.
+        device: Device of the run; by default that of the given modules, or the CPU.
         builders: Builders that are trusted: functions, entries, or names of modules.
 
     Raises:
@@ -287,7 +290,7 @@ def load(
                 "Build the model and the guide yourself and pass them."
             )
         recipe = _recipe(folder, config)
-        # A tensor is in the file, or is small, or is made of some that are in the file.
+        # Every tensor is in the file, is small, or is computed from tensors in the file.
         model, guide, built = recipe.build(builders, largest=16 * size + 2**26)
         objective = built if objective is None else objective
     run = Run(
@@ -326,7 +329,7 @@ def describe(value: object) -> object:
         return [describe(v) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    # A partial or a lambda has no name worth keeping; its repr would hold an address.
+    # A partial or a lambda has no useful name, and its repr contains an address.
     return getattr(value, "__qualname__", type(value).__name__)
 
 

@@ -1,4 +1,4 @@
-"""What a value from a file may be: types, ranges, depth, and names that can be printed."""
+"""Checks of values from a file: types, ranges, depth of nesting, and printable names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "optional",
 ]
 
-# Levels of nesting of a config or a metric, and characters of a name in it.
+# Largest depth of nesting of a config or a metric, and length of a name in it.
 DEPTH, NAME = 40, 200
 
 
@@ -33,10 +33,10 @@ class Rule:
     """The range of a value.
 
     Attributes:
-        words: The range in words, after "expected".
-        holds: Whether a value is in it.
-        optional: Whether None is, too.
-        remedy: One sentence on what to do with a value that is not.
+        words: Range in words, to follow "expected".
+        holds: Function that tells whether a value is in the range.
+        optional: Whether None is allowed, too.
+        remedy: Sentence on what to do with a value out of range.
     """
 
     words: str
@@ -50,12 +50,12 @@ class Rule:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is an int, and no bool."""
+    """Whether a value is an int, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is an int or a float, and no bool."""
+    """Whether a value is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -83,7 +83,7 @@ _SCALAR = str | int | float | None
 
 
 def _are_options(value: object) -> bool:
-    """Whether a value is what a reader of data may be told: no column, no other file."""
+    """Whether a value contains only allowed options of a reader: no columns, no other files."""
     return (
         isinstance(value, dict)
         and all(name.isidentifier() for name in value)
@@ -101,10 +101,10 @@ OPTIONS = Rule("options of a reader of data", _are_options)
 
 
 def check_fields(where: object, values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
-    """Hold the values that are there to their rules.
+    """Check the values that are given against their rules.
 
     Arguments:
-        where: File that they are from, for the message.
+        where: File of the values, for the message.
         values: Values by name.
         rules: Rules by name.
 

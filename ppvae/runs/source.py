@@ -1,9 +1,9 @@
-"""The data that a run was fitted with, found again: a path is followed to those very bytes alone.
+"""The data of a run, found again by path, and used only if their contents are the same.
 
-A run's config says where its data were (``source``) and the checksum of the file or folder
-(``source_digest``). The path is somebody's word, so it is read only if a regular file with that
-checksum, or a folder of them, is there; else the data are asked for. A table of labels beside
-pictures (``reading["labels"]``, ``labels_digest``) is held to the same rule.
+A run's config records the path of its data (``source``) and the checksum of the file or folder
+(``source_digest``). The path may come from a stranger, so it is read only if it is a regular file
+with that checksum, or a folder of such files; otherwise an error asks for the data. The same holds
+for a table of labels for pictures (``reading["labels"]``, ``labels_digest``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ppvae.typing import JsonObject, Keywords
 
 __all__ = ["digest_of_data", "followed_reading", "followed_source", "noted_source"]
 
-# Bytes that are read of a file whole; of a larger one, so many pieces evenly spaced.
+# Size in bytes up to which a file is read in full; of a larger one, this many pieces are read.
 WHOLE, PIECE, PIECES = 2**30, 2**20, 256
 
 
 def digest_of_data(path: Path) -> str | None:
     """SHA-256 of a file, or of the files below a folder by name; None if it cannot be read.
 
-    Of a file above 1 GiB, of its size and of 256 pieces of 1 MiB, evenly spaced.
+    For a file above 1 GiB, it covers the size and 256 evenly spaced pieces of 1 MiB.
     """
     digest = hashlib.sha256()
     try:
@@ -52,7 +52,7 @@ def digest_of_data(path: Path) -> str | None:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """The file, or all below the folder in order, with names from there."""
+    """The file, or all files in the folder in order, with names relative to the path."""
     if not path.is_dir():
         yield "", path
         return
@@ -64,7 +64,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def noted_source(data: str | Path | None, reading: Keywords | None = None) -> dict[str, object]:
-    """What a config says of where its data are, and how they are read.
+    """The entries of a config on the path of its data, and on how they are read.
 
     Arguments:
         data: A file or a folder; None for data of the package.
@@ -88,7 +88,7 @@ def followed_source(folder: Path, config: JsonObject) -> Path | None:
     """The path of the data that a run was fitted with; None for those of the package.
 
     Raises:
-        RunError: If what is at the recorded path is not what the run was fitted with.
+        RunError: If the recorded path does not hold the data that the run was fitted with.
     """
     source = config.get("source")
     if source is None:
@@ -105,8 +105,8 @@ def followed_reading(folder: Path, config: JsonObject) -> JsonObject:
     """The options of the reader that a run was fitted with.
 
     Raises:
-        RunError: If they are no options, or if the table of labels among them is not the one that
-            the run was fitted with.
+        RunError: If they are not valid options, or if the table of labels among them is not the
+            one that the run was fitted with.
     """
     check_fields(folder, config, {"reading": optional(OPTIONS)})
     reading = config.get("reading") or {}
@@ -121,7 +121,7 @@ def followed_reading(folder: Path, config: JsonObject) -> JsonObject:
 
 
 def _differs(source: str, digest: str | None) -> str | None:
-    """What is wrong with what is at a recorded path; None if it has the checksum."""
+    """What is wrong with the data at a recorded path; None if they have the checksum."""
     path = Path(source)
     if digest is None:
         return "its config has no checksum of them"

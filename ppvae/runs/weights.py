@@ -1,4 +1,4 @@
-"""A run's tensors: gathered from its modules, read from a file, given back."""
+"""A run's tensors: gathered from its modules, read from a file, and loaded into modules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def gather(modules: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, and the names of those that are another's under a second name."""
+    """Tensors by name, and second names of tensors that are shared."""
     weights: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     names: dict[int, str] = {}
@@ -45,16 +45,16 @@ def gather(modules: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_weights(folder: Path, config: JsonObject, modules: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a run's folder; the file is no larger than these modules need.
+    """The tensors of a run's folder; a file larger than these modules need is refused.
 
     Raises:
         RunError: If there are none, or they are damaged.
     """
     path = folder / WEIGHTS
     wanted = [value for value in modules.state_dict().values() if isinstance(value, Tensor)]
-    # Eight bytes a number: the file may be of a wider dtype than the modules.
+    # Eight bytes per number, as the file may have a wider dtype than the modules.
     limit = sum(8 * value.numel() + _LINE for value in wanted) + _HEADER
-    if sized_names(modules):  # Their size is the file's to say.
+    if sized_names(modules):  # The file determines their size.
         limit = LARGEST
     content = read_bytes(path, limit)
     check_digest(path, content, config["weights"]["sha256"])
@@ -65,7 +65,7 @@ def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     """Tensors by name from the bytes of a safetensors file.
 
     Raises:
-        RunError: If they are damaged.
+        RunError: If the bytes are damaged.
     """
     try:
         return load_tensors(content)
@@ -78,11 +78,11 @@ def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def fill(modules: nn.Module, weights: Mapping[str, Tensor], shared: Mapping[str, str]) -> None:
-    """Give modules their tensors, with the dtype they were trained in.
+    """Load tensors into modules, with the dtype that they were trained in.
 
     Raises:
-        RunError: If names, shapes or kinds of dtype differ, or a weight is not finite; then
-            nothing is moved.
+        RunError: If names, shapes or kinds of dtype differ, or a weight is not finite; nothing is
+            then changed.
     """
     wanted = modules.state_dict(keep_vars=True)
     offered = {

@@ -132,7 +132,7 @@ def test_an_automatic_guide_obeys_the_laws_and_keeps_its_model():
 def test_one_value_a_row_is_refused_in_mini_batches():
     model = VAE(MLP(2, heads.Normal((4,)), hidden=[8]), latent_dim=2)
     for guide in (autoguide.AutoNormal(model), autoguide.AutoLowRankMultivariateNormal(model)):
-        with pytest.raises(ContractError, match="it learns a value for each row of a batch"):
+        with pytest.raises(ContractError, match="it learns a value per row of the batch"):
             ppvae.fit(model, guide, {"x": torch.randn(12, 4)}, epochs=1, seed=0, progress=False)
 
 

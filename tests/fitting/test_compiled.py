@@ -281,7 +281,7 @@ class Labelled(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("classes", "reason"), [(3, None), (-1, "one_hot is not told the number")]
+    ("classes", "reason"), [(3, None), (-1, "one_hot is called without the number")]
 )
 def test_a_one_hot_class(classes, reason, backend):
     batch = {"x": splits().train["x"][:16], "y": torch.arange(16) % 3}

@@ -93,7 +93,7 @@ def test_a_program_that_mixes_rows_is_refused() -> None:
     objective = ELBO()(PPCA(), Across())
     objective.check(batch)
     before = objective.guide.norm.running_mean.clone()
-    with pytest.raises(ContractError, match="look at each datum alone"):
+    with pytest.raises(ContractError, match="treat each datum alone"):
         dims_of_draws(objective, batch)
     assert torch.equal(objective.guide.norm.running_mean, before)
     with pytest.raises(ContractError, match="at least 4 rows"):

@@ -1,14 +1,14 @@
-"""Compiled steps: the forward and backward pass as one graph that Python no longer runs.
+"""Compiled steps: the forward and backward pass as one graph, without Python at each step.
 
-:class:`CompiledGradients` stands where :class:`~ppvae.fitting.step.Gradients` does. It traces the
-objective on the first batch (:mod:`ppvae.fitting.compiled.graph`), hands the graph to
-TorchInductor, and holds the result against eager torch on that batch before it is used. On CUDA
-the compiled graph is captured and replayed. There is one graph and no second one: a batch of
-another shape, such as the last of an epoch, runs in eager torch, and so does all of a model that
-cannot be traced, with one logged sentence that says why.
+:class:`CompiledGradients` replaces :class:`~ppvae.fitting.step.Gradients`. It traces the objective
+on the first batch (:mod:`ppvae.fitting.compiled.graph`), passes the graph to TorchInductor, and
+compares the result with eager torch on that batch before using it. On CUDA the compiled graph is
+captured and replayed. There is a single graph: a batch of another shape, such as the last of an
+epoch, runs in eager torch. A model that cannot be traced runs in eager torch entirely, and a
+logged sentence gives the reason.
 
-Random numbers are drawn by torch's own operations, so that a compiled run sees the stream that
-an eager one sees.
+Random numbers are drawn by torch's own operations, so that a compiled run uses the same random
+numbers as an eager one.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 Runner = Callable[..., Sequence[Tensor]]
 Backend = Callable[[GraphModule, list[Tensor]], Runner]
 
-# Compiled graphs of this process by Graph.key(), the last used ones.
+# The most recently used compiled graphs of this process, by Graph.key().
 _COMPILED: OrderedDict[str, Runner] = OrderedDict()
 _KEPT = 16
 
-# Relative, of losses in full precision; sums in another order differ by far less.
+# Relative tolerance of losses in full precision; the order of sums changes them by far less.
 _TOLERANCE = 1e-3
 
 
 def inductor(code: GraphModule, examples: list[Tensor]) -> Runner:
-    """TorchInductor, with random numbers from torch's own generators, and tanh by way of exp."""
+    """TorchInductor, with random numbers from torch's own generators, and tanh by exp."""
     import torch._inductor
 
     inputs: list[Any] = list(examples)
@@ -57,23 +57,23 @@ def inductor(code: GraphModule, examples: list[Tensor]) -> Runner:
 
 
 def pays(device: torch.device, steps: int) -> bool:
-    """Whether compiling is known to be worth its time, of up to 30 s.
+    """Whether compiling is known to be worth its time, up to 30 s.
 
-    A step gains about 2 ms on one core, by which 10,000 steps have paid for it.
+    A step is about 2 ms faster on one core, so that compiling pays off within 10,000 steps.
     """
     return device.type in ("cpu", "cuda") and steps >= 10_000
 
 
 class CompiledGradients:
-    """Forward and backward of one batch as a compiled graph, where there can be one.
+    """Forward and backward pass of a batch as a compiled graph, where the objective allows it.
 
     Arguments:
-        eager: What it stands in for, and falls back on.
-        backend: Compiles a graph for example inputs.
+        eager: Eager gradients that this object replaces, and falls back on.
+        backend: Function that compiles a graph for example inputs.
 
     Attributes:
-        compile_seconds: What tracing, compiling and checking took; None before the first batch.
-        reason: Why all steps run in eager torch; None where they need not.
+        compile_seconds: Seconds of tracing, compiling and checking; None before the first batch.
+        reason: Reason why all steps run in eager torch; None if they do not.
     """
 
     def __init__(self, eager: Gradients, *, backend: Backend | None = None) -> None:
@@ -100,7 +100,7 @@ class CompiledGradients:
 
     def _build(self, batch: Batch) -> None:
         started = time.perf_counter()
-        # Eager first: a program may set attributes at its first run, once and for all.
+        # Eager first: a program may set attributes in its first run that it then keeps.
         expected = self._try(self.eager, batch)
         try:
             graph = Graph(self._function, self.eager.objective, self.eager.parameters, batch)
@@ -151,7 +151,7 @@ class CompiledGradients:
     def _try(
         self, gradients: Callable[[Batch], tuple[Means, Context | None]], batch: Batch
     ) -> tuple[Means, dict[int, Tensor]]:
-        """Means and gradients of a step that leaves buffers and random numbers as they were."""
+        """Means and gradients of a step; buffers and random numbers are restored afterwards."""
         objective, parameters = self.eager.objective, self.eager.parameters
         with torch.no_grad(), forked(parameters[0].device), kept_buffers(objective):
             with torch.enable_grad():
@@ -167,7 +167,7 @@ class CompiledGradients:
         eager: tuple[Means, dict[int, Tensor]],
         compiled: tuple[Means, dict[int, Tensor]],
     ) -> None:
-        """Same weights, same noise, same batch: the two must agree."""
+        """Refuse a compiled step that differs from the eager one at equal weights and noise."""
         rtol = _TOLERANCE if self.eager.precision is None else 30 * _TOLERANCE
         for name, value in eager[0].items():
             other = compiled[0][name]
@@ -223,12 +223,12 @@ def _not_kept() -> Tensor:
 
 
 class CapturedGraph:
-    """A compiled function of tensors captured as a CUDA graph, which one launch replays.
+    """A compiled function of tensors, captured as a CUDA graph that one launch replays.
 
     Arguments:
-        runner: The function.
-        state: Tensors that are read and written where they lie.
-        inputs: Examples of those that are copied in at each call.
+        runner: Compiled function.
+        state: Tensors that are read and written in place.
+        inputs: Examples of the tensors that are copied in at each call.
     """
 
     def __init__(self, runner: Runner, state: list[Tensor], inputs: list[Tensor]) -> None:

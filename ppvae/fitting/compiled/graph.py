@@ -1,10 +1,10 @@
-"""A loss, with all Python that leads to it, traced once into a graph of tensor operations.
+"""A loss traced once, through all its Python code, into a graph of tensor operations.
 
-The programs, Pyro's handlers and the backward pass run in Python once, at tracing; what is left
-is a function of tensors: parameters, buffers and a batch in, the terms' means and the gradients
-out. Tracing is sound where all that changes from step to step is such a tensor. What can be seen
-to break that is refused (:class:`UntraceableError`): a Python attribute that a program sets, a
-tensor that no module has registered, a number read back from a tensor.
+The programs, Pyro's handlers and the backward pass run in Python once, at tracing; the result is a
+function of tensors, from parameters, buffers and a batch to the terms' means and the gradients.
+Tracing is sound if everything that changes from step to step is such a tensor. Violations that can
+be detected raise :class:`UntraceableError`: a Python attribute that a program sets, a tensor that
+no module has registered, a number read back from a tensor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class UntraceableError(RuntimeError):
 
 
 def shapes_of(tensors: Tensors) -> Shapes:
-    """What a graph is made for: names, shapes, dtypes and devices."""
+    """Names, shapes, dtypes and devices of tensors, for which a graph is made."""
     return {name: (t.shape, t.dtype, t.device) for name, t in tensors.items()}
 
 
@@ -47,9 +47,9 @@ class Graph:
     """A function's outputs and the gradients of its loss, as one graph.
 
     Arguments:
-        function: Takes named tensors, returns the loss () and what else is wanted.
-        module: Holds every parameter and buffer that the function uses.
-        parameters: Those whose gradients are wanted.
+        function: Function of named tensors that returns the loss () and further outputs.
+        module: Module with every parameter and buffer that the function uses.
+        parameters: Parameters that gradients are computed for.
         inputs: Examples of the named tensors; the graph is for their shapes.
 
     Attributes:
@@ -58,7 +58,7 @@ class Graph:
         shapes: Shapes of the inputs.
 
     Raises:
-        UntraceableError: If it cannot be traced soundly.
+        UntraceableError: If the function cannot be traced soundly.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Graph:
         return [store[leaf] for store, leaf in self._first]
 
     def fits(self, inputs: Tensors) -> bool:
-        """Whether the graph is for these shapes."""
+        """Whether the graph was made for these shapes."""
         return shapes_of(inputs) == self.shapes
 
     def arrange(self, inputs: Tensors) -> list[Tensor]:
@@ -108,7 +108,7 @@ class Graph:
         return [inputs[name] for name in self._names]
 
     def key(self) -> str:
-        """Equal for graphs that are the same function: operations, constants, shapes."""
+        """A key that is equal for graphs with the same operations, constants and shapes."""
         parts = [self.code.code, *self._signature]
         for node in self.code.graph.nodes:
             if node.op == "get_attr":
@@ -117,7 +117,7 @@ class Graph:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def take(self, flat: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Set the gradients from what the graph returned; give back the function's outputs."""
+        """Set the gradients from the graph's results, and return the function's outputs."""
         outputs = len(flat) - len(self._graded)
         for parameter, gradient in zip(self._graded, flat[outputs:], strict=True):
             parameter.grad = gradient
@@ -138,7 +138,7 @@ class Graph:
             )
         graded = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
         self._graded = [parameter for parameter, _ in graded]
-        # Backward would see to this itself.
+        # The backward pass would do this itself.
         laid_out = [
             g if same_layout(g, p) else torch.empty_like(by_id[id(p)]).copy_(g) for p, g in graded
         ]
@@ -146,9 +146,9 @@ class Graph:
 
     @contextmanager
     def _swapped(self, values: Sequence[Tensor]) -> Iterator[None]:
-        """Put ``values`` in the places of the module's tensors.
+        """Use ``values`` in place of the module's tensors within this scope.
 
-        A buffer that is then replaced, rather than changed in place, is changed in place.
+        A replacement of a buffer becomes a change in place.
         """
         kept = self.state()
         for value, places in zip(values, self._places, strict=True):
@@ -171,7 +171,7 @@ Place = tuple[dict[str, Any], str]
 
 
 def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
-    """Where each parameter and buffer is held: everywhere, and first."""
+    """The places of each parameter and buffer in the modules: all of them, and the first."""
     places: dict[int, list[Place]] = {}
     for sub in module.modules():
         for store in (sub._parameters, sub._buffers):
@@ -184,10 +184,10 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
 def _bias_apart(
     bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
-    """A product, then a bias that the compiler adds in the kernel of what comes after.
+    """A product, then a bias that the compiler adds in the kernel of the next operation.
 
-    On a CPU torch's own copies the bias to every row before it multiplies, and TorchInductor puts
-    the two back together where it sees them side by side.
+    On a CPU, torch's own operation copies the bias to every row before it multiplies, and
+    TorchInductor merges a product and a bias that stand side by side into that operation.
     """
     if a.device.type != "cpu" or (alpha, beta) != (1, 1):
         return NotImplemented
@@ -201,9 +201,9 @@ _TENSORS = ("_parameters", "_buffers", "_modules")
 
 @contextmanager
 def _unchanged_attributes(module: nn.Module) -> Iterator[None]:
-    """Refuse a function that changes Python attributes of modules: a graph would not do so.
+    """Refuse a function that changes Python attributes of modules, which a graph would not change.
 
-    To set one to the number or the word that it was is no change.
+    Setting an attribute to an equal number or string is no change.
     """
     before = [(sub, _attributes(sub)) for sub in module.modules()]
     try:
@@ -240,7 +240,7 @@ def _where(error: Exception) -> str:
 
 
 class _Kept:
-    """A Python value and, of a container, its items."""
+    """A Python value and, for a container, its items."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -260,7 +260,7 @@ class _Kept:
         )
 
     def put_back(self) -> object:
-        """The value, with the items it had."""
+        """The value, with its original items restored."""
         if isinstance(self.value, list):
             self.value[:] = self.items
         elif isinstance(self.value, set):
@@ -275,7 +275,7 @@ class _Kept:
 
 
 def _same(a: object, b: object) -> bool:
-    """Whether two values are one, or equal numbers or words."""
+    """Whether two values are the same object, or equal numbers or strings."""
     plain = isinstance(a, _PLAIN) and isinstance(b, _PLAIN)
     return a is b or (plain and type(a) is type(b) and a == b)
 
@@ -295,11 +295,12 @@ def _restore(module: nn.Module, name: str, attributes: Mapping[str, _Kept]) -> N
 
 
 class _WithoutReading(TorchFunctionMode):
-    """Answers two functions that read a tensor's values where there is no need to.
+    """Replaces two functions that read a tensor's values without need.
 
-    - ``one_hot`` reads them to refuse what is out of range; the eager step has done so.
-    - ``torch.equal``: tensors of two shapes are not equal. GPyTorch asks of two of one shape, only
-      to make the distance of a point to itself exactly nil, and takes a no for an answer.
+    - ``one_hot`` reads them to refuse values out of range, which the eager step has done already.
+    - ``torch.equal`` is False. For tensors of different shapes this is so; for tensors of the same
+      shape, GPyTorch calls it only to set the distance of a point to itself to exactly zero, and
+      False is a valid answer.
     """
 
     def __torch_function__(
@@ -322,15 +323,15 @@ class _WithoutReading(TorchFunctionMode):
 
 def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes < 1:
-        raise UntraceableError("one_hot is not told the number of classes")
+        raise UntraceableError("one_hot is called without the number of classes")
     return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
 
 
 def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
-    """Refuse tensors that came from elsewhere than the module or the inputs.
+    """Refuse tensors that belong neither to the module nor to the inputs.
 
-    A number that the program itself makes into a tensor is lifted afresh at each run; any other
-    constant is a tensor that may change without the graph's knowing.
+    A tensor that the program makes from a number is made again at each run; any other constant is
+    a tensor that may change without any effect on the graph.
     """
     for node in code.graph.nodes:
         if node.op != "get_attr":

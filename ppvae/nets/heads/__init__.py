@@ -1,8 +1,8 @@
-r"""Heads: from a network's raw output to a distribution.
+r"""Heads: functions from a network's raw output to a distribution.
 
-The likelihood of a model, or the variational family of a guide, is a choice of head. A head says
-what it needs (``raw_shape``) and what it gives (``event_shape``); every network ends in one. The
-element-wise ones take k raw values an element, stacked along the first event dimension:
+The likelihood of a model, or the variational family of a guide, is a choice of head. A head
+declares the shape of its input (``raw_shape``) and of a draw (``event_shape``); every network ends
+in one. Element-wise heads take k raw values per element, stacked along the first event dimension:
 ``event_shape = (E, ...)``, ``raw_shape = (k E, ...)``.
 """
 

@@ -1,4 +1,4 @@
-"""What every head is."""
+"""The base classes of heads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOOR = 1e-4
 
 
 def positive(raw: Tensor, floor: float = FLOOR) -> Tensor:
-    r""":math:`\log(1 + e^{raw}) + \mathrm{floor}`; the floor is 1e-4 unless said otherwise."""
+    r""":math:`\log(1 + e^{raw}) + \mathrm{floor}`, with a floor of 1e-4 by default."""
     return functional.softplus(raw) + floor
 
 
@@ -64,7 +64,7 @@ class Head(nn.Module, ABC):
     Attributes:
         event_shape: Shape of one draw.
         raw_shape: Shape of the network's output for one draw.
-        is_count: Whether data are counts, which networks take as log(1 + x).
+        is_count: Whether data are counts, which encoders take as log(1 + x).
     """
 
     event_shape: tuple[int, ...]
@@ -76,7 +76,7 @@ class Head(nn.Module, ABC):
         """The distribution of raw numbers with shape (..., \\*raw_shape)."""
 
     def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
-        """With the event dimensions declared."""
+        """A distribution with its event dimensions declared."""
         return fn.to_event(len(self.event_shape))
 
     def marginal(self, x: Tensor) -> dist.TorchDistribution | None:
@@ -136,7 +136,7 @@ class Elementwise(Head):
 
 
 class Raw(Elementwise):
-    """The raw numbers themselves, as a point mass: a network used for its mean alone."""
+    """The raw numbers as a point mass, for a network that is used for its mean only."""
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         return dist.Delta(raw, event_dim=len(self.event_shape))

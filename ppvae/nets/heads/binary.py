@@ -57,6 +57,6 @@ class ContinuousBernoulli(Elementwise):
 
 
 def _share_on(x: Tensor) -> Tensor:
-    """The mean of each element, half a datum on and half a datum off added."""
+    """The mean of each element, with half a datum of 1 and half a datum of 0 added."""
     count = (~x.isnan()).sum(0)
     return (x.nansum(0) + 0.5) / (count + 1)

@@ -1,9 +1,9 @@
 r"""Likelihoods of counts.
 
-With a ``library`` the raw numbers are logits of each feature's share of the datum's total
-(:class:`ppvae.distributions.Counts`), as suits genes of a cell or words of a document, whose
-totals differ. Without one each element has a rate of its own, softplus(raw) + 1e-4, as suits
-photons on a pixel.
+With a ``library``, the raw numbers are logits of each feature's share of the datum's total
+(:class:`ppvae.distributions.Counts`), which suits genes of a cell or words of a document, where
+totals differ. Without a library, each element has a separate rate, softplus(raw) + 1e-4, which
+suits photons on a pixel.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class _CountHead(Elementwise):
 
 
 class Poisson(_CountHead):
-    """Counts whose variance is their mean.
+    """Counts with variance equal to their mean.
 
     Arguments:
         event_shape: Shape of a datum.
-        library: Mean and standard deviation of the logarithm of the data's totals, from which
-            draws have theirs; None for elements with rates of their own.
+        library: Mean and standard deviation of the logarithm of the data's totals, from which the
+            totals of draws are sampled; None for elements with separate rates.
         center: Logits of the shares at raw zero, such as the logarithm of the data's means.
     """
 
@@ -126,7 +126,7 @@ class NegativeBinomial(_CountHead):
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    r"""Counts that are zero with a probability :math:`\pi` of their own, else negative binomial.
+    r"""Counts that are zero with probability :math:`\pi`, otherwise negative binomial.
 
     The raw numbers are logits of the shares, then of :math:`\pi`. Its null model is that of
     :class:`NegativeBinomial`.
@@ -154,7 +154,7 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
 
 
 def _least(x: Tensor) -> float:
-    """A mean below half a count in all rows cannot be told from zero."""
+    """The smallest mean: half a count in all rows, which cannot be distinguished from zero."""
     return 0.5 / (len(x) + 1)
 
 

@@ -14,10 +14,10 @@ __all__ = ["Fixed", "Laplace", "Normal", "PerElement", "Scale", "Shared"]
 
 
 class Scale(nn.Module, ABC):
-    """Where the scale of a :class:`Normal` or :class:`Laplace` head comes from.
+    """The source of the scale of a :class:`Normal` or :class:`Laplace` head.
 
     Attributes:
-        k: Raw values an element that it takes from the network.
+        k: Number of raw values per element that it takes from the network.
     """
 
     k: int = 0
@@ -27,11 +27,11 @@ class Scale(nn.Module, ABC):
         """The scale, broadcastable to ``loc``."""
 
     def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
-        """The scale of most likelihood without a network, broadcastable to an element.
+        """The maximum-likelihood scale without a network, broadcastable to an element.
 
         Arguments:
-            total: Sum over rows of the absolute deviation to this power, with the event shape.
-            count: How many rows each element was seen in, in the same way.
+            total: Sum over rows of the absolute deviation to ``power``, with the event shape.
+            count: Number of rows in which each element was observed, with the event shape.
             power: 2 for a normal, 1 for a Laplace.
         """
         return (total / count.clamp_min(1)).pow(1 / power)
@@ -81,7 +81,7 @@ class Shared(Scale):
 
 
 class PerElement(Scale):
-    """The network's own number for each element, with a floor.
+    """A number for each element from the network, with a floor.
 
     Arguments:
         init: Number at raw zero.
@@ -104,13 +104,13 @@ class PerElement(Scale):
 
 
 class _LocationScale(Elementwise):
-    """Raw numbers and scale in units of their own, if given: x = center + unit * raw.
+    """Raw numbers and scale in given units, if any: x = center + unit * raw.
 
     Arguments:
         event_shape: Shape of a datum.
         scale: :class:`Fixed`, :class:`Shared` (the default) or :class:`PerElement`.
         center: The location at raw zero, broadcastable to a datum.
-        unit: The size of one raw unit, in the same way.
+        unit: Size of one raw unit, broadcastable to a datum.
     """
 
     center: Tensor | None

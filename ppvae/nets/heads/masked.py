@@ -1,4 +1,4 @@
-"""A likelihood of data of which some elements are missing."""
+"""A likelihood of data with missing elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Masked"]
 
 
 class Masked(Head):
-    r"""The likelihood of what was seen: :math:`\sum_{i \text{ seen}} \log p(x_i)`.
+    r"""The likelihood of the observed elements: :math:`\sum_{i \text{ seen}} \log p(x_i)`.
 
     A missing element is NaN in x. The encoder that goes with it is
     :class:`ppvae.nets.MaskedEncoder`.
@@ -38,7 +38,7 @@ class Masked(Head):
         self.event_shape, self.raw_shape = head.event_shape, head.raw_shape
 
     def declare(self, fn: dist.TorchDistribution) -> dist.TorchDistribution:
-        """With the event dimensions declared, NaN not scored."""
+        """A distribution with its event dimensions declared that does not score NaN."""
         return Seen(fn, len(self.event_shape))
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:

@@ -1,4 +1,4 @@
-"""Priors of z, one idea a file; any model takes one as ``prior=``."""
+"""Priors of z, one per file; any model takes one as ``prior=``."""
 
 from ppvae.nets.priors.class_normal import ClassNormal
 from ppvae.nets.priors.flow_prior import FlowPrior

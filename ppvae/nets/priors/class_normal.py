@@ -3,8 +3,8 @@ r"""A normal for each class.
 .. math::
     p(z \mid y) = N\left(z; \mu_y, \mathrm{diag} \, \sigma_y^2\right)
 
-With the class as a column (a VAE or a conditional VAE) or as a latent site (a joint or
-semi-supervised VAE, a mixture of normals then, its component enumerated).
+The class is a column (in a VAE or a conditional VAE) or a latent site (in a joint or
+semi-supervised VAE, where the prior is a mixture of normals with an enumerated component).
 
 References:
     | Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders

@@ -1,10 +1,10 @@
-r"""A mixture of normals, its component summed out in closed form.
+r"""A mixture of normals, with the component summed out in closed form.
 
 .. math::
     p(z) = \sum_k \pi_k \, N\left(z; \mu_k, \mathrm{diag} \, \sigma_k^2\right)
 
-The component as a latent site, enumerated, is :class:`~ppvae.models.JointVAE` with
-:class:`~ppvae.nets.ClassNormal`.
+For a mixture with the component as an enumerated latent site, use
+:class:`~ppvae.models.JointVAE` with :class:`~ppvae.nets.ClassNormal`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-r"""Priors of z: conditional distributions, as modules whose forward returns one.
+r"""Priors of z: conditional distributions, as modules with a forward that returns one.
 
 The names of ``forward``'s arguments are the columns that a prior needs, as in a model:
 :math:`p(z)` takes none, :math:`p(z \mid y)` takes ``y``, a GP over objects and views takes
-``object`` and ``view``. Hand one to any model as ``prior=``, and a head of the same event shape
-to its guide; the model then takes the prior's columns.
+``object`` and ``view``. Pass a prior to any model as ``prior=``, and a head of the same event
+shape to its guide; the model then takes the prior's columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Prior(FitHooks, ABC):
     shape () or (..., N).
 
     Attributes:
-        latent: Those of its columns that the model samples; they are not checked in the data.
+        latent: Columns of the prior that the model samples; they are not checked in the data.
     """
 
     latent: frozenset[str] = frozenset()

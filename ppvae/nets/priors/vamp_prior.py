@@ -1,4 +1,4 @@
-r"""The variational mixture of posteriors: the encoder's own, at learned pseudo-inputs.
+r"""The variational mixture of posteriors: a mixture of the encoder's at learned pseudo-inputs.
 
 .. math::
     p(z) = \frac1K \sum_k q(z \mid u_k)
