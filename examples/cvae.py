@@ -1,6 +1,7 @@
-"""The same hand, another digit: a VAE conditioned on the class.
+"""One style in all digits: a VAE conditioned on the class.
 
-z is what the class does not say, the style; swap the class at fixed z and the digit changes.
+z represents the style, which the class does not determine; with another class at the same z, the
+digit changes and the style stays.
 Run: python examples/cvae.py --epochs 30 --out swapped.png
 """
 
@@ -18,16 +19,16 @@ from ppvae.nets import MLP, Conditions, OneHot, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
-parser.add_argument("--rows", type=int, default=None, help="train on so many images")
-parser.add_argument("--out", default=None, help="an image file")
+parser.add_argument("--rows", type=int, default=None, help="number of training images")
+parser.add_argument("--out", default=None, help="image file to write")
 options = parser.parse_args()
 
 data = digits()
 train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
 shape = tuple(train["x"].shape[1:])
 
-# The conditions say how the columns y and c enter the networks: here y, one-hot. For a
-# continuous factor write Conditions(factor_dim=1), for both Conditions(OneHot(10), factor_dim=1).
+# The conditions define how the columns y and c enter the networks: here y, one-hot. For a
+# continuous factor use Conditions(factor_dim=1), for both Conditions(OneHot(10), factor_dim=1).
 conditions = Conditions(OneHot(10))
 model = ConditionalVAE(
     MLP([8, *conditions.sizes], heads.Bernoulli(shape)), conditions, latent_dim=8

@@ -1,7 +1,7 @@
-"""How many classes are there? Joint VAEs from several seeds, and what they agree on.
+"""How many classes are there? Joint VAEs from several seeds, and their agreement.
 
-A class that every member finds again is stable; one that comes and goes says that there are too
-many. Where members differ on an image, its dispersion is high.
+A class that every member learns is stable; classes that differ between members indicate that there
+are too many. An image on which members disagree has a high dispersion.
 Run: python examples/ensemble.py --members 8 --epochs 10 --classes 5 10 15
 """
 
@@ -22,8 +22,10 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--members", type=int, default=8)
 parser.add_argument("--classes", type=int, nargs="+", default=[10], help="numbers to compare")
-parser.add_argument("--rows", type=int, default=None, help="train on so many images")
-parser.add_argument("--out", default=None, help="an image file: mean and dispersion of classes")
+parser.add_argument("--rows", type=int, default=None, help="number of training images")
+parser.add_argument(
+    "--out", default=None, help="image file to write: mean and dispersion of classes"
+)
 options = parser.parse_args()
 
 data = digits()
@@ -55,7 +57,7 @@ for classes in options.classes:
     accuracy = clustering_accuracy(found.mean.argmax(-1), test["y"])
     print(f"  clustering accuracy   {accuracy:.3f}")
 
-# Of the last number of classes: what the members expect each to look like, and where they differ.
+# For the last number of classes: the decoded mean of each class, and where members differ.
 latents = {"z": torch.zeros(classes, 2), "y": torch.arange(classes)}
 mean, spread = ensemble.images(found.order, latents)
 if options.out:

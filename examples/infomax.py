@@ -1,9 +1,9 @@
-"""A latent that is to know its picture: InfoMax-VAE on cells, explained by a classifier.
+"""An informative latent: InfoMax-VAE on cells, with explanations of a classifier.
 
-The objective is the ELBO with a dear KL, plus alpha times the mutual information I(x; z), which a
-critic with its own optimiser measures as training goes (MINE). Then: the information by a critic
-that had no part in it, the cells that are fitted worst, and pictures pushed from one class towards
-another, by the gradient of a small classifier.
+The objective is the ELBO with a large weight on the KL, plus alpha times the mutual information
+I(x; z), which a critic with its own optimiser estimates during training (MINE). Afterwards: the
+information estimated by a new critic, the cells that are fitted worst, and pictures moved from one
+class towards another, along the gradient of a small classifier.
 Run: python examples/infomax.py --epochs 30 --out path.png
 """
 
@@ -25,8 +25,8 @@ from ppvae.programs import encode
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
-parser.add_argument("--rows", type=int, default=4000, help="cells to draw")
-parser.add_argument("--out", help="write the pushed pictures here")
+parser.add_argument("--rows", type=int, default=4000, help="number of cells to simulate")
+parser.add_argument("--out", help="image file to write: the moved pictures")
 options = parser.parse_args()
 
 torch.manual_seed(0)

@@ -1,8 +1,8 @@
-"""Classes that nobody named: a joint VAE of continuous style and a discrete class.
+"""Classes without labels: a joint VAE of continuous style and a discrete class.
 
 The class is summed over exactly, never sampled or relaxed. Each latent has a capacity that grows
-while it trains: the loss holds KL(q(z|x) || p(z)) at C_z(t) and KL(q(y|x) || p(y)) at C_y(t).
-What makes two images one class the data alone do not say; two further terms of the loss do.
+in training: the loss keeps KL(q(z|x) || p(z)) at C_z(t) and KL(q(y|x) || p(y)) at C_y(t). The data
+alone do not determine which images form a class; two further terms of the loss do.
 Run: python examples/jvae.py --epochs 30
 """
 
@@ -22,7 +22,7 @@ from ppvae.programs import posterior
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
-parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+parser.add_argument("--rows", type=int, default=None, help="number of training images")
 options = parser.parse_args()
 
 data = digits()

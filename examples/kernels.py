@@ -1,10 +1,10 @@
-"""A GP prior over sample x angle x time: kernels composed, times that are on no grid.
+"""A GP prior over sample x angle x time: composed kernels, and times that are not on a grid.
 
-Spectra of 40 samples, turned and ageing: each line's place depends on the angle, periodically,
-and drifts with the sample's own rate. Angles and times are irregular, no two spectra alike in
-both. A window of time is never seen in training; the GP predicts it, a VAE could not. Kernels are
-GPyTorch's, a prior on the time scale is a term of the objective, and two latents that no GP
-explains stand beside those it does. Run: python examples/kernels.py --epochs 100
+Spectra of 40 samples that are rotated and age: the position of each line depends periodically on
+the angle, and drifts at the sample's own rate. Angles and times are irregular; no two spectra have
+the same of both. A window of time is left out of the training data; the GP predicts it, which a
+VAE cannot do. Kernels are those of GPyTorch, a prior on the time scale is a term of the objective,
+and there are two latents without a GP. Run: python examples/kernels.py --epochs 100
 """
 
 import argparse
@@ -36,7 +36,7 @@ from ppvae.objectives import ELBO
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)
-parser.add_argument("--rows", type=int, default=2000, help="how many spectra")
+parser.add_argument("--rows", type=int, default=2000, help="number of spectra")
 options = parser.parse_args()
 
 SAMPLES, CHANNELS = 40, 64

@@ -1,7 +1,7 @@
-"""A decoder that knows physics: spectra of two peaks of known shape, on a smooth background.
+"""A decoder with physics: spectra of two peaks of known shape on a smooth background.
 
-The latents that matter have units and priors: the positions of two Lorentzian lines, their
-widths and heights. What physics does not fix, the background, is a small network of z, held smooth
+The latents of interest have units and priors: the positions of two Lorentzian lines, their widths
+and heights. The background, which physics does not determine, is a small network of z, kept smooth
 by a soft constraint in the objective. Run: python examples/peaks.py --epochs 150
 """
 
@@ -21,7 +21,7 @@ from ppvae.programs import data_plate
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=150)
-parser.add_argument("--rows", type=int, default=2000, help="train on so many spectra")
+parser.add_argument("--rows", type=int, default=2000, help="number of training spectra")
 options = parser.parse_args()
 
 energy = torch.linspace(0.0, 10.0, 100)  # eV
@@ -79,7 +79,7 @@ def rough(context):
     return background.diff(n=2, dim=-1).square().sum(-1)
 
 
-# Spectra from nature: lines as above on a slope that nobody modelled.
+# Simulated measurements: lines as above, on a slope that the model does not contain.
 torch.manual_seed(0)
 true = {
     "position": torch.tensor([3.0, 7.0]) + 0.5 * torch.randn(options.rows, 2),

@@ -1,7 +1,7 @@
-"""What a three looks like, wherever it stands: rotation and translation as latent sites.
+"""The shape of a three at any pose: rotation and translation as latent sites.
 
-Threes are turned by any angle and moved by some pixels, by known amounts that the model never
-sees. It finds angle, shift and shape apart. Run: python examples/rvae.py --epochs 100
+Threes are rotated by any angle and shifted by some pixels, by known amounts that the model is not
+given. It separates angle, shift and shape. Run: python examples/rvae.py --epochs 100
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ppvae.nets import MLP, CanvasDecoder, EquivariantPose, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)
-parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+parser.add_argument("--rows", type=int, default=None, help="number of training images")
 options = parser.parse_args()
 
 data = posed_digits(3, rotation=math.pi, shift=0.1)
@@ -54,6 +54,6 @@ print(f"angle, circular correlation   {circular_correlation(found['rotation'], a
 print(f"shift, R2                     {shift_r2(found['translation'], shift, angle):.3f}")
 print(f"angle from the content z, R2  {linear_r2(found['z'], angle):.3f}")
 
-# The same threes, all of them put upright.
+# The same threes, all upright.
 upright = {**found, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
 print(f"decoded upright: {tuple(run.decode(upright)['x'].shape)}")

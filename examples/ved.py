@@ -1,7 +1,7 @@
 """From an image to its spectrum, with error bars: an encoder-decoder between modalities.
 
-The "spectrum" of a turned and moved digit is its ink by column, with noise. The encoder sees the
-image, the decoder gives the spectrum. Run: python examples/ved.py --epochs 40
+The "spectrum" of a rotated and shifted digit is its ink per column, with noise. The encoder takes
+the image, the decoder gives the spectrum. Run: python examples/ved.py --epochs 40
 """
 
 import argparse
@@ -17,13 +17,13 @@ from ppvae.nets import MLP, ConvEncoder, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=40)
-parser.add_argument("--rows", type=int, default=None, help="train on so many images")
+parser.add_argument("--rows", type=int, default=None, help="number of training images")
 options = parser.parse_args()
 
 data = digit_spectra()
 train = data.train if options.rows is None else data.train.take(torch.arange(options.rows))
 
-# p(z) p(spectrum | z), and q(z | image): the observed site x is what is predicted.
+# p(z) p(spectrum | z), and q(z | image): the observed site x is predicted.
 model = VAE(MLP(8, heads.Normal((1, 28), heads.Shared(0.3))), latent_dim=8)
 guide = SourceGuide(ConvEncoder((1, 28, 28), heads.DiagonalNormal(8), channels=[16, 32]))
 run = ppvae.fit(model, guide, data._replace(train=train), epochs=options.epochs, seed=0)

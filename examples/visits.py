@@ -1,10 +1,10 @@
-"""Patients over visits: what age, sex, a disease and the patient's own ways do to an image.
+"""Patients over visits: the effects of age, sex, a disease and the patient on an image.
 
-Digits stand for patients (ppvae.data.visits): threes and sixes that move with age, and turn where
-a disease sets in; a quarter of the pixels is missing. An additive GP prior splits the latents into
-terms over named columns, each with a share of the variance, and with weights of each patient's own
-where the term has the patient's id. Then: later visits of patients seen five times, and
-the terms drawn one by one. Run: python examples/visits.py --epochs 40
+Digits represent patients (ppvae.data.visits): threes and sixes that move with age, and turn after
+the onset of a disease; a quarter of the pixels is missing. An additive GP prior splits the latents
+into terms over named columns, each with a share of the variance; terms with the patient's id have
+separate weights per patient. Afterwards: predictions of later visits of patients with five visits,
+and pictures of the terms one by one. Run: python examples/visits.py --epochs 40
 
 Data of your own: one row per visit, x with NaN where a value is missing, and a column for each
 covariate; ppvae.data.Dataset({"x": ..., "id": ..., "age": ...}, missing_ok=("x",)).
@@ -37,7 +37,7 @@ from ppvae.objectives import ELBO
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=40)
 parser.add_argument("--subjects", type=int, default=100)
-parser.add_argument("--out", default="terms.png", help="picture of the terms")
+parser.add_argument("--out", default="terms.png", help="image file to write: the terms")
 options = parser.parse_args()
 
 train, validation, test = visits(num_subjects=options.subjects)
@@ -72,7 +72,7 @@ run = ppvae.fit(
     seed=0,
 )
 
-# Later visits, from the covariates and the patients' first visits alone.
+# Later visits, predicted from the covariates and the patients' first visits only.
 columns = {name: torch.as_tensor(test[name]) for name in prior.columns}
 truth = torch.as_tensor(test["x"])
 prediction = predict(model, columns, num_draws=50)
@@ -80,7 +80,7 @@ print(f"MSE of later visits {(prediction.mean - truth).square().nanmean():.4f}")
 print("\nShares of variance, the mean over latents and each latent:")
 print(share_table(prior))
 
-# What each term does: the population's image, and one term at a time over a patient's visits.
+# The effect of each term: the population's image, and one term at a time over a patient's visits.
 patient = int(columns["id"][columns["disease_age"].isnan().logical_not()][0])
 mine = columns["id"] == patient
 visit = {name: values[mine] for name, values in columns.items()}

@@ -1,4 +1,4 @@
-"""Variational families, one idea a file; import them as ``ppvae.guides``."""
+"""Variational families, one idea per file; import them as ``ppvae.guides``."""
 
 if __name__ != "ppvae.guides":
     raise ImportError("import ppvae.guides, not guides")

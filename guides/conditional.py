@@ -21,9 +21,9 @@ class ConditionalGuide(nn.Module):
 
     Arguments:
         encoder: x, with shape (N, ...), then the conditions, to a distribution of z.
-        conditions: Turns columns into the encoder's further inputs, as those of
-            :class:`~ppvae.models.ConditionalVAE`; it may be the model's.
-        trunk: What x goes through first, such as :class:`~ppvae.guides.Align`.
+        conditions: Module from columns to the encoder's further inputs, as for
+            :class:`~ppvae.models.ConditionalVAE`; the model's own may be used.
+        trunk: Module that x passes through first, such as :class:`~ppvae.guides.Align`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ConditionalGuide(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the conditions."""
+        """The columns in ``**columns``: those of the conditions."""
         return columns_of(self.conditions)
 
     def forward(self, x: Tensor, **columns: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""The amortised guide of a GP prior whose encoder is told the view, too.
+r"""The amortised guide of a GP prior with the view as a further input of the encoder.
 
 .. math::
     q(Z, w) = \prod_n q(z_n \mid x_n, \mathrm{view}_n) \; p(w \mid Z)

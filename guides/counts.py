@@ -22,15 +22,15 @@ __all__ = ["CountGuide"]
 
 
 class CountGuide(nn.Module):
-    r""":math:`q(z \mid x, s, c)`, and :math:`q(l)` about the logarithm of the total.
+    r""":math:`q(z \mid x, s, c)`, and :math:`q(l)` centred near the logarithm of the total.
 
     .. math::
         q(l \mid x) = N\left(\log \sum_g x_g + b, \; \sigma^2\right)
 
     Arguments:
-        encoder: x, with shape (N, G), then indicators of the batch and covariates where there are
+        encoder: x, with shape (N, G), then indicators of the batch and covariates, if there are
             any, to a distribution of z.
-        batches: How many batches the column ``batch`` has; 0 without that column.
+        batches: Number of batches in the column ``batch``; 0 without that column.
         latent_library: Whether the library is latent, with b and :math:`\sigma` learned.
     """
 

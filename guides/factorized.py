@@ -1,4 +1,4 @@
-r"""One network, one factor a site.
+r"""A guide with one network and an independent factor per site.
 
 .. math::
     q(z, y, \ldots \mid x) = \prod_s q_s(\cdot \mid x)

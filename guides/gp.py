@@ -3,8 +3,8 @@ r"""The amortised guide of a GP prior: mean-field over data, exact over the GP's
 .. math::
     q(Z, w) = \prod_n q(z_n \mid x_n) \; p(w \mid Z)
 
-The weights are integrated out in closed form (:class:`ppvae.gp.CollapsedGP`), from
-the table of encodings that the prior keeps while it trains (:meth:`ppvae.gp.GPPrior.record`).
+The weights are integrated out in closed form (:class:`ppvae.gp.CollapsedGP`), given the table of
+encodings that the prior stores in training (:meth:`ppvae.gp.GPPrior.record`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["GPGuide"]
 
 
 class GPGuide(AmortizedGuide):
-    r""":math:`q(z \mid x)`; the program is :class:`~ppvae.guides.AmortizedGuide`'s.
+    r""":math:`q(z \mid x)`; the program is that of :class:`~ppvae.guides.AmortizedGuide`.
 
     Arguments:
         encoder: x, with shape (N, ...), to a normal distribution of z.

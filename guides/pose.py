@@ -1,15 +1,15 @@
-r"""The pose of an image, and the image brought back to rest.
+r"""The pose of an image, and the image with its pose undone.
 
 .. math::
     q(\gamma, t, s \mid x) \; q(z, \ldots \mid T_{\gamma, t, s}^{-1} x)
 
-where the angle's posterior may have J modes, evenly around the circle and summed exactly,
-:math:`q(\gamma \mid x) = \sum_k q(k \mid x) \, q(\gamma - 2 \pi k / J \mid x)`: an image that was
-first put upside down is found the right way up, which no gradient along the circle leads to.
+where the angle's posterior may have J modes, evenly spaced around the circle and summed exactly,
+:math:`q(\gamma \mid x) = \sum_k q(k \mid x) \, q(\gamma - 2 \pi k / J \mid x)`: an image that is
+first estimated upside down can then be corrected, which a gradient along the circle cannot do.
 
-A first stage for any guide: it samples the pose and hands on the image as it would stand without
-it, so that what follows, content or class, need not see the pose at all. The family of
-spatial-VAE and pyroVED, :math:`q(\gamma, t, s \mid x) \, q(z \mid x)`, is ``undo=False``.
+It is a first stage for any guide: it samples the pose and returns the image with the pose undone,
+so that the networks for content and class do not depend on the pose. The family of spatial-VAE and
+pyroVED, :math:`q(\gamma, t, s \mid x) \, q(z \mid x)`, is ``undo=False``.
 
 References:
     | Spatial Transformer Networks (Jaderberg et al., 2015), https://arxiv.org/abs/1506.02025
@@ -38,11 +38,11 @@ class Align(nn.Module):
     Arguments:
         network: x, with shape (N, C, H, W), to the distributions of ``rotation``,
             ``translation`` and ``scale`` by name: a network that ends in
-            :class:`~ppvae.nets.Sites`. With ``turn`` among them, a class of J, ``rotation`` is
+            :class:`~ppvae.nets.Sites`. If ``turn``, a class of J, is among them, ``rotation`` is
             that of the first mode, and J is the number of modes of the model's
             :class:`~ppvae.models.PosedDecoder`.
         event_shape: (C, H, W), or (C, W) in one dimension.
-        undo: Hand on the image at rest; else as it is.
+        undo: Whether to return the image with its pose undone, rather than unchanged.
 
     Example:
         >>> sites = Sites({"rotation": Angle(), "translation": Shift()})
@@ -76,7 +76,7 @@ class Align(nn.Module):
         if unknown:
             raise ArgumentError(
                 f"Align: expected the sites rotation, translation and scale; got {unknown}. "
-                "Sample other sites in the guide that comes after."
+                "Sample other sites in the guide itself."
             )
         if not self.undo:
             return x

@@ -1,4 +1,4 @@
-r"""Pseudo-observations: the encoder gives Gaussian pseudo-likelihoods, q is the GP's posterior.
+r"""Pseudo-observations: the encoder gives normal pseudo-likelihoods, and q is the GP's posterior.
 
 With :math:`N(y_{nl}; z_{nl}, s_{nl}^2)` in place of datum n's likelihood,
 
@@ -9,8 +9,8 @@ With :math:`N(y_{nl}; z_{nl}, s_{nl}^2)` in place of datum n's likelihood,
 
 and :math:`q(w_l) = N(m_l, A_l^{-1})`, :math:`A_l = I + F^\top D_l F`, :math:`m_l = A_l^{-1}
 F^\top D_l y_l`, :math:`D_l = \mathrm{diag}(v_1 + s_{nl}^2)^{-1}`. The bound holds for any q(w),
-so that with q(w) solved for the table of the last pseudo-observations, every ``refresh`` steps,
-a mini-batch's estimate of it is unbiased. Where SVGPVAE has inducing points, this is exact.
+so that with q(w) computed from the table of the last pseudo-observations, every ``refresh`` steps,
+a mini-batch's estimate of it is unbiased. SVGPVAE uses inducing points; this is exact.
 
 References:
     | Scalable Gaussian Process Variational Autoencoders (Jazbec et al., 2021)
@@ -40,12 +40,12 @@ class PseudoGuide(FitHooks):
     Arguments:
         encoder: x, with shape (N, ...), to a normal distribution: the pseudo-observation
             :math:`y` and its standard deviation :math:`s`.
-        prior: The model's GP prior, the same module. It need not solve anything meanwhile:
-            give it a large ``refresh``.
+        prior: The model's GP prior, the same module. As the prior's own solutions are not used in
+            training, give it a large ``refresh``.
         refresh: Optimiser steps between two solutions for :math:`q(w)`.
-        shared: One covariance of the weights for all latents, from their mean precision: L times
-            cheaper. The bound holds as it is; q is the GP's posterior where the encoder's
-            standard deviations are alike for all latents of a datum.
+        shared: Whether all latents share one covariance of the weights, from their mean precision,
+            which is L times cheaper. The bound still holds; q is the GP's posterior if the
+            encoder's standard deviations are equal for all latents of a datum.
     """
 
     mean: Tensor
@@ -74,7 +74,7 @@ class PseudoGuide(FitHooks):
         self.register_buffer("weights_kl", torch.zeros(()), persistent=False)
 
     def prepare(self, data: Columns) -> None:
-        """Reset the table: to what the prior expects, at every training datum."""
+        """Reset the table to the prior's mean at every training datum."""
         self.table = self.mean.new_zeros(len(data["object"]), self.mean.size(1))
         self.table_variances = torch.ones_like(self.table)
         self.refresh.reset()
@@ -83,7 +83,7 @@ class PseudoGuide(FitHooks):
         self.solve()
 
     def advance(self) -> None:
-        """Count an optimiser step; solve for q(w) where ``refresh`` of them have gone by."""
+        """Count an optimiser step; solve for q(w) every ``refresh`` steps."""
         if len(self.table) == 0:
             return
         if self.refresh.due():
@@ -117,7 +117,7 @@ class PseudoGuide(FitHooks):
 
     @torch.no_grad()
     def settle(self, guide: nn.Module, data: Columns, *, chunk: int = 512) -> None:
-        """Encode all training data afresh, solve, and hand q(w) to the prior, which predicts."""
+        """Encode all training data, solve, and pass q(w) to the prior for predictions."""
         if len(self.table) == 0:
             return
         rows = torch.arange(len(self.table), device=self.table.device).split(chunk)

@@ -1,10 +1,10 @@
-r"""Classes and factors where they are known, their posterior where not.
+r"""Classes and factors where they are known, and their posterior where they are not.
 
 .. math::
     q(y, c, z \mid x) = q(y \mid x) \, q(c \mid x) \, q(z \mid x, y, c)
 
-with :math:`q(y \mid x) = \delta_{y_n}` for a datum whose class is known, and c likewise. A class
-that is not known is enumerated.
+with :math:`q(y \mid x) = \delta_{y_n}` for a datum with a known class, and in the same way for c.
+An unknown class is enumerated.
 
 References:
     | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
@@ -36,8 +36,8 @@ class SemiSupervisedGuide(FitHooks):
         classifier: x to a categorical of y (``heads.Classes(K)``), or None.
         num_classes: K, of the classifier.
         regressor: x to a distribution of c (``heads.DiagonalNormal(C)``), or None.
-        trunk: What x goes through first, such as layers that all three share, or
-            :class:`~ppvae.guides.Align`.
+        trunk: Module that x passes through first, such as layers that all three networks share,
+            or :class:`~ppvae.guides.Align`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SemiSupervisedGuide(FitHooks):
             self.one_hot = OneHot(num_classes)
 
     def prepare(self, data: Columns) -> None:
-        """Check the training data's labels, whole.
+        """Check all labels of the training data.
 
         Raises:
             ArgumentError: If they are out of range, all missing, or all of one class.

@@ -1,4 +1,4 @@
-r"""The guide of an encoder-decoder: it sees another modality than the one that is modelled.
+r"""The guide of an encoder-decoder: it encodes another modality than the one that is modelled.
 
 .. math::
     q(z \mid s)

@@ -1,4 +1,4 @@
-r"""Guides of a two-stage VAE: x is embedded once, or the first stage's latent once more.
+r"""Guides of a two-stage VAE: x is embedded once, or the first latent is embedded again.
 
 Single embedding, with features :math:`h = \mathrm{trunk}(x)`:
 

@@ -4,8 +4,8 @@ r"""The encoder-free guide of a GP prior: a normal posterior of the GP's weights
     q(Z, w) = \prod_l N(w_l; m_l, S_l) \; \prod_n p(z_n \mid w), \qquad
     q(z_{nl}) = N(f_n \cdot m_l, \; f_n^\top S_l f_n + v_1)
 
-an ordinary ELBO, unbiased in mini-batches: the decoder is trained on the GP's own predictions,
-so that nothing differs between training and test.
+The ELBO is an ordinary one, unbiased in mini-batches: the decoder is trained on the GP's own
+predictions, so that nothing differs between training and test.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class WeightSpaceGuide(FitHooks):
     r""":math:`q(w_l) = N(m_l, S_l)`, and the latents it implies.
 
     Arguments:
-        prior: The model's GP prior, the same module. It need not solve anything meanwhile:
-            give it a large ``refresh``.
-        full: Whether each :math:`S_l` is dense, an H x H Cholesky factor a latent, rather than
-            diagonal.
-        scale: The initial standard deviation of every weight.
+        prior: The model's GP prior, the same module. As the prior's own solutions are not used in
+            training, give it a large ``refresh``.
+        full: Whether each :math:`S_l` is dense, with an H x H Cholesky factor per latent, rather
+            than diagonal.
+        scale: Initial standard deviation of every weight.
     """
 
     def __init__(self, prior: GPPrior, *, full: bool = False, scale: float = 0.1) -> None:
@@ -47,12 +47,12 @@ class WeightSpaceGuide(FitHooks):
         self.num_data = 1
 
     def prepare(self, data: Columns) -> None:
-        """Take note of the number of training data."""
+        """Store the number of training data."""
         self.num_data = len(data["object"])
 
     @torch.no_grad()
     def settle(self, guide: nn.Module, data: Columns) -> None:
-        """Hand the weights' posterior to the prior, which predicts with it."""
+        """Pass the weights' posterior to the prior for predictions."""
         self.prior.mean.copy_(self.loc)
         self.prior.covariance.copy_(self.covariance())
 

@@ -1,4 +1,4 @@
-"""Generative programs, one idea a file; import them as ``ppvae.models``."""
+"""Generative programs, one idea per file; import them as ``ppvae.models``."""
 
 if __name__ != "ppvae.models":
     raise ImportError("import ppvae.models, not models")

@@ -1,11 +1,11 @@
-r"""GP-prior VAE whose decoder is told the view, too.
+r"""GP-prior VAE with the view as a further input of the decoder.
 
 .. math::
     p(Z) \prod_n p(x_n \mid z_n, w_n), \qquad
     z_l \sim \mathrm{GP}\left(0, \; v_0 \, k(p, p') \, k(w, w') + v_1 \delta\right)
 
-With a decoder that knows what a view does to an image, such as
-:class:`~ppvae.nets.TurnedDecoder`, the latents are left with the content, and its slow change.
+With a decoder that applies the known effect of a view to an image, such as
+:class:`~ppvae.nets.TurnedDecoder`, the latents represent only the content and its slow change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["ConditionalGPVAE"]
 class ConditionalGPVAE(ConditionalVAE):
     r""":math:`p(Z \mid \mathrm{object}, \mathrm{view}) \prod_n p(x_n \mid z_n, \mathrm{view}_n)`.
 
-    The program is :class:`~ppvae.models.ConditionalVAE`'s, given the view, with a GP as its prior.
+    The program is that of :class:`~ppvae.models.ConditionalVAE`, conditioned on the view, with a
+    GP as prior.
 
     Arguments:
         prior: The GP over object and view, a :class:`~ppvae.gp.GPPrior`.

@@ -4,8 +4,8 @@ r"""A VAE of counts, such as genes of cells, with libraries and batches.
     p(x, z, l \mid s, c) = N(z; 0, I) \, N(l; m_s, v_s) \prod_g
         \mathrm{NB}\left(x_g; \; e^l \rho_g(z, s, c), \; \theta_g\right)
 
-with s the batch, c continuous covariates and l the logarithm of the library. Where the library is
-not latent it is each datum's own total.
+with s the batch, c continuous covariates and l the logarithm of the library. If the library is not
+latent, it is each datum's own total.
 
 References:
     | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
@@ -32,7 +32,7 @@ class CountVAE(nn.Module):
         decoder: z, with shape (..., N, Z), then indicators of the batch and covariates where
             there are any, to a :class:`~ppvae.distributions.Counts`.
         latent_dim: Z.
-        batches: How many batches the column ``batch`` has; 0 without that column.
+        batches: Number of batches in the column ``batch``; 0 without that column.
         library: Mean and standard deviation of :math:`l` for each batch, with shape (B, 2), or
             (1, 2) without batches; None for the observed totals.
         log_theta: The initial :math:`\log \theta` of each batch and gene, with shape (B, G),
@@ -89,7 +89,7 @@ class CountVAE(nn.Module):
 
 
 def known(one_hot: OneHot | None, batch: Tensor | None, c: Tensor | None) -> list[Tensor]:
-    """What is given of a datum, as inputs of networks.
+    """The known columns of a datum, as inputs of networks.
 
     Raises:
         ArgumentError: If there are batches but no column ``batch``.

@@ -1,4 +1,4 @@
-r"""Conditional VAE: what is known of a datum is given, z is what is left.
+r"""Conditional VAE: known properties of a datum are inputs, and z represents the rest.
 
 .. math::
     p(x, z \mid y, c) = p(z) \, p(x \mid z, y, c), \qquad p(z) = N(z; 0, I)
@@ -27,9 +27,9 @@ class ConditionalVAE(nn.Module):
 
     Arguments:
         decoder: z, with shape (..., N, Z), then the conditions, to a distribution of x.
-        conditions: Turns columns into the decoder's further inputs:
-            :class:`~ppvae.nets.Conditions` the columns ``y`` and ``c``,
-            :class:`~ppvae.nets.Columns` any.
+        conditions: Module from columns to the decoder's further inputs:
+            :class:`~ppvae.nets.Conditions` for the columns ``y`` and ``c``, or
+            :class:`~ppvae.nets.Columns` for any columns.
         latent_dim: Z, for :math:`p(z) = N(0, I)`.
         prior: Another p(z), or p(z | columns), as in :class:`~ppvae.models.VAE`.
 
@@ -52,7 +52,7 @@ class ConditionalVAE(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the conditions and of the prior."""
+        """The columns in ``**columns``: those of the conditions and of the prior."""
         return columns_of(self.conditions, self.prior)
 
     def forward(

@@ -22,7 +22,7 @@ __all__ = ["GPVAE"]
 class GPVAE(VAE):
     r""":math:`p(Z \mid \mathrm{object}, \mathrm{view}) \prod_n p(x_n \mid z_n)`.
 
-    The program is :class:`~ppvae.models.VAE`'s, with a GP as its prior; it takes the columns
+    The program is that of :class:`~ppvae.models.VAE` with a GP as prior; it takes the columns
     ``object`` and ``view``.
 
     Arguments:

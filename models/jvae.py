@@ -4,9 +4,9 @@ r"""Joint VAE: content, classes and factors, all of them latent.
     p(x, z, y, c) = p(z) \; \prod_k \frac1{K_k} \; N(c; 0, I) \; p(x \mid z, y, c),
     \qquad p(z) = N(z; 0, I)
 
-With no labels the classes are found (JointVAE), with some they are named
-(:class:`~ppvae.models.SemiSupervisedVAE`): the program is the same, the guide differs. A guide
-that enumerates the classes sums them exactly.
+Without labels, the classes are clusters (JointVAE); with some labels, they are those of the labels
+(:class:`~ppvae.models.SemiSupervisedVAE`): the program is the same, the guide differs. With a
+guide that enumerates the classes, they are summed exactly.
 
 References:
     | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
@@ -38,14 +38,14 @@ class JointVAE(nn.Module):
         decoder: z, with shape (..., N, Z), then the one-hot classes (..., N, K) and the factors
             (..., N, C), in the order given below, to a distribution of x.
         latent_dim: Z, for :math:`p(z) = N(0, I)`.
-        classes: K of the site ``y``, or site name to K for several discrete sites.
-        factors: Site name to C for further continuous sites, such as ``{"c": 1}``.
+        classes: Number of classes K of the site ``y``, or such numbers by site name.
+        factors: Sizes C of further continuous sites by name, such as ``{"c": 1}``.
         prior: Another p(z), as in :class:`~ppvae.models.VAE`, or p(z | sites): one that takes
             ``y``, such as :class:`~ppvae.nets.ClassNormal`, takes the model's site.
 
     Raises:
         ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given, or if a site
-            is called x or z.
+            is named x or z.
     """
 
     zero: Tensor
@@ -79,7 +79,7 @@ class JointVAE(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the prior that are no sites of the model."""
+        """The columns in ``**columns``: those of the prior that are not sites of the model."""
         return {n: p for n, p in columns_of(self.prior).items() if n not in self.order}
 
     def forward(
@@ -87,7 +87,7 @@ class JointVAE(nn.Module):
     ) -> Tensor:
         with data_plate(x, *columns.values(), size=size):
             values = dict(columns)
-            for name in self.order:  # those that z is drawn given before it
+            for name in self.order:  # sites that z depends on come before z
                 values[name] = pyro.sample(name, self._prior_of(name, values))
             one_hots = [self.one_hots[name](values[name]) for name in self.counts]
             factors = [values[name] for name in self.factors]

@@ -5,8 +5,8 @@ r"""Invariances: rotation, translation and scale as latent sites of any model.
     \gamma \sim \mathrm{WrappedNormal}(0, w_\gamma^2), \;
     t \sim N(0, w_t^2 I), \; \log s \sim N(0, w_s^2)
 
-A decoder that samples the pose it draws with: hand it to a model in place of its decoder, and a
-VAE becomes an rVAE, a joint VAE a jrVAE, with nothing else changed.
+The decoder samples the pose that it decodes with: in place of a model's decoder, it turns a VAE
+into an rVAE and a joint VAE into a jrVAE, with nothing else changed.
 
 References:
     | Explicitly disentangling image content from translation and rotation with
@@ -36,23 +36,23 @@ EVERY_ANGLE = ("rotation", math.inf)
 class PosedDecoder(nn.Module):
     r""":math:`p(\gamma) \, p(t) \, p(s) \, p(x \mid z, \gamma, t, s)`.
 
-    Samples the sites ``rotation`` (..., N |), ``translation`` (..., N | 2) and ``scale``
-    (..., N |), those that have a width, inside the plate of the model that calls it.
+    It samples the sites ``rotation`` (..., N |), ``translation`` (..., N | 2) and ``scale``
+    (..., N |), as far as they have a width, inside the plate of the model that calls it.
 
-    With J modes there is a site ``turn`` (..., N |), which of the modes of the guide's posterior
-    an angle is from: an auxiliary of the guide that the image does not depend on,
-    :math:`p(k) = 1 / J`, which takes at most :math:`\log J` from the bound.
+    With J modes, there is a site ``turn`` (..., N |), the number of the mode of the guide's
+    posterior that an angle is from: an auxiliary variable that the image does not depend on, with
+    :math:`p(k) = 1 / J`, which lowers the bound by at most :math:`\log J`.
 
     Arguments:
         decoder: A :class:`~ppvae.nets.CoordinateDecoder` or :class:`~ppvae.nets.CanvasDecoder`.
-        rotation: :math:`w_\gamma` in radians; ``math.inf`` for every angle alike.
-        translation: :math:`w_t` in half image sides.
-        scale: :math:`w_s`, of the logarithm of the factor of size.
-        modes: J, of the guide's posterior of the angle.
+        rotation: Width :math:`w_\gamma` in radians; ``math.inf`` for a uniform angle.
+        translation: Width :math:`w_t` in half image sides.
+        scale: Width :math:`w_s` of the logarithm of the factor of size.
+        modes: Number of modes J of the guide's posterior of the angle.
 
     Raises:
         ArgumentError: If no width is given or one is not positive, for a rotation of data that
-            are not square images, or for modes of an angle that there is not.
+            are not square images, or for modes without a rotation.
 
     References:
         | Auxiliary Deep Generative Models (Maaloe et al., 2016)

@@ -1,11 +1,11 @@
-r"""Semi-supervised VAE: classes or factors that are known of some data.
+r"""Semi-supervised VAE: classes or factors that are known for some data.
 
 .. math::
     p(x, z, y, c) = N(z; 0, I) \, \tfrac1K \, N(c; 0, I) \, p(x \mid z, y, c)
 
-It is the program of :class:`~ppvae.models.JointVAE`; what is known enters through
-:class:`~ppvae.guides.SemiSupervisedGuide`, for which a known y or c is a point. The bound is then
-that of :math:`\log p(x, y, c)` where labels are known and of :math:`\log p(x)` where not, as
+It is the program of :class:`~ppvae.models.JointVAE`; labels enter through
+:class:`~ppvae.guides.SemiSupervisedGuide`, where a known y or c is a point mass. The ELBO is then
+a bound of :math:`\log p(x, y, c)` where labels are known, and of :math:`\log p(x)` elsewhere, as
 in M2.
 
 References:

@@ -1,13 +1,13 @@
-r"""Two-stage VAE: a rich code that reconstructs, and a small one to look at.
+r"""Two-stage VAE: a large code for reconstruction, and a small code for inspection.
 
 .. math::
     p(x_1, z_1) \, p(x_2, z_2) = p(z_1) \, p(x_1 \mid z_1) \; p(z_2) \, p(x_2 \mid z_2),
     \qquad p(z_k) = N(z_k; 0, I)
 
 Both stages explain the same x: ``x1`` and ``x2`` are two sites observed at one column. They are
-independent a priori; the guide ties them, for its second encoder sees what the first has made of
-x (:class:`~ppvae.guides.SingleEmbeddingGuide`) or the first latent itself
-(:class:`~ppvae.guides.DoubleEmbeddingGuide`). The ELBO is the sum of both stages'.
+independent a priori; the guide connects them, as its second encoder takes the features of the
+first (:class:`~ppvae.guides.SingleEmbeddingGuide`) or the first latent
+(:class:`~ppvae.guides.DoubleEmbeddingGuide`). The ELBO is the sum of the stages' ELBOs.
 
 The weights belong to the objective. The published loss, to be maximised,
 
@@ -38,7 +38,7 @@ class TwoStageVAE(nn.Module):
     Arguments:
         first: z1, with shape (..., N, Z1), to a distribution of x.
         second: z2, with shape (..., N, Z2), to a distribution of x.
-        latent_dims: Z1 and Z2, for standard normal priors; None where there is another.
+        latent_dims: Z1 and Z2, for standard normal priors; None where a prior is given.
         priors: Other priors of z1 and z2, as in :class:`~ppvae.models.VAE`; None for a normal.
 
     Raises:
@@ -61,7 +61,7 @@ class TwoStageVAE(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the priors."""
+        """The columns in ``**columns``: those of the priors."""
         return columns_of(self.prior1, self.prior2)
 
     def forward(

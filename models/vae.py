@@ -30,7 +30,7 @@ class VAE(nn.Module):
         prior: Another p(z), a :class:`~ppvae.nets.Prior`, such as
             :class:`~ppvae.nets.AnyDirection` (a hyperspherical VAE) or a
             :class:`~ppvae.gp.GPPrior` (a GP-prior VAE, which takes ``object`` and ``view``). The
-            model takes the columns that the prior does.
+            model takes the columns that the prior takes.
 
     Raises:
         ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
@@ -49,7 +49,7 @@ class VAE(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the prior."""
+        """The columns in ``**columns``: those of the prior."""
         return columns_of(self.prior)
 
     def forward(

@@ -1,15 +1,15 @@
-r"""Encoder-decoder between modalities: from an image to a spectrum, and the like.
+r"""Encoder-decoder between modalities, such as from an image to a spectrum.
 
 .. math::
     p(x, z) = N(z; 0, I) \, p(x \mid z), \qquad q(z \mid s)
 
-The program is :class:`~ppvae.models.VAE`'s; the guide, :class:`~ppvae.guides.SourceGuide`, sees
-another column, the source s, in place of x. What the pair says of x given s alone is
+The program is that of :class:`~ppvae.models.VAE`; the guide, :class:`~ppvae.guides.SourceGuide`,
+takes another column, the source s, in place of x. The pair's prediction of x from s alone is
 
 .. math::
     p(x \mid s) = \int q(z \mid s) \, p(x \mid z) \, dz,
 
-which :class:`Translation` states as a program, to predict from.
+which :class:`Translation` represents as a program for predictions.
 
 References:
     | Deep Variational Information Bottleneck (Alemi et al., 2017)
@@ -29,7 +29,7 @@ __all__ = ["Translation"]
 
 
 class Translation(nn.Module):
-    r""":math:`p(x \mid s) = \int q(z \mid s) \, p(x \mid z) \, dz`, of any trained pair.
+    r""":math:`p(x \mid s) = \int q(z \mid s) \, p(x \mid z) \, dz` for any trained pair.
 
     ``ppvae.evaluate.predict.predict(Translation(model, guide), {"source": s})`` is its mean and
     standard deviation.
@@ -46,7 +46,7 @@ class Translation(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those that the model needs, such as its prior's."""
+        """The columns in ``**columns``: those that the model needs, such as those of its prior."""
         needed = columns_of(self.model).items()
         return {name: p for name, p in needed if p.default is Parameter.empty}
 

@@ -1,4 +1,4 @@
-"""Distributions that neither torch nor Pyro has."""
+"""Distributions that are neither in torch nor in Pyro."""
 
 from ppvae.distributions.blocks import Blocks
 from ppvae.distributions.circle import WrappedNormal, wrap

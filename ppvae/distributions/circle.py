@@ -1,10 +1,10 @@
-r"""The normal distribution wrapped around the circle: an angle that knows of the full turn.
+r"""The normal distribution wrapped around the circle, for angles.
 
 .. math::
     p(\gamma) = \sum_{k = -\infty}^{\infty} N(\gamma + 2 \pi k; \mu, \sigma^2)
 
-A normal posterior of an angle says that 179 and -179 degrees are far apart, and its KL pays for
-whole turns that no image shows. This one does neither, and unlike a von Mises it is
+With a normal posterior of an angle, 179 and -179 degrees are far apart, and the KL includes full
+turns that do not change an image. The wrapped normal avoids both, and unlike a von Mises it is
 reparameterised exactly by :math:`\mu + \sigma \epsilon`.
 
 References:
@@ -26,8 +26,8 @@ from ppvae.distributions.uniform import CircularUniform
 
 __all__ = ["WrappedNormal", "wrap"]
 
-# Below this scale the turns -2 to 2 are summed, above it as many circular harmonics: either
-# leaves out less than 1e-12 of the density.
+# Below this scale the turns -2 to 2 are summed, above it circular harmonics; the error of either
+# is less than 1e-12 of the density.
 SCALE_OF_HARMONICS = 2.0
 # Of the KL's quadrature, which converges exponentially: reach in standard deviations, number of
 # nodes, and the scale from which on they lie on the circle.
@@ -46,8 +46,8 @@ class WrappedNormal(TorchDistribution):
 
     Arguments:
         loc: :math:`\mu` in radians, any real number.
-        scale: :math:`\sigma`; far above one the distribution is uniform.
-        validate_args: Check the arguments and the values scored.
+        scale: :math:`\sigma`; far above one, the distribution is almost uniform.
+        validate_args: Whether to check the arguments and the scored values.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
@@ -122,7 +122,7 @@ def _kl(q: WrappedNormal, p: TorchDistribution) -> Tensor:
     narrow = q.scale < NARROW
     angle = torch.where(narrow, q.loc + q.scale * nodes, nodes * (math.pi / REACH))
     log_q = q.log_prob(angle)
-    # The first and the last of the places on the circle are the same.
+    # The first and the last point on the circle are the same.
     weights = torch.where(narrow, weights, log_q.exp() * (2 * math.pi / (NODES - 1)))
     terms = weights * (log_q - p.log_prob(angle))
     return terms.sum(0) - torch.where(narrow, torch.zeros_like(terms[0]), terms[0])

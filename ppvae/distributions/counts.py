@@ -1,11 +1,11 @@
-r"""Counts of many features of one datum, such as genes of a cell: shares of a library.
+r"""Counts of many features per datum, such as genes of a cell, as shares of a library.
 
 .. math::
     x_g \sim \mathrm{NB}(\mu_g, \theta_g), \quad \mu_g = l \, \rho_g, \quad
     \sum_g \rho_g = 1, \qquad \mathrm{Var} \, x_g = \mu_g + \mu_g^2 / \theta_g
 
-Without dispersion it is a Poisson; with a gate, an element is zero with probability
-:math:`\pi_g` whatever its mean (zero inflation).
+Without dispersion, it is a Poisson; with a gate, an element is zero with probability :math:`\pi_g`
+independently of its mean (zero inflation).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def log_negative_binomial(x: Tensor, log_mean: Tensor, log_theta: Tensor) -> Ten
     Arguments:
         x: Counts.
         log_mean: :math:`\log \mu`, broadcastable to x.
-        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, in the same way.
+        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, broadcastable to
+            x.
     """
     theta = log_theta.exp()
     ratio = functional.softplus(log_mean - log_theta)  # log(1 + mu / theta)
@@ -66,10 +67,10 @@ class Counts(TorchDistribution):
         log_theta: :math:`\log \theta`, broadcastable to it; None for a Poisson.
         gate: Logits of :math:`\pi`, broadcastable to it; None without zero inflation.
         library: :math:`l`, with the batch shape; None for each datum's own total.
-        prior: m and s, of draws without ``library``.
-        event_dim: How many dimensions E has.
-        missing: Elements may be NaN and then are not scored; a total is that of what was seen,
-            for the shares among what was seen.
+        prior: m and s, for draws without ``library``.
+        event_dim: Number of dimensions of E.
+        missing: Whether elements may be NaN, which are not scored; totals and shares are then
+            those of the observed elements.
 
     References:
         | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
@@ -132,7 +133,7 @@ class Counts(TorchDistribution):
         inner = tuple(range(-len(self.event_shape), 0))
         share = self.log_share.exp()
         seen = torch.where(value.isnan(), torch.zeros_like(share), share).sum(inner)
-        # Nothing seen: a typical library.
+        # If nothing is observed, a typical library.
         typical = torch.full_like(seen, math.exp(self.prior[0]))
         library = value.nansum(inner) / seen.clamp_min(1e-6)
         return self.like(library=torch.where(seen > 1e-6, library.clamp_min(1), typical))

@@ -1,11 +1,10 @@
-r"""A distribution of which some data are known.
+r"""A distribution with known values for some data.
 
 .. math::
     q_n = \delta_{v_n} \text{ where } v_n \text{ is known, else } q_n = f_n
 
-A point is scored with respect to itself (log-density 0 at the point), so that
-:math:`\log p(v) - \log q(v) = \log p(v)` there: the site of a datum with a label then contributes
-what an observed one would.
+The point mass has log-density 0 at its point, so that :math:`\log p(v) - \log q(v) = \log p(v)`:
+the site of a datum with a label then has the same term as an observed site.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ class PartlyKnown(TorchDistribution):
     r""":math:`\delta_v` where known, ``free`` elsewhere.
 
     Arguments:
-        free: The distribution where nothing is known, with batch shape (..., N).
-        value: The known values, with shape (N, \*event); any finite number where not known.
-        known: Which are known, boolean, with shape (N).
+        free: Distribution of unknown values, with batch shape (..., N).
+        value: Known values, with shape (N, \*event); any finite number where unknown.
+        known: Whether each value is known, boolean, with shape (N).
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -44,7 +43,7 @@ class PartlyKnown(TorchDistribution):
     def factors(cls, free: TorchDistribution, c: Tensor | None) -> TorchDistribution:
         """A density of vectors with targets (N, C), or (N) if C is 1; NaN where missing.
 
-        A row with some NaN counts as missing.
+        A row with any NaN is missing.
         """
         if c is None:
             return free

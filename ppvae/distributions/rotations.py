@@ -1,6 +1,6 @@
 r"""Distributions of rotations in three dimensions, as 3 x 3 matrices.
 
-The density of a normal in the tangent space, carried to the group by the exponential map,
+The density of a normal in the tangent space, mapped to the group by the exponential map, is
 
 .. math::
     R = R_\mu \exp(v_\times), \qquad v \sim N(0, \mathrm{diag} \, \sigma^2)
@@ -117,7 +117,7 @@ def exp_rotation(vector: Tensor) -> Tensor:
     """The rotation about an axis (..., 3) by its length in radians: (..., 3, 3)."""
     angle = _length(vector)
     half = angle / 2
-    # sin(angle / 2) / angle, which is 1/2 at rest.
+    # sin(angle / 2) / angle, which is 1/2 at angle zero.
     factor = torch.where(angle < 1e-4, 0.5 - angle.square() / 48, half.sin() / angle)
     return matrix_of(torch.cat([half.cos(), factor * vector], -1))
 
@@ -133,7 +133,7 @@ def log_rotation(matrix: Tensor) -> Tensor:
 
 
 def _length(vector: Tensor) -> Tensor:
-    """With a finite gradient at zero, (..., 3) to (..., 1)."""
+    """The length of a vector, with a finite gradient at zero: (..., 3) to (..., 1)."""
     tiny = torch.finfo(vector.dtype).tiny
     return vector.square().sum(-1, keepdim=True).clamp_min(tiny).sqrt()
 
@@ -153,7 +153,7 @@ def quaternion_of(matrix: Tensor) -> Tensor:
     """The unit quaternion (..., 4) with real part >= 0 of a rotation (..., 3, 3).
 
     Each row of ``4 q q^T`` is the quaternion times one of its parts; the row of the largest part
-    loses no digits, near a half turn either.
+    is precise also near a half turn.
     """
     m = [[matrix[..., i, j] for j in range(3)] for i in range(3)]
     a, b, c = m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1]
@@ -196,7 +196,7 @@ def spread_rotations(count: int) -> Tensor:
 
 
 class RotationUniform(Uniform):
-    r"""A rotation of which nothing is known: :math:`p(R) = 1 / 8 \pi^2`.
+    r"""The uniform distribution of rotations: :math:`p(R) = 1 / 8 \pi^2`.
 
     Arguments:
         batch_shape: Batch shape of the distribution.
@@ -279,7 +279,7 @@ class RotationNormal(TorchDistribution):
             self._validate_sample(value)
         vector = log_rotation(self.loc.mT @ value)
         length = _length(vector)
-        # At the mean any axis will do for the whole turns.
+        # At the mean, any axis may be used for the full turns.
         tiny = torch.finfo(length.dtype).eps ** 0.5
         still = length < tiny
         axis = torch.where(still, torch.ones_like(vector) / 3**0.5, vector / length)

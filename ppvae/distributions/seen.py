@@ -1,9 +1,9 @@
-r"""Independent elements of which some were not seen.
+r"""Independent elements, some of which are missing.
 
 .. math::
     \log p(x) = \sum_{i \text{ seen}} \log p(x_i)
 
-A missing element is NaN in the value that is scored: the value carries its own mask through
+A missing element is NaN in the scored value, so that the value contains its own mask through
 models, plates, particles and enumeration.
 """
 
@@ -21,11 +21,11 @@ __all__ = ["Seen"]
 
 
 class Seen(dist.Independent):
-    """Independent elements; those that are NaN in a value are not scored.
+    """Independent elements; elements that are NaN in a value are not scored.
 
     Arguments:
         base_dist: Distribution of the elements; its support must include zero.
-        reinterpreted_batch_ndims: How many dimensions the event has.
+        reinterpreted_batch_ndims: Number of dimensions of the event.
     """
 
     @property
@@ -38,7 +38,7 @@ class Seen(dist.Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         seen = ~value.isnan()
-        # Filled before it is scored: the gradient of NaN times zero is NaN.
+        # Missing elements are filled before scoring, as the gradient of NaN times zero is NaN.
         scored = self.base_dist.log_prob(torch.where(seen, value, torch.zeros_like(value)))
         kept = torch.where(seen, scored, torch.zeros_like(scored))
         total: Tensor = _sum_rightmost(kept, self.reinterpreted_batch_ndims)

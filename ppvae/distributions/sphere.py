@@ -1,7 +1,7 @@
 r"""Distributions of directions: unit vectors around a mean direction.
 
-Both densities depend on :math:`t = \mu^\top x` alone: a draw is a draw of t, a uniform direction
-across it, and a reflection that takes the first axis to :math:`\mu`.
+Both densities depend on :math:`t = \mu^\top x` only: a draw consists of a draw of t, a uniform
+direction orthogonal to the first axis, and a reflection that maps the first axis to :math:`\mu`.
 
 References:
     | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018)
@@ -110,7 +110,7 @@ class Directional(TorchDistribution):
         axis[..., 0] = 1
         mirror = axis - self.loc
         length = mirror.square().sum(-1, keepdim=True)
-        # Where mu is the first axis there is nothing to reflect.
+        # If mu is the first axis, there is nothing to reflect.
         still = length < torch.finfo(length.dtype).eps
         mirror = mirror * torch.where(still, torch.ones_like(length), length).rsqrt()
         turned = first - 2 * mirror * (mirror * first).sum(-1, keepdim=True)
@@ -125,8 +125,8 @@ class PowerSpherical(Directional):
             \frac{\Gamma(\alpha)}{\Gamma(\alpha + \beta)} \right]^{-1} (1 + \mu^\top x)^\kappa,
         \qquad \alpha = \tfrac{D - 1}{2} + \kappa, \; \beta = \tfrac{D - 1}{2}
 
-    Drawn without rejection, :math:`(1 + t) / 2 \sim \mathrm{Beta}(\alpha, \beta)`, with exact
-    gradients; the posterior to prefer on a sphere.
+    It is drawn without rejection, :math:`(1 + t) / 2 \sim \mathrm{Beta}(\alpha, \beta)`, with
+    exact gradients, and is the preferred posterior on a sphere.
 
     Arguments:
         loc: :math:`\mu`, unit vectors with shape (..., D), D at least 2.
@@ -163,7 +163,7 @@ class PowerSpherical(Directional):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # Opposite to mu the density is zero; the floor keeps its logarithm finite.
+        # At minus mu the density is zero; the floor keeps its logarithm finite.
         closeness = (1 + self._cosine(value)).clamp_min(torch.finfo(value.dtype).eps)
         return self.concentration * closeness.log() - self._log_normalizer()
 
@@ -193,11 +193,11 @@ def _rule(like: Tensor) -> tuple[Tensor, Tensor]:
 class VonMisesFisher(Directional):
     r""":math:`p(x) \propto e^{\kappa \mu^\top x}` on unit vectors x.
 
-    With :math:`\theta` the angle between x and :math:`\mu`, everything about it is an integral of
-    :math:`e^{\kappa \cos \theta} \sin^{D - 2} \theta`, found here by quadrature: normaliser and
-    entropy for any D and :math:`\kappa` without Bessel functions, and the gradients of draws,
-    which are drawn by rejection, from the distribution function (implicit reparameterisation;
-    the gradient through the rejection step alone, as often used, leaves out a term).
+    With :math:`\theta` the angle between x and :math:`\mu`, the normaliser, the entropy and the
+    gradients are integrals of :math:`e^{\kappa \cos \theta} \sin^{D - 2} \theta`, computed by
+    quadrature for any D and :math:`\kappa` without Bessel functions. Draws are by rejection, with
+    gradients from the distribution function (implicit reparameterisation; the gradient through
+    the rejection step only, as often used, leaves out a term).
 
     Arguments:
         loc: :math:`\mu`, unit vectors with shape (..., D), D at least 2.
@@ -213,7 +213,7 @@ class VonMisesFisher(Directional):
 
     @cached_property
     def _bulk(self) -> tuple[Tensor, Tensor]:
-        r"""Where :math:`\theta` mostly is: the mode of its density, and a scale by the curvature.
+        r"""The mode of the density of :math:`\theta`, and a scale from its curvature there.
 
         The mode solves :math:`\kappa \sin^2 \theta = (D - 2) \cos \theta`.
         """
@@ -264,7 +264,7 @@ class VonMisesFisher(Directional):
     def _draw_cosine(self, shape: Size) -> Tensor:
         kappa = self.concentration.expand(shape)
         differentiable = kappa.requires_grad and torch.is_grad_enabled()
-        # Asked for while gradients are on: the moments are kept, and the KL needs theirs.
+        # Computed with gradients on, as the moments are stored, and the KL needs their gradients.
         mean = self.resultant.detach() if differentiable else None
         with torch.no_grad():
             t = _wood(kappa, self.event_shape[0])
@@ -281,7 +281,7 @@ class VonMisesFisher(Directional):
                 \left(\frac{1 - s^2}{1 - t^2}\right)^{(D - 3) / 2} ds
             = - \int_t^1 \ldots, \qquad s = \cos \theta
 
-        The side of t away from the mean is taken, where the terms have one sign.
+        The integral on the side of t away from the mean is used, where the terms have one sign.
         """
         across = self.event_shape[0] - 2
         tiny = torch.finfo(t.dtype).tiny
@@ -324,7 +324,7 @@ def _wood(kappa: Tensor, dim: int) -> Tensor:
 @register_kl(PowerSpherical, SphericalUniform)
 @register_kl(VonMisesFisher, SphericalUniform)
 def _kl_uniform(q: Directional, p: SphericalUniform) -> Tensor:
-    """The log-area of the sphere less the entropy."""
+    """The log-area of the sphere minus the entropy."""
     shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
     return (p.log_volume - q.entropy()).expand(shape)
 

@@ -1,9 +1,9 @@
-r"""Student t distributions that share one number of degrees of freedom.
+r"""Student t distributions with a common number of degrees of freedom.
 
-torch keeps :math:`\nu` at the shape of the elements: each log-density then finds
-:math:`\log \Gamma` of the same number for every pixel, its gradient digamma, and a draw
-takes a gamma variate per pixel. With one :math:`\nu` for all, the constant is found once, and
-a draw is a closed form of two uniform numbers,
+torch expands :math:`\nu` to the shape of the elements: each log-density then computes
+:math:`\log \Gamma` of the same number for every pixel, its gradient computes digamma, and a draw
+needs a gamma variate per pixel. With one :math:`\nu` for all, the constant is computed once, and a
+draw is a closed form of two uniform numbers,
 
 .. math::
     t = \sqrt{\nu \left(u^{-2 / \nu} - 1\right)} \, \cos 2 \pi v

@@ -3,7 +3,7 @@ r"""Uniform distributions on compact spaces: the circle, spheres, rotations.
 .. math::
     p(x) = 1 / \mathrm{vol}
 
-The priors with respect to which a posterior on the same space says everything it knows.
+They are uninformative priors for posteriors on the same space.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Uniform(TorchDistribution):
 
 
 class CircularUniform(Uniform):
-    r"""An angle of which nothing is known: :math:`p(\gamma) = 1 / 2 \pi`.
+    r"""The uniform distribution of angles: :math:`p(\gamma) = 1 / 2 \pi`.
 
     Any real number is scored, as an angle modulo a full turn; draws are in [-pi, pi).
 
@@ -94,7 +94,7 @@ class SphericalUniform(Uniform):
     :math:`p(x) = \Gamma(D / 2) / 2 \pi^{D/2}` for unit vectors x.
 
     Arguments:
-        dim: D, the length of a vector; draws lie on the sphere of D - 1 dimensions.
+        dim: Length D of a vector; draws are on the sphere of D - 1 dimensions.
         batch_shape: Batch shape of the distribution.
         like: A tensor with the dtype and device of draws.
 

@@ -28,8 +28,9 @@ def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Fi
     count = known.shape[1]
     if inferred.shape[1] != count or len(names) not in (0, count):
         raise ArgumentError(
-            f"agreement: expected as many found as true values a row, {count}, and a name of "
-            f"each or none; got {inferred.shape[1]} and {names}. Pass columns of the same factors."
+            f"agreement: expected as many estimates as true values per row, {count}, and a name "
+            f"for each or none; got {inferred.shape[1]} and {names}. Pass columns of the same "
+            "factors."
         )
     figure = Figure(figsize=(0.4 + 3.0 * count, 3.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]

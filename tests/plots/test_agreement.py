@@ -19,7 +19,7 @@ def test_it_draws_a_panel_a_factor_with_its_values():
 
 
 def test_columns_that_do_not_fit_are_refused_in_words():
-    with pytest.raises(ValueError, match="as many found as true values"):
+    with pytest.raises(ValueError, match="as many estimates as true values"):
         plots.agreement(torch.zeros(3, 2), torch.zeros(3, 1))
     with pytest.raises(ValueError, match="one number of rows"):
         plots.agreement(torch.zeros(3), torch.zeros(4))
