@@ -23,5 +23,5 @@ def test_columns_that_do_not_fit_are_refused_in_words():
         plots.agreement(torch.zeros(3, 2), torch.zeros(3, 1))
     with pytest.raises(ValueError, match="one number of rows"):
         plots.agreement(torch.zeros(3), torch.zeros(4))
-    with pytest.raises(ValueError, match="a name of each or none"):
+    with pytest.raises(ValueError, match="a name for each or none"):
         plots.agreement(torch.zeros(3, 2), torch.zeros(3, 2), names=("a",))
