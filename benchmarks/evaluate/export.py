@@ -31,7 +31,7 @@ def images(options):
 
 
 def repeated(data, rows):
-    """So many rows, going round the data as often as it takes."""
+    """``rows`` rows, repeating the data as often as needed."""
     return Dataset({"x": data["x"]}).take(torch.arange(rows) % data.num_rows)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of known, partly known and unknown factors share: options and report."""
+"""Options and report of the benchmarks of known, partly known and unknown factors."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ def parser(description, *, epochs):
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--mnist", help="folder of MNIST's files; else the embedded 5,000 digits")
     made.add_argument("--epochs", type=int, default=epochs)
-    made.add_argument("--rows", type=int, help="train on so many images")
+    made.add_argument("--rows", type=int, help="number of training images")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--device", default=None)
     made.add_argument("--json", type=Path, help="write the results here, too")
@@ -60,7 +60,7 @@ def report(options, **results):
         "threads": torch.get_num_threads(),
         **results,
     }
-    # Where the data lay is of no interest to others.
+    # The path of the data is not reported.
     results["options"]["mnist"] = bool(options.mnist)
     for path in ("json", "keep"):
         results["options"].pop(path, None)

@@ -1,11 +1,11 @@
 """The cVAE against the VAE, and digits swapped at fixed style.
 
-To show: a better held-out ELBO with the class given, and a class swapped at fixed z that changes
-the digit: a classifier trained on real digits reads the wanted class in >= 98 % of the images.
-That the style is kept: the swapped image, encoded as what it now is, has the z it was made from
-(the correlation over images, a mean over the dimensions that are in use).
-``--independence 100 20`` adds the penalty that takes the class out of z, its weight at first and
-in the end; ``--beta`` weighs the KL of z.
+Targets: a better held-out ELBO given the class, and digits that change with the class at fixed z:
+a classifier trained on real digits recognises the new class in >= 98 % of the images. That the
+style is kept is measured by the correlation, over images, of z with the z that the swapped image
+is encoded to with its new class (the mean over the dimensions in use).
+``--independence 100 20`` adds the penalty that removes the class from z, with its first and its
+last weight; ``--beta`` is the weight of the KL of z.
 """
 
 import math
@@ -24,13 +24,13 @@ made = parser(__doc__, epochs=10)
 made.add_argument("--latent-dim", type=int, default=10)
 made.add_argument("--batch-size", type=int, default=128)
 made.add_argument("--learning-rate", type=float, default=1e-3)
-made.add_argument("--beta", type=float, default=1.0, help="of the cVAE")
+made.add_argument("--beta", type=float, default=1.0, help="weight of the KL of z of the cVAE")
 made.add_argument(
     "--independence",
     type=float,
     nargs="+",
     default=[0.0],
-    help="weight of the HSIC of z and y; or at first and in the end",
+    help="weight of the HSIC of z and y, or its first and last weight",
 )
 made.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
 options = made.parse_args()

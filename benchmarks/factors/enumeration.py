@@ -1,4 +1,4 @@
-"""What the exact sum over classes costs: milliseconds a step at K = 1 and K = 10.
+"""The cost of the exact sum over classes: milliseconds per step at K = 1 and K = 10.
 
 To show: K = 10 under 4 times K = 1. ``join`` says after how many hidden layers of the decoder the
 class comes in; what is before is shared by all classes.
@@ -49,7 +49,7 @@ def stepper(classes, join):
 
 results = {}
 for join in range(len(options.hidden)):
-    # Taken in turns, so that a busy machine slows both.
+    # The two alternate, so that a busy machine slows both.
     steps = {classes: stepper(classes, join) for classes in (1, 10)}
     times = {1: [], 10: []}
     for i in range(options.steps + 5):

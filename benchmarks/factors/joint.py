@@ -1,4 +1,4 @@
-"""Classes found without labels, and what an ensemble knows of its errors.
+"""Classes learned without labels, and an ensemble's dispersion as a measure of its errors.
 
 To show: clustering accuracy >= 90 % for the member picked among 8 by its ELBO alone (JointVAE's
 paper: 88.7 %), and a dispersion of the ensemble that is higher on the images it gets wrong, with
@@ -36,13 +36,19 @@ from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
 made = parser(__doc__, epochs=4)
 made.add_argument("--members", type=int, default=8)
 made.add_argument("--latent-dim", type=int, default=6)
-made.add_argument("--capacity", type=float, default=12.0, help="of z, in nats")
+made.add_argument("--capacity", type=float, default=12.0, help="capacity of z, in nats")
 made.add_argument("--gamma-z", type=float, default=10.0)
 made.add_argument("--gamma-y", type=float, default=100.0)
-made.add_argument("--balance", type=float, default=100.0, help="weight of even classes")
-made.add_argument("--consistency", type=float, default=200.0, help="weight under small warps")
-made.add_argument("--keep", type=Path, help="a .npz file of members")
-made.add_argument("--pose", action="store_true", help="rotation, translation and scale, too")
+made.add_argument(
+    "--balance", type=float, default=100.0, help="weight of the term for equally frequent classes"
+)
+made.add_argument(
+    "--consistency", type=float, default=200.0, help="weight of the term for small warps"
+)
+made.add_argument(
+    "--keep", type=Path, help="a .npz file that members are written to and read from"
+)
+made.add_argument("--pose", action="store_true", help="add rotation, translation and scale")
 options = made.parse_args()
 data = images(options)
 steps = options.epochs * math.ceil(data.train.num_rows / 128)

@@ -1,4 +1,4 @@
-"""How well angle, shift and content are told apart: rVAE and trVAE on digits posed at random.
+"""Separation of angle, shift and content: rVAE and trVAE on digits posed at random.
 
 To show: circular correlation of inferred and true angle >= 0.97 within a digit, R2 of the shift
 >= 0.95, R2 of the angle from the content z <= 0.05. Seconds an epoch of 1,000 digits beside it.
@@ -28,7 +28,9 @@ made.add_argument("--latent-dim", type=int, default=8)
 made.add_argument("--angles", type=int, default=16, help="K of the equivariant network")
 made.add_argument("--rotation", type=float, default=math.pi, help="half-width, radians")
 made.add_argument("--shift", type=float, default=0.1, help="half image sides; 0 for the rVAE")
-made.add_argument("--keep", action="store_true", help="content from the image as it stands")
+made.add_argument(
+    "--keep", action="store_true", help="encode the content from the image with its pose"
+)
 options = made.parse_args()
 
 digit = None if options.digit == "all" else int(options.digit)

@@ -1,4 +1,4 @@
-"""Side by side with pyroVED 0.3: its rotational VAEs and ours, same data, networks and epochs.
+"""Comparison of rotational VAEs with pyroVED 0.3: same data, networks and epochs.
 
 Seconds of computing an epoch (of the process, so that others on the machine count little; one
 thread; the median of all but the first, in which ours may compile), and the held-out ELBO, of the
@@ -27,9 +27,14 @@ from ppvae.nets import MLP, Angle, CanvasDecoder, CoordinateDecoder, Sites, head
 from ppvae.objectives import ELBO
 
 made = parser(__doc__, epochs=10)
-made.add_argument("--classes", type=int, default=0, help="of the joint VAE; 0 for none")
+made.add_argument(
+    "--classes",
+    type=int,
+    default=0,
+    help="number of classes of the joint VAE; 0 for the rotational VAE",
+)
 made.add_argument("--latent-dim", type=int, default=2)
-made.add_argument("--draws", type=int, default=10, help="of the held-out ELBO")
+made.add_argument("--draws", type=int, default=10, help="posterior draws for the held-out ELBO")
 made.set_defaults(rows=1000)
 options = made.parse_args()
 

@@ -1,4 +1,4 @@
-"""How far digits that nobody turned are turned to fit one another best: what bounds pose.py.
+"""The slant of handwritten digits: the rotation that best aligns them, which limits pose.py.
 
 Each image is turned, again and again, to fit best the mean and the first principal components of
 all the others as they stand. The spread of the angles is the writers' own tilt, which a model

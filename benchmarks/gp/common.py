@@ -1,4 +1,4 @@
-"""What the benchmarks of the GP prior share: networks, training, latents, scores."""
+"""Networks, training, latents and scores of the benchmarks of the GP prior."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def build(data, **options):
 
 
 def train(model, guide, splits, objective=None, *, epochs, seed, fast=(), **options):
-    """``ppvae.fit`` as the zoo's entry has it; ``fast`` parameters learn 2.5 times faster."""
+    """``ppvae.fit`` with the zoo entry's settings; ``fast`` parameters learn 2.5 times faster."""
     schedule = warmup_cosine(0.1, floor=0.01)
     defaults = {**ENTRY.fit, "schedule": schedule, "epochs": epochs, "validate_every": epochs}
     return ppvae.fit(
@@ -65,7 +65,7 @@ def image_errors(predicted, x):
 
 
 def calibration(model, splits):
-    """Of the predictive distribution at the unseen angle, draws of the latents included.
+    """Calibration of the predictive distribution at the unseen angle, including latent draws.
 
     Coverage over the pixels that vary in training; log densities in nats an image, that of a
     normal with one scale for all pixels, fitted to the validation data's errors, beside it.

@@ -1,4 +1,4 @@
-"""Later visits of subjects given their first ones: an additive GP prior beside other guesses.
+"""Later visits of subjects given their first ones: an additive GP prior against other predictions.
 
 Patients as digits (ppvae.data.visits): 100 subjects with 20 visits, 40 more with their first 5; a
 quarter of the pixels is missing. Scored on the later visits of 20 test subjects, at the pixels
@@ -54,7 +54,7 @@ def error(guess, x):
 
 
 def last_visit(train, test):
-    """Each pixel of the subject as it was last seen in training."""
+    """The last observed value of each pixel of the subject in the training data."""
     order = torch.argsort(train["age"])
     guesses = []
     for subject in test["id"].tolist():
@@ -75,7 +75,7 @@ def group_mean(train, test):
 
 
 def networks(conditions=0):
-    """Encoder and decoder, told so many covariates."""
+    """Encoder and decoder with ``conditions`` covariates as further inputs."""
     told = [conditions] * (conditions > 0)
     head = heads.Masked(heads.Normal(SHAPE, heads.Shared(math.exp(-1.5))))
     decoder = ConvDecoder(

@@ -1,4 +1,4 @@
-"""How a step's time and memory grow with the number of images N.
+"""Growth of the time and memory of a step with the number of images N.
 
     python benchmarks/gp/scaling.py --rows 4050 100000 1000000 --json results/scaling.json
 

@@ -1,4 +1,4 @@
-"""How hard the cells are: a linear classifier on pixels against a small convolutional network.
+"""The difficulty of the cells: a linear classifier on pixels and a small convolutional network.
 
 The linear one is ridge regression onto the classes, its penalty chosen on the validation data.
 Run: python benchmarks/infomax/classify.py

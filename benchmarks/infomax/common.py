@@ -1,4 +1,4 @@
-"""What the benchmarks of mutual information share: data, fits, what is measured, tables."""
+"""Data, fits, measurements and tables of the benchmarks of mutual information."""
 
 import json
 import math
@@ -53,13 +53,13 @@ def fit(name, splits, *, seed, epochs, batch_size=128, **options):
 
 
 def drawn(run, batch, site):
-    """One draw a datum: what the information is about, where the mean leaves out the noise."""
+    """One draw per datum, which the information is about; the mean would leave out the noise."""
     with torch.no_grad():
         return posterior(run.guide, batch)[site].sample()
 
 
 def measured(run, splits, *, site="z", steps=1000, seed=0):
-    """What a run is worth on the test data, by site: nats a datum unless said otherwise."""
+    """Measurements of a run on the test data, by site, in nats per datum unless stated."""
     train, test = (part.batch(slice(None)) for part in (splits.train, splits.test))
     torch.manual_seed(1000 + seed)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def verdict(better, worse, key):
 
 
 def read(path):
-    """Results that :func:`write` left, or None."""
+    """Results from :func:`write`, or None."""
     if path is None or not Path(path).exists():
         return None
     return json.loads(Path(path).read_text("utf-8"))["results"]

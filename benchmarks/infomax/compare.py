@@ -12,15 +12,17 @@ from common import data_named, fit, measured, read, table, verdict, write
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", choices=("cells", "digits"), default="cells")
-parser.add_argument("--rows", type=int, help="of cells")
-parser.add_argument("--size", type=int, default=32, help="of cells, in pixels")
+parser.add_argument("--rows", type=int, help="number of cells")
+parser.add_argument("--size", type=int, default=32, help="height and width of cells in pixels")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=128)
 parser.add_argument("--latent-dim", type=int, default=5)
 parser.add_argument("--beta", type=float, default=4.0)
 parser.add_argument("--alpha", type=float, default=4.0)
-parser.add_argument("--critic-steps", type=int, default=600, help="of the measuring critic")
+parser.add_argument(
+    "--critic-steps", type=int, default=600, help="training steps of the measuring critic"
+)
 parser.add_argument("--json", help="add the results to this file; the table is of all in it")
 options = parser.parse_args()
 

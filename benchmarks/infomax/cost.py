@@ -1,4 +1,4 @@
-"""What a critic costs: the processor time of a step with it, over that of a step without.
+"""The cost of a critic: the processor time of a step with it, divided by that without.
 
 Run: python benchmarks/infomax/cost.py
 """

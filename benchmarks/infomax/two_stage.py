@@ -19,7 +19,9 @@ parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--methods", nargs="+", help="only these of the table's columns")
 parser.add_argument("--epochs", type=int, default=150)
 parser.add_argument("--sweep", action="store_true", help="beta and gamma of the single embedding")
-parser.add_argument("--critic-steps", type=int, default=600, help="of the measuring critic")
+parser.add_argument(
+    "--critic-steps", type=int, default=600, help="training steps of the measuring critic"
+)
 parser.add_argument("--json", help="add the results to this file; the table is of all in it")
 options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""k processes make the steps of one: largest difference of weights and history over 20 steps.
+"""k processes take the same steps as one: largest difference of weights and history in 20 steps.
 
     python -m benchmarks.scale.equal --processes 2
 

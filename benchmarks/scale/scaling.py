@@ -1,4 +1,4 @@
-"""What a fit costs with 1 and 2 processes: wall and CPU seconds per epoch.
+"""The cost of a fit with 1 and 2 processes: wall and CPU seconds per epoch.
 
     python -m benchmarks.scale.scaling --processes 1 2
 

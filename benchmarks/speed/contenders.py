@@ -1,4 +1,4 @@
-"""Five ways to make the same step, each a function of no arguments.
+"""Five implementations of the same step, each a function without arguments.
 
 The library's are those of :func:`ppvae.fit`: fused Adam, convolutions channels last. The others
 have fused Adam where it is theirs to choose, and torch's usual layout.
@@ -49,7 +49,7 @@ def library(row: Row, device: torch.device, *, compile: bool) -> tuple[Callable[
 
 
 class Stored(nn.Module):
-    """A program whose parameters Pyro's SVI finds."""
+    """A program with parameters that Pyro's SVI can collect."""
 
     def __init__(self, name: str, program: nn.Module) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def pyro_svi(row: Row, device: torch.device) -> Callable[[], object]:
     elbo = TraceEnum_ELBO(max_plate_nesting=1) if structure.enumerated else Trace_ELBO()
     index = batch.pop("index", None)
     run_guide, run_model = Stored("guide", guide), Stored("model", model)
-    # Pyro's own steps do not know of a GP that keeps encodings and is solved every few steps.
+    # Pyro's own steps do not update a GP that stores encodings and is solved every few steps.
     hooks = hooks_of(model, guide)
 
     def q(**given: object) -> None:
@@ -107,7 +107,7 @@ def hand_written(row: Row, device: torch.device, *, compile: bool) -> Callable[[
 
 
 def contenders(row: Row, device: torch.device) -> tuple[dict[str, Callable], dict, str]:
-    """Steps by name, what making each took in seconds, and why one is not compiled."""
+    """Steps by name, the seconds to make each, and the reason why one is not compiled."""
     steps, seconds = {}, {}
     makers = {
         "eager": lambda: library(row, device, compile=False)[0],

@@ -1,4 +1,4 @@
-"""What is timed: models of this library, and the same networks in hand-written torch.
+"""The timed steps: models of this library, and the same networks in hand-written torch.
 
 A hand-written twin has the row's networks, which end in raw numbers, and its noise, divergences
 and likelihood written out in torch: no distribution, no program.

@@ -1,4 +1,4 @@
-"""A small pair, its run and its checkpoint, and what becomes of them when they are mutated."""
+"""A small pair, its run and its checkpoint, and the results of loading mutated copies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WATCHED = (Path("/etc/hostname"), Path("/etc/passwd"))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant.
+    """The result of loading a mutant.
 
     Attributes:
         mutation: Its name.

@@ -38,7 +38,7 @@ PHASES = ("in a step", "in a write", "between renames")
 
 
 def straight(place: Path) -> None:
-    """The fit that nobody kills."""
+    """The fit that is not killed."""
     fit(*pair(), data(), average=0.99, **settings(epochs=EPOCHS, out=place / "run"))
 
 

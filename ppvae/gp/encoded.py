@@ -1,4 +1,4 @@
-"""What GP priors share that are trained from a table of the training data's encodings."""
+"""The base class of GP priors that are trained from a table of encodings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["EncodedPrior"]
 
 
 class EncodedPrior(Prior):
-    """Base class of priors that read how the guide encodes the training data.
+    """Base class of priors that use the guide's encodings of the training data.
 
     Attributes:
-        site: The name of the latent site it is the prior of.
-        block: Which of the site's dimensions it is the prior of; a
-            :class:`~ppvae.gp.JoinedPrior` sets it.
+        site: Name of the latent site with this prior.
+        block: Dimensions of the site that have this prior; a :class:`~ppvae.gp.JoinedPrior` sets
+            them.
     """
 
     site: str = "z"

@@ -1,4 +1,4 @@
-"""Something done every so many optimiser steps, counted across a run that stops and resumes."""
+"""A counter for work that is due every few optimiser steps, which survives resuming a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 __all__ = ["Every"]
 
 
-# Of all rows: where they are many, the work waits until so many batches have been through.
+# Share of all rows: with many rows, the work is due after this share of them.
 _SHARE = 16
 
 
 class Every(nn.Module):
-    """Counts steps and says at which ones the work is due.
+    """Counts steps, and tells when the work is due.
 
     The count is a buffer, so that a checkpoint keeps it; it is read from the device once a run.
 
@@ -34,7 +34,7 @@ class Every(nn.Module):
         self._age: int | None = None
 
     def reset(self, rows: int = 0) -> None:
-        """Count from zero, for so many rows of data."""
+        """Count from zero, for data with ``rows`` rows."""
         self.rows, self.batch_size = rows, 1
         self.age.zero_()
         self._age = None
@@ -45,13 +45,13 @@ class Every(nn.Module):
 
     @property
     def interval(self) -> int:
-        """Steps between two times, as it now is."""
+        """Current number of steps between two times."""
         if not self.grows:
             return self.steps
         return max(self.steps, self.rows // (_SHARE * self.batch_size))
 
     def due(self) -> bool:
-        """Count one step; whether the work is due after it."""
+        """Count one step, and return whether the work is due after it."""
         if self._age is None:  # The one time that a resumed run's count is read.
             self._age = int(self.age)
         self._age += 1

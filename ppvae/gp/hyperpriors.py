@@ -38,8 +38,7 @@ def log_hyperprior(*modules: nn.Module) -> Tensor | None:
 class HyperPriors(FitHooks, Term):
     """The negative log prior density of all kernels' hyperparameters, per datum.
 
-    Told the number of training data by :func:`ppvae.fit`; in your own loop call
-    ``prepare(data)``.
+    :func:`ppvae.fit` sets the number of training data; in your own loop, call ``prepare(data)``.
 
     Raises:
         ArgumentError: In the first step, if no kernel has a prior.
@@ -53,7 +52,7 @@ class HyperPriors(FitHooks, Term):
         self.num_data = 1
 
     def prepare(self, data: Columns) -> None:
-        """Take note of the number of training data."""
+        """Store the number of training data."""
         self.num_data = len(next(iter(data.values())))
 
     def forward(self, context: Context) -> Tensor:

@@ -6,8 +6,8 @@ r"""Latents in blocks, each with a prior of its own: per-latent kernels, and sty
         StandardNormal(2),                              # and two that no GP explains
     )
 
-stands wherever a prior does, and needs the columns that its parts need. With :class:`Mixing`
-before the decoder it is the linear model of coregionalisation.
+can be used wherever a prior can, and needs the columns that its parts need. With :class:`Mixing`
+before the decoder, it is the linear model of coregionalisation.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class JoinedPrior(Prior):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the parts."""
+        """The columns in ``**columns``: those of the parts."""
         return columns_of(*self.parts)
 
     def forward(self, *args: Tensor, **columns: Tensor) -> TorchDistribution:

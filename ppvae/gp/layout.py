@@ -1,4 +1,4 @@
-r"""Which object and view each training datum shows, and sums over them without N x H arrays.
+r"""The object and view of each training datum, and sums over data without N x H arrays.
 
 With :math:`f_n = x_{p(n)} \otimes r_{q(n)}`, the GP needs of the N training data only
 

@@ -1,4 +1,4 @@
-r"""Each training latent as the GP predicts it from all others, in closed form.
+r"""The GP's prediction of each training latent from all others, in closed form.
 
 With :math:`h_n = f_n^\top A^{-1} f_n` and :math:`[K^{-1}]_{nn} = (1 - h_n / v_1) / v_1`,
 
@@ -29,8 +29,8 @@ def leave_one_out(prior: GPPrior, *, chunk: int = 4096) -> dist.TorchDistributio
     """The latents of the training data, each given all the others' encodings.
 
     Arguments:
-        prior: A GP prior with its training data, trained or settled: its table of encodings is
-            what is predicted from.
+        prior: A GP prior with its training data, trained or settled; predictions are made from its
+            table of encodings.
         chunk: Rows at a time.
 
     Returns:

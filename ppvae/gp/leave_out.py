@@ -1,7 +1,7 @@
-r"""Train the decoder on what prediction will feed it: leave each datum's view out.
+r"""A term that trains the decoder on GP predictions, with each datum's own view left out.
 
-The decoder of a GP-prior VAE is trained on encodings, and asked for GP predictions. Logs of
-third parties show reconstructions 7 to 10 times better than predictions of an unseen view. This
+The decoder of a GP-prior VAE is trained on encodings, but applied to GP predictions. In published
+logs, reconstructions are 7 to 10 times better than predictions of an unseen view. This
 term mirrors the test: it predicts each datum of the batch from the weights' posterior given all
 training data but those of its own view (or group of views, where views are many), and adds the
 negative log-likelihood
@@ -53,7 +53,7 @@ class LeaveViewOut(Term):
         self.site = site
 
     def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
-        """A calibrated likelihood with its scale held."""
+        """A calibrated likelihood without gradient for its scale."""
         return fn.held() if isinstance(fn, CalibratedStudentT) else fn
 
     def forward(self, context: Context) -> Tensor:

@@ -37,9 +37,9 @@ def infer_objects(
     Arguments:
         prior: A settled GP prior.
         codes: Posterior means of the encoded views, with shape (K, L).
-        objects: Which new object each shows, integers 0 to P - 1, with shape (K).
-        views: In which view, with shape (K) or (K, V).
-        variances: Posterior variances, with shape (K, L); nil by default.
+        objects: Number of the new object of each code, from 0 to P - 1, with shape (K).
+        views: View of each code, with shape (K) or (K, V).
+        variances: Posterior variances, with shape (K, L); zero by default.
 
     Returns:
         :math:`x_*`, rows of unit norm, with shape (P, M), in float64.

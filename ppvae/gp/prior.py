@@ -2,12 +2,11 @@ r"""A Gaussian-process prior over object x view on the latents of any model.
 
     z = pyro.sample("z", self.prior(object, view))              # (N | L)
 
-replaces :math:`N(0, I)`. What it is depends on when it is asked:
+replaces :math:`N(0, I)`. The distribution depends on the mode:
 
 - in training, :class:`~ppvae.gp.CollapsedGP`: datum n's share of the bound on the GP's KL, from
-  the table of the last encodings (:meth:`GPPrior.record`). The algebra on
-  the table is done anew every few steps (:meth:`GPPrior.advance`); the bound holds at
-  what is left of the last one;
+  the table of the last encodings (:meth:`GPPrior.record`). The GP is solved for the table every
+  few steps (:meth:`GPPrior.advance`); between two solutions the bound still holds;
 - in evaluation, the GP's posterior predictive given the training data, a Normal:
   :math:`E z_* = f_* \cdot m`, :math:`\mathrm{Var} z_{*l} = f_*^\top S_l f_* + v_1` with
   :math:`S_l = A^{-1} + A^{-1} F^\top D_l F A^{-1} / v_1^2`, :math:`D_l = \mathrm{diag} \, s_l^2`.
@@ -47,13 +46,13 @@ class GPPrior(EncodedPrior):
         latent_dim: L.
         noise: The initial :math:`v_1`.
         floor: The least :math:`v_1`.
-        site: The name of the latent site it is the prior of.
-        refresh: Optimiser steps between two solutions of the GP. The features' gradient does not
-            wait for them. At 1 the gradient is exact at every step. By default 8, or as many as
-            encode a sixteenth of the data anew where that is more, so that the cost of a step
-            does not grow with the data.
-        folds: At most how many groups of views :class:`~ppvae.gp.LeaveViewOut` leaves out, each
-            in turn; 0 if it is not used.
+        site: Name of the latent site with this prior.
+        refresh: Optimiser steps between two solutions of the GP. The features' gradient is
+            computed at every step; with 1, it is exact at every step. By default 8, or the steps
+            in which a sixteenth of the data are encoded if these are more, so that the cost of a
+            step does not grow with the data.
+        folds: Largest number of groups of views that :class:`~ppvae.gp.LeaveViewOut` leaves out,
+            each in turn; 0 if it is not used.
 
     Raises:
         ArgumentError: If ``noise`` is not between ``floor`` and one, or a count is too small.
@@ -134,7 +133,7 @@ class GPPrior(EncodedPrior):
         return f.to(self.raw_noise.dtype)
 
     def check(self, data: Columns) -> None:
-        """Refuse objects and views that the kernels do not know."""
+        """Refuse objects and views for which the kernels are undefined."""
         for name, features in (("object", self.objects), ("view", self.views)):
             if name in data:
                 features.check(torch.as_tensor(data[name]).to(self.raw_noise.device))
@@ -143,7 +142,7 @@ class GPPrior(EncodedPrior):
         return f"latent_dim={self.latent_dim}, noise={self.variances()[1].item():.3g}"
 
     def prepare(self, data: Columns) -> None:
-        """Take note of the training data's columns ``object`` and ``view``; reset the table."""
+        """Store the training data's columns ``object`` and ``view``, and reset the table."""
         objects, views = torch.as_tensor(data["object"]), torch.as_tensor(data["view"])
         device = self.raw_noise.device
         self.objects.check_training(objects)
@@ -164,8 +163,8 @@ class GPPrior(EncodedPrior):
 
         Arguments:
             index: Row numbers in the training data, with shape (N).
-            posteriors: By latent site, with shape (..., N | L); the first of particles is taken.
-                A :class:`~ppvae.gp.WeightedNormal` has no use for the table.
+            posteriors: The guide's distributions by latent site, with shape (..., N | L); the
+                first particle is used. A :class:`~ppvae.gp.WeightedNormal` needs no table.
         """
         encodings = self.encodings(posteriors)
         if encodings is not None and self.training and self.layout is not None:
@@ -175,7 +174,7 @@ class GPPrior(EncodedPrior):
             self.table_variances.index_copy_(0, index, variance.sum(-1).to(self.table))
 
     def advance(self) -> None:
-        """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
+        """Count an optimiser step; solve the GP every ``refresh`` steps."""
         if self.layout is None:
             return
         if self.refresh.due():
@@ -248,7 +247,7 @@ class GPPrior(EncodedPrior):
 
     @torch.no_grad()
     def settle(self, guide: nn.Module, data: Columns, *, chunk: int = 512) -> None:
-        """Encode all training data afresh and find the weights' exact posterior given them.
+        """Encode all training data, and compute the weights' exact posterior given them.
 
         Arguments:
             guide: A guide with the site of this prior; its distribution's mean and variance
@@ -274,7 +273,7 @@ class GPPrior(EncodedPrior):
 
 
 def _refuse_merged(views: Tensor, dtype: torch.dtype) -> None:
-    """Raise an ArgumentError if views that differ are one in the dtype of the model."""
+    """Raise an ArgumentError if different views become equal in the dtype of the model."""
     if not views.is_floating_point() or torch.finfo(views.dtype).eps >= torch.finfo(dtype).eps:
         return
     levels = torch.unique(views, dim=0)

@@ -22,16 +22,16 @@ __all__ = ["GPState", "weight_noise"]
 
 @dataclass(frozen=True)
 class GPState:
-    r"""What the encodings say of the weights.
+    r"""The posterior of the weights given the encodings.
 
     Attributes:
         mean: :math:`m = A^{-1} F^\top \mu / v_1`, with shape (H, L).
         covariance: :math:`S = A^{-1}`, with shape (H, H).
         log_det: :math:`\log |A|`, with shape ().
         spread: :math:`B = S F^\top \mathrm{diag}\left(\sum_l s_{nl}^2\right) F S / v_1^2`, with
-            shape (H, H): how the encodings' own variances enter the gradient of the bound.
-        left_out: :math:`m` without the data of each fold, with shape (folds, H, L); no fold where
-            none was asked for.
+            shape (H, H): the effect of the encodings' own variances on the gradient of the bound.
+        left_out: :math:`m` without the data of each fold, with shape (folds, H, L); no folds if
+            not requested.
     """
 
     mean: Tensor
@@ -100,7 +100,7 @@ def weight_noise(
     covariance: Tensor,
     variances: Tensor,
 ) -> Tensor:
-    r""":math:`A^{-1} F^\top D_l F A^{-1} / v_1^2`: what uncertain encodings add to S.
+    r""":math:`A^{-1} F^\top D_l F A^{-1} / v_1^2`: the part of S due to uncertain encodings.
 
     Arguments:
         layout: Which object and view each training datum shows.

@@ -1,14 +1,14 @@
-r"""Posteriors that keep the GP's weights: a normal over one batch's latents with its KL.
+r"""Posteriors with the GP's weights: a normal over one batch's latents, with its KL.
 
 .. math::
     q(Z, w) = q(w) \prod_n q(z_n \mid w), \qquad
     \mathrm{KL}(q(Z, w) \| p(Z, w)) = \mathrm{KL}(q(w) \| N(0, I))
         + \sum_n E_{q(w)} \left[ \mathrm{KL}(q(z_n \mid w) \| p(z_n \mid w)) \right]
 
-The likelihood of datum n needs the marginal :math:`q(z_n)` alone, a normal here; its share of the
-KL, :math:`\mathrm{KL}(q(w) \| p(w)) / N` and its own term, is found by whoever made q and travels
-with it. It is a closed form: a Monte Carlo objective (``ELBO(analytic=False)``) would see the
-marginals alone, and miss the weights.
+The likelihood of datum n needs only the marginal :math:`q(z_n)`, a normal here; its share of the
+KL, :math:`\mathrm{KL}(q(w) \| p(w)) / N` and its own term, is computed by the guide and stored
+with the marginal. It is a closed form: a Monte Carlo objective (``ELBO(analytic=False)``) would
+use the marginals only, and miss the weights.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class WeightedNormal(dist.Independent):
     def gathered(
         self, gather: Callable[[Tensor, int], Tensor], pseudo: dist.TorchDistribution | None
     ) -> WeightedNormal:
-        """That of the rows of all processes, with its pseudo-observations."""
+        """The distribution of the rows of all processes, with its pseudo-observations."""
         loc, scale = (gather(value, -2) for value in (self.base_dist.loc, self.base_dist.scale))
         return WeightedNormal(loc, scale, gather(self.kl, -1), pseudo=pseudo)
 

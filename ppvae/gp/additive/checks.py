@@ -1,4 +1,4 @@
-"""What training data an additive kernel cannot be learned from, in words."""
+"""Checks for training data that an additive kernel cannot be learned from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppvae.gp.additive.terms import Additive
 
 __all__ = ["check_columns", "check_training"]
 
-# Rows of the kernel matrices by which terms are compared.
+# Number of rows of the kernel matrices by which terms are compared.
 ROWS = 1000
 
 
@@ -136,7 +136,7 @@ def _refuse_unobserved(data: Columns) -> None:
 
 @torch.no_grad()
 def check_distinct(kernel: Additive, columns: Mapping[str, Tensor], subject: str | None) -> None:
-    """Refuse terms that no data of this kind can tell apart; warn of those that hardly can be.
+    """Refuse terms that the data cannot distinguish; warn of terms that are hard to distinguish.
 
     Raises:
         DataError: If two terms have the same covariance between all training data, or one has

@@ -1,10 +1,10 @@
-r"""What each term of an additive kernel contributes to the latents.
+r"""The contribution of each term of an additive kernel to the latents.
 
 .. math::
     z_{nl} = \sum_j z_{nl}^{(j)} + \epsilon_{nl}, \qquad
     z_{nl}^{(j)} = \phi_n^{(j)} \cdot w_l^{(j)}
 
-The weights' posterior is that of all terms together; a term's part is its own features alone.
+The weights' posterior is that of all terms together; a term's part uses only its own features.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["Contribution", "contribution", "decompose", "share_table", "shares"]
 
 @dataclass(frozen=True)
 class Contribution:
-    """What some terms contribute to the latents of rows.
+    """The contribution of some terms to the latents of rows.
 
     Attributes:
-        mean: With shape (N, L).
+        mean: Mean of the contribution, with shape (N, L).
         variance: Variance of the function, without noise, with shape (N, L).
-        draws: Joint over rows, with shape (S, N, L); None where none were asked for.
+        draws: Draws, joint over rows, with shape (S, N, L); None if not requested.
     """
 
     mean: Tensor

@@ -1,4 +1,4 @@
-r"""Train the decoder on what prediction will feed it: later visits given earlier ones.
+r"""A term that trains the decoder on predictions of later visits given earlier ones.
 
 Each subject keeps some of its data (:func:`ppvae.gp.additive.leaving.leave_out`), and the others
 of the batch are predicted from those and from other subjects:

@@ -64,7 +64,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         shared_variances: Whether all latents have the same variances.
         noise: The initial :math:`v_0`.
         floor: The least :math:`v_0`.
-        site: The name of the latent site it is the prior of.
+        site: Name of the latent site with this prior.
         refresh: Optimiser steps between two solutions of the GP; by default 16, or more with
             many data (:class:`~ppvae.gp.Every`).
 
@@ -125,7 +125,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` of ``forward`` are: the kernel's columns."""
+        """The columns in ``**columns`` of ``forward``: those of the kernel."""
         kind = Parameter.KEYWORD_ONLY
         return {name: Parameter(name, kind) for name in self.kernel.columns}
 
@@ -186,7 +186,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
             table.index_copy_(0, index, moment.to(table))
 
     def advance(self) -> None:
-        """Count an optimiser step; solve the GP where ``refresh`` of them have gone by."""
+        """Count an optimiser step; solve the GP every ``refresh`` steps."""
         if self.visits is not None and self.refresh.due():
             self.solve()
 
@@ -247,7 +247,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
                 setattr(self, prefix + f.name, value.contiguous())
 
     def _keep(self, arrow: Arrow) -> None:
-        """Let predictions be made from this posterior."""
+        """Use this posterior for predictions."""
         for name in ARROW:
             setattr(self, f"posterior_{name}", getattr(arrow, name).double().contiguous())
 
@@ -301,7 +301,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         return found.loc, variance
 
     def check(self, data: Columns) -> None:
-        """Refuse rows that the kernel says nothing about.
+        """Refuse rows for which the kernel is undefined.
 
         Raises:
             DataError: If a column has a value outside the training data's kind.

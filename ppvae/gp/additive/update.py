@@ -1,4 +1,4 @@
-r"""The posterior given further visits, of new subjects or of known ones, without a new training.
+r"""The posterior given further visits, of new subjects or of known ones, without new training.
 
 The arrow's blocks of the subjects concerned are changed, and the shared weights with them: the
 result is that of solving with all data at once (at held kernels and variances).
@@ -31,7 +31,7 @@ def with_visits(
     codes: Tensor,
     variances: Tensor | None = None,
 ) -> AdditivePrior:
-    r"""A copy of a prior whose predictions know further visits.
+    r"""A copy of a prior with predictions given further visits.
 
     ``model.prior = with_visits(model.prior, columns, encoded.mean, encoded.variance)`` and the
     model predicts the new subjects at any time.

@@ -1,4 +1,4 @@
-r"""Which subject each training datum belongs to, and sums over a subject's data.
+r"""The subject of each training datum, and sums over a subject's data.
 
 Subjects have different numbers of data. They are sorted into groups of similar size, each padded
 to its largest subject, so that at most half of the padded rows are empty and each group is one

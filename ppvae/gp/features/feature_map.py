@@ -31,14 +31,14 @@ class FeatureMap(nn.Module, ABC):
         """Features of the column's values: (N) or (N, V) to (N, R), rows of unit norm."""
 
     def check(self, values: Tensor) -> None:
-        """Refuse values of which the kernel knows nothing, in training and in prediction.
+        """Refuse values for which the kernel is undefined, in training and in prediction.
 
         Raises:
             ArgumentError: If there are any.
         """
 
     def check_training(self, values: Tensor) -> None:
-        """As :meth:`check`, for the column of the training data: what must be there, too."""
+        """As :meth:`check`, for the training data; also refuse data that lack needed values."""
         self.check(values)
 
     def covariance(self, a: Tensor, b: Tensor | None = None) -> Tensor:

@@ -14,8 +14,8 @@ __all__ = ["FreeFormFeatures"]
 class FreeFormFeatures(FeatureMap):
     r"""A covariance of its own over a finite set of Q values: rows of a Cholesky-like factor.
 
-    :math:`k(a, b) = (B B^\top)_{ab}` with rows of B of unit norm. It knows only the values it was
-    made for; ``check`` refuses others.
+    :math:`k(a, b) = (B B^\top)_{ab}` with rows of B of unit norm. It is defined only for the given
+    values; ``check`` refuses others.
 
     Arguments:
         values: The Q values, with shape (Q).

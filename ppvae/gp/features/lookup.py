@@ -1,4 +1,4 @@
-r"""Kernels over objects that are known by covariates rather than by name alone.
+r"""Kernels over objects that are described by covariates rather than only by an id.
 
 Lookup(covariates, NetworkFeatures(nn.Linear(D, M, bias=False), M))          # linear
 Lookup(covariates, NetworkFeatures(nn.Sequential(...), M))                   # a network
