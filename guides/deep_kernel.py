@@ -28,7 +28,7 @@ __all__ = ["ExactWeightsGuide", "VariationalWeightsGuide"]
 
 
 class _WeightsGuide(FitHooks):
-    """What both have in common: the guide of x beside that of the weights.
+    """Base class: the guide of x and that of the weights.
 
     Arguments:
         gp: The model's GP, the same module.
@@ -43,7 +43,7 @@ class _WeightsGuide(FitHooks):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the embedding and of the guide of x."""
+        """The columns in ``**columns``: those of the embedding and of the guide of x."""
         taken = {} if self.body is None else columns_of(self.body)
         return {**{name: p for name, p in taken.items() if name != "x"}, **self.gp.columns}
 

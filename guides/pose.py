@@ -61,16 +61,16 @@ class Align(nn.Module):
         self.register_buffer("places", grid(*event_shape[1:]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = dict(self.network(x))
-        if "turn" in found:
-            way = found.pop("turn")
+        distributions = dict(self.network(x))
+        if "turn" in distributions:
+            way = distributions.pop("turn")
             turn = pyro.sample("turn", way, infer={"enumerate": "parallel"})  # (..., N |)
-            first = found["rotation"]
+            first = distributions["rotation"]
             further = turn * (2 * math.pi / way.logits.size(-1))
-            found["rotation"] = WrappedNormal(first.loc + further, first.scale)
+            distributions["rotation"] = WrappedNormal(first.loc + further, first.scale)
         pose = {
             name: pyro.sample(name, q)  # (..., N |), of the translation (..., N | 2)
-            for name, q in found.items()
+            for name, q in distributions.items()
         }
         unknown = sorted(set(pose) - {"rotation", "translation", "scale"})
         if unknown:

@@ -43,7 +43,7 @@ class DeepKernel(nn.Module):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What ``**columns`` are: those of the embedding and of the model of x."""
+        """The columns in ``**columns``: those of the embedding and of the model of x."""
         taken = {} if self.body is None else columns_of(self.body)
         taken = {name: p for name, p in taken.items() if name not in ("x", "size")}
         return {**taken, **self.gp.columns}

@@ -64,5 +64,5 @@ class OrientedDecoder(nn.Module):
         if self.modes > 1:
             pyro.sample("turn", dist.Categorical(logits=self.even))  # (..., N |)
         rotation = pyro.sample("rotation", self.prior())  # (..., N | 3, 3)
-        made: dist.TorchDistribution = self.decoder(*inputs, rotation)
-        return made
+        fn: dist.TorchDistribution = self.decoder(*inputs, rotation)
+        return fn

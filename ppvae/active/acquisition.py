@@ -1,4 +1,4 @@
-"""What a place is worth: BoTorch's acquisition functions by name, and two that need none."""
+"""Scores of places: BoTorch's acquisition functions by name, and two that do not need BoTorch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ACQUISITIONS", "Acquisition", "Asked", "acquisition_named"]
 
-# Places among which a function is drawn jointly: the cost grows as their cube.
+# Number of places at which a function is drawn jointly; the cost grows as its cube.
 DRAWN = 800
 BETA = 4.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an acquisition function sees.
+    """The input of an acquisition function.
 
     Attributes:
         surrogate: The fitted model.
@@ -46,12 +46,12 @@ Acquisition: TypeAlias = Callable[[Asked], Tensor]
 
 
 def random(asked: Asked) -> Tensor:
-    """Uniform numbers: every place alike."""
+    """Uniform random numbers, for a random choice."""
     return torch.rand(len(asked.x), dtype=torch.float64)
 
 
 def max_variance(asked: Asked) -> Tensor:
-    """The logarithm of the standard deviation, given that those pending will be measured."""
+    """The logarithm of the standard deviation, given measurements at the pending places."""
     joined = asked.x[:, None]
     _, covariance = weighted_joint(asked.surrogate, joined, asked.weights)
     variance = covariance[:, 0, 0]
@@ -66,7 +66,7 @@ def max_variance(asked: Asked) -> Tensor:
 
 
 def log_expected_improvement(asked: Asked) -> Tensor:
-    """BoTorch's LogExpectedImprovement; of a batch qLogExpectedImprovement."""
+    """BoTorch's LogExpectedImprovement, or qLogExpectedImprovement for a batch."""
     botorch("log-ei")
     from botorch.acquisition.analytic import LogExpectedImprovement
     from botorch.acquisition.logei import qLogExpectedImprovement
@@ -81,7 +81,7 @@ def log_expected_improvement(asked: Asked) -> Tensor:
 
 
 def upper_confidence_bound(asked: Asked) -> Tensor:
-    """BoTorch's UpperConfidenceBound, two standard deviations up; of a batch its q form."""
+    """BoTorch's UpperConfidenceBound at two standard deviations, or its q form for a batch."""
     botorch("ucb")
     from botorch.acquisition.analytic import UpperConfidenceBound
     from botorch.acquisition.monte_carlo import qUpperConfidenceBound
@@ -94,7 +94,7 @@ def upper_confidence_bound(asked: Asked) -> Tensor:
 
 
 def thompson(asked: Asked) -> Tensor:
-    """A function drawn by BoTorch's posterior, jointly at 800 random places at most."""
+    """A function drawn from BoTorch's posterior, jointly at up to 800 random places."""
     botorch("thompson")
     model = botorch_model(asked.surrogate, weights=asked.weights)
     chosen = torch.randperm(len(asked.x))[:DRAWN]
@@ -128,7 +128,7 @@ def acquisition_named(name: str | Acquisition) -> Acquisition:
     """An acquisition function by its name, or the function itself.
 
     Raises:
-        ArgumentError: If there is none of that name, or it is BoTorch's and that is not there.
+        ArgumentError: If there is none of that name, or it needs BoTorch, which is not installed.
     """
     if callable(name):
         return name

@@ -1,4 +1,4 @@
-"""A surrogate as a BoTorch model, so that all of BoTorch's acquisition functions take it."""
+"""A surrogate as a BoTorch model, for all of BoTorch's acquisition functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def botorch(asked: str) -> Any:
     """BoTorch's module.
 
     Arguments:
-        asked: What needs it, for the error.
+        asked: Name of the feature that needs BoTorch, for the error.
 
     Raises:
         ArgumentError: If it is not installed.
@@ -40,7 +40,7 @@ def botorch(asked: str) -> Any:
 
 
 def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Model:
-    """A BoTorch ``Model`` of the weighted sum of the outputs, of no observation noise.
+    """A BoTorch ``Model`` of the weighted sum of the outputs, without observation noise.
 
     ``optimize_acqf_discrete(LogExpectedImprovement(botorch_model(s), best_f), q=1, choices=x)``
     then chooses among rows x.
@@ -58,7 +58,7 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
     from gpytorch.distributions import MultivariateNormal
 
     class SurrogateModel(Model):
-        """The posterior of a surrogate, which is no part of it.
+        """The posterior of a surrogate that is not a sub-module.
 
         BoTorch moves its models to the dtype of the candidates, and the GP is in float64.
         """

@@ -1,4 +1,4 @@
-"""Whether predictions made before each measurement kept their word."""
+"""Calibration of the predictions made before each measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Calibration", "calibration"]
 
-# Measurements under which nothing is said.
+# Number of measurements below which there is no verdict.
 FEWEST = 10
 INTERVAL = 0.9
 
@@ -20,10 +20,10 @@ class Calibration:
     """Predictions against the measurements that followed them.
 
     Attributes:
-        count: Measurements that were predicted.
-        coverage: Share of them within the central interval of 90 %.
-        low: Least coverage that chance allows for, at 95 %.
-        high: Largest such coverage.
+        count: Number of measurements that were predicted.
+        coverage: Share of these within the central 90 % interval.
+        low: Lower end of the 95 % range of coverage by chance.
+        high: Upper end of that range.
         log_density: Mean log-density of the measurements.
         verdict: One sentence.
     """

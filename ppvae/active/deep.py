@@ -31,17 +31,17 @@ class DeepKernelSurrogate(Surrogate):
         \mu = \tfrac1K \sum_k \mu_k, \qquad
         \Sigma = \tfrac1K \sum_k \left[\Sigma_k + (\mu_k - \mu)(\mu_k - \mu)^\top\right]
 
-    Each fit goes on from the parameters of the last, so that a step costs the same at any time.
-    The parameters kept are those of the best leave-one-out density among those looked at, the
-    parameters before the first step included.
+    Each fit starts from the parameters of the last, so that all steps have the same cost. The
+    parameters with the best leave-one-out density among those evaluated are kept, possibly those
+    before the first step.
 
     Arguments:
         pairs: (model, guide) of each member, :class:`~ppvae.models.DeepKernel` with its exact
             guide, whose embeddings take rows (N, F).
         steps: Optimiser steps of a fit.
-        first_steps: Those of the first fit.
+        first_steps: Optimiser steps of the first fit.
         learning_rate: Learning rate of Adam.
-        patience: Looks without a better density after which a fit ends.
+        patience: Evaluations without a better density after which a fit ends.
 
     Raises:
         ArgumentError: If there is no pair, or a number is below 1.
@@ -156,7 +156,7 @@ class DeepKernelSurrogate(Surrogate):
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor:
-        """That of the first member."""
+        """The embedding of the first member."""
         with evaluating(self):
             return self.members[0].embed(x)
 

@@ -1,4 +1,4 @@
-"""What it costs to move from place to place, and how far one may go."""
+"""Costs and limits of moves between positions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Moves"]
 
 @dataclass(frozen=True)
 class Moves:
-    r"""Places on a sample: a score loses ``price`` for each unit of distance.
+    r"""Positions on a sample; a score is reduced by ``price`` per unit of distance.
 
-    With ``log-ei`` and ``max-variance``, whose scores are logarithms, a price c divides the value
-    by :math:`e^{c d}` at the distance d.
+    The scores of ``log-ei`` and ``max-variance`` are logarithms: with these, a price c divides the
+    value by :math:`e^{c d}` at the distance d.
 
     Arguments:
-        positions: With shape (N, 2), in any unit.
-        price: What a unit of distance takes from a score.
-        reach: The longest move that is allowed.
+        positions: Positions with shape (N, 2), in any unit.
+        price: Reduction of a score per unit of distance.
+        reach: Longest move that is allowed.
 
     Raises:
         ArgumentError: If a position is not finite, or a number out of range.
@@ -47,12 +47,12 @@ class Moves:
             )
 
     def distance(self, place: int, others: Tensor) -> Tensor:
-        """From a place to others by number, with shape (M), in float64."""
+        """Distances from a place to others, by number, with shape (M), in float64."""
         at = torch.as_tensor(self.positions).double()
         return (at[others] - at[place]).norm(dim=-1)
 
     def cost(self, place: int, others: Tensor) -> Tensor:
-        """What the moves take from the scores, with shape (M)."""
+        """Reductions of the scores by the moves, with shape (M)."""
         return self.price * self.distance(place, others)
 
     def reachable(self, place: int, others: Tensor) -> Tensor:

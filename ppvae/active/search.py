@@ -1,12 +1,12 @@
-"""The search: ask where to measure, tell what was measured, as often as the budget lasts.
+"""The search: ask where to measure, and tell the result, until the budget is used.
 
     search = Search(surrogate, x, acquisition="log-ei", folder="search")
     while len(search.y) < 100:
         for place in search.ask():
             search.tell(place, measure(place))
 
-Everything it knows is in its folder after each step. The random numbers of a step come from the
-seed and the number of measurements, so that a search that goes on is the same to the last bit.
+The complete state is in the search's folder after each step. The random numbers of a step depend
+only on the seed and the number of measurements, so that a resumed search is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Step:
 
     Attributes:
         place: Number of the candidate.
-        y: What was measured, T numbers; NaN where the instrument failed.
-        noise: Known standard deviations of it, if there are any.
-        mean: What the model predicted before, of the weighted outputs; None before the first fit.
-        scale: The standard deviation of that prediction, noise included.
+        y: Result of the measurement, T numbers; NaN where the instrument failed.
+        noise: Known standard deviations of the result, if there are any.
+        mean: Earlier prediction of the weighted outputs; None before the first fit.
+        scale: Standard deviation of that prediction, including noise.
     """
 
     place: int
@@ -62,15 +62,15 @@ class Search:
         candidates: Inputs of the places, with shape (N, ...); rows are flattened.
         acquisition: Name of :data:`~ppvae.active.ACQUISITIONS`, or a function.
         start: Places measured at random before the first fit.
-        batch: Places per :meth:`ask` after that, q.
-        moves: Positions of the places, with what a move costs and how far one may go.
-        weights: Weights of the outputs, with shape (T); the first alone by default.
+        batch: Number q of places per :meth:`ask` after that.
+        moves: Positions of the places, with the costs and limits of moves.
+        weights: Weights of the outputs, with shape (T); by default only the first output.
         seed: Random seed.
         folder: Folder in which the search is saved after each measurement; none by default.
-        fit_every: Measurements between two fits.
+        fit_every: Number of measurements between two fits.
         steps: Measurements so far, in order.
-        asked: Candidates asked for and not told yet.
-        fitted: Measurements at the last fit.
+        asked: Candidates returned by :meth:`ask` that are not measured yet.
+        fitted: Number of measurements at the last fit.
 
     Raises:
         ArgumentError: If an argument is out of range.
@@ -119,7 +119,7 @@ class Search:
 
     @property
     def y(self) -> Tensor:
-        """What was measured, with shape (M, T), in order; NaN where the instrument failed."""
+        """The measurements, with shape (M, T), in order; NaN where the instrument failed."""
         return torch.tensor([step.y for step in self.steps], dtype=torch.float64)
 
     @property
@@ -140,7 +140,7 @@ class Search:
 
     @property
     def calibration(self) -> Calibration:
-        """The predictions made before each measurement against what was measured."""
+        """The calibration of the predictions made before each measurement."""
         gap = math.nan
         pairs = [
             (gap if s.mean is None else s.mean, gap if s.scale is None else s.scale)
@@ -156,7 +156,7 @@ class Search:
         return free
 
     def ask(self) -> list[int]:
-        """The candidates to measure next; the same until they have been told.
+        """The candidates to measure next; the same ones until they have been measured.
 
         Raises:
             ArgumentError: If every candidate has been measured, or none is within reach.
@@ -204,7 +204,7 @@ class Search:
         return int(free[int(scores.nan_to_num(nan=-math.inf).argmax())])
 
     def scores(self, places: Tensor) -> Tensor:
-        """What candidates are worth, given those asked for; without the cost of a move.
+        """The scores of candidates, given those asked for, without the costs of moves.
 
         Arguments:
             places: Numbers of candidates, with shape (M).
@@ -225,17 +225,17 @@ class Search:
         y: float | Sequence[float] | Tensor | np.ndarray,
         noise: float | Sequence[float] | Tensor | np.ndarray | None = None,
     ) -> None:
-        """Take a measurement; of any candidate, asked for or not, also a second time.
+        """Add a measurement of any candidate, asked for or not, also a repeated one.
 
         Arguments:
             place: Number of the candidate.
-            y: What was measured, one number or T; NaN if the instrument failed, which is noted
-                and never asked again.
+            y: Result of the measurement, one number or T; NaN if the instrument failed, which is
+                noted; the candidate is then not asked for again.
             noise: Known standard deviation of each, above zero.
 
         Raises:
-            ArgumentError: If there is no such candidate, or the numbers are of another count than
-                before, infinite, or a noise is not above zero.
+            ArgumentError: If there is no such candidate, if the number of outputs differs from
+                that before, or if one is infinite or a noise is not above zero.
         """
         if not 0 <= place < len(self.candidates):
             raise ArgumentError(
@@ -274,7 +274,7 @@ class Search:
         return float((mean[0] * weights).sum()), float((total * weights.square()).sum().sqrt())
 
     def update(self) -> None:
-        """Fit the surrogate to what has been told since the last fit."""
+        """Fit the surrogate, if there are new measurements since the last fit."""
         self._update()
         self.save()
 
@@ -303,10 +303,11 @@ class Search:
             write_search(self.folder, self)
 
     def load(self) -> None:
-        """Go on from what is in the folder.
+        """Restore the search from its folder.
 
         Raises:
-            RunError: If it is of other candidates or settings, damaged, or not there.
+            RunError: If the folder's search has other candidates or settings, is damaged, or does
+                not exist.
         """
         if self.folder is None:
             raise ArgumentError(
@@ -337,25 +338,25 @@ def explore(
     folder: str | Path | None = None,
     progress: Callable[[Search], None] | None = None,
 ) -> Search:
-    """Measure where the model says, ``budget`` times in all; a search in the folder goes on.
+    """Measure where the model suggests, ``budget`` times in total; resume a search in the folder.
 
     Arguments:
         model: The model of the measurements.
         candidates: Inputs of the places, with shape (N, ...).
-        measure: From a candidate's number to what is measured there, one number or T, NaN where
-            it failed.
+        measure: Function from a candidate's number to its measurement, one number or T; NaN where
+            the instrument failed.
         acquisition: Name of :data:`~ppvae.active.ACQUISITIONS`, or a function.
-        budget: Measurements in all, those at the start included.
-        start: Places measured at random first.
-        batch: Places chosen at a time.
-        moves: Positions of the places, with what a move costs and how far one may go.
-        weights: Weights of the outputs; the first alone by default.
+        budget: Total number of measurements, including those at the start.
+        start: Number of places measured at random first.
+        batch: Number of places chosen at a time.
+        moves: Positions of the places, with the costs and limits of moves.
+        weights: Weights of the outputs; by default only the first output.
         seed: Random seed; the caller's generators are restored.
         folder: Folder in which the search is saved after each measurement.
-        progress: Called after each batch.
+        progress: Function that is called after each batch.
 
     Raises:
-        ArgumentError: If the budget is more than there are candidates, or less than ``start``.
+        ArgumentError: If the budget exceeds the number of candidates, or is less than ``start``.
     """
     if not start <= budget <= len(candidates):
         raise ArgumentError(

@@ -1,8 +1,7 @@
-"""A search in its folder: ``search.json`` and the surrogate's weights, both whole at any time.
+"""A search in its folder: ``search.json`` and the surrogate's weights, consistent at any time.
 
-The weights are written first, under a name that says what they are, and the JSON file, which
-names them with their checksum, takes its place by a rename: a crash in between leaves the step
-before.
+The weights are written first, under a new name, and the JSON file, which contains that name and
+the checksum, is then renamed into place: a crash in between leaves the previous step.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ FORMAT = 1
 
 
 def _settings(search: Search) -> dict[str, Any]:
-    """What a search that goes on must have in common with that in the folder."""
+    """The settings that a resumed search must share with the search in the folder."""
     named = search.acquisition
     return {
         "candidates": digest_of(search.candidates.contiguous().numpy().tobytes()),
@@ -44,14 +43,14 @@ def _settings(search: Search) -> dict[str, Any]:
 
 
 def _plain(numbers: Any) -> Any:
-    """Numbers as JSON has them: NaN is null."""
+    """Numbers for JSON, with NaN as null."""
     if isinstance(numbers, list | tuple):
         return [_plain(number) for number in numbers]
     return None if isinstance(numbers, float) and math.isnan(numbers) else numbers
 
 
 def write_search(folder: Path, search: Search) -> None:
-    """Write a search; what was there stays until all of it is on the disk.
+    """Write a search; the old files are replaced only when the new ones are on the disk.
 
     Raises:
         RunError: If the folder cannot be written.
@@ -87,10 +86,10 @@ def write_search(folder: Path, search: Search) -> None:
 
 
 def read_search(folder: Path, search: Search) -> None:
-    """Give a search what is in its folder.
+    """Restore a search from its folder.
 
     Raises:
-        RunError: If it is of other candidates or settings, or damaged.
+        RunError: If the folder's search has other candidates or settings, or is damaged.
     """
     from ppvae.active.search import Step
 

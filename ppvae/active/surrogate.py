@@ -1,4 +1,4 @@
-"""What a search asks of a model of the measurements."""
+"""The interface of models of the measurements that a search uses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Surrogate(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, x: Tensor, y: Tensor, noise: Tensor | None = None) -> None:
-        """Go on from the last fit with all measurements so far.
+        """Fit all measurements so far, starting from the last fit.
 
         Arguments:
-            x: Inputs measured, with shape (N, F).
+            x: Inputs of the measurements, with shape (N, F).
             y: Measurements, with shape (N, T).
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations of the measurements, with shape (N, T).
         """
 
     @abstractmethod
@@ -41,5 +41,5 @@ class Surrogate(nn.Module, ABC):
         return mean[:, 0], covariance[..., 0, 0]
 
     def embedding(self, x: Tensor) -> Tensor:
-        """Where the inputs (N, F) lie for the model, with shape (N, D); the inputs by default."""
+        """The model's embedding (N, D) of inputs (N, F); by default the inputs themselves."""
         return x

@@ -33,7 +33,7 @@ class Exploration:
 
     Attributes:
         search: The search.
-        y: What is measured at each place, with shape (N); NaN where nothing can be.
+        y: Measurement at each place, with shape (N); NaN where none is possible.
         metrics: Numbers by name.
         notes: What was done to the data, a sentence each.
     """
@@ -66,7 +66,7 @@ def explore_data(
         out: The folder; a search that is in it goes on.
         data: A file with the columns ``x``, ``position`` and ``spectrum`` or ``target``; the
             simulated lattice by default.
-        scalar: What is looked for in a spectrum.
+        scalar: Quantity of a spectrum to search for.
         acquisition: Name of an acquisition function.
         budget: Measurements in all.
         start: Measurements at random first.
@@ -109,28 +109,28 @@ def explore_data(
         folder=out,
         progress=progress,
     )
-    found = Exploration(search, y, _metrics(search, y, position), table.notes)
+    exploration = Exploration(search, y, _metrics(search, y, position), table.notes)
     with written(Path(out) / "metrics.json") as new:
-        write_json(new, {**found.metrics, "calibration": search.calibration.verdict})
+        write_json(new, {**exploration.metrics, "calibration": search.calibration.verdict})
     plots.save(Path(out) / "plots", _figures(search, y, position))
-    return found
+    return exploration
 
 
 def _metrics(search: Search, y: Tensor, position: Tensor) -> dict[str, float]:
     known = y.nan_to_num(nan=-math.inf)
     count = max(1, round(0.01 * len(y)))
     best = set(known.argsort(descending=True)[:count].tolist())
-    found = float(search.values.nan_to_num(nan=-math.inf).max())
-    said = search.calibration
+    largest = float(search.values.nan_to_num(nan=-math.inf).max())
+    calibration = search.calibration
     return {
         "measurements": len(search.steps),
-        "best_found": found,
-        "regret": float(known.max()) - found,
+        "best_found": largest,
+        "regret": float(known.max()) - largest,
         "top_1_percent": len(best & set(search.places)),
         "top_1_percent_of": count,
         "path": Moves(position).length(search.places),
-        "coverage_90": said.coverage,
-        "log_density": said.log_density,
+        "coverage_90": calibration.coverage,
+        "log_density": calibration.log_density,
     }
 
 

@@ -41,8 +41,8 @@ def inspect_data(
     """
     options = dict(reading or {})
     if model is not None:
-        found = entry(model)
-        options = found.reading(path, parse_options(found.options, {}), options)
+        model_entry = entry(model)
+        options = model_entry.reading(path, parse_options(model_entry.options, {}), options)
     splits = load(path, **options)
     lines = [str(describe(splits))]
     if model is not None:

@@ -337,7 +337,7 @@ def _elbo_of(folder: Path) -> float:
 
 def _trials(sweep: Sweep, study: Study) -> list[Trial]:
     """The runs of all trials, each once, the best first."""
-    found: dict[tuple[tuple[str, str], ...], Trial] = {}
+    trials: dict[tuple[tuple[str, str], ...], Trial] = {}
     for trial in study.get_trials(deepcopy=False):
         if _is_lost(study, trial.number) or trial.state.name == "WAITING":
             continue
@@ -345,8 +345,8 @@ def _trials(sweep: Sweep, study: Study) -> list[Trial]:
         single = trial.params.get("seed")
         for seed in sweep.seeds if single is None else [int(single)]:
             one = _trial(sweep, trial, texts, seed)
-            found[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one
-    return sorted(found.values(), key=lambda t: float("inf") if t.elbo is None else -t.elbo)
+            trials[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one
+    return sorted(trials.values(), key=lambda t: float("inf") if t.elbo is None else -t.elbo)
 
 
 def _trial(sweep: Sweep, trial: FrozenTrial, texts: Mapping[str, str], seed: int) -> Trial:

@@ -176,35 +176,35 @@ def _complex(name: str, dtype: str) -> DataError:
 
 def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
     """Whole numbers (N) from one column, a column of height one, or one-hot rows."""
-    whole = column.long()
-    if column.is_floating_point() and not torch.equal(whole.to(column.dtype), column):
+    numbers = column.long()
+    if column.is_floating_point() and not torch.equal(numbers.to(column.dtype), column):
         raise DataError(
             f"column {name!r}: expected whole numbers (ids from 0); got {column.dtype} with "
             "fractions or NaN. Encode it as integers; -1 is a missing class."
         )
     note = ""
-    if whole.ndim == 2 and whole.size(1) == 1:
-        whole, note = whole[:, 0], f"{name}: shape (N, 1) taken as (N)"
-    elif whole.ndim == 2 and bool(((whole == 0) | (whole == 1)).all()):
-        if not bool((whole.sum(1) == 1).all()):
+    if numbers.ndim == 2 and numbers.size(1) == 1:
+        numbers, note = numbers[:, 0], f"{name}: shape (N, 1) taken as (N)"
+    elif numbers.ndim == 2 and bool(((numbers == 0) | (numbers == 1)).all()):
+        if not bool((numbers.sum(1) == 1).all()):
             raise DataError(
                 f"column {name!r}: expected one number per datum, or one-hot rows; got rows with "
                 "several ones, or none. Give each datum one class; -1 is a missing class."
             )
-        note = f"{name}: one-hot rows with {whole.size(1)} columns taken as numbers from 0"
-        whole = whole.argmax(1)
-    elif whole.ndim > 1:
+        note = f"{name}: one-hot rows with {numbers.size(1)} columns taken as numbers from 0"
+        numbers = numbers.argmax(1)
+    elif numbers.ndim > 1:
         raise DataError(
             f"column {name!r}: expected shape (N); got (N, "
-            f"{', '.join(map(str, whole.shape[1:]))}). Give each datum one number."
+            f"{', '.join(map(str, numbers.shape[1:]))}). Give each datum one number."
         )
     least = kind_of(name).least
-    if len(whole) and int(whole.min()) < least:
+    if len(numbers) and int(numbers.min()) < least:
         raise DataError(
-            f"column {name!r}: expected ids from {least}; got {int(whole.min())}. "
+            f"column {name!r}: expected ids from {least}; got {int(numbers.min())}. "
             "Number them from 0."
         )
-    return whole, note
+    return numbers, note
 
 
 def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> int:

@@ -93,8 +93,8 @@ class Dataset(Mapping[str, Column]):
         if len(x) != len(mask):
             return
         del self._columns["mask"]
-        whole = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
-        self._columns["x"] = with_missing(whole, torch.as_tensor(mask))
+        values = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
+        self._columns["x"] = with_missing(values, torch.as_tensor(mask))
         self.record = self.record.noted("x: values where mask is 0 are missing (NaN)")
 
     @classmethod

@@ -31,9 +31,9 @@ def digits() -> Splits:
         | http://yann.lecun.com/exdb/mnist/
     """
     arrays = _asset("digits.npz")
-    whole = Dataset({"x": arrays["x"][:, None], "y": arrays["y"].astype(np.int64)})
+    dataset = Dataset({"x": arrays["x"][:, None], "y": arrays["y"].astype(np.int64)})
     split = torch.from_numpy(arrays["split"])
-    return Splits(*(whole.take(split == part) for part in range(3)))
+    return Splits(*(dataset.take(split == part) for part in range(3)))
 
 
 def rotated_digits(

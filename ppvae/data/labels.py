@@ -71,18 +71,18 @@ def _matched(
         shared[file.name].add(file)
     order, absent = [], []
     for file in files:
-        found = by_path.get(file.as_posix()) or []
-        if not found and len(shared[file.name]) == 1:
-            found = by_name.get(file.name) or []
-        if not found:
+        rows = by_path.get(file.as_posix()) or []
+        if not rows and len(shared[file.name]) == 1:
+            rows = by_name.get(file.name) or []
+        if not rows:
             absent.append(file)
             continue
-        if len(frame.iloc[found][wanted].astype(str).drop_duplicates()) > 1:
+        if len(frame.iloc[rows][wanted].astype(str).drop_duplicates()) > 1:
             raise DataError(
-                f"{path.name}: expected one label for {file.as_posix()}; got rows {found} with "
+                f"{path.name}: expected one label for {file.as_posix()}; got rows {rows} with "
                 "different ones. Remove all but one, or write paths in the folder."
             )
-        order.append(found[0])
+        order.append(rows[0])
     if absent:
         twice = len(shared[absent[0].name]) > 1
         raise DataError(

@@ -72,7 +72,7 @@ def describe_values(column: Column) -> Values:
     """
     if isinstance(column, SparseRows):
         return _sparse_values(column)
-    low, high, whole, binary, missing = math.inf, -math.inf, True, True, 0
+    low, high, integral, binary, missing = math.inf, -math.inf, True, True, 0
     flat = len(column.shape) == 2
     count: Tensor | float = 0.0
     total: Tensor | float = 0.0
@@ -86,9 +86,9 @@ def describe_values(column: Column) -> Values:
         if bool(seen.any()):
             known = chunk[seen]
             low, high = min(low, float(known.min())), max(high, float(known.max()))
-            whole = whole and bool((known == known.round()).all())
+            integral = integral and bool((known == known.round()).all())
             binary = binary and bool(((known == 0) | (known == 1)).all())
-        if whole and low >= 0:
+        if integral and low >= 0:
             logs.append(filled.sum(1).clamp_min(1).log())
         count = count + (seen.double().sum(0) if flat else seen.double().sum())
         total = total + (filled.sum(0) if flat else filled.sum())
@@ -97,13 +97,13 @@ def describe_values(column: Column) -> Values:
     mean = torch.as_tensor(total) / n
     sd = (torch.as_tensor(square) / n - mean.square()).clamp_min(0).sqrt()
     log_total = None
-    if whole and low >= 0 and logs:
+    if integral and low >= 0 and logs:
         joined = torch.cat(logs)
         log_total = (float(joined.mean()), float(joined.std(correction=0)))
     return Values(
         low,
         high,
-        whole,
+        integral,
         binary,
         missing,
         tuple(mean.reshape(-1).tolist()),
@@ -123,16 +123,16 @@ def _sparse_values(column: SparseRows) -> Values:
     filled = stored.size == matrix.shape[0] * matrix.shape[1]
     ends = stored if filled else np.append(stored, 0)
     low, high = float(ends.min()), float(ends.max())
-    whole = bool((stored == np.round(stored)).all())
+    integral = bool((stored == np.round(stored)).all())
     mean = np.asarray(matrix.mean(0), np.float64).ravel()
     squares = matrix.copy()
     squares.data = squares.data.astype(np.float64) ** 2
     square = np.asarray(squares.mean(0)).ravel()
-    log_total = _log_totals(column) if whole and low >= 0 else None
+    log_total = _log_totals(column) if integral and low >= 0 else None
     return Values(
         low,
         high,
-        whole,
+        integral,
         bool(((stored == 0) | (stored == 1)).all()),
         0,
         tuple(mean.tolist()),

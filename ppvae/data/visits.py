@@ -80,7 +80,7 @@ def visits(
     pairs = zip(rows, degrees, age / 10, strict=True)
     x = np.stack([_placed(faces[p], angle, shift) for p, angle, shift in pairs])
     x[random.random(x.shape) < missing] = np.nan
-    whole = {
+    columns = {
         "x": x[:, None],
         "id": rows,
         "age": age,
@@ -89,7 +89,7 @@ def visits(
         "disease_age": disease_age.astype(np.float32),
         "location": location,
     }
-    data = Dataset(whole, missing_ok=("x", "disease_age"))
+    data = Dataset(columns, missing_ok=("x", "disease_age"))
     part = np.select([rows < num_subjects, rows < num_subjects + num_test], [0, 1], 2)
     part[age < given] = 0
     codes = torch.from_numpy(part)

@@ -157,14 +157,16 @@ class Counts(TorchDistribution):
         if seen is not None:
             log_mean = torch.where(seen, log_mean, torch.zeros_like(log_mean))
         if self.log_theta is None:
-            found = log_poisson(x, log_mean)
+            log_prob = log_poisson(x, log_mean)
         else:
-            found = log_negative_binomial(x, log_mean, self.log_theta.to(log_mean))
+            log_prob = log_negative_binomial(x, log_mean, self.log_theta.to(log_mean))
         if self.gate is not None:
-            kept = functional.logsigmoid(-self.gate) + found
+            kept = functional.logsigmoid(-self.gate) + log_prob
             nothing = torch.logaddexp(functional.logsigmoid(self.gate), kept)
-            found = torch.where(x == 0, nothing, kept)
-        return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
+            log_prob = torch.where(x == 0, nothing, kept)
+        return (
+            log_prob if seen is None else torch.where(seen, log_prob, torch.zeros_like(log_prob))
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.elements(value).sum(tuple(range(-len(self.event_shape), 0)))

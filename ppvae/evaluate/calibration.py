@@ -53,11 +53,11 @@ class Calibration:
     p_values: Mapping[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        found = {
+        metrics = {
             name: torch.tensor([uniformity(u) for u in ranks.reshape(len(ranks), -1).T])
             for name, ranks in self.pit.items()
         }
-        shaped = {name: p.reshape(self.pit[name].shape[1:]) for name, p in found.items()}
+        shaped = {name: p.reshape(self.pit[name].shape[1:]) for name, p in metrics.items()}
         object.__setattr__(self, "p_values", shaped)
 
 

@@ -83,14 +83,14 @@ class Check:
 
     def means(self) -> dict[str, float]:
         """Means of p-values, coverages and scores by name, such as ``coverage/0.9``."""
-        found = {f"p_value/{name}": check.p_value for name, check in self.statistics.items()}
+        means = {f"p_value/{name}": check.p_value for name, check in self.statistics.items()}
         for name, check in self.statistics.items():
-            found |= {f"coverage/{name}/{k:g}": v for k, v in check.coverage.items()}
-        found |= {f"coverage/{k:g}": float(v.nanmean()) for k, v in self.coverage.items()}
-        found |= {
+            means |= {f"coverage/{name}/{k:g}": v for k, v in check.coverage.items()}
+        means |= {f"coverage/{k:g}": float(v.nanmean()) for k, v in self.coverage.items()}
+        means |= {
             f"interval_score/{k:g}": float(v.nanmean()) for k, v in self.interval_score.items()
         }
-        return found | {"crps": float(self.crps.nanmean())}
+        return means | {"crps": float(self.crps.nanmean())}
 
 
 def check_reconstructions(
@@ -193,14 +193,14 @@ def _check(
             draws = replicates(batch, sites, given)
             given = draws.globals()
             parts.append(_compare(draws.observed[name], truth, chosen, intervals))
-        whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        checks = {key: _statistic(whole, key, intervals) for key in chosen}
+        joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        checks = {key: _statistic(joined, key, intervals) for key in chosen}
     return Check(
         statistics=checks,
-        pit=whole["pit"],
-        coverage={k: whole[f"covered/{k}"].double().nanmean(0) for k in intervals},
-        crps=whole["crps"],
-        interval_score={k: whole[f"score/{k}"] for k in intervals},
+        pit=joined["pit"],
+        coverage={k: joined[f"covered/{k}"].double().nanmean(0) for k in intervals},
+        crps=joined["crps"],
+        interval_score={k: joined[f"score/{k}"] for k in intervals},
     )
 
 
@@ -221,20 +221,22 @@ def _compare(
         """Values element by element, NaN where the datum was not observed."""
         return values.to(truth.dtype).masked_fill(missing, torch.nan)
 
-    found = {
+    results = {
         "pit": seen(pit(drawn, truth)),
         "crps": _by_datum(seen(crps(drawn, truth))),
     }
     for probability in intervals:
-        found[f"covered/{probability}"] = seen(covered(drawn, truth, probability))
-        found[f"score/{probability}"] = _by_datum(seen(interval_score(drawn, truth, probability)))
+        results[f"covered/{probability}"] = seen(covered(drawn, truth, probability))
+        results[f"score/{probability}"] = _by_datum(
+            seen(interval_score(drawn, truth, probability))
+        )
     # A statistic uses the observed elements only, in the data and in the replicates.
     truth, drawn = truth.masked_fill(missing, 0), drawn.masked_fill(missing, 0)
     for name, statistic in statistics.items():
-        found[f"observed/{name}"] = _apply(name, statistic, truth)
+        results[f"observed/{name}"] = _apply(name, statistic, truth)
         flat = _apply(name, statistic, drawn.flatten(0, 1))
-        found[f"replicated/{name}"] = flat.reshape(drawn.shape[:2]).T
-    return {key: value.cpu() for key, value in found.items()}
+        results[f"replicated/{name}"] = flat.reshape(drawn.shape[:2]).T
+    return {key: value.cpu() for key, value in results.items()}
 
 
 def _by_datum(value: Tensor) -> Tensor:
@@ -242,14 +244,14 @@ def _by_datum(value: Tensor) -> Tensor:
 
 
 def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
-    found = statistic(values)
-    if found.shape != values.shape[:1]:
+    numbers = statistic(values)
+    if numbers.shape != values.shape[:1]:
         raise ArgumentError(
             f"statistic {name!r}: expected one number per datum, shape ({len(values)},), for "
-            f"values with shape {tuple(values.shape)}; got {tuple(found.shape)}. Reduce all but "
+            f"values with shape {tuple(values.shape)}; got {tuple(numbers.shape)}. Reduce all but "
             "the first dimension."
         )
-    return found
+    return numbers
 
 
 def _statistic(

@@ -100,7 +100,7 @@ class Dependencies:
 
 
 def dependencies(codes: Tensor) -> Dependencies:
-    r"""Which latent dimensions depend on each other directly: the graphical lasso.
+    r"""Direct dependencies between latent dimensions, by the graphical lasso.
 
     :math:`-P_{ij} / \sqrt{P_{ii} P_{jj}}` of the sparse precision P of the standardised codes.
 
@@ -117,9 +117,9 @@ def dependencies(codes: Tensor) -> Dependencies:
             f"codes: expected at least two dimensions, all of which vary; got shape {rows.shape}. "
             "Leave out constant ones."
         )
-    found = GraphicalLassoCV().fit(StandardScaler().fit_transform(rows))
-    precision = torch.as_tensor(found.precision_)
+    lasso = GraphicalLassoCV().fit(StandardScaler().fit_transform(rows))
+    precision = torch.as_tensor(lasso.precision_)
     scale = precision.diagonal().sqrt()
     partial = -precision / scale[:, None] / scale
     partial.fill_diagonal_(1.0)
-    return Dependencies(partial, float(found.alpha_))
+    return Dependencies(partial, float(lasso.alpha_))

@@ -151,8 +151,8 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
     k = max(1, min(k, len(points) - 1))
     index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]
     near = torch.nn.functional.one_hot(numbers[torch.as_tensor(index)]).double().mean(1)
-    whole = torch.nn.functional.one_hot(numbers).double().mean(0)
-    overall = float(torch.special.entr(whole).sum())
+    shares = torch.nn.functional.one_hot(numbers).double().mean(0)
+    overall = float(torch.special.entr(shares).sum())
     if overall == 0:
         return 1.0
     return float(torch.special.entr(near).sum(-1).mean()) / overall

@@ -130,8 +130,8 @@ def sap(codes: Tensor, factors: Tensor) -> float:
     values, columns = _checked(codes, factors, least=2)
     gaps = []
     for column in columns:
-        found = torch.tensor([_alone(dim[:, None], column) for dim in values.unbind(1)])
-        first, second = found.topk(2).values
+        scores = torch.tensor([_alone(dim[:, None], column) for dim in values.unbind(1)])
+        first, second = scores.topk(2).values
         gaps.append(float(first - second))
     return sum(gaps) / len(gaps)
 
@@ -161,19 +161,19 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
     """
     values, columns = _checked(codes, factors, least=2)
-    importances, told = [], []
+    importances, informativeness = [], []
     for column in columns:
         family = RandomForestClassifier if is_class(column) else RandomForestRegressor
         # Each split uses all dimensions: among a random few, wrong ones would gain importance.
         forest = family(n_estimators=trees, max_features=None, random_state=seed)
-        told.append(max(0.0, score(forest, values, column)))
+        informativeness.append(max(0.0, score(forest, values, column)))
         importances.append(torch.as_tensor(forest.feature_importances_))
     importance = torch.stack(importances, 1)
     share = importance.sum(1) / importance.sum()
     return DCI(
         disentanglement=float((share * (1 - _entropy(importance))).sum()),
         completeness=float((1 - _entropy(importance.T)).mean()),
-        informativeness=sum(told) / len(told),
+        informativeness=sum(informativeness) / len(informativeness),
         importance=importance,
     )
 

@@ -86,10 +86,10 @@ def impute(
             x = batch[column]
             seen = ~x.isnan()
             lower, upper = torch.quantile(drawn.flatten(1), tail.to(drawn), dim=0)
-            made = (drawn.mean(0), drawn.std(0), lower.reshape(x.shape), upper.reshape(x.shape))
+            imputed = (drawn.mean(0), drawn.std(0), lower.reshape(x.shape), upper.reshape(x.shape))
             mean, scale, lower, upper = (
                 torch.where(seen, known, value)
-                for known, value in zip((x, torch.zeros_like(x), x, x), made, strict=True)
+                for known, value in zip((x, torch.zeros_like(x), x, x), imputed, strict=True)
             )
             parts.append((mean, scale, lower, upper, seen))
     return Imputation(*(torch.cat(pieces).cpu() for pieces in zip(*parts, strict=True)))

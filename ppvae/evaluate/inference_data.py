@@ -265,7 +265,7 @@ class _Export:
         self.groups: dict[str, _Group] = {}
 
     def attributes(self, group: str) -> dict[str, str]:
-        """What tells xarray which variables of a group are coordinates along its samples."""
+        """The attributes from which xarray reads a group's coordinates along its samples."""
         if group not in self.groups:
             return {}
         along = " ".join([*self.groups[group].along, *self.groups[group].names.rows])

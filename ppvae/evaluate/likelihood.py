@@ -74,9 +74,9 @@ class LikelihoodEstimate:
     def means(self) -> dict[str, float]:
         """Means over the data by name, and the share of data with k above 0.7."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        found = {name: float(v.mean()) for name, v in values.items() if isinstance(v, Tensor)}
-        found["untrusted"] = float((self.pareto_k > TRUSTED_K).double().mean())
-        return found
+        means = {name: float(v.mean()) for name, v in values.items() if isinstance(v, Tensor)}
+        means["untrusted"] = float((self.pareto_k > TRUSTED_K).double().mean())
+        return means
 
 
 def log_likelihood(
@@ -176,10 +176,10 @@ def summary(
         latents that vary with the data.
     """
     columns, _ = thinned(run, data, max_rows)
-    found = log_likelihood(
+    estimate = log_likelihood(
         run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
     ).means()
-    return found | {"active_units": float(_count_active(run, columns))}
+    return estimate | {"active_units": float(_count_active(run, columns))}
 
 
 def _count_active(run: Run, columns: Dataset) -> int:

@@ -49,27 +49,29 @@ def align_rotations(
     Raises:
         ArgumentError: If there are no rotations, or their numbers differ.
     """
-    found, target = as_rotations(estimate), as_rotations(true).to(estimate)
-    if found.shape != target.shape or found.dim() != 3 or not len(found):
+    inferred, target = as_rotations(estimate), as_rotations(true).to(estimate)
+    if inferred.shape != target.shape or inferred.dim() != 3 or not len(inferred):
         raise ArgumentError(
             f"rotations: expected as many estimates as true ones, (N, 3, 3); got "
-            f"{tuple(found.shape)} and {tuple(target.shape)}. Pass rows of the same data."
+            f"{tuple(inferred.shape)} and {tuple(target.shape)}. Pass rows of the same data."
         )
-    same = torch.eye(3).to(found)[None] if symmetries is None else as_rotations(symmetries)
-    same = same.to(found)
-    starts = (target.mT @ found)[torch.linspace(0, len(found) - 1, STARTS).long().unique()]
-    few = torch.linspace(0, len(found) - 1, min(len(found), max(1, BUDGET // 100 // len(same))))
+    same = torch.eye(3).to(inferred)[None] if symmetries is None else as_rotations(symmetries)
+    same = same.to(inferred)
+    starts = (target.mT @ inferred)[torch.linspace(0, len(inferred) - 1, STARTS).long().unique()]
+    few = torch.linspace(
+        0, len(inferred) - 1, min(len(inferred), max(1, BUDGET // 100 // len(same)))
+    )
     rows = few.long()
     medians = torch.stack(
-        [_errors(found[rows] @ frame.mT, target[rows], same)[0].median() for frame in starts]
+        [_errors(inferred[rows] @ frame.mT, target[rows], same)[0].median() for frame in starts]
     )
     frame = starts[medians.argmin()]
-    best = frame, *_errors(found @ frame.mT, target, same)
+    best = frame, *_errors(inferred @ frame.mT, target, same)
     for _ in range(ROUNDS):
         frame, errors, which = best
-        inliers = (errors <= errors.median().clamp_min(RADIUS)).to(found)
-        frame = mean_rotation((target @ same[which]).mT @ found, inliers)
-        new = frame, *_errors(found @ frame.mT, target, same)
+        inliers = (errors <= errors.median().clamp_min(RADIUS)).to(inferred)
+        frame = mean_rotation((target @ same[which]).mT @ inferred, inliers)
+        new = frame, *_errors(inferred @ frame.mT, target, same)
         if not float(new[1].median()) < float(best[1].median()):
             break
         best = new

@@ -41,8 +41,8 @@ def spaced(data: ColumnsLike, column: str, max_rows: int | None) -> Dataset:
         column: The column.
         max_rows: Largest number of rows; None for all.
     """
-    whole = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
-    one = whole.select(column)
+    dataset = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
+    one = dataset.select(column)
     if max_rows is None or one.num_rows <= max_rows:
         return one
     return one.take(_evenly(one.num_rows, max_rows))

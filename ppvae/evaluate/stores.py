@@ -192,12 +192,12 @@ class Zarr(Store):
         self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
     ) -> Filled:
         parent = self.root.require_group(group)
-        whole = np.prod(shape) <= PIECE
+        single = np.prod(shape) <= PIECE
         return parent.create_array(
             name,
             shape=tuple(shape),
             dtype=dtype,
-            chunks=tuple(shape) if whole else pieces(dims, shape),
+            chunks=tuple(shape) if single else pieces(dims, shape),
             dimension_names=tuple(dims),
         )
 

@@ -140,12 +140,12 @@ class ProcessShards(Shards):
                     f"{others} differ from those of process 0. Build the data and the model from "
                     "the same file, options and seed in each."
                 )
-        whole = [t.name for t in getattr(objective, "terms", ()) if not t.sharded]
-        if whole:
+        unsharded = [t.name for t in getattr(objective, "terms", ()) if not t.sharded]
+        if unsharded:
             raise ContractError(
-                f"several processes: expected terms that are shared out; {whole} are not. Train "
-                "on one device, or take what they need of other rows from context.shards and set "
-                "`sharded = True` in the class."
+                f"several processes: expected terms that are shared out; {unsharded} are not. "
+                "Train on one device, or take what they need of other rows from context.shards "
+                "and set `sharded = True` in the class."
             )
         for value in tensors.values():
             flat = value.detach().contiguous().clone()

@@ -43,10 +43,10 @@ class Phase:
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are fixed."""
-        found: list[nn.Parameter] = []
+        parameters: list[nn.Parameter] = []
         for part in self.hold:
-            found += [part] if isinstance(part, nn.Parameter) else list(part.parameters())
-        return found
+            parameters += [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        return parameters
 
 
 class Phases:
@@ -91,8 +91,8 @@ class Phases:
     def on_fit_start(self, training: Training) -> None:
         moved = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
         for number, phase in enumerate(self.phases):
-            held = {id(p) for p in phase.parameters()}
-            if held >= moved:
+            fixed = {id(p) for p in phase.parameters()}
+            if fixed >= moved:
                 raise ArgumentError(
                     f"Phases: expected something left to train in phase {number}; got every "
                     "parameter held. Hold less."

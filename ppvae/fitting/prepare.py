@@ -101,10 +101,10 @@ def place(
         spec: Objective, before it is bound to the pair.
         settings: The settings of the fit, with a seed.
     """
-    whole = spec(model, guide, num_data=splits.train.num_rows)
-    device = choose_device(settings.device, whole)
-    whole.to(device)
-    everything = len(whole.terms) > 0
+    objective = spec(model, guide, num_data=splits.train.num_rows)
+    device = choose_device(settings.device, objective)
+    objective.to(device)
+    everything = len(objective.terms) > 0
     train = columns_used(splits.train, model, guide, everything=everything)
     resident = fits(train, device) if settings.resident is None else settings.resident
     validation = splits.validation
@@ -114,23 +114,23 @@ def place(
             validation = validation.to(device)
     for part in (splits.validation, splits.test):
         if part is not None:
-            for hook in whole.hooks:
+            for hook in objective.hooks:
                 hook.check(part)
     plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)
     return Placed(
-        objective=whole,
+        objective=objective,
         plain=plain(model, guide, num_data=train.num_rows),
         train=train.to(device) if resident else train,
         validation=validation,
         device=device,
-        dtype=_dtype(whole),
+        dtype=_dtype(objective),
         settings=replace(
             settings,
             device=device,
             resident=resident,
             restore_best=settings.keeps_best(validated=validation is not None),
         ),
-        index=INDEX in {**signature(model), **signature(guide)} or needs_index(whole),
+        index=INDEX in {**signature(model), **signature(guide)} or needs_index(objective),
     )
 
 
@@ -146,12 +146,12 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
         ContractError: If model, guide and data do not fit together.
         DataError: If a value in some row is outside the support of its likelihood.
     """
-    settings, whole = placed.settings, placed.objective
+    settings, objective = placed.settings, placed.objective
     if isinstance(shards, ProcessShards):
-        shards.begin(whole, placed.train)
+        shards.begin(objective, placed.train)
     assert settings.seed is not None
     assert settings.resident is not None
-    for hook in whole.hooks:
+    for hook in objective.hooks:
         hook.prepare(placed.train)
     # Before the optimiser is made: an automatic guide of Pyro has no parameters until it has run.
     _check(placed, splits)
@@ -167,7 +167,7 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
         shards=shards,
     )
     training = Training(
-        objective=whole,
+        objective=objective,
         plain=placed.plain,
         step=_step(placed, settings.epochs * len(feed)),
         feed=feed,
@@ -183,10 +183,10 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
 
 
 def _step(placed: Placed, total_steps: int) -> Step:
-    settings, whole = placed.settings, placed.objective
-    parameters, critics = split_parameters(whole)
+    settings, objective = placed.settings, placed.objective
+    parameters, critics = split_parameters(objective)
     optimizer = _optimizer(settings, parameters)
-    eager = Gradients(whole, parameters, precision=settings.precision, context=bool(critics))
+    eager = Gradients(objective, parameters, precision=settings.precision, context=bool(critics))
     compiled = settings.compile
     if compiled == "auto":
         compiled = pays(placed.device, total_steps)
@@ -203,7 +203,7 @@ def _step(placed: Placed, total_steps: int) -> Step:
             f"makes {type(scheduler).__name__}. Return a torch LRScheduler."
         )
     return Step(
-        whole,
+        objective,
         CompiledGradients(eager) if compiled else eager,
         parameters,
         optimizer,

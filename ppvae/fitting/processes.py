@@ -90,12 +90,12 @@ def launched(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 def first_host(nodes: str) -> str:
     """The first host of SLURM's list, such as ``node[03-05,9],login``."""
-    found = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\])?([^,\[]*)", nodes)
-    if found is None:
+    match = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\])?([^,\[]*)", nodes)
+    if match is None:
         raise ArgumentError(
             f"SLURM_STEP_NODELIST: expected host names; got {nodes!r}. Set MASTER_ADDR."
         )
-    head, number, tail = found.groups()
+    head, number, tail = match.groups()
     return head + (number or "") + (tail or "")
 
 

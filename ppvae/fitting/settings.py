@@ -55,8 +55,8 @@ Default = TypeVar("Default")
 
 def setting(default: Default, rule: Rule) -> Default:
     """A field with its range."""
-    made: Default = field(default=default, metadata={"rule": rule})
-    return made
+    value: Default = field(default=default, metadata={"rule": rule})
+    return value
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class EmbeddedGP(SizedByData, FitHooks):
 
     @property
     def columns(self) -> dict[str, Parameter]:
-        """What the embedding takes beside x, by name."""
+        """The columns that the embedding takes in addition to x, by name."""
         first, *rest = signature(self.embedding).items()
         return {
             name: p.replace(kind=p.KEYWORD_ONLY)
@@ -251,7 +251,7 @@ class EmbeddedGP(SizedByData, FitHooks):
     def posterior(
         self, rows: Tensor, target: Tensor, noise: Tensor | None = None
     ) -> dist.TorchDistribution:
-        """What a guide samples: exact given the batch in training, as stored in evaluation."""
+        """The guide's distribution: exact given the batch in training, stored in evaluation."""
         if not self.training:
             return self.weights(rows.size(-1))
         mean, precision = self.solve(rows, target, noise)

@@ -27,7 +27,7 @@ OBJECTS = 4096
 
 
 class Layout(nn.Module):
-    """Which object and view each training datum shows.
+    """The object and view of each training datum.
 
     Arguments:
         objects: Object ids, with shape (N).

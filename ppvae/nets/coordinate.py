@@ -133,15 +133,15 @@ def resample(images: Tensor, places: Tensor, size: Sequence[int] | None = None) 
     leading = torch.broadcast_shapes(images.shape[:-3], places.shape[:-2])
     # grid_sample counts rows downwards.
     places = (places * places.new_tensor([1.0, -1.0])).unflatten(-2, size)
-    found = functional.grid_sample(
+    sampled = functional.grid_sample(
         images.expand(*leading, *images.shape[-3:]).reshape(-1, *images.shape[-3:]),
         places.expand(*leading, *size, 2).reshape(-1, *size, 2),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
     )
-    found = found.reshape(*leading, images.size(-3), *size)
-    return found.squeeze(-2) if flat else found
+    sampled = sampled.reshape(*leading, images.size(-3), *size)
+    return sampled.squeeze(-2) if flat else sampled
 
 
 class CoordinateDecoder(nn.Module):

@@ -164,29 +164,31 @@ class EquivariantPose(nn.Module):
         # (..., N, K, 2 + 2 D + 2)
         score, moved, grown = raw.split(self.sizes, -1)
         p = score[..., 0].softmax(-1).unsqueeze(-1)
-        found: dict[str, dist.TorchDistribution] = {}
+        distributions: dict[str, dist.TorchDistribution] = {}
         if self.rotation:
-            found |= self._angle(p[..., 0], score[..., 1])
+            distributions |= self._angle(p[..., 0], score[..., 1])
         if self.translation:
-            found["translation"] = self._shift(centre, size, p, moved)
+            distributions["translation"] = self._shift(centre, size, p, moved)
         if size is not None:
             growth, spread = (p * grown).sum(-2).unbind(-1)
             loc = size.log() + growth if self.corrected else size.log()
-            found["scale"] = dist.LogNormal(loc, self._spread(spread))
-        return found
+            distributions["scale"] = dist.LogNormal(loc, self._spread(spread))
+        return distributions
 
     def _angle(self, p: Tensor, spread: Tensor) -> dict[str, dist.TorchDistribution]:
         """The angle's posterior, from the copies' weights and spreads, both (..., N, K)."""
         turns = self.turns.to(p)
         right, up = ((p * part(self.modes * turns)).sum(-1) for part in (torch.cos, torch.sin))
         angle = torch.atan2(up, right) / self.modes
-        found: dict[str, dist.TorchDistribution] = {}
+        distributions: dict[str, dist.TorchDistribution] = {}
         if self.modes > 1:
             modes = torch.arange(self.modes, device=p.device) * 2 * math.pi / self.modes
             gap = turns - (angle[..., None] + modes)[..., None]  # (..., N, J, K)
-            found["turn"] = dist.Categorical(logits=_SURE * (p[..., None, :] * gap.cos()).sum(-1))
-        found["rotation"] = WrappedNormal(angle, self._spread((p * spread).sum(-1)))
-        return found
+            distributions["turn"] = dist.Categorical(
+                logits=_SURE * (p[..., None, :] * gap.cos()).sum(-1)
+            )
+        distributions["rotation"] = WrappedNormal(angle, self._spread((p * spread).sum(-1)))
+        return distributions
 
     def _at_rest(self, x: Tensor, centre: Tensor, size: Tensor | None) -> Tensor:
         """x, with shape (..., C, H, W), without each pose and coarse: (..., K, C, H', W')."""

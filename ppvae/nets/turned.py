@@ -79,5 +79,5 @@ class TurnedEncoder(nn.Module):
 
     def forward(self, x: Tensor, angle: Tensor) -> dist.TorchDistribution:
         back = transform_grid(self.places, Pose(angle=-angle.to(x)))
-        made: dist.TorchDistribution = self.encoder(resample(x, back))
-        return made
+        fn: dist.TorchDistribution = self.encoder(resample(x, back))
+        return fn

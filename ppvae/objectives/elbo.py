@@ -207,9 +207,11 @@ class Objective(nn.Module):
                 names a site that the pair does not have.
         """
         structure = check_pair(self.model, self.guide, batch)
-        held = {name for key in self.capacity for name in _names(key)}
+        capacities = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
-        unknown = sorted(held - known) + sorted(set(self.weights) - known - set(structure.scored))
+        unknown = sorted(capacities - known) + sorted(
+            set(self.weights) - known - set(structure.scored)
+        )
         if unknown:
             raise ContractError(
                 f"weights and capacity: expected latent sites {list(structure.latent)} or (for "
@@ -306,8 +308,8 @@ class Objective(nn.Module):
         }
         parts = []
         for key, capacity in self.capacity.items():
-            held = torch.stack([means.pop(name) for name in _names(key)]).sum()
-            parts.append(capacity(held, self.step))
+            kl = torch.stack([means.pop(name) for name in _names(key)]).sum()
+            parts.append(capacity(kl, self.step))
         for name, mean in means.items():
             weight = self.weights.get(name)
             parts.append(mean if weight is None else weight(self.step).to(mean) * mean)

@@ -96,9 +96,9 @@ class MINE(Estimator):
         \eta_t = d \, \eta_{t-1} + (1 - d) \overline{e^{T(a_i, b_j)}}
 
     with the gradient :math:`\nabla \overline{T(a_i, b_i)} - \nabla \overline{e^{T}} / \eta_t`,
-    whose bias goes as d goes to 1, where a batch's own denominator leaves it as it is. The paper
-    takes the average in the gradient alone; here the estimate is of the same averages, so what is
-    reported does not oscillate either.
+    whose bias vanishes as d goes to 1, while that of a batch's own denominator does not. The paper
+    uses the average in the gradient only; here the estimate is computed from the same averages, so
+    that the reported values do not oscillate either.
 
     The averages change when the critic is trained (``loss``), not when an estimate is computed.
 
@@ -128,13 +128,13 @@ class MINE(Estimator):
         self.register_buffer("log_partition", torch.zeros(()))
 
     def _averages(self, joint: Tensor, marginal: Tensor) -> tuple[Tensor, Tensor]:
-        """Moving averages, this batch included: the joint scores, the log partition function."""
-        # A plain mean of the first batches, until there are enough of them to forget some.
+        """Moving averages, including this batch: the joint scores, the log partition function."""
+        # A plain mean of the first batches, until there are enough of them for a moving average.
         keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
         mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)
         own = log_mean_exp(marginal).to(keep)
-        # One huge score would stay in the average for thousands of steps, in which the critic
-        # would not be held down.
+        # Otherwise one huge score would stay in the average for thousands of steps, in which the
+        # critic would not be restrained.
         before = self.log_partition.minimum(own + self.slack)
         log_partition = torch.logaddexp(keep.log() + before, torch.log1p(-keep) + own)
         return mean, log_partition

@@ -109,5 +109,5 @@ class Independence(Term):
         z = context.shards.gather(z, z.dim() - len(event) - 1)
         rows = z.reshape(-1, z.shape[z.dim() - len(event) - 1], max(1, event.numel()))
         y = context.shards.gather(context.batch[self.column])
-        found = torch.stack([dependence(one, y) for one in rows]).mean()
-        return self.weight(context.step).to(found) * found
+        dependences = torch.stack([dependence(one, y) for one in rows]).mean()
+        return self.weight(context.step).to(dependences) * dependences

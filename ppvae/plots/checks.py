@@ -107,9 +107,9 @@ def method_errors(
     for place, (name, value) in enumerate(mean.items()):
         error = bars.get(name)
         axes.errorbar(value, place, xerr=error, fmt="o", color=COLOURS[0], capsize=3, ms=5)
-        said = f"{value:.4f}" if error is None else f"{value:.4f} \u00b1 {error:.4f}"
+        text = f"{value:.4f}" if error is None else f"{value:.4f} \u00b1 {error:.4f}"
         axes.annotate(
-            said,
+            text,
             (value, place),
             (0, 6),
             textcoords="offset points",
@@ -172,14 +172,14 @@ def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) ->
     )
     left.legend(loc="lower center")
     levels = np.linspace(0, 1, 101)
-    held = np.searchsorted(np.sort(2 * np.abs(values - 0.5)), levels + 1e-12) / values.size
+    coverage = np.searchsorted(np.sort(2 * np.abs(values - 0.5)), levels + 1e-12) / values.size
     right.plot(levels, levels, color="black", ls="--", lw=1, label="calibrated")
-    right.plot(levels, held, color=COLOURS[0], label="this model")
+    right.plot(levels, coverage, color=COLOURS[0], label="this model")
     if interval is not None:
         share = float(np.mean(2 * np.abs(values - 0.5) <= interval + 1e-12))
         right.plot([interval], [share], "o", color=COLOURS[2])
-        said = f"{100 * interval:.0f} % intervals\nhold {100 * share:.1f} % of the data"
-        right.text(0.97, 0.05, said, transform=right.transAxes, ha="right", color=COLOURS[2])
+        text = f"{100 * interval:.0f} % intervals\ncontain {100 * share:.1f} % of the data"
+        right.text(0.97, 0.05, text, transform=right.transAxes, ha="right", color=COLOURS[2])
     right.set(xlabel="level of the interval", ylabel="data inside", xlim=(0, 1), ylim=(0, 1.02))
     right.legend(loc="upper left")
     return figure

@@ -49,8 +49,8 @@ def latents(
     shade = None if colour is None else as_array(colour).reshape(-1)
     same_rows(latents=points, colour=shade)
     if kind is None:
-        whole = shade is not None and np.array_equal(shade, np.round(shade))
-        kind = "class" if whole else "continuous"
+        integral = shade is not None and np.array_equal(shade, np.round(shade))
+        kind = "class" if integral else "continuous"
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.subplots()
     if points.shape[1] == 1 and shade is None:
@@ -253,13 +253,13 @@ def _places(latent_dim: int, at: Tensor | None, moved: Mapping[int, Array]) -> T
 
 
 def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
-    found = as_images("decode", decode(places))
-    if len(found) != number:
+    images = as_images("decode", decode(places))
+    if len(images) != number:
         raise ArgumentError(
-            f"decode: expected {number} images for as many latents; got {len(found)}. "
+            f"decode: expected {number} images for as many latents; got {len(images)}. "
             "Return one image a row."
         )
-    return found
+    return images
 
 
 def _channels(images: Array, by_channel: bool) -> list[tuple[str, Array]]:

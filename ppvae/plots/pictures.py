@@ -206,8 +206,8 @@ def _same_shape(*, number: int, **values: Values | None) -> tuple[Array, Array, 
     same_rows(**arrays)
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
-        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ArgumentError(f"images: expected one shape; got {said}. Pass the same images.")
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ArgumentError(f"images: expected one shape; got {text}. Pass the same images.")
     first, second, *third = (array[:number] for array in arrays.values())
     return first, second, third[0] if third else None
 

@@ -165,13 +165,13 @@ def _damaged(path: Path, name: str, expected: str, value: object) -> RunError:
 
 
 def _flat(metrics: JsonObject, prefix: str = "") -> JsonObject:
-    found: JsonObject = {}
+    flat: JsonObject = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
+            flat[prefix + name] = value
+    return flat
 
 
 def _pictures(folder: Path) -> list[Picture]:

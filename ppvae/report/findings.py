@@ -1,4 +1,4 @@
-"""What a verdict is made of."""
+"""The types of a verdict: findings, marks and answers."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ _FEW_DRAWS: Final = 5.0
 
 
 def ended(facts: Facts) -> Finding:
-    """How training ended."""
+    """Whether training ended well."""
     count = facts.config.get("epochs", len(facts.history))
     epochs = "1 epoch" if count == 1 else f"{count} epochs"
     seconds = facts.number("train_seconds")
     when = "" if seconds is None else f" in {duration(seconds)}"
-    said: dict[str, tuple[Mark, str]] = {
+    findings: dict[str, tuple[Mark, str]] = {
         "completed": ("ok", f"{epochs} run to the end{when}."),
         "stopped": (
             "ok",
@@ -57,7 +57,9 @@ def ended(facts: Facts) -> Finding:
         ),
     }
     status = facts.config.get("status")
-    return Finding(*said.get(str(status), ("caution", f"Ended as {status!r}, after {epochs}.")))
+    return Finding(
+        *findings.get(str(status), ("caution", f"Ended as {status!r}, after {epochs}."))
+    )
 
 
 def level(facts: Facts) -> Finding | None:

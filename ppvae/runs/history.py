@@ -87,10 +87,10 @@ class History(Sequence[Row]):
             ValueError: If the text is not such a table.
             csv.Error: If the text is not a table.
         """
-        whole = ("epoch", "step")
+        integers = ("epoch", "step")
         return cls(
             {
-                name: int(text) if name in whole else float(text)
+                name: int(text) if name in integers else float(text)
                 for name, text in row.items()
                 if text
             }

@@ -354,7 +354,7 @@ def test_calibration_counts_what_falls_inside():
     levels, held = right.lines[1].get_data()
     assert held[np.searchsorted(levels, 0.9)] == pytest.approx(0.8)
     assert held[-1] == 1
-    assert "90 % intervals\nhold 80.0 % of the data" in texts(plots.calibration(pit))
+    assert "90 % intervals\ncontain 80.0 % of the data" in texts(plots.calibration(pit))
 
 
 def test_pareto_k_counts_by_range():

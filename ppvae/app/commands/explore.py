@@ -79,11 +79,11 @@ def run(arguments: argparse.Namespace) -> None:
     moves = given.pop("price"), given.pop("reach")
     progress = None if given.pop("quiet") else _said
     del given["command"]
-    found = explore_data(**given, moves=moves, progress=progress)
-    for note in found.notes:
+    exploration = explore_data(**given, moves=moves, progress=progress)
+    for note in exploration.notes:
         print(f"data: {printable(note)}")
-    show(found.metrics)
-    print(f"{found.search.calibration.verdict}.")
+    show(exploration.metrics)
+    print(f"{exploration.search.calibration.verdict}.")
     print(f"figures: {arguments.out / 'plots'}")
 
 

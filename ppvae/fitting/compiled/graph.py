@@ -338,14 +338,14 @@ def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
             continue
         fresh = all(use.target is torch.ops.aten.lift_fresh_copy.default for use in node.users)
         if not fresh:
-            held = getattr(code, node.target)
+            constant = getattr(code, node.target)
             owners = [
                 f"{type(sub).__name__}.{name}"
                 for sub in module.modules()
                 for name, value in vars(sub).items()
-                if value is held
+                if value is constant
             ]
-            what = owners[0] if owners else f"one with shape {tuple(held.shape)}"
+            what = owners[0] if owners else f"one with shape {tuple(constant.shape)}"
             raise UntraceableError(
                 f"a step uses a tensor that is neither a parameter nor a buffer ({what})"
             )

@@ -209,7 +209,7 @@ class Arrow:
         return Arrow(**{f.name: getattr(self, f.name).to(like) for f in fields(self)})
 
     def moments(self, f: Tensor, b: Tensor, subjects: Tensor) -> Moments:
-        """What the posterior says of rows with scaled features.
+        """The posterior's moments at rows with scaled features.
 
         Arguments:
             f: Scaled shared features, with shape (N, K, H).
@@ -243,7 +243,7 @@ class Arrow:
         return (g * w).sum(-1) + (b * u[subjects]).sum(-1)
 
     def spread(self, g: Tensor, b: Tensor, subjects: Tensor) -> Tensor:
-        """What uncertain encodings add to the variance of rows: (N, K')."""
+        """The part of the variance of rows due to uncertain encodings: (N, K')."""
         total = torch.einsum("nkh,khj,nkj->nk", *_expand(g, self.shared_noise, g))
         cross, own = self.cross_noise[subjects], self.own_noise[subjects]
         b = b.expand(-1, own.size(1), -1)

@@ -32,7 +32,7 @@ CHUNK = 256
 
 
 def kept_data(visits: Visits, turn: Tensor, *, later: bool) -> Tensor:
-    """Which data are kept, with shape (N); at least one of each subject is not.
+    """Mask of the data that are kept, with shape (N); at least one per subject is left out.
 
     Arguments:
         visits: The training data's subjects.

@@ -31,7 +31,7 @@ class Group:
 
 
 class Visits:
-    """Which subject each datum belongs to.
+    """The subject of each datum.
 
     Arguments:
         subjects: Subject ids, with shape (N).

@@ -73,11 +73,11 @@ def accuracy(subject: Subject) -> dict[str, float]:
             continue
         batch = batch_for(guide, test.take(y >= 0))
         true = batch.pop(site)
-        found = encode(guide, batch)[site]
+        classes = encode(guide, batch)[site]
         if site in signature(guide):
-            scores[site] = float((found == true).double().mean())
+            scores[site] = float((classes == true).double().mean())
         else:
-            scores[site] = clustering_accuracy(found, true)
+            scores[site] = clustering_accuracy(classes, true)
     return {("accuracy" if s == "y" else f"accuracy/{s}"): v for s, v in scores.items()}
 
 
