@@ -841,6 +841,10 @@ PAIRS: dict[str, Callable[[], Pair]] = {
 }
 
 
+# Pairs that observe the column x as one site and share no latent between data.
+PLAIN = [name for name in PAIRS if name not in ("markov", "shared latent, automatic guide")]
+
+
 def build(name: str, *, seed: int = 0, device: torch.device | str = "cpu") -> Pair:
     """A pair as ``ppvae.fit`` would have it before the first step, always the same for a seed."""
     with torch.random.fork_rng():

@@ -115,7 +115,7 @@ def posterior_draws(
     return replace(
         drawn,
         observed={
-            name: by_draw(node, _replicating(node).sample()) for name, node in nodes.items()
+            name: by_draw(node, _replicating(node)().detach()) for name, node in nodes.items()
         },
         log_likelihood={name: log_density(node, node["value"]) for name, node in nodes.items()},
         log_weight=weights,

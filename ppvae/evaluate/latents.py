@@ -112,7 +112,7 @@ def elbo_surgery(
             )
         rate = own = mixed = 0.0
         for _ in range(num_draws):
-            z = q.sample()
+            z = q().detach()
             log_q = q.log_prob(z)
             pairs = [q.log_prob(part.unsqueeze(1)).logsumexp(1) for part in z.split(CHUNK)]
             aggregate = torch.cat(pairs) - math.log(rows)

@@ -111,10 +111,11 @@ def variance(fn: TorchDistribution) -> Tensor:
 
 
 def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
+    # A flow of pyro.contrib.zuko draws by a call alone, as pyro.sample does.
     with seeded(0):
-        where = fn.sample()
+        where = fn()
     with seeded(0, where):
-        parts = [fn.sample((AT_ONCE,)) for _ in range(DRAWS // AT_ONCE)]
+        parts = [fn((AT_ONCE,)).detach() for _ in range(DRAWS // AT_ONCE)]
     draws = torch.cat(parts)
     return draws.median(0).values if median else draws.mean(0)
 

@@ -116,7 +116,7 @@ def _depends(
             if any(gradient is not None for gradient in found):
                 return True
     with torch.no_grad():
-        redrawn = {k: q[k]["fn"].sample() for k in others}
+        redrawn = {k: q[k]["fn"]().detach() for k in others}
         moved = trace_program(model, batch, replay=guide_trace, given=redrawn)
         return not torch.equal(_score(model_trace, name, value), _score(moved, name, value))
 

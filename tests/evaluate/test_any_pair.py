@@ -19,6 +19,7 @@ from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, OneHot, heads
 from ppvae.programs import data_plate, decode, encode
 from ppvae.runs.run import Run
+from tests.pairs import build
 
 N = 300
 VARIANCE = 1 / (1 / 9 + N)
@@ -166,6 +167,21 @@ def test_a_flow_is_encoded_by_draws_that_repeat():
     assert all(math.isfinite(v) for v in evaluate.summary(run, {"x": x}).values())
     assert run.decode({"z": z})["x"].shape == (20, 6)
     assert evaluate.to_arviz(run, {"x": x}, num_draws=3)["posterior"]["z"].shape == (1, 3, 20, 2)
+
+
+def test_a_flow_of_zuko_is_encoded_and_exported():
+    pytest.importorskip("zuko")
+    pair = build("zuko, flow posterior")
+    run, x = Run(pair.model, pair.guide), pair.batch["x"]
+    z = run.encode({"x": x})["z"]
+    assert torch.equal(z, run.encode({"x": x})["z"])
+    with torch.no_grad():
+        draws = run.guide.flow(x.flatten(1)).sample((4096,))
+    error = draws.std(0) * (1 / 256 + 1 / 4096) ** 0.5
+    assert ((z - draws.mean(0)).abs() < 5 * error).all()
+    assert all(math.isfinite(v) for v in evaluate.summary(run, {"x": x}).values())
+    tree = evaluate.to_arviz(run, {"x": x}, num_draws=3)
+    assert tree["posterior"]["z"].shape == (1, 3, *z.shape)
 
 
 class Named(nn.Module):

@@ -17,7 +17,7 @@ from ppvae.evaluate import (
 )
 from ppvae.evaluate.statistics import STATISTICS, area, contrast, edges, intensity
 from tests.evaluate.programs import D, Z, linear_run, pair_run
-from tests.pairs import PAIRS
+from tests.pairs import PLAIN
 
 SUMS = {"mean": lambda x: x.mean(1), "largest": lambda x: x.amax(1), "spread": lambda x: x.std(1)}
 
@@ -59,7 +59,7 @@ def test_reconstructions_use_the_data_twice():
     assert given.crps.mean() < free.crps.mean()
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_checks_work_for_every_model(name):
     run, data = pair_run(name)
     for check in (check_predictions, check_reconstructions):

@@ -20,7 +20,7 @@ from ppvae.evaluate.pareto import leave_one_out
 from ppvae.programs import ContractError, data_plate
 from ppvae.runs.run import Run
 from tests.evaluate.programs import GaussianGuide, linear_run, pair_run
-from tests.pairs import PAIRS
+from tests.pairs import PLAIN
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -48,7 +48,7 @@ def unseen_of(data):
     return Dataset(columns, missing_ok=list(columns)).take(torch.arange(4)) if columns else None
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_every_model_leaves_with_its_sites(name):
     run, data = pair_run(name)
     unseen = unseen_of(data)

@@ -8,9 +8,9 @@ from torch import nn
 
 from ppvae.data import Dataset
 from ppvae.programs import batches, decode, encode, evaluating, placement, posterior, seeded
-from tests.pairs import PAIRS, build
+from tests.pairs import PLAIN, build
 
-laws = pytest.mark.parametrize("name", PAIRS)
+laws = pytest.mark.parametrize("name", PLAIN)
 
 
 @laws
@@ -26,7 +26,7 @@ def test_encoding_is_the_posteriors_mean_and_repeats(name):
             probs = first[f"{site}_probs"]
             torch.testing.assert_close(probs.sum(-1), torch.ones(len(value)).to(probs))
             assert torch.equal(probs.argmax(-1), value)
-        else:
+        elif name != "zuko, flow posterior":  # which has no mean in closed form
             torch.testing.assert_close(value, fn.mean)
     assert set(first) - {f"{site}_probs" for site in q} == set(q)
 
