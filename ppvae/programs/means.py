@@ -115,7 +115,7 @@ def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
     with seeded(0):
         where = fn()
     with seeded(0, where):
-        parts = [fn((AT_ONCE,)).detach() for _ in range(DRAWS // AT_ONCE)]
+        parts = [fn(torch.Size((AT_ONCE,))).detach() for _ in range(DRAWS // AT_ONCE)]
     draws = torch.cat(parts)
     return draws.median(0).values if median else draws.mean(0)
 
