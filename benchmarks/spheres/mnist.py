@@ -54,8 +54,10 @@ def main():
                 entry = getattr(ppvae.zoo, name)
                 pair = entry({"x": shape}, latent_dim=dim, likelihood="bernoulli", **options)
                 run = ppvae.fit(
-                    *pair,
+                    pair.model,
+                    pair.guide,
                     data,
+                    pair.objective,
                     epochs=given.epochs,
                     batch_size=128,
                     learning_rate=1e-3,

@@ -58,7 +58,8 @@ def main():
     pair = ppvae.zoo.so3vae(data, decoder=given.decoder, search=given.search)
     start = time.process_time()
     run = ppvae.fit(
-        *pair[:2],
+        pair.model,
+        pair.guide,
         data,
         pair.objective,
         epochs=given.epochs,

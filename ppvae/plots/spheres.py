@@ -147,12 +147,13 @@ def rotation_errors(errors: Values, turned: Values | None = None) -> Figure:
     left.hist(degrees, bins=np.linspace(0, 180, 46), color=COLOURS[0])
     middle = float(np.median(degrees))
     left.axvline(middle, color=COLOURS[2], ls="--", lw=1, label=f"median {middle:.1f}\u00b0")
-    left.set(xlabel="error (degrees)", ylabel="data", xlim=(0, 180))
+    quarters = range(0, 181, 45)
+    left.set(xlabel="error (degrees)", ylabel="number of data", xlim=(0, 180), xticks=quarters)
     left.legend()
     for axes in rest:
         axes.scatter(far, degrees, s=9, color=COLOURS[0], alpha=0.6, linewidths=0)
         axes.set(xlabel="turned from upright (degrees)", ylabel="error (degrees)")
-        axes.set(xlim=(0, 180), ylim=(0, 180))
+        axes.set(xlim=(0, 180), ylim=(0, 180), xticks=quarters, yticks=quarters)
     return figure
 
 
@@ -179,7 +180,7 @@ def rotation_paths(paths: Mapping[str, Values], ratios: Mapping[str, float]) -> 
         place = 360 * (np.arange(len(steps)) + 0.5) / len(steps)
         label = f"{name}: ratio {ratios[name]:.1f}"
         axes.plot(place, steps, color=COLOURS[i % len(COLOURS)], label=label)
-    axes.set(xlabel="place along the path (degrees)", ylabel="step of the code", xlim=(0, 360))
+    axes.set(xlabel="turned by (degrees)", ylabel="change of the code a step", xlim=(0, 360))
     axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -19,6 +19,7 @@ __all__ = ["errors", "maps", "metrics", "paths", "walks"]
 # Pictures of a walk, steps of a path whose continuity is measured, and directions of a walk.
 SHOWN, STEPS, WAYS = 13, 120, 4
 TRUTH = "orientation"
+AXES = ("right", "up", "viewer's")
 
 
 def maps(subject: Subject) -> Figures:
@@ -66,7 +67,7 @@ def walks(subject: Subject) -> Figures:
             rows = [subject.decoder(name, site)(_turns(axis, SHOWN)) for axis in range(3)]
             figure = plots.images(
                 torch.stack(rows),
-                row_labels=[f"about {axis}" for axis in ("right", "up", "viewer")],
+                row_labels=[f"{axis} axis" for axis in AXES],
                 column_labels=_degrees(),
             )
             caption = f"Decoded means along turns of {name} about the three axes of the viewer."
@@ -121,10 +122,10 @@ def _paths(subject: Subject) -> dict[str, tuple[Tensor, Tensor]]:
     if set(signature(subject.run.guide)) != {"x"}:
         return {}
     found = {}
-    for axis, name in enumerate(("right", "up", "viewer")):
+    for axis, name in enumerate(AXES):
         pictures = subject.decoder("rotation", "x")(_turns(axis, STEPS))
         codes = encode(subject.run.guide, {"x": pictures})["rotation"]
-        found[f"about {name}"] = (pictures.cpu(), codes.cpu())
+        found[f"{name} axis"] = (pictures.cpu(), codes.cpu())
     return found
 
 
