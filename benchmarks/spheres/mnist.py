@@ -1,4 +1,4 @@
-"""Normal latents against directions of the same length, with the same networks.
+"""Normal latents against spheres of as many dimensions, with the same networks.
 
 python -m benchmarks.spheres.mnist [--mnist FOLDER] [--dims 2 5 10] [--seeds 1] [--epochs 20]
 
@@ -52,7 +52,8 @@ def main():
             ):
                 torch.manual_seed(seed)
                 entry = getattr(ppvae.zoo, name)
-                pair = entry({"x": shape}, latent_dim=dim, likelihood="bernoulli", **options)
+                size = dim + (name == "svae")  # The sphere of that many dimensions.
+                pair = entry({"x": shape}, latent_dim=size, likelihood="bernoulli", **options)
                 run = ppvae.fit(
                     pair.model,
                     pair.guide,
