@@ -17,7 +17,14 @@ from ppvae.nets.embedding import Beside, BoundedLinear, Mean, NoEmbedding, Resid
 from ppvae.nets.equivariant import EquivariantPose
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
-from ppvae.nets.inputs import InputAdapter, LogCounts, MaskedEncoder, Standardized, masked_shape
+from ppvae.nets.inputs import (
+    InputAdapter,
+    LogCounts,
+    MaskedEncoder,
+    Stages,
+    Standardized,
+    masked_shape,
+)
 from ppvae.nets.mlp import MLP, AddedInputs
 from ppvae.nets.oriented import FlatRotation, IrrepDecoder, PointDecoder, harmonics, wigner
 from ppvae.nets.priors import (
@@ -72,6 +79,7 @@ __all__ = [
     "Shift",
     "Sites",
     "StandardNormal",
+    "Stages",
     "Standardized",
     "TurnedDecoder",
     "TurnedEncoder",

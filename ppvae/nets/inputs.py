@@ -36,6 +36,20 @@ class InputAdapter(nn.Module, ABC):
         return encoded
 
 
+class Stages(nn.Sequential):
+    """Modules one after the other on the first input; the last one takes further inputs, too.
+
+    So that :class:`~ppvae.guides.Align` stands before an encoder that is given conditions.
+    """
+
+    def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
+        *first, last = self
+        for module in first:
+            x = module(x)
+        encoded: dist.TorchDistribution = last(x, *others)
+        return encoded
+
+
 class MaskedEncoder(InputAdapter):
     r"""An encoder of data with missing values, which are replaced by zeros, with a mask as input.
 

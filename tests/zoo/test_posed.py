@@ -26,6 +26,9 @@ VARIANTS = [
     ("rvae", {"network": "conv", "scale": 0.2}),
     ("rvae", {"modes": 1}),
     ("trvae", {"scale": 0.2, "decoder": "coordinates", "pose": "conv"}),
+    ("rvae", {"condition": "y"}),
+    ("rvae", {"condition": "both", "decoder": "coordinates", "full_covariance": True}),
+    ("trvae", {"condition": "c", "network": "conv", "warmup": 5}),
     ("jrvae", {"decoder": "coordinates", "translation": 0.1}),
 ]
 
@@ -36,6 +39,7 @@ def columns():
         "y": torch.arange(N) % K,
         "angle": torch.linspace(-1, 1, N),
         "shift": 0.1 * torch.randn(N, 2),
+        "c": torch.randn(N, 2),
     }
 
 
@@ -81,11 +85,13 @@ def test_its_options_go_together(name, options):
     data = splits()
     run = fitted(name, data, **options)
     latents = run.encode(data.test)
+    known = {"none": (), "y": ("y",), "c": ("c",), "both": ("y", "c")}
     given = {**vars(entry(name).options()), **options}
     poses = {site for site in ("rotation", "translation", "scale") if given[site]}
     modes = {"turn", "turn_probs"} if given.get("modes", 1) > 1 else set()
     assert set(latents) - {"z", "y", "y_probs"} == poses | modes
-    assert run.decode(latents)["x"].shape == data.test["x"].shape
+    columns = {name: data.test[name] for name in known[given.get("condition", "none")]}
+    assert run.decode(latents, **columns)["x"].shape == data.test["x"].shape
 
 
 def test_what_is_encoded_comes_apart_and_can_be_changed_before_it_is_decoded():
@@ -100,6 +106,24 @@ def test_what_is_encoded_comes_apart_and_can_be_changed_before_it_is_decoded():
     pose = Pose(latents["rotation"], latents["translation"], latents["scale"])
     logits = resample(torch.logit(pixels[0]), transform_grid(grid(8, 8), pose))
     torch.testing.assert_close(pixels[1], logits.sigmoid(), rtol=1e-3, atol=1e-4)
+
+
+def test_the_condition_decides_the_picture_and_the_pose_stays():
+    data = splits()
+    run = fitted("trvae", data, condition="y")
+    latents = run.encode(data.test)
+    zero, one = (run.decode(latents, y=torch.full((N,), label))["x"] for label in (0, 1))
+    assert not torch.allclose(zero, one)
+    assert set(run.model.columns) == {"y"}
+    names = [file for file, _, _ in draw(Subject(run, data))]
+    assert {"reconstructions.png", "angles.png"} <= set(names)
+    assert "angle_correlation" in measure(Subject(run, data))
+
+
+def test_a_condition_that_the_data_lack_is_refused():
+    part = Dataset({"x": images(), "y": torch.arange(N) % K})
+    with pytest.raises(ppvae.errors.ArgumentError, match=r"Add \['c'\], or choose"):
+        build("rvae", part.spec, condition="both")
 
 
 def test_spectra_move():

@@ -51,20 +51,24 @@ def cvae(
     embedding: Annotated[int, option("size of a learned vector per class; 0: one-hot")] = 0,
     factor_dim: Annotated[int, option("factors in the column c; 0 counts them")] = 0,
     nets: Networks = MLPS,
+    full_covariance: Annotated[bool, option("full-covariance normal posterior")] = False,
     beta: Annotated[float, option("weight of the KL")] = 1.0,
+    warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
     independence: Annotated[
         float, option("weight of the dependence of z on y, or on c alone (HSIC)")
     ] = 0.0,
 ) -> Pair:
     """The columns y and c enter the encoder and the decoder, so that z need not hold them."""
     conditions = _conditions(columns, num_classes, embedding, factor_dim)
+    heads = ppvae.nets.heads
+    family = heads.FullNormal if full_covariance else heads.DiagonalNormal
     encoder, decoder = autoencoder(
         observed(columns, nets.likelihood),
-        ppvae.nets.heads.DiagonalNormal(latent_dim),
+        family(latent_dim),
         nets,
         conditions=conditions.sizes,
     )
-    objective = weighted(beta)
+    objective = weighted(beta, warmup)
     if independence:
         column = "y" if conditions.classes is not None else "c"
         objective += ppvae.objectives.Independence("z", column, weight=independence)

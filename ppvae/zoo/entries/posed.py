@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import ppvae
+from ppvae.errors import ArgumentError
+from ppvae.zoo.entries.cvae import cvae
 from ppvae.zoo.entries.jvae import jvae
 from ppvae.zoo.entries.vae import vae
 from ppvae.zoo.entry import Pair, Spec, register
@@ -78,7 +80,7 @@ class Poses(Options):
         align = ppvae.guides.Align(finder, shape, undo=self.undo)
         while isinstance(guide.encoder, nets.InputAdapter):
             guide = guide.encoder
-        guide.encoder = _sequence(align, guide.encoder)
+        guide.encoder = nets.Stages(align, guide.encoder)
         return pair
 
     def _finder(self, shape: tuple[int, ...], widths: dict[str, float], modes: int) -> nn.Module:
@@ -108,10 +110,19 @@ class Poses(Options):
 POSES = Poses()
 
 
-def _sequence(*modules: nn.Module) -> nn.Module:
-    from torch import nn
+CONDITIONS = {"none": (), "y": ("y",), "c": ("c",), "both": ("y", "c")}
 
-    return nn.Sequential(*modules)
+
+def _conditional(columns: Spec, condition: str, **options: Any) -> Pair:
+    """A cvae on the named columns and on no others."""
+    named = CONDITIONS[condition]
+    if absent := [name for name in named if name not in columns]:
+        raise ArgumentError(
+            f"condition: expected the columns {list(named)} in the data; got {list(columns)}. "
+            f"Add {absent}, or choose another --condition."
+        )
+    others = {"y", "c"} - set(named)
+    return cvae({name: of for name, of in columns.items() if name not in others}, **options)
 
 
 def _turned() -> Splits:
@@ -132,11 +143,20 @@ def rvae(
     modes: Annotated[
         int, option("modes of the angle's posterior, evenly around the circle", least=1)
     ] = 2,
+    condition: Annotated[
+        str,
+        option("known columns that z need not hold: classes, factors", choices=tuple(CONDITIONS)),
+    ] = "none",
     poses: Poses = POSES,
     **options: Any,
 ) -> Pair:
-    """A vae with rotation, translation or scale as further latents."""
-    return poses.given_to(vae(columns, **options), columns, [options["latent_dim"]], modes)
+    """A vae, or with --condition a cvae, with rotation, translation or scale as further latents."""
+    sizes = [options["latent_dim"]]
+    if condition == "none":
+        return poses.given_to(vae(columns, **options), columns, sizes, modes)
+    pair = _conditional(columns, condition, **options)
+    known: Any = pair.model.conditions
+    return poses.given_to(pair, columns, [*sizes, *known.sizes], modes)
 
 
 @register(
