@@ -150,7 +150,7 @@ def rvae(
     poses: Poses = POSES,
     **options: Any,
 ) -> Pair:
-    """A vae, or with --condition a cvae, with rotation, translation or scale as further latents."""
+    """A vae, or a cvae with --condition, with rotation, translation or scale as latents."""
     sizes = [options["latent_dim"]]
     if condition == "none":
         return poses.given_to(vae(columns, **options), columns, sizes, modes)
@@ -178,6 +178,6 @@ def trvae(columns: Spec, **options: Any) -> Pair:
     data=_turned,
 )
 def jrvae(columns: Spec, *, poses: Poses = POSES, **options: Any) -> Pair:
-    """A jvae with rotation, translation or scale as further latents."""
+    """A jvae with rotation, translation or scale as latents."""
     sizes = [options["latent_dim"], *options["classes"]]
     return poses.given_to(jvae(columns, **options), columns, sizes)
