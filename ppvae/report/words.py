@@ -44,6 +44,12 @@ _RESULTS = {
     "angle_from_content_r2": Meaning(
         "Angle left in the content", "R\u00b2", "How well z predicts the angle; 0 is perfect."
     ),
+    "label_knn": Meaning(
+        "Labels", "share", "Held-out data with the label of most of 5 neighbours in the latents."
+    ),
+    "batch_mixing": Meaning(
+        "Mixing of batches", "share", "Entropy of neighbours' batches; 1 is mixed, 0 is apart."
+    ),
     "rmse": Meaning("Root mean squared error", "unit of x", "Error of the predictions."),
     "predicted_sd": Meaning("Predicted deviation", "unit of x", "Mean over the predictions."),
     "elbo": Meaning(

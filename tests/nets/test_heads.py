@@ -23,6 +23,11 @@ def counts() -> torch.Tensor:
     return torch.poisson(rates)
 
 
+def inflated() -> torch.Tensor:
+    kept = torch.rand(N, D) > torch.tensor([0.5, 0.1, 0.3])
+    return torch.where(kept, counts() + 1, 0.0)
+
+
 KINDS = {
     "bernoulli": (lambda: heads.Bernoulli((D,)), lambda: (reals() > 0) * 1.0),
     "continuous": (lambda: heads.ContinuousBernoulli((D,)), lambda: reals().sigmoid()),
@@ -35,6 +40,10 @@ KINDS = {
     "poisson-library": (lambda: heads.Poisson((D,), library=LIBRARY), counts),
     "nb": (lambda: heads.NegativeBinomial((D,)), counts),
     "nb-library": (lambda: heads.NegativeBinomial((D,), library=LIBRARY), counts),
+    "zinb-library": (
+        lambda: heads.ZeroInflatedNegativeBinomial((D,), library=LIBRARY),
+        inflated,
+    ),
     "categorical": (lambda: heads.Categorical((D,), num_classes=3), lambda: counts() % 3),
 }
 
@@ -63,6 +72,13 @@ def test_the_null_model_is_what_the_head_reaches_without_latents(name, missing):
     found = float(head.marginal(x).log_prob(x).mean())
     # Half counts, and a median of an even number, are near the best rather than at it.
     assert reached - 0.02 < found < reached + 0.05
+
+
+def test_the_null_model_of_zero_inflated_counts_is_above_that_without():
+    x = inflated()
+    plain = heads.NegativeBinomial((D,), library=LIBRARY).marginal(x).log_prob(x).mean()
+    fn = heads.ZeroInflatedNegativeBinomial((D,), library=LIBRARY).marginal(x)
+    assert fn.log_prob(x).mean() > plain + 0.1
 
 
 def test_a_masked_head_takes_independent_elements_alone():

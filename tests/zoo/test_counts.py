@@ -9,6 +9,7 @@ from ppvae import evaluate, zoo
 from ppvae.data import Dataset, expression
 from ppvae.errors import ArgumentError, DataError
 from ppvae.objectives import ELBO
+from ppvae.report.gallery import Subject, measure
 from ppvae.runs.run import Run
 
 
@@ -64,3 +65,17 @@ def test_batches_are_mixed_or_apart():
     assert evaluate.batch_mixing(z, batch) > 0.9
     assert evaluate.batch_mixing(z + 20 * batch[:, None], batch) < 0.01
     assert evaluate.batch_mixing(z, torch.zeros(200, dtype=torch.int64)) == 1
+
+
+def test_a_run_is_measured_by_its_labels_and_batches():
+    data = small()
+    run = Run(*zoo.build("counts", data.train.spec)[:2])
+    found = measure(Subject(run, data))
+    assert set(found) == {"label_knn", "batch_mixing"}
+    held_out = data.held_out
+    z = run.encode(held_out)["z"]
+    labels, batch = (torch.as_tensor(held_out[name]) for name in ("y", "batch"))
+    assert found["label_knn"] == evaluate.knn_probe(z, labels)
+    assert found["batch_mixing"] == pytest.approx(evaluate.batch_mixing(z, batch))
+    bare = held_out.take(torch.arange(20)).select("x", "batch")
+    assert set(measure(Subject(run, bare))) == {"batch_mixing"}

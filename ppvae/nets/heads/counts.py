@@ -20,8 +20,11 @@ from ppvae.nets.heads.base import Elementwise, Shape, positive, raw_positive
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 Library: TypeAlias = "tuple[float, float]"
-# Of log theta in the null model's fit.
+# Of log theta, and of the logit of zero inflation, in the null model's fit.
 LOG_THETA = (-7.0, 12.0)
+GATE = (-9.0, 9.0)
+# Elements times iterations of the null model's joint fit.
+WORK = 2**24
 
 
 class _CountHead(Elementwise):
@@ -128,7 +131,8 @@ class NegativeBinomial(_CountHead):
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
     r"""Counts that are zero with probability :math:`\pi`, otherwise negative binomial.
 
-    The raw numbers are logits of the shares, then of :math:`\pi`. Its null model is that of
+    The raw numbers are logits of the shares, then of :math:`\pi`. Its null model has a share, a
+    dispersion and a :math:`\pi` for each element, and is at least that of
     :class:`NegativeBinomial`.
 
     Arguments:
@@ -151,6 +155,14 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         share, gate = self.parts(raw)
         return self.counts(self.shares(share), self.log_theta.to(raw), gate)
+
+    def marginal(self, x: Tensor) -> dist.TorchDistribution:
+        log_share, log_library = _fit_library(x)
+        plain = self.counts(log_share, _log_theta(x, log_library + log_share))
+        if x.isnan().any():
+            plain = plain.like(missing=True)
+        inflated = _fit_inflated(plain, x)
+        return max(plain, inflated, key=lambda fn: float(fn.log_prob(x).double().sum()))
 
 
 def _least(x: Tensor) -> float:
@@ -189,3 +201,34 @@ def _log_theta(x: Tensor, log_mean: Tensor, *, steps: int = 20) -> Tensor:
         low = torch.where(slope > 0, middle.detach(), low)
         high = torch.where(slope > 0, high, middle.detach())
     return (low + high) / 2
+
+
+def _fit_inflated(start: Counts, x: Tensor) -> Counts:
+    """The same counts with zero inflation: shares, dispersions and gates by L-BFGS, jointly."""
+    assert start.log_theta is not None
+    with torch.enable_grad():
+        few = torch.full_like(start.log_theta, -4.0)  # two in a hundred
+        parts = [
+            value.detach().clone().requires_grad_()
+            for value in (start.log_share, start.log_theta, few)
+        ]
+        optimizer = torch.optim.LBFGS(
+            parts, max_iter=min(100, max(15, WORK // x.numel())), line_search_fn="strong_wolfe"
+        )
+
+        def fitted() -> Counts:
+            logits, log_theta, gate = parts
+            log_share = logits.flatten().log_softmax(0).reshape(logits.shape)
+            return start.like(
+                log_share=log_share, log_theta=log_theta.clamp(*LOG_THETA), gate=gate.clamp(*GATE)
+            )
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = -fitted().log_prob(x).mean()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+    with torch.no_grad():
+        return fitted()

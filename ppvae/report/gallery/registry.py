@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ppvae.plots.files import Failure
-from ppvae.report.gallery import additive, common, latent, pose, spheres, unseen
+from ppvae.report.gallery import additive, common, counts, latent, pose, spheres, unseen
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = ["FIGURES", "METRICS", "draw", "measure"]
@@ -43,6 +43,7 @@ METRICS: Final[tuple[Callable[[Subject], dict[str, float]], ...]] = (
     additive.metrics,
     common.accuracy,
     pose.metrics,
+    counts.metrics,
     spheres.metrics,
     common.translation_errors,
     common.information,
