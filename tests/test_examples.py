@@ -29,6 +29,7 @@ EXAMPLES = {
     "so3.py": ["--fast"],
     "ssvae.py": [*TINY, "--labels", "50"],
     "svae.py": [*TINY, "--out", "sphere.png"],
+    "tasks.py": ["--fast"],
     "ved.py": TINY,
     "visits.py": ["--epochs", "1", "--subjects", "10"],
 }

@@ -14,6 +14,7 @@ from ppvae.data.pictures import images
 from ppvae.data.solids import SOLIDS, Solid, mesh_solid, render, symmetries, turned_solids
 from ppvae.data.spectra import image_spectra, patches, spectral_image
 from ppvae.data.tables import table
+from ppvae.data.tasks import tasks
 from ppvae.data.visits import visits
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "split_rows",
     "symmetries",
     "table",
+    "tasks",
     "turned_solids",
     "visits",
     "zarr",
