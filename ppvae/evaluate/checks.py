@@ -221,6 +221,7 @@ def _compare(
         """Values element by element, NaN where the datum was not observed."""
         return values.to(truth.dtype).masked_fill(missing, torch.nan)
 
+    truth = truth.masked_fill(missing, 0)
     results = {
         "pit": seen(pit(drawn, truth)),
         "crps": _by_datum(seen(crps(drawn, truth))),
@@ -231,7 +232,7 @@ def _compare(
             seen(interval_score(drawn, truth, probability))
         )
     # A statistic uses the observed elements only, in the data and in the replicates.
-    truth, drawn = truth.masked_fill(missing, 0), drawn.masked_fill(missing, 0)
+    drawn = drawn.masked_fill(missing, 0)
     for name, statistic in statistics.items():
         results[f"observed/{name}"] = _apply(name, statistic, truth)
         flat = _apply(name, statistic, drawn.flatten(0, 1))

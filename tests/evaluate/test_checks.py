@@ -15,7 +15,10 @@ from ppvae.evaluate import (
     simulation_based_calibration,
     uniformity,
 )
+from ppvae.evaluate.checks import SCALAR
+from ppvae.evaluate.sites import observed_values, sites_of
 from ppvae.evaluate.statistics import STATISTICS, area, contrast, edges, intensity
+from ppvae.programs import batches
 from tests.evaluate.programs import D, Z, linear_run, pair_run
 from tests.pairs import PLAIN
 
@@ -62,11 +65,16 @@ def test_reconstructions_use_the_data_twice():
 @pytest.mark.parametrize("name", PLAIN)
 def test_checks_work_for_every_model(name):
     run, data = pair_run(name)
+    batch = next(batches(run.guide, data, data.num_rows))
+    truth = list(observed_values(run, batch, sites_of(run, batch)).values())[-1]
+    shape = tuple(truth.shape) if truth.dim() > 1 else (data.num_rows, 1)
+    expected = STATISTICS if truth[0].numel() > 1 else SCALAR
     for check in (check_predictions, check_reconstructions):
         found = check(run, data, num_draws=5)
-        assert found.pit.shape == tuple(data["x"].shape)
-        assert found.statistics.keys() == STATISTICS.keys()
-        assert found.statistics["edges"].replicated.shape == (5, data.num_rows)
+        assert found.pit.shape == shape
+        assert found.statistics.keys() == expected.keys()
+        for statistic in found.statistics.values():
+            assert statistic.replicated.shape == (5, data.num_rows)
         means = found.means()
         assert all(0 <= v <= 1 for k, v in means.items() if k.startswith(("p_value", "coverage")))
         assert all(0 <= v < math.inf for v in means.values())

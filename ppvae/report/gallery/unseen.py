@@ -123,7 +123,7 @@ def predictions(subject: Subject) -> Figures:
         )
         figure = plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects)
         figures.append(("predictions.png", caption, figure))
-    ranks = pit(prediction.draws, x)
+    ranks = pit(prediction.draws, x.nan_to_num(nan=0.0))
     varies = _varies(subject.splits.train).to(x.device).expand_as(x)
     varies = varies & ~x.isnan()
     if varies.any():
