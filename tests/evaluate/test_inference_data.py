@@ -17,7 +17,8 @@ from torch import nn
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, to_arviz
 from ppvae.evaluate.pareto import leave_one_out
-from ppvae.programs import ContractError, data_plate
+from ppvae.evaluate.sites import observed_values, sites_of
+from ppvae.programs import ContractError, batches, data_plate
 from ppvae.runs.run import Run
 from tests.evaluate.programs import GaussianGuide, linear_run, pair_run
 from tests.pairs import PLAIN
@@ -27,6 +28,12 @@ with warnings.catch_warnings():
     import arviz
 
 DRAWS = 6
+DIMS = {
+    1: (),
+    2: ("feature",),
+    3: ("channel", "position"),
+    4: ("channel", "row", "column"),
+}
 
 
 def group(tree, name):
@@ -43,15 +50,23 @@ def names(tree):
     )
 
 
-def unseen_of(data):
-    columns = {name: column for name, column in data.items() if name != "x"}
+def observed_of(run, data):
+    """The sites that the model observes, with their values; and the columns that it observes."""
+    batch = next(batches(run.guide, data, data.num_rows))
+    sites = sites_of(run, batch)
+    return observed_values(run, batch, sites), set(sites.columns.values())
+
+
+def unseen_of(data, observed=("x",)):
+    columns = {name: column for name, column in data.items() if name not in observed}
     return Dataset(columns, missing_ok=list(columns)).take(torch.arange(4)) if columns else None
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_model_leaves_with_its_sites(name):
     run, data = pair_run(name)
-    unseen = unseen_of(data)
+    values_of, columns = observed_of(run, data)
+    unseen = unseen_of(data, columns)
     tree = to_arviz(
         run,
         data,
@@ -60,19 +75,19 @@ def test_every_model_leaves_with_its_sites(name):
         prior_rows=7,
         unseen=unseen,
     )
-    rows, x = data.num_rows, torch.as_tensor(data["x"])
+    rows = data.num_rows
     for at, leading in (("posterior", rows), ("prior", 7)):
         drawn = group(tree, at)
         for site, value in run.encode(data).items():
-            assert drawn[site].shape == (1, DRAWS, leading, *value.shape[1:])
-            assert drawn[site].dims[:3] == ("chain", "draw", "sample")
+            shared = len(value) != rows  # A global latent has one value for all rows.
+            shape = value.shape if shared else (leading, *value.shape[1:])
+            assert drawn[site].shape == (1, DRAWS, *shape)
+            assert drawn[site].dims[:2] == ("chain", "draw")
+            assert shared or drawn[site].dims[2] == "sample"
             assert np.isfinite(drawn[site]).all()
-        for replicates in group(tree, f"{at}_predictive").data_vars.values():
-            assert replicates.shape == (1, DRAWS, leading, *x.shape[1:])
+        for site, replicates in group(tree, f"{at}_predictive").data_vars.items():
+            assert replicates.shape == (1, DRAWS, leading, *values_of[site].shape[1:])
             assert np.isfinite(replicates).all()
-    images = {2: ("feature",), 3: ("channel", "position"), 4: ("channel", "row", "column")}[
-        x.dim()
-    ]
     observed = group(tree, "observed_data").data_vars
     assert observed.keys() == group(tree, "posterior_predictive").data_vars.keys()
     joint = next(iter(observed)) if len(observed) == 1 else "joint"
@@ -80,14 +95,16 @@ def test_every_model_leaves_with_its_sites(name):
     for site in observed:
         given = f"log_likelihood_given_latents_{site}"
         assert group(tree, "sample_stats")[given].shape == (1, DRAWS, rows)
-    for values in observed.values():
-        assert values.dims == ("sample", *images)
+    for site, values in observed.items():
+        x = values_of[site]
+        assert values.dims == ("sample", *DIMS[x.dim()])
         np.testing.assert_allclose(values, x, rtol=1e-6)
-    others = set(data) - {"x"}
+    others = set(data) - columns
     assert ("constant_data" in names(tree)) == bool(others)
     if unseen is not None:
         assert set(group(tree, "predictions_constant_data").data_vars) == others
-        assert group(tree, "predictions")["x"].shape == (1, DRAWS, 4, *x.shape[1:])
+        for site, x in values_of.items():
+            assert group(tree, "predictions")[site].shape == (1, DRAWS, 4, *x.shape[1:])
     else:
         assert "predictions" not in names(tree)
 
