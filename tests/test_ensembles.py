@@ -62,12 +62,13 @@ def test_one_member_agrees_with_itself_and_other_shapes_are_refused():
         agreement(probs[0])
 
 
-# A GP prior keeps a table of the training data; torch's Beta does not go through vmap.
 # vmap takes neither a GP's table of encodings nor torch's sampler of Beta.
-IN_TURN = ("gp", "vae, sphere", "cvae, sphere", "deep kernel, exact")
+IN_TURN = ("gp", "deep kernel, exact", "vae, direction")
 
 
-@pytest.mark.parametrize("name", [n for n in PAIRS if not n.startswith(IN_TURN)])
+@pytest.mark.parametrize(
+    "name", [n for n in PAIRS if not n.startswith(IN_TURN) and "sphere" not in n]
+)
 def test_every_stacked_member_gets_gradients(name):
     pairs = [build(name, seed=seed) for seed in range(2)]
     batch = pairs[0].batch
