@@ -842,7 +842,11 @@ PAIRS: dict[str, Callable[[], Pair]] = {
 
 
 # Pairs that observe the column x as one site and share no latent between data.
-PLAIN = [name for name in PAIRS if name not in ("markov", "shared latent, automatic guide")]
+PLAIN = [
+    name
+    for name in PAIRS
+    if not name.startswith(("markov", "shared latent, automatic guide", "deep kernel"))
+]
 
 
 def build(name: str, *, seed: int = 0, device: torch.device | str = "cpu") -> Pair:

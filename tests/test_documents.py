@@ -152,8 +152,6 @@ def test_extras_that_are_named_exist():
     }
     assert named - set(extras) == set()
     every = {
-        line
-        for name in extras.keys() - {"test", "dev", "docs", "extra"}
-        for line in extras[name]
+        line for name in extras.keys() - {"test", "dev", "docs", "extra"} for line in extras[name]
     }
     assert every == set(extras["extra"])

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ppvae.report import rules
+from ppvae.report import rules, turned
 from ppvae.report.facts import Facts
 from ppvae.report.rules import QUESTIONS, RULES, verdict
 from ppvae.runs.history import History
@@ -106,6 +106,12 @@ CASES = [
     (rules.told_apart, Facts(TEN, {"accuracy": 0.12}), "bad", "hardly better"),
     (rules.told_apart, metric(accuracy=0.95), "ok", "95.0 %"),
     (rules.told_apart, metric(), None, ""),
+    (turned.turned, metric(**{"rotation_spread/rotation": 0.1}), "caution", "not turned"),
+    (turned.turned, metric(**{"rotation_spread/rotation": 120.0}), None, ""),
+    (turned.turned, metric(), None, ""),
+    (turned.orientations, metric(rotation_error=6.0), "ok", "within 6 degrees"),
+    (turned.orientations, metric(rotation_error=87.0), "bad", "Search longer"),
+    (turned.orientations, metric(), None, ""),
     (
         rules.null_model,
         metric(elbo=-90.0, null_log_likelihood=-100.0),
@@ -183,7 +189,8 @@ def test_a_log_likelihood_that_is_not_to_be_trusted_says_so():
 def test_every_rule_is_tested_with_every_outcome_it_can_have():
     tested = {rule for rule, *_ in CASES}
     assert tested == {rule for group in RULES.values() for rule in group}
-    for rule in tested - {rules.generalises, rules.held_out, rules.pareto}:
+    one_sided = {rules.generalises, rules.held_out, rules.pareto, turned.turned}
+    for rule in tested - one_sided:
         assert {"ok", "bad"} <= {mark for r, _, mark, _ in CASES if r is rule}
 
 

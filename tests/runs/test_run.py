@@ -193,7 +193,8 @@ def test_objectives_are_described_in_json():
     ) + Penalty("size", lambda c: c.values["z"])
     told = describe(objective)
     json.dumps(told)
-    assert told["weights"]["x"] == {"type": "Linear", "start": 0, "end": 1, "steps": 5}
+    ramp = {"type": "Linear", "start": 0, "end": 1, "steps": 5, "after": 0}
+    assert told["weights"]["x"] == ramp
     assert told["capacity"]["y+z"]["target"] == 3.0
     assert told["terms"] == ["size"]
     assert "0x" not in json.dumps(describe([lambda: 1, print, torch.optim.SGD, nn.Linear(1, 1)]))
