@@ -111,7 +111,7 @@ def test_annotated_cells_are_read_from_memory_and_from_a_file(annotated, tmp_pat
 def test_genes_and_categories_are_matched_by_name(annotated):
     cells, dense = annotated
     like = ppdata.from_anndata(cells, y="cell_type").spec
-    turned = cells[:, ::-1][cells.obs["cell_type"] != "B"]
+    turned = cells[:, ::-1].copy()[np.asarray(cells.obs["cell_type"] != "B")]
     found = ppdata.from_anndata(turned, y="cell_type", like=like)
     kept = np.asarray(cells.obs["cell_type"] != "B")
     assert np.array_equal(np.asarray(found["x"]), dense[kept])
