@@ -26,9 +26,9 @@ class Marginal(TorchDistribution):
     """A mixture over the dimensions of enumeration, with mean and variance but no density.
 
     Arguments:
-        fn: Distributions with shape (K..., *batch | *event).
-        weights: Probabilities with shape (K..., *batch), up to dimensions of size one.
-        nesting: Number of dimensions of *batch*.
+        fn: Distributions with shape (K..., batch | event).
+        weights: Probabilities with shape (K..., batch), up to dimensions of size one.
+        nesting: Number of batch dimensions.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
