@@ -19,6 +19,7 @@ from ppvae.data.files import refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
+from ppvae.expected import expect_integer
 from ppvae.programs import (
     batches,
     check_values,
@@ -274,8 +275,7 @@ def sample_run(
             :func:`~ppvae.app.workflow.predict_run` takes.
         RunError: If the run cannot be read, or the folder cannot be written.
     """
-    if num_samples < 1:
-        raise ArgumentError(f"count: expected an integer >= 1; got {num_samples}. Use 64.")
+    expect_integer("count", num_samples, 1, "Use 64.")
     run = load_run(folder, device=device)
     program = signature(run.model)
     needed = sorted(needed_columns(run.model))

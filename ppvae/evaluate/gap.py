@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.expected import expect_integer
 from ppvae.programs import (
     DATA_PLATE,
     batches,
@@ -88,8 +89,7 @@ def amortization_gap(
     Raises:
         ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is global.
     """
-    if steps < 1:
-        raise ArgumentError(f"steps: expected an integer >= 1; got {steps}. Use 100.")
+    expect_integer("steps", steps, 1, "Use 100.")
     columns, rows = thinned(run, data, max_rows)
     before, after = [], []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 from tqdm.auto import tqdm
 
 from ppvae.errors import ArgumentError, RunError
+from ppvae.expected import expect_integer
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.tensors import State
@@ -78,8 +79,8 @@ class Checkpoint:
     def __init__(
         self, folder: str | Path, *, every: int | None = 1, seconds: float | None = None
     ) -> None:
-        if every is not None and every < 1:
-            raise ArgumentError(f"every: expected an integer >= 1; got {every}. Use 1.")
+        if every is not None:
+            expect_integer("every", every, 1, "Use 1.")
         if seconds is not None and not seconds > 0:
             raise ArgumentError(f"seconds: expected a number > 0; got {seconds}. Use 60.")
         self.folder = Path(folder)

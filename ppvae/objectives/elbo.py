@@ -33,6 +33,7 @@ from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.errors import ArgumentError, ContractError
+from ppvae.expected import expect_integer
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms
@@ -116,10 +117,7 @@ class ELBO:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.num_particles < 1:
-            raise ArgumentError(
-                f"num_particles: expected an integer >= 1; got {self.num_particles}. Use 1."
-            )
+        expect_integer("num_particles", self.num_particles, 1, "Use 1.")
         for value in (self.weights or {}).values():
             as_schedule(value)
         names = [name for key in (self.capacity or {}) for name in _names(key)]
@@ -177,11 +175,8 @@ class Objective(nn.Module):
         self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int = 1
     ) -> None:
         super().__init__()
-        if num_data < 1:
-            raise ArgumentError(
-                f"num_data: expected an integer >= 1; got {num_data}. "
-                "Pass the number of training rows, such as len(data['x'])."
-            )
+        remedy = "Pass the number of training rows, such as len(data['x'])."
+        expect_integer("num_data", num_data, 1, remedy)
         self.spec = spec
         self.model = model
         self.guide = guide
