@@ -15,11 +15,9 @@ from pyro.poutine.guide import GuideMessenger
 from torch import nn
 
 from ppvae.errors import ContractError
+from ppvae.programs.sites import DATA_PLATE
 
 __all__ = ["check_rows", "copied", "program_of", "refuse_effectful", "unprepared"]
-
-# As in ppvae.programs.contract, which imports this module.
-DATA_PLATE = "data"
 
 T = TypeVar("T")
 

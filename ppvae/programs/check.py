@@ -83,7 +83,7 @@ def _run(
             raise ContractError(
                 f"{role} {type(module).__name__}: expected no missing values; got some (NaN) in "
                 f"{torn}. Wrap the encoder in ppvae.nets.MaskedEncoder and the head "
-                "in heads.Masked, or remove the rows."
+                f"in heads.Masked, or remove the rows. The program's own error: {first}"
             ) from error
         if "Shape mismatch inside plate" in text:
             remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."

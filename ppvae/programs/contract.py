@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ppvae.errors import ContractError
 from ppvae.programs.automatic import program_of
+from ppvae.programs.sites import DATA_PLATE
 from ppvae.programs.svi import declare_parameters
 
 __all__ = [
@@ -44,7 +45,6 @@ __all__ = [
 
 Value = TypeVar("Value")
 
-DATA_PLATE = "data"
 INDEX = "index"
 
 

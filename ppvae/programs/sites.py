@@ -1,4 +1,4 @@
-"""The type of a site: Pyro's record of one statement of a program."""
+"""The type of a site, Pyro's record of one statement of a program, and the plate of the data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
 
-__all__ = ["Site", "nodes_of"]
+__all__ = ["DATA_PLATE", "Site", "nodes_of"]
+
+# Name of the plate of the data.
+DATA_PLATE = "data"
 
 
 class Site(TypedDict, total=False):

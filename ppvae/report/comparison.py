@@ -6,18 +6,17 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from scipy import stats
 
 from ppvae.errors import RunError
 from ppvae.evaluate.compare import ComparedRun
 from ppvae.plots.style import COLOURS, TEXT_WIDTH, styled
+from ppvae.report.html import page_of
 from ppvae.report.words import meaning
 from ppvae.runs.files import written
 
@@ -146,12 +145,9 @@ def write_comparison(
     Raises:
         RunError: If the folder cannot be written.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("ppvae.report") / "templates" / PAGE
     metrics = list(dict.fromkeys(name for group in groups for name in group.metrics))
-    page = environment.from_string(source.read_text(encoding="utf-8")).render(
+    page = page_of(
+        PAGE,
         groups=groups,
         metrics=[(name, meaning(name)) for name in metrics],
         runs=[run.likelihood for group in groups for run in group.runs],

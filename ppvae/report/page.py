@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from importlib import resources
 from pathlib import Path, PurePath
-
-from jinja2 import Environment, StrictUndefined
 
 from ppvae.errors import RunError
 from ppvae.report.facts import Facts, read
+from ppvae.report.html import page_of
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
 from ppvae.typing import ColumnSpec
@@ -60,13 +58,9 @@ def write(folder: str | Path) -> Path:
 
 def render(facts: Facts) -> str:
     """The page as HTML; all text from the run is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["signs"] = _SIGNS
-    source = resources.files("ppvae.report") / "templates" / FILE
-    template = environment.from_string(source.read_text(encoding="utf-8"))
-    return template.render(
+    return page_of(
+        FILE,
+        signs=_SIGNS,
         model=facts.model,
         summary=facts.text("summary"),
         facts=_in_short(facts),

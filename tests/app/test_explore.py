@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from ppvae.active.acquisition import ACQUISITIONS
 from ppvae.app.cli import main
+from ppvae.app.commands.explore import NAMES
 from ppvae.data import image_spectra
 
 FAST = ["--ensemble", "1", "--steps", "2", "--first-steps", "2", "--start", "6", "--quiet"]
@@ -48,3 +50,7 @@ def test_data_without_what_is_measured_are_refused(tmp_path, capsys):
     command = ["explore", "--data", str(tmp_path / "bare.npz"), "--out", str(tmp_path / "out")]
     assert main([*command, "--acquisition", "random", "--budget", "9", *FAST]) == 1
     assert "expected a column 'target' or 'spectrum'" in capsys.readouterr().err
+
+
+def test_the_command_offers_every_acquisition_function():
+    assert tuple(ACQUISITIONS) == NAMES

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppvae.app.commands.common import Subparsers, printable, show
+from ppvae.zoo.surrogates import EMBEDDINGS
 
 if TYPE_CHECKING:
     from ppvae.active import Search
 
 __all__ = ["add", "run"]
 
+# The keys of ppvae.active.acquisition.ACQUISITIONS, which imports torch; a test compares them.
 NAMES = ("log-ei", "ucb", "thompson", "max-variance", "random")
-EMBEDDINGS = ("residual", "components", "position")
 NUMBERS = (
     ("--budget", int, 100, "measurements in all"),
     ("--start", int, 15, "measurements at random before the first fit"),
