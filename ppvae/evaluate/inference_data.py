@@ -130,9 +130,9 @@ def to_arviz(
         rotations also as ``<site>_quaternion``, real part first. A site whose size disagrees
         with another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
         ``data``; ``object``, ``view`` and ``y`` are coordinates along it, with ``object_name``,
-        ``y_name`` and ``row`` where the data have names. Features and classes with names have
-        these as coordinates, columns with a unit the attribute ``unit``. ArviZ 1's plots stack
-        chain and draw into a dim of that name: rename ours before them, by
+        ``y_name`` and ``sample_name`` where the data have names. Features and classes with names
+        have these as coordinates, columns with a unit the attribute ``unit``. ArviZ 1's plots
+        stack chain and draw into a dim of that name: rename ours before them, by
         ``rename(sample="datum")`` of each group.
 
     Raises:

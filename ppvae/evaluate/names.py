@@ -18,7 +18,8 @@ class Names:
 
     Attributes:
         dims: Dim to the names along it: ``feature`` of x, ``class`` of y, ``factor`` of c.
-        rows: Coordinate along the samples to a name each: ``object_name``, ``y_name``, ``row``.
+        rows: Coordinate along the samples to a name each: ``object_name``, ``y_name``,
+            ``sample_name``.
         units: Column to the unit of its numbers.
     """
 
@@ -47,5 +48,5 @@ def names_of(columns: Dataset, along: Iterable[str]) -> Names:
             codes = torch.as_tensor(columns[column]).tolist()
             rows[f"{column}_name"] = [named[column][i] if i >= 0 else "" for i in codes]
     if columns.row_names is not None:
-        rows["row"] = [str(name) for name in columns.row_names]
+        rows["sample_name"] = [str(name) for name in columns.row_names]
     return Names(dims, rows, columns.record.units)

@@ -10,8 +10,10 @@ those of another.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import thread as pools
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -53,12 +55,24 @@ if hasattr(os, "register_at_fork"):
 
 def is_shared() -> bool:
     """Whether another thread may use torch's global generators: this is not the main thread, or
-    a thread that is no daemon is alive beside it.
+    a thread beside it is at work. Daemons and a pool's threads that wait for work do not count.
     """
     main, here = threading.main_thread(), threading.current_thread()
     return here is not main or any(
-        not thread.daemon for thread in threading.enumerate() if thread is not main
+        not thread.daemon and not _waits_in_pool(thread)
+        for thread in threading.enumerate()
+        if thread is not main
     )
+
+
+def _waits_in_pool(thread: threading.Thread) -> bool:
+    """Whether a thread belongs to a ``ThreadPoolExecutor`` and has nothing to do now.
+
+    torch.compile leaves such a thread behind.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    worker = getattr(pools, "_worker", None)
+    return frame is not None and worker is not None and frame.f_code is worker.__code__
 
 
 class _Current(threading.local):

@@ -63,6 +63,7 @@ def started(search: Search) -> Search:
 
 
 def test_a_search_finds_the_best_place_among_few():
+    pytest.importorskip("botorch")
     y = truth(places())
     found = explore(
         surrogate(first_steps=40), places(), lambda i: float(y[i]), "ucb", 18, start=6, seed=1
@@ -82,8 +83,12 @@ def test_what_is_asked_for_stays_until_it_is_told():
     assert not set(asked) & set(search.places[:4])
 
 
-@pytest.mark.parametrize("stop", [3, 5])
-def test_a_search_goes_on_where_it_stopped_to_the_last_bit(tmp_path, stop):
+@pytest.mark.parametrize(
+    ("stop", "acquisition"), [(3, "thompson"), (5, "thompson"), (5, "random")]
+)
+def test_a_search_goes_on_where_it_stopped_to_the_last_bit(tmp_path, stop, acquisition):
+    if acquisition == "thompson":
+        pytest.importorskip("botorch")
     y = truth(places())
 
     def run(folder, budget):
@@ -91,7 +96,7 @@ def test_a_search_goes_on_where_it_stopped_to_the_last_bit(tmp_path, stop):
             surrogate(),
             places(),
             lambda i: float(y[i]),
-            "thompson",
+            acquisition,
             budget,
             start=3,
             folder=folder,
@@ -298,6 +303,7 @@ def test_ensembles_have_the_mean_and_variance_of_the_mixture():
 
 
 def test_two_outputs_with_noise_are_weighted():
+    pytest.importorskip("botorch")
     y = torch.stack([truth(places()), -truth(places())], -1)
     search = Search(
         surrogate(outputs=2), places(), "ucb", start=6, weights=torch.tensor([0.0, 1.0])
@@ -339,6 +345,7 @@ def test_an_acquisition_of_ones_own_is_a_function():
 
 
 def test_the_callers_random_numbers_are_left_alone():
+    pytest.importorskip("botorch")
     state = torch.random.get_rng_state()
     search = started(Search(surrogate(), places(), "thompson", start=5))
     search.ask()

@@ -39,7 +39,7 @@ def test_names_are_coordinates(tmp_path, name):
     drawn = tree["posterior_predictive"]
     assert list(map(str, drawn["feature"].values)) == ["g1", "g2", "g3"]
     assert list(map(str, drawn["y_name"].values)) == ["cat", "dog", "cat", ""]
-    assert list(map(str, drawn["row"].values)) == ["r0", "r1", "r2", "r3"]
+    assert list(map(str, drawn["sample_name"].values)) == ["r0", "r1", "r2", "r3"]
     assert drawn["view"].attrs["unit"] == "days"
     assert drawn["view"].values.tolist() == [0, 15, 30, 45]
     gene = drawn["x"].sel(feature="g2")

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -170,6 +171,27 @@ def test_the_main_thread_alone_draws_from_the_global_generators():
     with forked():
         assert own_generators() is None
     assert at_once(lambda number: is_shared(), 1) == [True]
+
+
+def test_a_pools_thread_counts_while_it_works():
+    begun, ends = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        ends.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        begun.wait(60)
+        assert is_shared()
+        ends.set()
+        working.result()
+        # The worker returns to its queue a moment after the result is there.
+        for _ in range(1000):
+            if not is_shared():
+                break
+            time.sleep(0.01)
+        assert not is_shared()
 
 
 # Processes
