@@ -42,6 +42,7 @@ ORDER = (
     "active",
     "testing",
     "zoo",
+    "sklearn",
     "app",
 )
 # Old names and the command, above all rooms.

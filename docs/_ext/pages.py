@@ -34,6 +34,7 @@ ROOMS = {
     "ppvae.runs": "Runs and their folders",
     "ppvae.report": "Reports",
     "ppvae.zoo": "Models by name",
+    "ppvae.sklearn": "A transformer for scikit-learn",
     "ppvae.testing": "Laws for your own pairs",
     "ppvae.errors": "Errors",
 }

@@ -36,11 +36,10 @@ from ppvae.programs import (
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
-from ppvae.zoo.entry import REGISTRY, Entry, entry
+from ppvae.zoo.entry import BUILD, REGISTRY, Entry, entry
 from ppvae.zoo.options import parse_options
 
 __all__ = [
-    "BUILD",
     "as_named",
     "encode_run",
     "entry_of",
@@ -51,7 +50,6 @@ __all__ = [
 
 # Posterior draws per datum for its ELBO, and the number of pictures shown.
 PARTICLES, SHOWN = 16, 32
-BUILD = "ppvae.zoo:build"
 
 
 def entry_of(run: Run) -> Entry | None:

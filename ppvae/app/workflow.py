@@ -11,7 +11,6 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ppvae import plots, report
-from ppvae.app.exports import BUILD, as_named, entry_of, new_rows
+from ppvae.app.exports import as_named, entry_of, new_rows
 from ppvae.data import Splits, load
 from ppvae.data.record import Record
 from ppvae.data.tables import column_of, read_table
@@ -30,11 +29,11 @@ from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import placement, seeded, signature
 from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable
-from ppvae.runs.run import Recipe, Run, is_run
+from ppvae.runs.run import Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import followed_reading, followed_source, noted_source
 from ppvae.typing import ColumnSpec, Keywords, Spec
-from ppvae.zoo.entry import MODULES, Entry, entry
+from ppvae.zoo.entry import Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import Options, auto_options, parse_options
 
@@ -93,11 +92,7 @@ def fit_entry(
     spec, chosen, sentence = resolved(splits, chosen)
     if sentence:
         logger.warning(sentence)
-    recipe = (
-        Recipe(BUILD, name=name, options=asdict(chosen), spec=spec)
-        if name in MODULES
-        else Recipe(model_entry.path, options=asdict(chosen), spec=spec)
-    )
+    recipe = model_entry.recipe(chosen, spec)
     with seeded(seed):
         model, guide, objective = model_entry.build(spec, chosen)
     settings = {**model_entry.fit, **model_entry.tune(model, guide), **settings}

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
     from ppvae.data import Dataset, Splits
     from ppvae.objectives import ELBO
+    from ppvae.runs.run import Recipe
 
-__all__ = ["REGISTRY", "Entry", "Pair", "Spec", "build", "entry", "names", "register"]
+__all__ = ["BUILD", "REGISTRY", "Entry", "Pair", "Spec", "build", "entry", "names", "register"]
 
 # From a spec and options by name to model, guide and objective.
 Constructor: TypeAlias = "Callable[..., tuple[nn.Module, nn.Module, ELBO]]"
 Columns: TypeAlias = "Splits | Dataset | Mapping[str, object]"
 
+# The builder in the recipes of shipped entries, and where those are.
+BUILD, SHIPPED = "ppvae.zoo:build", "ppvae.zoo.entries."
 # Name to module, imported at the first use of the entry; the function has the entry's name.
 MODULES = {
     "vae": "vae",
@@ -94,6 +97,19 @@ class Entry:
     def path(self) -> str:
         """``"module:function"``, the builder in a run's recipe."""
         return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    def recipe(self, options: Options, spec: Spec) -> Recipe:
+        """The recipe by which :func:`ppvae.load` builds the pair again.
+
+        Arguments:
+            options: Options of the pair.
+            spec: Columns that it was built for.
+        """
+        from ppvae.runs.run import Recipe
+
+        if self.function.__module__.startswith(SHIPPED):
+            return Recipe(BUILD, name=self.name, options=asdict(options), spec=spec)
+        return Recipe(self.path, options=asdict(options), spec=spec)
 
     @property
     def help(self) -> str:
