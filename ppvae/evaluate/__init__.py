@@ -1,5 +1,6 @@
 """Evaluation of fitted models: one layer for every model, based on its sites and terms."""
 
+from ppvae.evaluate.bounds import Information, information
 from ppvae.evaluate.calibration import Calibration, simulation_based_calibration, uniformity
 from ppvae.evaluate.checks import (
     Check,
@@ -49,6 +50,7 @@ __all__ = [
     "Dependencies",
     "DifferentialExpression",
     "Imputation",
+    "Information",
     "LikelihoodEstimate",
     "Neighbours",
     "QualityOfFit",
@@ -73,6 +75,7 @@ __all__ = [
     "differential_expression",
     "elbo_surgery",
     "impute",
+    "information",
     "interval",
     "interval_score",
     "invariance",

@@ -15,7 +15,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -23,15 +22,13 @@ from torch import Tensor
 
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.rows import plain_elbo, thinned
-from ppvae.evaluate.sites import sites_of
+from ppvae.evaluate.bounds import Pairs, posterior_of
+from ppvae.evaluate.rows import thinned
 from ppvae.expected import expect_real_rows
-from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.programs import evaluating, placement, seeded
 from ppvae.runs.run import Run
 
 __all__ = ["Surgery", "active_units", "elbo_surgery", "invariance"]
-
-CHUNK = 128
 
 
 def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
@@ -59,7 +56,8 @@ class Surgery:
 
     Attributes:
         rate: Mean KL of the posteriors from the prior.
-        mutual_information: Information between rows and latents under the guide.
+        mutual_information: Information between rows and latents under the guide: a lower bound, at
+            most log N (:func:`~ppvae.evaluate.information` adds an upper one).
         marginal_kl: KL of the mean posterior from the prior.
     """
 
@@ -93,32 +91,16 @@ def elbo_surgery(
     """
     columns, _ = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-        batch = next(batches(run.guide, columns, columns.num_rows))
-        latent = sites_of(run, {k: v[:1] for k, v in batch.items()}).structure.latent
-        if site not in latent:
-            raise ArgumentError(
-                f"site: expected one of the latent sites {list(latent)}; got {site!r}. "
-                "Name one of them."
-            )
-        # One pass fixes the sites that this one may depend on, such as a pose.
-        _, context = plain_elbo(run, columns).evaluate(batch)
-        q, p = context.q[site], context.p[site]
-        rows = columns.num_rows
-        if tuple(q.batch_shape) != (rows,):
-            raise ArgumentError(
-                f"site {site!r}: expected one distribution per datum; got batch shape "
-                f"{tuple(q.batch_shape)}. Choose a site in the data plate that depends on no "
-                "enumerated one."
-            )
+        q, context = posterior_of(run, columns, site)
+        p = context.p[site]
         rate = own = mixed = 0.0
         for _ in range(num_draws):
             z = q().detach()
-            log_q = q.log_prob(z)
-            pairs = [q.log_prob(part.unsqueeze(1)).logsumexp(1) for part in z.split(CHUNK)]
-            aggregate = torch.cat(pairs) - math.log(rows)
-            rate += float((log_q - p.log_prob(z)).mean()) / num_draws
-            own += float((log_q - aggregate).mean()) / num_draws
-            mixed += float((aggregate - p.log_prob(z)).mean()) / num_draws
+            log = Pairs.of(q, z)
+            log_p = p.log_prob(z)
+            rate += float((log.own - log_p).mean()) / num_draws
+            own += float((log.own - log.mixed).mean()) / num_draws
+            mixed += float((log.mixed - log_p).mean()) / num_draws
     return Surgery(rate=rate, mutual_information=own, marginal_kl=mixed)
 
 

@@ -21,6 +21,7 @@ from ppvae.report.curves import (
 )
 from ppvae.report.facts import Facts
 from ppvae.report.findings import Answer, Finding, Mark
+from ppvae.report.informed import critic_behind, informed
 from ppvae.report.turned import orientations, turned
 from ppvae.report.words import duration, percent, shown
 
@@ -155,7 +156,7 @@ def latents_used(facts: Facts) -> Finding | None:
             "the KL's weight slowly.",
         )
     nats = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
-    return Finding("ok", f"The latents carry information, in nats per datum: {nats}.")
+    return Finding("ok", f"The posteriors differ from the priors, by a KL in nats of {nats}.")
 
 
 def units(facts: Facts) -> Finding | None:
@@ -320,7 +321,9 @@ def null_model(facts: Facts) -> Finding | None:
 
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    "Is it trained?": (ended, level, generalises, latents_used, turned, units),
+    "Is it trained?": (
+        *(ended, level, generalises, latents_used, informed, critic_behind, turned, units),
+    ),
     "Is the posterior trustworthy?": (pareto, coverage),
     "What does it predict?": (unseen_views, told_apart, poses, orientations, held_out, null_model),
 }

@@ -59,7 +59,7 @@ _RESULTS = {
         "Log likelihood", "nats per datum", "Estimate on held-out data, latents integrated out."
     ),
     "rate": Meaning(
-        "Rate", "nats per datum", "KL of posterior and prior: information in the latents."
+        "Rate", "nats per datum", "KL of posterior and prior: information and mismatch together."
     ),
     "distortion": Meaning(
         "Distortion", "nats per datum", "Minus the expected log likelihood given the latents."
@@ -71,8 +71,15 @@ _RESULTS = {
     "effective": Meaning(
         "Effective draws", "draws", "Effective number of importance draws per datum."
     ),
+    "information": Meaning(
+        "Information", "nats", "Lower bound of what the latent tells about its datum."
+    ),
+    "information_upper": Meaning("Information, at most", "nats", "Upper bound of the same."),
+    "information_limit": Meaning(
+        "Limit of the lower bound", "nats", "Logarithm of the number of rows compared."
+    ),
     "mutual_information": Meaning(
-        "Mutual information", "nats", "Estimated between the latents and the data."
+        "Mutual information", "nats", "The critic's estimate, between the latents and the data."
     ),
     "active_units": Meaning(
         "Active units",

@@ -13,6 +13,7 @@ from ppvae.evaluate import (
     cluster_scores,
     dependencies,
     elbo_surgery,
+    information,
     invariance,
     kmeans,
     knn_overlap,
@@ -23,6 +24,7 @@ from ppvae.evaluate import (
     tsne,
     umap,
 )
+from ppvae.programs import batch_for, posterior
 from tests.evaluate.programs import linear_run, pair_run
 
 
@@ -121,6 +123,41 @@ def test_surgery_works_for_sites_of_any_model(name):
     found = elbo_surgery(run, data, num_draws=4)
     assert -0.1 <= found.mutual_information <= math.log(data.num_rows) + 1e-9
     assert found.rate == pytest.approx(found.mutual_information + found.marginal_kl)
+
+
+def test_the_bounds_enclose_the_information():
+    run = linear_run()
+    x = run.model.draw(2000)
+    exact = 0.5 * run.model.covariance.logdet() - len(x[0]) * math.log(run.model.sigma)
+    bounds = information(run, {"x": x}, max_rows=2000)
+    assert bounds.limit == math.log(2000)
+    assert bounds.lower - 0.1 < float(exact.detach()) < bounds.upper + 0.1
+    assert bounds.upper - bounds.lower < 0.5
+    # With few rows the lower bound is at its limit, and the KL is the tighter upper one.
+    few = information(run, {"x": x[:3]}, num_draws=50)
+    assert few.lower <= math.log(3) + 1e-9 < float(exact.detach())
+    rate = elbo_surgery(run, {"x": x[:3]}).rate
+    assert few.upper <= rate + 0.3
+
+
+def test_a_posterior_that_is_the_same_for_all_data_has_no_information_whatever_its_kl():
+    run = linear_run(shift=2.0)
+    with torch.no_grad():
+        run.guide.gain.zero_()
+    x = run.model.draw(50)
+    assert information(run, {"x": x}).upper == pytest.approx(0, abs=1e-6)
+
+
+def test_classes_are_summed_over_and_what_depends_on_a_latent_is_refused():
+    run, data = pair_run("ssvae, class")
+    q = posterior(run.guide, batch_for(run.guide, data))["y"]
+    mean = q.probs.mean(0)
+    exact = torch.special.xlogy(q.probs, q.probs / mean).sum(-1).mean()
+    assert information(run, data, site="y").lower == pytest.approx(float(exact))
+    with pytest.raises(ValueError, match="expected one distribution per datum|on another latent"):
+        information(run, data, site="z")
+    with pytest.raises(ValueError, match="expected two rows or more"):
+        information(run, data.take(torch.tensor([0])), site="y")
 
 
 def test_invariance_of_codes():

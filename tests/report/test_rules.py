@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ppvae.report import rules, turned
+from ppvae.report import informed, rules, turned
 from ppvae.report.facts import Facts
 from ppvae.report.rules import QUESTIONS, RULES, verdict
 from ppvae.runs.history import History
@@ -32,6 +32,11 @@ def metric(**metrics):
 
 def status(name):
     return Facts(config={"status": name, "epochs": 7}, metrics={"train_seconds": 61.0})
+
+
+def criticised(nats, term="information_x_z"):
+    known = {"information": 5.0, "information_upper": 6.0, "mutual_information": nats}
+    return Facts(config={"objective": {"terms": [term]}}, metrics=known)
 
 
 NOISE = [(-1) ** e * (1 + e % 3) for e in range(40)]
@@ -68,6 +73,33 @@ CASES = [
     (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
     (rules.latents_used, curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}), "caution", "of y is"),
     (rules.latents_used, curve(LEVEL), None, ""),
+    (informed.informed, metric(information=5.2, information_upper=8.6), "ok", "z 5.2 to 8.6"),
+    (
+        informed.informed,
+        metric(information=6.8, information_upper=20.0, information_limit=6.9),
+        "ok",
+        "z 6.8 to 20 .*at most 6.9",
+    ),
+    (
+        informed.informed,
+        metric(information=0.0, information_upper=0.01),
+        "bad",
+        "of z is the same",
+    ),
+    (
+        informed.informed,
+        metric(
+            **{"information/a": 2.0, "information_upper/a": 2.0},
+            **{"information/b": 0.0, "information_upper/b": 0.02},
+        ),
+        "caution",
+        "of b is the same .* at most 0.02 nats",
+    ),
+    (informed.informed, metric(information=1.0), None, ""),
+    (informed.critic_behind, criticised(2.0), "caution", "x and z lags.* is 2 nats.*at least 5"),
+    (informed.critic_behind, criticised(4.5), None, ""),
+    (informed.critic_behind, criticised(2.0, "information_x_w"), None, ""),
+    (informed.critic_behind, metric(), None, ""),
     (rules.units, metric(active_units=7.0), "ok", "^7 dimensions"),
     (rules.units, metric(active_units=0.0), "bad", "No dimension"),
     (rules.units, metric(), None, ""),
@@ -189,7 +221,13 @@ def test_a_log_likelihood_that_is_not_to_be_trusted_says_so():
 def test_every_rule_is_tested_with_every_outcome_it_can_have():
     tested = {rule for rule, *_ in CASES}
     assert tested == {rule for group in RULES.values() for rule in group}
-    one_sided = {rules.generalises, rules.held_out, rules.pareto, turned.turned}
+    one_sided = {
+        rules.generalises,
+        rules.held_out,
+        rules.pareto,
+        turned.turned,
+        informed.critic_behind,
+    }
     for rule in tested - one_sided:
         assert {"ok", "bad"} <= {mark for r, _, mark, _ in CASES if r is rule}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 
 from ppvae import plots
+from ppvae.errors import ArgumentError
 from ppvae.evaluate import clustering_accuracy
+from ppvae.evaluate import information as bounds_of
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.models import Translation
 from ppvae.objectives import MutualInformation
@@ -16,6 +19,7 @@ from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = [
     "accuracy",
+    "critics",
     "information",
     "loss",
     "reconstructions",
@@ -82,6 +86,28 @@ def accuracy(subject: Subject) -> dict[str, float]:
 
 
 def information(subject: Subject) -> dict[str, float]:
+    """``information`` and ``information_upper``: bounds of what a latent holds about its datum.
+
+    In nats, with ``information_limit``, the logarithm of the number of rows compared
+    (:func:`ppvae.evaluate.information`); a slash and the site follow unless there is only ``z``.
+    Sites without a posterior of their own per row, such as one given a class that is summed over,
+    have none.
+    """
+    if subject.splits.held_out.num_rows < 2:
+        return {}
+    bounds = {}
+    for site in subject.sites:
+        with suppress(ArgumentError):
+            bounds[site] = bounds_of(subject.run, subject.splits.held_out, site=site)
+    metrics: dict[str, float] = {}
+    for site, bound in bounds.items():
+        name = "" if subject.sites == ["z"] else f"/{site}"
+        metrics |= {f"information{name}": bound.lower, f"information_upper{name}": bound.upper}
+        metrics["information_limit"] = bound.limit
+    return metrics
+
+
+def critics(subject: Subject) -> dict[str, float]:
     """``mutual_information`` in nats, estimated by the trained critics on held-out data.
 
     Where there are several terms, it is that of the last one, and

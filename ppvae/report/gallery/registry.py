@@ -47,6 +47,7 @@ METRICS: Final[tuple[Callable[[Subject], dict[str, float]], ...]] = (
     spheres.metrics,
     common.translation_errors,
     common.information,
+    common.critics,
 )
 
 
