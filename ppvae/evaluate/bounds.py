@@ -100,7 +100,8 @@ def information(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        site: A latent site whose posterior depends on the columns alone.
+        site: A latent site whose posterior depends on the columns alone; a column of this name,
+            which holds known values of the latent, is left out.
         num_draws: Draws per datum; of a discrete site all values are taken instead.
         max_rows: Number of rows N, evenly spaced; N squared densities are evaluated per draw.
         seed: Random seed of the draws; the caller's generators are restored.
@@ -111,6 +112,7 @@ def information(
     """
     expect_integer("num_draws", num_draws, least=1)
     columns, _ = thinned(run, data, max_rows)
+    columns = columns.select(*(name for name in columns if name != site))
     rows = columns.num_rows
     if rows < 2:
         raise ArgumentError(

@@ -14,7 +14,8 @@ import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.plots import save
 from ppvae.programs import data_plate
-from ppvae.report.gallery import Subject, draw, measure, registry
+from ppvae.report.gallery import Subject, draw, registry
+from tests.measured import measured
 
 SIZE, K = 6, 3
 
@@ -83,7 +84,7 @@ def test_a_pair_made_by_hand_gets_the_figures_that_apply(run, splits):
         "densities.png",
         "loss.png",
     ]
-    assert set(measure(Subject(run, splits))) == {"accuracy/kind"}
+    assert set(measured(run, splits)) == {"accuracy/kind"}
 
 
 def test_a_decoder_of_any_latent_is_the_models(run, splits):
@@ -114,7 +115,7 @@ def test_its_run_has_a_report(run, splits, tmp_path):
 def test_one_dataset_is_enough(run, splits):
     files = [file for file, _, _ in draw(Subject(run, splits.train.select("picture")))]
     assert "reconstructions.png" in files
-    assert measure(Subject(run, splits.train)) == {}
+    assert measured(run, splits.train) == {}
 
 
 def test_a_figure_and_a_metric_that_fail_do_not_stop_the_report(

@@ -9,8 +9,8 @@ from ppvae import evaluate, zoo
 from ppvae.data import Dataset, expression
 from ppvae.errors import ArgumentError, DataError
 from ppvae.objectives import ELBO
-from ppvae.report.gallery import Subject, measure
 from ppvae.runs.run import Run
+from tests.measured import measured
 
 
 def small():
@@ -70,7 +70,7 @@ def test_batches_are_mixed_or_apart():
 def test_a_run_is_measured_by_its_labels_and_batches():
     data = small()
     run = Run(*zoo.build("counts", data.train.spec)[:2])
-    found = measure(Subject(run, data))
+    found = measured(run, data)
     assert set(found) == {"label_knn", "batch_mixing"}
     held_out = data.held_out
     z = run.encode(held_out)["z"]
@@ -78,4 +78,4 @@ def test_a_run_is_measured_by_its_labels_and_batches():
     assert found["label_knn"] == evaluate.knn_probe(z, labels)
     assert found["batch_mixing"] == pytest.approx(evaluate.batch_mixing(z, batch))
     bare = held_out.take(torch.arange(20)).select("x", "batch")
-    assert set(measure(Subject(run, bare))) == {"batch_mixing"}
+    assert set(measured(run, bare)) == {"batch_mixing"}

@@ -16,6 +16,7 @@ from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
 from ppvae.zoo.entries.ssvae import keep_labels
 from ppvae.zoo.options import parse_options
+from tests.measured import measured
 from tests.pairs import K, N, images
 
 SMALL = {
@@ -127,9 +128,9 @@ def test_accuracy_is_reported_where_test_labels_exist(name):
     assert 0 <= metrics["accuracy"] <= 1
     data = splits()
     bare = data._replace(test=data.test.select("x"))
-    assert measure(Subject(run, bare)) == {}
+    assert measured(run, bare) == {}
     none = data._replace(test=data.test.with_columns(y=torch.full((N,), -1)))
-    assert measure(Subject(run, none)) == {}
+    assert measured(run, none) == {}
 
 
 def test_accuracy_leaves_out_test_data_without_a_label():
@@ -164,7 +165,10 @@ def test_an_ssvae_of_targets_is_trained_on_those_that_are_known():
     data = Splits(*(part.select("x", "c") for part in data))
     run, metrics = fitted("ssvae", data, labels=0)
     assert run.guide.classifier is None
-    assert metrics == {}
+    bounds = {"information/c", "information_upper/c", "information_limit"}
+    assert set(metrics) <= {*bounds, "information/z", "information_upper/z"}
+    # Of q(c | x), not of the values that are known.
+    assert 0 < metrics["information/c"] <= metrics["information_upper/c"]
 
 
 def test_spectra_are_taken_by_every_entry_but_for_their_warps():

@@ -13,6 +13,7 @@ from ppvae.nets import Pose, grid, resample, transform_grid
 from ppvae.report.gallery import Subject, draw, measure
 from ppvae.runs.run import Recipe
 from ppvae.zoo import build, entry
+from tests.measured import measured
 from tests.pairs import K, N, images
 
 SMALL = {
@@ -132,7 +133,7 @@ def test_spectra_move():
     data = Splits(part, None, part)
     run = fitted("trvae", data, rotation=0.0)
     assert set(run.encode(part)) == {"z", "translation"}
-    assert set(measure(Subject(run, data))) == {"shift_r2"}
+    assert set(measured(run, data)) == {"shift_r2"}
     shown = [name for name, _, _ in draw(Subject(run, data))]
     assert "shifts.png" in shown
     assert not {"angles.png", "manifold.png", "traversals.png"} & set(shown)
@@ -158,7 +159,7 @@ def test_without_known_poses_there_is_nothing_to_measure():
     part = Dataset({"x": images()})
     data = Splits(part, None, part)
     run = fitted("rvae", data)
-    assert measure(Subject(run, data)) == {}
+    assert measured(run, data) == {}
     assert "angles.png" not in [name for name, _, _ in draw(Subject(run, data))]
 
 
