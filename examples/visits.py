@@ -4,10 +4,11 @@ Digits represent patients (ppvae.data.visits): threes and sixes that move with a
 the onset of a disease; a quarter of the pixels is missing. An additive GP prior splits the latents
 into terms over named columns, each with a share of the variance; terms with the patient's id have
 separate weights per patient. Afterwards: predictions of later visits of patients with five visits,
-and pictures of the terms one by one. Run: python examples/visits.py --epochs 40
+and pictures of what each term does. Run: python examples/visits.py --epochs 40
 
 Data of your own: one row per visit, x with NaN where a value is missing, and a column for each
-covariate; ppvae.data.Dataset({"x": ..., "id": ..., "age": ...}, missing_ok=("x",)).
+covariate; ppvae.data.Dataset({"x": ..., "id": ..., "age": ...}, missing_ok=("x",)). On the command
+line: ppvae fit longitudinal --data visits.npz --kernel "cat(id) + rbf(age) + rbf(age)*cat(id)".
 """
 
 import argparse
@@ -76,22 +77,38 @@ run = ppvae.fit(
 columns = {name: torch.as_tensor(test[name]) for name in prior.columns}
 truth = torch.as_tensor(test["x"])
 prediction = predict(model, columns, num_draws=50)
-print(f"MSE of later visits {(prediction.mean - truth).square().nanmean():.4f}")
+# A guess to compare with: the mean image of the same age, sex and disease.
+known = {name: torch.as_tensor(train[name]) for name in ("x", "age", "sex", "disease")}
+like = ["age", "sex", "disease"]
+groups = torch.stack([known[name] for name in like], 1)
+rows = torch.stack([torch.as_tensor(test[name]) for name in like], 1)
+average = torch.stack([known["x"][(groups == row).all(1)].nanmean(0) for row in rows])
+for name, guess in {"prediction": prediction.mean, "mean image of the group": average}.items():
+    print(f"MSE of later visits, {name}: {(guess - truth).square().nanmean():.4f}")
 print("\nShares of variance, the mean over latents and each latent:")
 print(share_table(prior))
 
-# The effect of each term: the population's image, and one term at a time over a patient's visits.
+# What each term does: a patient's visits as predicted, then with one term alone following the
+# visits while the others stay as they are at the first one.
 patient = int(columns["id"][columns["disease_age"].isnan().logical_not()][0])
-mine = columns["id"] == patient
+mine = (columns["id"] == patient).nonzero()[::2, 0]
 visit = {name: values[mine] for name, values in columns.items()}
-groups = {"all terms": (), **{name: (name,) for name in kernel.names}}
-rows = []
+terms = {name: contribution(prior, visit, name).mean.float() for name in kernel.names}
+z = sum(terms.values())
+latents_of = {
+    "predicted": z,
+    "without the\npatient's own": z - terms["id"] - terms["age x id"],
+    **{
+        f"{name} alone\nchanges": z[:1] + term - term[:1]
+        for name, term in terms.items()
+        if name != "id"
+    },
+}
 with torch.no_grad():
-    for names in groups.values():
-        rows.append(decoder(contribution(prior, visit, *names).mean.float()).mean)
+    pictures = [truth[mine], *(decoder(latent).mean for latent in latents_of.values())]
 figure = plots.images(
-    torch.stack(rows).clamp(0, 1),
-    row_labels=list(groups),
+    torch.stack(pictures).clamp(0, 1),
+    row_labels=["true", *latents_of],
     column_labels=[f"visit {int(age)}" for age in visit["age"]],
 )
 figure.savefig(options.out)

@@ -45,6 +45,7 @@ __all__ = [
     "entry_of",
     "new_rows",
     "reconstruct_run",
+    "rows_like",
     "sample_run",
 ]
 
@@ -72,7 +73,25 @@ def new_rows(run: Run, data: str | Path) -> Dataset:
         DataError: If the data cannot be read, lack a feature, have a class that the run lacks,
             rows of another shape, or values that the run's likelihood cannot score.
     """
-    spec = (run.config.get("data") or {}).get("columns") or {}
+    columns = rows_like(run, data, (run.config.get("data") or {}).get("columns") or {})
+    needed = needed_columns(run.guide)
+    if needed <= set(columns) and needed_columns(run.model) <= set(columns):
+        first = next(batches(run.guide, columns, 8))
+        check_values(run.model, run.guide, first, Splits(columns))
+    return columns
+
+
+def rows_like(run: Run, data: str | Path, spec: Spec) -> Dataset:
+    """All rows of new data, as :func:`new_rows` reads them; their values are not checked.
+
+    Arguments:
+        run: Fitted run.
+        data: A file or a folder.
+        spec: Columns with the names that the data may have.
+
+    Raises:
+        DataError: If the data cannot be read, or their columns differ from ``spec``.
+    """
     options = suiting(data, run.config.get("reading") or {})
     model_entry = entry_of(run)
     may_miss: tuple[str, ...] = ()
@@ -85,23 +104,19 @@ def new_rows(run: Run, data: str | Path) -> Dataset:
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
     refuse_unlike(Path(data).name, columns, spec)
-    needed = needed_columns(run.guide)
-    if needed <= set(columns) and needed_columns(run.model) <= set(columns):
-        first = next(batches(run.guide, columns, 8))
-        check_values(run.model, run.guide, first, Splits(columns))
     return columns
 
 
-def as_named(run: Run, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+def as_named(spec: Spec, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Columns as the training data write them: names in columns of the user's own that have them.
 
     Arguments:
-        run: The run that has the names.
+        spec: Columns with the names.
         columns: Columns by name, each with shape (N).
     """
     arrays = {name: values.cpu().numpy() for name, values in columns.items()}
-    for name, spec in run.config["data"]["columns"].items():
-        names = spec.get("names")
+    for name, facts in spec.items():
+        names = facts.get("names")
         if name in arrays and names and name not in COLUMNS:
             numbers = arrays[name].tolist()
             texts = [names[int(v)] if v >= 0 else ("-1" if v < 0 else "") for v in numbers]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CODED", "COLUMNS", "MEASURED", "SPLIT", "Kind", "kind_of", "markdown"]
+__all__ = ["CODED", "COLUMNS", "MEASURED", "OWN", "SPLIT", "Kind", "kind_of", "markdown"]
 
 SPLIT = "split"
+# Stands for all columns of other names than those below where columns are listed.
+OWN = "*"
 
 
 @dataclass(frozen=True)

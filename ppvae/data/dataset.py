@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.data.columns import CODED, kind_of
+from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, refuse_non_finite
 from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
@@ -33,7 +33,8 @@ class Dataset(Mapping[str, Column]):
 
     Arguments:
         columns: Tensors, arrays, masked or memory-mapped arrays, by column name.
-        missing_ok: Names of floating-point columns that may hold NaN, for a missing value.
+        missing_ok: Names of floating-point columns that may hold NaN, for a missing value; ``"*"``
+            stands for all columns of other names than those of :data:`ppvae.data.columns.COLUMNS`.
         record: Names, units and notes that are kept with the columns.
         row_names: Names of the rows, such as the paths of pictures.
 
@@ -52,7 +53,9 @@ class Dataset(Mapping[str, Column]):
     ) -> None:
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
-        allowed = list(missing_ok)
+        allowed = [name for name in missing_ok if name != OWN]
+        if OWN in missing_ok:
+            allowed += [name for name in columns if name not in COLUMNS]
         if "x" in columns and "mask" in columns:
             allowed.append("x")
         pairs = {k: as_column(k, v, missing_ok=k in allowed) for k, v in columns.items()}

@@ -72,6 +72,7 @@ class Entry:
         missing_ok: Columns of a user's file that may have missing values.
         covariates: From the options to columns of the user's own that the model reads; in a table
             they are no features, and they may have missing values.
+        unneeded: From the options to those of ``columns`` that the data need not have.
         fit: Default arguments of :func:`ppvae.fit`.
         data: Function that returns the default splits, or its name in :mod:`ppvae.data`.
         arrange: Function from the splits and the options to the splits that are fitted.
@@ -87,6 +88,7 @@ class Entry:
     columns: tuple[str, ...] = ("x",)
     missing_ok: tuple[str, ...] = ("x",)
     covariates: Callable[[Any], tuple[str, ...]] = lambda options: ()
+    unneeded: Callable[[Any], tuple[str, ...]] = lambda options: ()
     fit: Mapping[str, object] = field(default_factory=dict)
     data: str | Callable[[], Splits] | None = None
     arrange: Callable[[Splits, Any], Splits] = lambda splits, options: splits
@@ -131,7 +133,11 @@ class Entry:
 
     def may_miss(self, options: Options) -> tuple[str, ...]:
         """Columns that may have missing values."""
-        return (*self.missing_ok, *self.covariates(options))
+        from ppvae.data.columns import OWN
+
+        # An entry that ships reads no column of the user's own but its covariates.
+        unread = (OWN,) if self.function.__module__.startswith(SHIPPED) else ()
+        return (*self.missing_ok, *self.covariates(options), *unread)
 
     def reading(
         self, path: str | Path, options: Options, given: Keywords | None = None
@@ -152,10 +158,12 @@ class Entry:
 
     def build(self, spec: Spec, options: Options) -> Pair:
         """Model, guide and objective for these columns and options."""
-        missing = [column for column in self.columns if column not in spec]
+        unneeded = self.unneeded(options)
+        needed = [column for column in self.columns if column not in unneeded]
+        missing = [column for column in needed if column not in spec]
         if missing:
             raise ArgumentError(
-                f"{self.name}: expected columns {list(self.columns)} in the data; got "
+                f"{self.name}: expected columns {needed} in the data; got "
                 f"{list(spec)}. Add {missing}, or choose another model."
             )
         values = asdict(options)
@@ -277,7 +285,7 @@ def entry(name: str) -> Entry:
         ArgumentError: If there is none of that name.
     """
     if name in MODULES:
-        module = importlib.import_module(f"ppvae.zoo.entries.{MODULES[name]}")
+        module = importlib.import_module(f"{SHIPPED}{MODULES[name]}")
         shipped: Entry = getattr(module, name.replace("-", "_"))
         return shipped
     where, colon, attribute = name.partition(":")

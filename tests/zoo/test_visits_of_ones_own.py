@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from ppvae import zoo
 from ppvae.app.workflow import evaluate_run, fit_entry, predict_run
-from ppvae.errors import DataError
+from ppvae.errors import ArgumentError, DataError
+from ppvae.evaluate.predict import predict
+from ppvae.gp.additive import given_visits
 
 OPTIONS = {
     "kernel": "cat(id) + rbf(age) + rbf(dose)*obs(dose) + cat(arm)*obs(arm)",
@@ -32,7 +36,8 @@ def study(rng: np.random.Generator, rows: int = 24) -> dict[str, np.ndarray]:
 def files(tmp_path_factory):
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("study")
     columns, x = study(rng), rng.normal(size=(24, 3))
-    np.savez(folder / "visits.npz", x=x, **columns)
+    # A column that no kernel below reads has gaps.
+    np.savez(folder / "visits.npz", x=x, weight=columns["dose"], **columns)
     lines = ["id,age,dose,arm,split,first,second,third"]
     for i in range(24):
         dose = "" if np.isnan(columns["dose"][i]) else columns["dose"][i]
@@ -42,6 +47,104 @@ def files(tmp_path_factory):
     at = "id,age,dose,arm\npatient c,4.5,0.5,drug\n-1,1.0,,\n"
     (folder / "at.csv").write_text(at)
     return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(files):
+    """A run of ``gpvae`` with an additive kernel."""
+    settings = {"epochs": 1, "progress": False, "compile": False, "device": "cpu"}
+    options = {"kernel": "cat(id) + rbf(age) + rbf(age)*cat(id)", "latent_dim": 2, "hidden": 4}
+    folder = files / "gpvae"
+    return fit_entry(
+        "gpvae", folder, data=files / "visits.npz", options=options, **settings
+    ), folder
+
+
+def test_gpvae_with_a_kernel_over_columns(fitted, tmp_path):
+    run, folder = fitted
+    assert run.model.prior.kernel.written == "cat(id) + rbf(age) + rbf(age)*cat(id)"
+    assert run.model.prior.order == "age"
+    assert [term.name for term in run.objective.terms] == ["leave_visits_out"]
+    (tmp_path / "at.csv").write_text("id,age\npatient a,4.5\n-1,4.5\n")
+    prediction, _ = predict_run(
+        folder, {}, tmp_path, at=tmp_path / "at.csv", num_draws=4, keep_draws=True
+    )
+    saved = np.load(tmp_path / "predictions.npz")
+    assert saved["draws"].shape == (4, 2, 3)
+    np.testing.assert_array_equal(saved["draws"], prediction.draws.numpy())
+    assert saved["terms"].tolist() == ["id", "age", "age x id", "noise"]
+    np.testing.assert_allclose(saved["shares"].sum(0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"kernel": "cat(id)", "rank": 4}, "another rank. Leave them out, or --kernel"),
+        ({"kernel": "cat(id)", "view_kernel": "rbf"}, "options of the view kernel"),
+        ({"subject": "id"}, "expected one where --subject or --order is given"),
+    ],
+)
+def test_gpvae_refuses_options_of_the_other_kernel(options, match):
+    columns = {"x": torch.rand(4, 3), "object": torch.arange(4) % 2, "view": torch.rand(4)}
+    with pytest.raises(ArgumentError, match=match):
+        zoo.gpvae(columns, **options)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_new_subjects_are_predicted_from_their_visits(fitted, suffix, tmp_path):
+    run, folder = fitted
+    x = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
+    columns = {"id": np.array(["zoe", "zoe", "patient b"]), "age": np.array([0.5, 1.5, 3.5])}
+    path = tmp_path / f"more.{suffix}"
+    if suffix == "npz":
+        np.savez(path, x=x, **columns)
+    else:
+        rows = zip(*columns.values(), *x.T, strict=True)
+        lines = ["id,age,first,second,third", *(",".join(map(str, row)) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    at = tmp_path / "at.csv"
+    at.write_text("id,age\nzoe,2.5\n-1,2.5\npatient a,2.5\n")
+    with pytest.raises(DataError, match=r"got zoe\. Give their visits \(--visits FILE\)"):
+        predict_run(folder, {}, tmp_path / "out", at=at)
+    prediction, given = predict_run(folder, {}, tmp_path / "out", at=at, visits=path)
+    assert given["id"].tolist() == [4, -1, 0]
+    assert np.load(tmp_path / "out" / "predictions.npz")["id"].tolist() == [
+        "zoe",
+        "-1",
+        "patient a",
+    ]
+    data = {
+        "x": torch.from_numpy(x),
+        "id": torch.tensor([4, 4, 1]),
+        "age": torch.tensor([0.5, 1.5, 3.5]),
+    }
+    model = given_visits(run.model, run.guide, data)
+    expected = predict(model, given, seed=0)
+    torch.testing.assert_close(prediction.mean, expected.mean)
+    # Visits of their own make a subject's prediction differ from, and less wide than, none's.
+    mean, variance = model.prior.moments(given)
+    assert not torch.allclose(mean[0], mean[1])
+    assert (variance[0] < variance[1]).all()
+
+
+def test_visits_that_cannot_be_used(fitted, tmp_path):
+    _, folder = fitted
+    at, path = tmp_path / "at.csv", tmp_path / "more.npz"
+    at.write_text("id,age\npatient a,2.5\n")
+
+    def refused(match, **columns):
+        np.savez(path, **columns)
+        with pytest.raises(DataError, match=match):
+            predict_run(folder, {}, tmp_path / "out", at=at, visits=path)
+
+    x, ids, age = np.ones((2, 3)), np.array(["zoe", "zoe"]), np.array([1.0, 2.0])
+    refused("expected a column 'id', whose visits they are", x=x, age=age)
+    refused(r"each visit once; got rows \[0, 1\]", x=x, id=ids, age=np.ones(2))
+    refused("column 'age': expected values from", x=x, id=ids, age=age * 100)
+    refused("numbered from 0, in every row.*got -1 in row 1", x=x, id=["zoe", "-1"], age=age)
+    at.write_text("id,age\n,2.5\n")
+    with pytest.raises(DataError, match="expected a subject in every row.*-1 is one that"):
+        predict_run(folder, {}, tmp_path / "out", at=at)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "csv"])
@@ -66,7 +169,9 @@ def test_subjects_are_asked_for_by_name(files, suffix, tmp_path):
     assert saved["arm"].tolist() == ["drug", ""]
     table = tmp_path / "at.csv"
     table.write_text("id,age,dose,arm\npatient z,4.5,0.5,drug\n")
-    with pytest.raises(DataError, match="expected the names patient a.*got patient z"):
+    with pytest.raises(
+        DataError, match="subjects that the run was fitted to, patient a.*got patient z"
+    ):
         predict_run(tmp_path / "run", {}, tmp_path / "out", at=table)
     again = evaluate_run(tmp_path / "run", data=data)
     assert again.metrics["n_test"] == 24

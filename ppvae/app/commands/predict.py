@@ -35,11 +35,20 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "--at",
         type=Path,
         help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
-        "of the values above",
+        "of the values above; -1 is a subject that nothing is known of",
+    )
+    parser.add_argument(
+        "--visits",
+        type=Path,
+        help="visits (.npz or a table, as for fit) of further subjects, or further ones of known "
+        "subjects: runs with an additive kernel then predict given them, without new training",
     )
     parser.add_argument("--out", type=Path, help="folder to write to (default RUN/predictions)")
     parser.add_argument(
         "--draws", type=int, default=200, help="predictive draws per datum (default 200)"
+    )
+    parser.add_argument(
+        "--keep-draws", action="store_true", help="write the draws to predictions.npz as well"
     )
     parser.add_argument(
         "--interval",
@@ -62,6 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
         {name: values for name, values in given.items() if values is not None},
         out,
         at=arguments.at,
+        visits=arguments.visits,
+        keep_draws=arguments.keep_draws,
         num_draws=arguments.draws,
         interval=arguments.interval,
         device=arguments.device,

@@ -24,7 +24,7 @@ from ppvae.gp.additive.leaving import leave_subjects_out, leave_visits_out
 from ppvae.gp.additive.objective import LeaveVisitsOut
 from ppvae.gp.additive.prior import AdditivePrior
 from ppvae.gp.additive.terms import Additive, Term, parse
-from ppvae.gp.additive.update import with_visits
+from ppvae.gp.additive.update import given_visits, with_visits
 from ppvae.gp.additive.visits import Visits
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Visits",
     "contribution",
     "decompose",
+    "given_visits",
     "leave_subjects_out",
     "leave_visits_out",
     "parse",

@@ -13,18 +13,28 @@ from ppvae.errors import DataError
 from ppvae.gp.additive.factors import Categorical, Observed
 from ppvae.gp.additive.terms import Additive
 
-__all__ = ["check_columns", "check_training"]
+__all__ = ["check_columns", "check_training", "check_visits"]
 
 # Number of rows of the kernel matrices by which terms are compared.
 ROWS = 1000
+# Largest number up to which float32 has every whole number.
+EXACT = 2**24
 
 
-def check_columns(kernel: Additive, columns: Columns) -> dict[str, Tensor]:
+def check_columns(
+    kernel: Additive, columns: Columns, subject: str | None = None
+) -> dict[str, Tensor]:
     """The kernel's columns of some rows, with shape (N) each.
+
+    Arguments:
+        kernel: The kernel.
+        columns: The rows.
+        subject: The column of the subjects.
 
     Raises:
         DataError: If a column is missing, has more than one number per row, or has missing
-            values that no :class:`~ppvae.gp.additive.Observed` covers.
+            values that no :class:`~ppvae.gp.additive.Observed` covers; or if a subject is not a
+            whole number.
     """
     absent = [name for name in kernel.columns if name not in columns]
     if absent:
@@ -39,6 +49,8 @@ def check_columns(kernel: Additive, columns: Columns) -> dict[str, Tensor]:
                 f"column {name!r}: expected one number per row; got shape "
                 f"{tuple(values.shape)}. Split it into columns of their own."
             )
+    if subject is not None:
+        _check_subjects(subject, chosen[subject])
     for term in kernel:
         covered = {factor.column for factor in term if isinstance(factor, Observed)}
         for name in term.columns:
@@ -68,14 +80,7 @@ def check_training(
     Raises:
         DataError: If a column is constant, a datum appears twice or has no observed value.
     """
-    columns = check_columns(kernel, data)
-    if subject is not None and not bool((columns[subject].double() >= 0).all()):
-        row = int((~(columns[subject].double() >= 0)).nonzero()[0])
-        raise DataError(
-            f"column {subject!r}: expected a subject, numbered from 0, in every row of the "
-            f"training data; got {columns[subject][row].item():g} in row {row}. Name the subject, "
-            "or drop the row."
-        )
+    columns = check_visits(kernel, data, subject)
     for name, values in columns.items():
         seen = values[~torch.isnan(values.double())]
         if len(seen.unique()) < 2 and bool((seen == seen[:1]).all()) and len(seen) == len(values):
@@ -97,9 +102,45 @@ def check_training(
                         f"{factor.written}; got none. Leave {factor.written} out of "
                         f"{term.written}."
                     )
+    return columns
+
+
+def check_visits(kernel: Additive, data: Columns, subject: str | None = None) -> dict[str, Tensor]:
+    """The kernel's columns of visits, each of a subject and with an observed value.
+
+    Arguments:
+        kernel: The kernel.
+        data: The visits: ``x`` and the kernel's columns.
+        subject: The column of the subjects.
+
+    Raises:
+        DataError: If the kernel cannot read a column, a row has no subject or no observed value,
+            or a visit appears twice.
+    """
+    columns = check_columns(kernel, data, subject)
+    if subject is not None and not bool((columns[subject] >= 0).all()):
+        row = int((columns[subject] < 0).nonzero()[0])
+        raise DataError(
+            f"column {subject!r}: expected a subject, numbered from 0, in every row of the "
+            f"data; got {columns[subject][row].item():g} in row {row}. Name the subject, "
+            "or drop the row."
+        )
     _refuse_repeated(columns, data)
     _refuse_unobserved(data)
     return columns
+
+
+def _check_subjects(name: str, values: Tensor) -> None:
+    """Refuse subjects that are no exact whole numbers."""
+    if not values.is_floating_point():
+        return
+    bad = ~torch.isfinite(values) | (values != values.round()) | (values.abs() > EXACT)
+    if bad.any():
+        raise DataError(
+            f"column {name!r}: expected a subject in every row, by name or by a whole number; got "
+            f"{values[bad][0].item():.12g} in row {int(bad.nonzero()[0])}. Name the subject (in "
+            "predictions, -1 is one that nothing is known of), or drop the row."
+        )
 
 
 def _refuse_repeated(columns: Mapping[str, Tensor], data: Columns) -> None:

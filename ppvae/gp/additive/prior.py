@@ -300,8 +300,12 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         variance = (scales.noise + found.leverage + spread).expand_as(found.loc)
         return found.loc, variance
 
-    def check(self, data: Columns) -> None:
+    def check(self, data: Columns, *, new_subjects: bool = False) -> None:
         """Refuse rows for which the kernel is undefined.
+
+        Arguments:
+            data: The kernel's columns.
+            new_subjects: Whether subjects without training data are allowed.
 
         Raises:
             DataError: If a column has a value outside the training data's kind.
@@ -309,22 +313,23 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         if not set(self.kernel.columns) <= set(data) or not self.settled:
             return
         device = self.raw_variances.device
-        chosen = {k: v.to(device) for k, v in check_columns(self.kernel, data).items()}
+        named = check_columns(self.kernel, data, self.subject)
+        chosen = {k: v.to(device) for k, v in named.items()}
         for term in self.kernel:
             for factor in term:
                 if factor.column and factor.column != self.subject:
                     values = chosen[factor.column]
                     factor.check(values[~torch.isnan(values.double())])
-        if self.subject is None:
+        if self.subject is None or new_subjects:
             return
         ids = chosen[self.subject]
         unknown = ids[(self.codes(chosen) == len(self.subjects)) & (ids != -1)].unique()
         if len(unknown) > 0:
             raise DataError(
                 f"column {self.subject!r}: expected subjects with a visit in the training data; "
-                f"got {len(unknown)} without, such as {unknown[:3].tolist()}. Give their encoded "
-                "visits first (ppvae.gp.additive.with_visits), or write -1 for a subject that "
-                "nothing is known of."
+                f"got {len(unknown)} without, such as {unknown[:3].tolist()}. Give their visits "
+                "first (ppvae.gp.additive.given_visits or with_visits, on the command line "
+                "--visits), or write -1 for a subject that nothing is known of."
             )
 
     def require_visits(self) -> Visits:

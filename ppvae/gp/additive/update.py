@@ -9,19 +9,43 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ppvae.data.mapped import Columns
 from ppvae.errors import DataError
 from ppvae.gp.additive.arrow import Arrow, Scales, shared_sums
+from ppvae.gp.additive.checks import check_visits
+from ppvae.gp.additive.prior import AdditivePrior
 from ppvae.gp.additive.visits import Visits
+from ppvae.programs import copied
 
-if TYPE_CHECKING:
-    from ppvae.gp.additive.prior import AdditivePrior
+__all__ = ["given_visits", "with_visits"]
 
-__all__ = ["with_visits"]
+M = TypeVar("M", bound=nn.Module)
+
+
+def given_visits(model: M, guide: nn.Module, data: Columns, *, chunk: int = 512) -> M:
+    """A copy of a model with predictions given further visits, encoded by its guide.
+
+    Arguments:
+        model: A fitted model with an :class:`~ppvae.gp.additive.AdditivePrior` with a subject.
+        guide: Its guide.
+        data: Further visits, of new subjects or of known ones: ``x`` and the kernel's columns.
+        chunk: Rows encoded at a time.
+
+    Raises:
+        DataError: If a visit is given twice or has no observed value, or a subject is none.
+    """
+    changed = copied(model)
+    for name, prior in model.named_modules():
+        if isinstance(prior, AdditivePrior):
+            columns = check_visits(prior.kernel, data, prior.subject)
+            codes, variances = prior.encode_all(guide, data, chunk)
+            changed.set_submodule(name, with_visits(prior, columns, codes, variances))
+    return changed
 
 
 @torch.no_grad()
@@ -52,6 +76,7 @@ def with_visits(
             f"encodings of {len(ids)} rows, the least subject {int(ids.min())}. Number new "
             "subjects with ids that the training data do not have."
         )
+    prior.check(columns, new_subjects=True)
     f, b = prior.features(columns)
     visits = Visits(ids)
     both = torch.cat([levels, visits.levels]).unique()

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import ppvae
-from ppvae.errors import DataError
+from ppvae.errors import ArgumentError, DataError
+from ppvae.zoo.entries.longitudinal import Terms, covariates
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import Options, option
 from ppvae.zoo.parts import Networks, encoder_of, gp_rates, observed, shuffled
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ppvae.data import Splits
-    from ppvae.gp import FeatureMap
+    from ppvae.gp import FeatureMap, LeaveViewOut
     from ppvae.nets import FeatureNetwork
     from ppvae.zoo.observed import Observed
 
@@ -63,6 +66,8 @@ class Views(Options):
 
 
 PERIODIC = Views()
+NO_TERMS = Terms(kernel="")
+RANK = 32
 
 
 def _check(splits: Splits) -> None:
@@ -105,6 +110,8 @@ def _decoder(
     "GP-prior VAE over objects and views; predicts unseen views",
     data="rotated_digits",
     columns=("x", "object", "view"),
+    covariates=covariates,
+    unneeded=lambda options: ("object", "view") if options.kernel else (),
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
     check=_check,
     tune=gp_rates,
@@ -115,8 +122,9 @@ def gpvae(
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 64,
     rank: Annotated[
         int, option("features per object, the rank of the object covariance", least=1)
-    ] = 32,
+    ] = RANK,
     views: Views = PERIODIC,
+    terms: Terms = NO_TERMS,
     noise: Annotated[
         float, option("initial variance of the latents that the GP does not explain")
     ] = 0.1,
@@ -130,22 +138,51 @@ def gpvae(
         tuple[int, ...], option("filters of the convolutional decoder", least=1)
     ] = (32, 16),
 ) -> Pair:
-    """Latents of an object vary smoothly over its views, with a kernel that all objects share."""
-    x, gp, nets = observed(columns, None), ppvae.gp, ppvae.nets
-    prior = gp.GPPrior(
-        gp.ObjectTable(columns["object"]["classes"] or 0, rank),
-        views.features(),
-        latent_dim=latent_dim,
-        noise=noise,
-        refresh=refresh or None,
-        folds=16 if leave_out > 0 else 0,
-    )
+    """Latents of an object vary smoothly over its views, with a kernel that all objects share.
+
+    With --kernel, the latents are a sum of GPs over named columns in place of object and view, as
+    in longitudinal: --kernel "rbf(age) + cat(id) + rbf(age)*cat(sex)".
+    """
+    _refuse_unused(terms, views, rank)
+    x, nets, gp = observed(columns, None), ppvae.nets, ppvae.gp
+    prior: nn.Module
+    term: type[LeaveViewOut] = gp.LeaveViewOut
+    interval = refresh or None
+    if terms.kernel:
+        from ppvae.gp.additive import LeaveVisitsOut
+
+        prior = terms.prior(columns, latent_dim, noise=noise, refresh=interval)
+        term = LeaveVisitsOut
+    else:
+        prior = gp.GPPrior(
+            gp.ObjectTable(columns["object"]["classes"] or 0, rank),
+            views.features(),
+            latent_dim=latent_dim,
+            noise=noise,
+            refresh=interval,
+            folds=16 if leave_out > 0 else 0,
+        )
     head = nets.heads.DiagonalNormal(latent_dim, init=math.exp(-1.0))
     encoder = encoder_of(x, head, Networks(hidden=(hidden,)))
     decoder = nets.Calibrated(_decoder(x, latent_dim, network, hidden, channels))
     objective = ppvae.objectives.ELBO()
     if leave_out > 0:
-        objective += gp.LeaveViewOut(weight=leave_out)
+        objective += term(weight=leave_out)
     return Pair(
         ppvae.models.GPVAE(prior, decoder), ppvae.guides.GPGuide(encoder, prior), objective
     )
+
+
+def _refuse_unused(terms: Terms, views: Views, rank: int) -> None:
+    """Refuse options of the kernel that is not chosen."""
+    if terms.kernel and (views != PERIODIC or rank != RANK):
+        raise ArgumentError(
+            "kernel: expected no other option of the kernel over objects and views with it; got "
+            f"{'another rank' if rank != RANK else 'options of the view kernel'}. Leave them "
+            "out, or --kernel."
+        )
+    if not terms.kernel and terms != NO_TERMS:
+        raise ArgumentError(
+            "kernel: expected one where --subject or --order is given; got none. Write it as in "
+            "--kernel 'rbf(age) + cat(id)', or leave them out."
+        )

@@ -3,26 +3,74 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import ppvae
 from ppvae.zoo.entry import Pair, Spec, register
-from ppvae.zoo.options import option
+from ppvae.zoo.options import Options, option
 from ppvae.zoo.parts import gp_rates, shuffled
 
-__all__ = ["longitudinal"]
+if TYPE_CHECKING:
+    from ppvae.gp.additive import AdditivePrior
+
+__all__ = ["Terms", "covariates", "longitudinal"]
 
 KERNEL = (
     "cat(id) + rbf(age) + rbf(age)*cat(id) + rbf(age)*cat(sex) + rbf(disease_age)*obs(disease_age)"
 )
+# Columns that order a subject's visits, if there.
+ORDERS = ("age", "view")
 
 
-def _covariates(options: Any) -> tuple[str, ...]:
-    """The columns of the kernel, and those that name subjects and order visits."""
-    from ppvae.gp.additive import parse
+@dataclass(frozen=True)
+class Terms(Options):
+    """An additive kernel over named columns."""
 
-    columns = parse(options.kernel).columns
-    return tuple(dict.fromkeys([*columns, *filter(None, (options.subject, options.order))]))
+    kernel: Annotated[
+        str,
+        option(
+            "terms over the data's columns: const, cat(c), rbf(c), matern(c), linear(c), sm(c), "
+            "periodic(c, period), and obs(c) where c has missing values, joined by + and *"
+        ),
+    ] = KERNEL
+    subject: Annotated[
+        str, option("column of the subjects' ids (default: id, subject or object in the kernel)")
+    ] = ""
+    order: Annotated[
+        str, option("column that orders a subject's visits (default: age or view, if there)")
+    ] = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the kernel, and those that name subjects and order visits."""
+        from ppvae.gp.additive import parse
+
+        chosen = parse(self.kernel).columns if self.kernel else ()
+        return tuple(dict.fromkeys([*chosen, *filter(None, (self.subject, self.order))]))
+
+    def prior(
+        self, columns: Spec, latent_dim: int, *, noise: float, refresh: int | None = None
+    ) -> AdditivePrior:
+        """The prior over columns of the data; see :class:`ppvae.gp.additive.AdditivePrior`."""
+        from ppvae.gp.additive import AdditivePrior
+
+        return AdditivePrior(
+            self.kernel,
+            latent_dim=latent_dim,
+            subject=self.subject or None,
+            order=self.order or next((name for name in ORDERS if name in columns), None),
+            noise=noise,
+            refresh=refresh,
+        )
+
+
+TERMS = Terms()
+
+
+def covariates(options: Any) -> tuple[str, ...]:
+    """The columns that the options of :class:`Terms` name."""
+    return Terms(options.kernel, options.subject, options.order).columns
 
 
 @register(
@@ -31,26 +79,14 @@ def _covariates(options: Any) -> tuple[str, ...]:
     data="visits",
     columns=("x",),
     missing_ok=("x",),
-    covariates=_covariates,
+    covariates=covariates,
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 4e-3, "validate_every": 10},
     tune=gp_rates,
 )
 def longitudinal(
     columns: Spec,
     *,
-    kernel: Annotated[
-        str,
-        option(
-            "terms over the data's columns: const, cat(c), rbf(c), matern(c), linear(c), sm(c), "
-            "periodic(c, period), and obs(c) where c has missing values, joined by + and *"
-        ),
-    ] = KERNEL,
-    subject: Annotated[
-        str, option("column of the subjects' ids (default: id, subject or object in the kernel)")
-    ] = "",
-    order: Annotated[
-        str, option("column that orders a subject's visits (default: age or view, if there)")
-    ] = "",
+    terms: Terms = TERMS,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 16,
     noise: Annotated[float, option("initial share of variance that no term explains")] = 0.1,
     leave_out: Annotated[
@@ -66,17 +102,11 @@ def longitudinal(
     A product with the subject's id gives each subject a part of its own. Pixels or features may
     be missing (NaN). The report shows each term's share of the variance.
     """
-    from ppvae.gp import additive
+    from ppvae.gp.additive import LeaveVisitsOut
 
     shape, nets = tuple(columns["x"]["shape"]), ppvae.nets
     heads = nets.heads
-    prior = additive.AdditivePrior(
-        kernel,
-        latent_dim=latent_dim,
-        subject=subject or None,
-        order=order or next((name for name in ("age", "view") if name in columns), None),
-        noise=noise,
-    )
+    prior = terms.prior(columns, latent_dim, noise=noise)
     head = heads.Masked(heads.Normal(shape, heads.Shared(math.exp(-1.5))))
     decoder = shuffled(latent_dim, head, channels=filters, hidden=hidden)
     code = heads.DiagonalNormal(latent_dim, init=math.exp(-1.0))
@@ -85,5 +115,5 @@ def longitudinal(
     guide = ppvae.guides.AmortizedGuide(nets.MaskedEncoder(encoder, event_dim=len(shape)))
     objective = ppvae.objectives.ELBO()
     if leave_out > 0:
-        objective += additive.LeaveVisitsOut(weight=leave_out)
+        objective += LeaveVisitsOut(weight=leave_out)
     return Pair(ppvae.models.VAE(nets.Calibrated(decoder), prior=prior), guide, objective)

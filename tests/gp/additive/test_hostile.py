@@ -74,6 +74,28 @@ def test_subjects_without_a_visit_are_asked_for_by_minus_one_alone():
         with_visits(prior, row, torch.zeros(2, L))
 
 
+def test_subjects_are_whole_numbers_that_stay_exact():
+    data = columns()
+    for value in (1.5, torch.nan, 2.0**24 + 2):
+        ids = data["id"].double()
+        ids[3] = value
+        refused("rbf(age) + cat(id)", {**data, "id": ids}, "a whole number; got .* in row 3")
+    prior = prior_of(data).eval()
+    row = {name: values[:1] for name, values in data.items()}
+    with pytest.raises(DataError, match="expected a subject in every row.*-1 is one that"):
+        prior(**{**row, "id": torch.tensor([torch.nan])})
+
+
+def test_further_visits_are_held_to_the_training_datas_range_and_categories():
+    data = columns()
+    prior = prior_of(data).eval()
+    row = {name: values[:1] for name, values in data.items()}
+    for name, value in (("age", 1e3), ("sex", 7)):
+        strange = {**row, name: torch.full_like(row[name], value)}
+        with pytest.raises(DataError, match=f"column '{name}': expected"):
+            with_visits(prior, strange, torch.zeros(1, L))
+
+
 def test_values_outside_the_training_data_and_its_margin():
     data = columns()
     prior = prior_of(data).eval()
