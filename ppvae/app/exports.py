@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from ppvae import plots
 from ppvae.data import Dataset, Splits
 from ppvae.data.annotated import write_h5ad
 from ppvae.data.columns import COLUMNS
-from ppvae.data.files import refuse_unlike, rows, suiting
+from ppvae.data.files import compared_scale, refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
@@ -49,6 +50,7 @@ __all__ = [
     "sample_run",
 ]
 
+logger = logging.getLogger(__name__)
 # Posterior draws per datum for its ELBO, and the number of pictures shown.
 PARTICLES, SHOWN = 16, 32
 
@@ -104,6 +106,9 @@ def rows_like(run: Run, data: str | Path, spec: Spec) -> Dataset:
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
     refuse_unlike(Path(data).name, columns, spec)
+    for note in compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {}):
+        logger.warning(note)
+        columns = columns.noted(note)
     return columns
 
 

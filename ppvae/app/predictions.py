@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
-from ppvae.data.columns import kind_of
+from ppvae.data.columns import found_as, kind_of
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
 from ppvae.data.tables import TABLES, column_of, read_table
@@ -169,6 +169,11 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dic
         raise ArgumentError("predict: expected at least one value a column; got none. Give some.")
     tensors = []
     for name, values in columns.items():
+        if spec[name].get("shape") not in ([], [1], None):
+            raise ArgumentError(
+                f"{name}: expected {spec[name]['shape']} numbers per datum, as in the data; got "
+                "one each. Give a table with all of its columns: --at."
+            )
         if spec[name]["classes"] is not None:
             tensors.append(_numbers_of(name, values, spec[name]))
         else:
@@ -196,6 +201,15 @@ def _numbers_of(name: str, values: Sequence[object], spec: ColumnSpec) -> Tensor
     return torch.tensor(numbers, dtype=torch.int64)
 
 
+def _sources(name: str, columns: Sequence[str], spec: ColumnSpec) -> list[str]:
+    """The columns of a table that make up a column of the data; none if some are absent."""
+    column = found_as(name, columns)
+    parts = list(spec.get("names") or ()) if spec["classes"] is None else []
+    if column is not None:
+        return [column]
+    return parts if parts and all(part in columns for part in parts) else []
+
+
 def _table_rows(
     run: Run,
     path: Path,
@@ -206,7 +220,8 @@ def _table_rows(
     """The columns of a table that the model takes, one row per prediction."""
     needed = _conditions(run, spec)
     frame, _ = read_table(path)
-    absent = [name for name in needed if name not in frame.columns]
+    sources = {name: _sources(name, frame.columns, spec[name]) for name in needed}
+    absent = [name for name, parts in sources.items() if not parts]
     if absent or columns:
         raise ArgumentError(
             f"predict: expected a table with columns {needed} and no other values; got "
@@ -214,7 +229,7 @@ def _table_rows(
             "leave out the other flags."
         )
     names = spec[subject].get("names") if subject in needed else None
-    new = _strangers(frame[subject].to_numpy(), names) if names else []
+    new = _strangers(frame[sources[subject][0]].to_numpy(), names) if names else []
     if names and new:
         raise DataError(
             f"column {subject!r}: expected subjects that the run was fitted to, "
@@ -224,7 +239,10 @@ def _table_rows(
         )
     rows = {}
     for name in needed:
-        values, _ = column_of(path.name, name, frame[name], Record(), spec)
+        parts = [
+            column_of(path.name, name, frame[part], Record(), spec)[0] for part in sources[name]
+        ]
+        values = np.stack(parts, 1) if spec[name].get("shape") and len(parts) > 1 else parts[0]
         # Whole numbers stay exact, as identifiers above 2^24 need it.
         whole = values.dtype.kind in "iub" and not kind_of(name).measured
         coded = whole or spec[name]["classes"] is not None

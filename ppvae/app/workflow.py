@@ -17,6 +17,7 @@ from ppvae import report
 from ppvae.app.exports import entry_of, new_rows
 from ppvae.app.predictions import predict_run
 from ppvae.data import Splits, load
+from ppvae.data.files import ranges_of
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import seeded
@@ -89,6 +90,7 @@ def fit_entry(
     note = {
         **noted_source(data, reading or {}),
         "summary": model_entry.summary,
+        "ranges": {name: list(ends) for name, ends in ranges_of(splits).items()},
         **({"data_note": sentence} if sentence else {}),
     }
     callbacks = [_Noted(note), *settings.pop("callbacks", ())]

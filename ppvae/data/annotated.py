@@ -87,7 +87,8 @@ def from_anndata(
         DataError: If a layer, a gene or a column does not exist, or a column is text where
             numbers are needed.
     """
-    from ppvae.data.tables import NAMED, column_of
+    from ppvae.data.roles import roles_of, taken_by
+    from ppvae.data.tables import column_of
 
     if layer is not None and layer not in data.layers:
         raise DataError(
@@ -101,7 +102,7 @@ def from_anndata(
             f"anndata: expected a name of its own for each gene; got {twice[:6]} more than once. "
             "Rename them: adata.var_names_make_unique()."
         )
-    genes, places = tuple(map(str, data.var_names)), None
+    genes, places, notes = tuple(map(str, data.var_names)), None, []
     if known is not None and known != genes:
         places = data.var_names.get_indexer(known)
         if (places < 0).any():
@@ -110,26 +111,37 @@ def from_anndata(
                 f"anndata: expected the {len(known)} genes that the run was fitted with; got no "
                 f"{absent[:6]}. Add them, or fit a run without them."
             )
+        extra = len(genes) - len(known)
+        notes.append("x: genes put into the order that the run was fitted with")
+        notes.append(f"left out: {extra} genes that the run was not fitted with" * (extra > 0))
         genes = known
     x = data.X if layer is None else data.layers[layer]
     if x is None:
         raise DataError(
             f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
         )
-    record = Record(names={"x": genes})
+    record = Record(names={"x": genes}).noted(*notes)
     arrays: dict[str, object] = {"x": x if places is None else x[:, places]}
-    columns = {name: name for name in NAMED if name in data.obs} | columns
+    frame = data.obs.set_axis([str(c) for c in data.obs.columns], axis=1)
+    columns, noted = roles_of("obs", frame, (), like, columns)
+    left = [str(c) for c in frame.columns if c not in taken_by(columns)]
+    others = sorted(set(data.layers) - {layer}) + (["X"] if layer is not None else [])
+    record = record.noted(
+        *noted.notes,
+        f"left out: columns of obs {', '.join(left[:12])}" if left else "",
+        f"left out: layers {', '.join(others)}; --layer names another" if others else "",
+    )
     for name, given in columns.items():
         wanted = [given] if isinstance(given, str) else list(given)
-        absent = [column for column in wanted if column not in data.obs]
+        absent = [column for column in wanted if column not in frame]
         if absent:
             raise DataError(
-                f"{name}: expected columns of obs, {list(data.obs.columns)[:12]}; got {absent}. "
+                f"{name}: expected columns of obs, {list(frame.columns)[:12]}; got {absent}. "
                 "Name one that is there."
             )
         parts = []
         for column in wanted:
-            values, record = column_of("obs", name, data.obs[column].astype(object), record, like)
+            values, record = column_of("obs", name, frame[column].astype(object), record, like)
             parts.append(values)
         arrays[name] = parts[0] if isinstance(given, str) else np.stack(parts, 1)
     names = list(map(str, data.obs_names))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from ppvae.data.columns import COLUMNS, kind_of
+from ppvae.data.columns import COLUMNS, found_as, kind_of, known_as
 from ppvae.data.dataset import Dataset
 from ppvae.data.mapped import MappedRows
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
+from ppvae.data.spectra import spectral_image
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -21,7 +22,7 @@ from ppvae.typing import Spec
 if TYPE_CHECKING:
     from zarr.types import AnyArray
 
-__all__ = ["npy", "npz", "zarr"]
+__all__ = ["h5", "npy", "npz", "zarr"]
 
 Layout: TypeAlias = Literal["auto", "first", "last"]
 
@@ -130,10 +131,10 @@ def npy(
 class _Zarr:
     """A zarr array, the rows of which are turned as those of other arrays when they are read."""
 
-    def __init__(self, array: AnyArray, layout: Layout) -> None:
+    def __init__(self, array: AnyArray, layout: Layout, name: str) -> None:
         self.array = array
         self.layout = layout
-        row, self.note = _pictures(np.empty((1, *array.shape[1:]), array.dtype), layout)
+        row, self.note = _pictures(np.empty((1, *array.shape[1:]), array.dtype), layout, name)
         self.shape: tuple[int, ...] = (array.shape[0], *row.shape[1:])
         self.dtype = np.dtype(array.dtype)
         self.ndim = row.ndim
@@ -181,7 +182,7 @@ def zarr(
         notes = []
         for name, array in arrays.items():
             if name in ("x", "source") and array.ndim > 1:
-                rows = _Zarr(array, layout if name == "x" else "first")
+                rows = _Zarr(array, layout, name)
                 columns[name] = MappedRows(rows, np.arange(array.shape[0]))
                 notes.append(rows.note)
             else:
@@ -200,6 +201,51 @@ def zarr(
     return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
 
 
+def h5(
+    path: PathLike,
+    *,
+    missing_ok: Sequence[str] = (),
+    layout: Layout = "auto",
+    like: Spec | None = None,
+    **spectral: int,
+) -> Dataset:
+    """Columns from the data sets at the top of an HDF5 file, one of them ``x``; else spectra.
+
+    The rules for columns are those of :func:`npz`; all are read into memory. A file without ``x``
+    is read by :func:`spectral_image`.
+
+    Arguments:
+        path: Path of the file.
+        missing_ok: Columns that may hold NaN.
+        layout: ``"first"`` or ``"last"``, the axis of the channels of ``x``, in place of the rule.
+        like: Spec of the columns of a fitted run; its numbers of classes and identifiers are used.
+        spectral: ``size`` and ``channel`` of :func:`spectral_image`.
+
+    Raises:
+        DataError: If the file cannot be read, or the columns cannot be used.
+    """
+    import h5py
+
+    path = existing(path)
+    try:
+        with h5py.File(path, "r") as file:
+            sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+            if found_as("x", sets) is None:
+                return spectral_image(path, missing_ok=missing_ok, like=like, **spectral)
+            refuse_larger(path, sum(item.nbytes for item in sets.values()))
+            columns = {
+                name: item.asstr()[...].astype(str) if item.dtype.kind == "O" else item[...]
+                for name, item in sets.items()
+            }
+    except UNREADABLE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path.name}: expected an HDF5 file; it cannot be read ({error}). Copy it again."
+        ) from error
+    return _dataset(path, columns, missing_ok, layout, like)
+
+
 def _dataset(
     path: Path,
     columns: Mapping[str, np.ndarray | MappedRows],
@@ -209,11 +255,18 @@ def _dataset(
 ) -> Dataset:
     record = Record()
     arrays: dict[str, np.ndarray | MappedRows] = {}
-    for name, array in columns.items():
+    for given, array in columns.items():
+        name = given if found_as(known_as(given), columns) != given else known_as(given)
+        if name != given:
+            record = record.noted(f"{name}: from the array {given!r}")
         kind = kind_of(name)
         if isinstance(array, MappedRows):
             arrays[name] = array
-        elif kind.kind == "split":
+            continue
+        if array.dtype.kind in "US" and array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+            record = record.noted(f"{name}: shape (N, 1) taken as (N)")
+        if kind.kind == "split":
             arrays[name], note = split_codes(array, path.name)
             record = record.noted(note)
         elif kind.coded and array.ndim == 1 and array.dtype.kind in "iufbUS":
@@ -228,19 +281,29 @@ def _dataset(
             arrays[name], record = own_text(name, array, record, like)
         else:
             arrays[name] = array
-    x = arrays.get("x")
-    if x is not None and not isinstance(x, MappedRows):
-        arrays["x"], note = _pictures(np.asanyarray(x), layout)
-        record = record.noted(note)
+    whole = arrays.get("x")
+    if whole is not None and not isinstance(whole, MappedRows) and whole.ndim == 1:
+        arrays["x"] = whole = whole[:, None]
+        record = record.noted("x: shape (N) taken as (N, 1)")
+    shape = None if whole is None else whole.shape
+    for name in ("source", "mask", "x"):
+        values = arrays.get(name)
+        if values is None or isinstance(values, MappedRows):
+            continue
+        if name != "mask" or values.shape == shape:  # The axes of a mask are those of x.
+            arrays[name], note = _pictures(np.asanyarray(values), layout, name)
+            record = record.noted(note)
     return Dataset(arrays, missing_ok=missing_ok, record=record)
 
 
-def _pictures(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, str]:
-    """The pictures with channels first, and a note; a memory-mapped array stays mapped."""
+def _pictures(x: np.ndarray, layout: Layout, name: str = "x") -> tuple[np.ndarray, str]:
+    """Pictures with channels first, and a note; a memory-mapped array stays mapped."""
     if layout not in ("auto", "first", "last"):
         raise DataError(f"layout: expected 'auto', 'first' or 'last'; got {layout!r}. Use 'auto'.")
     if x.ndim == 3 and x.shape[1] > 4 and layout == "auto":
-        return x[:, None], f"x: pictures with shape (N, {x.shape[1]}, {x.shape[2]}), one channel"
+        return x[:, None], (
+            f"{name}: pictures with shape (N, {x.shape[1]}, {x.shape[2]}), one channel"
+        )
     if x.ndim != 4 or layout == "first":
         return x, ""
     first, middle, last = x.shape[1:]
@@ -248,7 +311,7 @@ def _pictures(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, str]:
         moved = x.transpose(0, 3, 1, 2)
         mapped = isinstance(x, np.memmap)
         return moved if mapped else np.ascontiguousarray(moved), (
-            f"x: channels last, (N, {first}, {middle}, {last}), taken as (N, {last}, {first}, "
-            f"{middle})"
+            f"{name}: channels last, (N, {first}, {middle}, {last}), taken as (N, {last}, "
+            f"{first}, {middle})"
         )
     return x, ""

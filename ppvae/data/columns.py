@@ -6,9 +6,21 @@ Datasets, files, prediction, ArviZ's dimensions and the README's table are made 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["CODED", "COLUMNS", "MEASURED", "OWN", "SPLIT", "Kind", "kind_of", "markdown"]
+__all__ = [
+    "CODED",
+    "COLUMNS",
+    "MEASURED",
+    "OWN",
+    "SPLIT",
+    "Kind",
+    "found_as",
+    "kind_of",
+    "known_as",
+    "markdown",
+]
 
 SPLIT = "split"
 # Stands for all columns of other names than those below where columns are listed.
@@ -160,6 +172,28 @@ _OTHER = Kind("", "column", "a column of your own", NUMBERS, "(N, ...)", "none",
 def kind_of(name: str) -> Kind:
     """The kind of a column, by its name; other names have the kind of a user's own column."""
     return COLUMNS.get(name, _OTHER)
+
+
+def known_as(name: str) -> str:
+    """The column that a name stands for, regardless of case and outer spaces: Split is ``split``.
+
+    Names of one letter, such as the coordinates X and Y, stand for themselves.
+    """
+    plain = name.strip()
+    lower = plain.lower()
+    return lower if len(lower) > 1 and lower in COLUMNS else plain
+
+
+def found_as(name: str, names: Iterable[str]) -> str | None:
+    """The one among ``names`` that stands for a column: exactly, or else by :func:`known_as`.
+
+    None if there is no such name, or if several stand for it.
+    """
+    listed = list(names)
+    if name in listed:
+        return name
+    meant = [other for other in listed if known_as(other) == name]
+    return meant[0] if len(meant) == 1 else None
 
 
 def markdown() -> str:

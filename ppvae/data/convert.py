@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeGuard
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from ppvae.data.columns import kind_of
 from ppvae.data.mapped import Column, MappedRows, native, rows_of, spans
 from ppvae.data.sparse import SparseRows, is_sparse
 from ppvae.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["as_column", "refuse_non_finite"]
 
@@ -31,7 +36,9 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     if isinstance(value, SparseRows):
         return value, ""
     if is_sparse(value) and not kind_of(name).coded and name != "mask":
-        return SparseRows(value), f"{name}: a sparse matrix, made dense a batch at a time"
+        rows = SparseRows(value)
+        counts = "; uint8 taken as counts, unscaled" if value.dtype == np.uint8 else ""
+        return rows, f"{name}: a sparse matrix, made dense a batch at a time{counts}"
     if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
         _refuse_dtype(name, value)
         return value, ""
@@ -65,6 +72,15 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
 
 
 def _dense(name: str, tensor: Tensor) -> Tensor:
+    if tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        what, remedy = (
+            ("a nested one", "Give every row the same shape: tensor.to_padded_tensor(...)")
+            if tensor.is_nested
+            else ("a quantized one", "Pass tensor.dequantize()")
+            if tensor.is_quantized
+            else ("one without values, on the device meta", "Pass a tensor with values")
+        )
+        raise DataError(f"column {name!r}: expected a dense tensor; got {what}. {remedy}.")
     if tensor.layout != torch.strided:
         raise DataError(
             f"column {name!r}: expected a dense tensor; got a sparse one ({tensor.layout}). "
@@ -110,10 +126,12 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
             "Pass matrix.toarray()."
         )
     note = ""
+    if isinstance(value, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in value):
+        value = np.ma.array(value)  # numpy.asarray would show what is hidden.
     if isinstance(value, np.ma.MaskedArray):
         value, note = _unmasked(name, value, missing_ok)
     try:
-        array = np.asarray(value)
+        array = _of_frame(value) if _is_frame(value) else np.asarray(value)
     except ValueError as error:
         raise DataError(
             f"column {name!r}: expected rows of one shape; got ragged ones ({error}). "
@@ -122,6 +140,23 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
     _refuse_dtype(name, array)
     refuse_beyond(name, array)
     return array, note
+
+
+def _is_frame(value: object) -> TypeGuard[pd.DataFrame]:
+    """Whether a value is a DataFrame of pandas, which is not imported for other values."""
+    kind = type(value)
+    return kind.__name__ == "DataFrame" and kind.__module__.startswith("pandas")
+
+
+def _of_frame(frame: pd.DataFrame) -> np.ndarray:
+    """The numbers of a DataFrame, also of several dtypes, and with missing ones as NaN."""
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+
+    array = np.asarray(frame)
+    numbers = all(is_numeric_dtype(t) and not is_complex_dtype(t) for t in frame.dtypes)
+    if array.dtype == object and numbers:
+        return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return array
 
 
 def _unmasked(name: str, value: np.ma.MaskedArray, missing_ok: bool) -> tuple[np.ndarray, str]:
@@ -202,7 +237,7 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
     if len(numbers) and int(numbers.min()) < least:
         raise DataError(
             f"column {name!r}: expected ids from {least}; got {int(numbers.min())}. "
-            "Number them from 0."
+            "Number them from 0; leave out rows where it is missing (-1)."
         )
     return numbers, note
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from numbers import Number
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Precision",
     "in_float64",
+    "is_flags",
     "is_text",
     "matrix",
     "numbers_of",
@@ -37,6 +39,8 @@ DATE = re.compile(r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?")
 def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, str]:
     """The matrix of features: float32, or float64 where float32 would make numbers equal."""
     columns = [numbers_of(source, name, frame[name]) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        _refuse_rounded(source, name, column)
     fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
     for i, column in enumerate(columns):
@@ -93,6 +97,30 @@ def _is_fine(column: np.ndarray) -> bool:
     return bool(precision.fine[0])
 
 
+def _refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
+    """Refuse different whole numbers, such as long identifiers, that float64 makes equal."""
+    if column.dtype.kind not in "iu" or not column.size:
+        return
+    if max(abs(int(column.min())), abs(int(column.max()))) <= 2**53:
+        return
+    exact = np.unique(column)
+    if len(np.unique(exact.astype(np.float64))) < len(exact):
+        raise DataError(
+            f"{source}: expected numbers in column {name!r} that float64 tells apart; got "
+            f"different ones that become equal near {exact[-1]}. Subtract a common offset, or "
+            "leave the column out: x=[...], on the command line --columns x=NAME,NAME."
+        )
+
+
+def is_flags(series: pd.Series) -> bool:
+    """Whether the values are booleans, some of which may be missing."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(series):
+        return True
+    return bool(series.dtype == object and series.dropna().map(type).eq(bool).all())
+
+
 def is_text(series: pd.Series) -> bool:
     import pandas as pd
 
@@ -135,6 +163,12 @@ def some_numbers(series: pd.Series) -> bool:
     return bool(pd.to_numeric(pd.Series(scalars), errors="coerce").notna().any())
 
 
+def _missing(value: object) -> str:
+    """The option of the command line by which a value stands for a missing one."""
+    text = str(value)
+    return f"--na{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
+
+
 def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
     """A column as floating-point numbers or integers; NaN where missing."""
     import pandas as pd
@@ -159,7 +193,7 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
         raise DataError(
             f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
             f"{row}. Mend it; or, if it stands for a missing value, say so: na=[...], on the "
-            f"command line --na {values.iloc[place]}; or leave the column out: x=[...], on the "
-            "command line --columns x=NAME,NAME."
+            f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
+            "the command line --columns x=NAME,NAME."
         )
     return pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)

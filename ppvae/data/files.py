@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,34 @@ from typing import Any
 import torch
 
 from ppvae.data.annotated import h5ad
-from ppvae.data.arrays import npy, npz, zarr
+from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.describe import statistics
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pictures import images
 from ppvae.data.pillow import PICTURES
-from ppvae.data.spectra import spectral_image
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 from ppvae.typing import Keywords, Spec
 
-__all__ = ["divided", "load", "refuse_unlike", "rows", "suiting", "table_columns"]
+__all__ = [
+    "compared_scale",
+    "divided",
+    "load",
+    "ranges_of",
+    "refuse_unlike",
+    "rows",
+    "suiting",
+    "table_columns",
+]
 
 ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npz": npz,
     ".npy": npy,
     ".h5ad": h5ad,
-    ".h5": spectral_image,
+    ".h5": h5,
+    ".hdf5": h5,
     ".zarr": zarr,
 }
 
@@ -44,7 +55,7 @@ def load(
 
     A folder is read by :func:`images`, ``.npz`` by :func:`npz`, ``.npy`` by :func:`npy`,
     ``.zarr`` by :func:`zarr`,
-    ``.h5ad`` by :func:`h5ad`, ``.h5`` by :func:`spectral_image`, tables (``.csv``, ``.tsv``,
+    ``.h5ad`` by :func:`h5ad`, ``.h5`` by :func:`h5`, tables (``.csv``, ``.tsv``,
     ``.parquet`` and others) by :func:`table`. A column ``split`` (0 or train, 1 or validation, 2
     or test), or folders with
     these names, divide the rows; without them they are divided 80 / 10 / 10 at random.
@@ -97,10 +108,10 @@ def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, s
 
 
 def suiting(path: PathLike, options: Keywords) -> Keywords:
-    """The options that the reader of this file or folder has, except ``labels``."""
-    parameters = inspect.signature(_reader(existing(path))).parameters
-    names = set(parameters) - {"labels"}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    """The options that the reader of this file or folder has, except paths of further files."""
+    reader = _reader(existing(path))
+    names = set(inspect.signature(reader).parameters) - {"labels", "columns"}
+    if reader in (table, h5ad):
         names.add("columns")
     return {name: value for name, value in options.items() if name in names}
 
@@ -134,6 +145,73 @@ def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:
                 f"with; got {int(torch.as_tensor(data[name]).max())}. Leave out these rows, or "
                 "fit a run with them."
             )
+
+
+def ranges_of(data: Splits) -> dict[str, tuple[float, float]]:
+    """Smallest and largest number of ``x`` and ``source``, as a model gets them."""
+    found = {name: statistics(data, name) for name in ("x", "source") if name in data.train}
+    return {
+        name: (facts.least, facts.most)
+        for name, facts in found.items()
+        if math.isfinite(facts.least) and math.isfinite(facts.most)
+    }
+
+
+def compared_scale(
+    source: str, data: Dataset, spec: Spec, ranges: Mapping[str, Sequence[float]]
+) -> list[str]:
+    """Notes on values of another size than those that a run was fitted with.
+
+    Arguments:
+        source: Name of the data's source, for messages.
+        data: New data.
+        spec: Spec of the columns of the run.
+        ranges: Smallest and largest number of the run's columns (:func:`ranges_of`).
+
+    Raises:
+        DataError: If one of them, the run or the data, has bytes that are scaled to [0, 1] and
+            the other has not; or if the data are whole numbers, such as counts, and the run was
+            fitted with smaller fractions, such as their logarithms.
+    """
+    notes = []
+    for name in [name for name in data if name in spec and name in ("x", "source")]:
+        were_bytes = spec[name].get("dtype") == "uint8"
+        are_bytes = str(data[name].dtype).endswith("uint8")
+        known = [0.0, 1.0] if were_bytes else list(ranges.get(name, ()))
+        facts = statistics(data, name)
+        if not known or facts.least != facts.least:
+            continue
+        got = f"{str(data[name].dtype).removeprefix('torch.')} from {facts.least:g} to "
+        got += f"{facts.most:g}"
+        fitted = f"{known[0]:g} to {known[1]:g}"
+        if were_bytes and not are_bytes and not -0.01 <= facts.least <= facts.most <= 1.01:
+            raise DataError(
+                f"{source}: expected {name} as uint8, or as numbers in [0, 1], as the run was "
+                f"fitted with; got {got}. Divide by 255, or save as uint8."
+            )
+        if are_bytes and not were_bytes and not -0.01 <= known[0] <= known[1] <= 1.01:
+            raise DataError(
+                f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
+                "with; got uint8, which is scaled to [0, 1]. Save it as floating-point numbers."
+            )
+        names, others = spec[name].get("names"), data.names.get(name)
+        if (names is None) != (others is None):
+            whose = "the data" if others is None else "the run"
+            notes.append(f"{name}: {whose} without names of features; matched by their order")
+        size, before = (max(map(abs, ends)) for ends in ((facts.least, facts.most), known))
+        counts = facts.whole and not facts.binary and facts.least >= 0
+        fractions = any(not float(end).is_integer() for end in known)
+        if counts and fractions and size > 3 * before:
+            raise DataError(
+                f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
+                f"with; got whole numbers from {facts.least:g} to {facts.most:g}. Transform them "
+                "as the run's data were, such as by a logarithm."
+            )
+        if size > 10 * before or 10 * size < before:
+            notes.append(
+                f"{name}: {got}, where the run was fitted with {fitted}; check the unit or scale"
+            )
+    return notes
 
 
 def _reader(path: Path) -> Callable[..., Dataset]:

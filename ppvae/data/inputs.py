@@ -59,7 +59,8 @@ def as_splits(data: object) -> Splits:
         return divided(from_frame(data), "DataFrame", None)
     raise DataError(
         f"data: expected Splits, a Dataset, a mapping of columns, a tensor, an array or a "
-        f"DataFrame; got {type(data).__name__}. {_remedy(data)}"
+        f"DataFrame of pandas; got {type(data).__module__.partition('.')[0]}."
+        f"{type(data).__name__}. {_remedy(data)}"
     )
 
 
@@ -72,6 +73,10 @@ def _dataset(part: object) -> Dataset:
 
 
 def _remedy(data: object) -> str:
+    if hasattr(data, "to_pandas"):
+        return "Convert it: data.to_pandas()."
+    if hasattr(data, "to_frame"):
+        return "Make a table of it: data.to_frame()."
     if isinstance(data, TensorDataset):
         names = ", ".join(
             f"'{n}': data.tensors[{i}]" for i, n in enumerate("xyc"[: len(data.tensors)])

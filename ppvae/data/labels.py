@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppvae.data.columns import COLUMNS
+from ppvae.data.columns import COLUMNS, found_as
 from ppvae.data.record import Record
+from ppvae.data.roles import CLASSLIKE
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -27,7 +28,8 @@ def labels_of(
     """Columns for these files from a table, and the record with notes on them.
 
     The first column is a path in the folder, or a base name where that is unique. A table of two
-    columns has the class in the second; others go by their names.
+    columns has the class in the second, others in one called y, class, label, target or the like;
+    further columns go by their names.
 
     Raises:
         DataError: If a file has no row, or two rows with different labels.
@@ -38,9 +40,8 @@ def labels_of(
             f"{path.name}: expected the columns file and class; got {list(frame.columns)}. "
             "Give the table a header and two columns."
         )
-    wanted = {str(c): str(c) for c in frame.columns[1:] if c in COLUMNS and c not in ("x", "mask")}
-    if not wanted:
-        wanted = {"y": str(frame.columns[1])}
+    wanted, noted = _wanted(frame)
+    notes += noted
     paths = {file.as_posix() for file in files} | {file.name for file in files}
     written = [str(text).strip().replace("\\", "/") for text in frame.iloc[:, 0]]
     idle = [text for text in written if not {text, PurePosixPath(text).name} & paths]
@@ -54,6 +55,20 @@ def labels_of(
     for name, source in wanted.items():
         columns[name], record = column_of(path.name, name, frame[source].iloc[order], record, like)
     return columns, record.noted(*notes)
+
+
+def _wanted(frame: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
+    """The table's column for each dataset column, and notes."""
+    rest = [str(c) for c in frame.columns[1:]]
+    found = {name: found_as(name, rest) for name in COLUMNS if name not in ("x", "mask")}
+    wanted = {name: column for name, column in found.items() if column is not None}
+    if "y" not in wanted:
+        others = [c for c in rest if c not in wanted.values()]
+        classes = [c for c in others if CLASSLIKE.fullmatch(c)] or ([] if wanted else others)
+        if classes:
+            wanted["y"] = classes[0]
+    notes = [f"{name}: from the column {c!r}" for name, c in wanted.items() if c != name]
+    return wanted, notes
 
 
 def _matched(
@@ -91,7 +106,7 @@ def _matched(
             + (
                 "Its base name stands for several files: write paths in the folder."
                 if twice
-                else "Add the rows, or remove the files."
+                else "Add the rows, or remove the files; the first line is the table's header."
             )
         )
     return order

@@ -27,7 +27,7 @@ class Page:
         turned: Whether its EXIF orientation is other than upright.
         bands: Number of channels of a file of :mod:`ppvae.data.stacks`; None for a file that
             Pillow reads.
-        note: Interpretation of the file's axes, in words.
+        note: Interpretation of the file's axes, or what was left out of it, in words.
     """
 
     path: Path
@@ -146,7 +146,7 @@ class Plan:
             notes.append("x: values as they are in the files; --range scales them to [0, 1]")
         else:
             notes.append("x: 8 bits, 0 to 255 scaled to [0, 1]")
-        stacks = len({p.path for p in pages if p.number is not None and not p.note})
+        stacks = len({p.path for p in pages if p.number is not None and p.bands is None})
         if stacks:
             notes.append(f"x: each page of {stacks} files with several pages is a row")
         turned = sum(page.turned for page in pages)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppvae.data.columns import known_as
 from ppvae.data.features import Precision, in_float64, numbers_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class LargeParquet:
             field.name: field.type.to_pandas_dtype()
             for field in schema
             if (types.is_floating(field.type) or types.is_integer(field.type))
-            and field.name not in kept
+            and not {field.name, known_as(field.name)} & set(kept)
             and field.name not in index
             and counters.fullmatch(field.name) is None
         }

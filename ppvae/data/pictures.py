@@ -73,15 +73,25 @@ def images(
     record = Record(notes=(*skipped, *plan.notes(pages)))
     columns: dict[str, np.ndarray] = {"x": x}
     files = [page.path.relative_to(folder) for page in pages]
-    parts, classes = _folders(folder, files)
+    parts, classes = _folders(folder, files, known_names(like, "y"))
     if parts is not None:
         columns[SPLIT] = parts
         record = record.noted("split: from the names of the folders")
+    table: dict[str, np.ndarray] = {}
     if labels is not None:
         table, record = labels_of(existing(labels), files, record, like)
+        if parts is not None and not np.array_equal(table.get(SPLIT, parts), parts):
+            raise DataError(
+                f"{existing(labels).name}: expected the split that the names of the folders give; "
+                "got another. Remove the column split, or move the pictures."
+            )
+        if "y" in table and classes is not None:
+            record = record.noted("y: from the table; the names of folders are left out")
         columns |= table
-    elif classes is not None:
-        columns["y"], read_names, note = coded("y", classes, known_names(like, "y"))
+    if "y" not in table and classes is not None:
+        columns["y"], read_names, note = coded(
+            "y", classes, known_names(like, "y"), blank=frozenset({""})
+        )
         record = record.noted(f"{note} (names of folders)" if note else "")
         record = record.renamed("y", read_names) if read_names is not None else record
     return Dataset(columns, missing_ok=missing_ok, record=record, row_names=names)
@@ -132,12 +142,21 @@ def _walked(folder: Path) -> list[Path]:
     return sorted(paths)
 
 
-def _folders(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Parts of the split and classes, from the names of the folders."""
-    parts = None
-    for depth in (0, 1):
-        if parts is not None:
+def _folders(
+    folder: Path, files: Sequence[Path], known: Sequence[str] | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Parts of the split and classes, from the names of the folders.
+
+    Folders around all pictures, such as data/images, are left out, unless a run knows them as
+    classes.
+    """
+    while known is None or not {file.parent.as_posix() for file in files} <= {*known}:
+        tops = {file.parts[0] if len(file.parts) > 1 else "" for file in files}
+        if len(tops) > 1 or "" in tops or part_of(next(iter(tops))) is not None:
             break
+        files = [Path(*file.parts[1:]) for file in files]
+    parts = None
+    for depth in range(max(len(file.parts) for file in files) - 1):
         tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
         words = {top: part_of(top) for top in tops}
         meant = {part for part in words.values() if part is not None}
@@ -148,15 +167,16 @@ def _folders(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray | None, np
         if len(meant) == 1 and (meant != {0} or strange or loose):
             continue  # A class may be called test, or train.
         if strange or loose or 0 not in meant:
-            known = sorted(set(words) - set(strange))
+            named = sorted(set(words) - set(strange))
             raise DataError(
                 f"{folder.name}: expected a folder train, and no other folders and pictures "
-                f"beside {known}; got {strange[:4] or (loose[0].name if loose else 'no train')}. "
+                f"beside {named}; got {strange[:4] or (loose[0].name if loose else 'no train')}. "
                 "Move them into folders train, validation and test."
             )
         parts = np.array([words[file.parts[depth]] for file in files], dtype=np.int64)
         files = [Path(*file.parts[:depth], *file.parts[depth + 1 :]) for file in files]
-    parents = [file.parent.as_posix() for file in files]
-    if len(set(parents)) < 2:
+        break
+    parents = ["" if file.parent == Path() else file.parent.as_posix() for file in files]
+    if len(set(parents)) < 2 and not (known and set(parents) <= {*known}):
         return parts, None
-    return parts, np.array(["" if parent == "." else parent for parent in parents], dtype=object)
+    return parts, np.array(parents, dtype=object)

@@ -6,13 +6,14 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppvae.data.pages import Page, Plan
-from ppvae.data.stacks import STACKS, stack_of
+from ppvae.data.stacks import STACKS, is_deep, stack_of
 from ppvae.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PICTURES = (
     ".bmp",
     ".gif",
     ".webp",
+    ".pbm",
     ".pgm",
     ".ppm",
     ".pnm",
@@ -38,6 +40,8 @@ TIFF = (".tif", ".tiff")
 COLOUR = {"RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "RGBa"}
 DEEP = {"I;16", "I;16L", "I;16B", "I;16N"}
 ORIENTATION = 0x0112
+# Tag of a TIFF page, and its bits for a reduced copy of another page, and for a mask.
+SUBFILE, REDUCED = 254, 0b101
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -47,14 +51,19 @@ def pages_of(path: Path) -> list[Page]:
     Raises:
         DataError: If the file cannot be read, or has values that Pillow would shorten.
     """
-    if path.name.lower().endswith(STACKS) or _altered(path):
+    if path.name.lower().endswith(STACKS) or is_deep(path) or _altered(path):
         return _stacked(path)
     with _opened(path) as picture:
         count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
         pages = []
         for number in range(count):
             picture.seek(number)
+            if number and getattr(picture, "tag_v2", {}).get(SUBFILE, 0) & REDUCED:
+                continue
             pages.append(_page(path, number if count > 1 else None, picture))
+    if len(pages) < count:
+        note = f"x: {count - len(pages)} reduced copies or masks in {path.name} left out"
+        pages[0] = replace(pages[0], note=note)
     return pages
 
 

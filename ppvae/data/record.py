@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from ppvae.data.columns import kind_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["Record", "coded", "known_names", "known_unit", "recoded"]
+__all__ = ["Record", "coded", "known_names", "known_unit", "recoded", "text_of"]
 
 # Texts that stand for a missing class.
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
@@ -42,7 +42,11 @@ class Record:
 
 
 def coded(
-    name: str, values: np.ndarray, known: Sequence[str] | None = None
+    name: str,
+    values: np.ndarray,
+    known: Sequence[str] | None = None,
+    *,
+    blank: Collection[str] = BLANK,
 ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
     """Classes or identifiers as numbers from 0.
 
@@ -54,6 +58,7 @@ def coded(
         values: Text, booleans or numbers with shape (N); None, NaN, blank text and, among
             numbers, -1 are missing.
         known: Names by number in a fitted run (:func:`known_names`).
+        blank: Texts that stand for a missing value, in lower case.
 
     Returns:
         Numbers (N) with -1 where missing, the names by number (None where the numbers stand for
@@ -66,8 +71,8 @@ def coded(
         distinct = np.unique(values[values != -1])
         if not len(distinct) or int(distinct[-1]) + 1 <= 2 * len(distinct):
             return values.astype(np.int64), None, ""
-    texts = np.array([_text(value) for value in values.tolist()], dtype=object)
-    missing = np.array([text.strip().lower() in BLANK for text in texts], dtype=bool)
+    texts = np.array([text_of(value) for value in values.tolist()], dtype=object)
+    missing = np.array([text.strip().lower() in blank for text in texts], dtype=bool)
     numeric = values.dtype.kind in "iuf" or all(
         isinstance(v, int | float) and not isinstance(v, bool)
         for v, gone in zip(values.tolist(), missing, strict=True)
@@ -165,12 +170,15 @@ def _is_whole(text: str) -> bool:
     return re.fullmatch(r"-?\d{1,18}", text) is not None
 
 
-def _text(value: object) -> str:
-    """A value as its name: 2.0 from a table with blanks is the class 2."""
+def text_of(value: object) -> str:
+    """A value as text, without outer spaces: 2.0 from a table with blanks is the class 2.
+
+    A missing value is empty text.
+    """
     if value is None or value is np.ma.masked:
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "replace").strip()
     if isinstance(value, float):
         return "" if value != value else re.sub(r"\.0$", "", repr(value))
     return str(value).strip()

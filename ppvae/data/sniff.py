@@ -8,7 +8,7 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,9 @@ LINES = 200
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 # Digits in groups of three, as far as one can see.
 GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
+POINTED = re.compile(r"\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*")
+# A first line by which Excel is told the separator.
+HINT = re.compile(r"\ufeff?\"?sep=(.)\"?\s*", re.IGNORECASE)
 COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
@@ -37,6 +40,7 @@ class Dialect:
         header: Names in the first line.
         note: Description of the dialect, in words.
         encoding: UTF-8, or UTF-16 if the file begins with its byte-order mark.
+        skipped: Number of lines before the header, such as Excel's ``sep=;``.
     """
 
     separator: str
@@ -44,6 +48,7 @@ class Dialect:
     header: tuple[str, ...]
     note: str
     encoding: str
+    skipped: int = 0
 
 
 def dialect_of(
@@ -59,6 +64,9 @@ def dialect_of(
             header, or a comma could be a decimal sign or a separator of thousands.
     """
     encoding, lines = _first_lines(path)
+    hint = HINT.fullmatch(lines[0])
+    if hint is not None:
+        separator, lines = separator or hint[1], lines[1:]
     if separator is None:
         separator = _separator(path, lines)
     elif separator in ("tab", "\\t"):
@@ -77,7 +85,7 @@ def dialect_of(
     _check_header(path, header, separator)
     _check_widths(path, header, enumerate(body))
     if decimal is None:
-        decimal = "." if thousands == "," else _decimal(path, [f for row in body for f in row])
+        decimal = "." if thousands == "," else _decimal(path, separator, body)
     if decimal not in (".", ","):
         raise DataError(f"decimal: expected '.' or ','; got {decimal!r}. Use '.'.")
     between = NAMES.get(separator, repr(separator))
@@ -85,7 +93,9 @@ def dialect_of(
     note = f"{path.name}: fields between {between}{sign}"
     if sum(NUMBER.fullmatch(name) is not None for name in header) == len(header):
         note += f"; the first line, {header[0]} to {header[-1]}, taken as names"
-    return Dialect(separator, decimal, header, note, encoding)
+    if hint is not None:
+        note += f"; the line {hint[0].strip()} says so"
+    return Dialect(separator, decimal, header, note, encoding, int(hint is not None))
 
 
 def refuse_short(path: Path, dialect: Dialect) -> None:
@@ -101,7 +111,8 @@ def refuse_short(path: Path, dialect: Dialect) -> None:
         else:
             rows = csv.reader(file, delimiter=dialect.separator)
         filled = (row for row in rows if row)
-        next(filled, None)
+        for _ in range(dialect.skipped + 1):
+            next(filled, None)
         _check_widths(path, dialect.header, enumerate(filled))
 
 
@@ -121,16 +132,26 @@ def _check_widths(
         )
 
 
-def _decimal(path: Path, fields: list[str]) -> str:
-    """The decimal sign of the fields; refuse commas that could be separators of thousands."""
+def _decimal(path: Path, separator: str, rows: Sequence[Sequence[str]]) -> str:
+    """The decimal sign of the fields; refuse signs that could be separators of thousands.
+
+    These are commas, and points between semicolons, as where commas are decimal signs.
+    """
+    fields = [field for row in rows for field in row]
+    pointed = [field for field in fields if "." in field and NUMBER.fullmatch(field)]
+    if separator == ";" and pointed and all(POINTED.fullmatch(field) for field in pointed):
+        raise DataError(
+            f"{path.name}: expected numbers with a decimal point or a decimal comma; got "
+            f"{pointed[0].strip()!r} between semicolons, which may be either. Say which: "
+            "--decimal . or --decimal , --thousands ."
+        )
     commas = [field for field in fields if COMMA.fullmatch(field)]
-    points = any("." in field and NUMBER.fullmatch(field) for field in fields)
-    if commas and not points and all(GROUPED.fullmatch(field) for field in commas):
+    if commas and not pointed and all(GROUPED.fullmatch(field) for field in commas):
         raise DataError(
             f"{path.name}: expected numbers with a decimal point or a decimal comma; got "
             f"{commas[0].strip()!r}, which may be either. Say which: --decimal , or --thousands ,"
         )
-    return "," if commas and not points else "."
+    return "," if commas and not pointed else "."
 
 
 def _first_lines(path: Path) -> tuple[str, list[str]]:
@@ -162,7 +183,7 @@ def _first_lines(path: Path) -> tuple[str, list[str]]:
 
 def _separator(path: Path, lines: list[str]) -> str:
     """The separator that divides most lines into the same number of fields."""
-    if path.name.lower().split(".", 1)[-1].startswith("tsv"):
+    if path.name.lower().split(".", 1)[-1].startswith("tsv") and "\t" in lines[0]:
         return "\t"
     scores = {}
     for separator in SEPARATORS:

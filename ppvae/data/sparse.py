@@ -47,6 +47,13 @@ class SparseRows:
                 "sparse matrix: expected finite numbers; got NaN or infinity among its values. "
                 "Remove these rows, or pass a dense array with NaN where values are missing."
             )
+        if rows.dtype.kind == "u" and rows.data.size and int(rows.data.max()) >= 2**63:
+            raise DataError(
+                f"sparse matrix: expected whole numbers below 2**63; got {int(rows.data.max())}. "
+                "Convert them to floating-point numbers."
+            )
+        if rows.dtype.kind == "f" and rows.dtype.itemsize > 8:
+            rows = rows.astype(np.float64)
         if rows.dtype.kind in "bu":
             rows = rows.astype(np.int64)
         self.matrix = rows

@@ -207,7 +207,7 @@ def spectral_image(
     (N, S). The names of ``spectrum`` are the values of its axis.
 
     Arguments:
-        path: Path of the file; the first data set with three dimensions is read, the last of
+        path: Path of the file; the first data set with three named dimensions is read, the last of
             which is that of the spectrum.
         size: Side of a patch in pixels.
         channel: Channel of the spectra that the image shows.
@@ -257,18 +257,22 @@ def _cube(file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray, str]:
     """The spectra (H, W, S), the values of their axis, and its unit."""
     import h5py
 
-    cubes: list[h5py.Dataset] = []
+    sets: dict[str, h5py.Dataset] = {}
     file.visititems(
-        lambda _, item: (
-            cubes.append(item) if isinstance(item, h5py.Dataset) and item.ndim == 3 else None
+        lambda key, item: (
+            sets.update({key: item}) if isinstance(item, h5py.Dataset) and item.ndim else None
         )
     )
-    if not cubes:
+    # Without names of its axes, an array may be anything, such as pictures.
+    named = [
+        v for v in sets.values() if v.ndim == 3 and v.attrs.get("DIMENSION_LABELS") is not None
+    ]
+    if not named:
         raise DataError(
-            f"{name}: expected a data set with shape (H, W, S); got none. Save the columns x, "
-            "position and spectrum with numpy.savez."
+            f"{name}: expected a data set x, or one with shape (H, W, S) and named axes "
+            f"(NSID); got {list(sets)[:8]}. Save the columns with numpy.savez(path, x=...)."
         )
-    cube = cubes[0]
+    cube = named[0]
     axis, unit = np.arange(cube.shape[2]), ""
     labels = cube.attrs.get("DIMENSION_LABELS")
     if labels is not None and str(labels[2]) in cube.parent:

@@ -2,12 +2,14 @@
 
 TIFF files that Pillow would alter, and those with named axes, go through ``tifffile``; ``.nii``
 and ``.nii.gz`` through ``nibabel``; ``.mrc`` through ``mrcfile``; ``.dm3``, ``.dm4`` and ``.emd``
-through ``rosettasciio``. All are in ``pip install 'ppvae[formats]'``.
+through ``rosettasciio``. All are in ``pip install 'ppvae[formats]'``. Netpbm files with more than
+8 bits, which Pillow rescales or shortens, are read here.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,25 @@ from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
 from ppvae.typing import JsonObject
 
-__all__ = ["STACKS", "Stack", "stack_of"]
+__all__ = ["STACKS", "Stack", "is_deep", "stack_of"]
 
 MRC, NIFTI = (".mrc", ".mrcs"), (".nii", ".nii.gz")
 MICROSCOPE = (".dm3", ".dm4", ".emd")
 STACKS = (*MRC, *NIFTI, *MICROSCOPE)
+NETPBM = (".pgm", ".ppm", ".pnm")
+HEADER = re.compile(rb"P([2356])(?:\s|#[^\n]*\n)+(\d+)\s+(?:#[^\n]*\n)?(\d+)\s+(\d+)\s")
+# Tag of a TIFF file, and what turns its pictures upright: transposed, then flipped along axes.
+ORIENTATION = 274
+UPRIGHT = {
+    1: (False, ()),
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,8 @@ def stack_of(path: Path) -> Stack:
         DataError: If the package is not installed, the file cannot be read, or its values are not
             pictures of real numbers.
     """
+    if path.name.lower().endswith(NETPBM):
+        return _netpbm(path)
     reader, package = _reader(path)
     module = _package(path, package)
     try:
@@ -60,6 +78,36 @@ def stack_of(path: Path) -> Stack:
             f"({str(error).strip() or type(error).__name__}). Remove or mend the file."
         ) from error
     return _arranged(path, np.asarray(values), axes)
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a file is a Netpbm picture with more than 8 bits."""
+    if not path.name.lower().endswith(NETPBM) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        match = HEADER.match(file.read(512))
+    return match is not None and int(match[4]) > 255
+
+
+def _netpbm(path: Path) -> Stack:
+    """A Netpbm picture with 16 bits, with the values of the file."""
+    content = path.read_bytes()
+    match = HEADER.match(content)
+    assert match is not None
+    kind, width, height, top = (int(part) for part in match.groups())
+    bands = 3 if kind in (3, 6) else 1
+    size = width * height * bands
+    if kind in (2, 3):
+        numbers = np.array(content[match.end() :].split()[:size], np.int64)
+    else:
+        numbers = np.frombuffer(content[match.end() :][: 2 * size], ">u2").astype(np.int64)
+    if len(numbers) != size or numbers.max(initial=0) > 65535:
+        raise DataError(
+            f"{path.name}: expected {size} numbers of 16 bits; got {len(numbers)}. Remove or mend "
+            "the file."
+        )
+    values = numbers.astype(np.uint16).reshape(1, height, width, bands).transpose(0, 3, 1, 2)
+    return Stack(values, f"x: {path.name} has values up to {top}; --range 0 {top} scales them")
 
 
 def _of(error: Exception, module: ModuleType) -> bool:
@@ -102,9 +150,21 @@ def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
                 f"{path.name}: expected 0 as black; got a picture in which 0 is white. "
                 "Invert it, and save it again."
             )
+        values, axes = first.asarray(), first.axes
         if others:
-            return np.stack([series.asarray() for series in file.series]), "N" + first.axes
-        return first.asarray(), first.axes
+            values, axes = np.stack([series.asarray() for series in file.series]), "N" + axes
+        tag = file.pages[0].tags.get(ORIENTATION)
+        return _upright(values, axes, 1 if tag is None else int(tag.value)), axes
+
+
+def _upright(values: np.ndarray, axes: str, orientation: int) -> np.ndarray:
+    """Pictures turned by the orientation in their file, as numbered by EXIF."""
+    swapped, flipped = UPRIGHT.get(orientation, UPRIGHT[1])
+    places = axes.find("Y"), axes.find("X")
+    if min(places) < 0:
+        return values
+    values = values.swapaxes(*places) if swapped else values
+    return np.flip(values, tuple(places[i] for i in flipped))
 
 
 def _mrc(path: Path, mrcfile: ModuleType) -> tuple[np.ndarray, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ppvae.data.columns import COLUMNS, kind_of
+from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
-from ppvae.data.features import is_text, matrix, numbers_of, refuse_written, some_numbers
+from ppvae.data.features import is_text, matrix, numbers_of
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, known_names, known_unit
+from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
 from ppvae.data.sniff import dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
@@ -39,9 +39,6 @@ BINARY = {
     ".xlsx": ("read_excel", "openpyxl"),
 }
 TABLES = (*TEXTS, *BINARY)
-# Table columns that become dataset columns of the same names; x is made of the others.
-NAMED = tuple(name for name in COLUMNS if name not in ("x", "source"))
-COUNTERS = re.compile(r"(?i)(unnamed: \d+(\.\d+)*|(\w*[_ .-])?(index|idx|id|row))?")
 
 
 def table(
@@ -133,9 +130,11 @@ def read_table(
         if path.suffix.lower() in BINARY:
             reader, engine = BINARY[path.suffix.lower()]
             frame = getattr(pd, reader)(path)
-            if len(na):
-                frame = frame.replace(list(na), np.nan)
-            return frame, _sheets(path, frame)
+            notes = _workbook(path) if path.suffix.lower() == ".xlsx" else []
+            frame.columns = [str(column).strip() for column in frame.columns]
+            # Typed columns hold a missing value's number rather than its text.
+            numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
+            return frame.replace([*na, *numbers], np.nan) if len(na) else frame, notes
         dialect = dialect_of(path, sep, decimal, thousands)
         with warnings.catch_warnings():
             # Rows wider than the header, after the lines that the dialect was detected from.
@@ -147,6 +146,7 @@ def read_table(
                 thousands=thousands,
                 encoding=dialect.encoding,
                 index_col=False,
+                skiprows=dialect.skipped,
                 na_values=list(na),
                 low_memory=False,
                 skipinitialspace=True,
@@ -172,14 +172,23 @@ def read_table(
         ) from error
 
 
-def _sheets(path: Path, frame: pd.DataFrame) -> list[str]:
-    """A note if a workbook has further sheets."""
+def _workbook(path: Path) -> list[str]:
+    """A note if a workbook has further sheets; names that are repeated are refused.
+
+    pandas gives repeated names numbers, such as a.1.
+    """
     import pandas as pd
 
-    if path.suffix.lower() != ".xlsx":
-        return []
     with pd.ExcelFile(path) as book:
         first, *others = map(str, book.sheet_names)
+        header = pd.read_excel(book, sheet_name=first, header=None, nrows=1)
+    named = [str(v).strip() for v in header.to_numpy(dtype=object).reshape(-1) if not pd.isna(v)]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{path.name}: expected a name of its own for each column; got {twice[:6]} more than "
+            "once. Rename them."
+        )
     if not others:
         return []
     return [f"{path.name}: sheet {first} read; left out: sheets {', '.join(others[:6])}"]
@@ -202,35 +211,23 @@ def from_frame(
     Raises:
         DataError: If a column cannot be used as it is.
     """
+    frame, indexed = _with_levels(frame, {*(x or ()), *taken_by(columns or {})})
     frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-    if twice:
-        raise DataError(
-            f"{source}: expected a name of its own for each column; got {twice[:6]} more than "
-            "once. Rename them."
-        )
-    chosen: dict[str, str | Sequence[str]] = dict(columns or {})
-    for name in NAMED:
-        if name in frame.columns and name not in chosen and (x is None or name not in x):
-            chosen[name] = name
-    if like is not None:  # New data need not have all columns of the run.
-        chosen = {
-            k: v
-            for k, v in chosen.items()
-            if all(c in frame.columns for c in ([v] if isinstance(v, str) else v))
-        }
-    for name in like or {}:
-        if name not in COLUMNS and name in frame.columns:
-            chosen.setdefault(name, name)
-        known = None if kind_of(name).coded else known_names(like, name)
-        if name not in chosen and name not in ("x", "source") and known:
-            if all(n in frame.columns for n in known):
-                chosen[name] = known
-    taken = {c for v in chosen.values() for c in ([v] if isinstance(v, str) else v)}
-    frame, row_names, record = _without_counter(source, frame, {*taken, *(x or ())})
+    x = (x,) if isinstance(x, str) else x
+    for names, remedy in ((list(frame.columns), "Rename them"), (x or (), "Name each once")):
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        if twice:
+            raise DataError(
+                f"{source}: expected a name of its own for each column; got {twice[:6]} more than "
+                f"once. {remedy}."
+            )
+    chosen, record = roles_of(source, frame, x, like, columns or {})
+    taken = taken_by(chosen)
+    used = {*taken, *(x or ()), *(known_names(like, "x") or ())}
+    frame, row_names, record = without_counter(source, frame, used, record.noted(indexed))
     known_features = known_names(like, "x")
     if x is None or known_features is not None:
-        x, record = _features(source, frame, taken, record, known_features)
+        x, record = features_of(source, frame, taken, record, known_features)
     absent = [c for c in [*x, *taken] if c not in frame.columns]
     if absent or not len(x):
         raise DataError(
@@ -252,6 +249,20 @@ def from_frame(
             arrays[name] = np.stack(parts, 1)
             record = record.renamed(name, tuple(given))
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=row_names)
+
+
+def _with_levels(frame: pd.DataFrame, asked: set[str]) -> tuple[pd.DataFrame, str]:
+    """The table with levels of its index that have a role as columns, and a note on them."""
+    levels = [
+        name
+        for name in frame.index.names
+        if name is not None
+        and name not in frame.columns
+        and (str(name) in asked or known_as(str(name)) in NAMED)
+    ]
+    if not levels:
+        return frame, ""
+    return frame.reset_index(level=levels), f"levels of the index taken as columns: {levels}"
 
 
 def column_of(
@@ -285,82 +296,3 @@ def column_of(
         known_unit(like, name, unit)
         return numbers, Record(record.names, {**record.units, **unit}, record.notes)
     return numbers_of(source, str(series.name), series), record
-
-
-def _without_counter(
-    source: str, frame: pd.DataFrame, used: set[str]
-) -> tuple[pd.DataFrame, list[str] | None, Record]:
-    """The table without columns that number or name the rows, the rows' names, and notes."""
-    import pandas as pd
-
-    record, names = Record(), None
-    if not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique:
-        names = [str(i) for i in frame.index]
-    for position, column in enumerate(list(frame.columns)):
-        values = frame[column]
-        if column in used or COUNTERS.fullmatch(column) is None:
-            continue
-        nameless = column == "" or column.lower().startswith("unnamed")
-        if nameless and position and not values.isna().all() and not _counts(values):
-            raise DataError(
-                f"{source}: expected a name for each column; column {position}, after "
-                f"{frame.columns[position - 1]!r}, has none. Name it in the header."
-            )
-        if nameless and bool(values.isna().all()):
-            record = record.noted(f"left out: column {position} without a name, which is empty")
-        elif pd.api.types.is_integer_dtype(values) and (values.is_unique or _counts(values)):
-            names = [str(v) for v in values]
-            record = record.noted(f"left out: column {column!r}, which numbers the rows")
-        elif position == 0 and values.is_unique and is_text(values):
-            names = [str(v) for v in values]
-            what = repr(column) if column else "without a name"
-            record = record.noted(f"left out: the first column, {what}, which names the rows")
-        else:
-            continue
-        frame = frame.drop(columns=column)
-    return frame, names, record
-
-
-def _counts(values: pd.Series) -> bool:
-    """Whether whole numbers count the rows from 0 or 1."""
-    start = values.iloc[0] if len(values) else -1
-    return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
-
-
-def _features(
-    source: str,
-    frame: pd.DataFrame,
-    taken: set[str],
-    record: Record,
-    known: Sequence[str] | None,
-) -> tuple[list[str], Record]:
-    """Names of the columns of x: those of a run, in its order, or else all unused numeric ones."""
-    import pandas as pd
-
-    rest = [c for c in frame.columns if c not in taken]
-    if known is not None:
-        absent = [c for c in known if c not in frame.columns]
-        if absent:
-            raise DataError(
-                f"{source}: expected the columns that the run was fitted with; missing "
-                f"{absent[:12]}, the table has {rest[:12]}. Add or rename them."
-            )
-        extra = [c for c in rest if c not in set(known)]
-        note = f"left out: columns {', '.join(extra[:12])}, which the run was not fitted with"
-        order = [c for c in rest if c in set(known)] == list(known)
-        moved = "" if order else "x: columns put into the order that the run was fitted with"
-        return list(known), record.noted(note if extra else "", moved)
-    features, texts = [], []
-    for name in rest:
-        if is_text(frame[name]) and not some_numbers(frame[name]):
-            refuse_written(source, name, frame[name])
-            texts.append(name)
-        else:
-            features.append(name)
-    if texts:
-        record = record.noted(
-            f"left out: columns of text {', '.join(texts[:12])}"
-            f"{f' and {len(texts) - 12} more' if len(texts) > 12 else ''}"
-        )
-    flags = [name for name in features if pd.api.types.is_bool_dtype(frame[name])]
-    return features, record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")

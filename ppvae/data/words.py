@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppvae.data.record import BLANK, Record, coded, known_names, known_unit
+from ppvae.data.record import BLANK, Record, coded, known_names, known_unit, text_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -19,12 +19,26 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), 1),
     **dict.fromkeys(("test", "testing", "heldout", "eval", "evaluation"), 2),
 }
-NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.+-]\S*)?\s*")
+# Letters with an exponent of one digit, and signs: mg/m3, cm-1, °C. No digits as in 12:30 or 1,5.
+UNIT = (
+    r"(?![xd][+-]?\d)(?:[/\u00b7*]?[^\W\d_](?:\^?-?\d(?!\d))?"
+    r"|[%\u2030\u00b0\u2032\u2033'\"$\u20ac\u00a3\u207b\u00b9\u00b2\u00b3])+"
+)
+NUMBER = re.compile(
+    r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(" + UNIT + r")?\s*", re.IGNORECASE
+)
+# Words that may follow the word of a part in the name of a folder, such as train_images.
+PARTED = re.compile(r"(.+?)(?:set|data|images?|imgs?|pictures|samples|split|files|(?:19|20)\d\d)")
 
 
 def part_of(word: str) -> int | None:
-    """The number of the part that a word means, regardless of case; None if it means none."""
-    return PARTS.get(re.sub(r"[\s_-]", "", word.strip().lower()))
+    """The number of the part that a word means, regardless of case; None if it means none.
+
+    A name may follow, as in train_images, testset or val2017.
+    """
+    plain = re.sub(r"[\s_-]", "", word.strip().lower())
+    match = PARTED.fullmatch(plain)
+    return PARTS.get(plain, None if match is None else PARTS.get(match[1]))
 
 
 def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:
@@ -43,7 +57,7 @@ def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:
         )
     codes = []
     for value in array.tolist():
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        text = text_of(value)
         code = part_of(text)
         if code is None and re.fullmatch(r"\s*[012](\.0*)?\s*", text):
             code = int(float(text))
@@ -69,8 +83,8 @@ def factor_of_text(name: str, values: ArrayLike) -> tuple[np.ndarray, dict[str, 
     """
     numbers, units = [], set()
     for row, value in enumerate(np.asarray(values).tolist()):
-        text = "" if value is None or value != value else str(value)
-        if text.strip().lower() in BLANK:
+        text = text_of(value)
+        if text.lower() in BLANK:
             numbers.append(np.nan)
             continue
         match = NUMBER.fullmatch(text)

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, Independent, constraints
 from ppvae.data import Splits
 from ppvae.data.columns import CODED, kind_of
 from ppvae.data.describe import statistics, suitable
-from ppvae.errors import DataError
+from ppvae.errors import DataError, PPVAEError
 from ppvae.programs.batches import placement
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.traces import sample_sites, trace_program
@@ -43,7 +43,18 @@ def check_values(
     for name in [name for name in batch if name in splits.train]:
         _warn_gaps(splits, name)
         _refuse_coinciding(splits, name, dtype)
-    for name, fn in _observed(model, guide, batch):
+    try:
+        observed = list(_observed(model, guide, batch))
+    except ValueError as error:
+        if isinstance(error, PPVAEError):
+            raise
+        facts = {k: statistics(splits, k) for k in ("x", "source") if k in splits.train}
+        ranges = ", ".join(f"{k} from {v.least:g} to {v.most:g}" for k, v in facts.items())
+        raise DataError(
+            f"data: expected values that the model and the guide can compute with; got {ranges} "
+            f"({str(error).splitlines()[0][:200]}). Check their range and scale."
+        ) from error
+    for name, fn in observed:
         support = _elementwise(fn)
         if support is None:
             continue

@@ -9,7 +9,17 @@ from pathlib import Path
 from ppvae.errors import ArgumentError, RunError
 from ppvae.runs.files import digest_of, read_bytes, read_json
 from ppvae.runs.history import History
-from ppvae.runs.schema import NAMED, OPTIONS, TEXT, TEXTS, Rule, check_fields, integer, optional
+from ppvae.runs.schema import (
+    NAMED,
+    OPTIONS,
+    PAIRS,
+    TEXT,
+    TEXTS,
+    Rule,
+    check_fields,
+    integer,
+    optional,
+)
 from ppvae.typing import JsonObject
 
 __all__ = [
@@ -57,6 +67,7 @@ RULES = {
     **dict.fromkeys(("source", "source_digest", "labels_digest"), optional(TEXT)),
     **dict.fromkeys(("recipe", "data", "fit"), optional(NAMED)),
     "reading": optional(OPTIONS),
+    "ranges": optional(PAIRS),
 }
 WEIGHTS_RULES = {"sha256": DIGEST, "shared": TEXTS}
 DATA_RULES = {"columns": NAMED, "rows": NAMED}

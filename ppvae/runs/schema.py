@@ -83,21 +83,34 @@ _SCALAR = str | int | float | None
 
 
 def _are_options(value: object) -> bool:
-    """Whether a value contains only allowed options of a reader: no columns, no other files."""
+    """Whether a value contains only allowed options of a reader, and names of columns."""
     return (
         isinstance(value, dict)
         and all(name.isidentifier() for name in value)
         and value.keys().isdisjoint(("path", "like", "missing_ok", "seed"))
-        and all(
-            isinstance(part, _SCALAR)
-            for v in value.values()
-            for part in (v if isinstance(v, list) else [v])
-        )
+        and all(_are_scalars(v) for name, v in value.items() if name != "columns")
         and isinstance(value.get("labels", ""), str)
+        and isinstance(value.get("columns", {}), dict)
+        and all(_are_texts(v) for v in value.get("columns", {}).values())
     )
 
 
+def _are_scalars(value: object) -> bool:
+    return all(isinstance(v, _SCALAR) for v in (value if isinstance(value, list) else [value]))
+
+
+def _are_texts(value: object) -> bool:
+    return all(isinstance(v, str) for v in (value if isinstance(value, list) else [value]))
+
+
 OPTIONS = Rule("options of a reader of data", _are_options)
+PAIRS = Rule(
+    "names and pairs of numbers",
+    lambda v: (
+        isinstance(v, dict)
+        and all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in v.values())
+    ),
+)
 
 
 def check_fields(where: object, values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:

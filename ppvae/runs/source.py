@@ -105,11 +105,17 @@ def followed_reading(folder: Path, config: JsonObject) -> JsonObject:
     """The options of the reader that a run was fitted with.
 
     Raises:
-        RunError: If they are not valid options, or if the table of labels among them is not the
-            one that the run was fitted with.
+        RunError: If they are not valid options, if the table of labels among them is not the one
+            that the run was fitted with, or if columns are in files of their own.
     """
     check_fields(folder, config, {"reading": optional(OPTIONS)})
     reading = config.get("reading") or {}
+    if reading.get("columns") and str(config.get("source")).lower().endswith(".npy"):
+        # The paths of further files may come from a stranger, and have no checksum.
+        raise RunError(
+            f"{folder}: expected its data in one file; got columns in further .npy files. Save "
+            "them together with numpy.savez, and name the archive: --data PATH."
+        )
     labels = reading.get("labels")
     wrong = None if labels is None else _differs(labels, config.get("labels_digest"))
     if wrong is not None:

@@ -132,7 +132,7 @@ TEXTS = {
     "complex": ("t.csv", b"a,b\n1+2j,2\n", {}, r"got '1\+2j'"),
     "infinity": ("t.csv", b"a,b\n1,inf\n", {}, "NaN or infinity in row 0"),
     "beyond floating point": ("t.csv", b"a,b\n1,1e400\n", {}, "NaN or infinity in row 0"),
-    "a question mark": ("t.csv", b"a,b\n?,2\n13,3\n", {}, r"--na \?"),
+    "a question mark": ("t.csv", b"a,b\n?,2\n13,3\n", {}, r"--na '\?'"),
     "text alone": ("t.csv", b"a,b\nx,y\n", {}, "expected numeric columns"),
     "a workbook called .csv": ("t.csv", b"PK\x03\x04\xff\xfe\x00" * 9, {}, "cannot be read"),
     "text called .parquet": ("t.parquet", b"a,b\n1,2\n", {}, "cannot be read"),

@@ -68,7 +68,7 @@ def test_a_spectral_image_is_read_with_its_axis(tmp_path):
         ppvae.data.load(tmp_path / "cube.h5", size=3, channel=3)
     with h5py.File(tmp_path / "flat.h5", "w") as file:
         file["a"] = np.zeros((4, 5))
-    with pytest.raises(DataError, match=r"expected a data set with shape \(H, W, S\)"):
+    with pytest.raises(DataError, match=r"expected a data set x, or one with shape \(H, W, S\)"):
         ppvae.data.load(tmp_path / "flat.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(DataError, match="expected an HDF5 file"):

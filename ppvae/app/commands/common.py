@@ -143,6 +143,7 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         },
     ),
     ("--na", "na", {"nargs": "+", "help": "texts that stand for a missing value in a table"}),
+    ("--layer", "layer", {"help": "layer of an .h5ad file, such as raw counts (default: X)"}),
     (
         "--layout",
         "layout",

@@ -1,0 +1,225 @@
+"""The roles of a table's columns: classes, factors and others by name, row numbers, features."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from ppvae.data.columns import COLUMNS, SPLIT, found_as, kind_of
+from ppvae.data.features import is_flags, is_text, refuse_written, some_numbers
+from ppvae.data.record import Record, known_names
+from ppvae.data.words import part_of
+from ppvae.errors import DataError
+from ppvae.typing import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Column of the table, or several, for each dataset column.
+Roles: TypeAlias = "dict[str, str | Sequence[str]]"
+
+__all__ = [
+    "CLASSLIKE",
+    "COUNTERS",
+    "NAMED",
+    "Roles",
+    "features_of",
+    "roles_of",
+    "taken_by",
+    "without_counter",
+]
+
+# Table columns that become dataset columns of the same names; x is made of the others.
+NAMED = tuple(name for name in COLUMNS if name not in ("x", "source"))
+# Names of columns that identify the rows, and those that do if they count them.
+COUNTING = r"#|n|i|no|nr|num|number|key|sample|obs|observation|record|case|entry|item|count"
+COUNTERS = re.compile(
+    r"(?i)(unnamed: \d+(\.\d+)*|(\w*[_ .-])?(index|idx|id|row|row[_ .-]?names?)"
+    rf"|(?-i:\w*[a-z0-9]I[Dd])|(row[_ .-]?)?(?P<counting>{COUNTING})\.?)?"
+)
+IDENTIFIER = re.compile(r"(?i)(\w*[_ .-])?id|(?-i:\w*[a-z0-9]I[Dd])")
+CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# Number of rows from which on a column that counts them is mentioned.
+FEW = 3
+
+
+def taken_by(roles: Mapping[str, str | Sequence[str]]) -> set[str]:
+    """The columns of the table that have a role."""
+    return {c for v in roles.values() for c in ([v] if isinstance(v, str) else v)}
+
+
+def roles_of(
+    source: str,
+    frame: pd.DataFrame,
+    x: Sequence[str] | None,
+    like: Spec | None,
+    given: Mapping[str, str | Sequence[str]],
+) -> tuple[Roles, Record]:
+    """The table's columns for each dataset column, and a record with notes on them.
+
+    Arguments:
+        source: Name of the table, for messages.
+        frame: The table.
+        x: Columns that the caller named as features.
+        like: Spec of the columns of a fitted run.
+        given: Roles that the caller named.
+
+    Raises:
+        DataError: If several columns have the words of a split.
+    """
+    roles: Roles = dict(given)
+    features = {*(x or ()), *(known_names(like, "x") or ())}
+    free = [c for c in frame.columns if c not in features and c not in taken_by(given)]
+    record = Record()
+    for name in NAMED:
+        column = found_as(name, free)
+        if column is not None and name not in roles:
+            roles[name] = column
+            record = record.noted("" if column == name else f"{name}: from the column {column!r}")
+    if like is None:
+        if SPLIT not in roles:
+            record = _split_of_words(source, frame, free, roles, record)
+        return roles, record
+    roles = {  # New data need not have all columns of the run.
+        name: column
+        for name, column in roles.items()
+        if all(c in frame.columns for c in ([column] if isinstance(column, str) else column))
+    }
+    for name in like:
+        if name not in COLUMNS and name in frame.columns:
+            roles.setdefault(name, name)
+        known = None if kind_of(name).coded else known_names(like, name)
+        if name not in roles and name not in ("x", "source") and known:
+            if all(n in frame.columns for n in known):
+                roles[name] = known
+    return roles, record
+
+
+def _split_of_words(
+    source: str, frame: pd.DataFrame, free: Iterable[str], roles: Roles, record: Record
+) -> Record:
+    """Take a column of another name as the split if its words are train and validation or test."""
+    meant = []
+    for column in free:
+        if column in taken_by(roles) or not is_text(frame[column]):
+            continue
+        values = frame[column].dropna()
+        if not all(isinstance(value, str) for value in values):
+            continue
+        parts = {part_of(word) for word in set(values)}
+        if None not in parts and 0 in parts and len(parts) > 1:
+            meant.append(column)
+    if len(meant) > 1:
+        raise DataError(
+            f"{source}: expected one column of the words train, validation and test; got "
+            f"{meant[:6]}. Name the one that is meant: split=..., on the command line "
+            f"--columns split={meant[0]}."
+        )
+    if not meant:
+        return record
+    roles[SPLIT] = meant[0]
+    return record.noted(f"split: from the column {meant[0]!r}, which has the words of a split")
+
+
+def without_counter(
+    source: str, frame: pd.DataFrame, used: set[str], record: Record
+) -> tuple[pd.DataFrame, list[str] | None, Record]:
+    """The table without columns that number or name the rows, the rows' names, and notes.
+
+    Raises:
+        DataError: If a column after the first has no name, and is neither empty nor a counter.
+    """
+    import pandas as pd
+
+    names = None
+    if not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique:
+        names = [str(i) for i in frame.index]
+    for position, column in enumerate(list(frame.columns)):
+        values, match = frame[column], COUNTERS.fullmatch(column)
+        if column in used or match is None:
+            continue
+        nameless = column == "" or column.lower().startswith("unnamed")
+        if nameless and position and not values.isna().all() and not _counts(values):
+            raise DataError(
+                f"{source}: expected a name for each column; column {position}, after "
+                f"{frame.columns[position - 1]!r}, has none. Name it in the header."
+            )
+        whole = pd.api.types.is_integer_dtype(values)
+        if nameless and bool(values.isna().all()):
+            record = record.noted(f"left out: column {position} without a name, which is empty")
+        elif whole and (_counts(values) or (values.is_unique and not match["counting"])):
+            names = [str(v) for v in values]
+            record = record.noted(f"left out: column {column!r}, which numbers the rows")
+        elif position == 0 and values.is_unique and is_text(values):
+            names = [str(v) for v in values]
+            what = repr(column) if column else "without a name"
+            record = record.noted(f"left out: the first column, {what}, which names the rows")
+        else:
+            continue
+        frame = frame.drop(columns=column)
+    return frame, names, record
+
+
+def _counts(values: pd.Series) -> bool:
+    """Whether whole numbers count the rows from 0 or 1."""
+    start = values.iloc[0] if len(values) else -1
+    return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
+
+
+def features_of(
+    source: str,
+    frame: pd.DataFrame,
+    taken: set[str],
+    record: Record,
+    known: Sequence[str] | None,
+) -> tuple[list[str], Record]:
+    """Names of the columns of x: those of a run, in its order, or else all unused numeric ones.
+
+    Raises:
+        DataError: If a column of the run is absent, or text represents numbers.
+    """
+    rest = [c for c in frame.columns if c not in taken]
+    if known is not None:
+        absent = [c for c in known if c not in frame.columns]
+        if absent:
+            raise DataError(
+                f"{source}: expected the columns that the run was fitted with; missing "
+                f"{absent[:12]}, the table has {rest[:12]}. Add or rename them."
+            )
+        extra = [c for c in rest if c not in set(known)]
+        note = f"left out: columns {', '.join(extra[:12])}, which the run was not fitted with"
+        order = [c for c in rest if c in set(known)] == list(known)
+        moved = "" if order else "x: columns put into the order that the run was fitted with"
+        return list(known), record.noted(note if extra else "", moved)
+    features, texts = [], []
+    for name in rest:
+        if is_text(frame[name]) and not some_numbers(frame[name]):
+            refuse_written(source, name, frame[name])
+            texts.append(name)
+        else:
+            features.append(name)
+    if texts:
+        record = record.noted(
+            f"left out: columns of text {', '.join(texts[:12])}"
+            f"{f' and {len(texts) - 12} more' if len(texts) > 12 else ''}"
+        )
+    flags = [name for name in features if is_flags(frame[name])]
+    record = record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
+    return features, record.noted(*_doubts(frame, features, "y" in taken))
+
+
+def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> list[str]:
+    """Notes on features that by their names or values may have another role."""
+    notes = []
+    for name in features:
+        said = f"x: column {name!r} is a feature"
+        if not has_class and CLASSLIKE.fullmatch(name):
+            notes.append(f"{said}; --columns y={name} makes it the class")
+        elif IDENTIFIER.fullmatch(name):
+            notes.append(f"{said}; --columns object={name} makes it the object")
+        elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and _counts(frame[name]):
+            notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
+    return notes
