@@ -175,6 +175,10 @@ def compared_scale(
     """
     notes = []
     for name in [name for name in data if name in spec and name in ("x", "source")]:
+        names, others = spec[name].get("names"), data.names.get(name)
+        if (names is None) != (others is None):
+            whose = "the data" if others is None else "the run"
+            notes.append(f"{name}: {whose} without names of features; matched by their order")
         were_bytes = spec[name].get("dtype") == "uint8"
         are_bytes = str(data[name].dtype).endswith("uint8")
         known = [0.0, 1.0] if were_bytes else list(ranges.get(name, ()))
@@ -194,10 +198,6 @@ def compared_scale(
                 f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
                 "with; got uint8, which is scaled to [0, 1]. Save it as floating-point numbers."
             )
-        names, others = spec[name].get("names"), data.names.get(name)
-        if (names is None) != (others is None):
-            whose = "the data" if others is None else "the run"
-            notes.append(f"{name}: {whose} without names of features; matched by their order")
         size, before = (max(map(abs, ends)) for ends in ((facts.least, facts.most), known))
         counts = facts.whole and not facts.binary and facts.least >= 0
         fractions = any(not float(end).is_integer() for end in known)

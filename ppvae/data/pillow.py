@@ -105,6 +105,7 @@ def _altered(path: Path) -> bool:
         or (bits == 32 and signed == 1)
         or (bits > 8 and (white or tags.get(277, 1) > 1))
         or any(int(ome or imagej) > 1 for ome, imagej in channels)
+        or tags.get(ORIENTATION, 1) > 4  # Pillow mixes the pixels of those without compression.
     )
 
 
@@ -155,10 +156,17 @@ def _page(path: Path, number: int | None, picture: Picture) -> Page:
         if mode in ("P", "PA"):
             pixels = np.asarray(full)
             colour = bool((pixels[..., :1] != pixels[..., 1:3]).any())
-    width, height = picture.size
-    orientation = picture.getexif().get(ORIENTATION, 1)
-    shape = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    return Page(path, number, mode, shape, kind, colour, alpha, orientation not in (0, 1))
+    turned = picture.getexif().get(ORIENTATION, 1) not in (0, 1)
+    width, height = (_upright(picture) if turned else picture).size
+    return Page(path, number, mode, (height, width), kind, colour, alpha, turned)
+
+
+def _upright(picture: Picture) -> Picture:
+    """The picture, turned by its orientation, which Pillow may do itself where it loads a TIFF."""
+    from PIL import ImageOps
+
+    picture.load()
+    return ImageOps.exif_transpose(picture)
 
 
 def read(plan: Plan, pages: Sequence[Page]) -> np.ndarray:
@@ -188,9 +196,7 @@ def read(plan: Plan, pages: Sequence[Page]) -> np.ndarray:
 
 def _pixels(plan: Plan, page: Page, picture: Picture) -> np.ndarray:
     """One page with shape (C, H, W)."""
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(picture) if page.turned else picture
+    upright = _upright(picture) if page.turned else picture
     if page.kind == "byte":
         upright = _resized(plan, upright.convert(MODES[plan.channels]))
         values = np.asarray(upright)

@@ -97,14 +97,16 @@ def _netpbm(path: Path) -> Stack:
     kind, width, height, top = (int(part) for part in match.groups())
     bands = 3 if kind in (3, 6) else 1
     size = width * height * bands
+    rest = content[match.end() :]
     if kind in (2, 3):
-        numbers = np.array(content[match.end() :].split()[:size], np.int64)
+        listed = [int(text) for text in rest.split() if text.isdigit()]
+        numbers = np.array(listed, np.int64)
     else:
-        numbers = np.frombuffer(content[match.end() :][: 2 * size], ">u2").astype(np.int64)
-    if len(numbers) != size or numbers.max(initial=0) > 65535:
+        numbers = np.frombuffer(rest[: len(rest) // 2 * 2], ">u2")[:size].astype(np.int64)
+    if len(numbers) != size or numbers.max(initial=0) > top:
         raise DataError(
-            f"{path.name}: expected {size} numbers of 16 bits; got {len(numbers)}. Remove or mend "
-            "the file."
+            f"{path.name}: expected {size} numbers up to {top}; got {len(numbers)} up to "
+            f"{numbers.max(initial=0)}. Remove or mend the file."
         )
     values = numbers.astype(np.uint16).reshape(1, height, width, bands).transpose(0, 3, 1, 2)
     return Stack(values, f"x: {path.name} has values up to {top}; --range 0 {top} scales them")

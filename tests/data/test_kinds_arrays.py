@@ -100,6 +100,25 @@ COLUMNS = {
     "sparse NaN": ({"x": sp.csr_array(np.array([[np.nan, 1]]))}, "finite numbers"),
     "sparse complex": ({"x": sp.csr_array(np.eye(2) * 1j)}, "expected numbers"),
     "sparse classes": ({"x": ONES, "y": sp.csr_array(np.eye(2))}, "toarray"),
+    "hidden values in a list": (
+        {"x": [np.ma.masked_equal([1.0, 9], 9), np.ma.masked_equal([3.0, 4], 9)]},
+        "masked array with 1 hidden",
+    ),
+    "sparse beyond 2^63": ({"x": sp.csr_array(HUGE)}, "below 2"),
+    "sparse with more than 64 bits": (
+        {"x": sp.csr_array(np.array(ROWS, np.longdouble))},
+        ROWS,
+    ),
+    "sparse bytes": ({"x": sp.csr_array(np.array([[255, 1]], np.uint8))}, [[255, 1]]),
+    "explicit zeros": (
+        {"x": sp.csr_array((np.array([0.0, 2, 3]), np.array([0, 1, 0]), np.array([0, 2, 3])))},
+        [[0, 2], [3, 0]],
+    ),
+    "the same place twice": (
+        {"x": sp.coo_array(([1, 2, 4], ([0, 0, 1], [0, 0, 1])))},
+        [[3, 0], [0, 4]],
+    ),
+    "a tensor without values": ({"x": torch.ones(2, 2, device="meta")}, "device meta"),
     "a sparse tensor": ({"x": torch.eye(2).to_sparse()}, "to_dense"),
 }
 
@@ -160,6 +179,7 @@ FILES = {
     "an archive called .npy": ("a.npy", _packed(x=ONES), "should end in .npz"),
     "objects": ("a.npz", _packed(x=RAGGED), "Object arrays"),
     "an archive larger than memory": ("a.npz", BOMB.getvalue(), "cannot be read|fit into memory"),
+    "one number per row": ("a.npz", _packed(x=np.arange(4.0)), (4, 1)),
     "a number beside": ("a.npz", _packed(x=ONES, n=np.array(3)), "one row per datum"),
     "no such kind": ("a.mat", b"abc", "got '.mat'"),
     "a pickle": ("a.pkl", b"abc", "got '.pkl'"),
@@ -179,12 +199,53 @@ def test_files(tmp_path, kind):
     assert tuple(data.files.rows(tmp_path / name)["x"].shape) == expected
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
+def test_a_nested_tensor_is_refused():
+    with pytest.raises(DataError, match="to_padded_tensor"):
+        Dataset({"x": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])})
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 9, 3), (4, 8, 9), (4, 3, 8, 9)])
+def test_a_mask_and_a_source_have_the_axes_of_x(tmp_path, shape):
+    x = np.random.default_rng(0).random(shape)
+    np.savez(tmp_path / "a.npz", x=x, mask=x > 0.5, source=x)
+    read = data.npz(tmp_path / "a.npz")
+    assert read["source"].shape == read["x"].shape
+    seen = np.where(read["source"] > 0.5, read["source"], np.nan)
+    np.testing.assert_array_equal(read["x"].numpy(), seen)
+
+
+def test_hdf5_files_are_read_as_archives(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    columns = {"x": np.ones((4, 8, 9, 3)), "Split": np.array(["train", "test", "val", "train"])}
+    np.savez(tmp_path / "a.npz", **columns)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = columns["x"]
+        file["Split"] = columns["Split"].astype("S5")
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("x", data=columns["x"])
+        file["Split"] = columns["Split"].astype(object)
+    parts = [data.load(tmp_path / f"a.{suffix}") for suffix in ("npz", "h5", "hdf5")]
+    for splits in parts:
+        assert splits.train["x"].shape == (2, 3, 8, 9)
+        assert [part.num_rows for part in splits] == [2, 1, 1]
+        assert "split: from the array 'Split'" in splits.notes
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["images"] = np.ones((40, 8, 9))
+    with pytest.raises(DataError, match=r"data set x, or one with shape.*\['images'\]"):
+        data.load(tmp_path / "b.h5")
+
+
 X = torch.ones(4, 2)
 
 
 class _Rows(torch.utils.data.Dataset):
     def __getitem__(self, i):
         return X[i], i
+
+
+class _Polars:
+    def to_pandas(self): ...
 
 
 # What is handed to fit: rows to train on, or the words of the refusal.
@@ -198,6 +259,8 @@ HANDED = {
     "a mapping of parts": ({"train": {"x": X}, "test": Dataset({"x": X[:2]})}, 4),
     "a TensorDataset": (TensorDataset(X), 4),
     "a DataFrame": (pd.DataFrame({"a": [1.0, 2], "b": [1, 2]}), 2),
+    "a series": (pd.Series([1.0, 2]), r"pandas.Series. Make a table of it: data.to_frame\(\)"),
+    "a frame of others": (_Polars(), r"data.to_pandas\(\)"),
     "two tensors": (TensorDataset(X, X), r"'x': data.tensors\[0\], 'y': data.tensors\[1\]\}"),
     "a loader": (DataLoader(TensorDataset(X)), "torch.cat"),
     "a dataset of torch": (_Rows(), "torch.stack"),

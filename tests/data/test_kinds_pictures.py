@@ -72,6 +72,19 @@ TREES = {
     "one split": (["train/a/1", "train/b/1"], [0, 0], [0, 1]),
     "a class called test": (["control/1", "test/1"], None, [0, 1]),
     "a picture without a class": (["1", "a/1"], None, [-1, 0]),
+    "splits with a name after them": (
+        ["train_images/a/1", "train_images/b/1", "val2017/b/1"],
+        [0, 0, 1],
+        [0, 1, 1],
+    ),
+    "folders around splits": (["data/images/test/1", "data/images/train/1"], [2, 0], None),
+    "folders around classes": (["data/a/1", "data/b/1"], None, [0, 1]),
+    "splits below classes of classes": (
+        ["a/x/train/1", "a/x/test/1", "b/x/train/1"],
+        [2, 0, 0],
+        [0, 0, 1],
+    ),
+    "a class called NA": (["EU/1", "NA/1"], None, [0, 1]),
     "no training data": (["val/1", "test/1"], "expected a folder train", None),
     "a folder beside splits": (["train/1", "test/1", "other/1"], "other", None),
     "a picture beside splits": (["train/1", "test/1", "1"], "1.png", None),
@@ -199,6 +212,105 @@ def test_a_tiff_cut_off_is_refused(tmp_path):
     (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:3000])
     with pytest.raises(DataError, match=r"a\.tif: expected a picture that tifffile reads"):
         data.images(tmp_path)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("bands", [1, 3])
+def test_orientation_is_followed_in_every_tiff(tmp_path, tag, bands):
+    upright = np.arange(6 * bands).reshape(2, 3, bands)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: upright[:, ::-1].swapaxes(0, 1),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: upright[::-1].swapaxes(0, 1),
+    }[tag]
+    values = np.ascontiguousarray(stored, np.uint16).squeeze()
+    kind = "rgb" if bands == 3 else "minisblack"
+    _tiff(tmp_path / "a.tif", values, photometric=kind, extratags=[(274, "H", 1, tag, True)])
+    read = data.images(tmp_path, range=(0, 1))["x"]
+    np.testing.assert_array_equal(read[0].numpy(), upright.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [None, (8, 8)])
+def test_reduced_copies_in_a_tiff_are_no_rows(tmp_path, size):
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.full((16, 16), 7, np.uint8))
+        file.write(np.full((8, 8), 7, np.uint8), subfiletype=1)
+    read = data.images(tmp_path, size=size)
+    assert read["x"].shape == (1, 1, *(size or (16, 16)))
+    assert any("1 reduced copies or masks in a.tif left out" in note for note in read.notes)
+
+
+@pytest.mark.parametrize(("kind", "bands"), [(2, 1), (5, 1), (3, 3), (6, 3)])
+@pytest.mark.parametrize("top", [1023, 65535])
+def test_deep_netpbm_files_keep_their_values(tmp_path, kind, bands, top):
+    values = np.linspace(0, top, 6 * bands).astype(np.uint16).reshape(2, 3, bands)
+    header = f"P{kind}\n# a comment\n3 2\n{top}\n".encode()
+    text = " ".join(map(str, values.reshape(-1))).encode()
+    path = tmp_path / f"a.{'pgm' if bands == 1 else 'ppm'}"
+    path.write_bytes(header + (text if kind in (2, 3) else values.astype(">u2").tobytes()))
+    read = data.images(tmp_path, range=(0, top))["x"]
+    np.testing.assert_allclose(read[0], values.transpose(2, 0, 1) / top, rtol=1e-6)
+    assert data.images(tmp_path)["x"].max() == np.float32(top / 65535)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=f"{path.name}: expected {6 * bands} numbers up to {top}"):
+        data.images(tmp_path)
+
+
+def test_one_folder_that_a_run_knows_is_a_class(tmp_path):
+    for name in ("1", "2"):
+        (tmp_path / "dog").mkdir(exist_ok=True)
+        (tmp_path / "dog" / f"{name}.png").write_bytes(GREY)
+    like = {"y": {"names": ["cat", "dog"], "classes": 2}}
+    assert data.images(tmp_path, like=like)["y"].tolist() == [1, 1]
+    assert "y" not in data.images(tmp_path)
+
+
+# A table of labels of two pictures, and the columns that it gives or the words of the refusal.
+LABELS = {
+    "class and split": (
+        "file,class,split\n1.png,cat,train\n2.png,dog,test\n",
+        {"y": [0, 1], "split": [0, 2]},
+    ),
+    "class after notes": ("file,notes,Y\n1.png,foo,cat\n2.png,bar,dog\n", {"y": [0, 1]}),
+    "label and factor": (
+        "file,label,c\n1.png,b,1.5\n2.png,a,2.5\n",
+        {"y": [1, 0], "c": [1.5, 2.5]},
+    ),
+    "class under another name": ("file,animal\n1.png,cat\n2.png,dog\n", {"y": [0, 1]}),
+    "a quantity": ("file;C\n1.png;1,5\n2.png;2,5\n", "name the column c if it is a quantity"),
+    "no header": ("1.png,cat\n2.png,dog\n", "first line is the table's header"),
+    "two labels": ("file,class\n1.png,cat\n1.png,dog\n2.png,dog\n", "one label for 1.png"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_tables_of_labels(tmp_path, kind):
+    text, expected = LABELS[kind]
+    (tmp_path / "p").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "p" / f"{name}.png").write_bytes(GREY)
+    (tmp_path / "l.csv").write_text(text)
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            data.images(tmp_path / "p", labels=tmp_path / "l.csv")
+        return
+    read = data.images(tmp_path / "p", labels=tmp_path / "l.csv")
+    assert {name: read[name].tolist() for name in read if name != "x"} == expected
+
+
+def test_a_table_and_folders_agree_on_the_split(tmp_path):
+    for path in ("train/1", "test/1"):
+        (tmp_path / "p" / path).parent.mkdir(parents=True)
+        (tmp_path / "p" / f"{path}.png").write_bytes(GREY)
+    (tmp_path / "l.csv").write_text("file,split\ntrain/1.png,test\ntest/1.png,train\n")
+    with pytest.raises(DataError, match=r"l\.csv: expected the split that the names"):
+        data.images(tmp_path / "p", labels=tmp_path / "l.csv")
 
 
 def _mrc(path):

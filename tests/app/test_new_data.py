@@ -1,0 +1,120 @@
+"""New data for a fitted run: another scale, another type, columns by roles that were named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ppvae import report
+from ppvae.app.cli import main
+from ppvae.app.exports import encode_run, new_rows
+from ppvae.app.workflow import fit_entry, predict_run, splits_of
+from ppvae.data import Dataset, Splits
+from ppvae.data.files import compared_scale, ranges_of
+from ppvae.errors import ArgumentError, DataError, RunError
+from ppvae.runs.run import load
+
+OPTIONS = {"likelihood": "normal", "hidden": (4,), "latent_dim": 2}
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 255, (20, 3), dtype=np.uint8)
+BYTES[0] = 0, 255, 128
+COUNTS = RNG.poisson(30, (20, 3))
+
+# What a run was fitted with, new data, and the words of a refusal or a note (empty: neither).
+SCALES = {
+    "bytes, bytes": (BYTES, BYTES, ""),
+    "bytes, fractions": (BYTES, BYTES / 255, ""),
+    "bytes, floats": (BYTES, BYTES.astype("f4"), "!expected x as uint8.*Divide by 255"),
+    "bytes, whole numbers": (BYTES, BYTES.astype(int), "!expected x as uint8"),
+    "bytes, 16 bits": (BYTES, BYTES.astype("u2") * 257, "!expected x as uint8"),
+    "bytes, centred": (BYTES, BYTES / 255 - 0.5, "!expected x as uint8"),
+    "floats, bytes": (BYTES.astype("f4"), BYTES, "!got uint8, which is scaled"),
+    "fractions, bytes": (BYTES / 255, BYTES, ""),
+    "counts, bytes": (COUNTS, COUNTS.astype("u1"), "!got uint8, which is scaled"),
+    "logarithms, counts": (np.log1p(COUNTS), COUNTS, "!whole numbers from .* logarithm"),
+    "counts, more counts": (COUNTS, 5 * COUNTS, ""),
+    "metres, millimetres": (COUNTS / 7, 1000 * COUNTS / 7, "check the unit or scale"),
+    "millimetres, metres": (COUNTS / 7, COUNTS / 7000, "check the unit or scale"),
+}
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_another_scale_is_refused_or_said(kind):
+    fitted, new, words = SCALES[kind]
+    run = Splits(Dataset({"x": fitted}))
+    ranges = {name: list(ends) for name, ends in ranges_of(run).items()}
+    if words.startswith("!"):
+        with pytest.raises(DataError, match=words[1:]):
+            compared_scale("a.npz", Dataset({"x": new}), run.spec, ranges)
+        return
+    notes = compared_scale("a.npz", Dataset({"x": new}), run.spec, ranges)
+    assert [words in note for note in notes] == [True] * bool(words)
+
+
+def test_features_without_names_are_matched_by_order_with_a_note():
+    named = Splits(Dataset({"x": pd.DataFrame(COUNTS, columns=["a", "b", "c"])}))
+    plain = Splits(Dataset({"x": COUNTS}))
+    for run, new, whose in ((named, plain, "the data"), (plain, named, "the run")):
+        (note,) = compared_scale("a", new.train, run.spec, {})
+        assert note == f"x: {whose} without names of features; matched by their order"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Runs are saved without their report."""
+    monkeypatch.setattr(report, "write_all", lambda run, splits, out, **_: run.save(out))
+
+
+def _table(path, **columns):
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def measured(tmp_path, quick):
+    columns = {name: RNG.normal(size=30).round(3) for name in "pqr"}
+    columns |= {"age": np.arange(30) / 3, "dose": np.arange(30) % 4}
+    return _table(tmp_path / "t.csv", **columns, kind=["cat", "dog", "eel"] * 10), columns
+
+
+def test_a_run_with_columns_by_role_is_loaded_again(measured, tmp_path, capsys):
+    data, _ = measured
+    roles = {"y": "kind", "c": ["age", "dose"], "x": ["p", "q", "r"]}
+    given = [f"{k}={v if isinstance(v, str) else ','.join(v)}" for k, v in roles.items()]
+    common = ["--epochs", "1", "--likelihood", "normal", "--hidden", "4", "--out"]
+    command = ["fit", "cvae", "--data", str(data), "--columns", *given, *common]
+    assert main([*command, str(tmp_path / "run")]) in (0, None)
+    run, _, splits = splits_of(tmp_path / "run")
+    assert run.config["reading"] == {"columns": roles}
+    assert splits.train["c"].shape[1:] == (2,)
+    rows = new_rows(run, data)
+    assert rows.names["y"] == ("cat", "dog", "eel")
+    assert rows.num_rows == 30
+    with pytest.raises(ArgumentError, match=r"c: expected \[2\] numbers per datum.*--at"):
+        predict_run(tmp_path / "run", {"y": ["cat"], "c": [1.0]}, tmp_path / "p")
+    at = _table(tmp_path / "at.csv", dose=[1, 2], y=["dog", "cat"], age=[3.5, 4.5])
+    _, asked = predict_run(tmp_path / "run", {}, tmp_path / "p", at=at, num_draws=4)
+    assert asked["c"].tolist() == [[3.5, 1], [4.5, 2]]
+    assert asked["y"].tolist() == [1, 0]
+
+
+def test_columns_in_further_files_are_not_followed(tmp_path, quick):
+    for name, values in (("x", np.ones((20, 3))), ("y", np.arange(20) % 2)):
+        np.save(tmp_path / f"{name}.npy", values)
+    reading = {"columns": {"y": str(tmp_path / "y.npy")}}
+    settings = {"options": OPTIONS, "epochs": 1, "progress": False, "reading": reading}
+    fit_entry("vae", tmp_path / "run", data=tmp_path / "x.npy", **settings)
+    with pytest.raises(RunError, match="data in one file; got columns in further .npy files"):
+        splits_of(tmp_path / "run")
+    assert new_rows(load(tmp_path / "run"), tmp_path / "x.npy").num_rows == 20
+
+
+def test_values_beyond_the_encoder_are_refused_in_words(tmp_path, quick):
+    np.savez(tmp_path / "t.npz", x=COUNTS)
+    settings = {"options": {"hidden": (4,)}, "epochs": 1, "progress": False}
+    run = fit_entry("vae", tmp_path / "run", data=tmp_path / "t.npz", **settings)
+    assert run.config["ranges"] == {"x": [COUNTS.min(), COUNTS.max()]}
+    np.savez(tmp_path / "n.npz", x=-COUNTS)
+    with pytest.raises(DataError, match="can compute with; got x from -.*Check their range"):
+        encode_run(tmp_path / "run", tmp_path / "n.npz", tmp_path / "o.csv")
