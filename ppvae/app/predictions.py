@@ -229,7 +229,7 @@ def _table_rows(
             "leave out the other flags."
         )
     names = spec[subject].get("names") if subject in needed else None
-    new = _strangers(frame[sources[subject][0]].to_numpy(), names) if names else []
+    new = _strangers(frame[sources[str(subject)][0]].to_numpy(), names) if names else []
     if names and new:
         raise DataError(
             f"column {subject!r}: expected subjects that the run was fitted to, "
