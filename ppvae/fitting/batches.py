@@ -21,7 +21,7 @@ from ppvae.data import Dataset
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import INDEX, signature
 
-__all__ = ["Feed", "Loaded", "Resident", "columns_used", "fits", "make_feed"]
+__all__ = ["Feed", "Loaded", "Resident", "columns_used", "fits", "make_feed", "sizes_of"]
 
 Batch = dict[str, Tensor]
 
@@ -56,13 +56,13 @@ class Resident:
         self.index = index
 
     def __len__(self) -> int:
-        return len(_sizes(self.data.num_rows, self.batch_size))
+        return len(sizes_of(self.data.num_rows, self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(
             self.data.num_rows, generator=self.generator, device=self.generator.device
         )
-        for every in order.split(_sizes(self.data.num_rows, self.batch_size)):
+        for every in order.split(sizes_of(self.data.num_rows, self.batch_size)):
             rows = every[self.shards.own(len(every))]
             batch = self.data.batch(rows, dtype=self.dtype, device=rows.device)
             if self.index:
@@ -119,7 +119,7 @@ class Loaded:
 
     def __iter__(self) -> Iterator[Batch]:
         self.order.shuffle()
-        sizes = _sizes(self.data.num_rows, self.order.batch_size)
+        sizes = sizes_of(self.data.num_rows, self.order.batch_size)
         for size, columns in zip(sizes, self.loader, strict=True):
             self.shards.own(size)
             rows = columns.pop(INDEX)
@@ -130,7 +130,7 @@ class Loaded:
             yield batch
 
 
-def _sizes(num_rows: int, batch_size: int) -> list[int]:
+def sizes_of(num_rows: int, batch_size: int) -> list[int]:
     """The sizes of an epoch's batches."""
     full, rest = divmod(num_rows, batch_size)
     sizes = [batch_size] * full + ([rest] if rest else [])
@@ -152,7 +152,7 @@ class _Order:
         self.rows: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
-        return len(_sizes(self.num_rows, self.batch_size))
+        return len(sizes_of(self.num_rows, self.batch_size))
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.rows)
@@ -160,7 +160,7 @@ class _Order:
     def shuffle(self) -> None:
         """Draw the order of a new epoch."""
         order = torch.randperm(self.num_rows, generator=self.generator)
-        batches = order.split(_sizes(self.num_rows, self.batch_size))
+        batches = order.split(sizes_of(self.num_rows, self.batch_size))
         self.rows = tuple(rows[self.shards.own(len(rows))] for rows in batches)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ppvae.fitting.batches import sizes_of
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.record import Fault
 from ppvae.fitting.step import Gradients
@@ -72,7 +73,8 @@ def _epoch_order(training: Training) -> tuple[Tensor, ...]:
     generator = torch.Generator(training.feed.generator.device)
     generator.set_state(training.order)
     rows = torch.randperm(training.train.num_rows, generator=generator, device=generator.device)
-    batches: tuple[Tensor, ...] = rows.split(training.batch_size)
+    sizes = sizes_of(training.train.num_rows, training.batch_size)
+    batches: tuple[Tensor, ...] = rows.split(sizes)
     return batches
 
 

@@ -77,6 +77,12 @@ def test_rows_and_site_are_named(caplog):
         quiet(pair()[0], BreaksOnce(at=2, bound=0.0), splits(), retries=0)
 
 
+def test_rows_of_a_last_batch_with_one_row_more_are_named():
+    data = {"x": splits().train["x"][:49]}
+    with pytest.raises(DivergenceError, match=r"site '[xz]' in rows \d+.* of 17\)"):
+        quiet(pair()[0], BreaksOnce(at=3, bound=0.0), data, retries=0)
+
+
 def test_a_gradient_that_is_not_finite_is_named():
     class Steep(LinearGuide):
         def forward(self, x):
