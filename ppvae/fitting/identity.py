@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import defaultdict
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.fingerprint import fingerprint
@@ -106,19 +110,79 @@ def check_state(training: Training, state: State) -> None:
         raise RunError(f"step {count!r}, batch {state['done']!r}")
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer, kept: State) -> None:
-    """Check the optimiser's state, as a fused step reads it without checking its shape."""
-    mine = [p for group in optimizer.param_groups for p in group["params"]]
-    theirs = [number for group in kept["param_groups"] for number in group["params"]]
+def _check_optimizer(optimizer: Optimizer, kept: State) -> None:
+    """Check an optimiser's state against its own settings, and against its state after a step.
+
+    A fused step reads the state without checking its shapes.
+
+    Raises:
+        RunError: If a value is of another kind or shape, or not finite.
+    """
+    for mine, theirs in zip(optimizer.param_groups, kept["param_groups"], strict=True):
+        _check_alike(theirs, mine, left_out="params")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [number for group in kept["param_groups"] for number in group["params"]]
+    expected = _after_a_step(optimizer)
     for number, values in kept["state"].items():
-        parameter = mine[theirs.index(number)]
+        place = numbers.index(number)
+        if expected is not None:
+            _check_alike(values, expected[place])
+            continue
         for name, value in values.items():
-            if not isinstance(value, Tensor):
-                continue
-            if value.dim() and (name == "step" or value.shape != parameter.shape):
+            if (
+                isinstance(value, Tensor)
+                and value.dim()
+                and value.shape != parameters[place].shape
+            ):
                 raise RunError(f"the optimiser's {name} has shape {tuple(value.shape)}")
-            if value.is_complex() or not value.isfinite().all():
-                raise RunError(f"the optimiser's {name} holds what is no finite number")
-    for mine_group, their_group in zip(optimizer.param_groups, kept["param_groups"], strict=True):
-        if mine_group.keys() != their_group.keys():
-            raise RunError(f"the optimiser has settings {sorted(their_group)}")
+
+
+def _after_a_step(optimizer: Optimizer) -> list[State] | None:
+    """The state of each parameter after a step of the optimiser from zero with no gradient.
+
+    None of an optimiser whose step needs more than gradients.
+    """
+    groups = [
+        {**group, "params": [torch.zeros_like(p) for p in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    parameters = [p for group in groups for p in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    probe = copy(optimizer)
+    probe.state, probe.param_groups = defaultdict(dict), groups
+    try:
+        probe.step()
+    except Exception:  # Such as LBFGS, which asks for a function.
+        return None
+    return [probe.state[parameter] for parameter in parameters]
+
+
+def _check_alike(theirs: State, mine: State, *, left_out: str = "") -> None:
+    """Check that values have the names, kinds and shapes of others, and are finite.
+
+    Raises:
+        RunError: Naming the first that does not.
+    """
+    if theirs.keys() != mine.keys():
+        raise RunError(f"the optimiser has {sorted(theirs)}, not {sorted(mine)}")
+    for name, value in theirs.items():
+        if name != left_out and not _alike(value, mine[name]):
+            what = f"{tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:60]
+            raise RunError(f"the optimiser's {name} is {what}, or not finite")
+
+
+def _alike(value: object, expected: object) -> bool:
+    if isinstance(expected, Tensor):
+        return (
+            isinstance(value, Tensor)
+            and (value.shape, value.dtype) == (expected.shape, expected.dtype)
+            and bool(value.isfinite().all())
+        )
+    if isinstance(expected, int | float) and not isinstance(expected, bool):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    if isinstance(expected, list | tuple):
+        same = isinstance(value, list | tuple) and len(value) == len(expected)
+        return same and all(map(_alike, value, expected))
+    return type(value) is type(expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -147,6 +148,62 @@ def test_damaged_checkpoints_are_refused_in_words(tmp_path):
     refused("expected files with the checksums in training.json; got damaged")
     (tmp_path / "c" / "training.json").unlink()
     refused("expected a file 'training.json'; got none")
+
+
+def _tampered(name, value):
+    def change(optimizer):
+        entry = optimizer["state"][1]
+        if value is None:
+            del entry[name]
+        elif name in entry:
+            entry[name] = value
+        else:
+            optimizer["param_groups"][0][name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("exp_avg", None),
+        ("exp_avg", -1),
+        ("exp_avg", torch.zeros(2)),
+        ("exp_avg_sq", torch.tensor(torch.nan)),
+        ("step", torch.zeros(2)),
+        ("lr", ""),
+        ("lr", math.inf),
+        ("betas", (0.9,)),
+        ("weight_decay", True),
+    ],
+    ids=str,
+)
+def test_an_optimisers_state_of_another_kind_is_refused(tmp_path, name, value):
+    quiet(*pair(), epochs=1, seed=3, callbacks=[Checkpoint(tmp_path / "c")])
+    tree = load_tree(tmp_path / "c")
+    _tampered(name, value)(tree["optimizer"])
+    save_tree(tmp_path / "c", tree)
+    with pytest.raises(RunError, match="got a damaged one"):
+        quiet(*pair(), resume=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda p, lr: torch.optim.Adafactor(p, lr=lr),
+        lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
+        lambda p, lr: torch.optim.AdamW(p, lr=lr, amsgrad=True),
+    ],
+    ids=["Adafactor", "SGD", "AdamW"],
+)
+def test_other_optimisers_go_on_bit_for_bit(tmp_path, optimizer):
+    straight, rest = pair(), pair()
+    quiet(*straight, seed=3, optimizer=optimizer)
+    stop = [StopAfter(2), Checkpoint(tmp_path / "c")]
+    quiet(*pair(), seed=3, optimizer=optimizer, callbacks=stop)
+    quiet(*rest, seed=3, optimizer=optimizer, resume=tmp_path / "c")
+    for a, b in zip(weights(*straight), weights(*rest), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_checkpoint_does_not_replace_what_is_not_one(tmp_path):

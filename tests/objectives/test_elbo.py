@@ -146,6 +146,16 @@ def test_full_covariance_kl_is_closed_form():
     assert torch.equal(analytic.kl["z"], again.kl["z"])
 
 
+def test_the_kl_to_a_diagonal_prior_is_that_to_the_same_normal_with_a_full_covariance():
+    loc, other = torch.randn(2, 5, 3)
+    tril = torch.randn(5, 3, 3).tril(-1) + torch.diag_embed(torch.rand(5, 3) + 0.2)
+    scale = torch.rand(5, 3) + 0.3
+    q = torch.distributions.MultivariateNormal(loc, scale_tril=tril)
+    p = torch.distributions.Independent(torch.distributions.Normal(other, scale), 1)
+    full = torch.distributions.MultivariateNormal(other, scale_tril=torch.diag_embed(scale))
+    torch.testing.assert_close(kl_divergence(q, p), kl_divergence(q, full))
+
+
 def test_any_other_guide_is_below_the_evidence():
     model, batch = LinearGaussian(), data()
     terms = ELBO(num_particles=4000)(model, LinearGuide())(batch)
