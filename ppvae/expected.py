@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -11,11 +13,46 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["expect_integer", "expect_real_rows", "expect_share", "path_of"]
+__all__ = [
+    "expect_integer",
+    "expect_least",
+    "expect_real_rows",
+    "expect_sequence",
+    "expect_share",
+    "path_of",
+]
 
 
-def expect_integer(name: str, value: object, least: int, remedy: str = "Use the default.") -> None:
-    """Refuse what is no integer of at least ``least``.
+def expect_integer(
+    name: str,
+    value: object,
+    least: int,
+    remedy: str = "Use the default.",
+    *,
+    most: int = 2**63 - 1,
+) -> None:
+    """Refuse what is no integer from ``least`` to ``most``.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+        least: Smallest value that is allowed.
+        remedy: What to do, in a sentence.
+        most: Largest value that is allowed.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ArgumentError(f"{name}: expected an integer >= {least}; got {value!r}. {remedy}")
+    if int(value) > most:
+        raise ArgumentError(
+            f"{name}: expected an integer from {least} to {most}; got {value!r}. {remedy}"
+        )
+
+
+def expect_least(name: str, value: object, least: float, remedy: str = "Use the default.") -> None:
+    """Refuse what is no finite number of at least ``least``.
 
     Arguments:
         name: Name of the argument.
@@ -26,8 +63,26 @@ def expect_integer(name: str, value: object, least: int, remedy: str = "Use the 
     Raises:
         ArgumentError: If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ArgumentError(f"{name}: expected an integer >= {least}; got {value!r}. {remedy}")
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least:
+        raise ArgumentError(
+            f"{name}: expected a finite number >= {least:g}; got {str(value)[:60]}. {remedy}"
+        )
+
+
+def expect_sequence(name: str, value: object, remedy: str) -> None:
+    """Refuse what is no list or tuple of values.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+        remedy: What to do, in a sentence.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ArgumentError(f"{name}: expected a list or a tuple; got {str(value)[:60]}. {remedy}")
 
 
 def expect_share(name: str, value: object, remedy: str = "Use 0.9.") -> None:

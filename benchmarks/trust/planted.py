@@ -16,7 +16,8 @@ class Mutant:
         file: File in the package.
         old: Text that occurs in it exactly once.
         new: Text that replaces it.
-        tests: Test files, or folders of them, of the room.
+        tests: Test files of the room.
+        likely: Expression of pytest's ``-k`` for tests that are run before all others.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Mutant:
     old: str
     new: str
     tests: tuple[str, ...]
+    likely: str = ""
 
 
 ELBO = ("objectives/test_elbo.py",)
@@ -82,6 +84,7 @@ OBJECTIVES = (
         "total / context.shards.sum(known).clamp_min(1)",
         "total / known.numel()",
         ("objectives/test_variants.py", "models/test_joint.py"),
+        "supervision_is",
     ),
     Mutant(
         "a closed form where the guide's draw is needed",
@@ -89,6 +92,7 @@ OBJECTIVES = (
         "analytic=self.spec.analytic and name not in sampled)",
         "analytic=self.spec.analytic)",
         ("objectives/test_order.py",),
+        "too_early",
     ),
     Mutant(
         "a capacity that penalises one side",
@@ -96,6 +100,7 @@ OBJECTIVES = (
         "(kl - target.to(kl)).abs()",
         "(kl - target.to(kl)).clamp_min(0)",
         ELBO,
+        "capacity_takes",
     ),
     Mutant(
         "MINE's average that begins at zero",
@@ -103,6 +108,7 @@ OBJECTIVES = (
         "(self.steps / (1 + self.steps)).clamp_max(self.decay)",
         "torch.full_like(self.steps, self.decay)",
         ("objectives/test_estimators.py", "objectives/test_critics.py"),
+        "moving_average",
     ),
 )
 
@@ -113,6 +119,7 @@ GP = (
         "dist.Normal(f @ self.mean, (spread + v1).sqrt())",
         "dist.Normal(f @ self.mean, spread.sqrt())",
         COLLAPSED,
+        "dense_gp_posterior",
     ),
     Mutant(
         "a new object's predictive scale without the noise",
@@ -120,6 +127,7 @@ GP = (
         "(spread + v1).sqrt()",
         "spread.sqrt()",
         ("gp/test_predictions.py",),
+        "new_object",
     ),
     Mutant(
         "a variance that falls where a datum is left out",
@@ -127,6 +135,7 @@ GP = (
         "(v1 / kept).sqrt()",
         "(v1 * kept).sqrt()",
         ("gp/test_predictions.py",),
+        "leave_one_out",
     ),
     Mutant(
         "the noise of uncertain encodings in other units",
@@ -134,6 +143,7 @@ GP = (
         "layout.gram(x, r, variances.to(x).mT) * (v0 / v1.square())",
         "layout.gram(x, r, variances.to(x).mT) * (v0 / v1)",
         COLLAPSED,
+        "dense_gp_posterior",
     ),
     Mutant(
         "of many objects, the last few alone",
@@ -141,6 +151,7 @@ GP = (
         "total += grid[:, :, part] @ _outer(x[part])",
         "total = grid[:, :, part] @ _outer(x[part])",
         ("gp/test_layout.py", "gp/test_collapsed.py"),
+        "sums_are",
     ),
     Mutant(
         "a share of the KL without the leverage",
@@ -148,6 +159,7 @@ GP = (
         "((1 - p.leverage / p.v1) / p.v1).detach()",
         "(1 / p.v1).detach()",
         COLLAPSED,
+        "dense_kl",
     ),
     Mutant(
         "a subject's own variance not in the prediction without it",
@@ -155,6 +167,7 @@ GP = (
         "scales.noise + own.square().sum(-1) + (solved * shared).sum(-1)",
         "scales.noise + (solved * shared).sum(-1)",
         ("gp/additive/test_exact.py",),
+        "leaving_out_is",
     ),
     Mutant(
         "an unseen subject without its prior variance",
@@ -162,6 +175,7 @@ GP = (
         ".diagonal(dim1=-2, dim2=-1).fill_(1.0)",
         ".diagonal(dim1=-2, dim2=-1).fill_(0.0)",
         ("gp/additive/test_exact.py", "gp/additive/test_terms.py"),
+        "predictions_are",
     ),
     Mutant(
         "half a log-determinant",
@@ -169,6 +183,7 @@ GP = (
         "2 * scale.log().sum(-1)",
         "scale.log().sum(-1)",
         COLLAPSED,
+        "dense_kl",
     ),
     Mutant(
         "a view behind that does not repeat",
@@ -176,6 +191,7 @@ GP = (
         "ahead % period, behind % period",
         "ahead % period, behind",
         ("gp/test_predictions.py",),
+        "interpolation",
     ),
 )
 
@@ -186,6 +202,7 @@ FITTING = (
         "[rate / 2 for rate in",
         "[rate for rate in",
         ("fitting/test_rates.py", "fitting/test_numbers.py"),
+        "undone or halved",
     ),
     Mutant(
         "averaged weights that remember the first ones",
@@ -193,6 +210,7 @@ FITTING = (
         "min(self.decay, (1 + self.steps) / (10 + self.steps))",
         "self.decay",
         FIT,
+        "averaged",
     ),
     Mutant(
         "patience of one validation more",
@@ -200,6 +218,7 @@ FITTING = (
         "training.best.stale >= patience",
         "training.best.stale > patience",
         FIT,
+        "early_stopping",
     ),
     Mutant(
         "a validation's small last batch counted in full",
@@ -207,6 +226,7 @@ FITTING = (
         "mean * ((stop - start) / rows)",
         "mean * min(1.0, self.batch_size / rows)",
         FIT,
+        "validation_is_the_plain",
     ),
     Mutant(
         "a save that does not complete an interrupted one",
@@ -214,6 +234,7 @@ FITTING = (
         "        _finish(folder)\n        _sweep(folder)",
         "        _sweep(folder)",
         ("runs/test_crashes.py",),
+        "cut_off or kill",
     ),
     Mutant(
         "a critic's gradients that add up",
@@ -221,6 +242,7 @@ FITTING = (
         "            self.optimizer.zero_grad(set_to_none=True)\n",
         "",
         ("fitting/test_critics.py",),
+        "critic_learns or critic_moves",
     ),
     Mutant(
         "buffers that a validation changes",
@@ -228,13 +250,15 @@ FITTING = (
         "            value.copy_(copy)\n",
         "",
         ("fitting/test_fit.py", "fitting/test_gp.py"),
+        "validation",
     ),
     Mutant(
         "a fingerprint of the first rows alone",
         "fitting/fingerprint.py",
         "np.linspace(0, rows - 1, ROWS).astype(np.int64)",
         "np.arange(ROWS)",
-        ("fitting/test_callbacks.py", "app/test_comparison.py"),
+        ("fitting/test_fingerprint.py", "fitting/test_callbacks.py"),
+        "fingerprint",
     ),
     Mutant(
         "a checkpoint of weights that are not finite",
@@ -242,6 +266,7 @@ FITTING = (
         "training.done < len(training.feed) and training.check()",
         "training.done < len(training.feed)",
         ("fitting/test_callbacks.py", "fitting/test_numbers.py"),
+        "not_finite",
     ),
 )
 
@@ -259,6 +284,7 @@ DATA_ROOM = (
         "values.to(dtype) / 255 if",
         "values.to(dtype) / 256 if",
         DATA,
+        "scale_intensities",
     ),
     Mutant(
         "a missing class numbered as the last one",
@@ -266,6 +292,7 @@ DATA_ROOM = (
         "np.where(codes >= 0, places[codes], -1)",
         "places[codes]",
         DATA,
+        "matched_by_name",
     ),
     Mutant(
         "pictures with height and width exchanged",
@@ -273,6 +300,7 @@ DATA_ROOM = (
         "x.transpose(0, 3, 1, 2)",
         "x.transpose(0, 3, 2, 1)",
         (*DATA, "data/test_kinds_arrays.py"),
+        "channels_last",
     ),
     Mutant(
         "features in the order of the new table",
@@ -280,6 +308,7 @@ DATA_ROOM = (
         "return list(known), record",
         "return [c for c in rest if c in set(known)], record",
         (*DATA, "data/test_kinds_tables.py"),
+        "matched_by_name",
     ),
     Mutant(
         "sparse counts that wrap at 255",
@@ -287,6 +316,7 @@ DATA_ROOM = (
         'if rows.dtype.kind in "bu":',
         'if rows.dtype.kind in "b":',
         ("data/test_sparse.py", "data/test_doors.py"),
+        "rows_are",
     ),
     Mutant(
         "validation data among the test data",
@@ -294,6 +324,7 @@ DATA_ROOM = (
         "order[counts[0] : sum(counts)]",
         "order[: counts[1]]",
         DATA,
+        "random_splits",
     ),
 )
 
@@ -304,6 +335,7 @@ ENSEMBLE = (
         "maximize=True",
         "maximize=False",
         ENSEMBLES,
+        "renamed",
     ),
     Mutant(
         "images of a class that another member numbers so",
@@ -311,6 +343,7 @@ ENSEMBLE = (
         "site: own[latents[site]]",
         "site: latents[site]",
         ENSEMBLES,
+        "images",
     ),
     Mutant(
         "schedules that stand still side by side",
@@ -318,6 +351,7 @@ ENSEMBLE = (
         'self.buffers_of["step"] + 1',
         'self.buffers_of["step"] + 0',
         ENSEMBLES,
+        "stacked_losses or schedules",
     ),
     Mutant(
         "stability that compares members with themselves",
@@ -325,6 +359,7 @@ ENSEMBLE = (
         "for second in aligned[i + 1 :]:",
         "for second in aligned[i:]:",
         ENSEMBLES,
+        "renamed or dispersion",
     ),
 )
 

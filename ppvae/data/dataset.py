@@ -51,6 +51,11 @@ class Dataset(Mapping[str, Column]):
         record: Record | None = None,
         row_names: Sequence[str] | np.ndarray | None = None,
     ) -> None:
+        if not isinstance(columns, Mapping):
+            raise DataError(
+                f"dataset: expected columns by name; got {str(columns)[:60]!r}. Pass "
+                "{'x': values}."
+            )
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
         allowed = [name for name in missing_ok if name != OWN]

@@ -59,7 +59,11 @@ def as_rotations(values: Tensor) -> Tensor:
         ArgumentError: If the shape is another, a quaternion is zero, or a matrix is no rotation:
             not orthogonal, or of determinant -1 (a reflection).
     """
-    values = torch.as_tensor(values)
+    if not isinstance(values, Tensor) or values.is_complex():
+        kind = str(values.dtype) if isinstance(values, Tensor) else type(values).__name__
+        raise ArgumentError(
+            f"rotations: expected a tensor of real numbers; got {kind}. Use torch.as_tensor."
+        )
     values = values if values.is_floating_point() else values.float()
     if values.shape[-2:] == (3, 3):
         proper = rotation_matrix.check(values)

@@ -22,13 +22,14 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from ppvae.data import Dataset, as_splits
+from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import posterior_draws, predictive_draws
+from ppvae.evaluate.rows import columns_of
 from ppvae.evaluate.scoring import pit
 from ppvae.evaluate.sites import sites_of
-from ppvae.expected import expect_real_rows
+from ppvae.expected import expect_integer, expect_real_rows
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -64,6 +65,10 @@ class Calibration:
 def uniformity(u: Tensor) -> float:
     """The p-value of the Kolmogorov-Smirnov test that numbers (N) are uniform on [0, 1]."""
     expect_real_rows(u=u)
+    if u.dim() != 1:
+        raise ArgumentError(
+            f"u: expected shape (N); got {tuple(u.shape)}. Test the numbers of one site at a time."
+        )
     return float(kstest(np.asarray(u.double().cpu()), "uniform").pvalue)
 
 
@@ -88,12 +93,9 @@ def simulation_based_calibration(
     Raises:
         ArgumentError: If a number is below 2.
     """
-    if num_datasets < 2 or num_draws < 2:
-        raise ArgumentError(
-            f"calibration: expected num_datasets and num_draws >= 2; got {num_datasets} and "
-            f"{num_draws}. Use 200 and 100."
-        )
-    source = as_splits(like).train
+    expect_integer("num_datasets", num_datasets, 2, "Use 200.")
+    expect_integer("num_draws", num_draws, 2, "Use 100.")
+    source = columns_of(run, like)
     columns = source.take(torch.arange(num_datasets) % source.num_rows)
     ranks: list[dict[str, Tensor]] = []
     made: list[dict[str, Tensor]] = []

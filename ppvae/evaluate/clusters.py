@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from ppvae.evaluate.scores import clustering_accuracy
+from ppvae.errors import ArgumentError
+from ppvae.evaluate.scores import clustering_accuracy, expect_same_length
 from ppvae.expected import expect_real_rows
 
 __all__ = ["ClusterScores", "cluster_scores"]
@@ -38,6 +39,12 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
         true: Known classes, with shape (N); -1 where unknown.
     """
     expect_real_rows(found=found, true=true)
+    expect_same_length("cluster_scores", found, true)
+    if found.dim() != 1 or true.dim() != 1:
+        raise ArgumentError(
+            f"cluster_scores: expected classes with shape (N); got {tuple(found.shape)} and "
+            f"{tuple(true.shape)}. Pass one class per datum."
+        )
     found, true = found[true >= 0].cpu(), true[true >= 0].cpu()
     return ClusterScores(
         accuracy=clustering_accuracy(found, true),

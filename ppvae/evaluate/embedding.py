@@ -81,6 +81,7 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         seed: Random seed of the starts.
     """
     expect_integer("clusters", clusters, 1)
+    expect_integer("seed", seed, 0, "Use 0.", most=2**32 - 1)
     rows = _rows(codes, clusters)
     return torch.as_tensor(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)).long()
 

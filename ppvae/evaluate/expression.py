@@ -24,6 +24,7 @@ from torch import Tensor
 from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
+from ppvae.evaluate.scores import expect_same_length
 from ppvae.expected import expect_integer, expect_real_rows
 from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
@@ -147,6 +148,13 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
     """
     expect_integer("k", k, 1)
     expect_real_rows(z=z, batch=batch)
+    expect_same_length("batch_mixing", z, batch)
+    if z.dim() != 2 or batch.dim() != 1 or batch.is_floating_point() or int(batch.min()) < 0:
+        raise ArgumentError(
+            f"batch_mixing: expected latents (N, Z) and batches (N) numbered from 0; got "
+            f"{tuple(z.shape)} and {batch.dtype} with shape {tuple(batch.shape)}. Leave out cells "
+            "of no batch."
+        )
     points, numbers = z.cpu().numpy(), batch.cpu()
     k = max(1, min(k, len(points) - 1))
     index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]

@@ -160,6 +160,8 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         | A Framework for the Quantitative Evaluation of Disentangled Representations
         | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
     """
+    expect_integer("trees", trees, 1, "Use 50.")
+    expect_integer("seed", seed, 0, "Use 0.", most=2**32 - 1)
     values, columns = _checked(codes, factors, least=2)
     importances, informativeness = [], []
     for column in columns:

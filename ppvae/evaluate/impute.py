@@ -16,7 +16,7 @@ from torch import Tensor
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.draws import posterior_draws
-from ppvae.evaluate.rows import spaced
+from ppvae.evaluate.rows import expect_run, spaced
 from ppvae.evaluate.sites import sites_of
 from ppvae.expected import expect_integer, expect_share
 from ppvae.programs import batches, evaluating, placement, seeded
@@ -73,6 +73,7 @@ def impute(
     """
     expect_integer("num_draws", num_draws, 2, "Use 200.")
     expect_share("interval", interval)
+    expect_run(run)
     data = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     width = max(1, math.prod(data[column].shape[1:]))

@@ -24,7 +24,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.bounds import Pairs, posterior_of
 from ppvae.evaluate.rows import thinned
-from ppvae.expected import expect_real_rows
+from ppvae.expected import expect_integer, expect_least, expect_real_rows
 from ppvae.programs import evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -42,6 +42,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
         Boolean, with shape (Z).
     """
     expect_real_rows(means=means)
+    expect_least("threshold", threshold, 0, "Use 0.01.")
     if means.dim() != 2 or len(means) < 2:
         raise ArgumentError(
             f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "
@@ -89,6 +90,7 @@ def elbo_surgery(
     Raises:
         ArgumentError: If there is no such latent site, or the site is global.
     """
+    expect_integer("num_draws", num_draws, 1, "Use 16.")
     columns, _ = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         q, context = posterior_of(run, columns, site)

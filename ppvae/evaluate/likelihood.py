@@ -30,7 +30,7 @@ from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
-from ppvae.evaluate.rows import plain_elbo, thinned
+from ppvae.evaluate.rows import columns_of, plain_elbo, thinned
 from ppvae.expected import expect_integer
 from ppvae.objectives import Objective
 from ppvae.programs import batches, encode_rows, evaluating, placement, seeded
@@ -101,7 +101,7 @@ def log_likelihood(
         ContractError: If the data lack a column.
     """
     expect_integer("num_particles", num_particles, 1, "Use 64.")
-    columns, parts = run.columns(data), []
+    columns, parts = columns_of(run, data), []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, columns, batch_size):
             parts.append(_estimate(run, columns, batch, num_particles))

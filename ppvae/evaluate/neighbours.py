@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import expect_integer, expect_real_rows, expect_sequence
 
 __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
@@ -88,6 +88,7 @@ def neighbours(data: Tensor, codes: Tensor, *, ks: Sequence[int] = (5, 10, 20, 5
         codes: With shape (N, ...).
         ks: Each less than half of N.
     """
+    expect_sequence("ks", ks, "Use (5, 10).")
     for k in ks:
         _checked(data, codes, k)
     x, z = _rows(data), _rows(codes)

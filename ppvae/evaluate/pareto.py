@@ -31,8 +31,8 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         log_weights: :math:`\log w`, with shape (S, N), not necessarily normalised.
 
     Returns:
-        k, with shape (N), in float64; NaN where S is below 21, too few for a tail; 0 where the
-        largest weights agree to a thousandth.
+        k, with shape (N), in float64; NaN where S is below 21, too few for a tail, or where a
+        weight is NaN or infinite; 0 where the largest weights agree to a thousandth.
 
     References:
         | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao and Gabry, 2024)
@@ -40,9 +40,11 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         | A New and Efficient Estimation Method for the Generalized Pareto Distribution
         | (Zhang and Stephens, 2009), Technometrics 51
     """
-    if log_weights.dim() != 2:
+    real = isinstance(log_weights, Tensor) and not log_weights.is_complex()
+    if not real or log_weights.dim() != 2:
+        shape = tuple(log_weights.shape) if real else str(log_weights)[:60]
         raise ArgumentError(
-            f"log_weights: expected shape (S, N); got {tuple(log_weights.shape)}. "
+            f"log_weights: expected a real tensor with shape (S, N); got {shape}. "
             "Put the draws first and the data second."
         )
     draws, rows = log_weights.shape

@@ -45,6 +45,11 @@ def score(
             f"{len(target)}. Draw both from the same rows."
         )
     if is_class(target):
+        if target.dim() != 1:
+            raise ArgumentError(
+                f"probe: expected classes with shape (N); got {tuple(target.shape)}. Pass one "
+                "class per datum."
+            )
         features, target = features[target >= 0], target[target >= 0]
     if len(target) < 4:
         raise ArgumentError(
@@ -81,5 +86,9 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
     """
     expect_integer("k", k, 1)
     expect_real_rows(features=features, target=target)
+    if 2 * k >= len(features):
+        raise ArgumentError(
+            f"k: expected less than half of the {len(features)} rows; got {k}. Use a smaller k."
+        )
     family = KNeighborsClassifier if is_class(target) else KNeighborsRegressor
     return score(family(n_neighbors=k), features, target)

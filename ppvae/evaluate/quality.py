@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.rows import plain_elbo
+from ppvae.evaluate.rows import columns_of, plain_elbo
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -89,7 +89,7 @@ def quality_of_fit(
     Raises:
         ContractError: If the data lack a column.
     """
-    columns = run.columns(data)
+    columns = columns_of(run, data)
     objective = plain_elbo(run, columns, num_particles=num_particles)
     parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):

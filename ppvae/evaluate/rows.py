@@ -8,10 +8,11 @@ from torch import Tensor
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer
 from ppvae.objectives import ELBO, Objective
 from ppvae.runs.run import Run
 
-__all__ = ["plain_elbo", "spaced", "thinned"]
+__all__ = ["columns_of", "expect_run", "plain_elbo", "spaced", "thinned"]
 
 
 def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
@@ -48,6 +49,33 @@ def spaced(data: ColumnsLike, column: str, max_rows: int | None) -> Dataset:
     return one.take(_evenly(one.num_rows, max_rows))
 
 
+def expect_run(run: object) -> None:
+    """Refuse what is no run.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if not isinstance(run, Run):
+        raise ArgumentError(
+            f"run: expected a Run; got {str(run)[:60]!r}. Pass that which ppvae.fit or ppvae.load "
+            "returns."
+        )
+
+
+def columns_of(run: Run, data: ColumnsLike) -> Dataset:
+    """Data as columns like those that a run was fitted with.
+
+    Arguments:
+        run: The run.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+
+    Raises:
+        ArgumentError: If ``run`` is none, or as :meth:`ppvae.runs.Run.columns`.
+    """
+    expect_run(run)
+    return run.columns(data)
+
+
 def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset, Tensor]:
     """At most ``max_rows`` rows, and their numbers; all of them for None.
 
@@ -60,11 +88,9 @@ def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset,
         ArgumentError: If ``max_rows`` is below 1, or a column differs from the training data in
             its names or numbering.
     """
-    if max_rows is not None and max_rows < 1:
-        raise ArgumentError(
-            f"max_rows: expected an integer >= 1, or None; got {max_rows}. Use 1000."
-        )
-    columns = run.columns(data)
+    if max_rows is not None:
+        expect_integer("max_rows", max_rows, 1, "Use 1000, or None for all rows.")
+    columns = columns_of(run, data)
     if max_rows is None or columns.num_rows <= max_rows:
         return columns, torch.arange(columns.num_rows)
     rows = _evenly(columns.num_rows, max_rows)

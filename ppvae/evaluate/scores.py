@@ -12,6 +12,7 @@ from ppvae.expected import expect_real_rows
 __all__ = [
     "circular_correlation",
     "clustering_accuracy",
+    "expect_same_length",
     "linear_r2",
     "r2",
     "resultant_length",
@@ -19,7 +20,17 @@ __all__ = [
 ]
 
 
-def _same_length(name: str, a: Tensor, b: Tensor) -> None:
+def expect_same_length(name: str, a: Tensor, b: Tensor) -> None:
+    """Refuse columns of different lengths, or of less than two rows.
+
+    Arguments:
+        name: Name of the score.
+        a: A column.
+        b: Another column.
+
+    Raises:
+        ArgumentError: If they are such.
+    """
     if len(a) != len(b) or len(a) < 2:
         raise ArgumentError(
             f"{name}: expected two columns of one length of at least 2; got shapes "
@@ -44,7 +55,12 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
     expect_real_rows(a=a, b=b)
-    _same_length("circular_correlation", a, b)
+    expect_same_length("circular_correlation", a, b)
+    if a.dim() != 1 or b.dim() != 1:
+        raise ArgumentError(
+            f"circular_correlation: expected angles with shape (N); got {tuple(a.shape)} and "
+            f"{tuple(b.shape)}. Pass one angle per datum."
+        )
     a, b = a.double(), b.double()
     # The sums over pairs, as products of sums over data.
     same = (a.cos() * b.cos()).sum() * (a.sin() * b.sin()).sum()
@@ -81,7 +97,7 @@ def r2(predicted: Tensor, true: Tensor) -> float:
     NaN or minus infinity where ``true`` is constant, which has no variance to explain.
     """
     expect_real_rows(predicted=predicted, true=true)
-    _same_length("r2", predicted, true)
+    expect_same_length("r2", predicted, true)
     if predicted.shape != true.shape:
         raise ArgumentError(
             f"r2: expected two tensors of one shape; got {tuple(predicted.shape)} and "
@@ -103,7 +119,7 @@ def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
         true: True shifts.
         angle: True angles in radians (N), if the data are rotated.
     """
-    _same_length("shift_r2", found, true)
+    expect_same_length("shift_r2", found, true)
     error = (found - true).double()
     if angle is None:
         return r2(found - error.mean(0), true)
@@ -121,7 +137,7 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
     It is fitted on even rows and scored on odd ones; uninformative features score about zero.
     """
     expect_real_rows(features=features, target=target)
-    _same_length("linear_r2", features, target)
+    expect_same_length("linear_r2", features, target)
     ones = features.new_ones(len(features), 1)
     design = torch.cat([features.reshape(len(features), -1), ones], 1).double()
     target = target.reshape(len(target), -1).double()
@@ -137,7 +153,7 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
         true: Known classes, with shape (N).
     """
     expect_real_rows(found=found, true=true)
-    _same_length("clustering_accuracy", found, true)
+    expect_same_length("clustering_accuracy", found, true)
     if found.dim() != 1 or true.dim() != 1:
         raise ArgumentError(
             f"clustering_accuracy: expected classes with shape (N); got {tuple(found.shape)} and "

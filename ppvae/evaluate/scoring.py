@@ -59,9 +59,12 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """The ends of the central interval that contains this share of the draws, each (...).
 
     Raises:
-        ArgumentError: If the probability is not between 0 and 1.
+        ArgumentError: If the probability is not between 0 and 1, or there are no two draws.
     """
     expect_share("probability", probability)
+    expect_real_rows(draws=draws)
+    if len(draws) < 2:
+        raise ArgumentError(f"draws: expected two or more; got {len(draws)}. Draw more.")
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
     # torch.quantile refuses large inputs; the tails alone take half the time of all in order.
     at = tails * (len(draws) - 1)

@@ -147,8 +147,9 @@ class Run:
 
         Raises:
             ArgumentError: If the rows of a column have another number of dimensions than those of
-                the training data, such as one row without its leading dimension, or if its
-                features or classes have other names, or another order of them.
+                the training data, such as one row without its leading dimension, or vectors have
+                another length, or if its features or classes have other names, or another order
+                of them.
         """
         columns = as_splits(data).train
         spec = (self.config.get("data") or {}).get("columns") or {}
@@ -162,11 +163,16 @@ class Run:
                 )
         for name in columns:
             shape, row = tuple(columns[name].shape), (spec.get(name) or {}).get("shape")
-            if row is not None and len(shape) != 1 + len(row):
+            if row is None:
+                continue
+            # A picture may have another height and width: some decoders draw any.
+            narrow = len(row) == 1 and len(shape) == 2 and shape[1] != row[0]
+            if narrow or len(shape) != 1 + len(row):
                 letters = ", ".join(["N", *map(str, row)])
+                remedy = f"Give one datum a leading dimension: {name}[None]."
                 raise ArgumentError(
                     f"column {name!r}: expected shape ({letters}), as in the training data; got "
-                    f"{shape}. Give one datum a leading dimension: {name}[None]."
+                    f"{shape}. {'Pass the same features.' if narrow else remedy}"
                 )
         return columns
 

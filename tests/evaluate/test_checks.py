@@ -152,7 +152,7 @@ def test_bad_input_is_refused():
         check_reconstructions(run, data, site="z")
     with pytest.raises(ValueError, match="statistic 'whole': expected one number per datum"):
         check_predictions(run, data, statistics={"whole": lambda x: x.mean()}, num_draws=2)
-    with pytest.raises(ValueError, match="calibration: expected num_datasets"):
+    with pytest.raises(ValueError, match="num_draws: expected an integer >= 2"):
         simulation_based_calibration(run, data, num_draws=1)
     with pytest.raises(ValueError, match="steps: expected an integer >= 1; got 0"):
         amortization_gap(run, data, steps=0)

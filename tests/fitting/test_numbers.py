@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DivergenceError
-from ppvae.fitting import fit
+from ppvae.fitting import Checkpoint, fit
+from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.guides import ConditionalGuide
 from ppvae.models import ConditionalVAE
 from ppvae.nets import MLP, Conditions, OneHot, heads
@@ -92,6 +93,14 @@ def test_a_gradient_that_is_not_finite_is_named():
 
     with pytest.raises(DivergenceError, match="beginning with the gradient of .*raw"):
         quiet(pair()[0], Steep(), splits(), retries=1)
+
+
+def test_weights_that_are_not_finite_are_in_no_checkpoint(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "c", every=None, seconds=1e-9)
+    with pytest.raises(DivergenceError):
+        quiet(pair()[0], BreaksOnce(at=2, bound=0.0), splits(), retries=0, callbacks=[checkpoint])
+    tensors = load_checkpoint(tmp_path / "c")["tensors"]
+    assert all(bool(value.isfinite().all()) for value in tensors.values())
 
 
 def test_retries_are_counted_and_come_to_an_end(tmp_path):

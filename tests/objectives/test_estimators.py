@@ -53,6 +53,8 @@ def test_each_is_its_formula():
     for estimator, value in expected.items():
         assert float(estimator(JOINT, MARGINAL)) == pytest.approx(value)
         assert float(estimator.measure(JOINT, MARGINAL)) == pytest.approx(value)
+    low = SMILE(1.0)(JOINT, torch.tensor([[-3.0], [0.0]]))
+    assert float(low) == pytest.approx(2 - math.log((1 + 1 / e) / 2))
     smile = math.log(1 + 1 / e) + math.log(1 + e**-3) + math.log(2) + math.log(1 + e**2)
     assert float(SMILE().loss(JOINT, MARGINAL)) == pytest.approx(smile / 2)
 
