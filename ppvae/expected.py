@@ -14,8 +14,9 @@ from torch import Tensor
 from ppvae.errors import ArgumentError
 
 __all__ = [
+    "expect_flag",
     "expect_integer",
-    "expect_least",
+    "expect_number",
     "expect_real_rows",
     "expect_sequence",
     "expect_share",
@@ -51,23 +52,39 @@ def expect_integer(
         )
 
 
-def expect_least(name: str, value: object, least: float, remedy: str = "Use the default.") -> None:
-    """Refuse what is no finite number of at least ``least``.
+def expect_flag(name: str, value: object, remedy: str = "Use the default.") -> None:
+    """Refuse what is neither True nor False.
 
     Arguments:
         name: Name of the argument.
         value: Its value.
-        least: Smallest value that is allowed.
         remedy: What to do, in a sentence.
+
+    Raises:
+        ArgumentError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name}: expected True or False; got {str(value)[:60]!r}. {remedy}")
+
+
+def expect_number(
+    name: str, value: object, remedy: str = "Use the default.", *, least: float | None = None
+) -> None:
+    """Refuse what is no finite number, or one below ``least``.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+        remedy: What to do, in a sentence.
+        least: Smallest value that is allowed; by default any.
 
     Raises:
         ArgumentError: If it is none.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < least:
-        raise ArgumentError(
-            f"{name}: expected a finite number >= {least:g}; got {str(value)[:60]}. {remedy}"
-        )
+    if not number or not math.isfinite(value) or (least is not None and value < least):
+        words = "a finite number" if least is None else f"a finite number >= {least:g}"
+        raise ArgumentError(f"{name}: expected {words}; got {str(value)[:60]}. {remedy}")
 
 
 def expect_sequence(name: str, value: object, remedy: str) -> None:
@@ -140,5 +157,5 @@ def path_of(name: str, value: object) -> Path:
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(text, str) or "\0" in text or not text:
-        raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a folder.")
+        raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a file or a folder.")
     return Path(text)

@@ -17,6 +17,7 @@ from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, with_missing
 from ppvae.errors import DataError
+from ppvae.expected import expect_integer, expect_number, expect_sequence
 from ppvae.typing import ColumnSpec
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
@@ -51,6 +52,8 @@ class Dataset(Mapping[str, Column]):
         record: Record | None = None,
         row_names: Sequence[str] | np.ndarray | None = None,
     ) -> None:
+        if not isinstance(missing_ok, str):
+            expect_sequence("missing_ok", missing_ok, "Use ['x'].")
         if not isinstance(columns, Mapping):
             raise DataError(
                 f"dataset: expected columns by name; got {str(columns)[:60]!r}. Pass "
@@ -58,8 +61,9 @@ class Dataset(Mapping[str, Column]):
             )
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
-        allowed = [name for name in missing_ok if name != OWN]
-        if OWN in missing_ok:
+        named = [missing_ok] if isinstance(missing_ok, str) else missing_ok
+        allowed = [name for name in named if name != OWN]
+        if OWN in named:
             allowed += [name for name in columns if name not in COLUMNS]
         if "x" in columns and "mask" in columns:
             allowed.append("x")
@@ -191,12 +195,11 @@ class Dataset(Mapping[str, Column]):
         """The rows with the given numbers, or those where a mask (N) is true.
 
         Resident columns are copied; memory-mapped ones stay on the disk.
+
+        Raises:
+            DataError: If there is no row, or a number is not from 0 to N - 1.
         """
-        rows = torch.as_tensor(rows)
-        if rows.dtype == torch.bool:
-            rows = rows.nonzero().squeeze(1)
-        if len(rows) == 0:
-            raise DataError("dataset: expected at least one row; got 0. Check the selection.")
+        rows = self._row_numbers(rows)
         numbers = rows.cpu().numpy()
         columns: dict[str, Column] = {}
         for name, column in self._columns.items():
@@ -208,6 +211,31 @@ class Dataset(Mapping[str, Column]):
                 columns[name] = MappedRows(column, numbers)
         names = None if self.row_names is None else self.row_names[numbers]
         return self._trusted(columns, self, row_names=names)
+
+    def _row_numbers(self, rows: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+        try:
+            numbers = torch.as_tensor(rows)
+        except (RuntimeError, TypeError, ValueError):
+            numbers = torch.zeros(())
+        if numbers.dtype == torch.bool and tuple(numbers.shape) == (self.num_rows,):
+            numbers = numbers.nonzero().squeeze(1)
+        if numbers.dim() == 1 and len(numbers) == 0:
+            raise DataError("dataset: expected at least one row; got 0. Check the selection.")
+        whole = numbers.dtype != torch.bool and not (
+            numbers.is_floating_point() or numbers.is_complex()
+        )
+        if not whole or numbers.dim() != 1:
+            raise DataError(
+                f"rows: expected row numbers, or a mask ({self.num_rows}); got "
+                f"{str(rows)[:60]}. Pass a list of integers."
+            )
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high >= self.num_rows:
+            raise DataError(
+                f"rows: expected numbers from 0 to {self.num_rows - 1}; got "
+                f"{low if low < 0 else high}. Count from 0."
+            )
+        return numbers.long()
 
     def select(self, *names: str) -> Dataset:
         """The columns with these names."""
@@ -332,6 +360,14 @@ def split_rows(
         test: Share of rows for testing.
         seed: Random seed of the split.
     """
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"data: expected a Dataset; got a {type(data).__name__}. Pass "
+            "ppvae.data.Dataset(columns)."
+        )
+    expect_integer("seed", seed, 0, "Use 0.")
+    expect_number("validation", validation, "Use 0.1.")
+    expect_number("test", test, "Use 0.1.")
     if validation < 0 or test < 0 or validation + test >= 1:
         raise DataError(
             f"split: expected shares that leave rows to train on; got validation {validation}, "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ppvae.errors import DataError
+from ppvae.expected import path_of
 
 __all__ = ["UNREADABLE", "PathLike", "existing", "refuse_larger"]
 
@@ -35,9 +36,10 @@ def existing(path: PathLike) -> Path:
     """The path of an existing file or folder, with ``~`` replaced by the user's home.
 
     Raises:
+        ArgumentError: If it is no path.
         DataError: If the path does not exist.
     """
-    path = Path(path).expanduser()
+    path = path_of("path", path).expanduser()
     if not path.exists():
         raise DataError(f"{path}: expected a file or a folder; there is none. Check the path.")
     return path

@@ -13,6 +13,7 @@ from ppvae.data import Dataset, as_splits
 from ppvae.ensembles.agreement import Agreement, agreement
 from ppvae.ensembles.stacked import Stacked
 from ppvae.errors import ArgumentError
+from ppvae.expected import expect_sequence
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device
@@ -139,6 +140,12 @@ def fit_ensemble(
     Raises:
         ArgumentError: If there is no seed, or if ``options`` are given side by side.
     """
+    if not callable(build):
+        raise ArgumentError(
+            f"build: expected a function that returns (model, guide, objective); got {build!r}. "
+            "Wrap them in a function: each member is built anew."
+        )
+    expect_sequence("seeds", seeds, "Use range(8).")
     if side_by_side is None:
         cuda = choose_device(device, nn.Identity()).type == "cuda"
         side_by_side = cuda and not options

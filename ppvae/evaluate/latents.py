@@ -24,7 +24,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.bounds import Pairs, posterior_of
 from ppvae.evaluate.rows import thinned
-from ppvae.expected import expect_integer, expect_least, expect_real_rows
+from ppvae.expected import expect_integer, expect_number, expect_real_rows
 from ppvae.programs import evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -42,7 +42,7 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
         Boolean, with shape (Z).
     """
     expect_real_rows(means=means)
-    expect_least("threshold", threshold, 0, "Use 0.01.")
+    expect_number("threshold", threshold, "Use 0.01.", least=0)
     if means.dim() != 2 or len(means) < 2:
         raise ArgumentError(
             f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "

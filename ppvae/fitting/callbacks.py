@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from tqdm.auto import tqdm
 
 from ppvae.errors import ArgumentError, RunError
-from ppvae.expected import expect_integer
+from ppvae.expected import expect_integer, expect_number, path_of
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.tensors import State
@@ -81,9 +81,11 @@ class Checkpoint:
     ) -> None:
         if every is not None:
             expect_integer("every", every, 1, "Use 1.")
+        if seconds is not None:
+            expect_number("seconds", seconds, "Use 60.")
         if seconds is not None and not seconds > 0:
             raise ArgumentError(f"seconds: expected a number > 0; got {seconds}. Use 60.")
-        self.folder = Path(folder)
+        self.folder = path_of("folder", folder)
         self.every = every
         self.seconds = seconds
         self._last = -1

@@ -33,8 +33,8 @@ from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.errors import ArgumentError, ContractError
-from ppvae.expected import expect_integer
-from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.expected import expect_flag, expect_integer, expect_number
+from ppvae.objectives.schedules import Constant, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms
 from ppvae.objectives.weights import log_weights
@@ -75,7 +75,10 @@ class Capacity:
     gamma: float | Schedule = 1.0
 
     def __post_init__(self) -> None:
-        as_schedule(self.target), as_schedule(self.gamma)
+        for name, value in (("target", self.target), ("gamma", self.gamma)):
+            if isinstance(as_schedule(value), Constant):
+                number = value.value if isinstance(value, Constant) else value
+                expect_number(name, number, "Use nats, and a weight.", least=0)
 
     def __call__(self, kl: Tensor, step: Tensor) -> Tensor:
         """The penalty () of the KL's batch mean ()."""
@@ -118,6 +121,7 @@ class ELBO:
 
     def __post_init__(self) -> None:
         expect_integer("num_particles", self.num_particles, 1, "Use 1.")
+        expect_flag("analytic", self.analytic)
         for value in (self.weights or {}).values():
             as_schedule(value)
         names = [name for key in (self.capacity or {}) for name in _names(key)]

@@ -34,6 +34,14 @@ def dependence(z: Tensor, y: Tensor) -> Tensor:
     it is one for equal and zero for different rows. Rows with y below zero (a class) or NaN are
     missing; with fewer than four known rows, the result is zero.
     """
+    if not all(isinstance(v, Tensor) and v.dim() and not v.is_complex() for v in (z, y)) or (
+        z.dim() != 2 or len(z) != len(y)
+    ):
+        shapes = [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in (z, y)]
+        raise ArgumentError(
+            f"dependence: expected real tensors (N, Z) and (N) or (N, C); got {shapes}. Pass rows "
+            "of the same data."
+        )
     rows = y.reshape(len(y), -1)
     missing = rows.isnan() if rows.is_floating_point() else rows < 0
     known = (~missing.any(-1)).to(z)
@@ -45,8 +53,8 @@ def dependence(z: Tensor, y: Tensor) -> Tensor:
         b = (rows.unsqueeze(-2) == rows.unsqueeze(-3)).all(-1) * pairs
     a = _gaussian(z, pairs)
     own = _hsic(a, a, n) * _hsic(b, b, n)
-    # A constant depends on nothing, and has no slope.
-    usable = (own > _TINY) & (n >= 4)
+    # A constant depends on nothing, and has no slope; what is not finite stays so.
+    usable = ~(own <= _TINY) & (n >= 4)
     return torch.where(usable, _hsic(a, b, n) / own.where(usable, own.new_ones(())).sqrt(), 0.0)
 
 

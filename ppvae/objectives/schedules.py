@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer, expect_number
 
 __all__ = ["Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
 
@@ -26,9 +26,12 @@ class Schedule(ABC):
         """The weight at ``step``, a tensor () in floating point."""
 
 
-def _positive(name: str, steps: int) -> None:
-    if steps < 1:
-        raise ArgumentError(f"{name}: expected steps >= 1; got {steps}. Use Constant for no ramp.")
+def _check(start: float, end: float, **steps: int) -> None:
+    """Refuse weights that are no finite numbers, and numbers of steps below one."""
+    expect_number("start", start, "Use 0.")
+    expect_number("end", end, "Use 1.")
+    for name, count in steps.items():
+        expect_integer(name, count, 1, "Use Constant for no ramp.")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class Constant(Schedule):
     """
 
     value: float
+
+    def __post_init__(self) -> None:
+        expect_number("weight", self.value, "Use a finite weight.")
 
     def __call__(self, step: Tensor) -> Tensor:
         return step.new_full((), self.value, dtype=torch.get_default_dtype())
@@ -62,7 +68,8 @@ class Ramp(Schedule):
     after: int = 0
 
     def __post_init__(self) -> None:
-        _positive(type(self).__name__, self.steps)
+        _check(self.start, self.end, steps=self.steps)
+        expect_integer("after", self.after, 0, "Use 0.")
 
     def __call__(self, step: Tensor) -> Tensor:
         fraction = ((step - self.after).to(torch.get_default_dtype()) / self.steps).clamp(0.0, 1.0)
@@ -106,7 +113,7 @@ class Cyclic(Schedule):
     period: int
 
     def __post_init__(self) -> None:
-        _positive("Cyclic", self.period)
+        _check(self.start, self.end, period=self.period)
 
     def __call__(self, step: Tensor) -> Tensor:
         phase = (step.to(torch.get_default_dtype()) % self.period) / self.period
@@ -122,6 +129,4 @@ def as_schedule(value: float | Schedule) -> Schedule:
             f"weight: expected a number or a Schedule; got {type(value).__name__}. "
             "Use a number, or Linear(start, end, steps)."
         )
-    if not math.isfinite(value):
-        raise ArgumentError(f"weight: expected a finite number; got {value}. Use a finite weight.")
     return Constant(float(value))

@@ -91,7 +91,8 @@ def _run(
             remedy = "The error above was raised by the program itself."
             first = f"{type(error).__name__}: {first}"
         raise ContractError(
-            f"{role} {type(module).__name__} failed on a batch with shapes {shapes}: {first}. "
+            f"{role} {type(module).__name__}: expected a program of a batch with shapes {shapes}; "
+            f"got an error, {first}. "
             f"{remedy}"
         ) from error
 

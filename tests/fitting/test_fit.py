@@ -511,7 +511,7 @@ def test_callbacks_without_a_hook_are_refused(bad):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"x": table(9, dim=D + 1)}, "failed on a batch with shapes"),
+        ({"x": table(9, dim=D + 1)}, "expected a program of a batch with shapes"),
         ({"c": table(9)}, "expected a column 'x' in the data; got columns"),
         (
             Splits(Dataset({"x": table(9)}), Dataset({"c": table(9)})),

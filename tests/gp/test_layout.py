@@ -44,6 +44,13 @@ def test_sums_are_those_of_the_rows(kind):
         torch.testing.assert_close(projections[fold], f[out].T @ values[out])
 
 
+@pytest.mark.parametrize("kind", ["grid", "irregular"])
+def test_sums_in_parts_are_those_of_all_rows(kind, monkeypatch):
+    monkeypatch.setattr("ppvae.gp.layout.ROWS", 8)
+    monkeypatch.setattr("ppvae.gp.layout.OBJECTS", 3)
+    test_sums_are_those_of_the_rows(kind)
+
+
 def test_a_view_is_in_one_fold():
     layout, *_ = make("grid", 4)
     for view in range(layout.num_views):

@@ -108,6 +108,16 @@ def test_interpolation_weighs_the_two_nearest_views_of_the_object():
     torch.testing.assert_close(line, expected)
 
 
+def test_interpolation_finds_the_view_below_a_turn_away():
+    codes = torch.tensor([[1.0], [2.0]])
+    at = {"at_objects": torch.tensor([0]), "at_views": torch.tensor([0.5])}
+    found = interpolate_latents(
+        codes, torch.tensor([0, 0]), torch.tensor([1.0, 6.0]), period=2 * math.pi, **at
+    )
+    below = 0.5 + 2 * math.pi - 6.0
+    torch.testing.assert_close(found[0, 0], torch.tensor((below * 1 + 0.5 * 2) / (below + 0.5)))
+
+
 def test_bad_input_is_refused_by_name():
     prior, _, _ = prior_with_data()
     codes = torch.randn(2, L)
