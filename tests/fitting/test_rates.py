@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ppvae.fitting import constant, cosine, one_cycle, warmup_cosine
+from ppvae.fitting.rates import halve
 
 STEPS = 40
 
@@ -24,6 +25,19 @@ def rates(schedule) -> list[float]:
 
 def test_constant_stays():
     assert set(rates(constant)) == {2.0}
+
+
+def test_a_halved_rate_stays_half_of_its_schedule():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler = cosine(optimizer, STEPS)
+    expected = rates(cosine)
+    for step in range(STEPS):
+        if step == 3:
+            halve(optimizer, scheduler)
+        share = 1.0 if step < 3 else 0.5
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(share * expected[step])
+        optimizer.step()
+        scheduler.step()
 
 
 def test_cosine_falls_from_the_rate_to_zero():

@@ -361,7 +361,7 @@ def test_a_pair_that_does_not_fit_is_refused_in_words(guide, message):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ({"x": torch.randn(N, D + 1)}, r"guide LinearGuide failed .* shapes \{'x': \(7, 6\)\}"),
+        ({"x": torch.randn(N, D + 1)}, r"guide LinearGuide: expected .* shapes \{'x': \(7, 6\)\}"),
         ({"x": torch.full((N, D), math.nan)}, "missing values.*NaN|invalid values"),
         ({"y": torch.randn(N, D)}, "expected a column 'x'"),
     ],

@@ -254,7 +254,9 @@ def test_an_error_of_the_program_keeps_its_traceback():
         raise KeyError("key: expected a; got b. Use c.")
 
     model, guide, batch = pair(model_of(observe), sample_z)
-    with pytest.raises(ContractError, match=r"model Program failed .*: KeyError: ") as caught:
+    with pytest.raises(
+        ContractError, match=r"model Program: expected .* got an error, KeyError: "
+    ) as caught:
         check_pair(model, guide, batch)
     assert isinstance(caught.value.__cause__, KeyError)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)]
