@@ -81,10 +81,12 @@ def expect_number(
     Raises:
         ArgumentError: If it is none.
     """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (least is not None and value < least):
-        words = "a finite number" if least is None else f"a finite number >= {least:g}"
-        raise ArgumentError(f"{name}: expected {words}; got {str(value)[:60]}. {remedy}")
+    words = "a finite number" if least is None else f"a finite number >= {least:g}"
+    error = ArgumentError(f"{name}: expected {words}; got {str(value)[:60]}. {remedy}")
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise error
+    if least is not None and float(value) < least:
+        raise error
 
 
 def expect_sequence(name: str, value: object, remedy: str) -> None:

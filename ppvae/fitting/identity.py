@@ -180,9 +180,11 @@ def _alike(value: object, expected: object) -> bool:
             and bool(value.isfinite().all())
         )
     if isinstance(expected, int | float) and not isinstance(expected, bool):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return math.isfinite(value)
     if isinstance(expected, list | tuple):
-        same = isinstance(value, list | tuple) and len(value) == len(expected)
-        return same and all(map(_alike, value, expected))
+        if not isinstance(value, list | tuple) or len(value) != len(expected):
+            return False
+        return all(map(_alike, value, expected))
     return type(value) is type(expected)

@@ -12,6 +12,7 @@ import torch
 from ppvae import data
 from ppvae.data import Dataset
 from ppvae.data.dataset import DataError
+from ppvae.data.mapped import MappedRows
 
 
 def test_the_published_protocol_has_its_counts_and_its_baselines():
@@ -128,6 +129,17 @@ def test_whole_numbers_that_are_measured_become_floats():
 def test_columns_that_cannot_be_used_are_refused_in_words(columns, message):
     with pytest.raises(DataError, match=message):
         Dataset(columns)
+
+
+@pytest.mark.parametrize("kind", ["resident", "mapped"])
+def test_nan_in_the_last_of_many_rows_is_found(kind):
+    x = np.zeros((2**20 + 1, 4), dtype=np.float32)
+    x[-1, -1] = math.nan
+    column = torch.from_numpy(x) if kind == "resident" else MappedRows(x, np.arange(len(x)))
+    with pytest.raises(DataError, match="got NaN or infinity in row 1048576"):
+        Dataset({"x": column})
+    seen = Dataset({"x": column}, missing_ok=["x"])
+    assert seen.notes == ("x: 1 of 4,194,308 values are missing",)
 
 
 def test_missing_targets_and_missing_columns():
