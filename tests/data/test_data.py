@@ -13,6 +13,7 @@ from ppvae import data
 from ppvae.data import Dataset
 from ppvae.data.dataset import DataError
 from ppvae.data.mapped import MappedRows
+from ppvae.data.record import Record
 
 
 def test_the_published_protocol_has_its_counts_and_its_baselines():
@@ -140,6 +141,14 @@ def test_nan_in_the_last_of_many_rows_is_found(kind):
         Dataset({"x": column})
     seen = Dataset({"x": column}, missing_ok=["x"])
     assert seen.notes == ("x: 1 of 4,194,308 values are missing",)
+
+
+def test_a_missing_class_stays_missing_where_classes_are_numbered_as_in_other_data():
+    fitted = Dataset({"y": [0, 1, 2]}, record=Record(names={"y": ("ant", "bee", "fly")}))
+    given = Dataset({"y": [1, -1, 0]}, record=Record(names={"y": ("fly", "ant")}))
+    found = given.named_like(fitted)
+    assert found["y"].tolist() == [0, -1, 2]
+    assert found.names["y"] == ("ant", "bee", "fly")
 
 
 def test_missing_targets_and_missing_columns():
