@@ -54,10 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="mutations")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="end after so many at the latest"
+    )
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     counts: collections.Counter[str] = collections.Counter()
-    slowest = 0.0
+    slowest, began = 0.0, time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         number = os.fork()
@@ -69,13 +72,16 @@ def main() -> None:
         for index in range(arguments.count):
             kind = ("run", "checkpoint")[index % 2]
             started = time.perf_counter()
+            if started - began > 60 * arguments.minutes:
+                break
             result = isolated(kind, place / kind, place / "mutant", rng)
             slowest = max(slowest, time.perf_counter() - started)
             counts[result.word] += 1
             if result.word not in GOOD:
-                print(f"{index} {kind} {result.mutation}: {result.word}: {result.detail}")
+                detail = " ".join(result.detail.split())[:200]
+                print(f"{index} {kind} {result.mutation}: {result.word}: {detail}", flush=True)
             shutil.rmtree(place / "mutant", ignore_errors=True)
-    print(f"{arguments.count} mutants: {dict(counts)}; the slowest took {slowest:.2f} s")
+    print(f"{counts.total()} mutants: {dict(counts)}; the slowest took {slowest:.2f} s")
     if set(counts) - set(GOOD):
         sys.exit(1)
 
