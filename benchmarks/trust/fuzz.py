@@ -54,9 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="mutations")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
-    parser.add_argument(
-        "--minutes", type=float, default=60, help="end after so many at the latest"
-    )
+    parser.add_argument("--minutes", type=float, default=60, help="time limit")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     counts: collections.Counter[str] = collections.Counter()
