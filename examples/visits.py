@@ -97,9 +97,9 @@ terms = {name: contribution(prior, visit, name).mean.float() for name in kernel.
 z = sum(terms.values())
 latents_of = {
     "predicted": z,
-    "without the\npatient's own": z - terms["id"] - terms["age x id"],
+    "without the\npatient's terms": z - terms["id"] - terms["age x id"],
     **{
-        f"{name} alone\nchanges": z[:1] + term - term[:1]
+        f"only {name}\nchanges": z[:1] + term - term[:1]
         for name, term in terms.items()
         if name != "id"
     },
@@ -108,7 +108,7 @@ with torch.no_grad():
     pictures = [truth[mine], *(decoder(latent).mean for latent in latents_of.values())]
 figure = plots.images(
     torch.stack(pictures).clamp(0, 1),
-    row_labels=["true", *latents_of],
+    row_labels=["true\n(white: missing)", *latents_of],
     column_labels=[f"visit {int(age)}" for age in visit["age"]],
 )
 figure.savefig(options.out)

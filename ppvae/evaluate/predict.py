@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import LEADING, by_draw, log_density, predictive_trace
+from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
 from ppvae.evaluate.sites import observed_columns
 from ppvae.expected import expect_integer, expect_share
@@ -63,6 +64,9 @@ class Prediction:
         log_density: :math:`\log \frac1S \sum_s p(x_* \mid z_s)` of the data in nats per datum,
             with shape (N), if the columns hold the observed one.
         probs: Probabilities of categories, with shape (N, ..., K).
+        ranks: Probability integral transform of the data among the draws
+            (:func:`ppvae.evaluate.pit`), with shape (N, ...), if requested and the columns hold
+            the observed one; that of a missing value has no meaning.
     """
 
     mean: Tensor
@@ -73,6 +77,7 @@ class Prediction:
     draws: Tensor | None = None
     log_density: Tensor | None = None
     probs: Tensor | None = None
+    ranks: Tensor | None = None
 
 
 @torch.no_grad()
@@ -84,6 +89,7 @@ def predict(
     num_draws: int = 200,
     interval: float = 0.9,
     keep_draws: bool = False,
+    ranks: bool = False,
     seed: int = 0,
     rows: int | None = None,
     guide: nn.Module | None = None,
@@ -99,6 +105,7 @@ def predict(
         num_draws: Number of draws S per datum.
         interval: Probability mass of the central interval from ``lower`` to ``upper``.
         keep_draws: Whether to return the draws.
+        ranks: Whether to return the ranks of the data among the draws.
         seed: Random seed of the draws; the caller's generators are restored.
         rows: Number of data N, if no column determines it.
         guide: Guide that draws the latents in place of the prior, if it needs no observed column
@@ -126,11 +133,20 @@ def predict(
                 model, {**known, **size}, target.structure, num_draws, guide=guide
             )
             truth = _truth(model, some, target)
-            parts.append(_part(nodes_of(trace)[target.site], truth, interval, keep_draws))
-    joined = {
-        name: torch.cat([part[name] for part in parts], 1 if name == "draws" else 0)
-        for name in parts[0]
-    }
+            node = nodes_of(trace)[target.site]
+            parts.append(_part(node, truth, interval, keep_draws))
+            if ranks and truth is not None and not is_categorical(node["fn"]):
+                drawn = by_draw(node, node["value"])
+                below, equal = counted(drawn, truth.to(drawn).nan_to_num(nan=0.0))
+                parts[-1] |= {"below": below, "equal": equal}
+        joined = {
+            name: torch.cat([part[name] for part in parts], 1 if name == "draws" else 0)
+            for name in parts[0]
+        }
+        # After all draws, which the noise of the ranks must not change.
+        if "below" in joined:
+            counts = joined.pop("below"), joined.pop("equal")
+            joined["ranks"] = randomised(*counts, num_draws)
     return Prediction(**joined)
 
 

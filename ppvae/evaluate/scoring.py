@@ -13,7 +13,7 @@ from torch import Tensor
 from ppvae.errors import ArgumentError
 from ppvae.expected import expect_real_rows, expect_share
 
-__all__ = ["covered", "crps", "interval", "interval_score", "pit"]
+__all__ = ["counted", "covered", "crps", "interval", "interval_score", "pit", "randomised"]
 
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
@@ -49,10 +49,24 @@ def pit(draws: Tensor, truth: Tensor) -> Tensor:
     References:
         | Predictive model assessment for count data (Czado, Gneiting and Held, 2009)
     """
+    return randomised(*counted(draws, truth), len(draws))
+
+
+def counted(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of draws below the truth, and equal to it, each with shape (...).
+
+    Arguments:
+        draws: Draws, with shape (S, ...).
+        truth: True values, with shape (...).
+    """
     _draws(draws, truth)
-    below, equal = (draws < truth).sum(0), (draws == truth).sum(0)
-    v = torch.rand(truth.shape, dtype=torch.get_default_dtype(), device=truth.device)
-    return (below + v * (equal + 1)) / (len(draws) + 1)
+    return (draws < truth).sum(0), (draws == truth).sum(0)
+
+
+def randomised(below: Tensor, equal: Tensor, num_draws: int) -> Tensor:
+    """:func:`pit` from the numbers of :func:`counted`, with noise from torch's generator."""
+    v = torch.rand(below.shape, dtype=torch.get_default_dtype(), device=below.device)
+    return (below + v * (equal + 1)) / (num_draws + 1)
 
 
 def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:

@@ -213,8 +213,9 @@ def _same_shape(*, number: int, **values: Values | None) -> tuple[Array, Array, 
 
 
 def _errors(true: Array, predicted: Array) -> Array:
-    """The mean squared error of each row."""
-    errors: Array = np.square(true - predicted).reshape(len(true), -1).mean(1)
+    """The mean squared error of each row, over its values that are not missing."""
+    squares = np.square(true - predicted).reshape(len(true), -1)
+    errors: Array = np.nansum(squares, 1) / np.maximum((~np.isnan(squares)).sum(1), 1)
     return errors
 
 

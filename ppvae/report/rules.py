@@ -207,11 +207,12 @@ def coverage(facts: Facts) -> Finding | None:
 
 
 def unseen_views(facts: Facts) -> Finding | None:
-    """Errors at unseen views, against those of two predictions that need no model."""
+    """Errors at unseen views or later visits, against those of predictions without a model."""
     error = facts.number("test_mse")
     naive = {
         "the training mean": facts.number("mse_train_mean"),
         "copying the nearest view": facts.number("mse_nearest_view"),
+        "copying the last visit": facts.number("mse_last_visit"),
     }
     known = {name: value for name, value in naive.items() if value is not None}
     if error is None or not known:
@@ -219,7 +220,8 @@ def unseen_views(facts: Facts) -> Finding | None:
     spread = facts.number("test_mse_se")
     error_text = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
     others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
-    text = f"Mean squared error {error_text} a pixel at unseen views, against {others}"
+    where = "unseen views" if "copying the last visit" not in known else "held-out visits"
+    text = f"Mean squared error {error_text} a pixel at {where}, against {others}"
     ratio = min(known.values()) / max(error, 1e-300)
     if ratio >= 2:
         return Finding("ok", f"{text}: {ratio:.1f} times smaller.")

@@ -77,6 +77,18 @@ def test_rows_in_parts_are_the_same_kind_of_numbers_and_the_caller_keeps_its_gen
     assert not torch.equal(found.draws, other.draws)
 
 
+def test_ranks_are_those_of_the_draws_and_change_no_draw():
+    c, x = torch.randn(7, 3), torch.randn(7, 3)
+    columns = {"c": c, "x": x}
+    plain = predict(Linear(), columns, num_draws=99)
+    ranked = predict(Linear(), columns, num_draws=99, ranks=True, keep_draws=True)
+    assert plain.ranks is None
+    assert torch.equal(plain.mean, ranked.mean)
+    assert torch.equal(plain.lower, ranked.lower)
+    below = (ranked.draws < x).sum(0)
+    assert ((ranked.ranks * 100 >= below) & (ranked.ranks * 100 <= below + 1)).all()
+
+
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="num_draws: expected an integer >= 2"):
         predict(Linear(), {"c": torch.zeros(2, 3)}, num_draws=1)

@@ -132,6 +132,12 @@ CASES = [
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.0775}), "bad", "no better"),
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.2}), "bad", "without a model"),
     (rules.unseen_views, metric(test_mse=0.02, mse_train_mean=0.08), "ok", "4.0 times"),
+    (
+        rules.unseen_views,
+        metric(test_mse=0.02, mse_train_mean=0.08, mse_last_visit=0.05),
+        "ok",
+        "at held-out visits.*0.05 for copying the last visit: 2.5 times smaller",
+    ),
     (rules.unseen_views, metric(test_mse=0.02), None, ""),
     (rules.told_apart, Facts(TEN, {"accuracy": 0.95}), "ok", "95.0 % .* chance is 10.0 %"),
     (rules.told_apart, Facts(TEN, {"accuracy": 0.5}), "caution", "50.0 %"),

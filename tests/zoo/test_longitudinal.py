@@ -15,6 +15,7 @@ from ppvae.errors import ArgumentError, DataError
 from ppvae.fitting import fit
 from ppvae.report.gallery import Subject
 from ppvae.report.gallery.additive import metrics, share_figure
+from ppvae.report.gallery.unseen import predictions
 from ppvae.runs import Recipe
 from ppvae.zoo import entry
 
@@ -65,6 +66,23 @@ def test_the_report_says_each_terms_share(fitted):
     assert sum(shares.values()) == pytest.approx(1.0)
     assert 0 < found["test_mse"] < 1
     assert [name for name, _, _ in share_figure(Subject(run, splits))] == ["shares.png"]
+
+
+def test_the_report_shows_later_visits_beside_the_last_one(fitted):
+    run, splits, _ = fitted
+    subject = Subject(run, splits)
+    assert [name for name, _, _ in predictions(subject)] == ["predictions.png", "calibration.png"]
+    test, train = splits.test, splits.train
+    guesses = []
+    for own in test["id"]:
+        guess = train["x"].nanmean(0)
+        for age in (0, 1):
+            x = train["x"][(train["id"] == own) & (train["age"] == age)][0]
+            guess = torch.where(x.isnan(), guess, x)
+        guesses.append(guess)
+    squares = (torch.stack(guesses) - test["x"]).square().flatten(1)
+    expected = float(squares.nanmean(1).mean())
+    assert metrics(subject)["mse_last_visit"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_kernel_that_is_none_is_refused():

@@ -5,48 +5,44 @@ from __future__ import annotations
 import torch
 from matplotlib.figure import Figure
 
-from ppvae.evaluate.predict import predict
 from ppvae.gp.additive import AdditivePrior, shares
 from ppvae.plots.style import style
-from ppvae.programs import batch_for
 from ppvae.report.gallery.subject import Figures, Subject
+from ppvae.report.gallery.unseen import errors, mean_of, scores
 
 __all__ = ["metrics", "share_figure"]
 
 
-def _prior(subject: Subject) -> AdditivePrior | None:
-    priors = [m for m in subject.run.model.modules() if isinstance(m, AdditivePrior)]
-    return priors[0] if priors else None
-
-
 def metrics(subject: Subject) -> dict[str, float]:
     """Each term's mean share of variance; errors, density and coverage at the held-out rows."""
-    prior, model = _prior(subject), subject.run.model
+    prior = subject.additive
     if prior is None:
         return {}
-    found = {f"share/{name}": float(value.mean()) for name, value in shares(prior).items()}
-    data = subject.splits.test or subject.splits.validation
-    if data is None or "x" not in subject.structure.observed:
-        return found
-    batch = batch_for(model, data)
-    prediction = predict(model, batch)
-    assert prediction.log_density is not None
-    x = batch["x"]
-    train = subject.splits.train.batch(torch.arange(min(4096, subject.splits.train.num_rows)))["x"]
-    centred = train - train.nanmean(0)
-    counted = (centred.square().nanmean(0) > 1e-4).to(x.device) & ~x.isnan()
-    inside = (x >= prediction.lower) & (x <= prediction.upper)
-    return {
-        **found,
-        "test_mse": float((prediction.mean - x).square().nanmean()),
-        "test_log_likelihood": float(prediction.log_density.mean()),
-        "coverage_90": float(inside[counted].double().mean()),
-    }
+    names = {f"share/{name}": float(value.mean()) for name, value in shares(prior).items()}
+    if subject.predicted is None:
+        return names
+    return names | scores(subject, *subject.predicted) | _last_visits(subject, prior)
+
+
+def _last_visits(subject: Subject, prior: AdditivePrior) -> dict[str, float]:
+    """The error of each subject's last visit in the training data, copied to its later ones."""
+    if prior.subject is None or prior.order is None or subject.predicted is None:
+        return {}
+    batch, _ = subject.predicted
+    x, train = batch["x"], subject.splits.train
+    order = torch.argsort(torch.as_tensor(train[prior.order]), stable=True)
+    ids = torch.as_tensor(train[prior.subject])
+    guesses = mean_of(train).to(x).expand_as(x).clone()
+    for row, own in enumerate(batch[prior.subject].tolist()):
+        for visit in order[ids[order] == own].split(1):
+            seen = train.batch(visit)["x"][0].to(x)
+            guesses[row] = torch.where(seen.isnan(), guesses[row], seen)
+    return {"mse_last_visit": float(errors(guesses, x).mean())}
 
 
 def share_figure(subject: Subject) -> Figures:
     """Each term's share of the variance of each latent."""
-    prior = _prior(subject)
+    prior = subject.additive
     if prior is None:
         return []
     table = shares(prior)

@@ -13,7 +13,9 @@ from torch import Tensor
 from ppvae.data import as_splits
 from ppvae.distributions import Blocks, rotation_matrix, unit_vector
 from ppvae.distributions.supports import on_reals, support_of
+from ppvae.evaluate.predict import Prediction, predict
 from ppvae.gp import GPPrior
+from ppvae.gp.additive import AdditivePrior
 from ppvae.programs import (
     Structure,
     batch_for,
@@ -60,6 +62,22 @@ class Subject:
         """The first held-out rows."""
         data = self.splits.held_out
         return batch_for(self.run.guide, data.take(torch.arange(min(ROWS, data.num_rows))))
+
+    @cached_property
+    def predicted(self) -> tuple[dict[str, Tensor], Prediction] | None:
+        """Held-out rows, and their predictions by a GP prior from their other columns.
+
+        None for other priors, without held-out data or without a site ``x``.
+        """
+        data = self.splits.test or self.splits.validation
+        known = {"object", "view"} <= set(self.splits.train)
+        over_views = self.gp is not None and known
+        if not (over_views or self.additive) or data is None:
+            return None
+        if "x" not in self.structure.observed:
+            return None
+        batch = batch_for(self.run.model, data)
+        return batch, predict(self.run.model, batch, ranks=True)
 
     @cached_property
     def structure(self) -> Structure:
@@ -146,6 +164,11 @@ class Subject:
         if not {"object", "view"} <= signature(self.run.model).keys():
             return None
         return next((m for m in self.run.model.modules() if isinstance(m, GPPrior)), None)
+
+    @property
+    def additive(self) -> AdditivePrior | None:
+        """The model's additive GP prior, if it has one."""
+        return next((m for m in self.run.model.modules() if isinstance(m, AdditivePrior)), None)
 
     @cached_property
     def observed(self) -> dict[str, Tensor]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ppvae import plots
 from ppvae.data import Dataset
-from ppvae.evaluate import pit
-from ppvae.evaluate.predict import predict
-from ppvae.programs import batch_for, placement
+from ppvae.evaluate.predict import Prediction, predict
+from ppvae.programs import placement
 from ppvae.report.gallery.subject import Figures, Subject
 
 # Predictions that the figures are drawn from; views and objects that a matrix shows.
@@ -19,7 +19,17 @@ SHOWN, MATRIX = 100, 40
 # Number of distances between views that are in memory at once.
 BUDGET = 2**24
 
-__all__ = ["covariances", "nearest_view", "predictions", "turn", "unseen", "unseen_metrics"]
+__all__ = [
+    "covariances",
+    "errors",
+    "mean_of",
+    "nearest_view",
+    "predictions",
+    "scores",
+    "turn",
+    "unseen",
+    "unseen_metrics",
+]
 
 
 def unseen(subject: Subject) -> Dataset | None:
@@ -49,12 +59,12 @@ def nearest_view(train: Dataset, rows: Dataset, *, period: float | None) -> Tens
         nearest.append(distance.where(same, torch.inf).argmin(1))
         found.append(same.any(1))
     x = train.batch(torch.cat(nearest))["x"]
-    x = x.where(~x.isnan(), _mean(train).to(x))
+    x = x.where(~x.isnan(), mean_of(train).to(x))
     known = torch.cat(found).reshape(-1, *[1] * (x.dim() - 1))
-    return x.where(known, _mean(train).to(x))
+    return x.where(known, mean_of(train).to(x))
 
 
-def _mean(train: Dataset) -> Tensor:
+def mean_of(train: Dataset) -> Tensor:
     """The mean of each element of x over the rows in which it was seen."""
     total = seen = torch.zeros(())
     for rows in torch.arange(train.num_rows).split(4096):
@@ -64,38 +74,46 @@ def _mean(train: Dataset) -> Tensor:
 
 
 def unseen_metrics(subject: Subject) -> dict[str, float]:
-    """Errors, density and coverage at held-out views, and the errors of two baselines."""
-    data, train, model = unseen(subject), subject.splits.train, subject.run.model
-    if data is None or "x" not in subject.structure.observed:
+    """Errors, density and coverage at held-out views, and the error of the nearest view."""
+    data = unseen(subject)
+    if data is None or subject.predicted is None:
         return {}
-    batch = batch_for(model, data)
-    prediction = predict(model, batch)
+    batch, _ = subject.predicted
+    nearest = nearest_view(subject.splits.train, data, period=_period(subject))
+    naive = float(errors(nearest.to(batch["x"]), batch["x"]).mean())
+    return {**scores(subject, *subject.predicted), "mse_nearest_view": naive}
+
+
+def scores(
+    subject: Subject, batch: Mapping[str, Tensor], prediction: Prediction
+) -> dict[str, float]:
+    """Errors, density and coverage of predictions, and the error of the training mean.
+
+    Arguments:
+        subject: The run and its data.
+        batch: The rows that are predicted.
+        prediction: Their prediction, with the density of x.
+    """
     assert prediction.log_density is not None
-    x = batch["x"]
-    rows = len(x)
-    seen = ~x.isnan()
-    errors = _errors(prediction.mean, x)
-    baselines = {
-        "mse_train_mean": _mean(train).to(x).expand_as(x),
-        "mse_nearest_view": nearest_view(train, data, period=_period(subject)).to(x),
-    }
-    varies = _varies(train).to(x.device).expand_as(x)
+    x, train = batch["x"], subject.splits.train
+    each = errors(prediction.mean, x)
+    counted = _varies(train).to(x.device).expand_as(x) & ~x.isnan()
     inside = (x >= prediction.lower) & (x <= prediction.upper)
     return {
-        "test_mse": float(errors.mean()),
-        "test_mse_se": float(errors.std() / rows**0.5) if rows > 1 else math.nan,
+        "test_mse": float(each.mean()),
+        "test_mse_se": float(each.std() / len(each) ** 0.5) if len(each) > 1 else math.nan,
         "test_log_likelihood": float(prediction.log_density.mean()),
-        "coverage_90": float(inside[varies & seen].double().mean()),
-        **{name: float(_errors(mean, x).mean()) for name, mean in baselines.items()},
+        "coverage_90": float(inside[counted].double().mean()),
+        "mse_train_mean": float(errors(mean_of(train).to(x).expand_as(x), x).mean()),
     }
 
 
-def _errors(mean: Tensor, x: Tensor) -> Tensor:
+def errors(mean: Tensor, x: Tensor) -> Tensor:
     """Mean squared error per datum over its observed elements, for data that have any."""
     seen = (~x.isnan()).flatten(1)
     count = seen.sum(1)
-    errors = (mean - x).square().flatten(1).nansum(1) / count.clamp_min(1)
-    return errors[count > 0]
+    each = (mean - x).square().flatten(1).nansum(1) / count.clamp_min(1)
+    return each[count > 0]
 
 
 def _varies(train: Dataset) -> Tensor:
@@ -105,33 +123,36 @@ def _varies(train: Dataset) -> Tensor:
 
 
 def predictions(subject: Subject) -> Figures:
-    """Pictures at held-out views, and a check of their predicted spread."""
-    data = unseen(subject)
-    if data is None or "x" not in subject.structure.observed:
+    """Pictures of held-out rows, and a check of their predicted spread."""
+    if subject.predicted is None:
         return []
-    shown = data.take(torch.arange(min(SHOWN, data.num_rows)))
-    batch = batch_for(subject.run.model, shown)
-    prediction = predict(subject.run.model, batch, keep_draws=True)
-    assert prediction.draws is not None
-    x = batch["x"]
+    batch, prediction = subject.predicted
+    x, ranks = batch["x"][:SHOWN], prediction.ranks
+    assert ranks is not None
     figures: Figures = []
+    what, labels = "Unseen views of ten objects", batch.get("object")
+    if subject.additive is not None:
+        what, labels = "Ten held-out rows", batch.get(subject.additive.subject or "")
     if x.dim() == 4:
-        objects = [f"object {int(p)}" for p in batch["object"]]
         caption = (
-            "Unseen views of ten objects: true, predicted from the other views, their "
+            f"{what}: true, predicted from the training data and the row's columns, their "
             "difference, and the predicted standard deviation."
         )
-        figure = plots.predictions(x, prediction.mean, prediction.scale, column_labels=objects)
+        name = "object" if subject.additive is None else subject.additive.subject
+        figure = plots.predictions(
+            x,
+            prediction.mean[:SHOWN],
+            prediction.scale[:SHOWN],
+            column_labels=None if labels is None else [f"{name} {int(p)}" for p in labels[:SHOWN]],
+        )
         figures.append(("predictions.png", caption, figure))
-    ranks = pit(prediction.draws, x.nan_to_num(nan=0.0))
-    varies = _varies(subject.splits.train).to(x.device).expand_as(x)
-    varies = varies & ~x.isnan()
+    varies = _varies(subject.splits.train).to(x.device).expand_as(x) & ~x.isnan()
     if varies.any():
         caption = (
-            "Ranks of the true values among predictions of unseen views (varying elements only)."
+            "Ranks of the true values among predictions of held-out rows (varying elements only)."
         )
         # No coverage here: the report has one only, that of all held-out data, among the metrics.
-        figure = plots.calibration(ranks[varies], interval=None)
+        figure = plots.calibration(ranks[:SHOWN][varies], interval=None)
         figures.append(("calibration.png", caption, figure))
     return figures
 
