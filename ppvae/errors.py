@@ -13,6 +13,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "Interrupted",
+    "MissingPackageError",
     "PPVAEError",
     "RunError",
 ]
@@ -39,6 +40,10 @@ class ContractError(PPVAEError, ValueError):
 
 class DataError(PPVAEError, ValueError):
     """Data that cannot be used as they are."""
+
+
+class MissingPackageError(PPVAEError, ImportError):
+    """A package that is optional and not installed; the message names the extra that has it."""
 
 
 class RunError(PPVAEError, ValueError):

@@ -1,22 +1,25 @@
-"""Arguments held to their ranges at the border, each refused in the same words."""
+"""Arguments held to their ranges at the border, each refused in the same words; and packages."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, MissingPackageError
 
 __all__ = [
     "expect_flag",
     "expect_integer",
     "expect_number",
+    "expect_package",
     "expect_real_rows",
     "expect_sequence",
     "expect_share",
@@ -102,6 +105,26 @@ def expect_sequence(name: str, value: object, remedy: str) -> None:
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ArgumentError(f"{name}: expected a list or a tuple; got {str(value)[:60]}. {remedy}")
+
+
+def expect_package(what: str, module: str, extra: str) -> Any:
+    """The module of an optional package.
+
+    Arguments:
+        what: What needs it, which opens the message.
+        module: Name of the module.
+        extra: The extra of ppvae that has the package.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{what}: expected the package {module.partition('.')[0]!r}; it is not installed. "
+            f"Install it with: pip install 'ppvae[{extra}]'."
+        ) from error
 
 
 def expect_share(name: str, value: object, remedy: str = "Use 0.9.") -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ppvae.app.axes import Axis, axes_of, split_values
 from ppvae.app.workflow import fit_entry
 from ppvae.errors import ArgumentError, PPVAEError, RunError
+from ppvae.expected import expect_package
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.runs.config import is_run, read_config
@@ -105,7 +106,7 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
 
     Raises:
         ArgumentError: If an axis is wrong, or a grid has a range.
-        ImportError: If Optuna is not installed.
+        MissingPackageError: If Optuna is not installed.
         RunError: If the folder holds another sweep, or cannot be written.
     """
     model = entry(sweep.model)
@@ -128,13 +129,7 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
 
 
 def _optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "ppvae sweep: expected the package 'optuna'; got none. Install it with: "
-            "pip install 'ppvae[sweep]'."
-        ) from error
+    optuna: ModuleType = expect_package("ppvae sweep", "optuna", "sweep")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -1,7 +1,7 @@
 """Fitting: the loop, its feeds, learning rates and callbacks."""
 
 from ppvae.errors import DivergenceError
-from ppvae.fitting.callbacks import Checkpoint, Progress, TensorBoard
+from ppvae.fitting.callbacks import Checkpoint, Progress
 from ppvae.fitting.groups import grouped_adam
 from ppvae.fitting.loop import fit
 from ppvae.fitting.memory import keep_freed_memory
@@ -11,6 +11,7 @@ from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmu
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.signals import ending_on_signals
 from ppvae.fitting.step import Critic, Gradients, Step, adam
+from ppvae.fitting.trackers import MLflow, TensorBoard, WeightsAndBiases
 from ppvae.fitting.training import Best, Training
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Critic",
     "DivergenceError",
     "Gradients",
+    "MLflow",
     "Phase",
     "Phases",
     "Progress",
@@ -27,6 +29,7 @@ __all__ = [
     "Step",
     "TensorBoard",
     "Training",
+    "WeightsAndBiases",
     "adam",
     "alone",
     "constant",

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -38,7 +38,7 @@ from ppvae.runs.config import is_run
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, integer, optional
 
-__all__ = ["HOOKS", "Checkpoint", "Progress", "TensorBoard", "check_callbacks", "load_checkpoint"]
+__all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
 
 HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
@@ -167,49 +167,6 @@ def load_checkpoint(folder: str | Path) -> State:
         )
     check_fields(folder, state, STATE)
     return state
-
-
-class Writer(Protocol):
-    """A writer of numbers for TensorBoard."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
-        """Write one number."""
-
-
-class TensorBoard:
-    """Write each epoch's row for TensorBoard.
-
-    Arguments:
-        folder: Log directory.
-        writer: Object with ``add_scalar(name, value, step)``, in place of torch's writer.
-
-    Raises:
-        ImportError: If the package ``tensorboard`` is not installed.
-    """
-
-    main_process_only = True
-
-    def __init__(self, folder: str | Path, *, writer: Writer | None = None) -> None:
-        if writer is None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise ImportError(
-                    "TensorBoard: expected the package 'tensorboard'; got none. "
-                    "Install it with: pip install tensorboard."
-                ) from error
-            writer = SummaryWriter(str(folder))
-        self.writer = writer
-
-    def on_epoch_end(self, training: Training) -> None:
-        row = training.history[-1]
-        for name, value in row.items():
-            if name not in ("epoch", "step"):
-                self.writer.add_scalar(name, value, training.epoch)
-
-    def on_fit_end(self, training: Training) -> None:
-        if hasattr(self.writer, "close"):
-            self.writer.close()
 
 
 class Progress:

@@ -134,13 +134,14 @@ def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
     Raises:
         ContractError: If the columns differ in length.
     """
-    lengths = {len(column) for column in columns if column is not None}
-    if len(lengths) > 1:
+    # Of the shape, as torch.export leaves its numbers open; len() would fix them.
+    lengths = [column.shape[0] for column in columns if column is not None]
+    if any(length != lengths[0] for length in lengths):
         shapes = [tuple(column.shape) for column in columns if column is not None]
         raise ContractError(
             f"data plate: expected columns of one length; got shapes {shapes}. "
             "Pass columns drawn from the same rows."
         )
     declare_parameters(inspect.currentframe())
-    rows = lengths.pop() if lengths else (1 if size is None else size)
+    rows = lengths[0] if lengths else (1 if size is None else size)
     return pyro.plate(DATA_PLATE, rows, dim=-1)

@@ -25,7 +25,8 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     for module in modules:
         module.eval()
     try:
-        with torch.no_grad():
+        # torch.export would make a change of mode an operation of its own.
+        with nullcontext() if torch.compiler.is_compiling() else torch.no_grad():
             yield
     finally:
         for part, mode in modes:

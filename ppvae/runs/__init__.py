@@ -1,6 +1,7 @@
 """Fitted pairs, and the folders that store them."""
 
 from ppvae.errors import RunError
+from ppvae.runs.exporting import export
 from ppvae.runs.folder import read_json, refuse_unwritable, replaced, write_json
 from ppvae.runs.history import History
 from ppvae.runs.recipe import Builder, register_builder
@@ -14,6 +15,7 @@ __all__ = [
     "Run",
     "RunError",
     "describe",
+    "export",
     "is_run",
     "load",
     "read_config",

@@ -10,14 +10,16 @@ itself is never renamed, so that it may be a mount point.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ppvae.errors import RunError
 from ppvae.runs.files import PENDING, is_folder, read_json, sync
@@ -31,6 +33,7 @@ __all__ = [
     "CHECKPOINT",
     "RunError",
     "free_name",
+    "plain",
     "read_json",
     "refuse_unwritable",
     "replaced",
@@ -186,3 +189,18 @@ def write_json(path: Path, value: object) -> None:
         value: Value that JSON can represent.
     """
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def plain(value: object) -> object:
+    """JSON without NaN, tensors or paths."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Tensor) or hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

@@ -8,7 +8,6 @@ a trusted one.
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 import uuid
@@ -44,7 +43,7 @@ from ppvae.runs.config import (
     verify,
 )
 from ppvae.runs.files import digest_of, size_of
-from ppvae.runs.folder import replaced, write_json
+from ppvae.runs.folder import plain, replaced, write_json
 from ppvae.runs.history import History
 from ppvae.runs.recipe import Builder, Recipe
 from ppvae.runs.weights import LARGEST, fill, gather, read_weights
@@ -52,6 +51,7 @@ from ppvae.typing import JsonObject
 
 if TYPE_CHECKING:
     from ppvae.evaluate.predict import Prediction
+    from ppvae.runs.exporting import Part
 
 __all__ = [
     "FORMAT",
@@ -112,7 +112,7 @@ class Run:
         with replaced(folder, is_run, stale=() if self._is_in(folder) else ADDED) as new:
             save_file(weights, new / WEIGHTS)
             self.history.to_csv(new / HISTORY)
-            write_json(new / METRICS, _plain(self.metrics))
+            write_json(new / METRICS, plain(self.metrics))
             digests = {
                 name: digest_of((new / name).read_bytes()) for name in (WEIGHTS, HISTORY, METRICS)
             }
@@ -128,7 +128,7 @@ class Run:
                 "weights": {"sha256": digests.pop(WEIGHTS), "shared": shared},
                 "files": digests,
             }
-            write_json(new / CONFIG, sealed({key: _plain(value) for key, value in config.items()}))
+            write_json(new / CONFIG, sealed({key: plain(value) for key, value in config.items()}))
         return folder
 
     @property
@@ -250,6 +250,20 @@ class Run:
         from ppvae.report import write_all
 
         return write_all(self, data, folder)
+
+    def export(
+        self, path: str | Path, part: Part = "encoder", *, data: ColumnsLike | None = None
+    ) -> Path:
+        """Write the encoder or decoder as a .pt2 or .onnx file, compared with the run's numbers.
+
+        Arguments:
+            path: File, as for :func:`ppvae.runs.export`, which also lists the errors.
+            part: ``"encoder"`` or ``"decoder"``.
+            data: Rows to trace and compare with; by default random ones.
+        """
+        from ppvae.runs.exporting import export
+
+        return export(self, path, part, data=data)
 
     def _modules(self) -> nn.ModuleDict:
         terms = nn.ModuleList(self.objective.terms)
@@ -377,18 +391,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _plain(value: object) -> object:
-    """JSON without NaN, tensors or paths."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Tensor) or hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)

@@ -276,9 +276,3 @@ def test_tensorboard_gets_each_epochs_row(tmp_path):
     assert ("loss", run.history[1]["loss"], 2) in writer.seen
     assert ("val_elbo", run.history[0]["val_elbo"], 1) in writer.seen
     assert writer.seen[-1] == "closed"
-
-
-def test_a_missing_tensorboard_is_said_in_words(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match="pip install tensorboard"):
-        TensorBoard(tmp_path)

@@ -21,4 +21,5 @@ COMMANDS = (
     "encode",
     "reconstruct",
     "sample",
+    "completion",
 )
