@@ -248,8 +248,7 @@ def _to_pt2(program: torch.export.ExportedProgram, path: Path, example: _Example
 
 def _to_onnx(program: torch.export.ExportedProgram, path: Path, example: _Example) -> Tensors:
     """Write an ONNX file, and run it."""
-    import onnxruntime
-
+    runtime = expect_package("export to .onnx", "onnxruntime", "onnx")
     with _quietly():
         torch.onnx.export(
             program,
@@ -260,6 +259,6 @@ def _to_onnx(program: torch.export.ExportedProgram, path: Path, example: _Exampl
             external_data=False,
             verbose=False,
         )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     values = session.run(None, {k: v.numpy() for k, v in example.inputs.items()})
     return dict(zip(example.outputs, map(torch.as_tensor, values), strict=True))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppvae.app.commands.common import Subparsers
-from ppvae.expected import expect_package
 
 __all__ = ["add", "run"]
 
@@ -33,6 +32,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the script."""
+    from ppvae.expected import expect_package
+
     shtab = expect_package("completion", "shtab", "completion")
     from ppvae.app.cli import _parser
 
