@@ -34,6 +34,7 @@ from ppvae.evaluate.orientations import (
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.probes import knn_probe, linear_probe
 from ppvae.evaluate.quality import QualityOfFit, quality_of_fit
+from ppvae.evaluate.refined import RefinedLikelihood, refined_log_likelihood
 from ppvae.evaluate.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
@@ -54,6 +55,7 @@ __all__ = [
     "LikelihoodEstimate",
     "Neighbours",
     "QualityOfFit",
+    "RefinedLikelihood",
     "Statistic",
     "StatisticCheck",
     "Surgery",
@@ -94,6 +96,7 @@ __all__ = [
     "pit",
     "quality_of_fit",
     "r2",
+    "refined_log_likelihood",
     "rotation_errors",
     "sap",
     "seen_per_datum",

@@ -178,6 +178,14 @@ def pareto(facts: Facts) -> Finding | None:
     text = f"Pareto k is above 0.7 for {percent(share)} of the data"
     if share <= good:
         return Finding("ok", f"{text}: the guide covers the posterior.")
+    if facts.number("mse_nearest_view") is not None or facts.number("mse_last_visit") is not None:
+        # The encoder saw no such rows in training; the predictions do not use it.
+        return Finding(
+            "caution",
+            f"{text}: their log likelihood under the encoder is uncertain, as it was not trained "
+            "on such rows. Predictions do not use the encoder: rely on their errors and coverage "
+            "below, and take log likelihoods from ppvae.evaluate.refined_log_likelihood.",
+        )
     often = "some" if share <= fair else "most"
     return Finding(
         "caution",

@@ -107,6 +107,12 @@ CASES = [
     (rules.poses, metric(angle_correlation=0.98, shift_r2=0.6), "caution", "0.60"),
     (rules.poses, metric(angle_correlation=0.1), "bad", "0.10"),
     (rules.poses, metric(), None, ""),
+    (
+        rules.pareto,
+        metric(untrusted=1.0, mse_nearest_view=0.1),
+        "caution",
+        "Predictions do not use the encoder.*refined_log_likelihood",
+    ),
     (rules.pareto, metric(untrusted=0.01), "ok", "1.0 % of the data"),
     (rules.pareto, metric(untrusted=0.2), "caution", "20.0 %"),
     (rules.pareto, metric(untrusted=0.9), "caution", "90.0 %.*Train longer"),
