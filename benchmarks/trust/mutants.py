@@ -93,10 +93,12 @@ def killed_by(root: Path, mutant: Mutant) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="text in the names of the bugs to plant")
-    parser.add_argument("--start", type=int, default=1, help="number of the first bug to plant")
+    parser.add_argument("--numbers", default="", help="bugs to plant, such as 3,17 (default all)")
     arguments = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if arguments.only in mutant.name][arguments.start - 1 :]
+    numbers = [int(number) for number in arguments.numbers.split(",") if number]
+    chosen = dict(enumerate(MUTANTS, start=1))
+    if numbers:
+        chosen = {number: chosen[number] for number in numbers}
     for name in IMPORTS:
         importlib.import_module(name)
     kills = {}
@@ -105,7 +107,7 @@ def main() -> None:
         shutil.copytree(ROOT, root, ignore=LEFT_OUT, symlinks=True)
         for mutant in MUTANTS:
             planted(root, mutant)
-        for number, mutant in enumerate(chosen, start=arguments.start):
+        for number, mutant in chosen.items():
             started = time.perf_counter()
             test = kills[mutant.name] = killed_by(root, mutant)
             said = f"killed by {test}" if test else "SURVIVED"

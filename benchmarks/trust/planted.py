@@ -42,6 +42,7 @@ OBJECTIVES = (
         "/ scale.square() - 1",
         "/ scale - 1",
         ELBO,
+        "kl_to_a",
     ),
     Mutant(
         "a schedule not clamped at its end",
@@ -277,6 +278,7 @@ DATA_ROOM = (
         "    for rows in spans(column):\n        chunk =",
         "    for rows in list(spans(column))[:1]:\n        chunk =",
         DATA,
+        "last_of_many",
     ),
     Mutant(
         "intensities divided by 256",
@@ -292,7 +294,7 @@ DATA_ROOM = (
         "np.where(codes >= 0, places[codes], -1)",
         "places[codes]",
         DATA,
-        "matched_by_name",
+        "stays_missing",
     ),
     Mutant(
         "pictures with height and width exchanged",
@@ -316,7 +318,7 @@ DATA_ROOM = (
         'if rows.dtype.kind in "bu":',
         'if rows.dtype.kind in "b":',
         ("data/test_sparse.py", "data/test_doors.py"),
-        "rows_are",
+        "any_type",
     ),
     Mutant(
         "validation data among the test data",

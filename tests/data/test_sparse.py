@@ -41,6 +41,14 @@ def test_rows_are_those_of_the_dense_matrix(kind):
     assert any("sparse" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, bool])
+def test_counts_of_any_type_are_no_intensities(kind):
+    dense = np.array([[0, 200, 0], [3, 0, 1]]).astype(kind)
+    data = Dataset({"x": sparse.csr_matrix(dense)})
+    expected = torch.from_numpy(dense.astype(np.float32))
+    assert torch.equal(data.batch(slice(None))["x"], expected)
+
+
 def test_splits_stay_sparse_and_say_what_the_dense_ones_say():
     matrix, dense = counts()
     parts = split_rows(Dataset({"x": matrix}))
