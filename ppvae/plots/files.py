@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from ppvae.errors import RunError
 from ppvae.runs.files import written
 from ppvae.runs.folder import write_json
+from ppvae.typing import JsonObject
 
-__all__ = ["CAPTIONS", "FAILURES", "Failure", "save"]
+__all__ = ["CAPTIONS", "CONTROLS", "FAILURES", "Failure", "save"]
 
 CAPTIONS = "captions.json"
 FAILURES = "failures.json"
+CONTROLS = "controls.json"
 # A figure or metric that could not be had: its ``kind``, ``name`` and ``reason``.
 Failure = dict[str, str]
 
@@ -24,6 +26,7 @@ def save(
     figures: Iterable[tuple[str, str, Figure]],
     *,
     failures: Sequence[Failure] = (),
+    controls: JsonObject | None = None,
 ) -> list[Path]:
     """Write figures as PNG into a folder, and their captions, in order, into captions.json.
 
@@ -32,6 +35,7 @@ def save(
             not listed.
         figures: Tuples (file name, caption, figure); ``.png`` is added to names without it.
         failures: Figures and metrics that failed, with reasons: written into failures.json.
+        controls: Data of a report's controls, written into controls.json.
 
     Raises:
         RunError: If two figures have the same name, a name contains a path, or a file cannot be
@@ -54,10 +58,11 @@ def save(
             paths.append(folder / file)
         with written(folder / CAPTIONS) as new:
             write_json(new, listed)
-        (folder / FAILURES).unlink(missing_ok=True)
-        if failures:
-            with written(folder / FAILURES) as new:
-                write_json(new, list(failures))
+        for file, content in ((FAILURES, list(failures)), (CONTROLS, controls)):
+            (folder / file).unlink(missing_ok=True)
+            if content:
+                with written(folder / file) as new:
+                    write_json(new, content)
     except OSError as error:
         raise RunError(
             f"plots: could not write {str(folder)!r} ({error.strerror or error}). "

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ppvae.errors import RunError
-from ppvae.plots.files import CAPTIONS, FAILURES, Failure
+from ppvae.plots.files import CAPTIONS, CONTROLS, FAILURES, Failure
 from ppvae.runs.config import read_config, read_history, read_metrics
 from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
@@ -51,6 +51,7 @@ class Facts:
         history: Contents of ``history.csv``.
         pictures: Pictures in the report's order.
         failures: Figures and metrics that could not be had, and why.
+        controls: Data of the page's controls (:mod:`ppvae.report.gallery.controls`), if any.
     """
 
     config: JsonObject = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Facts:
     history: History = field(default_factory=History)
     pictures: list[Picture] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    controls: JsonObject = field(default_factory=dict)
 
     def number(self, name: str) -> float | None:
         """A metric; None if there is none or it is not a finite number."""
@@ -117,7 +119,14 @@ def read(folder: str | Path) -> Facts:
     metrics = read_metrics(folder)
     _check_sections(folder / "config.json", config)
     history = read_history(folder, config["epochs"])
-    return Facts(config, _flat(metrics), history, _pictures(folder), _failures(folder))
+    return Facts(
+        config,
+        _flat(metrics),
+        history,
+        _pictures(folder),
+        _failures(folder),
+        _controls(folder),
+    )
 
 
 # Sections of config.json that a report reads, each by the names that lead to it.
@@ -209,6 +218,20 @@ def _failures(folder: Path) -> list[Failure]:
             f"{path}: expected a list of kind, name and reason; got a damaged file ({error}). "
             "Evaluate the run again: ppvae evaluate."
         ) from error
+
+
+def _controls(folder: Path) -> JsonObject:
+    path = folder / "plots" / CONTROLS
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    latents = content.get("latents") if isinstance(content, dict) else None
+    if not isinstance(latents, list) or not all(isinstance(part, dict) for part in latents):
+        raise RunError(
+            f"{path}: expected a list of latents; got a damaged file. "
+            "Evaluate the run again: ppvae evaluate."
+        )
+    return {"latents": latents}
 
 
 def _picture(path: Path, caption: str) -> Picture:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
-__all__ = ["page_of"]
+__all__ = ["page_of", "scripted"]
 
 
 def page_of(template: str, **values: object) -> str:
@@ -19,5 +23,25 @@ def page_of(template: str, **values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = resources.files("ppvae.report") / "templates" / template
-    return environment.from_string(source.read_text(encoding="utf-8")).render(**values)
+    return environment.from_string(_text(template)).render(**values)
+
+
+def scripted(file: str, data: object) -> dict[str, str]:
+    """A script of ours, its data, and the digest by which the page's policy allows it alone.
+
+    Arguments:
+        file: Name of a file in ``ppvae/report/templates``.
+        data: JSON that the script reads; nothing in it can end its element.
+
+    Returns:
+        ``script``, ``data`` and ``digest``, as text for a template.
+    """
+    script = _text(file)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    shown = json.dumps(data).replace("<", "\\u003c")
+    return {"script": Markup(script), "data": Markup(shown), "digest": digest}
+
+
+def _text(file: str) -> str:
+    path = resources.files("ppvae.report") / "templates" / file
+    return path.read_text(encoding="utf-8")

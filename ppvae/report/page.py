@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
 from ppvae.report.facts import Facts, read
-from ppvae.report.html import page_of
+from ppvae.report.html import page_of, scripted
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
 from ppvae.typing import ColumnSpec
@@ -81,6 +81,7 @@ def render(facts: Facts) -> str:
         failures=[
             {**f, "what": "drawn" if f["kind"] == "figure" else "measured"} for f in facts.failures
         ],
+        explore=scripted("explore.js", facts.controls) if facts.controls else None,
         numbers=[
             (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
         ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from ppvae import evaluate, plots
 from ppvae.data import Splits, describe
 from ppvae.plots.files import Failure
-from ppvae.report.gallery import Subject, draw, measure
+from ppvae.report.gallery import Subject, draw, interact, measure
 from ppvae.report.gallery.unseen import unseen
 from ppvae.report.page import write
 from ppvae.runs.run import Run
@@ -65,7 +65,8 @@ def write_all(
         path=folder / "arviz.nc",
     )
     figures = draw(subject, failures=failures)
-    plots.save(folder / "plots", figures, failures=failures)
+    controls = interact(subject, failures=failures)
+    plots.save(folder / "plots", figures, failures=failures, controls=controls)
     return write(folder)
 
 

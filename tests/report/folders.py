@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import nn
 
 from ppvae import plots
@@ -86,3 +89,24 @@ def folder(
     names = ("predictions.png", "loss.png")
     plots.save(path / "plots", zip(names, captions, figures, strict=True))
     return path
+
+
+def controls() -> dict[str, Any]:
+    """Data of a page's controls: four rows, a plane of nine images, and one line of three."""
+    file = BytesIO()
+    Image.new("L", (3, 3), 128).save(file, "PNG")
+    dot = base64.b64encode(file.getvalue()).decode()
+    sheet = {"png": dot, "columns": 3, "lines": 3, "ratio": 1.0}
+    values = [-1.96, 0.0, 1.96]
+    latent = {
+        "site": "z",
+        "dims": [0, 1],
+        "points": [[0.0, 1.0], [1.0, 0.5], [2.0, -1.0], [3.0, -2.0]],
+        "rows": ["a<b", "b", "c", "d"],
+        "classes": [0, 0, 1, 1],
+        "class_names": ["zero", "one"],
+        "data": sheet,
+        "plane": {"values": values, **sheet},
+        "line": {"values": values, "dims": [0], **sheet},
+    }
+    return {"latents": [latent]}

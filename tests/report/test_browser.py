@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ppvae import report
-from tests.report.folders import folder
+from tests.report.folders import controls, folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -118,3 +118,64 @@ def test_it_prints(tmp_path, page):
     assert content.startswith(b"%PDF")
     sheets = len(re.findall(rb"/Type\s*/Page\b", content))
     assert 2 <= sheets <= 8
+
+
+# The page with controls in a frame; its sliders are moved as by a key, which sends "input".
+OPERATE = """<!DOCTYPE html><body style="margin:0"><iframe id="frame" srcdoc="{page}"
+style="border:0;width:{width}px;height:900px"></iframe><pre id="found"></pre><script>
+onload = () => {{
+  const page = frame.contentDocument, section = page.querySelector('#explorer');
+  const said = () => [...section.querySelectorAll('output')].map(out => out.textContent);
+  const shown = () => [...section.querySelectorAll('.tile')].map(t => t.style.backgroundPosition);
+  const before = [said(), shown()];
+  for (const input of section.querySelectorAll('input')) {{
+    input.value = input.max;
+    input.dispatchEvent(new Event('input'));
+  }}
+  const moved = [said(), shown()];
+  const svg = section.querySelector('svg'), box = svg.getBoundingClientRect();
+  const dot = svg.querySelector('circle').getBoundingClientRect();
+  svg.dispatchEvent(new PointerEvent('pointermove', {{
+    clientX: dot.left + dot.width / 2, clientY: dot.top + dot.height / 2,
+  }}));
+  found.textContent = JSON.stringify({{
+    hidden: section.hidden, before, moved, pointed: said()[0],
+    scroll: page.scrollingElement.scrollWidth,
+    reached: [...section.querySelectorAll('input, select')].every(e => e.tabIndex === 0),
+    named: [...section.querySelectorAll('input, select')].every(e => e.labels.length === 1),
+    points: svg.querySelectorAll('circle:not(.ring)').length,
+  }});
+}};
+</script>"""
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_controls_are_moved_by_keys_and_pointer(tmp_path, width):
+    run = folder(tmp_path / "run")
+    (run / "plots" / "controls.json").write_text(json.dumps(controls()), "utf-8")
+    source = html.escape(report.write(run).read_text(encoding="utf-8"))
+    wrapper = tmp_path / "wrapper.html"
+    wrapper.write_text(OPERATE.format(page=source, width=width), encoding="utf-8")
+    found = re.search(
+        r'<pre id="found">([^<]+)<', browse(tmp_path, "--dump-dom", wrapper.as_uri())
+    )
+    assert found, "the script of the page did not run"
+    seen = json.loads(html.unescape(found[1]))
+    assert not seen["hidden"]
+    assert seen["points"] == 4
+    assert seen["reached"]
+    assert seen["named"]
+    assert seen["scroll"] == width
+    (said, shown), (said_then, shown_then) = seen["before"], seen["moved"]
+    assert said == [
+        "Row a<b, class zero: 0.00, 1.00",
+        "Decoded at 0.00, 0.00",
+        "Dimension 1 at 0.00, others at 0",
+    ]
+    assert said_then == [
+        "Row d, class one: 3.00, \u22122.00",
+        "Decoded at 1.96, 1.96",
+        "Dimension 1 at 1.96, others at 0",
+    ]
+    assert all(a != b for a, b in zip(shown, shown_then, strict=True))
+    assert seen["pointed"] == said[0]

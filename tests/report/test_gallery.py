@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from io import BytesIO
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.plots import save
+from ppvae.plots.sheet import grey_limits
 from ppvae.programs import data_plate
-from ppvae.report.gallery import Subject, draw, registry
+from ppvae.report.gallery import Subject, draw, interact, registry
 from tests.measured import measured
 
 SIZE, K = 6, 3
@@ -140,3 +145,23 @@ def test_a_figure_and_a_metric_that_fail_do_not_stop_the_report(
         draw(Subject(run, splits))
     save(plots, [])
     assert not (plots / "failures.json").exists(), "of an earlier evaluation"
+
+
+def test_the_controls_hold_positions_and_decoded_images(run, splits):
+    subject = Subject(run, splits)
+    (latent,) = interact(subject)["latents"]
+    z = subject.vectors["style"]
+    assert latent["site"] == "style"
+    assert latent["points"][0] == pytest.approx(z[0].tolist(), abs=1e-4)
+    assert len(latent["points"]) == len(latent["rows"]) == len(z)
+    plane = latent["plane"]
+    with Image.open(BytesIO(base64.b64decode(plane["png"]))) as image:
+        pixels = torch.from_numpy(np.asarray(image).copy())
+    place = torch.tensor([[plane["values"][2], plane["values"][1]]])
+    decode = subject.decoder("style", "picture")
+    corners = torch.cartesian_prod(*[torch.tensor(plane["values"])] * 2).flip(-1)
+    grid = decode(corners)
+    low, high = grey_limits(grid.numpy())
+    expected = (255 * ((decode(place)[0, 0] - low) / (high - low)).clamp(0, 1)).round()
+    shown = pixels[SIZE : 2 * SIZE, 2 * SIZE : 3 * SIZE].float()
+    assert (shown - expected).abs().max() <= 1

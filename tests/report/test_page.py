@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from ppvae import report
 from ppvae.report import words
 from ppvae.runs.folder import RunError
-from tests.report.folders import folder
+from tests.report.folders import controls, folder
 
 
 class Page(HTMLParser):
@@ -319,3 +320,24 @@ def test_the_command_is_without_the_place_of_the_program(run, said, shown):
     (run / "config.json").write_text(json.dumps(config | {"command": said}))
     source = report.write(run).read_text(encoding="utf-8")
     assert f"<pre><code>{shown}</code></pre>" in source
+
+
+def test_controls_are_a_script_of_ours_that_the_policy_names(run):
+    (run / "plots" / "controls.json").write_text(json.dumps(controls()), "utf-8")
+    source = report.write(run).read_text(encoding="utf-8")
+    page = Page(source)
+    (policy,) = [m for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    script = re.search(r"<script>(.*?)</script>", source, re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy["content"]
+    assert "a<b" not in source
+    assert not re.search(r"https?://(?!www.w3.org/2000/svg)", source)
+    (section,) = [a for tag, a in page.tags if tag == "section" and a.get("id") == "explorer"]
+    assert "hidden" in section, "without scripts, the pictures above stand alone"
+
+
+@pytest.mark.parametrize("content", ["[]", '{"latents": 3}', '{"latents": [3]}'])
+def test_damaged_controls_are_refused(run, content):
+    (run / "plots" / "controls.json").write_text(content, "utf-8")
+    with pytest.raises(RunError, match="controls.json: expected a list of latents"):
+        report.write(run)

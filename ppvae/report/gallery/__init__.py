@@ -6,7 +6,7 @@ or terms that they need. To add one, write the function and list it in :data:`FI
 :data:`METRICS`.
 """
 
-from ppvae.report.gallery.registry import FIGURES, METRICS, draw, measure
+from ppvae.report.gallery.registry import FIGURES, METRICS, draw, interact, measure
 from ppvae.report.gallery.subject import Figures, Subject
 
-__all__ = ["FIGURES", "METRICS", "Figures", "Subject", "draw", "measure"]
+__all__ = ["FIGURES", "METRICS", "Figures", "Subject", "draw", "interact", "measure"]

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ppvae.plots.files import Failure
-from ppvae.report.gallery import additive, common, counts, latent, pose, spheres, unseen
+from ppvae.report.gallery import additive, common, controls, counts, latent, pose, spheres, unseen
 from ppvae.report.gallery.subject import Figures, Subject
+from ppvae.typing import JsonObject
 
-__all__ = ["FIGURES", "METRICS", "draw", "measure"]
+__all__ = ["FIGURES", "METRICS", "draw", "interact", "measure"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,6 +71,16 @@ def measure(subject: Subject, *, failures: list[Failure] | None = None) -> dict[
     """
     tried = (_tried(metric, subject, "metric", failures) or {} for metric in METRICS)
     return {name: value for found in tried for name, value in found.items()}
+
+
+def interact(subject: Subject, *, failures: list[Failure] | None = None) -> JsonObject:
+    """The data of the report's controls; empty where none apply.
+
+    Arguments:
+        subject: The run and its data.
+        failures: Takes them as a figure that fails, with the reason; without it, they raise here.
+    """
+    return _tried(controls.controls, subject, "figure", failures) or {}
 
 
 def _tried(
