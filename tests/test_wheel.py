@@ -79,6 +79,6 @@ def test_the_wheel_runs_without_the_tree(wheel, tmp_path):
     ).split()
     assert printed == [
         str(target / "ppvae" / "__init__.py"),
-        "0.1.0",
+        "0.2.0",
         str(target / "ppvae" / "models" / "__init__.py"),
     ]
