@@ -41,6 +41,9 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
         return rows, f"{name}: a sparse matrix, made dense a batch at a time{counts}"
     if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
         _refuse_dtype(name, value)
+        if name == "mask":
+            for span in spans(value):
+                _flags(rows_of(value, span))
         return value, ""
     note = ""
     if isinstance(value, Tensor):

@@ -15,7 +15,7 @@ from ppvae.data.convert import as_column, refuse_non_finite
 from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
-from ppvae.data.values import facts_of, with_missing
+from ppvae.data.values import facts_of, masked_rows, with_missing
 from ppvae.errors import DataError
 from ppvae.expected import expect_integer, expect_number, expect_sequence
 from ppvae.typing import ColumnSpec
@@ -105,8 +105,11 @@ class Dataset(Mapping[str, Column]):
         if len(x) != len(mask):
             return
         del self._columns["mask"]
-        values = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
-        self._columns["x"] = with_missing(values, torch.as_tensor(mask))
+        if isinstance(x, np.memmap | MappedRows):
+            self._columns["x"] = masked_rows(x, mask)
+        else:
+            values = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
+            self._columns["x"] = with_missing(values, torch.as_tensor(np.asarray(mask)))
         self.record = self.record.noted("x: values where mask is 0 are missing (NaN)")
 
     @classmethod

@@ -197,13 +197,18 @@ def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
 
 
 def _is_flat(signal: JsonObject) -> bool:
-    """Whether data are pictures rather than spectra."""
+    """Whether data are pictures rather than spectra or spectral images."""
     own = sum(not axis["navigate"] for axis in signal["axes"])
-    return own >= 2 and len(signal["axes"]) == signal["data"].ndim
+    kind = signal.get("metadata", {}).get("Signal", {}).get("signal_type")
+    return own >= 2 and len(signal["axes"]) == signal["data"].ndim and not kind
 
 
 def _arranged(path: Path, values: np.ndarray, axes: str) -> Stack:
     """The values with shape (rows, C, H, W)."""
+    bands = {*(values.dtype.names or ())}
+    left = sorted(bands - {*"RGB"})
+    if bands >= {*"RGB"}:
+        values, axes = np.stack([values[band] for band in "RGB"], -1), axes + "S"
     if values.dtype.kind not in "buif" or values.ndim != len(axes):
         raise DataError(
             f"{path.name}: expected pictures of real numbers; got {values.dtype} with shape "
@@ -214,12 +219,14 @@ def _arranged(path: Path, values: np.ndarray, axes: str) -> Stack:
             f"{path.name}: expected pictures with height and width; got the axes {axes} with "
             f"shape {values.shape}. Save them as an array: .npz."
         )
-    bands = [i for i, axis in enumerate(axes) if axis in "CS"]
+    channel = [i for i, axis in enumerate(axes) if axis in "CS"]
     rows = [i for i, axis in enumerate(axes) if axis not in "CSYX"]
-    order = [*rows, *bands, axes.index("Y"), axes.index("X")]
+    order = [*rows, *channel, axes.index("Y"), axes.index("X")]
     height, width = values.shape[axes.index("Y")], values.shape[axes.index("X")]
-    channels = int(np.prod([values.shape[i] for i in bands], dtype=int))
+    channels = int(np.prod([values.shape[i] for i in channel], dtype=int))
     taken = values.transpose(order).reshape(-1, channels, height, width)
     sizes = " x ".join(f"{axis}={n}" for axis, n in zip(axes, values.shape, strict=True))
     note = f"x: axes {sizes} of {path.name} taken as {len(taken)} rows, {channels} channels"
+    if left:
+        note += f"; x: the channel {', '.join(left)} of records left out"
     return Stack(taken, note if values.ndim > 2 else "")

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.data.mapped import Column, spans
+from ppvae.data.mapped import Column, MappedRows, rows_of, spans
 from ppvae.data.sparse import SparseRows
 from ppvae.errors import DataError
 from ppvae.typing import ColumnSpec
 
-__all__ = ["Values", "chunks_of", "describe_values", "facts_of", "with_missing"]
+__all__ = ["Values", "chunks_of", "describe_values", "facts_of", "masked_rows", "with_missing"]
 
 # Number of elements of a column that are in memory at once.
 BUDGET = 2**24
@@ -167,6 +167,35 @@ def facts_of(name: str, column: Column, *, missing_ok: bool) -> ColumnSpec:
         if values.is_count and values.log_total is not None:
             facts["library"] = list(values.log_total)
     return facts
+
+
+class _Masked:
+    """An array on the disk, NaN where a mask is 0; rows of both are read when they are needed."""
+
+    def __init__(self, x: np.memmap | MappedRows, mask: Column) -> None:
+        self.x, self.mask = x, mask
+        row = self[np.zeros(1, np.int64)]
+        self.shape: tuple[int, ...] = (len(x), *row.shape[1:])
+        self.dtype = row.dtype
+        self.ndim = row.ndim
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        picked = torch.from_numpy(np.reshape(rows, -1).astype(np.int64))
+        values = with_missing(rows_of(self.x, picked), rows_of(self.mask, picked)).numpy()
+        return values if np.ndim(rows) else values[0]
+
+
+def masked_rows(x: np.memmap | MappedRows, mask: Column) -> MappedRows:
+    """Rows of an array on the disk, with NaN where a mask is 0 (:func:`with_missing`).
+
+    Arguments:
+        x: Values with shape (N, ...).
+        mask: True where a value was observed; it may be on the disk, too.
+
+    Raises:
+        DataError: If the shapes do not match.
+    """
+    return MappedRows(_Masked(x, mask), np.arange(len(x)))
 
 
 def with_missing(x: Tensor, mask: Tensor) -> Tensor:
