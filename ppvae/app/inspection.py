@@ -8,11 +8,11 @@ import torch
 
 from ppvae import plots
 from ppvae.data import Splits, describe, load
-from ppvae.data.describe import statistics, suitable
 from ppvae.errors import DataError, PPVAEError, RunError
 from ppvae.typing import Keywords
-from ppvae.zoo.entry import build, entry
-from ppvae.zoo.options import parse_options
+from ppvae.zoo.entry import entry
+from ppvae.zoo.observed import resolved
+from ppvae.zoo.options import auto_options, parse_options
 
 __all__ = ["inspect_data"]
 
@@ -48,7 +48,7 @@ def inspect_data(
     if model is not None:
         lines.append(_with_model(splits, model))
     if out is not None:
-        _sheet(splits, Path(out))
+        lines.append(_sheet(splits, Path(out)))
     return "\n".join(lines)
 
 
@@ -56,31 +56,30 @@ def _with_model(splits: Splits, name: str) -> str:
     """A paragraph on the fit of a model: the error that it would raise, or the model's size."""
     model_entry = entry(name)
     try:
-        options = parse_options(model_entry.options, {})
+        options = parse_options(model_entry.options, auto_options(model_entry.options))
         arranged = model_entry.arrange(splits, options)
         model_entry.check(arranged)
+        spec, options, sentence = resolved(arranged, options)
         with torch.random.fork_rng(devices=[]):
-            pair = build(name, arranged.train.spec)[:2]
+            pair = model_entry.build(spec, options)[:2]
     except PPVAEError as error:
         return f"{name}: would be refused: {error}"
     count = sum(p.numel() for module in pair for p in module.parameters())
     used = [column for column in arranged.train if column in {*model_entry.columns, "y", "c"}]
     lines = [f"{name}: {count:,} parameters, built for columns {', '.join(used)}"]
-    likelihood = getattr(options, "likelihood", None)
-    suits = suitable(statistics(arranged, "x")) if "x" in arranged.train else ()
-    if likelihood is not None and suits and likelihood not in (*suits, "auto"):
-        lines.append(f"  its likelihood {likelihood} does not suit x: --likelihood {suits[0]}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *[f"  {sentence}"] * bool(sentence)])
 
 
-def _sheet(splits: Splits, out: Path) -> None:
+def _sheet(splits: Splits, out: Path) -> str:
+    """Write the first pictures, missing pixels black, and describe them."""
     x = splits.train.batch(slice(0, SHOWN)).get("x")
     if x is None or x.dim() != 4:
         raise DataError(
             "out: expected pictures (N, C, H, W) for a contact sheet; got none. Leave out --out."
         )
-    low, high = float(x.min()), float(x.max())
-    figure = plots.images((x - low) / ((high - low) or 1.0))
+    known = x[~x.isnan()]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    figure = plots.images(((x - low) / ((high - low) or 1.0)).nan_to_num(0.0))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, format="png")
@@ -89,3 +88,5 @@ def _sheet(splits: Splits, out: Path) -> None:
             f"out: expected a file that can be written; got {str(out)!r} "
             f"({error.strerror or error}). Name another: --out."
         ) from error
+    missing = ", missing pixels black" if len(known) < x.numel() else ""
+    return f"contact sheet: {out}, {len(x)} pictures, black {low:g}, white {high:g}{missing}"

@@ -147,6 +147,8 @@ def refuse_written(source: str, name: str, series: pd.Series) -> None:
         what, remedy = f"a {type(nested[0]).__name__} in each row", "Make a column of each number"
     elif units:
         what, remedy = f"{values.iloc[0]!r}", "Write them plainly (--thousands ',' for 1,234)"
+        if units != {""}:
+            remedy += f", or name a factor, which may have a unit (--columns c={name})"
     else:
         return
     raise DataError(

@@ -235,6 +235,8 @@ def divided(data: Dataset, source: str, seed: int | None) -> Splits:
         if seed is None:
             return Splits(data)
         note = f"rows: divided 80 / 10 / 10 % at random with seed {seed}"
+        if round(data.num_rows / 10) == 0:
+            note = f"rows: all {data.num_rows} are training data, as they are too few to divide"
         return split_rows(data.noted(note), seed=seed)
     codes = torch.as_tensor(data[SPLIT]).long()
     strange = sorted(set(codes.unique().tolist()) - {0, 1, 2})

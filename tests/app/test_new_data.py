@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
 from ppvae.app.workflow import fit_entry, predict_run, splits_of
 from ppvae.data import Dataset, Splits
+from ppvae.data import load as load_data
 from ppvae.data.files import compared_scale, ranges_of
 from ppvae.errors import ArgumentError, DataError, RunError
 from ppvae.runs.run import load
@@ -118,3 +120,28 @@ def test_values_beyond_the_encoder_are_refused_in_words(tmp_path, quick):
     np.savez(tmp_path / "n.npz", x=-COUNTS)
     with pytest.raises(DataError, match="can compute with; got x from -.*Check their range"):
         encode_run(tmp_path / "run", tmp_path / "n.npz", tmp_path / "o.csv")
+
+
+def test_inspect_says_what_fit_would_choose_and_shows_pictures_with_gaps(tmp_path, capsys):
+    x = RNG.integers(0, 9, (12, 6, 8))
+    np.savez(tmp_path / "counts.npz", x=x)
+    np.savez(tmp_path / "gaps.npz", x=x / 8, mask=np.arange(8) * np.ones(x.shape) > 2)
+    text = [str(tmp_path / "counts.npz"), "--model", "vae"]
+    assert main(["inspect", *text]) in (0, None)
+    said = capsys.readouterr().out
+    assert "likelihood: negative-binomial (whole numbers from 0, values from 0 to 8)" in said
+    assert "does not suit" not in said
+    sheet = tmp_path / "s.png"
+    assert main(["inspect", str(tmp_path / "gaps.npz"), "--out", str(sheet)]) in (0, None)
+    said = capsys.readouterr().out
+    assert f"contact sheet: {sheet}, 10 pictures, black 0, white 1, missing pixels black" in said
+    grey = np.asarray(Image.open(sheet).convert("L"))
+    assert len(np.unique(grey)) > 5
+    assert grey.min() == 0
+
+
+def test_a_few_rows_are_all_training_data(tmp_path):
+    np.savez(tmp_path / "few.npz", x=COUNTS[:4])
+    splits = load_data(tmp_path / "few.npz")
+    assert [part is None for part in splits] == [False, True, True]
+    assert "rows: all 4 are training data, as they are too few to divide" in splits.notes

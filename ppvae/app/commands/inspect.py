@@ -37,5 +37,3 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.data, model=arguments.model, out=arguments.out, reading=reading(arguments)
         )
     )
-    if arguments.out is not None:
-        print(f"contact sheet: {arguments.out}")
