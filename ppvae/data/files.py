@@ -12,7 +12,7 @@ import torch
 
 from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
-from ppvae.data.columns import SPLIT
+from ppvae.data.columns import SPLIT, kind_of
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.describe import statistics
 from ppvae.data.paths import PathLike, existing
@@ -27,6 +27,7 @@ __all__ = [
     "divided",
     "load",
     "ranges_of",
+    "refuse_mixed_bytes",
     "refuse_unlike",
     "rows",
     "suiting",
@@ -212,6 +213,31 @@ def compared_scale(
                 f"{name}: {got}, where the run was fitted with {fitted}; check the unit or scale"
             )
     return notes
+
+
+def refuse_mixed_bytes(
+    source: str, data: Dataset, spec: Spec, ranges: Callable[[], Mapping[str, Sequence[float]]]
+) -> None:
+    """Refuse bytes where there were other numbers, and the reverse, unless all are in [0, 1].
+
+    Arguments:
+        source: Name of the data's source, for messages.
+        data: New data; no value is read where types agree.
+        spec: Dtype of each column that there was.
+        ranges: Function of no arguments that returns their smallest and largest numbers.
+
+    Raises:
+        DataError: If one is scaled to [0, 1], and the other is not.
+    """
+    mixed = [
+        name
+        for name in data
+        if name in spec
+        and kind_of(name).intensity
+        and (spec[name].get("dtype") == "uint8") != str(data[name].dtype).endswith("uint8")
+    ]
+    if mixed:
+        compared_scale(source, data.select(*mixed), spec, ranges())
 
 
 def _reader(path: Path) -> Callable[..., Dataset]:

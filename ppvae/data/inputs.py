@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
+from ppvae.data.columns import COLUMNS, SPLIT, kind_of
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
+from ppvae.typing import Spec
 
 __all__ = ["as_splits"]
 
@@ -24,18 +26,20 @@ def as_splits(data: object) -> Splits:
         data: :class:`~ppvae.data.Splits`, a :class:`~ppvae.data.Dataset`, a mapping of columns, a
             tensor or an array (``x``), a ``TensorDataset`` of one tensor, or a pandas DataFrame
             (by the rules of :func:`ppvae.data.table`). In splits, classes and identifiers of the
-            validation and test data are matched by name with those of the training data.
+            validation and test data are matched by name with those of the training data, and so
+            are features of DataFrames and AnnData.
 
     Raises:
         DataError: If ``data`` is something else; the message gives the line that converts it. Or
-            if a class is not among those of the training data.
+            if a part differs from the training data in shape, features, units or scale, or has a
+            class that they lack.
     """
     if isinstance(data, Splits):
         train = _dataset(data.train)
-        others = [None if part is None else _dataset(part) for part in data[1:]]
+        parts = {"validation": data.validation, "test": data.test}
         return Splits(
             train,
-            *(o if o is None or o.names == train.names else o.named_like(train) for o in others),
+            **{k: None if part is None else _matched(k, part, train) for k, part in parts.items()},
         )
     if isinstance(data, Dataset):
         return Splits(data)
@@ -47,16 +51,11 @@ def as_splits(data: object) -> Splits:
         return Splits(Dataset({"x": data}))
     if isinstance(data, TensorDataset) and len(data.tensors) == 1:
         return Splits(Dataset({"x": data.tensors[0]}))
-    if type(data).__name__ == "AnnData":
-        from ppvae.data.annotated import from_anndata
+    table = _named_table(data, None)
+    if table is not None:
         from ppvae.data.files import divided
 
-        return divided(from_anndata(data), "AnnData", None)
-    if type(data).__name__ == "DataFrame" and type(data).__module__.startswith("pandas"):
-        from ppvae.data.files import divided
-        from ppvae.data.tables import from_frame
-
-        return divided(from_frame(data), "DataFrame", None)
+        return divided(table, type(data).__name__, None)
     raise DataError(
         f"data: expected Splits, a Dataset, a mapping of columns, a tensor, an array or a "
         f"DataFrame of pandas; got {type(data).__module__.partition('.')[0]}."
@@ -64,12 +63,61 @@ def as_splits(data: object) -> Splits:
     )
 
 
-def _dataset(part: object) -> Dataset:
+def _dataset(part: object, like: Spec | None = None) -> Dataset:
     if isinstance(part, Dataset):
         return part
     if isinstance(part, Mapping):
         return Dataset(part)
-    return as_splits(part).train
+    table = None if like is None else _named_table(part, like)
+    return as_splits(part).train if table is None else table.select(*set(table) - {SPLIT})
+
+
+def _named_table(data: object, like: Spec | None) -> Dataset | None:
+    """AnnData or a DataFrame as columns, features by the names in ``like``; None for others."""
+    if type(data).__name__ == "AnnData":
+        from ppvae.data.annotated import from_anndata
+
+        return from_anndata(data, like=like)
+    if type(data).__name__ == "DataFrame" and type(data).__module__.startswith("pandas"):
+        from ppvae.data.tables import from_frame
+
+        return from_frame(data, like=like)
+    return None
+
+
+def _matched(what: str, part: object, train: Dataset) -> Dataset:
+    """Validation or test data, with features, classes and identifiers as in the training data."""
+    from ppvae.data.files import ranges_of, refuse_mixed_bytes
+
+    features = train.names.get("x")
+    like: Spec = {} if features is None else {"x": {"names": list(features)}}
+    data = _dataset(part, like)
+    for name in [name for name in data if name in train]:
+        shapes = tuple(train[name].shape[1:]), tuple(data[name].shape[1:])
+        # Pictures may have another height and width: some decoders draw any.
+        drawn = len(shapes[0]) == len(shapes[1]) == 3 and shapes[0][0] == shapes[1][0]
+        if shapes[0] != shapes[1] and not drawn:
+            raise DataError(
+                f"{what} data: expected {name} with shape {shapes[0]} per datum, as in the "
+                f"training data; got {shapes[1]}. Give it the same shape."
+            )
+        units = [d.record.units.get(name) for d in (train, data)]
+        if None not in units and units[0] != units[1]:
+            raise DataError(
+                f"{what} data: expected {name} in {units[0]}, as in the training data; got "
+                f"{units[1]}. Convert them."
+            )
+        its, known = data.names.get(name), train.names.get(name)
+        coded = kind_of(name).coded or name not in COLUMNS
+        if not coded and known is not None and its is not None and its != known:
+            raise DataError(
+                f"{what} data: expected {name} with the names of the training data in their "
+                f"order, {', '.join(known[:6])}; got {', '.join(its[:6])}. Put them into this "
+                "order, or pass DataFrames, which are matched by name."
+            )
+    types: Spec = {n: {"dtype": str(train[n].dtype).removeprefix("torch.")} for n in train}
+    refuse_mixed_bytes(f"{what} data", data, types, lambda: ranges_of(Splits(train)))
+    return data if data.names == train.names else data.named_like(train)
 
 
 def _remedy(data: object) -> str:

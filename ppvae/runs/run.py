@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ppvae._version import __version__
 from ppvae.data import Dataset, as_splits
+from ppvae.data.files import refuse_mixed_bytes
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
@@ -150,6 +151,8 @@ class Run:
                 the training data, such as one row without its leading dimension, or vectors have
                 another length, or if its features or classes have other names, or another order
                 of them.
+            DataError: If bytes, which are scaled to [0, 1], are not what the run was fitted with,
+                or other numbers where it was.
         """
         columns = as_splits(data).train
         spec = (self.config.get("data") or {}).get("columns") or {}
@@ -174,6 +177,7 @@ class Run:
                     f"column {name!r}: expected shape ({letters}), as in the training data; got "
                     f"{shape}. {'Pass the same features.' if narrow else remedy}"
                 )
+        refuse_mixed_bytes("data", columns, spec, lambda: self.config.get("ranges") or {})
         return columns
 
     def _is_in(self, folder: Path) -> bool:

@@ -11,7 +11,7 @@ from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
 from ppvae.app.workflow import fit_entry, predict_run, splits_of
-from ppvae.data import Dataset, Splits
+from ppvae.data import Dataset, Splits, as_splits
 from ppvae.data import load as load_data
 from ppvae.data.files import compared_scale, ranges_of
 from ppvae.errors import ArgumentError, DataError, RunError
@@ -145,3 +145,51 @@ def test_a_few_rows_are_all_training_data(tmp_path):
     splits = load_data(tmp_path / "few.npz")
     assert [part is None for part in splits] == [False, True, True]
     assert "rows: all 4 are training data, as they are too few to divide" in splits.notes
+
+
+FRAME = pd.DataFrame(COUNTS / 7, columns=["a", "b", "c2"])
+# Test data beside training data, and x of their first row or the words of the refusal.
+BESIDE = {
+    "another order": (FRAME, FRAME[["c2", "a", "b"]], FRAME.iloc[0].tolist()),
+    "a further column": (FRAME, FRAME.assign(d=1.0), FRAME.iloc[0].tolist()),
+    "a column less": (FRAME, FRAME[["a", "b"]], r"missing \['c2'\]"),
+    "another name": (FRAME, FRAME.rename(columns={"a": "z"}), r"missing \['a'\]"),
+    "datasets in another order": (
+        Dataset({"x": FRAME}),
+        Dataset({"x": FRAME[["b", "a", "c2"]]}),
+        "test data: expected x with the names.* a, b, c2; got b, a, c2",
+    ),
+    "another width": ({"x": COUNTS}, {"x": COUNTS[:, :2]}, r"shape \(3,\).*got \(2,\)"),
+    "bytes and floats": (
+        {"x": BYTES},
+        {"x": BYTES.astype("f4")},
+        "test data: expected x as uint8",
+    ),
+    "floats and bytes": ({"x": BYTES.astype("f4")}, {"x": BYTES}, "test data: .* got uint8"),
+    "bytes and fractions": ({"x": BYTES}, {"x": BYTES / 255}, (BYTES[0] / 255).tolist()),
+    "another unit": (
+        FRAME.assign(c=["1nm"] * 20),
+        FRAME.assign(c=["1um"] * 20),
+        "test data: expected c in nm.*got um",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_parts_of_a_split_are_alike(kind):
+    train, test, expected = BESIDE[kind]
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            as_splits(Splits(train, None, test))
+        return
+    x = as_splits(Splits(train, None, test)).test.batch(slice(0, 1))["x"][0]
+    np.testing.assert_allclose(x, expected, rtol=1e-6)
+
+
+def test_a_run_takes_bytes_only_if_it_was_fitted_with_them(tmp_path, quick):
+    np.savez(tmp_path / "t.npz", x=BYTES.astype("f4"))
+    settings = {"options": OPTIONS, "epochs": 1, "progress": False}
+    run = fit_entry("vae", tmp_path / "run", data=tmp_path / "t.npz", **settings)
+    assert run.encode({"x": BYTES.astype("f4")})["z"].shape == (20, 2)
+    with pytest.raises(DataError, match="got uint8, which is scaled"):
+        run.encode({"x": BYTES})
