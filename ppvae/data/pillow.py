@@ -135,7 +135,9 @@ def _opened(path: Path) -> Iterator[Picture]:
 def _page(path: Path, number: int | None, picture: Picture) -> Page:
     mode = picture.mode
     tiles = getattr(picture, "tile", None) or []
-    raw = str(tiles[0][3]) if tiles else ""
+    # The mode of the pixels in the file; further numbers, such as the length of a line, follow it.
+    layout = tiles[0][3] if tiles else ""
+    raw = str(layout if isinstance(layout, str) or not layout else layout[0])
     if mode not in DEEP and mode[0] not in "IF" and "16" in raw and mode != "1":
         raise DataError(
             f"{path.name}: expected 8 bits per channel, or 16 in one channel; got {mode} with 16 "

@@ -142,6 +142,13 @@ def test_a_picture_with_another_suffix_is_read_by_what_it_is(tmp_path):
     assert data.images(tmp_path)["x"].unique().tolist() == [9]
 
 
+@pytest.mark.parametrize("width", [4, 5, 53])
+def test_lines_of_any_length_are_read(tmp_path, width):
+    values = np.random.default_rng(0).integers(0, 255, (3, width, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.bmp")  # A line has 4, 16 or 160 bytes.
+    np.testing.assert_array_equal(data.images(tmp_path)["x"][0], values.transpose(2, 0, 1))
+
+
 def _tiff(path, array, **options):
     pytest.importorskip("tifffile").imwrite(path, array, **options)
 
