@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.fx import symbolic_trace
 from torch.nn import functional
 
 from ppvae.fitting import fit
@@ -435,6 +436,40 @@ def test_inductor_trains_as_eager_and_is_reused():
     again = quiet(*pair(), compile=True)
     assert_same(again, first)
     assert again.metrics["compile_seconds"] < 0.5 * first.metrics["compile_seconds"]
+
+
+@pytest.mark.slow
+def test_inductor_looks_in_its_cache_for_the_graph_of_an_earlier_process(monkeypatch):
+    from torch._dynamo.utils import counters
+
+    runs = []
+    for _ in range(2):
+        monkeypatch.setattr(module, "_COMPILED", type(module._COMPILED)())
+        hits = counters["inductor"]["fxgraph_cache_hit"]
+        runs.append(quiet(*pair(), compile=True))
+    assert runs[1].metrics["compiled"]
+    assert counters["inductor"]["fxgraph_cache_hit"] == hits + 1
+    assert_same(*runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [3, 5000])
+def test_graphs_of_other_constants_are_not_taken_for_each_other(size):
+    results = []
+    for value in (2.0, 3.0):
+
+        class Scaled(nn.Module):
+            def __init__(self, value=value):
+                super().__init__()
+                self.register_buffer("constant", torch.linspace(1, value, size))
+
+            def forward(self, x):
+                return (x * self.constant,)
+
+        code = symbolic_trace(Scaled())
+        results.append(module.inductor(code, [torch.ones(size)])(torch.ones(size))[0])
+    torch.testing.assert_close(results[0], torch.linspace(1, 2.0, size))
+    torch.testing.assert_close(results[1], torch.linspace(1, 3.0, size))
 
 
 @pytest.mark.cuda

@@ -47,12 +47,21 @@ _TOLERANCE = 1e-3
 
 
 def inductor(code: GraphModule, examples: list[Tensor]) -> Runner:
-    """TorchInductor, with random numbers from torch's own generators, and tanh by exp."""
-    import torch._inductor
+    """TorchInductor, with random numbers from torch's own generators, and tanh by exp.
 
-    inputs: list[Any] = list(examples)
+    It is given the shapes of the examples, not their values: only then does it look for the graph
+    in its cache on disk, where a process before this one may have left it.
+    """
+    import torch._inductor
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    inputs: list[Any] = [fake.from_tensor(e.detach(), static_shapes=True) for e in examples]
     options = {"fallback_random": True, "cpp.use_decompose_tanh": True}
-    runner: Runner = torch._inductor.compile(code, inputs, options=options)
+    with tracing(TracingContext(fake)):
+        runner: Runner = torch._inductor.compile(code, inputs, options=options)
     return runner
 
 
