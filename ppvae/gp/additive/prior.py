@@ -327,9 +327,10 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         if len(unknown) > 0:
             raise DataError(
                 f"column {self.subject!r}: expected subjects with a visit in the training data; "
-                f"got {len(unknown)} without, such as {unknown[:3].tolist()}. Give their visits "
-                "first (ppvae.gp.additive.given_visits or with_visits, on the command line "
-                "--visits), or write -1 for a subject that nothing is known of."
+                f"got {len(unknown)} without, such as {unknown[:3].tolist()}. Keep their first "
+                "visits in the training data; or, to predict, give them then (ppvae.gp.additive."
+                "given_visits or with_visits, ppvae predict --visits), or write -1 for a subject "
+                "that nothing is known of."
             )
 
     def require_visits(self) -> Visits:
