@@ -306,7 +306,7 @@ DATA_ROOM = (
     ),
     Mutant(
         "features in the order of the new table",
-        "data/tables.py",
+        "data/roles.py",
         "return list(known), record",
         "return [c for c in rest if c in set(known)], record",
         (*DATA, "data/test_kinds_tables.py"),
@@ -345,7 +345,7 @@ ENSEMBLE = (
         "site: own[latents[site]]",
         "site: latents[site]",
         ENSEMBLES,
-        "images",
+        "finds_the_classes",
     ),
     Mutant(
         "schedules that stand still side by side",
