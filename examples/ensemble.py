@@ -48,18 +48,18 @@ for classes in options.classes:
         seeds=range(options.members),
         epochs=options.epochs,
     )
-    found = ensemble.agree({"x": test["x"]})
+    agreement = ensemble.agree({"x": test["x"]})
     print(f"{classes} classes")
     print("  ELBO of each member  ", *(f"{elbo:.1f}" for elbo in ensemble.elbos))
-    print("  stability of classes ", *(f"{s:.2f}" for s in found.stability))
-    print(f"  mean stability        {found.stability.mean():.3f}")
-    print(f"  mean dispersion       {found.dispersion.mean():.3f}")
-    accuracy = clustering_accuracy(found.mean.argmax(-1), test["y"])
+    print("  stability of classes ", *(f"{s:.2f}" for s in agreement.stability))
+    print(f"  mean stability        {agreement.stability.mean():.3f}")
+    print(f"  mean dispersion       {agreement.dispersion.mean():.3f}")
+    accuracy = clustering_accuracy(agreement.mean.argmax(-1), test["y"])
     print(f"  clustering accuracy   {accuracy:.3f}")
 
 # For the last number of classes: the decoded mean of each class, and where members differ.
 latents = {"z": torch.zeros(classes, 2), "y": torch.arange(classes)}
-mean, spread = ensemble.images(found.order, latents)
+mean, spread = ensemble.images(agreement.order, latents)
 if options.out:
     from matplotlib import pyplot
 

@@ -1,8 +1,8 @@
-"""Choose the next measurement: few spectra on an image, each where a deep kernel expects most.
+"""Choose the next measurement: a few spectra on an image, each where a deep kernel predicts most.
 
 A simulated image shows a lattice with domains and vacancies; at each atom a loop can be measured,
-and its area is largest at charged domain walls. The search is asked where to measure next and
-told what was found, as an instrument's program would; stop it and it goes on where it was.
+and its area is largest at charged domain walls. As an instrument's program would, the script asks
+the search where to measure next and passes the result to it; an interrupted search is resumed.
 
     python examples/explore.py            # 60 measurements, a few minutes
     python examples/explore.py --fast     # a small lattice, a few seconds

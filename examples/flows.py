@@ -1,9 +1,9 @@
 """Normalising flows of zuko as a guide's network and as a prior.
 
-z lies in a plane and x is one number, z_2 + z_1^2 with noise: p(z | x) is a bent ridge. A normal
-covers a piece of it, a neural spline flow follows it. Then a flow as p(z), learned with the
-decoder, on data whose density is known.
-A flow of zuko is a module that returns a distribution; pyro.contrib.zuko makes it one of Pyro's.
+z has two dimensions and x one, z_2 + z_1^2 with noise, so that p(z | x) is a curved ridge. A
+normal posterior covers a part of it, a neural spline flow all of it. The second part learns a flow
+as p(z) together with the decoder, on data with a known density.
+A flow of zuko is a module that returns a distribution, which pyro.contrib.zuko wraps for Pyro.
 Run: pip install 'ppvae[flows]'; python examples/flows.py --epochs 60
 """
 
@@ -120,8 +120,8 @@ def moons_density(points):
 WIDTH = 0.1
 train, test = moons(options.rows), moons(500)
 print(f"log p(moons), exact       {moons_density(test).mean():.3f}")
-whole = dist.MultivariateNormal(train.mean(0), train.mT.cov())
-print(f"log p(moons), a normal    {whole.log_prob(test).mean():.3f}")
+reference = dist.MultivariateNormal(train.mean(0), train.mT.cov())
+print(f"log p(moons), a normal    {reference.log_prob(test).mean():.3f}")
 for name, prior, noise, rate in (("normal", None, 0.5, 5e-3), ("flow", FlowPrior(2), 0.1, 3e-3)):
     model = VAE(
         MLP(2, heads.Normal((2,), heads.Shared(noise)), hidden=[]),
@@ -129,6 +129,6 @@ for name, prior, noise, rate in (("normal", None, 0.5, 5e-3), ("flow", FlowPrior
     )
     guide = AmortizedGuide(MLP(2, heads.FullNormal(2), hidden=[32]))
     run = ppvae.fit(model, guide, {"x": train}, **{**settings, "learning_rate": rate})
-    found = log_likelihood(run, {"x": test})
-    print(f"log p(moons), prior a {name:<8}{found.log_likelihood.mean():.3f}", end="")
-    print(f" (ELBO {found.elbo.mean():.3f})")
+    estimate = log_likelihood(run, {"x": test})
+    print(f"log p(moons), prior a {name:<8}{estimate.log_likelihood.mean():.3f}", end="")
+    print(f" (ELBO {estimate.elbo.mean():.3f})")

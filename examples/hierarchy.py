@@ -1,9 +1,9 @@
 """Two levels of latents, and a guide that draws them in either direction.
 
 The model draws z2, then z1 given z2, then x given z1. A top-down guide draws in the model's order,
-a bottom-up guide draws z1 from x and then z2 from z1, as an encoder does layer by layer. All is
-linear and normal here, so that log p(x) is known. Both guides hold the exact posterior, and their
-ELBOs come near log p(x): top-down p(z1 | z2, x) needs x beside z2, bottom-up p(z2 | z1) does not.
+a bottom-up guide draws z1 from x and then z2 from z1, as an encoder does layer by layer. The model
+is linear and normal, so that log p(x) is known. Both guides can represent the exact posterior, and
+their ELBOs approach log p(x): p(z1 | z2, x), top-down, depends on x; p(z2 | z1), bottom-up, not.
 Run: python examples/hierarchy.py --epochs 100
 """
 
@@ -96,5 +96,5 @@ for guide in (TopDown(), BottomUp()):
         seed=0,
         progress=False,
     )
-    found = log_likelihood(run, {"x": test})
-    print(f"ELBO, {type(guide).__name__:<14} {found.elbo.mean():.3f}")
+    estimate = log_likelihood(run, {"x": test})
+    print(f"ELBO, {type(guide).__name__:<14} {estimate.elbo.mean():.3f}")

@@ -40,8 +40,8 @@ objective = ELBO(weights={"z": 4.0}) + MutualInformation("x", "z", critic, weigh
 run = ppvae.fit(model, guide, data, objective, epochs=options.epochs, seed=0)
 
 train, test = data.train.batch(slice(None)), data.test.batch(slice(None))
-found = information_of(guide, train, test, steps=20 * options.epochs)
-print(f"I(x; z)              {found:.2f} nats, by a new critic")
+nats = information_of(guide, train, test, steps=20 * options.epochs)
+print(f"I(x; z)              {nats:.2f} nats, by a new critic")
 
 fit = quality_of_fit(run, data.test)
 print(f"ELBO                 {fit.elbo.mean():.1f} nats a cell, worst {fit.elbo.min():.1f}")

@@ -57,6 +57,7 @@ run = ppvae.fit(
 )
 
 test = data.test.batch(slice(None))
-found = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
+predicted = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
 print(f"validation ELBO      {run.history.column('val_elbo')[-1]:.1f} nats a digit")
-print(f"clustering accuracy  {clustering_accuracy(found, test['y']):.3f} (chance is about 0.2)")
+accuracy = clustering_accuracy(predicted, test["y"])
+print(f"clustering accuracy  {accuracy:.3f} (chance is about 0.2)")

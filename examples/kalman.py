@@ -1,8 +1,8 @@
-"""A Markov model over time, trained and held to the exact Kalman filter.
+"""A Markov model over time, compared with the exact Kalman filter.
 
-A deep Kalman filter has networks for the transition and for the emission; where both are linear,
-the Kalman filter knows log p(x). The guide runs backwards over the series, then draws the states
-forwards, each given the one before. Run: python examples/kalman.py --epochs 60
+A deep Kalman filter has networks for the transition and for the emission; if both are linear, the
+Kalman filter gives log p(x) exactly. The guide runs backwards over the series, then draws the
+states forwards, each given the one before. Run: python examples/kalman.py --epochs 60
 """
 
 import argparse
@@ -90,11 +90,11 @@ run = ppvae.fit(
     seed=0,
     progress=False,
 )
-found = log_likelihood(run, {"x": test})
+estimate = log_likelihood(run, {"x": test})
 print(f"drift, true 0.900, learned {learned.weight.item():.3f}")
 exact = kalman(test, learned.weight.detach()[0, 0]).mean()
 print(f"log p(x), Kalman filter at the learned drift {exact:.3f}")
 alone = dist.Normal(x.mean(0), x.std(0)).log_prob(test).sum(-1).mean()
 print(f"log p(x), every step alone, no states        {alone:.3f}")
-print(f"log p(x), importance sampling                {found.log_likelihood.mean():.3f}")
-print(f"ELBO                                         {found.elbo.mean():.3f}")
+print(f"log p(x), importance sampling                {estimate.log_likelihood.mean():.3f}")
+print(f"ELBO                                         {estimate.elbo.mean():.3f}")

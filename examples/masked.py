@@ -1,8 +1,8 @@
-"""Observations with gaps, masked element by element.
+"""Missing values, masked element by element.
 
-Factor analysis of data of which a third is missing. Where an element was not seen, .mask() leaves
-its density out; the guide sees zeros there, and which elements were seen. The model is linear and
-normal, so that log p of what was seen is known. Run: python examples/masked.py --epochs 60
+Factor analysis of data with a third of the elements missing. .mask() leaves out the density of a
+missing element; the guide takes zeros in its place, and the mask. The model is linear and normal,
+so that log p of the observed elements is known. Run: python examples/masked.py --epochs 60
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Priors with components: summed out, enumerated as a latent class, or made by the encoder.
+"""Mixture priors: components summed in the density, enumerated as a class, or from the encoder.
 
 Three clusters in six dimensions. The first model sums its components in the prior's density
 (MixtureNormal), the second has the component as a latent class that the guide enumerates
-(JointVAE with ClassNormal), the third has the encoder's own posteriors at learned inputs as
-components (VampPrior). The data are a mixture themselves, so that their density is known.
-There are six components for three clusters: of three, two would share one cluster in most runs.
+(JointVAE with ClassNormal), the third takes the encoder's posteriors at learned inputs as
+components (VampPrior). The data are drawn from a mixture, so that their density is known.
+There are six components for three clusters: with three, two would share a cluster in most runs.
 Run: python examples/mixtures.py --epochs 100
 """
 
@@ -44,8 +44,8 @@ covariance = WITHIN**2 * mixing.mT @ mixing + NOISE**2 * torch.eye(D)
 clusters = dist.MultivariateNormal(centres @ mixing, covariance)
 density = clusters.log_prob(test.unsqueeze(1)).logsumexp(-1) - math.log(K)
 print(f"log p(x), exact            {density.mean():.2f} nats per datum")
-whole = dist.MultivariateNormal(x.mean(0), x.mT.cov())
-print(f"log p(x), a normal for x   {whole.log_prob(test).mean():.2f}")
+reference = dist.MultivariateNormal(x.mean(0), x.mT.cov())
+print(f"log p(x), a normal for x   {reference.log_prob(test).mean():.2f}")
 
 
 def decoder(*sizes):
@@ -85,10 +85,11 @@ for name, (model, guide) in pairs.items():
         seed=0,
         progress=False,
     )
-    found = log_likelihood(runs[name], {"x": test})
-    print(f"{name:<22} ELBO {found.elbo.mean():.2f}   log p(x) {found.log_likelihood.mean():.2f}")
+    estimate = log_likelihood(runs[name], {"x": test})
+    elbo, density = estimate.elbo.mean(), estimate.log_likelihood.mean()
+    print(f"{name:<22} ELBO {elbo:.2f}   log p(x) {density:.2f}")
 
-# What the classes that the enumerating guide has found by itself hold, by true cluster.
-found = runs["mixture, enumerated"].encode({"x": x})["y"]
-table = torch.stack([torch.bincount(found[label == k], minlength=C) for k in range(K)])
+# The learned classes of the enumerating guide against the true clusters.
+classes = runs["mixture, enumerated"].encode({"x": x})["y"]
+table = torch.stack([torch.bincount(classes[label == k], minlength=C) for k in range(K)])
 print(f"rows of each cluster by class:\n{table}")

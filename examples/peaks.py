@@ -103,6 +103,6 @@ run = ppvae.fit(
 )
 
 with torch.no_grad():
-    found = guide.encoder(x)
+    estimates = guide.encoder(x)
 for name in ("position", "width", "height"):
-    print(f"{name:<10} R2 {r2(found[name].mean, true[name]):.3f}")
+    print(f"{name:<10} R2 {r2(estimates[name].mean, true[name]):.3f}")

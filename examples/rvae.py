@@ -48,12 +48,12 @@ run = ppvae.fit(
 )
 
 test = data.test
-found = run.encode(test)
+codes = run.encode(test)
 angle, shift = test["angle"], test["shift"]
-print(f"angle, circular correlation   {circular_correlation(found['rotation'], angle):.3f}")
-print(f"shift, R2                     {shift_r2(found['translation'], shift, angle):.3f}")
-print(f"angle from the content z, R2  {linear_r2(found['z'], angle):.3f}")
+print(f"angle, circular correlation   {circular_correlation(codes['rotation'], angle):.3f}")
+print(f"shift, R2                     {shift_r2(codes['translation'], shift, angle):.3f}")
+print(f"angle from the content z, R2  {linear_r2(codes['z'], angle):.3f}")
 
 # The same threes, all upright.
-upright = {**found, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
+upright = {**codes, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
 print(f"decoded upright: {tuple(run.decode(upright)['x'].shape)}")

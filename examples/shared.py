@@ -1,7 +1,7 @@
-"""Latents that all data share, in mini-batches: by hand, and by Pyro's automatic guides.
+"""Global latents in mini-batches, with a guide of one's own and with Pyro's automatic guides.
 
-A regression's weights are drawn once for all data, outside the data plate. Its model is conjugate,
-so that the posterior is known. A global latent counts 1 / N of its KL to each datum.
+The weights of a regression are drawn once for all data, outside the data plate. The model is
+conjugate, so that the posterior is known. Each datum's ELBO includes 1 / N of a global KL.
 Run: python examples/shared.py --epochs 100
 """
 
@@ -80,14 +80,14 @@ for guide in (
         seed=0,
         progress=False,
     )
-    found = run.encode({"c": c, "x": x})["w"]
+    mean = run.encode({"c": c, "x": x})["w"]
     elbo = float(log_likelihood(run, {"c": c, "x": x}).elbo.sum())
-    error = float((found - exact).abs().max())
+    error = float((mean - exact).abs().max())
     print(f"{type(guide).__name__}: ELBO {elbo:.2f}, mean off by {error:.3f}")
 
-# The pair is one of Pyro's: its own tools take it as it is.
+# The tools of Pyro take the pair as it is.
 draws = Predictive(run.guide, num_samples=100)(c=c)
 new = Predictive(model, posterior_samples={"w": draws["w"]})(c=torch.eye(C))["x"]
 print(f"predicted at unit covariates {new.mean(0).tolist()}")
-held = pyro.poutine.trace(pyro.condition(model, {"w": exact})).get_trace(c=c, x=x)
-print(f"log p(x, w) at the exact mean {float(held.log_prob_sum()):.2f}")
+conditioned = pyro.poutine.trace(pyro.condition(model, {"w": exact})).get_trace(c=c, x=x)
+print(f"log p(x, w) at the exact mean {float(conditioned.log_prob_sum()):.2f}")

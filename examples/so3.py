@@ -39,13 +39,13 @@ steps = math.ceil(data.train.num_rows / 64) * epochs
 model, guide, objective = ppvae.zoo.so3vae(data, points=32, search=max(1, 3 * steps // 4))
 run = ppvae.fit(model, guide, data, objective, epochs=epochs, batch_size=64, seed=0)
 
-found = run.encode(data.test)["rotation"]
-errors = rotation_errors(found, torch.as_tensor(data.test["orientation"]))
+rotations = run.encode(data.test)["rotation"]
+errors = rotation_errors(rotations, torch.as_tensor(data.test["orientation"]))
 print(f"rotation error, median  {math.degrees(errors.median()):.1f} degrees")
 
-# A full turn of the model's own pictures, and the rotations that the guide finds in them.
+# Decoded pictures along a full turn, and their encoded rotations.
 angle = torch.linspace(0, 2 * math.pi, 91)
 turn = ppvae.distributions.exp_rotation(angle[:, None] * torch.tensor([0.0, 0.0, 1.0]))
 pictures = run.decode({"rotation": turn, "z": torch.zeros(91, 2)})["x"]
 ratio = path_ratio(pictures, run.encode({"x": pictures})["rotation"])
-print(f"largest step of the rotation found over a usual one, along a full turn  {ratio:.1f}")
+print(f"largest step of the encoded rotation over a usual one, along a full turn  {ratio:.1f}")

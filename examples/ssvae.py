@@ -53,5 +53,5 @@ objective = objective + Consistency(warp, "y", weight=50.0)
 run = ppvae.fit(model, guide, train, objective, epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(None))
-found = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
-print(f"test accuracy with {options.labels} labels: {(found == test['y']).float().mean():.3f}")
+predicted = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
+print(f"test accuracy with {options.labels} labels: {(predicted == test['y']).float().mean():.3f}")

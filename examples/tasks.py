@@ -64,10 +64,10 @@ run = ppvae.fit(
     seed=0,
 )
 
-found = predict(run.model, {"object": new_subject, "view": new_task}, num_draws=400)
+prediction = predict(run.model, {"object": new_subject, "view": new_task}, num_draws=400)
 truth = new_x - of_task[new_task]
 guesses = {
-    "GP prior": found.mean,
+    "GP prior": prediction.mean,
     "mean of the task": torch.zeros_like(truth),
     "mean of the subject": of_subject[new_subject] + x.mean(0) - of_task[new_task],
     "task + subject": of_subject[new_subject],
@@ -76,7 +76,7 @@ print(f"{len(truth)} tasks that a subject never did: mean squared error (standar
 for name, guess in guesses.items():
     error = (guess - truth).square().mean(1)
     print(f"  {name:<20} {error.mean():.3f} ({error.std() / len(error) ** 0.5:.3f})")
-inside = (truth >= found.lower) & (truth <= found.upper)
+inside = (truth >= prediction.lower) & (truth <= prediction.upper)
 print(f"share of values in 90 % intervals {inside.double().mean():.3f}")
 
 # The kernel's correlation of two tasks of one subject, and what is each datum's own beside it.

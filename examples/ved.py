@@ -29,8 +29,9 @@ guide = SourceGuide(ConvEncoder((1, 28, 28), heads.DiagonalNormal(8), channels=[
 run = ppvae.fit(model, guide, data._replace(train=train), epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(0, 200))
-found = predict(Translation(model, guide), {"source": test["source"]}, num_draws=50)
-inside = (test["x"] > found.lower) & (test["x"] < found.upper)
-print(f"root mean squared error           {(found.mean - test['x']).square().mean().sqrt():.3f}")
-print(f"predicted standard deviation      {found.scale.mean():.3f} (the noise alone is 0.1)")
+prediction = predict(Translation(model, guide), {"source": test["source"]}, num_draws=50)
+inside = (test["x"] > prediction.lower) & (test["x"] < prediction.upper)
+error = (prediction.mean - test["x"]).square().mean().sqrt()
+print(f"root mean squared error           {error:.3f}")
+print(f"predicted standard deviation      {prediction.scale.mean():.3f} (the noise alone is 0.1)")
 print(f"within the interval of 90 percent {inside.float().mean():.3f}")

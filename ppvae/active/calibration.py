@@ -58,9 +58,9 @@ def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
     density = float(torch.distributions.Normal(mean, scale).log_prob(y).mean())
     says = "as predicted"
     if coverage < low:
-        says = "too few: the model is too sure of itself"
+        says = "too few: the intervals are too narrow"
     elif coverage > high:
-        says = "more than predicted: the model is not sure enough"
+        says = "more than predicted: the intervals are too wide"
     text = (
         f"{coverage:.0%} of {n} measurements fell into the 90 % interval predicted before them "
         f"({low:.0%} to {high:.0%} by chance): {says}"

@@ -18,7 +18,7 @@ __all__ = ["DeepKernelSurrogate"]
 
 # Optimiser steps between two looks at the leave-one-out density.
 EVERY = 10
-# Measurements under which nothing but the posterior is found: a density needs some to leave out.
+# Fewest measurements from which parameters are learned: leaving one out, some must remain.
 FEWEST = 4
 
 

@@ -14,7 +14,7 @@ from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.inputs import as_splits
 from ppvae.data.mapped import spans
 from ppvae.data.sparse import SparseRows
-from ppvae.data.values import describe_values
+from ppvae.data.values import describe_values, values_of
 from ppvae.typing import ColumnSpec, JsonObject
 
 __all__ = ["Description", "Statistics", "describe", "statistics", "suitable"]
@@ -58,35 +58,25 @@ def statistics(data: Dataset | Splits, name: str) -> Statistics:
         DataError: If there is no such column.
     """
     parts = [data] if isinstance(data, Dataset) else [part for part in data if part is not None]
-    return _joined([found for part in parts for found in _by_chunks(part, name)])
+    return _joined([_of_part(part, name) for part in parts])
 
 
-def _by_chunks(part: Dataset, name: str) -> Iterator[Statistics]:
+def _of_part(part: Dataset, name: str) -> Statistics:
     column = part[name]
-    if isinstance(column, SparseRows):  # From what is stored, never made dense.
-        known = describe_values(column)
-        mean = sum(known.mean) / len(known.mean)
-        size = prod(column.shape)
-        yield Statistics(known.low, known.high, mean, known.whole, known.binary, 0, size)
-        return
+    # Those of a sparse matrix come from what is stored, and it is never made dense.
+    sparse = isinstance(column, SparseRows)
+    known = describe_values(column) if sparse else values_of(_chunks(part, name), flat=False)
+    mean = sum(known.mean) / len(known.mean)
+    count = prod(column.shape)
+    return Statistics(known.low, known.high, mean, known.whole, known.binary, known.missing, count)
+
+
+def _chunks(part: Dataset, name: str) -> Iterator[Tensor]:
+    """The rows as a model gets them, some at a time, NaN for missing classes."""
     selected = part.select(name)
-    for rows in spans(column):
+    for rows in spans(part[name]):
         values = selected.batch(rows, dtype=torch.float64)[name].double()
-        gone = values.isnan() | ((values == -1) if name == "y" else False)
-        missing, count = int(gone.sum()), values.numel()
-        values = values[~gone]
-        if not len(values):
-            yield Statistics(NAN, NAN, NAN, False, False, missing, count)
-            continue
-        yield Statistics(
-            float(values.min()),
-            float(values.max()),
-            float(values.mean()),
-            bool((values == values.round()).all()),
-            bool(((values == 0) | (values == 1)).all()),
-            missing,
-            count,
-        )
+        yield values.where(values != -1, values.new_tensor(NAN)) if name == "y" else values
 
 
 def _joined(parts: Sequence[Statistics]) -> Statistics:

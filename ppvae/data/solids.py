@@ -1,7 +1,7 @@
-r"""Pictures of solids at any rotation, by a small renderer of our own.
+r"""Pictures of solids at any rotation, by a small renderer.
 
-A solid is a cloud of surface points with normals and shades. It is turned, projected along the
-third axis, and each pixel shows the points nearest to the viewer,
+A solid is a cloud of surface points with normals and shades. The cloud is rotated and projected
+along the third axis; each pixel shows the points nearest to the viewer,
 
 .. math::
     \mathrm{shade} \cdot \left(a + (1 - a) \max(0, n^\top \ell)\right),
@@ -26,7 +26,7 @@ __all__ = ["SOLIDS", "Solid", "mesh_solid", "render", "solid", "symmetries", "tu
 
 AMBIENT: Final = 0.3
 LIGHT: Final = (-0.4, 0.5, 0.768)
-# Points of one piece; each pixel of an image of 64 x 64 shows several.
+# Number of points of one piece; each pixel of an image of 64 x 64 shows several.
 COUNT: Final = 4000
 CHUNK: Final = 2**20
 
@@ -35,7 +35,7 @@ class Solid(NamedTuple):
     """Surface points, within the unit ball.
 
     Attributes:
-        points: With shape (P, 3).
+        points: Positions, with shape (P, 3).
         normals: Outward unit vectors, with shape (P, 3).
         shade: Brightness of the surface in [0, 1], with shape (P).
     """
@@ -46,7 +46,7 @@ class Solid(NamedTuple):
 
 
 def _even(count: int) -> Tensor:
-    """Points spread evenly over the unit sphere (a Fibonacci lattice): (count, 3)."""
+    """Evenly spaced points of the unit sphere (a Fibonacci lattice), with shape (count, 3)."""
     step = torch.arange(count, dtype=torch.float32) + 0.5
     height = 1 - 2 * step / count
     angle = step * (math.pi * (3 - 5**0.5))
@@ -88,7 +88,7 @@ def _joined(*pieces: Solid) -> Solid:
 
 
 def _tripod() -> Solid:
-    """Three arms of different lengths and shades, at right angles: no symmetry at all."""
+    """Three arms of different lengths and shades at right angles, without any symmetry."""
     return _joined(
         _ellipsoid((0.4, 0.0, 0.0), (0.55, 0.2, 0.2), 1.0),
         _ellipsoid((0.0, 0.3, 0.0), (0.22, 0.5, 0.22), 0.65),
@@ -97,7 +97,7 @@ def _tripod() -> Solid:
 
 
 def _lamp() -> Solid:
-    """A foot, a bent arm and a bright head: no symmetry."""
+    """A foot, a bent arm and a bright head, without any symmetry."""
     return _joined(
         _ellipsoid((0.0, -0.6, 0.0), (0.4, 0.12, 0.3), 0.5),
         _ellipsoid((-0.1, -0.1, 0.1), (0.12, 0.55, 0.12), 0.7),
@@ -106,7 +106,7 @@ def _lamp() -> Solid:
 
 
 def _propeller() -> Solid:
-    """Three equal blades around an axis with a nose: three rotations leave it as it is."""
+    """Three equal blades around an axis with a nose; it has three symmetries."""
     blade = _ellipsoid((0.5, 0.0, 0.0), (0.45, 0.2, 0.08), 0.8)
     tilted = exp_rotation(torch.tensor([0.5, 0.0, 0.0], dtype=torch.float32))
     blade = Solid(blade.points @ tilted.mT, blade.normals @ tilted.mT, blade.shade)
@@ -118,20 +118,20 @@ def _propeller() -> Solid:
 
 
 def _about_third(count: int) -> Tensor:
-    """Rotations by whole parts of a turn about the third axis: (count, 3, 3)."""
+    """Rotations by multiples of 1 / count turns about the third axis, with shape (count, 3, 3)."""
     turns = torch.zeros(count, 3, dtype=torch.float32)
     turns[:, 2] = torch.arange(count) * 2 * math.pi / count
     return exp_rotation(turns)
 
 
 def _half_turns() -> Tensor:
-    """The identity and the half turns about the axes: (4, 3, 3)."""
+    """The identity and the half turns about the axes, with shape (4, 3, 3)."""
     signs = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     return torch.diag_embed(signs.float())
 
 
 def _octahedral() -> Tensor:
-    """The 24 rotations of a cube: (24, 3, 3)."""
+    """The 24 rotations of a cube, with shape (24, 3, 3)."""
     orders = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
     signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * 3)
     matrices = (torch.eye(3)[orders][:, None] * signs[:, None, :]).flatten(0, 1)
@@ -167,7 +167,7 @@ def solid(name: str) -> Solid:
 
 
 def symmetries(name: str) -> Tensor:
-    """The rotations G that leave a solid as it is, :math:`R G` looks as R: (K, 3, 3).
+    """The rotations G after which a solid looks the same, with shape (K, 3, 3).
 
     Arguments:
         name: One of :data:`SOLIDS`.
@@ -182,14 +182,14 @@ def mesh_solid(vertices: Tensor, faces: Tensor, *, count: int = 4 * COUNT, seed:
     """A triangle mesh as a solid, centred and scaled into the unit ball.
 
     Arguments:
-        vertices: With shape (V, 3).
-        faces: Whole numbers of the vertices of each triangle, counter-clockwise seen from
-            outside, with shape (F, 3).
-        count: P, points drawn evenly over the surface.
+        vertices: Positions, with shape (V, 3).
+        faces: Numbers of the vertices of each triangle, counter-clockwise seen from outside, with
+            shape (F, 3).
+        count: Number P of points, drawn evenly over the surface.
         seed: Random seed of the points.
 
     Raises:
-        DataError: If a shape is another, a number is not finite, or the triangles have no area.
+        DataError: If a shape differs, a number is not finite, or the triangles have no area.
     """
     places, corners = torch.as_tensor(vertices).float(), torch.as_tensor(faces).long()
     if (
@@ -226,23 +226,24 @@ def render(shown: Solid, rotations: Tensor, *, size: int = 32) -> Tensor:
     """Pictures of a solid at these rotations, uint8 with shape (N, 1, size, size).
 
     Arguments:
-        shown: The solid.
-        rotations: With shape (N, 3, 3), acting on column vectors; axes right, up, to the viewer.
-        size: Height and width in pixels, 4 or more.
+        shown: Solid.
+        rotations: Rotations with shape (N, 3, 3), acting on column vectors; the axes point right,
+            up and to the viewer.
+        size: Height and width in pixels, at least 4.
 
     Raises:
         DataError: If the size is out of range.
-        ArgumentError: If the matrices are no rotations.
+        ArgumentError: If the matrices are not rotations.
     """
     if size < 4:
-        raise DataError(f"size: expected 4 pixels or more; got {size}. Use 32.")
+        raise DataError(f"size: expected at least 4 pixels; got {size}. Use 32.")
     rotations = as_rotations(rotations).to(shown.points)
     parts = rotations.split(max(1, CHUNK // len(shown.points)))
     return torch.cat([_rendered(shown, part, 2 * size) for part in parts])
 
 
 def _rendered(shown: Solid, rotations: Tensor, fine: int) -> Tensor:
-    """At twice the size, then averaged down: the edges are smooth."""
+    """Pictures at twice the size, averaged down, so that the edges are smooth."""
     points = shown.points @ rotations.mT
     normals = shown.normals @ rotations.mT
     lit = (normals @ normals.new_tensor(LIGHT)).clamp_min(0)
@@ -252,7 +253,7 @@ def _rendered(shown: Solid, rotations: Tensor, fine: int) -> Tensor:
     depth = points[..., 2].where(normals[..., 2] > 0, points.new_tensor(-math.inf))
     pixels = points.new_full((len(rotations), fine * fine), -math.inf)
     front = pixels.scatter_reduce(1, places, depth, "amax")
-    # Of one surface, as far as it is steep across a pixel.
+    # A surface may be steep across a pixel, so that its points differ in depth.
     seen = (depth >= front.gather(1, places) - 4 / fine) & depth.isfinite()
     nothing = torch.zeros_like(pixels)
     total = nothing.scatter_add(1, places, bright * seen)
@@ -265,17 +266,17 @@ def _rendered(shown: Solid, rotations: Tensor, fine: int) -> Tensor:
 def turned_solids(
     *solids: str | Solid, num: int = 3000, size: int = 28, noise: float = 0.0, seed: int = 0
 ) -> Splits:
-    """Solids at random rotations, every rotation as likely: 80, 10 and 10 % of the pictures.
+    """Pictures of solids at uniformly random rotations, split into 80, 10 and 10 %.
 
-    Columns: ``x`` uint8 (N, 1, size, size); ``orientation`` float32 (N, 3, 3), the rotation; and,
-    of several solids, ``y`` int64 (N), which of them.
+    Columns: ``x``, uint8 with shape (N, 1, size, size); ``orientation``, the rotations, float32
+    with shape (N, 3, 3); and, for several solids, ``y``, the number of the solid, int64.
 
     Arguments:
-        solids: Names, among :data:`SOLIDS`, or solids such as of :func:`mesh_solid`; by default
-            a tripod, which no rotation leaves as it is.
-        num: Pictures of all solids together, 10 or more.
+        solids: Names among :data:`SOLIDS`, or solids such as those of :func:`mesh_solid`; by
+            default a tripod, which has no symmetry.
+        num: Number of pictures of all solids together, at least 10.
         size: Height and width in pixels.
-        noise: Standard deviation of the noise of a pixel, as a share of white.
+        noise: Standard deviation of a pixel's noise; white is 1.
         seed: Random seed of rotations, solids and noise.
 
     Raises:
@@ -283,7 +284,7 @@ def turned_solids(
     """
     if num < 10 or not 0 <= noise < math.inf:
         raise DataError(
-            f"turned_solids: expected 10 pictures or more and a noise of at least 0; got {num} "
+            f"turned_solids: expected at least 10 pictures and a noise of at least 0; got {num} "
             f"and {noise}. Use 3000 and 0."
         )
     shown = [solid(s) if isinstance(s, str) else s for s in solids or ("tripod",)]
@@ -298,7 +299,7 @@ def turned_solids(
         grain = 255 * noise * torch.randn(x.shape, generator=generator)
         x = (x + grain).round().clamp(0, 255).to(torch.uint8)
     columns = {"x": x, "orientation": rotations}
-    whole = Dataset(columns if len(shown) == 1 else {**columns, "y": which})
+    data = Dataset(columns if len(shown) == 1 else {**columns, "y": which})
     cuts = (0, num - 2 * (num // 10), num - num // 10, num)
-    parts = [whole.take(torch.arange(*cut)) for cut in zip(cuts, cuts[1:], strict=False)]
+    parts = [data.take(torch.arange(*cut)) for cut in zip(cuts, cuts[1:], strict=False)]
     return Splits(*parts)

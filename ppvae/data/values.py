@@ -7,7 +7,7 @@ from them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,15 @@ from ppvae.data.sparse import SparseRows
 from ppvae.errors import DataError
 from ppvae.typing import ColumnSpec
 
-__all__ = ["Values", "chunks_of", "describe_values", "facts_of", "masked_rows", "with_missing"]
+__all__ = [
+    "Values",
+    "chunks_of",
+    "describe_values",
+    "facts_of",
+    "masked_rows",
+    "values_of",
+    "with_missing",
+]
 
 # Number of elements of a column that are in memory at once.
 BUDGET = 2**24
@@ -72,13 +80,22 @@ def describe_values(column: Column) -> Values:
     """
     if isinstance(column, SparseRows):
         return _sparse_values(column)
+    return values_of(chunks_of(column), flat=len(column.shape) == 2)
+
+
+def values_of(chunks: Iterable[Tensor], *, flat: bool) -> Values:
+    """The :class:`Values` of rows that come some at a time.
+
+    Arguments:
+        chunks: Rows with shape (n, ...) each, in float64, NaN where a value is missing.
+        flat: Whether there is a mean per feature, of rows with shape (n, D).
+    """
     low, high, integral, binary, missing = math.inf, -math.inf, True, True, 0
-    flat = len(column.shape) == 2
     count: Tensor | float = 0.0
     total: Tensor | float = 0.0
     square: Tensor | float = 0.0
     logs: list[Tensor] = []
-    for chunk in chunks_of(column):
+    for chunk in chunks:
         chunk = chunk.reshape(len(chunk), -1)
         seen = ~chunk.isnan()
         missing += int((~seen).sum())

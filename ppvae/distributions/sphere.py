@@ -32,12 +32,12 @@ __all__ = ["PowerSpherical", "VonMisesFisher"]
 
 
 class Directional(TorchDistribution):
-    r"""Base: a density of :math:`\mu^\top x`, concentrated around :math:`\mu`.
+    r"""Base class of densities of :math:`\mu^\top x` that are concentrated around :math:`\mu`.
 
     Arguments:
-        loc: :math:`\mu`, unit vectors with shape (..., D), D at least 2.
-        concentration: :math:`\kappa > 0`, with shape (...).
-        validate_args: Check the arguments and the values scored.
+        loc: Mean directions :math:`\mu`, with shape (..., D), D at least 2.
+        concentration: Concentrations :math:`\kappa > 0`, with shape (...).
+        validate_args: Whether arguments and scored values are checked.
 
     Raises:
         ArgumentError: If D is below 2.
@@ -77,7 +77,7 @@ class Directional(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        r"""Of each coordinate, about its Euclidean mean: what t and the direction across add."""
+        r"""Variance of each coordinate about its Euclidean mean, with shape (..., D)."""
         mean, square = self._cosine_moments()
         along, across = square - mean.square(), (1 - square) / (self.event_shape[0] - 1)
         share = self.loc.square()
@@ -129,9 +129,9 @@ class PowerSpherical(Directional):
     exact gradients, and is the preferred posterior on a sphere.
 
     Arguments:
-        loc: :math:`\mu`, unit vectors with shape (..., D), D at least 2.
-        concentration: :math:`\kappa > 0`, with shape (...).
-        validate_args: Check the arguments and the values scored.
+        loc: Mean directions :math:`\mu`, with shape (..., D), D at least 2.
+        concentration: Concentrations :math:`\kappa > 0`, with shape (...).
+        validate_args: Whether arguments and scored values are checked.
 
     References:
         | The Power Spherical distribution (De Cao and Aziz, 2020)
@@ -200,9 +200,9 @@ class VonMisesFisher(Directional):
     the rejection step only, as often used, leaves out a term).
 
     Arguments:
-        loc: :math:`\mu`, unit vectors with shape (..., D), D at least 2.
-        concentration: :math:`\kappa > 0`, with shape (...).
-        validate_args: Check the arguments and the values scored.
+        loc: Mean directions :math:`\mu`, with shape (..., D), D at least 2.
+        concentration: Concentrations :math:`\kappa > 0`, with shape (...).
+        validate_args: Whether arguments and scored values are checked.
 
     References:
         | Simulation of the von Mises Fisher distribution (Wood, 1994)

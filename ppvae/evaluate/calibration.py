@@ -36,6 +36,8 @@ from ppvae.runs.run import Run
 __all__ = ["Calibration", "simulation_based_calibration", "uniformity"]
 
 CHUNK = 128
+# Number of rows that show whether a site is observed at a column's own values.
+ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,14 @@ def simulation_based_calibration(
     source = columns_of(run, like)
     columns = source.take(torch.arange(num_datasets) % source.num_rows)
     ranks: list[dict[str, Tensor]] = []
-    made: list[dict[str, Tensor]] = []
+    datasets: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-        sites = sites_of(run, next(batches(run.guide, columns, 1)))
+        sites = sites_of(run, next(batches(run.guide, columns, ROWS)))
         latent = sites.structure.latent
-        lost = sorted(site for site in sites.computed if sites.columns.get(site) != site)
-        if lost:
+        if sites.computed:
             raise ArgumentError(
                 f"calibration: expected sites that are observed at columns, which simulated data "
-                f"can replace; got {lost}, computed from columns. "
+                f"can replace; got {sorted(sites.computed)}, computed from columns. "
                 "Prepare the column first, and observe it itself: obs=x."
             )
         for batch in batches(run.guide, columns, CHUNK):
@@ -115,12 +116,12 @@ def simulation_based_calibration(
             simulated = {sites.columns[k]: value[0] for k, value in truth.observed.items()}
             # Known labels would give the guide the true classes of other data.
             known = {k: v for k, v in sites.known(batch).items() if k not in latent}
-            guessed = posterior_draws(run, {**known, **simulated}, sites, num_draws)
+            draws = posterior_draws(run, {**known, **simulated}, sites, num_draws)
             own = [name for name in latent if name not in truth.shared]
-            ranks.append({n: pit(guessed.latent[n], truth.latent[n][0]).cpu() for n in own})
+            ranks.append({n: pit(draws.latent[n], truth.latent[n][0]).cpu() for n in own})
             latents = {n: truth.latent[n][0].cpu() for n in own}
-            made.append({**latents, **{n: v.cpu() for n, v in simulated.items()}})
+            datasets.append({**latents, **{n: v.cpu() for n, v in simulated.items()}})
     return Calibration(
         pit={name: torch.cat([part[name] for part in ranks]) for name in ranks[0]},
-        data=Dataset({name: torch.cat([part[name] for part in made]) for name in made[0]}),
+        data=Dataset({name: torch.cat([part[name] for part in datasets]) for name in datasets[0]}),
     )

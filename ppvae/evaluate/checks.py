@@ -257,9 +257,9 @@ def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
 
 
 def _statistic(
-    whole: Mapping[str, Tensor], name: str, intervals: Sequence[float]
+    results: Mapping[str, Tensor], name: str, intervals: Sequence[float]
 ) -> StatisticCheck:
-    observed, replicated = whole[f"observed/{name}"], whole[f"replicated/{name}"].T
+    observed, replicated = results[f"observed/{name}"], results[f"replicated/{name}"].T
     overall = pit(replicated.mean(1), observed.mean())
     return StatisticCheck(
         observed=observed,

@@ -30,14 +30,16 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
-from ppvae.programs.means import arranged
+from ppvae.programs.means import arranged, probabilities
 from ppvae.programs.sites import Site, nodes_of
+from ppvae.programs.traces import rows_of
 from ppvae.runs.run import Run
 
 __all__ = [
     "LEADING",
     "Draws",
     "by_draw",
+    "expect_rows",
     "log_density",
     "posterior_draws",
     "predictive_draws",
@@ -53,11 +55,15 @@ class Draws:
 
     Attributes:
         latent: Draws by latent site, with shape (S, N, ...).
-        probs: Probabilities that each discrete latent site was drawn from, (S, N, K).
+        probs: Probabilities that each discrete latent site was drawn from, (S, N, K), or
+            (S, N, ...) of Bernoulli sites.
         observed: Replicates by observed site, with shape (S, N, ...).
         shared: Latent sites outside the data plate, with draws of shape (S, ...).
         directions: Latent sites of unit vectors.
         rotations: Latent sites of rotation matrices (3, 3).
+        deterministic: Values of the model's deterministic sites, with shape (S, N, ...), or
+            (S, 1, ...) if they are the same for all data.
+        rows: N.
         log_likelihood: Log-density of the data at each draw, by observed site, (S, N).
         log_weight: :math:`\\log p(x, z^s) - \\log q(z^s \\mid x)`, with shape (S, N).
     """
@@ -68,6 +74,8 @@ class Draws:
     shared: frozenset[str] = frozenset()
     directions: frozenset[str] = frozenset()
     rotations: frozenset[str] = frozenset()
+    deterministic: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: int = 1
     log_likelihood: Mapping[str, Tensor] = field(default_factory=dict)
     log_weight: Tensor | None = None
 
@@ -104,7 +112,7 @@ def posterior_draws(
     structure = sites.structure
     guide_trace = _trace(run.guide, batch, structure, num_draws, given=given)
     model_trace = _trace(run.model, batch, structure, num_draws, replay=guide_trace)
-    drawn = _draws(sites, model_trace, guide_trace)
+    drawn = _draws(sites, model_trace, guide_trace, num_draws)
     nodes = {name: nodes_of(model_trace)[name] for name in sites.targets}
     weights = log_weights(
         replace(structure, enumerated=()),
@@ -158,14 +166,28 @@ def predictive_draws(
         guide=run.guide if use_guide else None,
         given=given,
     )
-    drawn = _draws(sites, trace, source)
-    counts = {value.shape[1] for value in drawn.observed.values()}
-    if counts != {rows}:
-        raise ContractError(
-            f"{type(run.model).__name__}: expected predictions of {rows} data; got {counts}. "
-            "Give forward an argument size, or columns that say how many."
-        )
+    drawn = _draws(sites, trace, source, num_draws)
+    expect_rows(run.model, drawn.rows, rows)
     return drawn
+
+
+def expect_rows(model: nn.Module, actual: int, rows: int) -> None:
+    """Refuse a model that sampled another number of data than requested.
+
+    Arguments:
+        model: The generative program.
+        actual: Number of data that it sampled.
+        rows: Number of data that were requested.
+
+    Raises:
+        ContractError: If the two differ.
+    """
+    if actual != rows:
+        raise ContractError(
+            f"{type(model).__name__}: expected predictions of {rows} data; got {actual}. Give "
+            "forward an argument size and pass it on, data_plate(x, size=size), or pass a column "
+            "that says how many."
+        )
 
 
 def predictive_trace(
@@ -220,13 +242,17 @@ def _trace(
         )
 
 
-def _draws(sites: Sites, model_trace: poutine.Trace, latent_trace: poutine.Trace) -> Draws:
+def _draws(
+    sites: Sites, model_trace: poutine.Trace, latent_trace: poutine.Trace, num_draws: int
+) -> Draws:
     latent = {name: nodes_of(latent_trace)[name] for name in sites.structure.latent}
     observed = {name: nodes_of(model_trace)[name] for name in sites.targets}
+    rows = rows_of((*latent.values(), *observed.values()))
+    size = (num_draws, rows)
     return Draws(
         latent={name: by_draw(node, node["value"]) for name, node in latent.items()},
         probs={
-            name: by_draw(node, node["fn"].probs, event_dim=1)
+            name: probabilities(node, leading=LEADING)
             for name, node in latent.items()
             if node["fn"].has_enumerate_support
         },
@@ -234,7 +260,36 @@ def _draws(sites: Sites, model_trace: poutine.Trace, latent_trace: poutine.Trace
         shared=frozenset(n for n, node in latent.items() if DATA_PLATE not in frames(node)),
         directions=_supported(latent, unit_vector),
         rotations=_supported(latent, rotation_matrix),
+        deterministic={
+            name: _computed(nodes_of(model_trace)[name], sites.structure, size)
+            for name in sites.structure.deterministic
+        },
+        rows=rows,
     )
+
+
+def _computed(node: Site, structure: Structure, size: tuple[int, int]) -> Tensor:
+    """The values of a deterministic site, with shape (S, N or 1, other plates..., *event).
+
+    Without ``event_dim``, Pyro counts all dimensions of the value as the event's. Those of the
+    event are then the ones to the right of the plates and the particles, which a value has in
+    front if it depends on a latent site.
+    """
+    draws, rows = size
+    value, event_dim, nesting = node["value"], node["fn"].event_dim, structure.max_plate_nesting
+    in_plate = DATA_PLATE in frames(node)
+    if event_dim == value.dim():
+        rank = len(structure.event_shapes[node["name"]])
+        if value.dim() > rank:
+            event_dim = value.dim() - nesting - 1
+        else:
+            event_dim = rank - (in_plate and rank > 0 and value.size(0) == rows)
+    batch, event = value.shape[: value.dim() - event_dim], value.shape[value.dim() - event_dim :]
+    value = value.reshape((1,) * (nesting + 1 - len(batch)) + batch + event)
+    value = value.movedim(nesting, 1)
+    value = value.expand(draws, rows if in_plate else -1, *value.shape[2:])
+    inner = [n for n in value.shape[2 : nesting + 1] if n > 1]
+    return value.reshape(*value.shape[:2], *inner, *event)
 
 
 def _supported(nodes: Mapping[str, Site], support: Constraint) -> frozenset[str]:

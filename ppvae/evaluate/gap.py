@@ -123,7 +123,12 @@ def _of_single_data(guide: nn.Module, batch: Mapping[str, Tensor]) -> list[nn.Pa
         shared = [n for n in nodes if DATA_PLATE not in frames(n)]
         if not shared:
             return parameters
-        total = torch.stack([n["fn"].log_prob(n["value"].detach()).sum() for n in shared]).sum()
+        # The log-density of a Delta has no gradient, but its value has.
+        sums = [n["fn"].log_prob(n["value"].detach()).sum() for n in shared]
+        sums = [s for s in (*sums, *(n["value"].sum() for n in shared)) if s.requires_grad]
+        if not sums:
+            return parameters
+        total = torch.stack(sums).sum()
         grads = torch.autograd.grad(total, parameters, allow_unused=True)
     kept = [p for p, grad in zip(parameters, grads, strict=True) if grad is None]
     if not kept:

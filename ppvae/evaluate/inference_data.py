@@ -3,6 +3,7 @@ r"""A fitted run as ArviZ's InferenceData (its DataTree from version 1 on).
 | group | what | leading dims |
 |---|---|---|
 | posterior | draws of each latent from the guide; ``y_probs`` of y | chain, draw, sample |
+|  | the model's deterministic sites at these draws | chain, draw, sample |
 | posterior_predictive | replicates of each observed site, not the data | chain, draw, sample |
 | log_likelihood | log p(x), the latents integrated out; see below | chain, draw, sample |
 | sample_stats | weights and diagnostics; see below | chain, draw, sample |
@@ -37,6 +38,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +52,12 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import quaternion_of
 from ppvae.evaluate.dims import event_dims, latent_dims
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.groups import LEAD, Group
 from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
-from ppvae.evaluate.stores import Filled, Store, container, store_for
+from ppvae.evaluate.stores import Store, container, store_for
 from ppvae.expected import expect_integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
@@ -68,7 +71,6 @@ __all__ = ["to_arviz"]
 # Numbers of one site drawn at once; the layers of a decoder hold many times as many.
 BUDGET = 2**20
 COORDINATES = ("object", "view", "y")
-LEAD = ("chain", "draw", "sample")
 POSTERIOR = (
     "posterior",
     "posterior_predictive",
@@ -128,12 +130,14 @@ def to_arviz(
         ``draw``, ``sample``, and ``channel, row, column`` of images, ``channel, position`` of
         spectra, ``feature`` of vectors, ``latent``, ``class``, ``direction`` of unit vectors;
         rotations also as ``<site>_quaternion``, real part first. A site whose size disagrees
-        with another's gets a dim of its own, such as ``z2_latent``. ``sample`` counts the rows of
-        ``data``; ``object``, ``view`` and ``y`` are coordinates along it, with ``object_name``,
-        ``y_name`` and ``sample_name`` where the data have names. Features and classes with names
-        have these as coordinates, columns with a unit the attribute ``unit``. ArviZ 1's plots
-        stack chain and draw into a dim of that name: rename ours before them, by
-        ``rename(sample="datum")`` of each group.
+        with another's gets a dim of its own, such as ``z2_latent``, and so do all where a site or
+        a column is called as the dim. A site or a column called ``chain``, ``draw`` or ``sample``
+        is stored with an underscore, such as ``draw_``, and so is a slash within a name.
+        ``sample`` counts the rows of ``data``; ``object``, ``view`` and ``y`` are coordinates
+        along it, with ``object_name``, ``y_name`` and ``sample_name`` where the data have names.
+        Features and classes with names have these as coordinates, columns with a unit the
+        attribute ``unit``. ArviZ 1's plots stack chain and draw into a dim of that name: rename
+        ours before them, by ``rename(sample="datum")`` of each group.
 
     Raises:
         ArgumentError: If a number is out of range, or the path ends in something else.
@@ -192,67 +196,6 @@ def _attributes(run: Run, seed: int) -> dict[str, str | int | None]:
     }
 
 
-class _Group:
-    """One group of the store: its arrays, and the size of each dim."""
-
-    def __init__(
-        self, store: Store, name: str, rows: Tensor, along: Mapping[str, Tensor], names: Names
-    ) -> None:
-        self.store = store
-        self.name = name
-        self.rows = rows
-        self.along = along
-        self.names = names
-        self.arrays: dict[str, Filled] = {}
-        self.sizes: dict[str, int] = {}
-
-    def put(self, name: str, values: Tensor, dims: tuple[str, ...], at: int) -> None:
-        """Write the values of rows from ``at`` on; ``dims`` are those of ``values``."""
-        array = values.detach().cpu()
-        array = array.float() if array.is_floating_point() else array.long()
-        if name not in self.arrays:
-            dims = self._own(name, dims, tuple(array.shape))
-            shape = [
-                len(self.rows) if dim == "sample" else n
-                for dim, n in zip(dims, array.shape, strict=True)
-            ]
-            numbers = array.numpy()
-            self._coordinates(dims, shape)
-            self.arrays[name] = self.store.create(self.name, name, dims, shape, numbers.dtype)
-            if name in self.names.units:
-                self.store.unit(self.name, name, self.names.units[name])
-        if "sample" not in dims:
-            if at == 0:
-                self.arrays[name][...] = array.numpy()
-            return
-        axis = dims.index("sample")
-        stop = at + array.shape[axis]
-        self.arrays[name][(slice(None),) * axis + (slice(at, stop),)] = array.numpy()
-
-    def _own(self, name: str, dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
-        """A dim that stands for another size already gets the variable's name in front."""
-        return tuple(
-            dim if dim == "sample" or self.sizes.get(dim, size) == size else f"{name}_{dim}"
-            for dim, size in zip(dims, shape, strict=True)
-        )
-
-    def _coordinates(self, dims: tuple[str, ...], shape: list[int]) -> None:
-        for dim, size in zip(dims, shape, strict=True):
-            if dim not in self.sizes:
-                self.sizes[dim] = size
-                if len(self.names.dims.get(dim, ())) == size:
-                    self.store.text(self.name, dim, dim, self.names.dims[dim])
-                    continue
-                numbers = self.rows if dim == "sample" else torch.arange(size)
-                array = self.store.create(self.name, dim, (dim,), (size,), "int64")
-                array[...] = numbers.numpy()
-                if dim == "sample":
-                    for name, texts in self.names.rows.items():
-                        self.store.text(self.name, name, dim, texts)
-                    for name, column in self.along.items():
-                        self.put(name, column, ("sample", *event_dims(name, column.dim() - 1)), 0)
-
-
 class _Export:
     """Draws, chunk by chunk, into groups."""
 
@@ -262,7 +205,8 @@ class _Export:
         self.sites = sites
         self.num_draws = num_draws
         self.chunk = chunk
-        self.groups: dict[str, _Group] = {}
+        self.groups: dict[str, Group] = {}
+        self.taken: frozenset[str] = frozenset()
 
     def attributes(self, group: str) -> dict[str, str]:
         """The attributes from which xarray reads a group's coordinates along its samples."""
@@ -348,18 +292,27 @@ class _Export:
 
     def _open(self, groups: Sequence[str], columns: Dataset, rows: Tensor) -> None:
         """Make groups whose samples are these rows."""
-        sites = {*self.sites.structure.latent, *self.sites.targets}
+        structure = self.sites.structure
+        sites = {*structure.latent, *structure.deterministic, *self.sites.targets}
         along = {
             name: torch.as_tensor(columns[name])
             for name in COORDINATES
             if name in columns and name not in sites
         }
+        self.taken = frozenset({*sites, *columns})
         names = names_of(columns, along)
+        names = replace(
+            names, rows={self._free(name): texts for name, texts in names.rows.items()}
+        )
         for group in groups:
             kept, said = (along, names)
             if group.endswith("constant_data"):
                 kept, said = {}, Names(names.dims, {}, names.units)
-            self.groups[group] = _Group(self.store, group, rows, kept, said)
+            self.groups[group] = Group(self.store, group, rows, kept, said, self.taken)
+
+    def _free(self, name: str) -> str:
+        """The name of a further variable; with an underscore if a site or column has this name."""
+        return f"{name}_" if name in self.taken else name
 
     def _latents(self, group: str, draws: Draws, at: int) -> None:
         for name, value in draws.latent.items():
@@ -367,10 +320,27 @@ class _Export:
             rank = value.dim() + 1 - len(lead)
             put = self.groups[group].put
             if name in draws.rotations:
-                put(f"{name}_quaternion", quaternion_of(value)[None], (*lead, "quaternion"), at)
+                quaternion = quaternion_of(value)[None]
+                put(self._free(f"{name}_quaternion"), quaternion, (*lead, "quaternion"), at)
             put(name, value[None], (*lead, *latent_dims(name, rank, draws)), at)
-        for name, value in draws.probs.items():
-            self.groups[group].put(f"{name}_probs", value[None], (*LEAD, "class"), at)
+            if name in draws.probs:
+                probs = draws.probs[name]
+                classes = ("class",) if probs.dim() > value.dim() else ()
+                dims = (*lead, *latent_dims(name, rank, draws), *classes)
+                put(self._free(f"{name}_probs"), probs[None], dims, at)
+        self._deterministic(self.groups[group], draws, at)
+
+    def _deterministic(self, group: Group, draws: Draws, at: int) -> None:
+        for name, value in draws.deterministic.items():
+            # The first rows, which are the most, show whether each datum has a value of its own.
+            if at == 0 and value.shape[1] == draws.rows:
+                group.by_datum.add(name)
+            inner = tuple(f"{name}_{i}" for i in range(value.dim() - 2))
+            if name in group.by_datum:
+                value = value.expand(-1, draws.rows, *value.shape[2:])
+                group.put(name, value[None], (*LEAD, *inner), at)
+            else:
+                group.put(name, value[None, :, 0], (*LEAD[:2], *inner), at)
 
     def _observed(self, group: str, draws: Draws, at: int) -> None:
         for name, value in draws.observed.items():

@@ -1,4 +1,4 @@
-r"""Rotations and directions against the truth, along paths, and with their uncertainty."""
+r"""Errors of rotations, continuity of codes along paths, and uncertainty of directions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = [
     "rotation_errors",
 ]
 
-# Starts of the alignment, refinements of the best one, and the smallest radius of its inliers.
+# Number of starts of the alignment, number of refinements, and smallest radius of the inliers.
 STARTS, ROUNDS, RADIUS = 100, 5, 0.3
 # Pairs of rotations that are in memory at once.
 BUDGET = 2**20
 
 
 def _errors(estimate: Tensor, target: Tensor, symmetries: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles to the nearest of the targets times a symmetry, and which."""
+    """Angles to the nearest of the symmetric targets, and the number of that symmetry."""
     angles = rotation_angle(estimate.unsqueeze(-3), target.unsqueeze(-3) @ symmetries)
     return angles.min(-1)
 
@@ -32,15 +32,15 @@ def _errors(estimate: Tensor, target: Tensor, symmetries: Tensor) -> tuple[Tenso
 def align_rotations(
     estimate: Tensor, true: Tensor, symmetries: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""The frame A that the model chose for its object: :math:`\hat R \approx R \, G \, A`.
+    r"""The frame A of the model's object, :math:`\hat R \approx R \, G \, A`, and the errors.
 
-    What a model calls upright is its own to choose, so that rotations are compared after one
-    global change of frame. The A of the smallest median error is sought among those of the data,
-    and refined on its inliers.
+    The orientation that a model represents by the identity is arbitrary, so that rotations are
+    compared after one global change of frame. Among the changes of frame of single data, the one
+    with the smallest median error is refined on its inliers.
 
     Arguments:
-        estimate: :math:`\hat R`, with shape (N, 3, 3).
-        true: R, with shape (N, 3, 3), or quaternions (N, 4).
+        estimate: Estimated rotations :math:`\hat R`, with shape (N, 3, 3).
+        true: True rotations R, with shape (N, 3, 3), or quaternions (N, 4).
         symmetries: Rotations G that leave the object as it is, with shape (K, 3, 3).
 
     Returns:
@@ -82,7 +82,7 @@ def rotation_errors(estimate: Tensor, true: Tensor, symmetries: Tensor | None = 
     """Errors in radians after one global alignment, with shape (N).
 
     Arguments:
-        estimate: Rotations found, with shape (N, 3, 3).
+        estimate: Estimated rotations, with shape (N, 3, 3).
         true: True rotations, with shape (N, 3, 3), or quaternions (N, 4).
         symmetries: Rotations that leave the object as it is, with shape (K, 3, 3).
 
@@ -93,19 +93,19 @@ def rotation_errors(estimate: Tensor, true: Tensor, symmetries: Tensor | None = 
 
 
 def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
-    r"""How torn a path of codes is where the images move evenly: largest step over a usual one.
+    r"""Discontinuity of the codes along a path of images: the largest step over a usual one.
 
     .. math::
         \max_i L_i \, / \, Q_{0.9}(L), \qquad
         L_i = \|z_{i + 1} - z_i\| \, / \, \|x_{i + 1} - x_i\|
 
-    A continuous encoder keeps it near 1, a torn one makes it grow as the path is sampled more
-    finely. Modelled on the continuity of paths in the paper.
+    It is near 1 for a continuous encoder, and grows with the number of images along the path for a
+    discontinuous one. It is modelled on the continuity of paths in the paper.
 
     Arguments:
-        images: Along a path, with shape (T, ...), T at least 3.
-        codes: With shape (T, ...); rotations as matrices.
-        share: Of the steps, the quantile that counts as usual.
+        images: Images along a path, with shape (T, ...), T at least 3.
+        codes: Codes of the images, with shape (T, ...); rotations as matrices.
+        share: Quantile of the steps that counts as usual.
 
     Raises:
         ArgumentError: If lengths differ, or no step moves an image.
@@ -131,22 +131,24 @@ def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
 def credible_angle(
     q: TorchDistribution, *, mass: float = 0.9, num_draws: int = 200, seed: int = 0
 ) -> Tensor:
-    """The half-angle of the cone about the mean that holds a share of a posterior, in radians.
+    """The angle about the mean that contains a share of a posterior, in radians.
 
-    Of a direction the angle of a cone, of a rotation the angle by which it is turned.
+    For directions it is the half-angle of a cone; for rotations, the angle of the rotation between
+    a draw and the mean.
 
     Arguments:
         q: A posterior of directions or rotations, such as those of
             :func:`ppvae.programs.posterior`.
-        mass: Probability within.
-        num_draws: Draws that it is found from.
+        mass: Probability within the angle.
+        num_draws: Number of draws from which it is estimated.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Returns:
-        With the batch shape of ``q``.
+        Angles, with the batch shape of ``q``.
 
     Raises:
-        ArgumentError: If the posterior is of something else, or ``mass`` is no probability.
+        ArgumentError: If the values are neither directions nor rotations, or ``mass`` is not
+            between 0 and 1.
     """
     if not 0 < mass < 1:
         raise ArgumentError(f"mass: expected a probability; got {mass}. Use 0.9.")

@@ -21,12 +21,19 @@ from torch import Tensor, nn
 
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.draws import LEADING, by_draw, log_density, predictive_trace
+from ppvae.evaluate.draws import (
+    LEADING,
+    by_draw,
+    expect_rows,
+    log_density,
+    predictive_trace,
+)
 from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
 from ppvae.evaluate.sites import observed_columns
 from ppvae.expected import expect_integer, expect_share
 from ppvae.programs import (
+    DATA_PLATE,
     Structure,
     as_columns,
     evaluating,
@@ -38,6 +45,7 @@ from ppvae.programs import (
 )
 from ppvae.programs.means import is_categorical, is_site, probabilities, variance
 from ppvae.programs.sites import Site, nodes_of
+from ppvae.programs.traces import rows_of
 
 __all__ = ["Prediction", "predict", "predictive_log_likelihood"]
 
@@ -54,7 +62,7 @@ class Prediction:
     and ``scale``, ``latent_scale`` and the interval are NaN.
 
     Attributes:
-        mean: :math:`E[x_*]`, with shape (N, ...).
+        mean: :math:`E[x_*]`, with shape (N, ...); NaN if it does not exist (Cauchy).
         scale: Standard deviation of :math:`x_*`, including the likelihood's noise, (N, ...).
         latent_scale: Part of the standard deviation due to the latents, without the noise,
             (N, ...); NaN if the likelihood has no mean in closed form.
@@ -134,9 +142,12 @@ def predict(
             )
             truth = _truth(model, some, target)
             node = nodes_of(trace)[target.site]
+            if DATA_PLATE in frames(node):
+                expect_rows(model, rows_of([node]), size["size"])
             parts.append(_part(node, truth, interval, keep_draws))
-            if ranks and truth is not None and not is_categorical(node["fn"]):
-                drawn = by_draw(node, node["value"])
+            drawn = by_draw(node, node["value"])
+            comparable = truth is not None and truth.shape == drawn.shape[1:]
+            if ranks and truth is not None and comparable and not is_categorical(node["fn"]):
                 below, equal = counted(drawn, truth.to(drawn).nan_to_num(nan=0.0))
                 parts[-1] |= {"below": below, "equal": equal}
         joined = {
@@ -179,13 +190,13 @@ def predictive_log_likelihood(
     Raises:
         ArgumentError: If no column is observed at the site.
     """
-    found = predict(model, batch, site=site, num_draws=num_draws, seed=seed).log_density
-    if found is None:
+    density = predict(model, batch, site=site, num_draws=num_draws, seed=seed).log_density
+    if density is None:
         raise ArgumentError(
             f"predictive_log_likelihood: expected the observed column among {sorted(batch)}; got "
             "none that a site is observed at. Add it."
         )
-    return found
+    return density
 
 
 @dataclass(frozen=True)
@@ -232,12 +243,12 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
             f"site: expected one of the model's sites {names}; got {name!r}. Name one of them."
         )
     node = nodes_of(trace)[name]
-    column, computed = (name if name in one else None), False
-    if column is None or node["is_observed"]:
-        whole = trace_program(model, {**one, "size": 1})
-        column = observed_columns(model, one, whole).get(name)
-        computed = column is not None and whole.nodes[name]["value"] is not one[column]
-        if whole.nodes[name]["is_observed"] and column is None:
+    column, computed = None, False
+    if one:
+        observing = trace_program(model, {**one, "size": 1})
+        column = observed_columns(model, one, observing).get(name)
+        computed = column is not None and observing.nodes[name]["value"] is not one[column]
+        if node["is_observed"] and column is None:
             raise ArgumentError(
                 f"site {name!r}: expected to be free where nothing is observed; got a value "
                 f"whichever of {sorted(one)} is left out. Leave out the column that it is "

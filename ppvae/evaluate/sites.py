@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from ppvae.errors import ContractError, PPVAEError
 from ppvae.objectives import ELBO
-from ppvae.programs import Structure, forked, placement, signature, trace_program
+from ppvae.programs import (
+    DATA_PLATE,
+    Structure,
+    forked,
+    frames,
+    placement,
+    signature,
+    trace_program,
+)
 from ppvae.programs.means import arranged, is_density, is_site
 from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
@@ -30,9 +38,10 @@ class Sites:
 
     Attributes:
         structure: Structure of the pair.
-        targets: Observed sites that represent data: no deterministic sites, no factors.
+        targets: Observed sites that represent data: those in the data plate, no deterministic
+            sites, no factors.
         columns: Column that each observed site is observed at or computed from.
-        computed: Observed sites with values other than the column itself.
+        computed: Observed sites with other values than the column, missing ones apart.
         required: Observed columns that the model cannot run without.
         continuous: Whether all targets are scored by densities, rather than some by probabilities.
     """
@@ -120,16 +129,24 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
     structure = ELBO()(run.model, run.guide).check(batch)
     guide_trace = trace_program(run.guide, batch)
     trace = trace_program(run.model, batch, replay=guide_trace)
-    targets = structure.observed
+    nodes = nodes_of(trace)
+    targets = tuple(name for name in structure.observed if DATA_PLATE in frames(nodes[name]))
     columns = observed_columns(run.model, batch, trace, guide_trace)
     computed = frozenset(
         site
         for site in targets
-        if site not in columns or batch[columns[site]] is not trace.nodes[site]["value"]
+        if site not in columns or not _is_column(nodes[site]["value"], batch[columns[site]])
     )
-    nodes = nodes_of(trace)
     continuous = all(is_density(nodes[site]["fn"]) for site in targets)
     return Sites(structure, targets, columns, computed, _required(run.model), continuous)
+
+
+def _is_column(value: Tensor, column: Tensor) -> bool:
+    """Whether a site is observed at a column, up to what stands for missing values."""
+    if value is column:
+        return True
+    missing = column.isnan() if column.is_floating_point() else column == -1
+    return value.shape == column.shape and bool(((value == column) | missing).all())
 
 
 def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:

@@ -38,8 +38,8 @@ class Joined(Blocks):
 
     def left_out(self, index: Tensor) -> Tensor:
         """Each datum without its own fold where a GP says, else the mean: (N) to (N, L)."""
-        found = [p.left_out(index) if isinstance(p, CollapsedGP) else p.mean for p in self.parts]
-        return torch.cat(found, -1)
+        values = [p.left_out(index) if isinstance(p, CollapsedGP) else p.mean for p in self.parts]
+        return torch.cat(values, -1)
 
 
 StandardPrior = StandardNormal

@@ -1,6 +1,6 @@
-r"""Decoders that know what a rotation in space is: the content is turned, then seen.
+r"""Decoders of a content and a rotation in space.
 
-Two that respect the group, the content z apart from the rotation R,
+Two of them turn the content z by the rotation R as the group demands,
 
 .. math::
     \mathrm{raw}(g) = \frac{b + \sum_k w_k(g, R) \, c_k(R)}{1 + \sum_k w_k(g, R)}
@@ -33,8 +33,8 @@ from ppvae.nets.mlp import MLP, sizes_of
 
 __all__ = ["FlatRotation", "IrrepDecoder", "PointDecoder", "harmonics", "wigner"]
 
-# How much of the cloud a change of z changes at first, the largest logarithm of a weight, and how
-# many times as far as other parameters the cloud moves in a step of an optimiser like Adam.
+# Initial scale of the change of the cloud with z; largest logarithm of a weight; factor by which
+# the cloud moves farther than other parameters in a step of an optimiser such as Adam.
 CHANGE, LARGEST, PACE = 0.3, 30.0, 5.0
 
 
@@ -45,7 +45,7 @@ def harmonics(points: Tensor, degree: int) -> Tensor:
 
     Arguments:
         points: Unit vectors, with shape (..., 3).
-        degree: l, 0 or more.
+        degree: Degree l, at least 0.
     """
     x, y, z = points.unbind(-1)
     # Re and Im of (x + i y)^m.
@@ -71,7 +71,7 @@ def harmonics(points: Tensor, degree: int) -> Tensor:
 
 
 def _nodes(degree: int) -> Tensor:
-    """Points enough to tell the harmonics of a degree apart: (K, 3), in float64."""
+    """Enough points to distinguish the harmonics of a degree, with shape (K, 3), in float64."""
     count = 4 * (degree + 1) ** 2
     step = torch.arange(count, dtype=torch.float64) + 0.5
     height = 1 - 2 * step / count
@@ -103,20 +103,21 @@ class _Wigner(nn.Module):
 def wigner(rotation: Tensor, degree: int) -> Tensor:
     r"""The matrix :math:`D^l(R)` with :math:`Y_l(R x) = D^l(R) \, Y_l(x)`: (..., 2l+1, 2l+1).
 
-    From the harmonics at turned nodes, without angles: smooth in R everywhere.
+    It is computed from the harmonics at turned nodes, without angles, and so is smooth in R
+    everywhere.
 
     Arguments:
-        rotation: R, with shape (..., 3, 3).
-        degree: l, 0 or more.
+        rotation: Rotation R, with shape (..., 3, 3).
+        degree: Degree l, at least 0.
     """
     return _Wigner(degree).to(rotation)(rotation)
 
 
 class FlatRotation(nn.Module):
-    """A decoder that takes the rotation as nine numbers, and so has to learn what it does.
+    """A decoder that takes the rotation as nine numbers, and has to learn their effect.
 
     Arguments:
-        decoder: Of the latents and nine further inputs, such as ``MLP([Z, 9], head)``.
+        decoder: Network of the latents and nine further inputs, such as ``MLP([Z, 9], head)``.
     """
 
     def __init__(self, decoder: nn.Module) -> None:
@@ -130,8 +131,8 @@ class FlatRotation(nn.Module):
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         *content, rotation = inputs
-        made: dist.TorchDistribution = self.decoder(*content, rotation.flatten(-2))
-        return made
+        likelihood: dist.TorchDistribution = self.decoder(*content, rotation.flatten(-2))
+        return likelihood
 
 
 class PointDecoder(nn.Module):
@@ -142,21 +143,22 @@ class PointDecoder(nn.Module):
         w_k(g) = o_k \, e^{\lambda (R p_k)_3 - \|g - (R p_k)_{1, 2}\|^2 / 2 s_k^2}, \qquad
         c_k = \alpha_k + (R n_k)^\top \ell
 
-    Places :math:`p_k`, opacity :math:`o_k`, widths :math:`s_k`, brightness :math:`\alpha_k` and
-    normals :math:`n_k` are a function of z; the light :math:`\ell` and :math:`\lambda > 0`, by
-    which near points hide far ones, are the scene's. Without the hiding a solid and its mirror
-    image would look alike, and no picture could tell which rotation is true. Gaussians are
-    products of those across and up, so that an image costs two products of matrices.
+    Positions :math:`p_k`, opacities :math:`o_k`, widths :math:`s_k`, brightness :math:`\alpha_k`
+    and normals :math:`n_k` are functions of z; the light :math:`\ell` and :math:`\lambda > 0`, by
+    which near points hide far ones, are the same for all data. If near points hid nothing, a solid
+    and its mirror image would look alike, and the rotation could not be identified. Each Gaussian
+    is the product of a horizontal and a vertical one, so that an image costs two products of
+    matrices.
 
     Arguments:
-        in_features: Z, or one size an input.
+        in_features: Number Z of inputs, or the size of each input.
         head: The likelihood, with an event shape (C, H, W).
-        points: K.
+        points: Number of points K.
         hidden: Sizes of the hidden layers of the network from z to the cloud.
-        width: :math:`s` at the start, in half image sides.
+        width: Initial width :math:`s`, in units of half the image's side.
 
     Raises:
-        ArgumentError: If the event shape is no image's.
+        ArgumentError: If the event shape is not that of an image.
     """
 
     across: Tensor
@@ -174,7 +176,7 @@ class PointDecoder(nn.Module):
         super().__init__()
         if len(head.event_shape) != 3 or points < 1:
             raise ArgumentError(
-                f"PointDecoder: expected images (C, H, W) and a point or more; got "
+                f"PointDecoder: expected images (C, H, W) and at least one point; got "
                 f"{head.event_shape} and {points}. Give the head the images' shape."
             )
         channels, height, breadth = head.raw_shape
@@ -218,11 +220,11 @@ class IrrepDecoder(nn.Module):
         \mathrm{raw} = \mathrm{decoder}\left(\bigoplus_{l = 0}^{L} D^l(R) f_l(z)\right)
 
     Arguments:
-        in_features: Z, or one size an input.
-        decoder: Makes the network from that many turned features to the likelihood, such as
-            ``lambda size: MLP(size, head)``.
-        degree: L.
-        channels: Features of each degree.
+        in_features: Number Z of inputs, or the size of each input.
+        decoder: Function from the number of turned features to the network that decodes them, such
+            as ``lambda size: MLP(size, head)``.
+        degree: Highest degree L.
+        channels: Number of features of each degree.
         hidden: Sizes of the hidden layers of the network from z to the features.
     """
 
@@ -259,5 +261,5 @@ class IrrepDecoder(nn.Module):
         turned = [
             part @ turn(rotation).mT for part, turn in zip(features, self.turns, strict=True)
         ]
-        made: dist.TorchDistribution = self.decoder(torch.cat(turned, -1).flatten(-2))
-        return made
+        likelihood: dist.TorchDistribution = self.decoder(torch.cat(turned, -1).flatten(-2))
+        return likelihood

@@ -20,7 +20,7 @@ The loss weights these terms (:class:`ELBO`); the plain ELBO is always computed,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,7 +36,7 @@ from ppvae.errors import ArgumentError, ContractError
 from ppvae.expected import expect_flag, expect_integer, expect_number
 from ppvae.objectives.schedules import Constant, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
-from ppvae.objectives.terms import Context, Term, Terms
+from ppvae.objectives.terms import Context, Term, Terms, by_name
 from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
     INDEX,
@@ -240,14 +240,13 @@ class Objective(nn.Module):
                 name: reduce(sites[name], self._score(sites[name])) for name in structure.scored
             }
             kl = self._kls(structure, guide_trace, model_trace, reduce)
-            terms = Terms(torch.zeros(()), log_likelihood, kl)
-            averages = self.shards.averages(terms.by_name())
-            loss = self._weighted(averages)
+            averages = self.shards.averages(by_name(log_likelihood, kl))
+            loss = self._weighted(averages, observed=log_likelihood, latent=kl)
             context = self._context(batch, structure, guide_trace, model_trace, reduce, kl)
             extras = {term.name: term(context) for term in self.spec.terms}
             if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
-        return replace(terms, loss=loss, extras=extras, averages=averages), context
+        return Terms(loss, log_likelihood, kl, extras, averages), context
 
     def _traces(
         self, batch: Mapping[str, Tensor], structure: Structure
@@ -299,12 +298,12 @@ class Objective(nn.Module):
             kl[last] = torch.stack([kl[last], *pending]).sum(0)
         return {name: kl[name] for name in structure.latent}
 
-    def _weighted(self, averages: Mapping[str, Tensor]) -> Tensor:
-        """The loss without its further terms, from the means over the batch by name."""
-        means = {
-            name.partition("/")[2]: mean if name.startswith("kl/") else -mean
-            for name, mean in averages.items()
-        }
+    def _weighted(
+        self, averages: Mapping[str, Tensor], *, observed: Iterable[str], latent: Iterable[str]
+    ) -> Tensor:
+        """The loss without its further terms, from the means over the batch."""
+        means = {name: -averages[f"log_likelihood/{name}"] for name in observed}
+        means |= {name: averages[f"kl/{name}"] for name in latent}
         parts = []
         for key, capacity in self.capacity.items():
             kl = torch.stack([means.pop(name) for name in _names(key)]).sum()

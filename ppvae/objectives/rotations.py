@@ -100,9 +100,9 @@ class RotationSearch(Term):
             share = score.flatten(1).softmax(-1)
             chosen = torch.multinomial(share, 1)[:, 0] % len(turned)
         fit = -width * (share * log_fit.flatten(1)).sum(-1)
-        taught = _log_density(context.q, turned[chosen]) + self._dreamt(context, pictures, turned)
-        found = (fit - taught).mean()
-        return self.weight(context.step).to(found) * found
+        learned = _log_density(context.q, turned[chosen]) + self._dreamt(context, pictures, turned)
+        loss = (fit - learned).mean()
+        return self.weight(context.step).to(loss) * loss
 
     def _dreamt(self, context: Context, pictures: Tensor, turned: Tensor) -> Tensor:
         """The guide's log-density of the rotations that made pictures of the model: (N)."""

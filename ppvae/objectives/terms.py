@@ -14,7 +14,7 @@ from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import Structure
 
-__all__ = ["Context", "Penalty", "Term", "Terms"]
+__all__ = ["Context", "Penalty", "Term", "Terms", "by_name"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,15 @@ class Terms:
 
     def by_name(self) -> dict[str, Tensor]:
         """The log-likelihoods and KLs by the names of their means, each with shape (N)."""
-        return {
-            **{f"log_likelihood/{name}": value for name, value in self.log_likelihood.items()},
-            **{f"kl/{name}": value for name, value in self.kl.items()},
-        }
+        return by_name(self.log_likelihood, self.kl)
+
+
+def by_name(log_likelihood: Mapping[str, Tensor], kl: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Log-likelihoods and KLs by the names of their means, such as ``kl/z``."""
+    return {
+        **{f"log_likelihood/{name}": value for name, value in log_likelihood.items()},
+        **{f"kl/{name}": value for name, value in kl.items()},
+    }
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Directions on a globe and on its map, and rotations against the truth and along paths."""
+"""Directions on the sphere and on its map; errors of rotations, and their steps along paths."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["directions", "rotation_errors", "rotation_paths"]
 
 @styled
 def directions(points: Values, *, classes: Values | None = None, name: str = "class") -> Figure:
-    """Unit vectors on a map of the whole sphere (Hammer's, true to area) and on two hemispheres.
+    """Unit vectors on an equal-area map of the sphere (Hammer's projection) and on hemispheres.
 
-    Vectors of more than three numbers are shown by the three directions in which they are
-    longest, on the sphere; those of two lie on the equator.
+    Vectors with more than three dimensions are projected on their three main axes and scaled to
+    unit length; those with two dimensions lie on the equator.
 
     Arguments:
-        points: With shape (N, D), D at least 2.
-        classes: With shape (N).
-        name: What the classes are.
+        points: Directions, with shape (N, D), D at least 2.
+        classes: Classes, with shape (N).
+        name: Name of the classes, for the legend.
 
     Raises:
         ArgumentError: If shapes do not fit, or a vector is zero.
@@ -36,8 +36,8 @@ def directions(points: Values, *, classes: Values | None = None, name: str = "cl
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     if vectors.shape[1] < 2 or not (length > 0).all():
         raise ArgumentError(
-            f"directions: expected vectors (N, D), D at least 2, none of them zero; got "
-            f"{vectors.shape} and {int((length == 0).sum())} that are zero. Leave those rows out."
+            f"directions: expected nonzero vectors (N, D), D at least 2; got "
+            f"{vectors.shape} with {int((length == 0).sum())} zero vectors. Leave these rows out."
         )
     shade = None if classes is None else as_array(classes).reshape(-1)
     same_rows(directions=vectors, classes=shade)
@@ -74,7 +74,7 @@ def _hammer(places: Array) -> Array:
 
 
 def _lines() -> list[Array]:
-    """Meridians and parallels, 30 degrees apart."""
+    """Meridians and parallels at distances of 30 degrees."""
     long, lat = np.linspace(-math.pi, math.pi, 121), np.linspace(-math.pi / 2, math.pi / 2, 61)
     edge = math.pi - 1e-6
     meridians = [(np.full_like(lat, at), lat) for at in np.linspace(-edge, edge, 13)]
@@ -93,7 +93,7 @@ def _map(axes: Axes, places: Array, shade: Array | None) -> None:
 
 
 def _hemisphere(axes: Axes, places: Array, shade: Array | None, sign: float) -> None:
-    """The half of the sphere that faces the viewer from the front or the back, tilted a little."""
+    """The front or the back half of the sphere, slightly tilted."""
     tilt = math.radians(20)
     turn = np.array(
         [
@@ -130,11 +130,11 @@ def _points(axes: Axes, places: Array, shade: Array | None) -> None:
 
 @styled
 def rotation_errors(errors: Values, turned: Values | None = None) -> Figure:
-    """Errors of rotations in degrees: their distribution, and against how far each was turned.
+    """Errors of rotations in degrees: their distribution, and their dependence on the true angle.
 
     Arguments:
-        errors: In radians, with shape (N).
-        turned: True angles from the model's upright, in radians, with shape (N).
+        errors: Errors in radians, with shape (N).
+        turned: Angles of the true rotations in radians, with shape (N).
 
     Raises:
         ArgumentError: If shapes do not fit.
@@ -159,11 +159,11 @@ def rotation_errors(errors: Values, turned: Values | None = None) -> Figure:
 
 @styled
 def rotation_paths(paths: Mapping[str, Values], ratios: Mapping[str, float]) -> Figure:
-    """Steps of codes along closed paths of images: even where continuous, one tall where torn.
+    """Steps of codes along closed paths of images; a high one shows a discontinuity.
 
     Arguments:
-        paths: Name to codes along a path, with shape (T, ...).
-        ratios: Name to :func:`ppvae.evaluate.path_ratio`.
+        paths: Codes along each path by name, with shape (T, ...).
+        ratios: Values of :func:`ppvae.evaluate.path_ratio` by name.
 
     Raises:
         ArgumentError: If a path has fewer than two codes.
@@ -174,7 +174,7 @@ def rotation_paths(paths: Mapping[str, Values], ratios: Mapping[str, float]) -> 
         rows = as_array(codes)
         if len(rows) < 2:
             raise ArgumentError(
-                f"path {name!r}: expected two codes or more; got {len(rows)}. Encode a path."
+                f"path {name!r}: expected at least two codes; got {len(rows)}. Encode a path."
             )
         steps = np.linalg.norm(np.diff(rows.reshape(len(rows), -1), axis=0), axis=1)
         place = 360 * (np.arange(len(steps)) + 0.5) / len(steps)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
-import torch
 from pyro import poutine
-from pyro.distributions import TorchDistribution
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.distributions.supports import on_reals, support_of
 from ppvae.errors import ContractError, PPVAEError
 from ppvae.programs.automatic import refuse_effectful
-from ppvae.programs.contract import DATA_PLATE, INDEX, arguments
+from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, signature
+from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
 from ppvae.programs.order import without_closed_form
+from ppvae.programs.precision import PRECISION, check_precision
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
@@ -25,6 +25,12 @@ __all__ = ["check_pair"]
 
 Batch = Mapping[str, Tensor]
 Sites = Mapping[str, Site]
+
+# Number of site names that a message lists.
+SHOWN = 8
+_SUBSAMPLED = (
+    "Use ppvae.contract.data_plate(...): ppvae.fit draws the batches and scales global sites."
+)
 
 
 def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
@@ -48,6 +54,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             enumerated, if a log-density is not finite, or if a program is right for one draw but
             wrong for several.
     """
+    _refuse_functions(model=model, guide=guide)
     refuse_effectful(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with evaluating(model, guide), forked(*_tensors(batch)):
@@ -55,11 +62,24 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         model_trace = _run(model, "model", batch, replay=guide_trace)
         _refuse_store(guide, guide_trace)
         _refuse_store(model, model_trace)
+        for trace in (guide_trace, model_trace):
+            refuse_torch(sample_sites(trace))
         structure = _structure(guide_trace, model_trace, model, batch)
-        _check_densities("model", sample_sites(model_trace))
-        _check_densities("guide", sample_sites(guide_trace))
+        check_precision(model, batch, structure.latent, guide_trace, model_trace)
+        check_densities("model", sample_sites(model_trace), structure.num_rows)
+        check_densities("guide", sample_sites(guide_trace), structure.num_rows)
         check_vectorised(model, guide, batch, structure)
     return structure
+
+
+def _refuse_functions(**programs: object) -> None:
+    for role, program in programs.items():
+        if not isinstance(program, nn.Module):
+            name = getattr(program, "__name__", type(program).__name__)
+            raise ContractError(
+                f"{role}: expected a torch.nn.Module, which holds its parameters; got {name!r}. "
+                "Make the function the method forward of a class derived from torch.nn.Module."
+            )
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
@@ -87,6 +107,17 @@ def _run(
             ) from error
         if "Shape mismatch inside plate" in text:
             remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."
+        elif "same dtype" in text or "scalar type" in text:
+            remedy = PRECISION
+        elif "Multiple sample sites named" in text:
+            remedy = "Give each site a name of its own, which no plate has."
+        elif any(p.kind is p.VAR_POSITIONAL for p in signature(module).values()):
+            remedy = (
+                "Name the columns in its forward, as in forward(self, x); if it is a network, "
+                "wrap it in ppvae.guides.AmortizedGuide(network)."
+            )
+        elif "subsample_size does not match" in text:
+            remedy = _SUBSAMPLED
         elif not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
             remedy = "The error above was raised by the program itself."
             first = f"{type(error).__name__}: {first}"
@@ -140,10 +171,12 @@ def _structure(
         )
     scored = {n: s for n, s in model_sites.items() if n not in deterministic}
     rows = _rows(scored)
+    _refuse_random_loops({**scored, **guide_sites, **auxiliary})
     for role, sites in (("model", scored), ("guide", {**guide_sites, **auxiliary})):
         for name, site in sites.items():
             _check_batch_shape(role, name, site)
     _compare_shapes(latent, guide_sites)
+    _compare_supports(latent, guide_sites)
     enumerated = _check_estimators({**guide_sites, **auxiliary})
     nesting = [-d for s in (*scored.values(), *auxiliary.values()) for d in frames(s).values()]
     names = tuple(guide_sites)
@@ -190,6 +223,13 @@ def _guide_sites(sites: Sites) -> tuple[Sites, Sites]:
 def _compare_names(latent: Sites, guide_sites: Sites) -> None:
     only_model = sorted(latent.keys() - guide_sites.keys())
     only_guide = sorted(guide_sites.keys() - latent.keys())
+    enumerated = [n for n in only_model if latent[n]["infer"].get("enumerate") == "parallel"]
+    if enumerated and not only_guide:
+        raise ContractError(
+            f"site {enumerated[0]!r}: expected an enumerated site in the guide, too; got one in "
+            "the model only. Sample it in the guide, from a distribution of its own over the same "
+            'classes, with infer={"enumerate": "parallel"}.'
+        )
     if only_model or only_guide:
         raise ContractError(
             f"model and guide disagree on latent sites: only in model {only_model}, "
@@ -207,18 +247,38 @@ def _rows(sites: Sites) -> int:
         if frame.name == DATA_PLATE and frame.vectorized
     }
     if not plates:
+        names = sorted(sites)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise ContractError(
             f"no site of the model is in the plate {DATA_PLATE!r}: its sites are "
-            f"{sorted(sites)}. Wrap the datum-wise sites in ppvae.contract.data_plate(...)."
+            f"{names[:SHOWN]}{more}. Wrap the datum-wise sites in `with "
+            "ppvae.contract.data_plate(...):`, in place of a loop over data."
+        )
+    dims = {frames(site)[DATA_PLATE] for site in sites.values() if DATA_PLATE in frames(site)}
+    if dims != {-1}:
+        raise ContractError(
+            f"plate {DATA_PLATE!r}: expected dim=-1, the rightmost of the plates; got "
+            f"{sorted(dims)}. Use ppvae.contract.data_plate(...), and dim=-2 for plates within."
         )
     size = plates.pop()
     if isinstance(size, tuple):
         raise ContractError(
             f"plate {DATA_PLATE!r}: expected all rows of the batch; got a subsample of {size[0]} "
-            f"of {size[1]}. Use ppvae.contract.data_plate(...): ppvae.fit draws the batches and "
-            "scales global sites."
+            f"of {size[1]}. {_SUBSAMPLED}"
         )
     return int(size)
+
+
+def _refuse_random_loops(sites: Sites) -> None:
+    """Refuse a loop over a random part of a plate, whose sites differ from run to run."""
+    for site in sites.values():
+        for frame in site["cond_indep_stack"]:
+            if not frame.vectorized and frame.full_size not in (None, frame.size):
+                raise ContractError(
+                    f"plate {frame.name!r}: expected a loop over all {frame.full_size} steps; got "
+                    f"one over a random {frame.size} of them, so that sites differ from run to "
+                    "run. Leave out subsample_size."
+                )
 
 
 def _check_batch_shape(role: str, name: str, site: Site) -> None:
@@ -227,6 +287,12 @@ def _check_batch_shape(role: str, name: str, site: Site) -> None:
     sizes = {f.dim: f.size for f in site["cond_indep_stack"] if f.dim is not None}
     for dim in range(-len(batch_shape), 0):
         if batch_shape[dim] != 1 and sizes.get(dim) != batch_shape[dim]:
+            if site["is_observed"] and site["infer"].get("is_auxiliary"):
+                raise ContractError(
+                    f"factor {name!r}: expected the batch shape of the plates "
+                    f"{sorted(frames(site))}; got {batch_shape} in the {role}. Call pyro.factor "
+                    "inside the data plate, with one number per datum."
+                )
             depth = max((-d for d in sizes), default=0)
             event_dim = site["fn"].event_dim
             missing = max(1, site["value"].dim() - depth - event_dim)
@@ -245,6 +311,12 @@ def _reinterpreted(fn: TorchDistribution) -> int:
 
 def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
     for name, site in guide_sites.items():
+        if frames(latent[name]).keys() != frames(site).keys():
+            raise ContractError(
+                f"site {name!r}: in the plates {sorted(frames(latent[name]))} in the model but "
+                f"{sorted(frames(site))} in the guide. Use the same plates in both, and sample "
+                "what all data share before the data plate."
+            )
         p, q = latent[name]["fn"], site["fn"]
         for kind in ("event_shape", "batch_shape"):
             if getattr(p, kind) != getattr(q, kind):
@@ -253,10 +325,21 @@ def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
                     f"{tuple(getattr(q, kind))} in the guide. Give both the same dimensions, "
                     "declared with .to_event()."
                 )
-        if frames(latent[name]).keys() != frames(site).keys():
+
+
+def _compare_supports(latent: Sites, guide_sites: Sites) -> None:
+    """Refuse a guide over all real numbers for a latent that is, say, positive."""
+    for name, site in guide_sites.items():
+        p, q = latent[name]["fn"], site["fn"]
+        # A Delta claims to be over the reals, wherever its value is.
+        everywhere = on_reals(q) and not isinstance(base_of(q), Delta)
+        if everywhere and support_of(p) is not None and not on_reals(p):
             raise ContractError(
-                f"site {name!r}: in the plates {sorted(frames(latent[name]))} in the model but "
-                f"{sorted(frames(site))} in the guide. Use the same plates in both."
+                f"site {name!r}: expected the guide's draws in the support of the model's "
+                f"{describe(p)}; got {describe(q)}, which draws all "
+                "real numbers, so that the ELBO is minus infinity. Use a distribution with that "
+                "support, or a TransformedDistribution with "
+                "torch.distributions.transform_to(support)."
             )
 
 
@@ -277,40 +360,3 @@ def _check_estimators(sites: Sites) -> tuple[str, ...]:
                 "support. Remove the mark, or use a Categorical or Bernoulli distribution."
             )
     return enumerated
-
-
-def _check_densities(role: str, sites: Sites) -> None:
-    for name, site in sites.items():
-        value = site["value"]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                log_prob = site["fn"].log_prob(value)
-        except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
-            raise ContractError(
-                f"site {name!r}: the {role}'s {_describe(site['fn'])} cannot score a value "
-                f"with shape {tuple(value.shape)}: {str(error).strip().splitlines()[0]}. "
-                "Compare the data's shape and range with the likelihood's."
-            ) from error
-        expected = torch.Size(site["fn"].batch_shape)
-        if log_prob.shape != expected:
-            raise ContractError(
-                f"site {name!r}: expected log-densities with shape {tuple(expected)} (one per "
-                f"datum); got {tuple(log_prob.shape)} from the {role}'s "
-                f"{_describe(site['fn'])} at a value with shape {tuple(value.shape)}. "
-                "Give the value the distribution's event shape."
-            )
-        bad = ~torch.isfinite(scale_and_mask(log_prob, mask=site["mask"]))
-        if bad.any():
-            raise ContractError(
-                f"site {name!r}: the {role}'s log-density is not finite for {int(bad.sum())} of "
-                f"{log_prob.numel()} data. Check the data for NaN and for values outside the "
-                f"support of {_describe(site['fn'])}."
-            )
-
-
-def _describe(fn: TorchDistribution) -> str:
-    base = fn
-    while hasattr(base, "base_dist"):
-        base = base.base_dist
-    return f"{type(base).__name__} (event shape {tuple(fn.event_shape)})"

@@ -73,17 +73,17 @@ class FitHooks(nn.Module):
 
 def hooks_of(*modules: nn.Module) -> list[FitHooks]:
     """The :class:`FitHooks` among modules and their sub-modules, each once, sub-modules first."""
-    found: dict[int, FitHooks] = {}
+    hooks: dict[int, FitHooks] = {}
 
     def visit(module: nn.Module) -> None:
         for part in module.children():
             visit(part)
         if isinstance(module, FitHooks):
-            found.setdefault(id(module), module)
+            hooks.setdefault(id(module), module)
 
     for module in modules:
         visit(module)
-    return list(found.values())
+    return list(hooks.values())
 
 
 def needs_index(*modules: nn.Module) -> bool:

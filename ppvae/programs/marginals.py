@@ -70,15 +70,15 @@ def marginals(
     """
     sites = sample_sites(trace)
     nesting = structure.max_plate_nesting + particles
-    found = {}
+    distributions = {}
     for name in structure.latent:
         fn = sites[name]["fn"]
         dims = [dim for dim in range(-len(fn.batch_shape), -nesting) if fn.batch_shape[dim] > 1]
         if dims and name not in structure.enumerated:
             weights = _weights(structure, sites, dims)
             fn = Marginal(fn, weights, nesting)
-        found[name] = fn
-    return found
+        distributions[name] = fn
+    return distributions
 
 
 def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -> Tensor:

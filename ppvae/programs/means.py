@@ -25,7 +25,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError, ContractError
+from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.programs.batches import batches
 from ppvae.programs.contract import DATA_PLATE, signature
 from ppvae.programs.scopes import evaluating, seeded
@@ -104,8 +104,8 @@ def variance(fn: TorchDistribution) -> Tensor:
     base = _base(fn)
     if isinstance(base, torch.distributions.StudentT):
         finite = base.scale.square() * base.df / (base.df - 2)
-        found = torch.where(base.df > 2, finite, torch.full_like(finite, torch.inf))
-        return torch.where(base.df > 1, found, torch.full_like(finite, torch.nan))
+        above_one = torch.where(base.df > 2, finite, torch.full_like(finite, torch.inf))
+        return torch.where(base.df > 1, above_one, torch.full_like(finite, torch.nan))
     value: Tensor = fn.variance
     return value
 
@@ -333,8 +333,18 @@ def decode(
     with evaluating(model):
         if "size" in signature(model):
             batch["size"] = _count(model, latents, columns or {})
-        with tracing(), _AtMean(latents, decoding=True):
-            trace = trace_program(model, batch)
+        try:
+            with tracing(), _AtMean(latents, decoding=True):
+                trace = trace_program(model, batch)
+        except (ValueError, RuntimeError) as error:
+            if batch or isinstance(error, PPVAEError):
+                raise
+            raise ContractError(
+                f"decode: expected a model that samples as many data as there are latents; got "
+                f"{type(model).__name__}, which fails: {str(error).strip().splitlines()[0]}. Give "
+                "forward an argument size and pass it on, data_plate(x, size=size), or pass a "
+                "column that says how many, such as the observed one."
+            ) from error
     nodes = {name: n for name, n in nodes_of(trace).items() if is_site(n) and name not in latents}
     if site is not None and site not in nodes:
         raise ArgumentError(

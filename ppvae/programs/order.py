@@ -64,7 +64,7 @@ def without_closed_form(
         model_trace: Trace of the model, replayed against it.
     """
     q, p = sample_sites(guide_trace), sample_sites(model_trace)
-    found = {
+    sampled = {
         name
         for name in latent
         if not (_same(q[name]["mask"], p[name]["mask"]))
@@ -74,9 +74,9 @@ def without_closed_form(
     }
     order = [name for name in p if name in latent]
     for name, others in drawn_later(latent, order).items():
-        if name not in found and _depends(model, batch, name, others, guide_trace, model_trace):
-            found.add(name)
-    return frozenset(found)
+        if name not in sampled and _depends(model, batch, name, others, guide_trace, model_trace):
+            sampled.add(name)
+    return frozenset(sampled)
 
 
 def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
@@ -112,8 +112,8 @@ def _depends(
         score = _score(again, name, value)
         if score.requires_grad:
             total = score.sum()
-            found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-            if any(gradient is not None for gradient in found):
+            gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+            if any(gradient is not None for gradient in gradients):
                 return True
     with torch.no_grad():
         redrawn = {k: q[k]["fn"]().detach() for k in others}

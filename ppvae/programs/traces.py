@@ -6,7 +6,7 @@ A *site* is a node of a trace. Its tensors have shape (enumerated..., particles,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyro
@@ -31,6 +31,7 @@ __all__ = [
     "frames",
     "inner_dims",
     "log_prob",
+    "rows_of",
     "sample_sites",
     "trace_program",
 ]
@@ -139,6 +140,12 @@ def inner_dims(site: Site) -> list[int]:
     return [dim for name, dim in frames(site).items() if name not in (DATA_PLATE, PARTICLES)]
 
 
+def rows_of(sites: Iterable[Site]) -> int:
+    """N, the size of the data plate around some of these sites."""
+    plates = (frame for site in sites for frame in site["cond_indep_stack"])
+    return next(frame.size for frame in plates if frame.name == DATA_PLATE)
+
+
 def log_prob(site: Site) -> Tensor:
     """The log-density at a site's value, scaled and masked as Pyro does."""
     value = site["fn"].log_prob(site["value"])
@@ -178,12 +185,8 @@ class PerDatum:
             site = nodes[name]
             log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
             self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
-        self.rows = next(
-            frame.size
-            for name in (*structure.scored, *structure.latent)
-            for frame in nodes_of(model_trace)[name]["cond_indep_stack"]
-            if frame.name == DATA_PLATE
-        )
+        sites = nodes_of(model_trace)
+        self.rows = rows_of(sites[name] for name in (*structure.scored, *structure.latent))
 
     def __call__(self, site: Site, value: Tensor) -> Tensor:
         """Reduce ``value``, scaled and masked, with the batch shape of ``site``, to (N)."""

@@ -24,6 +24,7 @@ __all__ = ["check_vectorised"]
 
 _REMEDY = (
     "Write it for dimensions in front, as in (z.unsqueeze(-2) @ W).squeeze(-2) in place of z @ W, "
+    "s.unsqueeze(-1) in place of a scalar s beside a vector, "
     "and torch.cat or mean over dimensions counted from the right (dim=-1)."
 )
 
@@ -113,6 +114,12 @@ def _compare(
         if node["type"] == "sample" and name not in sites
     }
     one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
+    if one.keys() != sites.keys():
+        raise ContractError(
+            f"{role} {type(module).__name__}: expected the same sites in each run; got "
+            f"{sorted(one.keys() ^ sites.keys())} in some runs only. Sample them always, and mask "
+            "what does not count (poutine.mask)."
+        )
     for name, site in sites.items():
         if name in structure.deterministic:
             continue
@@ -146,8 +153,14 @@ def _compare(
             raise ContractError(
                 f"site {name!r}: expected the same log-density in each of several draws side by "
                 f"side as in one draw alone; got a difference of {float(gap):.3g} nats in the "
-                f"{role} {type(module).__name__}. {_REMEDY}"
+                f"{role} {type(module).__name__}. {_remedy(alone)}"
             )
+
+
+def _remedy(site: Site) -> str:
+    if site["is_observed"] and site["infer"].get("is_auxiliary"):
+        return "Call pyro.factor inside the data plate, with one number per datum."
+    return _REMEDY
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

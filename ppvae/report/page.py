@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
@@ -12,6 +10,7 @@ from ppvae.report.facts import Facts, read
 from ppvae.report.html import page_of, scripted
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
+from ppvae.runs.files import written
 from ppvae.typing import ColumnSpec
 
 __all__ = ["render", "write"]
@@ -39,16 +38,10 @@ def write(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     page = render(read(folder))
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / FILE)
+        with written(folder.resolve() / FILE) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise RunError(
             f"report: could not write {str(folder / FILE)!r} ({error.strerror or error}). "
             "Free some space, or make the folder writable."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ppvae import evaluate, plots
 from ppvae.data import Splits, describe
+from ppvae.errors import ContractError
 from ppvae.plots.files import Failure
 from ppvae.report.gallery import Subject, draw, interact, measure
 from ppvae.report.gallery.unseen import unseen
@@ -30,7 +32,8 @@ def write_all(
 ) -> Path:
     """Evaluate a run of any pair, and write its folder: metrics, draws, plots and report.
 
-    A figure or metric that fails is left out; the report and ``plots/failures.json`` say why.
+    A figure or metric that fails is left out, and so are draws of the prior and predictions of a
+    model that cannot run without its data; the report and ``plots/failures.json`` say why.
 
     Arguments:
         run: Fitted pair; the results are added to its ``metrics``.
@@ -56,14 +59,20 @@ def write_all(
     run.metrics |= measure(subject, failures=failures)
     run.metrics |= _null(run, subject.splits, max_rows)
     run.save(folder)
-    evaluate.to_arviz(
+    draws = partial(
+        evaluate.to_arviz,
         run,
         held_out,
         num_draws=ARVIZ_DRAWS,
         max_rows=ARVIZ_ROWS,
-        unseen=unseen(subject),
         path=folder / "arviz.nc",
     )
+    try:
+        draws(unseen=unseen(subject))
+    except ContractError as error:
+        # A model that needs its data cannot predict them, but it has a posterior.
+        draws(prior_rows=0)
+        failures.append({"kind": "metric", "name": "prior and predictions", "reason": str(error)})
     figures = draw(subject, failures=failures)
     controls = interact(subject, failures=failures)
     plots.save(folder / "plots", figures, failures=failures, controls=controls)

@@ -322,8 +322,8 @@ def test_calibration_says_who_is_too_sure():
     assert right.verdict.endswith("as predicted")
     normal = torch.distributions.Normal(0.0, 1.0)
     assert right.log_density == pytest.approx(float(normal.log_prob(y).mean()), abs=1e-5)
-    assert "too sure" in calibration(y, torch.zeros(200), 0.3 * torch.ones(200)).verdict
-    assert "not sure enough" in calibration(y, torch.zeros(200), 5 * torch.ones(200)).verdict
+    assert "too narrow" in calibration(y, torch.zeros(200), 0.3 * torch.ones(200)).verdict
+    assert "too wide" in calibration(y, torch.zeros(200), 5 * torch.ones(200)).verdict
     assert "too few to judge" in calibration(y[:3], torch.zeros(3), torch.ones(3)).verdict
 
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ppvae.errors import ArgumentError
+from ppvae.evaluate import simulation_based_calibration
 from ppvae.evaluate.predict import predict, predictive_log_likelihood
 from ppvae.programs import data_plate
+from ppvae.runs.run import Run
 
 A, NOISE = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 0.0]]), 0.3
 
@@ -94,3 +97,40 @@ def test_bad_numbers_are_refused():
         predict(Linear(), {"c": torch.zeros(2, 3)}, num_draws=1)
     with pytest.raises(ValueError, match="between 0 and 1"):
         predict(Linear(), {"c": torch.zeros(2, 3)}, interval=90)
+
+
+class Logged(nn.Module):
+    """log x ~ N(z, I), observed at the logarithm of a column that the site is named after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: Tensor | None = None, *, size: int | None = None) -> Tensor:
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            obs = None if x is None else x.log()
+            return pyro.sample("x", dist.Normal(z, self.scale).to_event(1), obs=obs)
+
+
+def test_the_density_is_of_the_value_that_the_model_observes_not_of_the_column():
+    x = torch.randn(5, 3).exp()
+    estimate = predict(Logged(), {"x": x}, num_draws=20_000).log_density
+    exact = dist.Normal(0.0, 1.25**0.5).expand([3]).to_event(1).log_prob(x.log())
+    torch.testing.assert_close(estimate, exact, atol=0.15, rtol=0.05, check_dtype=False)
+
+
+class LoggedGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> None:
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(x.log(), self.scale).to_event(1))
+
+
+def test_calibration_does_not_put_simulated_logarithms_into_a_column():
+    run, x = Run(Logged(), LoggedGuide()), torch.randn(5, 3).exp()
+    with pytest.raises(ArgumentError, match=r"got \['x'\], computed from columns"):
+        simulation_based_calibration(run, {"x": x}, num_datasets=4, num_draws=4)

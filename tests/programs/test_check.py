@@ -13,6 +13,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 
 from ppvae.errors import ContractError
+from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
 from ppvae.programs import check_pair, data_plate
 
@@ -272,3 +273,183 @@ def test_modes_of_frozen_parts_are_restored():
     check_pair(model, guide, batch)
     assert model.training
     assert not model.part.training
+
+
+def test_data_that_torch_would_broadcast_are_refused():
+    def one_number(self, z, x):
+        pyro.sample("x", dist.Normal(z[..., :1], 1.0).to_event(1), obs=x[..., 0])
+
+    model, guide, batch = pair(model_of(one_number), sample_z)
+    message = r"event shape \(1,\).*got one with shape \(6,\), which torch would broadcast"
+    with pytest.raises(ContractError, match=message):
+        check_pair(model, guide, batch)
+
+    def five_numbers(self, z, x):
+        pyro.sample("x", dist.Normal(z[..., :1], 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(model_of(five_numbers), sample_z)
+    with pytest.raises(ContractError, match=r"got one with shape \(6, 5\)"):
+        check_pair(model, guide, batch)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_rows_that_are_a_part_of_the_event_are_refused(inside):
+    def body(self, x):
+        plate = data_plate(x)
+        with plate:
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with plate if inside else poutine.scale(scale=1.0):
+            fn = dist.Normal(nn.functional.pad(z, (0, 3)), 1.0).to_event(2)
+            pyro.sample("x", fn, obs=x)
+
+    model, guide, batch = pair(body, sample_z)
+    with pytest.raises(ContractError, match=r"starts with the 6 rows.*\.to_event\(1\)"):
+        check_pair(model, guide, batch)
+
+
+def test_a_guide_over_all_reals_is_refused_for_a_positive_latent():
+    def body(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Exponential(torch.ones(2)).to_event(1))
+            loc = nn.functional.pad(z, (0, 3))
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    def far(self, x):  # so that no draw is negative
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(9 + self.weight * x[:, :2], 0.1).to_event(1))
+
+    model, guide, batch = pair(body, far)
+    with pytest.raises(ContractError, match="support of the model's Exponential.*got Normal"):
+        check_pair(model, guide, batch)
+
+    def point(self, x):
+        with data_plate(x):
+            pyro.sample("z", dist.Delta(self.weight * x[:, :2].square()).to_event(1))
+
+    assert check_pair(model, Program(point), batch).latent == ("z",)
+
+
+def test_two_precisions_are_refused_with_their_cure():
+    def observe(self, z, x):
+        pyro.sample("x", dist.Normal(z @ self.weight.half().expand(2, 5), 1.0).to_event(1))
+
+    model, guide, batch = pair(model_of(observe), sample_z)
+    with pytest.raises(ContractError, match=r"one precision: \.float\(\) or \.double\(\)"):
+        check_pair(model, guide, batch)
+
+
+def test_a_prior_in_a_precision_that_the_decoder_does_not_take_is_refused():
+    """In training z comes from the guide, so that only predictions would fail."""
+
+    def body(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).half(), 1.0).to_event(1))
+            loc = z @ self.weight.expand(2, 5)
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(body, sample_z)
+    with pytest.raises(ContractError, match=r"'z': expected draws.*got torch.float16, for which"):
+        check_pair(model, guide, batch)
+
+
+def test_functions_and_networks_are_refused_as_programs():
+    model, guide, batch = pair(model_of(lambda self, z, x: None), sample_z)
+    with pytest.raises(ContractError, match="guide: expected a torch.nn.Module.*got 'forward'"):
+        check_pair(model, guide.forward, batch)
+    network = MLP(5, heads.DiagonalNormal(2), hidden=[4])
+    with pytest.raises(ContractError, match=r"wrap it in ppvae.guides.AmortizedGuide\(network\)"):
+        check_pair(model, network, batch)
+
+
+def test_a_data_plate_that_is_not_the_rightmost_is_refused():
+    def left(observe):
+        def body(self, x):
+            with pyro.plate("data", len(x), dim=-2):
+                z = dist.Normal(self.weight * torch.ones(1, 2), 1.0).to_event(1)
+                z = pyro.sample("z", z)
+                if observe:
+                    fn = dist.Normal(nn.functional.pad(z, (0, 3)), 1.0).to_event(1)
+                    pyro.sample("x", fn, obs=x.unsqueeze(-2))
+
+        return body
+
+    model, guide, batch = pair(left(True), left(False))
+    with pytest.raises(ContractError, match=r"plate 'data': expected dim=-1.*got \[-2\]"):
+        check_pair(model, guide, batch)
+
+
+@pytest.mark.parametrize("summed", [True, False])
+def test_a_factor_outside_the_data_plate_says_where_it_belongs(summed):
+    def body(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = nn.functional.pad(z, (0, 3))
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+        pull = -z.square().sum(-1)
+        pyro.factor("pull", pull.sum() if summed else pull)
+
+    model, guide, batch = pair(body, sample_z)
+    with pytest.raises(ContractError, match=r"'pull': .*Call pyro.factor inside the data plate"):
+        check_pair(model, guide, batch)
+
+
+def test_a_distribution_of_torch_alone_is_refused():
+    def observe(self, z, x):
+        fn = torch.distributions.Normal(nn.functional.pad(z, (0, 3)), 1.0)
+        pyro.sample("x", torch.distributions.Independent(fn, 1), obs=x)
+
+    model, guide, batch = pair(model_of(observe), sample_z)
+    with pytest.raises(ContractError, match="'x': expected a distribution of pyro.distributions"):
+        check_pair(model, guide, batch)
+
+
+def test_sites_that_differ_from_run_to_run_are_refused():
+    def loop(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            for t in pyro.plate("steps", 5, subsample_size=4):
+                pyro.sample(f"x{t}", dist.Normal(z[..., 0], 1.0), obs=x[:, t])
+
+    model, guide, batch = pair(loop, sample_z)
+    with pytest.raises(ContractError, match="'steps': expected a loop over all 5 steps; got"):
+        check_pair(model, guide, batch)
+
+    def second_run(self, z, x):
+        self.runs = getattr(self, "runs", 0) + 1
+        pyro.sample("x", dist.Normal(nn.functional.pad(z, (0, 3)), 1.0).to_event(1), obs=x)
+        if self.runs % 2:
+            pyro.sample("extra", dist.Normal(z[..., 0], 1.0), obs=x[:, 0])
+
+    model, guide, batch = pair(model_of(second_run), sample_z)
+    with pytest.raises(ContractError, match=r"the same sites in each run; got \['extra'\]"):
+        check_pair(model, guide, batch)
+
+
+def test_loops_over_data_other_plates_and_classes_of_the_model_alone_are_refused_in_words():
+    def rows(self, x):
+        for n in pyro.plate("data", len(x)):
+            pyro.sample(f"x{n}", dist.Normal(torch.zeros(5), 1.0).to_event(1), obs=x[n])
+
+    model, guide, batch = pair(rows, lambda self, x: None)
+    with pytest.raises(ContractError, match="in place of a loop over data"):
+        check_pair(model, guide, batch)
+
+    def inside(self, x):
+        with data_plate(x):
+            pyro.sample("W", dist.Normal(self.weight * torch.ones(2, 5), 1.0).to_event(2))
+            pyro.sample("z", dist.Normal(self.weight * x[:, :2], 1.0).to_event(1))
+
+    model, guide, batch = pair(global_matrix, inside)
+    model.plain = False
+    with pytest.raises(ContractError, match=r"in the plates \[\] in the model but \['data'\]"):
+        check_pair(model, guide, batch)
+
+    def classes(self, z, x):
+        logits = torch.zeros(3)
+        y = pyro.sample("y", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
+        loc = nn.functional.pad(z, (0, 3)) + y.unsqueeze(-1)
+        pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(model_of(classes), sample_z)
+    with pytest.raises(ContractError, match="'y': expected an enumerated site in the guide, too"):
+        check_pair(model, guide, batch)

@@ -165,3 +165,40 @@ def test_the_controls_hold_positions_and_decoded_images(run, splits):
     expected = (255 * ((decode(place)[0, 0] - low) / (high - low)).clamp(0, 1)).round()
     shown = pixels[SIZE : 2 * SIZE, 2 * SIZE : 3 * SIZE].float()
     assert (shown - expected).abs().max() <= 1
+
+
+class NeedsData(nn.Module):
+    """p(z) p(x | z) of a model that cannot run without x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.net(z), 1.0).to_event(1), obs=x)
+
+
+class NeedsDataGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> None:
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(self.net(x), 1.0).to_event(1))
+
+
+def test_a_model_that_needs_its_data_has_a_report_that_says_what_it_lacks(tmp_path):
+    data = {"x": torch.randn(24, 4)}
+    options = {"epochs": 1, "seed": 0, "progress": False, "compile": False}
+    run = ppvae.fit(NeedsData(), NeedsDataGuide(), data, **options)
+    page = run.report(data, tmp_path / "run").read_text()
+    assert "prior and predictions" in page
+    assert "the default None" in page
+    import xarray
+
+    with xarray.open_datatree(tmp_path / "run" / "arviz.nc") as tree:
+        assert "z" in tree["posterior"]
+        assert "prior" not in tree.children

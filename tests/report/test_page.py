@@ -258,7 +258,7 @@ def test_a_report_that_cannot_be_written_leaves_nothing(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = (run / "report.html").read_bytes()
-    monkeypatch.setattr("ppvae.report.page.os.replace", full)
+    monkeypatch.setattr("ppvae.runs.files.os.replace", full)
     with pytest.raises(RunError, match="could not write .*No space left"):
         report.write(run)
     assert (run / "report.html").read_bytes() == before

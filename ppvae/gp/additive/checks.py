@@ -1,4 +1,4 @@
-"""Checks for training data that an additive kernel cannot be learned from."""
+"""Checks of the data of an additive kernel."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def check_columns(
     """The kernel's columns of some rows, with shape (N) each.
 
     Arguments:
-        kernel: The kernel.
-        columns: The rows.
-        subject: The column of the subjects.
+        kernel: Kernel.
+        columns: Columns of the rows.
+        subject: Column of the subjects.
 
     Raises:
         DataError: If a column is missing, has more than one number per row, or has missing
@@ -73,9 +73,9 @@ def check_training(
     """The kernel's columns of the training data.
 
     Arguments:
-        kernel: The kernel.
+        kernel: Kernel.
         data: The training data.
-        subject: The column of the subjects.
+        subject: Column of the subjects.
 
     Raises:
         DataError: If a column is constant, a datum appears twice or has no observed value.
@@ -109,9 +109,9 @@ def check_visits(kernel: Additive, data: Columns, subject: str | None = None) ->
     """The kernel's columns of visits, each of a subject and with an observed value.
 
     Arguments:
-        kernel: The kernel.
+        kernel: Kernel.
         data: The visits: ``x`` and the kernel's columns.
-        subject: The column of the subjects.
+        subject: Column of the subjects.
 
     Raises:
         DataError: If the kernel cannot read a column, a row has no subject or no observed value,
@@ -131,7 +131,7 @@ def check_visits(kernel: Additive, data: Columns, subject: str | None = None) ->
 
 
 def _check_subjects(name: str, values: Tensor) -> None:
-    """Refuse subjects that are no exact whole numbers."""
+    """Refuse subjects that are not integers."""
     if not values.is_floating_point():
         return
     bad = ~torch.isfinite(values) | (values != values.round()) | (values.abs() > EXACT)
@@ -144,7 +144,7 @@ def _check_subjects(name: str, values: Tensor) -> None:
 
 
 def _refuse_repeated(columns: Mapping[str, Tensor], data: Columns) -> None:
-    """Two rows with the same columns and the same ``x`` are one visit, recorded twice."""
+    """Refuse rows with the same columns and the same ``x``, which are one visit recorded twice."""
     if "x" not in data:
         return
     table = torch.stack([values.double().nan_to_num(nan=-1e300) for values in columns.values()], 1)
@@ -161,7 +161,7 @@ def _refuse_repeated(columns: Mapping[str, Tensor], data: Columns) -> None:
 
 
 def _refuse_unobserved(data: Columns) -> None:
-    """Rows without any observed value of ``x``."""
+    """Refuse rows without any observed value of ``x``."""
     if "x" not in data:
         return
     for start in range(0, len(data["x"]), 4096):

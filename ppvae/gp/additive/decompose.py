@@ -51,8 +51,8 @@ def contribution(
     Arguments:
         prior: A settled prior.
         columns: The kernel's columns of the rows, each with shape (N).
-        names: As ``prior.kernel.names`` has them; all terms if none is given.
-        num_draws: S, from torch's global generator.
+        names: Names among ``prior.kernel.names``; all terms if none is given.
+        num_draws: Number of draws S, from torch's global generator.
 
     Raises:
         ArgumentError: If there is no such term.
@@ -68,13 +68,13 @@ def contribution(
     scales, arrow, codes = prior.scales(chosen), prior.posterior, prior.codes(columns)
     f, b = prior.features(columns)
     f, b = f[:, None] * scales.shared, b[:, None] * scales.own
-    found = arrow.moments(f, b, codes)
-    variance = (found.leverage + arrow.spread(found.g, b, codes)).expand_as(found.loc)
+    marginal = arrow.moments(f, b, codes)
+    variance = (marginal.leverage + arrow.spread(marginal.g, b, codes)).expand_as(marginal.loc)
     draws = None
     if num_draws > 0:
-        parts = [arrow.draw(found.g, b, codes) for _ in range(num_draws)]
-        draws = found.loc + torch.stack(parts)
-    return Contribution(found.loc, variance.clamp_min(0), draws)
+        parts = [arrow.draw(marginal.g, b, codes) for _ in range(num_draws)]
+        draws = marginal.loc + torch.stack(parts)
+    return Contribution(marginal.loc, variance.clamp_min(0), draws)
 
 
 def decompose(
@@ -85,7 +85,7 @@ def decompose(
     Arguments:
         prior: A settled prior.
         columns: The kernel's columns of the rows, each with shape (N).
-        num_draws: S, from torch's global generator.
+        num_draws: Number of draws S, from torch's global generator.
     """
     return {
         name: contribution(prior, columns, name, num_draws=num_draws)

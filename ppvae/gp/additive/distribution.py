@@ -22,14 +22,14 @@ __all__ = ["AdditiveGP", "Held", "LeftOut"]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The posterior of each subject's weights given some of its data, the others left out.
+    """Posterior of each subject's weights given a part of its data.
 
     Attributes:
         shared_mean: :math:`m_w` without the subjects of each fold, with shape (folds, L, H).
         folds: Each subject's fold, with shape (P).
-        own_mean: Given the subject's data that are kept, with shape (P, L, R).
-        own_covariance: Given them, with shape (P, K, R, R).
-        link: Given them, with shape (P, K, H, R).
+        own_mean: Mean given the data that are kept, with shape (P, L, R).
+        own_covariance: Covariance given them, with shape (P, K, R, R).
+        link: Link to the shared weights given them, with shape (P, K, H, R).
         kept: Whether each training datum is kept, with shape (N).
         codes: Each training datum's subject as an index, with shape (N).
     """
@@ -45,13 +45,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Held:
-    r"""The GP as it was last solved, constant between two refreshes.
+    r"""The last solution of the GP, constant between two refreshes.
 
     Attributes:
-        arrow: The weights' posterior.
+        arrow: Posterior of the weights.
         share: :math:`\sum_l (|m_l|^2 + \mathrm{tr} S_l - \log |S_l| - H - P R) / N`, with
             shape ().
-        left_out: Given some of each subject's data; None where nothing is left out.
+        left_out: Posterior given a part of each subject's data; None if nothing is left out.
     """
 
     arrow: Arrow
@@ -60,17 +60,17 @@ class Held:
 
 
 class AdditiveGP(IntegratedGP):
-    r"""Datum n's share of an additive GP prior, with shape (N | L).
+    r"""The term of datum n in an additive GP prior, with shape (N | L).
 
     ``log_prob`` is the share of a lower bound of the GP's log-density, as that of
     :class:`~ppvae.gp.CollapsedGP`; the KL from a normal is tighter.
 
     Arguments:
         f: Scaled shared features, with shape (N, K, H).
-        b: Scaled features of the subjects' own, with shape (N, K, R).
+        b: Scaled features of the subjects, with shape (N, K, R).
         subjects: Subjects as indices, with shape (N).
         v1: Variances of the noise, with shape (K).
-        held: The GP as it was last solved.
+        held: Last solution of the GP.
         moments: Moments of the rows under the weights' posterior; from the features by default.
         batch_shape: Shape of the batch; (N) by default.
     """

@@ -45,7 +45,7 @@ class Factor(SizedByData, ABC):
         column: Name of the dataset's column; empty for a constant.
 
     Attributes:
-        written: The factor as the command line writes it.
+        written: The factor in the notation of the command line.
     """
 
     def __init__(self, column: str, written: str) -> None:
@@ -56,7 +56,7 @@ class Factor(SizedByData, ABC):
     @property
     @abstractmethod
     def num_features(self) -> int:
-        """R, the number of features."""
+        """Number of features R."""
 
     @abstractmethod
     def forward(self, values: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Factor(SizedByData, ABC):
         """Read the training data's observed values, with shape (N)."""
 
     def check(self, values: Tensor) -> None:
-        """Refuse values, with shape (N), that the kernel says nothing about."""
+        """Refuse values, with shape (N), at which the kernel is undefined."""
 
     def __mul__(self, other: Factor | Term) -> Term:
         from ppvae.gp.additive.terms import Term
@@ -80,7 +80,7 @@ class Factor(SizedByData, ABC):
 
 
 class Constant(Factor):
-    """:math:`k(a, b) = 1`: a level that all data share."""
+    """:math:`k(a, b) = 1`: a constant shared by all data."""
 
     def __init__(self) -> None:
         super().__init__("", "const")
@@ -113,7 +113,7 @@ class Observed(Factor):
 
 
 class Categorical(Factor):
-    r""":math:`k(a, b) = \delta_{ab}`: each category on its own."""
+    r""":math:`k(a, b) = \delta_{ab}`: categories are independent."""
 
     sized_by_data = ("levels",)
     levels: Tensor
@@ -175,11 +175,11 @@ class Line(Factor):
 
     Arguments:
         column: Name of the column.
-        name: The factor's name on the command line.
-        kernel: On the line, in units of half the training range.
+        name: Name of the factor on the command line.
+        kernel: Kernel of one coordinate, in units of half the training range.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: J of :class:`~ppvae.gp.HilbertFeatures`.
-        margin: How far past the training data it may be asked, in training ranges.
+        num_features: Number J of features (:class:`~ppvae.gp.HilbertFeatures`).
+        margin: Largest distance of predictions from the training data, in training ranges.
     """
 
     scale: Tensor
@@ -251,8 +251,8 @@ class RBF(Line):
     Arguments:
         column: Name of the column.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: Features of the approximation.
-        margin: How far past the training data it may be asked, in training ranges.
+        num_features: Number of features of the approximation.
+        margin: Largest distance of predictions from the training data, in training ranges.
     """
 
     def __init__(
@@ -274,8 +274,8 @@ class Matern(Line):
     Arguments:
         column: Name of the column.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: Features of the approximation.
-        margin: How far past the training data it may be asked, in training ranges.
+        num_features: Number of features of the approximation.
+        margin: Largest distance of predictions from the training data, in training ranges.
         nu: Smoothness: 0.5, 1.5 or 2.5.
     """
 
@@ -299,8 +299,8 @@ class SpectralMixture(Line):
     Arguments:
         column: Name of the column.
         num_mixtures: Components of the mixture.
-        num_features: Features of the approximation.
-        margin: How far past the training data it may be asked, in training ranges.
+        num_features: Number of features of the approximation.
+        margin: Largest distance of predictions from the training data, in training ranges.
     """
 
     def __init__(

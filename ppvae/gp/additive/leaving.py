@@ -35,9 +35,9 @@ def kept_data(visits: Visits, turn: Tensor, *, later: bool) -> Tensor:
     """Mask of the data that are kept, with shape (N); at least one per subject is left out.
 
     Arguments:
-        visits: The training data's subjects.
-        turn: How many times it has been asked, with shape ().
-        later: Keep a subject's first data, else some of all.
+        visits: Subjects of the training data.
+        turn: Number of earlier calls, with shape ().
+        later: Whether a subject's first data are kept, rather than random ones.
     """
     subject = torch.arange(visits.num_subjects, device=turn.device, dtype=torch.float64)
     share = (subject * STEPS[0] + turn * STEPS[1] + 0.5).frac()
@@ -63,14 +63,14 @@ def leave_out(
     """The weights given some of each subject's data, and shared weights given other subjects'.
 
     Arguments:
-        visits: The training data's subjects.
+        visits: Subjects of the training data.
         f: Unscaled shared features, with shape (N, H).
-        b: Unscaled features of the subjects' own, with shape (N, R).
+        b: Unscaled features of the subjects, with shape (N, R).
         values: Encodings, with shape (N, L).
         scales: The variances.
         blocks: The subjects' blocks given all data.
-        turn: How many times it has been asked, with shape ().
-        later: Keep a subject's first data, else some of all.
+        turn: Number of earlier calls, with shape ().
+        later: Whether a subject's first data are kept, rather than random ones.
     """
     kept = kept_data(visits, turn, later=later)
     count = min(FOLDS, visits.num_subjects)
@@ -123,15 +123,15 @@ def leave_visits_out(prior: AdditivePrior) -> dist.TorchDistribution:
     arrow, _, _ = prior.state()
     visits, scales, values = prior.require_visits(), prior.scales(), prior.table.double()
     f, b = prior.features(prior.columns_seen)
-    found = arrow.moments(f[:, None] * scales.shared, b[:, None] * scales.own, visits.codes)
-    kept = (1 - found.leverage / scales.noise).clamp_min(1e-9)
-    scale = (scales.noise / kept).sqrt().expand_as(values)
-    return dist.Normal(values - (values - found.loc) / kept, scale).to_event(1)
+    marginal = arrow.moments(f[:, None] * scales.shared, b[:, None] * scales.own, visits.codes)
+    share = (1 - marginal.leverage / scales.noise).clamp_min(1e-9)
+    scale = (scales.noise / share).sqrt().expand_as(values)
+    return dist.Normal(values - (values - marginal.loc) / share, scale).to_event(1)
 
 
 @torch.no_grad()
 def leave_subjects_out(prior: AdditivePrior) -> dist.TorchDistribution:
-    """Each training latent given the other subjects' alone.
+    """Each training latent given those of the other subjects.
 
     Arguments:
         prior: A prior with its training data.

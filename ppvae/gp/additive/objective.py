@@ -24,13 +24,13 @@ __all__ = ["LeaveVisitsOut"]
 
 
 class LeaveVisitsOut(LeaveViewOut):
-    """The negative log-likelihood of the batch's data that are left out of their subjects.
+    r"""The negative log-likelihood of the batch's data that are left out of their subjects.
 
     Gradients reach the decoder, the kernels and their variances, not the encodings. A likelihood
     with a calibrated scale (:class:`ppvae.nets.Calibrated`) learns it here.
 
     Arguments:
-        weight: Lambda, a number or a schedule.
+        weight: Weight :math:`\lambda`, a number or a schedule.
         site: The site whose prior is an :class:`~ppvae.gp.additive.AdditivePrior`, or a
             :class:`~ppvae.gp.JoinedPrior` with one.
     """
@@ -55,10 +55,10 @@ class LeaveVisitsOut(LeaveViewOut):
                 )
             # Outside training there is no table to leave a visit out of.
             return next(iter(context.batch.values())).new_zeros(())
-        found = [_left_out(part, context.batch[INDEX]) for part in parts]
-        loc, variance = (torch.cat([each[i] for each in found], -1) for i in (0, 1))
+        predictions = [_left_out(part, context.batch[INDEX]) for part in parts]
+        loc, variance = (torch.cat([each[i] for each in predictions], -1) for i in (0, 1))
         # Of several such priors a datum counts where it is left out of all.
-        out = torch.stack([each[2] for each in found]).all(0)
+        out = torch.stack([each[2] for each in predictions]).all(0)
         z = loc + variance.sqrt() * torch.randn_like(loc)
         out = out.to(loc)
         loss = (self._losses(context, z) * out).sum() / out.sum().clamp_min(1.0)
@@ -66,7 +66,7 @@ class LeaveVisitsOut(LeaveViewOut):
 
 
 def _left_out(p: TorchDistribution, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variance and whether left out, at the batch's rows; the prior of other kinds."""
+    """Means, variances, and a mask of the rows left out; of other priors, their moments."""
     if isinstance(p, AdditiveGP):
         return p.left_out(index)
     mean, variance = (m.expand(len(index), -1) for m in (p.mean, p.variance))

@@ -7,15 +7,15 @@ r"""An additive Gaussian-process prior over named columns on the latents of a mo
     prior = AdditivePrior("rbf(age) + cat(id) + rbf(age)*cat(id)", latent_dim=16)
     z = pyro.sample("z", prior(id=id, age=age))                     # (N | L)
 
-Each :math:`k_j` is a product of kernels of columns. Terms with the subject's id have weights of
-each subject's own, eliminated exactly (:mod:`ppvae.gp.additive.arrow`). As
-:class:`~ppvae.gp.GPPrior`, it is :class:`~ppvae.gp.additive.AdditiveGP` in training, a sum over
-data that is unbiased in mini-batches, and the GP's posterior predictive in evaluation.
+Each :math:`k_j` is a product of kernels of columns. Terms with the subject's id have separate
+weights for each subject, which are eliminated exactly (:mod:`ppvae.gp.additive.arrow`). In
+training the prior is :class:`~ppvae.gp.additive.AdditiveGP`, with a KL that is a sum over data and
+so is unbiased in mini-batches; in evaluation it is the GP's posterior predictive.
 
 References:
     | Longitudinal Variational Autoencoder (Ramchandran et al., 2021)
     | https://proceedings.mlr.press/v130/ramchandran21b.html
-    | The exact bound in mini-batches with subjects eliminated is ours.
+    | The bound in mini-batches, with subjects eliminated, does not come from the paper.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ppvae.gp.every import Every
 __all__ = ["AdditivePrior"]
 
 _REFRESH = 16
-# Parts of the data that are left out in turn where the kernel has no subject.
+# Number of parts of the data that are left out in turn if the kernel has no subject.
 PARTS = 16
 ARROW = tuple(f.name for f in fields(Arrow))
 LEFT = tuple(f.name for f in fields(LeftOut))
@@ -52,21 +52,22 @@ LEFT = tuple(f.name for f in fields(LeftOut))
 class AdditivePrior(EncodedPrior, ScaledKernel):
     r"""A GP whose kernel is a sum of terms over named columns, on each latent.
 
-    Variances are learned, add to one with the noise's, and :math:`v_0 \geq` ``floor``.
+    The variances are learned; with that of the noise they add to one, and :math:`v_0 \geq`
+    ``floor``.
 
     Arguments:
-        kernel: An expression, or its text as :func:`~ppvae.gp.additive.parse` reads it.
-        latent_dim: L.
-        subject: The categorical column whose terms have weights for each subject; by default the
-            first of ``id``, ``subject`` and ``object`` that the kernel has.
-        order: The column that orders a subject's data for :class:`LeaveVisitsOut`: later data are
-            predicted from earlier ones. By default random ones from the others.
+        kernel: Kernel, or its text in the notation of :func:`~ppvae.gp.additive.parse`.
+        latent_dim: Number of latents L.
+        subject: Categorical column whose terms have separate weights for each subject; by default
+            the first of ``id``, ``subject`` and ``object`` that the kernel has.
+        order: Column that orders a subject's data for :class:`LeaveVisitsOut`, so that later data
+            are predicted from earlier ones. By default random data are predicted from the others.
         shared_variances: Whether all latents have the same variances.
-        noise: The initial :math:`v_0`.
-        floor: The least :math:`v_0`.
+        noise: Initial value of :math:`v_0`.
+        floor: Smallest value of :math:`v_0`.
         site: Name of the latent site with this prior.
-        refresh: Optimiser steps between two solutions of the GP; by default 16, or more with
-            many data (:class:`~ppvae.gp.Every`).
+        refresh: Number of optimiser steps between two solutions of the GP; by default 16, or more
+            with many data (:class:`~ppvae.gp.Every`).
 
     Raises:
         ArgumentError: If an argument is out of range, or the kernel has no such subject.
@@ -279,9 +280,9 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         if self.training and self.visits is not None:
             f, b = self.rows(columns)
             left = LeftOut(**{name: getattr(self, f"left_{name}") for name in LEFT})
-            held = Held(self._arrow("held_"), self.held_share, left)
+            solution = Held(self._arrow("held_"), self.held_share, left)
             v1 = self.variances()[:, -1].to(like)
-            return AdditiveGP(f, b, self.codes(columns), v1, held)
+            return AdditiveGP(f, b, self.codes(columns), v1, solution)
         loc, variance = self.moments(columns)
         return dist.Normal(loc.to(like), variance.sqrt().to(like)).to_event(1)
 
@@ -295,10 +296,10 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         scales = self.scales()
         f, b = f[:, None] * scales.shared, b[:, None] * scales.own
         codes = self.codes(columns)
-        found = arrow.moments(f, b, codes)
-        spread = arrow.spread(found.g, b, codes)
-        variance = (scales.noise + found.leverage + spread).expand_as(found.loc)
-        return found.loc, variance
+        marginal = arrow.moments(f, b, codes)
+        spread = arrow.spread(marginal.g, b, codes)
+        variance = (scales.noise + marginal.leverage + spread).expand_as(marginal.loc)
+        return marginal.loc, variance
 
     def check(self, data: Columns, *, new_subjects: bool = False) -> None:
         """Refuse rows for which the kernel is undefined.

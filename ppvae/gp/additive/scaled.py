@@ -1,4 +1,4 @@
-"""An additive kernel with its variances: rows' scaled features, shared and subjects' own."""
+"""An additive kernel with its variances, and scaled features of rows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SUBJECTS = ("id", "subject", "object")
 
 
 class ScaledKernel(SizedByData):
-    r""":math:`\sum_j v_{jl} k_j + v_{0l} \delta`, the variances learned and adding to one.
+    r""":math:`\sum_j v_{jl} k_j + v_{0l} \delta`, with learned variances that add to one.
 
     Arguments:
-        kernel: The terms.
-        latent_dim: L.
-        subject: The categorical column whose terms have features of each subject's own; by default
+        kernel: Sum of terms.
+        latent_dim: Number of latents L.
+        subject: Categorical column whose terms have separate features per subject; by default
             the first of ``id``, ``subject`` and ``object`` that the kernel has.
         shared_variances: Whether all latents have the same variances: K is 1, else L.
-        noise: The initial :math:`v_0`.
-        floor: The least :math:`v_0`.
+        noise: Initial value of :math:`v_0`.
+        floor: Smallest value of :math:`v_0`.
 
     Raises:
         ArgumentError: If an argument is out of range, or the kernel has no such subject.

@@ -36,7 +36,7 @@ class Term(nn.Module):
 
     Arguments:
         factors: Kernels of single columns.
-        name: Its name in tables; by default its columns, such as ``id x age``.
+        name: Name in tables; by default the columns, such as ``id x age``.
     """
 
     def __init__(self, *factors: Factor, name: str | None = None) -> None:
@@ -59,17 +59,17 @@ class Term(nn.Module):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it reads, each once."""
+        """The columns, each once."""
         return tuple(dict.fromkeys(factor.column for factor in self if factor.column))
 
     @property
     def written(self) -> str:
-        """The term as the command line writes it."""
+        """The term in the notation of the command line."""
         return "*".join(factor.written for factor in self)
 
     @property
     def name(self) -> str:
-        """Its name in tables."""
+        """Name in tables."""
         return self.given_name or " x ".join(self.columns) or "constant"
 
     def num_features(self, without: str | None = None) -> int:
@@ -131,7 +131,7 @@ class Additive(nn.Module):
     """A sum of terms with distinct names.
 
     Arguments:
-        terms: At least one.
+        terms: Terms, at least one.
 
     Raises:
         ArgumentError: If two terms are the same.
@@ -158,12 +158,12 @@ class Additive(nn.Module):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it reads, each once."""
+        """The columns, each once."""
         return tuple(dict.fromkeys(column for term in self for column in term.columns))
 
     @property
     def names(self) -> list[str]:
-        """The terms' names; terms of the same columns by how they are written."""
+        """Names of the terms; of terms of the same columns, their notation."""
         names = [term.name for term in self]
         return [
             name if names.count(name) == 1 else term.written
@@ -172,7 +172,7 @@ class Additive(nn.Module):
 
     @property
     def written(self) -> str:
-        """The expression as the command line writes it."""
+        """The expression in the notation of the command line."""
         return " + ".join(term.written for term in self)
 
     def __repr__(self) -> str:
@@ -209,7 +209,7 @@ def parse(text: str) -> Additive:
     return Additive(*terms)
 
 
-def _factor(text: str, whole: str) -> Factor:
+def _factor(text: str, kernel: str) -> Factor:
     match = FACTOR.fullmatch(text)
     kind, column, numbers = match.groups() if match else (None, None, None)
     try:
@@ -222,6 +222,6 @@ def _factor(text: str, whole: str) -> Factor:
         kinds = ", ".join(f"{name}(column)" for name in KINDS if name != "const")
         raise ArgumentError(
             f"kernel: expected factors const, {kinds}, joined by + and *; got {text.strip()!r} "
-            f"in {whole!r}. Write it as in 'rbf(age) + cat(id) + rbf(age)*cat(sex)'."
+            f"in {kernel!r}. Write it as in 'rbf(age) + cat(id) + rbf(age)*cat(sex)'."
         )
     return KINDS[kind](*given, *values)

@@ -32,9 +32,9 @@ def given_visits(model: M, guide: nn.Module, data: Columns, *, chunk: int = 512)
 
     Arguments:
         model: A fitted model with an :class:`~ppvae.gp.additive.AdditivePrior` with a subject.
-        guide: Its guide.
+        guide: Guide of the model.
         data: Further visits, of new subjects or of known ones: ``x`` and the kernel's columns.
-        chunk: Rows encoded at a time.
+        chunk: Number of rows encoded at a time.
 
     Raises:
         DataError: If a visit is given twice or has no observed value, or a subject is none.

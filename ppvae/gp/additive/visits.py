@@ -40,9 +40,9 @@ class Visits:
 
     Attributes:
         levels: The distinct ids in ascending order, with shape (P).
-        codes: Each datum's subject as an index into ``levels``, with shape (N).
-        counts: Data per subject, with shape (P).
-        ranks: Each datum's place among its subject's, from 0, with shape (N).
+        codes: Subject of each datum as an index into ``levels``, with shape (N).
+        counts: Number of data per subject, with shape (P).
+        ranks: Position of each datum among those of its subject, from 0, with shape (N).
         groups: The subjects by size.
     """
 

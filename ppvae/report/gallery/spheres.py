@@ -16,7 +16,7 @@ from ppvae.report.gallery.subject import ROWS, Figures, Subject
 
 __all__ = ["errors", "maps", "metrics", "paths", "walks"]
 
-# Pictures of a walk, steps of a path whose continuity is measured, and directions of a walk.
+# Number of pictures of a walk, of steps of a path, and of directions of a walk.
 SHOWN, STEPS, WAYS = 13, 120, 4
 TRUTH = "orientation"
 AXES = ("right", "up", "viewer's")
@@ -41,14 +41,16 @@ def maps(subject: Subject) -> Figures:
         caption += "." if classes is None else ", by class."
         caption += " Above, a map of the whole sphere; below, its two halves."
         if end - start > 3:
-            caption += f" Of {end - start} dimensions the three in which they are longest."
+            caption += (
+                f" Of {end - start} dimensions, the three with the longest components are shown."
+            )
         figure = plots.directions(points[known.to(points.device)].cpu(), classes=classes)
         figures.append((_named("sphere", name, figures), caption, figure))
     return figures
 
 
 def walks(subject: Subject) -> Figures:
-    """What geodesics on the sphere, and turns about the axes, decode to."""
+    """Decoded geodesics of the sphere, and decoded turns about the axes."""
     figures: Figures = []
     images = subject.images[:1]
     for site in images:
@@ -59,8 +61,8 @@ def walks(subject: Subject) -> Figures:
             ]
             figure = plots.images(torch.stack(rows), column_labels=_degrees())
             caption = (
-                f"Decoded means along great circles of {name} through a typical datum, a row for "
-                "each direction, in the order in which data vary."
+                f"Decoded means along great circles of {name} through a typical datum, one row "
+                "per direction, in the order of the data's variance."
             )
             figures.append((_named("geodesics", name, figures), caption, figure))
         for name in subject.rotations:
@@ -80,7 +82,7 @@ def _degrees() -> list[str]:
 
 
 def _turns(axis: int, number: int) -> Tensor:
-    """A full turn about one axis: (number, 3, 3)."""
+    """A full turn about one axis, with shape (number, 3, 3)."""
     angle = torch.linspace(0, 2 * math.pi, number)
     return exp_rotation(angle[:, None] * torch.eye(3)[axis])
 
@@ -101,36 +103,36 @@ def _great_circle(subject: Subject, name: str, block: tuple[int, int], way: int)
 
 
 def paths(subject: Subject) -> Figures:
-    """Rotations that the guide finds along turns of the model's own pictures."""
-    found = _paths(subject)
-    if not found:
+    """Encoded rotations along turns of decoded pictures."""
+    turns = _paths(subject)
+    if not turns:
         return []
-    codes = {name: code for name, (_, code) in found.items()}
-    figure = plots.rotation_paths(codes, {n: path_ratio(*pair) for n, pair in found.items()})
+    codes = {name: code for name, (_, code) in turns.items()}
+    figure = plots.rotation_paths(codes, {n: path_ratio(*pair) for n, pair in turns.items()})
     caption = (
-        "Steps of the rotation that the guide finds, along turns of decoded pictures about the "
-        "viewer's axes. A continuous path moves evenly; a torn one leaps, and its ratio, the "
-        "largest step over the nine tenths quantile, is far above 1."
+        "Steps of the encoded rotation along turns of decoded pictures about the viewer's axes. "
+        "The steps of a continuous encoder are even; those of a discontinuous one jump, and their "
+        "ratio, the largest step over the 90 % quantile, is far above 1."
     )
     return [("paths.png", caption, figure)]
 
 
 def _paths(subject: Subject) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pictures along turns about each axis, and the rotations found in them."""
+    """Decoded pictures along turns about each axis, and their encoded rotations."""
     if "rotation" not in subject.rotations or "x" not in subject.images:
         return {}
     if set(signature(subject.run.guide)) != {"x"}:
         return {}
-    found = {}
+    turns = {}
     for axis, name in enumerate(AXES):
         pictures = subject.decoder("rotation", "x")(_turns(axis, STEPS))
         codes = encode(subject.run.guide, {"x": pictures})["rotation"]
-        found[f"{name} axis"] = (pictures.cpu(), codes.cpu())
-    return found
+        turns[f"{name} axis"] = (pictures.cpu(), codes.cpu())
+    return turns
 
 
 def _against_truth(subject: Subject) -> tuple[Tensor, Tensor] | None:
-    """Errors at test data with the column ``orientation``, and how far each was turned."""
+    """Errors at test data with the column ``orientation``, and the angle of each true rotation."""
     test = subject.splits.test
     if test is None or TRUTH not in test or "rotation" not in subject.rotations:
         return None
@@ -141,35 +143,35 @@ def _against_truth(subject: Subject) -> tuple[Tensor, Tensor] | None:
     except ArgumentError:  # A column of that name that holds something else.
         return None
     groups = torch.as_tensor(test["y"]) if "y" in test else torch.zeros(test.num_rows)
-    found = torch.zeros(test.num_rows)
+    angles = torch.zeros(test.num_rows)
     for kind in groups.unique():
         rows = groups == kind
-        found[rows] = align_rotations(estimate[rows], true[rows])[1]
-    return found, rotation_angle(true, torch.eye(3).expand_as(true))
+        angles[rows] = align_rotations(estimate[rows], true[rows])[1]
+    return angles, rotation_angle(true, torch.eye(3).expand_as(true))
 
 
 def errors(subject: Subject) -> Figures:
-    """Rotations found, against true ones."""
-    found = _against_truth(subject)
-    if found is None:
+    """Errors of encoded rotations."""
+    angles = _against_truth(subject)
+    if angles is None:
         return []
     caption = (
-        "Errors of the rotations found in test data, after one change of frame of each kind of "
-        "object: what is called upright is the model's to choose. Of an object that some "
-        "rotations leave as it is, these count as errors here."
+        "Errors of encoded rotations of test data, after one change of frame per kind of object, "
+        "as the orientation that the model represents by the identity is arbitrary. The "
+        "symmetries of an object count as errors here."
     )
-    return [("rotations.png", caption, plots.rotation_errors(*found))]
+    return [("rotations.png", caption, plots.rotation_errors(*angles))]
 
 
 def metrics(subject: Subject) -> dict[str, float]:
     """``rotation_error`` in degrees, the median; ``rotation_spread``, the mean resultant angle of
-    the rotations found; ``path_ratio``, the largest of three turns; and ``cone_90/SITE``, the
-    median half-angle in degrees that holds 90 % of a posterior.
+    encoded rotations; ``path_ratio``, the largest of three turns; and ``cone_90/SITE``, the median
+    angle in degrees that contains 90 % of a posterior.
     """
     scores: dict[str, float] = {}
-    found = _against_truth(subject)
-    if found is not None:
-        scores["rotation_error"] = math.degrees(float(found[0].median()))
+    errors_and_angles = _against_truth(subject)
+    if errors_and_angles is not None:
+        scores["rotation_error"] = math.degrees(float(errors_and_angles[0].median()))
     ratios = [path_ratio(*pair) for pair in _paths(subject).values()]
     if ratios:
         scores["path_ratio"] = max(ratios)

@@ -23,15 +23,17 @@ MLPS = Networks(hidden=(512, 256), likelihood="normal")
 
 @dataclass(frozen=True)
 class Search(Options):
-    """How rotations are found before the encoder knows any."""
+    """Search over rotations in the first steps, and modes of the posterior."""
 
-    modes: Annotated[int, option("modes of the rotation's posterior", least=1)] = 4
-    search: Annotated[
-        int, option("first steps, in which pictures at all rotations are compared; 0 none")
-    ] = 1000
-    searched: Annotated[int, option("rotations that are compared in a step", least=1)] = 384
+    modes: Annotated[int, option("number of modes of the rotation's posterior", least=1)] = 4
+    search: Annotated[int, option("number of first steps that search over rotations; 0: none")] = (
+        1000
+    )
+    searched: Annotated[
+        int, option("number of rotations compared in a step of the search", least=1)
+    ] = 384
     contents: Annotated[
-        int, option("contents that they are drawn with; as many as there are kinds", least=1)
+        int, option("number of contents in a step of the search, one per kind of object", least=1)
     ] = 1
 
     def objective(self) -> ELBO:
@@ -51,7 +53,7 @@ SEARCH = Search()
 
 
 def _check(splits: Splits) -> None:
-    """Refuse a column ``orientation`` that holds no rotations."""
+    """Refuse a column ``orientation`` that does not contain rotations."""
     import torch
 
     for part in splits:
@@ -62,7 +64,7 @@ def _check(splits: Splits) -> None:
 
 @register(
     "so3vae",
-    "VAE that finds the rotation in space of each picture apart from its content",
+    "VAE that separates the rotation in space of each picture from its content",
     data="turned_solids",
     fit={"epochs": 60, "batch_size": 64, "learning_rate": 2e-3},
     check=_check,
@@ -70,21 +72,21 @@ def _check(splits: Splits) -> None:
 def so3vae(
     columns: Spec,
     *,
-    latent_dim: Annotated[int, option("dimensions of the content z", least=1)] = 2,
+    latent_dim: Annotated[int, option("number of dimensions of the content z", least=1)] = 2,
     decoder: Annotated[
         str,
         option(
-            "points: a cloud, turned and seen; irreps: features, turned by Wigner matrices; "
-            "plain: a network of nine numbers",
+            "points: a cloud of points, rotated and projected; irreps: features rotated by Wigner "
+            "matrices; plain: a network that takes the matrix as nine numbers",
             choices=("points", "irreps", "plain"),
         ),
     ] = "points",
-    points: Annotated[int, option("points of the cloud", least=1)] = 64,
-    degree: Annotated[int, option("largest degree of the irreducible features", least=1)] = 4,
+    points: Annotated[int, option("number of points of the cloud", least=1)] = 64,
+    degree: Annotated[int, option("highest degree of the irreducible features", least=1)] = 4,
     rotations: Search = SEARCH,
     nets: Networks = MLPS,
 ) -> Pair:
-    """A rotation R, uniform before the data, beside a content z with a standard normal prior."""
+    """A rotation R with a uniform prior, and a content z with a standard normal prior."""
     x = observed(columns, nets.likelihood)
     heads = ppvae.nets.heads
     head = x.head()
@@ -93,14 +95,14 @@ def so3vae(
     def pictures(size: int | list[int]) -> nn.Module:
         return ppvae.nets.MLP(size, head, hidden=hidden)
 
-    made: nn.Module
+    turning: nn.Module
     if decoder == "points":
-        made = ppvae.nets.PointDecoder(latent_dim, head, points=points)
+        turning = ppvae.nets.PointDecoder(latent_dim, head, points=points)
     elif decoder == "irreps":
-        made = ppvae.nets.IrrepDecoder(latent_dim, pictures, degree=degree)
+        turning = ppvae.nets.IrrepDecoder(latent_dim, pictures, degree=degree)
     else:
-        made = ppvae.nets.FlatRotation(pictures([latent_dim, 9]))
-    oriented = ppvae.models.OrientedDecoder(made, modes=rotations.modes)
+        turning = ppvae.nets.FlatRotation(pictures([latent_dim, 9]))
+    oriented = ppvae.models.OrientedDecoder(turning, modes=rotations.modes)
     model = ppvae.models.VAE(oriented, latent_dim=latent_dim)
     orient = ppvae.guides.Orient(
         encoder_of(x, heads.RotationModes(rotations.modes), nets), modes=rotations.modes

@@ -1,4 +1,4 @@
-"""``svae``: the hyperspherical VAE, with Euclidean latents beside the sphere if asked for."""
+"""``svae``: the hyperspherical VAE, optionally with Euclidean latents beside the sphere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def svae(
     latent_dim: Annotated[
         int, option("length of the unit vectors; the sphere has one dimension less", least=2)
     ] = 3,
-    euclidean: Annotated[int, option("dimensions of normal latents beside it; 0 none")] = 0,
+    euclidean: Annotated[
+        int, option("number of normal latents beside the direction; 0: none")
+    ] = 0,
     family: Annotated[
         str, option("posterior of a direction", choices=("power-spherical", "von-mises-fisher"))
     ] = "power-spherical",
@@ -34,7 +36,7 @@ def svae(
     beta: Annotated[float, option("weight of the KL")] = 1.0,
     warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
 ) -> Pair:
-    """Directions z with a uniform prior: no place of the latent space is an edge or a centre."""
+    """Directions z with a uniform prior, so that the latent space has neither edge nor centre."""
     x = observed(columns, nets.likelihood)
     heads, priors = ppvae.nets.heads, ppvae.nets
     direction = (
