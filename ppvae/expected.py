@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ def expect_sequence(name: str, value: object, remedy: str) -> None:
         raise ArgumentError(f"{name}: expected a list or a tuple; got {str(value)[:60]}. {remedy}")
 
 
-def expect_package(what: str, module: str, extra: str) -> Any:
+def expect_package(what: str, module: str, extra: str) -> ModuleType:
     """The module of an optional package.
 
     Arguments:
