@@ -60,6 +60,12 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return getattr(torch, request.config.getoption("--dtype"))
 
 
+@pytest.fixture
+def single_precision(_isolated: None) -> None:
+    """float32 as the default dtype, as users have it."""
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(autouse=True)
 def _isolated(request: pytest.FixtureRequest, dtype: torch.dtype) -> Iterator[None]:
     """Seed from the test's name; leave generators, default dtype and parameter store as found."""

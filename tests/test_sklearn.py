@@ -22,12 +22,7 @@ from ppvae.sklearn import VAETransformer
 SMALL = {"hidden": (8,)}
 
 
-@pytest.fixture(autouse=True)
-def _single_precision():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def small(**arguments):

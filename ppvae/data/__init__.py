@@ -1,7 +1,7 @@
 """Datasets: named columns of equal length, from the package, from files, or simulated."""
 
 from ppvae.data.annotated import add_latents, from_anndata, h5ad
-from ppvae.data.arrays import npy, npz, zarr
+from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.describe import describe
@@ -30,6 +30,7 @@ __all__ = [
     "digits",
     "expression",
     "from_anndata",
+    "h5",
     "h5ad",
     "image_spectra",
     "images",

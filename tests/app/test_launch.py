@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 import ppvae
 from ppvae.app.cli import main
@@ -35,17 +34,13 @@ def test_numbers_that_make_no_sense_are_refused(devices: int, nodes: int, meet: 
         launch([], devices=devices, nodes=nodes, meet=meet)
 
 
+# The tests' default dtype does not reach the processes that --devices starts.
 @pytest.mark.slow
+@pytest.mark.usefixtures("single_precision")
 def test_two_processes_write_one_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     small = ["--network", "mlp", "--hidden", "8", "--epochs", "1", "--quiet"]
     assert main(["fit", "vae", *small, "--devices", "2", "--out", str(tmp_path / "two")]) == 0
-    # The tests' default dtype does not reach the processes that --devices starts.
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        assert main(["fit", "vae", *small, "--out", str(tmp_path / "one")]) == 0
-    finally:
-        torch.set_default_dtype(before)
+    assert main(["fit", "vae", *small, "--out", str(tmp_path / "one")]) == 0
     two, one = (ppvae.load(tmp_path / name) for name in ("two", "one"))
     assert two.history[-1]["elbo"] == pytest.approx(one.history[-1]["elbo"], rel=1e-5)
     for name, value in one.model.state_dict().items():

@@ -17,12 +17,7 @@ from ppvae.runs.run import Run
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
-@pytest.fixture(autouse=True)
-def _single_precision():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def run_of(name, columns, **options):
