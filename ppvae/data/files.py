@@ -189,12 +189,12 @@ def compared_scale(
         got = f"{str(data[name].dtype).removeprefix('torch.')} from {facts.least:g} to "
         got += f"{facts.most:g}"
         fitted = f"{known[0]:g} to {known[1]:g}"
-        if were_bytes and not are_bytes and not -0.01 <= facts.least <= facts.most <= 1.01:
+        if were_bytes and not are_bytes and not _near_unit(facts.least, facts.most):
             raise DataError(
                 f"{source}: expected {name} as uint8, or as numbers in [0, 1], as the run was "
                 f"fitted with; got {got}. Divide by 255, or save as uint8."
             )
-        if are_bytes and not were_bytes and not -0.01 <= known[0] <= known[1] <= 1.01:
+        if are_bytes and not were_bytes and not _near_unit(*known):
             raise DataError(
                 f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
                 "with; got uint8, which is scaled to [0, 1]. Save it as floating-point numbers."
@@ -213,6 +213,11 @@ def compared_scale(
                 f"{name}: {got}, where the run was fitted with {fitted}; check the unit or scale"
             )
     return notes
+
+
+def _near_unit(least: float, most: float) -> bool:
+    """Whether numbers lie in [0, 1], up to what a model's means exceed it by."""
+    return -0.3 < least <= most < 1.3
 
 
 def refuse_mixed_bytes(

@@ -16,6 +16,8 @@ from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.compare import ComparedRun
 from ppvae.report.comparison import Estimate, GroupedRun, groups_of
 
+pytestmark = pytest.mark.usefixtures("single_precision")
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:

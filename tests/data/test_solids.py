@@ -67,9 +67,9 @@ def test_what_cannot_be_rendered_is_refused_in_words():
     error = ppvae.errors.DataError
     with pytest.raises(error, match="solid: expected one of tripod"):
         turned_solids("teapot")
-    with pytest.raises(error, match="expected 10 pictures or more"):
+    with pytest.raises(error, match="expected at least 10 pictures"):
         turned_solids(num=3)
-    with pytest.raises(error, match="size: expected 4 pixels or more"):
+    with pytest.raises(error, match="size: expected at least 4 pixels"):
         render(solid("cube"), torch.eye(3)[None], size=2)
     with pytest.raises(ValueError, match="reflections"):
         render(solid("cube"), -torch.eye(3)[None])

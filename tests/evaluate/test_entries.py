@@ -149,7 +149,7 @@ def test_callbacks_are_a_list(callbacks):
 
 
 def test_splits_have_training_data():
-    with pytest.raises(ppvae.errors.DataError, match="expected .*; got NoneType"):
+    with pytest.raises(ppvae.errors.DataError, match="expected .*; got .*NoneType"):
         fit(*pair(), ppvae.data.Splits(None), **QUICK)
 
 

@@ -347,7 +347,7 @@ class NeedsClass(LinearGuide):
     ("guide", "message"),
     [
         (Other, r"only in model \['z'\], only in guide \['zz'\]"),
-        (Undeclared, r"site 'z': event_shape is \(3,\) in the model but \(\) in the guide"),
+        (Undeclared, r"site 'z': in the plates \['data'\] in the model but \['data', 'other'\]"),
         (Store, "parameter store"),
         (Discrete, "expected a reparameterised distribution or an enumerated one"),
         (NeedsClass, r"expected a column 'y' in the data; got columns \['x'\]"),

@@ -31,7 +31,7 @@ def test_directions_of_any_dimension_are_drawn_by_class(dim):
     figure = plots.directions(torch.randn(30, dim), classes=torch.arange(30) % 3)
     assert len(figure.axes) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1", "2"]
-    with pytest.raises(ValueError, match="1 that are zero"):
+    with pytest.raises(ValueError, match="with 1 zero vectors"):
         plots.directions(torch.cat([torch.zeros(1, dim), torch.ones(3, dim)]))
 
 
@@ -42,7 +42,7 @@ def test_errors_and_paths_are_drawn():
     )
     steps = torch.eye(3).expand(10, 3, 3)
     assert plots.rotation_paths({"a": steps}, {"a": 1.0}).axes
-    with pytest.raises(ValueError, match="expected two codes or more; got 1"):
+    with pytest.raises(ValueError, match="expected at least two codes; got 1"):
         plots.rotation_paths({"a": steps[:1]}, {"a": 1.0})
 
 

@@ -182,7 +182,8 @@ def test_an_encoder_decoder_goes_back_from_spectra_to_images():
     part = Dataset({"source": images(1, 16), "x": images()})
     data = Splits(part, part, part)
     run, metrics = fitted("ved", data, decoder="conv", likelihood="bernoulli")
-    assert set(metrics) == {"rmse", "predicted_sd", "coverage_90"}
+    bounds = {"information", "information_upper", "information_limit"}
+    assert set(metrics) == {"rmse", "predicted_sd", "coverage_90", *bounds}
     assert 0 < metrics["rmse"] < 1
     assert metrics["predicted_sd"] > 0
     file, _, figure = draw(Subject(run, data))[0]
