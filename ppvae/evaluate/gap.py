@@ -47,7 +47,7 @@ JUDGED = 256
 
 @dataclass(frozen=True)
 class AmortizationGap:
-    """Of N data, in nats, each with shape (N), on the CPU.
+    """Estimates for N data, in nats, each with shape (N), on the CPU.
 
     Attributes:
         rows: Row numbers of the data.

@@ -55,7 +55,7 @@ FLOOR = 0.02
 
 @dataclass(frozen=True)
 class RefinedLikelihood:
-    """Of N data, in nats, each with shape (N), on the CPU in float64.
+    """Estimates for N data, in nats, each with shape (N), on the CPU in float64.
 
     Attributes:
         rows: Row numbers of the data.
