@@ -26,7 +26,8 @@ __all__ = ["fitted", "main", "row"]
 COMMON = ("elbo", "log_likelihood", "null_log_likelihood", "information")
 # Metrics that the table leaves out: counts, settings, and details of those it shows.
 DETAILS = {
-    "train_seconds", "epochs", "n_train", "n_validation", "n_test", "seed", "compiled", "best_epoch",
+    "train_seconds", "epochs", "n_train", "n_validation", "n_test", "seed", "compiled",
+    "best_epoch",
     "best_val_elbo", "rate", "distortion", "pareto_k", "effective", "untrusted", "active_units",
     "information_upper", "information_limit", "test_mse_se",
 }  # fmt: skip
