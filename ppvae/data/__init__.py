@@ -9,6 +9,7 @@ from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digit
 from ppvae.data.expression import expression
 from ppvae.data.files import load
 from ppvae.data.inputs import as_splits
+from ppvae.data.lattice import Micrograph, lattice
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
 from ppvae.data.solids import SOLIDS, Solid, mesh_solid, render, symmetries, turned_solids
@@ -20,6 +21,7 @@ from ppvae.data.visits import visits
 __all__ = [
     "SOLIDS",
     "Dataset",
+    "Micrograph",
     "Solid",
     "Splits",
     "add_latents",
@@ -34,6 +36,7 @@ __all__ = [
     "h5ad",
     "image_spectra",
     "images",
+    "lattice",
     "load",
     "mesh_solid",
     "mnist",

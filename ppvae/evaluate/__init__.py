@@ -38,6 +38,7 @@ from ppvae.evaluate.refined import RefinedLikelihood, refined_log_likelihood
 from ppvae.evaluate.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
+from ppvae.evaluate.windows import encode_windows
 
 __all__ = [
     "DCI",
@@ -76,6 +77,7 @@ __all__ = [
     "dependencies",
     "differential_expression",
     "elbo_surgery",
+    "encode_windows",
     "impute",
     "information",
     "interval",
