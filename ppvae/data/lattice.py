@@ -31,7 +31,8 @@ class Micrograph(NamedTuple):
 
     Attributes:
         image: Image float32 with shape (H, W), about 0 to 1.
-        atoms: A row for each atom whose patch lies within the image: the columns of :func:`lattice`.
+        atoms: A row for each atom whose patch lies within the image, with the columns of
+            :func:`lattice`.
         vacancies: Rows and columns of the missing atoms, in pixels, with shape (V, 2).
     """
 
