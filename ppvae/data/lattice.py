@@ -115,7 +115,9 @@ def lattice(
     species = np.where((species == 1) & (rng.random(len(species)) < dopants), 2, species)
     near = cKDTree(place).query_ball_point(place, 0.75 * spacing)
     missing = np.array([int(vacant[around].sum()) for around in near])
-    image = _drawn(seen[~vacant], BRIGHTNESS[species[~vacant]], size, spacing / 7) + BACKGROUND
+    image: np.ndarray = (
+        _drawn(seen[~vacant], BRIGHTNESS[species[~vacant]], size, spacing / 7) + BACKGROUND
+    )
     if noise:
         image = rng.poisson(image / noise**2) * noise**2
     half = patch / 2
