@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "emulates_bfloat16"]
 
 
 def choose_device(device: str | torch.device | None, module: nn.Module) -> torch.device:
@@ -48,3 +50,16 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return chosen
+
+
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether a device has no instructions for bfloat16 products, which then take much longer.
+
+    False where torch does not say what the processor has.
+    """
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    if device.type != "cpu" or not has:
+        return False
+    return not any(value is True for name, value in has.items() if "bf16" in name)

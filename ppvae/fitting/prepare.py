@@ -14,7 +14,7 @@ from ppvae.data import Dataset, Splits
 from ppvae.errors import ArgumentError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
-from ppvae.fitting.devices import choose_device
+from ppvae.fitting.devices import choose_device, emulates_bfloat16
 from ppvae.fitting.distributed import ProcessShards
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
@@ -195,6 +195,11 @@ def _step(placed: Placed, total_steps: int) -> Step:
             "compile: the steps run in eager torch, because other threads may draw random numbers."
         )
         compiled = False
+    if settings.precision is torch.bfloat16 and emulates_bfloat16(placed.device):
+        logger.warning(
+            "precision: this device has no instructions for bfloat16, with which steps can take "
+            "several times as long. Leave precision out."
+        )
     schedule, average = settings.schedule, settings.average
     scheduler = None if schedule is None else schedule(optimizer, total_steps)
     if schedule is not None and not isinstance(scheduler, LRScheduler):
