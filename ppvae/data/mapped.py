@@ -15,8 +15,9 @@ from ppvae.data.sparse import Rows, SparseRows
 
 __all__ = ["Column", "Columns", "ColumnsLike", "MappedRows", "Source", "rows_of", "spans"]
 
-# Elements of a column that are looked at together.
-BUDGET = 2**22
+# Elements of a column that are looked at together: few enough for a processor's cache to be of
+# use, where a pass computes several things of them.
+BUDGET = 2**20
 
 
 class Source(Protocol):

@@ -29,9 +29,6 @@ __all__ = [
     "with_missing",
 ]
 
-# Number of elements of a column that are in memory at once.
-BUDGET = 2**24
-
 
 @dataclass(frozen=True)
 class Values:
@@ -66,7 +63,7 @@ class Values:
 
 def chunks_of(column: Column) -> Iterator[Tensor]:
     """The rows in float64, some at a time; uint8 intensities scaled to [0, 1]."""
-    for span in spans(column, BUDGET):
+    for span in spans(column):
         rows = column[span]
         chunk = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
         yield chunk.double() / 255 if chunk.dtype == torch.uint8 else chunk.double()
@@ -97,19 +94,24 @@ def values_of(chunks: Iterable[Tensor], *, flat: bool) -> Values:
     logs: list[Tensor] = []
     for chunk in chunks:
         chunk = chunk.reshape(len(chunk), -1)
-        seen = ~chunk.isnan()
-        missing += int((~seen).sum())
-        filled = torch.where(seen, chunk, torch.zeros_like(chunk))
-        if bool(seen.any()):
-            known = chunk[seen]
+        absent = chunk.isnan()
+        gaps = int(absent.sum())
+        missing += gaps
+        # A copy without the missing values only where there are some: columns may be large.
+        known = chunk[~absent] if gaps else chunk
+        filled = chunk.masked_fill(absent, 0.0) if gaps else chunk
+        if known.numel():
             low, high = min(low, float(known.min())), max(high, float(known.max()))
             integral = integral and bool((known == known.round()).all())
             binary = binary and bool(((known == 0) | (known == 1)).all())
         if integral and low >= 0:
             logs.append(filled.sum(1).clamp_min(1).log())
-        count = count + (seen.double().sum(0) if flat else seen.double().sum())
-        total = total + (filled.sum(0) if flat else filled.sum())
-        square = square + (filled.square().sum(0) if flat else filled.square().sum())
+        if flat:
+            count = count + (len(chunk) - absent.sum(0))
+            total, square = total + filled.sum(0), square + filled.square().sum(0)
+        else:
+            count = count + (chunk.numel() - gaps)
+            total, square = total + filled.sum(), square + filled.square().sum()
     n = torch.as_tensor(count).clamp_min(1)
     mean = torch.as_tensor(total) / n
     sd = (torch.as_tensor(square) / n - mean.square()).clamp_min(0).sqrt()
