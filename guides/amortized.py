@@ -15,6 +15,7 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.programs import data_plate
 
 __all__ = ["AmortizedGuide"]
@@ -27,6 +28,7 @@ class AmortizedGuide(nn.Module):
         encoder: x, with shape (N, ...), to a distribution of z.
     """
 
+    @typed()
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder

@@ -11,6 +11,7 @@ from inspect import Parameter
 import pyro
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.programs import columns_of, data_plate
 
 __all__ = ["ConditionalGuide"]
@@ -26,6 +27,7 @@ class ConditionalGuide(nn.Module):
         trunk: Module that x passes through first, such as :class:`~ppvae.guides.Align`.
     """
 
+    @typed()
     def __init__(
         self, encoder: nn.Module, conditions: nn.Module, *, trunk: nn.Module | None = None
     ) -> None:

@@ -16,6 +16,7 @@ import pyro
 from pyro.poutine.runtime import InferDict
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.programs import data_plate
 
 __all__ = ["FactorizedGuide"]
@@ -29,6 +30,7 @@ class FactorizedGuide(nn.Module):
             :class:`~ppvae.nets.Sites`.
     """
 
+    @typed()
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder

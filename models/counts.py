@@ -18,6 +18,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
 from ppvae.programs import data_plate
@@ -45,6 +46,7 @@ class CountVAE(nn.Module):
     zero: Tensor
     library: Tensor | None
 
+    @typed(latent_dim=at_least(1))
     def __init__(
         self,
         decoder: nn.Module,

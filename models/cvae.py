@@ -16,6 +16,7 @@ from inspect import Parameter
 import pyro
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.nets.priors import prior_or_normal
 from ppvae.programs import columns_of, data_plate, deal
 
@@ -37,6 +38,7 @@ class ConditionalVAE(nn.Module):
         ArgumentError: Unless exactly one of ``latent_dim`` and ``prior`` is given.
     """
 
+    @typed(latent_dim=at_least(1))
     def __init__(
         self,
         decoder: nn.Module,

@@ -23,6 +23,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot, Prior
 from ppvae.nets.priors import prior_or_normal
@@ -50,6 +51,7 @@ class JointVAE(nn.Module):
 
     zero: Tensor
 
+    @typed(latent_dim=at_least(1))
     def __init__(
         self,
         decoder: nn.Module,

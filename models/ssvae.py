@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.models.jvae import JointVAE
 
@@ -35,6 +36,7 @@ class SemiSupervisedVAE(JointVAE):
         prior: Another p(z), or p(z | y, c), as in :class:`~ppvae.models.JointVAE`.
     """
 
+    @typed(latent_dim=at_least(1))
     def __init__(
         self,
         decoder: nn.Module,

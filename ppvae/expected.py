@@ -16,6 +16,7 @@ from torch import Tensor
 from ppvae.errors import ArgumentError, MissingPackageError
 
 __all__ = [
+    "as_numbers",
     "expect_flag",
     "expect_integer",
     "expect_number",
@@ -23,6 +24,7 @@ __all__ = [
     "expect_real_rows",
     "expect_sequence",
     "expect_share",
+    "is_path",
     "path_of",
 ]
 
@@ -181,6 +183,33 @@ def path_of(name: str, value: object) -> Path:
         ArgumentError: If it is none.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    if not isinstance(text, str) or "\0" in text or not text:
+    if not isinstance(text, str) or not is_path(text):
         raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a file or a folder.")
     return Path(text)
+
+
+def is_path(text: str) -> bool:
+    """Whether a file system takes text as a path: not empty, encodable, and not too long."""
+    try:
+        parts = os.fsencode(text).split(os.fsencode(os.sep))
+    except UnicodeEncodeError:
+        return False
+    return text != "" and "\0" not in text and all(len(part) < 256 for part in parts)
+
+
+def as_numbers(name: str, value: object) -> Tensor:
+    """A tensor of an array, a list or a number.
+
+    Arguments:
+        name: Name of the argument.
+        value: Its value.
+
+    Raises:
+        ArgumentError: If it does not hold numbers.
+    """
+    try:
+        return torch.as_tensor(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{name}: expected numbers; got {str(value)[:60]!r}. Use torch.as_tensor."
+        ) from error

@@ -25,6 +25,7 @@ ORDER = (
     "typing",
     "errors",
     "expected",
+    "borders",
     "distributions",
     "data",
     "programs",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppvae.active.botorch_model import botorch, botorch_model, weighted_joint
 from ppvae.active.surrogate import Surrogate
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ ACQUISITIONS: dict[str, Acquisition] = {
 }
 
 
+@typed()
 def acquisition_named(name: str | Acquisition) -> Acquisition:
     """An acquisition function by its name, or the function itself.
 

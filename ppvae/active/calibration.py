@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.borders import typed
+from ppvae.errors import ArgumentError
+
 __all__ = ["Calibration", "calibration"]
 
 # Number of measurements below which there is no verdict.
@@ -36,6 +39,7 @@ class Calibration:
     verdict: str
 
 
+@typed()
 def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
     """The calibration of normal predictions; rows with a NaN are left out.
 
@@ -46,6 +50,11 @@ def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
     """
     from scipy.stats import binom, norm
 
+    if not y.shape == mean.shape == scale.shape or y.dim() != 1:
+        raise ArgumentError(
+            f"calibration: expected y, mean and scale with shape (N); got {tuple(y.shape)}, "
+            f"{tuple(mean.shape)} and {tuple(scale.shape)}. Pass one number per measurement."
+        )
     rows = torch.isfinite(y) & torch.isfinite(mean) & torch.isfinite(scale)
     y, mean, scale = (value[rows].double() for value in (y, mean, scale))
     n = len(y)

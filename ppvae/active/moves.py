@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError
 
 __all__ = ["Moves"]
@@ -34,7 +35,8 @@ class Moves:
     reach: float = math.inf
 
     def __post_init__(self) -> None:
-        positions = torch.as_tensor(self.positions)
+        expect_fields(self)
+        positions = self.positions
         if positions.dim() != 2 or not torch.isfinite(positions.double()).all():
             raise ArgumentError(
                 f"positions: expected finite numbers with shape (N, 2); got shape "

@@ -26,6 +26,7 @@ from ppvae.active.calibration import Calibration, calibration
 from ppvae.active.moves import Moves
 from ppvae.active.surrogate import Surrogate
 from ppvae.errors import ArgumentError, DataError
+from ppvae.expected import as_numbers
 from ppvae.programs import forked
 
 if TYPE_CHECKING:
@@ -319,7 +320,7 @@ class Search:
 
 
 def _numbers(value: float | Sequence[float] | Tensor | np.ndarray) -> tuple[float, ...]:
-    flat = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+    flat = as_numbers("measurement", value).double().reshape(-1)
     return tuple(flat.tolist())
 
 

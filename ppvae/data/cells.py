@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.errors import DataError
 
@@ -24,6 +25,7 @@ BLOCK = 256
 F32 = torch.float32
 
 
+@typed(seed=at_least(0))
 def cells(num_cells: int = 4000, *, size: int = 64, noise: float = 1.0, seed: int = 0) -> Splits:
     r"""Pictures of single cells with four classes and known factors, split 80 / 10 / 10.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
@@ -16,7 +17,24 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["as_column", "refuse_non_finite"]
+__all__ = ["as_column", "expect_names", "refuse_non_finite"]
+
+
+def expect_names(what: str, names: Iterable[object]) -> None:
+    """Refuse names of columns that are not text.
+
+    Arguments:
+        what: What holds the names, which opens the message.
+        names: The names.
+
+    Raises:
+        DataError: If there is one.
+    """
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise DataError(
+                f"{what}: expected names of columns; got {name!r}. Write a name, such as 'x'."
+            )
 
 
 def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Column, str]:

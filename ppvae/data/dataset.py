@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
-from ppvae.data.convert import as_column, refuse_non_finite
+from ppvae.data.convert import as_column, expect_names, refuse_non_finite
 from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
@@ -54,11 +55,13 @@ class Dataset(Mapping[str, Column]):
     ) -> None:
         if not isinstance(missing_ok, str):
             expect_sequence("missing_ok", missing_ok, "Use ['x'].")
+            expect_names("missing_ok", missing_ok)
         if not isinstance(columns, Mapping):
             raise DataError(
                 f"dataset: expected columns by name; got {str(columns)[:60]!r}. Pass "
                 "{'x': values}."
             )
+        expect_names("dataset", columns)
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
         named = [missing_ok] if isinstance(missing_ok, str) else missing_ok
@@ -242,6 +245,7 @@ class Dataset(Mapping[str, Column]):
 
     def select(self, *names: str) -> Dataset:
         """The columns with these names."""
+        expect_names("select", names)
         columns = {name: self[name] for name in names}
         return self._trusted(columns, self, row_names=self.row_names)
 
@@ -311,6 +315,11 @@ class Dataset(Mapping[str, Column]):
             dtype: Dtype of the floating-point columns.
             device: Device of the result; by default the device of the columns.
         """
+        if not isinstance(rows, Tensor | slice) or not isinstance(dtype, torch.dtype):
+            raise DataError(
+                f"batch: expected a slice or a tensor of row numbers, and a dtype; got "
+                f"{type(rows).__name__} and {dtype}. Pass torch.tensor([0, 1])."
+            )
         batch = {}
         for name, column in self._columns.items():
             values = rows_of(column, rows)
@@ -352,6 +361,7 @@ class Splits(NamedTuple):
         return spec
 
 
+@typed(seed=at_least(0))
 def split_rows(
     data: Dataset, *, validation: float = 0.1, test: float = 0.1, seed: int = 0
 ) -> Splits:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.errors import DataError
 
@@ -36,6 +37,7 @@ def digits() -> Splits:
     return Splits(*(dataset.take(split == part) for part in range(3)))
 
 
+@typed(seed=at_least(0))
 def rotated_digits(
     *,
     num_angles: int = 16,
@@ -135,6 +137,7 @@ def rotated_digits(
     return Splits(train, valid, test)
 
 
+@typed(seed=at_least(0))
 def posed_digits(
     digit: int | None = None,
     *,
@@ -184,6 +187,7 @@ def posed_digits(
     return Splits(train, *rest)
 
 
+@typed(noise=at_least(0), seed=at_least(0))
 def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
     """Posed digits, with the ink per column of each image as a noisy spectrum.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.record import Record
 from ppvae.errors import DataError
@@ -11,6 +12,14 @@ from ppvae.errors import DataError
 __all__ = ["expression"]
 
 
+@typed(
+    num_cells=at_least(1),
+    num_genes=at_least(1),
+    num_factors=at_least(1),
+    num_types=at_least(1),
+    num_batches=at_least(1),
+    seed=at_least(0),
+)
 def expression(
     *,
     num_cells: int = 3000,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ppvae.borders import at_least, typed
 from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.columns import SPLIT, kind_of
@@ -44,6 +45,7 @@ ARRAYS: dict[str, Callable[..., Dataset]] = {
 }
 
 
+@typed(seed=at_least(0))
 def load(
     path: PathLike,
     *,

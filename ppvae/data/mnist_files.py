@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.paths import PathLike, existing
 from ppvae.errors import DataError
@@ -15,6 +16,7 @@ from ppvae.errors import DataError
 __all__ = ["mnist"]
 
 
+@typed(validation=at_least(0))
 def mnist(
     folder: PathLike | None = None, *, download: bool = False, validation: int = 10_000
 ) -> Splits:

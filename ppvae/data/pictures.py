@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppvae.borders import at_least, typed
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
 from ppvae.data.labels import labels_of
@@ -22,6 +23,7 @@ from ppvae.typing import Spec
 __all__ = ["images"]
 
 
+@typed(channels=at_least(1))
 def images(
     folder: PathLike,
     *,

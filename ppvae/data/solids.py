@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from ppvae.borders import ROWS, at_least, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.distributions.rotations import as_rotations, exp_rotation, matrix_of
 from ppvae.errors import DataError
@@ -166,6 +167,7 @@ def solid(name: str) -> Solid:
     return Solid(*(part.float() for part in _entry(name)[0]()))
 
 
+@typed()
 def symmetries(name: str) -> Tensor:
     """The rotations G after which a solid looks the same, with shape (K, 3, 3).
 
@@ -178,6 +180,7 @@ def symmetries(name: str) -> Tensor:
     return _entry(name)[1]().float()
 
 
+@typed(vertices=ROWS, faces=ROWS, count=at_least(1), seed=at_least(0))
 def mesh_solid(vertices: Tensor, faces: Tensor, *, count: int = 4 * COUNT, seed: int = 0) -> Solid:
     """A triangle mesh as a solid, centred and scaled into the unit ball.
 
@@ -222,6 +225,7 @@ def mesh_solid(vertices: Tensor, faces: Tensor, *, count: int = 4 * COUNT, seed:
     return Solid(points, across[chosen] / area[chosen, None], shade)
 
 
+@typed(rotations=ROWS, size=at_least(1))
 def render(shown: Solid, rotations: Tensor, *, size: int = 32) -> Tensor:
     """Pictures of a solid at these rotations, uint8 with shape (N, 1, size, size).
 
@@ -263,6 +267,7 @@ def _rendered(shown: Solid, rotations: Tensor, fine: int) -> Tensor:
     return (255 * image).round().clamp(0, 255).to(torch.uint8)
 
 
+@typed(seed=at_least(0))
 def turned_solids(
     *solids: str | Solid, num: int = 3000, size: int = 28, noise: float = 0.0, seed: int = 0
 ) -> Splits:

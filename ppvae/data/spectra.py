@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.borders import ROWS, at_least, typed
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.record import Record
@@ -33,6 +34,7 @@ PATCH = 16
 VOLTAGES = 64
 
 
+@typed(image=ROWS, positions=ROWS, size=at_least(1))
 def patches(image: Tensor | np.ndarray, positions: Tensor | np.ndarray, size: int) -> Tensor:
     """Square patches of an image around positions; the image is mirrored beyond its edges.
 
@@ -82,6 +84,7 @@ def _mirrored(index: Tensor, length: int) -> Tensor:
     return torch.where(index >= length, 2 * (length - 1) - index, index)
 
 
+@typed(side=at_least(2), noise=at_least(0), seed=at_least(0))
 def image_spectra(*, side: int = 55, noise: float = 0.02, seed: int = 0) -> Dataset:
     r"""A simulated image of a lattice with domains and vacancies, and a loop at each atom.
 
@@ -190,6 +193,7 @@ def _drawn(
     return np.asarray((image + noise * rng.standard_normal(image.shape)).astype(np.float32))
 
 
+@typed(size=at_least(1), channel=at_least(0))
 def spectral_image(
     path: PathLike,
     *,

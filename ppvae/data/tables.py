@@ -211,9 +211,11 @@ def from_frame(
     Raises:
         DataError: If a column cannot be used as it is.
     """
+    x = (x,) if isinstance(x, str) else x
+    if x is not None and not (isinstance(x, Sequence) and all(isinstance(n, str) for n in x)):
+        raise DataError(f"x: expected names of columns; got {str(x)[:60]}. Pass x=['a', 'b'].")
     frame, indexed = _with_levels(frame, {*(x or ()), *taken_by(columns or {})})
     frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
-    x = (x,) if isinstance(x, str) else x
     for names, remedy in ((list(frame.columns), "Rename them"), (x or (), "Name each once")):
         twice = sorted({name for name in names if list(names).count(name) > 1})
         if twice:

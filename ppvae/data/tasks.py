@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.record import Record
 from ppvae.errors import DataError
@@ -25,6 +26,7 @@ TASK_CORRELATION = (
 )
 
 
+@typed(seed=at_least(0))
 def tasks(
     *,
     num_subjects: int = 60,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.digits import digits
 from ppvae.errors import DataError
@@ -15,6 +16,7 @@ __all__ = ["visits"]
 SIDE = 36
 
 
+@typed(seed=at_least(0))
 def visits(
     *,
     num_subjects: int = 100,

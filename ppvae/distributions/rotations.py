@@ -59,7 +59,7 @@ def as_rotations(values: Tensor) -> Tensor:
         ArgumentError: If the shape is another, a quaternion is zero, or a matrix is no rotation:
             not orthogonal, or of determinant -1 (a reflection).
     """
-    if not isinstance(values, Tensor) or values.is_complex():
+    if not isinstance(values, Tensor) or values.is_complex() or values.dtype == torch.bool:
         kind = str(values.dtype) if isinstance(values, Tensor) else type(values).__name__
         raise ArgumentError(
             f"rotations: expected a tensor of real numbers; got {kind}. Use torch.as_tensor."

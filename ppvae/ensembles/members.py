@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.data import Dataset, as_splits
 from ppvae.ensembles.agreement import Agreement, agreement
 from ppvae.ensembles.stacked import Stacked
@@ -106,6 +107,7 @@ class _Together:
         return terms.means(), None
 
 
+@typed()
 def fit_ensemble(
     build: Builder,
     data: object,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
@@ -63,6 +64,7 @@ class ComparedRun:
     trusted: bool
 
 
+@typed()
 def compare(
     runs: Mapping[str, Run],
     data: ColumnsLike,

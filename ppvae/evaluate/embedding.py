@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ppvae.borders import ROWS, above, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import expect_integer, expect_real_rows
 
@@ -29,6 +30,7 @@ def _rows(codes: Tensor, least: int) -> np.ndarray:
     return rows
 
 
+@typed(codes=ROWS, perplexity=above(0), seed=at_least(0))
 def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     """t-SNE of codes (N, Z) in two dimensions: (N, 2).
 
@@ -46,6 +48,7 @@ def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     return torch.as_tensor(method.fit_transform(rows))
 
 
+@typed(codes=ROWS, neighbours=at_least(2), seed=at_least(0))
 def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
     """UMAP of codes (N, Z) in two dimensions: (N, 2); needs the package ``umap-learn``.
 

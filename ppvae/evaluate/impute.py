@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.draws import posterior_draws
@@ -48,6 +49,7 @@ class Imputation:
     seen: Tensor
 
 
+@typed()
 @torch.no_grad()
 def impute(
     run: Run,
@@ -96,6 +98,7 @@ def impute(
     return Imputation(*(torch.cat(pieces).cpu() for pieces in zip(*parts, strict=True)))
 
 
+@typed(max_rows=at_least(1))
 def seen_per_datum(
     data: ColumnsLike, *, column: str = "x", max_rows: int | None = 1000
 ) -> float | None:

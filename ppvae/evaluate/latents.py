@@ -120,6 +120,7 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
         transformed: Codes of the same data transformed, with shape (N, Z).
     """
     expect_real_rows(codes=codes, transformed=transformed)
+    codes, transformed = codes.double(), transformed.double()
     if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
         raise ArgumentError(
             f"codes: expected two tensors of one shape (N, Z), N >= 2; got {tuple(codes.shape)} "

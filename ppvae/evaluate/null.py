@@ -16,6 +16,7 @@ import math
 import torch
 from torch import nn
 
+from ppvae.borders import at_least, typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.rows import spaced
 from ppvae.nets import Head, heads
@@ -36,6 +37,7 @@ def likelihood_head(model: nn.Module, event_shape: tuple[int, ...]) -> Head | No
     return None
 
 
+@typed(max_rows=at_least(1))
 @torch.no_grad()
 def null_log_likelihood(
     model: nn.Module,

@@ -6,6 +6,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppvae.borders import ROWS, SHARE, at_least, typed
 from ppvae.distributions import as_rotations, mean_rotation, rotation_angle
 from ppvae.errors import ArgumentError
 from ppvae.programs import seeded
@@ -92,6 +93,7 @@ def rotation_errors(estimate: Tensor, true: Tensor, symmetries: Tensor | None = 
     return align_rotations(estimate, true, symmetries)[1]
 
 
+@typed(images=ROWS, codes=ROWS, share=SHARE)
 def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
     r"""Discontinuity of the codes along a path of images: the largest step over a usual one.
 
@@ -128,6 +130,7 @@ def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
     return float(ratio.max() / usual)
 
 
+@typed(mass=SHARE, num_draws=at_least(1), seed=at_least(0))
 def credible_angle(
     q: TorchDistribution, *, mass: float = 0.9, num_draws: int = 200, seed: int = 0
 ) -> Tensor:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import SHARE, at_least, typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import (
@@ -31,12 +32,12 @@ from ppvae.evaluate.draws import (
 from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
 from ppvae.evaluate.sites import observed_columns
-from ppvae.expected import expect_integer, expect_share
 from ppvae.programs import (
     DATA_PLATE,
     Structure,
     as_columns,
     evaluating,
+    explained,
     frames,
     placement,
     sample_sites,
@@ -88,6 +89,7 @@ class Prediction:
     ranks: Tensor | None = None
 
 
+@typed(interval=SHARE, num_draws=at_least(2), rows=at_least(1), seed=at_least(0))
 @torch.no_grad()
 def predict(
     model: nn.Module,
@@ -125,12 +127,12 @@ def predict(
         ContractError: If the model needs a column that is not given.
         DataError: If a column does not hold numbers, or if columns differ in length.
     """
-    expect_integer("num_draws", num_draws, 2, "Use 200.")
-    expect_share("interval", interval)
     given = as_columns(model, columns)
     number = _rows(given, rows)
     parts = []
-    with seeded(seed, placement(model)), evaluating(model, *([] if guide is None else [guide])):
+    programs = [model] if guide is None else [model, guide]
+    scopes = seeded(seed, placement(model)), evaluating(*programs), explained(model, given)
+    with scopes[0], scopes[1], scopes[2]:
         target = _target(model, {name: value[:1] for name, value in given.items()}, site)
         chunk = max(1, BUDGET // (num_draws * target.elements))
         for start in range(0, number, chunk):
@@ -221,7 +223,6 @@ class _Target:
 def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
     lengths = {name: len(column) for name, column in columns.items()}
     if rows is not None:
-        expect_integer("rows", rows, 1, "Use 1.")
         lengths["rows"] = rows
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ArgumentError(

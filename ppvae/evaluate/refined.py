@@ -28,6 +28,7 @@ import torch
 from pyro.distributions import MultivariateNormal, TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.borders import above, typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions.supports import on_reals
@@ -74,6 +75,7 @@ class RefinedLikelihood:
     amortized: Tensor
 
 
+@typed(learning_rate=above(0))
 def refined_log_likelihood(
     run: Run,
     data: ColumnsLike,

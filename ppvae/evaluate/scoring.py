@@ -18,6 +18,11 @@ __all__ = ["counted", "covered", "crps", "interval", "interval_score", "pit", "r
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
     expect_real_rows(draws=draws)
+    for value in (draws, truth):
+        if isinstance(value, Tensor) and value.dtype == torch.bool:
+            raise ArgumentError(
+                "draws and truth: expected numbers; got booleans. Pass them as .double()."
+            )
     if not isinstance(truth, Tensor) or (
         truth.is_complex() or (truth.is_floating_point() and not bool(truth.isfinite().all()))
     ):
@@ -77,8 +82,10 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """
     expect_share("probability", probability)
     expect_real_rows(draws=draws)
-    if len(draws) < 2:
-        raise ArgumentError(f"draws: expected two or more; got {len(draws)}. Draw more.")
+    if len(draws) < 2 or draws.dtype == torch.bool:
+        raise ArgumentError(
+            f"draws: expected two or more, numbers; got {len(draws)} of {draws.dtype}. Draw more."
+        )
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
     # torch.quantile refuses large inputs; the tails alone take half the time of all in order.
     at = tails * (len(draws) - 1)

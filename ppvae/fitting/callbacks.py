@@ -27,6 +27,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import expect_integer, expect_number, path_of
 from ppvae.fitting.compiled.gradients import CompiledGradients
@@ -76,6 +77,7 @@ class Checkpoint:
 
     main_process_only = True
 
+    @typed(every=at_least(1), seconds=at_least(0))
     def __init__(
         self, folder: str | Path, *, every: int | None = 1, seconds: float | None = None
     ) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from torch import nn
 from torch.optim import Adam, Optimizer
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.fitting.step import can_fuse
 
 __all__ = ["grouped_adam"]
 
 
+@typed()
 def grouped_adam(
     *groups: tuple[Iterable[nn.Parameter], float],
     betas: tuple[float, float] = (0.9, 0.999),

@@ -23,6 +23,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from ppvae.borders import at_least, expect_fields
 from ppvae.errors import ArgumentError
 from ppvae.fitting.training import Training
 
@@ -40,6 +41,9 @@ class Phase:
 
     epochs: int | None
     hold: Sequence[nn.Module | nn.Parameter] = ()
+
+    def __post_init__(self) -> None:
+        expect_fields(self, epochs=at_least(1))
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are fixed."""

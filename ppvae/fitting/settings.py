@@ -23,7 +23,10 @@ __all__ = ["Settings", "setting"]
 
 def _at_least(least: int, *, optional: bool = False, remedy: str = "Use the default.") -> Rule:
     return Rule(
-        f"an integer >= {least}", lambda v: is_integer(v) and int(v) >= least, optional, remedy
+        f"an integer >= {least}",
+        lambda v: is_integer(v) and least <= int(v) < 2**63,
+        optional,
+        remedy,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from ppvae.borders import typed
 from ppvae.expected import expect_package
 from ppvae.fitting.training import Training
 
@@ -47,6 +48,7 @@ class TensorBoard:
 
     main_process_only = True
 
+    @typed()
     def __init__(self, folder: str | Path, *, writer: Writer | None = None) -> None:
         if writer is None:
             expect_package("TensorBoard", "tensorboard", "tensorboard")
@@ -82,6 +84,7 @@ class MLflow:
 
     main_process_only = True
 
+    @typed()
     def __init__(
         self, uri: str | None = None, *, experiment: str = "ppvae", name: str | None = None
     ) -> None:
@@ -123,6 +126,7 @@ class WeightsAndBiases:
 
     main_process_only = True
 
+    @typed()
     def __init__(
         self,
         project: str = "ppvae",

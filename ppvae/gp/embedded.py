@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, register_kl
 
+from ppvae.borders import ROWS, above, at_least, typed
 from ppvae.data.mapped import Columns
 from ppvae.distributions import Seen
 from ppvae.errors import ArgumentError, DataError
@@ -75,6 +76,7 @@ class EmbeddedGP(SizedByData, FitHooks):
     unit: Tensor
     sized_by_data = ("mean", "covariance")
 
+    @typed(outputs=at_least(1), noise=above(0), floor=above(0))
     def __init__(
         self,
         embedding: nn.Module,
@@ -361,6 +363,7 @@ class EmbeddedGP(SizedByData, FitHooks):
             self.covariance = self.covariance - outer / total[:, None, None]
 
 
+@typed(values=ROWS)
 def columns_of_targets(values: Tensor) -> Tensor:
     """(N) or (N, T) to (N, T)."""
     return values[:, None] if values.dim() == 1 else values

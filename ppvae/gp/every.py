@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
+
 __all__ = ["Every"]
 
 
@@ -25,6 +27,7 @@ class Every(nn.Module):
 
     age: Tensor
 
+    @typed(steps=at_least(1))
     def __init__(self, steps: int, *, grows: bool = False) -> None:
         super().__init__()
         self.steps = steps

@@ -10,11 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppvae.borders import ROWS, above, typed
 from ppvae.errors import ArgumentError
 
 __all__ = ["interpolate_latents"]
 
 
+@typed(codes=ROWS, objects=ROWS, views=ROWS, at_objects=ROWS, at_views=ROWS, period=above(0))
 def interpolate_latents(
     codes: Tensor,
     objects: Tensor,
@@ -46,6 +48,14 @@ def interpolate_latents(
     Raises:
         ArgumentError: If an object has no encoded view.
     """
+    one = objects.shape == views.shape == codes.shape[:1] and at_objects.shape == at_views.shape
+    if not one or at_objects.dim() != 1 or codes.dim() != 2:
+        raise ArgumentError(
+            "interpolate_latents: expected codes (N, L), objects and views (N), at_objects and "
+            f"at_views (K); got {tuple(codes.shape)}, {tuple(objects.shape)}, "
+            f"{tuple(views.shape)}, {tuple(at_objects.shape)} and {tuple(at_views.shape)}. Draw "
+            "them from the same rows."
+        )
     same = at_objects[:, None] == objects
     absent = (~same.any(1)).nonzero()[:, 0]
     if len(absent) > 0:

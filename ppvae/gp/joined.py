@@ -19,6 +19,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.distributions import Blocks
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
@@ -98,6 +99,7 @@ class Mixing(nn.Module):
         | https://arxiv.org/abs/1106.6251
     """
 
+    @typed(latent_dim=at_least(1), out_features=at_least(1))
     def __init__(self, latent_dim: int, out_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, latent_dim) / latent_dim**0.5)

@@ -18,12 +18,14 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 
+from ppvae.borders import at_least, typed
 from ppvae.gp.features import kronecker_rows
 from ppvae.gp.prior import GPPrior
 
 __all__ = ["leave_one_out"]
 
 
+@typed(chunk=at_least(1))
 @torch.no_grad()
 def leave_one_out(prior: GPPrior, *, chunk: int = 4096) -> dist.TorchDistribution:
     """The latents of the training data, each given all the others' encodings.

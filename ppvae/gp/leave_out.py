@@ -23,6 +23,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.nets.calibrated import CalibratedStudentT
@@ -47,6 +48,7 @@ class LeaveViewOut(Term):
     name = "leave_view_out"
     sharded = True
 
+    @typed(weight=at_least(0))
     def __init__(self, *, weight: float | Schedule = 1.0, site: str = "z") -> None:
         super().__init__()
         self.weight = as_schedule(weight)

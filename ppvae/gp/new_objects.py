@@ -16,6 +16,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ppvae.borders import ROWS, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features import kronecker_rows, unit_rows
 from ppvae.gp.prior import GPPrior
@@ -23,6 +24,7 @@ from ppvae.gp.prior import GPPrior
 __all__ = ["infer_objects", "latents_of"]
 
 
+@typed(codes=ROWS, objects=ROWS, views=ROWS)
 @torch.no_grad()
 def infer_objects(
     prior: GPPrior,
@@ -51,6 +53,12 @@ def infer_objects(
         raise ArgumentError(
             f"infer_objects: expected codes, objects and views of one length; got {len(codes)}, "
             f"{len(objects)} and {len(views)}. Draw them from the same rows."
+        )
+    if codes.dim() != 2 or objects.dim() != 1 or objects.is_floating_point() or objects.min() < 0:
+        raise ArgumentError(
+            f"infer_objects: expected codes (K, L) and whole numbers of objects (K) from 0; got "
+            f"{tuple(codes.shape)} and {objects.dtype} with shape {tuple(objects.shape)}. Number "
+            "the new objects from 0."
         )
     counts = torch.bincount(objects)
     if (counts == 0).any():

@@ -21,6 +21,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import above, at_least, typed
 from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.gp.collapsed import CollapsedGP, Frozen
@@ -72,6 +73,13 @@ class GPPrior(EncodedPrior):
     frozen_share: Tensor
     frozen_left_out: Tensor
 
+    @typed(
+        latent_dim=at_least(1),
+        noise=above(0),
+        floor=above(0),
+        refresh=at_least(1),
+        folds=at_least(0),
+    )
     def __init__(
         self,
         objects: FeatureMap,

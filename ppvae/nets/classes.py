@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.data.mapped import Column
 from ppvae.errors import ArgumentError
 from ppvae.programs.hooks import FitHooks
@@ -43,6 +44,7 @@ class OneHot(nn.Module):
     ids: Tensor
     unit: Tensor
 
+    @typed(num_classes=at_least(1))
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         if num_classes < 1:
@@ -67,6 +69,7 @@ class Embedding(nn.Module):
         size: E.
     """
 
+    @typed(num_classes=at_least(1), size=at_least(1))
     def __init__(self, num_classes: int, size: int) -> None:
         super().__init__()
         self.one_hot = OneHot(num_classes)

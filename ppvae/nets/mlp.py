@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
@@ -79,6 +80,7 @@ class MLP(FeatureNetwork):
             computed once for all enumerated classes.
     """
 
+    @typed()
     def __init__(
         self,
         in_features: int | Sequence[int],

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 
@@ -33,6 +34,7 @@ class Balance(Term):
 
     sharded = True
 
+    @typed(weight=at_least(0))
     def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.name = f"balance_{site}"

@@ -24,6 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.nets import MLP, ConvEncoder, heads
 
@@ -76,6 +77,7 @@ class SeparableCritic(Critic):
         second: Network of g and v, in the same way, from b.
     """
 
+    @typed()
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
         self.first = first
@@ -111,6 +113,7 @@ class JointCritic(Critic):
         others: Number M of other rows; by default all others of the batch.
     """
 
+    @typed(others=at_least(1))
     def __init__(
         self, network: nn.Module, features: nn.Module | None = None, *, others: int | None = None
     ) -> None:
@@ -151,6 +154,7 @@ def _thin(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(min(8 * 2**i, 64) for i in range(depth))
 
 
+@typed(features=at_least(1), others=at_least(1))
 def critic_between(
     first: Sequence[int],
     second: Sequence[int],

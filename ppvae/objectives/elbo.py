@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
+from ppvae.borders import at_least, expect_fields
 from ppvae.errors import ArgumentError, ContractError
-from ppvae.expected import expect_flag, expect_integer, expect_number
+from ppvae.expected import expect_integer, expect_number
 from ppvae.objectives.schedules import Constant, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms, by_name
@@ -120,8 +121,7 @@ class ELBO:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        expect_integer("num_particles", self.num_particles, 1, "Use 1.")
-        expect_flag("analytic", self.analytic)
+        expect_fields(self, num_particles=at_least(1))
         for value in (self.weights or {}).values():
             as_schedule(value)
         names = [name for key in (self.capacity or {}) for name in _names(key)]

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.borders import SHARE, above, at_least, typed
 from ppvae.errors import ArgumentError
 
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
@@ -116,6 +117,7 @@ class MINE(Estimator):
     mean: Tensor
     log_partition: Tensor
 
+    @typed(decay=SHARE, slack=at_least(0))
     def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
         super().__init__()
         if not 0 <= decay < 1:
@@ -207,6 +209,7 @@ class SMILE(Estimator):
         | (Song and Ermon, 2020), https://arxiv.org/abs/1910.06222
     """
 
+    @typed(clip=above(0))
     def __init__(self, clip: float = 5.0) -> None:
         super().__init__()
         if not clip > 0:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
@@ -27,6 +28,7 @@ from ppvae.objectives.terms import Context, Term
 __all__ = ["Independence", "dependence"]
 
 
+@typed()
 def dependence(z: Tensor, y: Tensor) -> Tensor:
     """The normalised HSIC of the rows of z (N, Z) and y (N) or (N, C), with shape ().
 
@@ -94,6 +96,7 @@ class Independence(Term):
 
     sharded = True
 
+    @typed()
     def __init__(
         self, site: str = "z", column: str = "y", *, weight: float | Schedule = 1.0
     ) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from ppvae.borders import above, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic
 from ppvae.objectives.estimators import MINE, Estimator
@@ -52,6 +53,7 @@ class MutualInformation(Term):
 
     sharded = True
 
+    @typed(updates=at_least(1), learning_rate=above(0))
     def __init__(
         self,
         first: str,

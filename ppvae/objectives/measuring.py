@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import ROWS, above, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
@@ -59,6 +60,7 @@ def train_critic(
     return torch.stack(estimates)
 
 
+@typed(a=ROWS, b=ROWS, block=at_least(2))
 def measure(
     critic: Critic, estimator: Estimator, a: Tensor, b: Tensor, *, block: int = 256
 ) -> float:
@@ -74,6 +76,11 @@ def measure(
     Raises:
         ArgumentError: If there is one datum only.
     """
+    if len(a) != len(b):
+        raise ArgumentError(
+            f"a and b: expected as many of each; got {len(a)} and {len(b)}. Draw them from the "
+            "same rows."
+        )
     size = min(block, len(a))
     rows = len(a) // size * size
     with torch.no_grad():
@@ -85,6 +92,7 @@ def measure(
         return float(estimator.measure(joint, marginal))
 
 
+@typed(steps=at_least(1), batch_size=at_least(2), learning_rate=above(0))
 def information_of(
     guide: nn.Module,
     train: Mapping[str, Tensor],

@@ -35,6 +35,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.distributions import RotationUniform
 from ppvae.distributions.rotations import spread_rotations
 from ppvae.errors import ArgumentError
@@ -62,6 +63,7 @@ class RotationSearch(Term):
 
     grid: Tensor
 
+    @typed(rotations=at_least(1), contents=at_least(1), steps=at_least(1))
     def __init__(
         self,
         rotations: int = 384,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.distributions.partly_known import PartlyKnown
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
@@ -30,6 +31,7 @@ class Supervision(Term):
 
     sharded = True
 
+    @typed(weight=at_least(0))
     def __init__(self, site: str = "y", *, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.name = f"supervision_{site}"

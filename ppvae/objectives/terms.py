@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import Structure
@@ -162,6 +163,7 @@ class Penalty(Term):
 
     sharded = True
 
+    @typed()
     def __init__(
         self,
         name: str,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ppvae.borders import SHARE, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array
@@ -15,6 +16,7 @@ from ppvae.plots.values import Array, Values, as_array
 __all__ = ["calibration", "covariance", "method_errors", "pareto_k"]
 
 
+@typed()
 @styled
 def covariance(
     matrix: Values | Mapping[str, Values],
@@ -77,6 +79,7 @@ def _square(values: Values) -> Array:
     return array
 
 
+@typed()
 @styled
 def method_errors(
     mean: Mapping[str, float],
@@ -136,6 +139,7 @@ def method_errors(
     return figure
 
 
+@typed(bins=at_least(1), interval=SHARE)
 @styled
 def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) -> Figure:
     r"""Calibration of predictive intervals.
@@ -185,6 +189,7 @@ def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) ->
     return figure
 
 
+@typed()
 @styled
 def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
     """A histogram of the Pareto shape of each datum's importance weights.

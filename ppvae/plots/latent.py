@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.sheet import grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, CYCLIC, MARKERS, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
@@ -24,6 +25,7 @@ Decode: TypeAlias = Callable[[Tensor], Values]
 Kind: TypeAlias = Literal["class", "cyclic", "continuous"]
 
 
+@typed()
 @styled
 def latents(
     z: Values,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.sheet import deviation_row, difference_row, grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, MUTED, TEXT_WIDTH, styled
@@ -15,6 +16,7 @@ from ppvae.plots.values import Array, Values, as_array, as_images, same_rows
 __all__ = ["images", "methods_by_object", "predictions", "reconstructions"]
 
 
+@typed(per_row=at_least(1))
 @styled
 def images(
     pictures: Values,
@@ -54,6 +56,7 @@ def images(
     return sheet(rows, column_labels=column_labels)
 
 
+@typed(number=at_least(1))
 @styled
 def reconstructions(
     original: Values,
@@ -79,6 +82,7 @@ def reconstructions(
     return _beside(*triple, ("Original", "Reconstruction"), column_labels)
 
 
+@typed(number=at_least(1))
 @styled
 def predictions(
     true: Values,
@@ -108,6 +112,7 @@ def predictions(
     return _beside(*triple, ("True", "Predicted"), column_labels, difference=True)
 
 
+@typed(number=at_least(1))
 @styled
 def methods_by_object(
     true: Values,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.style import SEQUENTIAL, styled
 from ppvae.plots.values import Array
@@ -86,6 +87,7 @@ def place_map(
     return figure
 
 
+@typed()
 @styled
 def learning_curves(curves: Mapping[str, Array], *, ylabel: str = "best so far") -> Figure:
     """Curves over measurements: the mean over seeds, with a band of two standard errors.

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, MARKERS, MUTED, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array, as_matrix, same_rows
@@ -17,6 +18,7 @@ from ppvae.plots.values import Array, Values, as_array, as_matrix, same_rows
 __all__ = ["directions", "rotation_errors", "rotation_paths"]
 
 
+@typed()
 @styled
 def directions(points: Values, *, classes: Values | None = None, name: str = "class") -> Figure:
     """Unit vectors on an equal-area map of the sphere (Hammer's projection) and on hemispheres.

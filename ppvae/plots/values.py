@@ -18,8 +18,17 @@ Values: TypeAlias = "Tensor | np.ndarray"
 
 
 def as_array(values: Values) -> Array:
-    """An array in float64 with the same shape; uint8 intensities 0..255 become 0..1."""
+    """An array in float64 with the same shape; uint8 intensities 0..255 become 0..1.
+
+    Raises:
+        ArgumentError: If the values are not real numbers.
+    """
     found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if found.dtype.kind not in "biuf":
+        raise ArgumentError(
+            f"values: expected real numbers; got {found.dtype} with shape {found.shape}. Pass a "
+            "tensor or an array."
+        )
     array: Array = found.astype(np.float64)
     return array / 255.0 if found.dtype == np.uint8 else array
 

@@ -18,6 +18,7 @@ from ppvae.programs.marginals import Marginal, marginal_of, marginals
 from ppvae.programs.means import decode, encode, encode_rows, posterior
 from ppvae.programs.scopes import (
     evaluating,
+    explained,
     forked,
     random_states,
     restore_random_states,
@@ -66,6 +67,7 @@ __all__ = [
     "encode",
     "encode_rows",
     "evaluating",
+    "explained",
     "forked",
     "frames",
     "hooks_of",

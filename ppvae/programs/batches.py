@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.data import Dataset, as_splits
 from ppvae.data.mapped import ColumnsLike
 from ppvae.expected import expect_integer
@@ -35,6 +36,7 @@ def batch_for(
     return data.batch(rows, dtype=like.dtype, device=like.device)
 
 
+@typed()
 def as_columns(module: nn.Module, columns: ColumnsLike) -> dict[str, Tensor]:
     """Tensors, arrays, lists or numbers as tensors with the dtype and on the device of a module.
 

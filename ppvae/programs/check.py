@@ -55,6 +55,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             wrong for several.
     """
     _refuse_functions(model=model, guide=guide)
+    _refuse_columns(batch)
     refuse_effectful(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with evaluating(model, guide), forked(*_tensors(batch)):
@@ -79,6 +80,19 @@ def _refuse_functions(**programs: object) -> None:
             raise ContractError(
                 f"{role}: expected a torch.nn.Module, which holds its parameters; got {name!r}. "
                 "Make the function the method forward of a class derived from torch.nn.Module."
+            )
+
+
+def _refuse_columns(batch: Batch) -> None:
+    if not isinstance(batch, Mapping):
+        raise ContractError(
+            f"batch: expected columns by name; got a {type(batch).__name__}. Pass {{'x': x}}."
+        )
+    for name, column in batch.items():
+        if not isinstance(name, str) or not isinstance(column, Tensor | int):
+            raise ContractError(
+                f"batch: expected tensors by name; got {name!r}, a {type(column).__name__}. "
+                "Use torch.as_tensor."
             )
 
 

@@ -24,11 +24,12 @@ from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.programs.batches import batches
 from ppvae.programs.contract import DATA_PLATE, signature
-from ppvae.programs.scopes import evaluating, seeded
+from ppvae.programs.scopes import evaluating, explained, seeded
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.threads import tracing
 from ppvae.programs.traces import frames, sample_sites, trace_program
@@ -190,10 +191,12 @@ def _order(plates: Mapping[str, int], leading: Sequence[str] = (DATA_PLATE,)) ->
 def _as_batch(node: Site, value: Tensor) -> Tensor:
     """The inverse of :func:`arranged`, for a value with a dimension for each plate of the site."""
     dims, event = _order(frames(node)), node["fn"].event_dim
-    if value.dim() != len(dims) + event:
+    own = tuple(node["fn"].event_shape)
+    if value.dim() != len(dims) + event or tuple(value.shape[len(dims) :]) != own:
+        letters = ", ".join([*["N", "..."][: len(dims)], *map(str, own)])
         raise ArgumentError(
-            f"latent {node['name']!r}: expected {len(dims) + event} dimensions, (N, ...); got "
-            f"shape {tuple(value.shape)}. Pass it as run.encode returns it."
+            f"latent {node['name']!r}: expected shape ({letters}); got {tuple(value.shape)}. Pass "
+            "it as run.encode returns it."
         )
     order = sorted(range(len(dims)), key=dims.__getitem__)
     value = value.permute(torch.Size((*order, *range(len(dims), value.dim()))))
@@ -222,7 +225,7 @@ class _AtMean(Messenger):
 
 
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Site]:
-    with evaluating(guide), tracing(), _AtMean(decoding=False):
+    with evaluating(guide), explained(guide, batch), tracing(), _AtMean(decoding=False):
         trace = trace_program(guide, batch)
     return {
         name: node
@@ -231,6 +234,7 @@ def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Si
     }
 
 
+@typed()
 def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, TorchDistribution]:
     """The guide's distribution of each latent site, with the sites before it at their means.
 
@@ -241,6 +245,7 @@ def posterior(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, TorchD
     return {name: node["fn"] for name, node in _latent_sites(guide, batch).items()}
 
 
+@typed()
 def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The posterior mean of each latent site, with shape (N, ...).
 
@@ -264,6 +269,7 @@ def _encoded(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     return encoded
 
 
+@typed()
 def encode_rows(
     guide: nn.Module, data: ColumnsLike, batch_size: int
 ) -> tuple[dict[str, Tensor], frozenset[str]]:
@@ -304,6 +310,7 @@ def encode_rows(
     return joined, shared
 
 
+@typed()
 def decode(
     model: nn.Module,
     latents: Mapping[str, Tensor],
@@ -330,6 +337,7 @@ def decode(
         ContractError: If the model needs a column that is not given.
     """
     batch: dict[str, Tensor | int] = dict(columns or {})
+    _refuse_latents(latents)
     with evaluating(model):
         if "size" in signature(model):
             batch["size"] = _count(model, latents, columns or {})
@@ -338,14 +346,22 @@ def decode(
                 trace = trace_program(model, batch)
         except (ValueError, RuntimeError) as error:
             if batch or isinstance(error, PPVAEError):
-                raise
+                with explained(model, {**latents, **batch}):
+                    raise
             raise ContractError(
                 f"decode: expected a model that samples as many data as there are latents; got "
                 f"{type(model).__name__}, which fails: {str(error).strip().splitlines()[0]}. Give "
                 "forward an argument size and pass it on, data_plate(x, size=size), or pass a "
                 "column that says how many, such as the observed one."
             ) from error
-    nodes = {name: n for name, n in nodes_of(trace).items() if is_site(n) and name not in latents}
+    sites = [name for name, node in nodes_of(trace).items() if is_site(node)]
+    strange = [name for name in latents if name.removesuffix("_probs") not in nodes_of(trace)]
+    if strange:
+        raise ArgumentError(
+            f"latents: expected sites of the model, {sites}; got {strange}. Leave the others out; "
+            "a known column is passed as a column."
+        )
+    nodes = {name: nodes_of(trace)[name] for name in sites if name not in latents}
     if site is not None and site not in nodes:
         raise ArgumentError(
             f"site: expected one of the sites that are decoded, {sorted(nodes)}; got {site!r}. "
@@ -360,6 +376,17 @@ def decode(
     return decoded
 
 
+def _refuse_latents(latents: Mapping[str, Tensor]) -> None:
+    for name, value in latents.items():
+        if torch.compiler.is_compiling():
+            return
+        if value.dtype == torch.bool or not value.numel() or not torch.isfinite(value).all():
+            raise ArgumentError(
+                f"latent {name!r}: expected finite numbers, at least one row; got {value.dtype} "
+                f"with shape {tuple(value.shape)}. Pass it as run.encode returns it."
+            )
+
+
 def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> int:
     """Number of data, from a latent in the data plate."""
     if columns:
@@ -367,6 +394,6 @@ def _count(model: nn.Module, latents: Mapping[str, Tensor], columns: Mapping[str
     with tracing(), _AtMean(decoding=True):
         trace = trace_program(model, {"size": 1})
     for name, node in nodes_of(trace).items():
-        if name in latents and DATA_PLATE in frames(node):
+        if name in latents and DATA_PLATE in frames(node) and latents[name].dim() > 0:
             return latents[name].shape[0]
     return 1

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.expected import expect_integer
 from ppvae.programs.threads import OwnGenerators, is_shared, own_generators
 
-__all__ = ["evaluating", "forked", "random_states", "restore_random_states", "seeded"]
+__all__ = [
+    "evaluating",
+    "explained",
+    "forked",
+    "random_states",
+    "restore_random_states",
+    "seeded",
+]
 
 Place = torch.device | Tensor
 _CPU = torch.device("cpu")
@@ -147,3 +154,30 @@ def _key(device: torch.device, places: tuple[Place, ...]) -> str:
     if device.type == "mps":
         return "mps"
     return "cuda" if len(_accelerators(places)) == 1 else str(device)
+
+
+@contextmanager
+def explained(program: nn.Module, columns: Mapping[str, object]) -> Iterator[None]:
+    """Say in words which values a program failed on; an error of the library stays as it is.
+
+    Arguments:
+        program: The program that runs in this scope.
+        columns: The values that it runs on, by name.
+
+    Raises:
+        ContractError: If the program raises an error of another kind.
+    """
+    try:
+        yield
+    except PPVAEError:
+        raise
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        shapes = {
+            name: tuple(value.shape) if isinstance(value, Tensor) else value
+            for name, value in columns.items()
+        }
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ContractError(
+            f"{type(program).__name__}: expected values that its forward takes; got {shapes}, on "
+            f"which it fails: {reason[:200]}. Compare shapes and values with the training data's."
+        ) from error

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ppvae._trusted import BUILDERS
+from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
 from ppvae.typing import JsonObject, Spec
@@ -68,6 +69,7 @@ class Recipe:
     spec: Spec | None = None
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         module, _, function = self.builder.partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), function)):
             raise ArgumentError(

@@ -23,10 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ppvae._version import __version__
+from ppvae.borders import typed
 from ppvae.data import Dataset, as_splits
 from ppvae.data.files import refuse_mixed_bytes
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
+from ppvae.expected import as_numbers
 from ppvae.objectives import ELBO
 from ppvae.runs.config import (
     CONFIG,
@@ -99,6 +101,7 @@ class Run:
     status: str = "completed"
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @typed()
     def save(self, folder: str | Path) -> Path:
         """Write the run's folder: all of its files or none.
 
@@ -140,6 +143,7 @@ class Run:
         rows = (self.config.get("data") or {}).get("rows") or {}
         return rows.get("train")
 
+    @typed()
     def columns(self, data: ColumnsLike) -> Dataset:
         """The data as columns, checked to have rows like those of the training data.
 
@@ -181,12 +185,12 @@ class Run:
         return columns
 
     def _is_in(self, folder: Path) -> bool:
-        """Whether the folder holds this run."""
         try:
             return bool(read_config(folder)["id"] == self.id)
         except RunError:
             return False
 
+    @typed()
     def encode(self, data: ColumnsLike, *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
@@ -207,6 +211,7 @@ class Run:
 
         return encode_rows(self.guide, self.columns(data), batch_size)[0]
 
+    @typed()
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
@@ -220,11 +225,9 @@ class Run:
         from ppvae.programs import as_columns, decode, placement
 
         like = placement(self.model)
-        moved = {
-            name: torch.as_tensor(value, device=like.device) for name, value in latents.items()
-        }
-        placed = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
-        return decode(self.model, placed, columns=as_columns(self.model, columns))
+        moved = {name: as_numbers(name, value).to(like.device) for name, value in latents.items()}
+        moved = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
+        return decode(self.model, moved, columns=as_columns(self.model, columns))
 
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
+from ppvae.borders import Rule
 from ppvae.errors import RunError
 
 __all__ = [
@@ -26,27 +25,6 @@ __all__ = [
 
 # Largest depth of nesting of a config or a metric, and length of a name in it.
 DEPTH, NAME = 40, 200
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The range of a value.
-
-    Attributes:
-        words: Range in words, to follow "expected".
-        holds: Function that tells whether a value is in the range.
-        optional: Whether None is allowed, too.
-        remedy: Sentence on what to do with a value out of range.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-    optional: bool = False
-    remedy: str = "Use the default."
-
-    def allows(self, value: object) -> bool:
-        """Whether a value is in the range, or is None where that is allowed."""
-        return (self.optional and value is None) or self.holds(value)
 
 
 def is_integer(value: object) -> bool:

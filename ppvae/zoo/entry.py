@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ppvae._trusted import BUILDERS
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError, DataError
 from ppvae.typing import Keywords, Spec
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
@@ -278,6 +279,7 @@ def names() -> list[str]:
     return list(MODULES)
 
 
+@typed()
 def entry(name: str) -> Entry:
     """An entry by its name, or a user's as ``"module:function"``, which is imported.
 
@@ -312,6 +314,7 @@ def entry(name: str) -> Entry:
     return value
 
 
+@typed()
 def build(name: str, spec: Spec, **options: object) -> Pair:
     """Model, guide and objective of an entry; what a run's recipe names.
 

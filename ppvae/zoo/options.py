@@ -297,6 +297,10 @@ def parse_options(options: type[Options], values: Mapping[str, object]) -> Optio
     Raises:
         ArgumentError: If a name is unknown, or a value is out of its option's range.
     """
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ArgumentError(
+            f"options: expected values by name; got {str(values)[:60]!r}. Pass a dict."
+        )
     known = {f.name for f in fields(options)}
     unknown = sorted(set(values) - known)
     if unknown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ppvae
+from ppvae.borders import ROWS, at_least, typed
 from ppvae.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def deep_gp(
         return gp.EmbeddedGP(net, mapped, outputs=outputs)
 
 
+@typed(x=ROWS, ensemble=at_least(1), steps=at_least(1), first_steps=at_least(1), seed=at_least(0))
 def deep_kernel_surrogate(
     x: Tensor,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap
 
@@ -18,6 +19,7 @@ class Column(FeatureMap):
         index: Which column, from 0.
     """
 
+    @typed(index=at_least(0))
     def __init__(self, features: FeatureMap, index: int) -> None:
         super().__init__()
         self.features = features

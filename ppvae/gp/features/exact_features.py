@@ -18,6 +18,7 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite
 from ppvae.programs import SizedByData
@@ -43,6 +44,7 @@ class ExactFeatures(SizedByData, FeatureMap):
     points: Tensor
     sized_by_data = ("points",)
 
+    @typed(dim=at_least(1))
     def __init__(self, kernel: Kernel, dim: int) -> None:
         super().__init__()
         self.kernel = kernel

@@ -14,6 +14,7 @@ from gpytorch.constraints import Positive
 from gpytorch.kernels import Kernel, PeriodicKernel
 from torch import Tensor
 
+from ppvae.borders import above, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, single
 
@@ -23,6 +24,7 @@ __all__ = ["FourierFeatures", "angular_kernel"]
 PERIODS = 4
 
 
+@typed(lengthscale=above(0), period=above(0))
 def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> PeriodicKernel:
     r"""GPyTorch's periodic kernel, :math:`\exp(-2 \sin^2(\pi (a - b) / T) / \ell^2)`, T fixed.
 
@@ -62,6 +64,7 @@ class FourierFeatures(FeatureMap):
             T.
     """
 
+    @typed(period=above(0))
     def __init__(
         self,
         kernel: Kernel | None = None,

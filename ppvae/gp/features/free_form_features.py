@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import ROWS, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
@@ -22,6 +23,7 @@ class FreeFormFeatures(FeatureMap):
         rank: Columns of B (default Q).
     """
 
+    @typed(values=ROWS, rank=at_least(1))
     def __init__(self, values: Tensor, *, rank: int | None = None) -> None:
         super().__init__()
         if values.dim() != 1 or len(values.unique()) != len(values):

@@ -31,12 +31,14 @@ from gpytorch.kernels import (
 )
 from torch import Tensor
 
+from ppvae.borders import ROWS, above, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]
 
 
+@typed(frequencies=ROWS)
 def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
     r""":math:`S(\omega)` of a stationary GPyTorch kernel on the line, at (J) angular frequencies.
 
@@ -101,6 +103,7 @@ class HilbertFeatures(FeatureMap):
 
     frequencies: Tensor
 
+    @typed(num_features=at_least(1), boundary=above(0))
     def __init__(
         self,
         kernel: Kernel,

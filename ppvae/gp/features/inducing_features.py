@@ -20,6 +20,7 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor, nn
 
+from ppvae.borders import ROWS, SHARE, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, unit_rows
 
@@ -47,6 +48,7 @@ class InducingFeatures(FeatureMap):
 
     points: Tensor
 
+    @typed(points=ROWS, coverage=SHARE)
     def __init__(
         self,
         kernel: Kernel,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ppvae.borders import ROWS, typed
 from ppvae.gp.features.feature_map import FeatureMap, known_ids
 
 __all__ = ["Lookup"]
@@ -24,6 +25,7 @@ class Lookup(FeatureMap):
 
     covariates: Tensor
 
+    @typed(covariates=ROWS)
     def __init__(self, covariates: Tensor, features: FeatureMap) -> None:
         super().__init__()
         features.check(covariates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite, unit_rows
 
@@ -20,6 +21,7 @@ class NetworkFeatures(FeatureMap):
         num_features: M.
     """
 
+    @typed(num_features=at_least(1))
     def __init__(self, network: nn.Module, num_features: int) -> None:
         super().__init__()
         self.network = network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, known_ids, unit_rows
 
@@ -19,6 +20,7 @@ class ObjectTable(FeatureMap):
         num_features: M, the rank of the object covariance.
     """
 
+    @typed(num_objects=at_least(1), num_features=at_least(1))
     def __init__(self, num_objects: int, num_features: int) -> None:
         super().__init__()
         if num_objects < 1 or num_features < 1:

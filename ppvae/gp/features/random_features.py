@@ -18,6 +18,7 @@ import torch
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel
 from torch import Tensor
 
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.gp.features.feature_map import FeatureMap, finite
 
@@ -39,6 +40,7 @@ class RandomFeatures(FeatureMap):
 
     frequencies: Tensor
 
+    @typed(dim=at_least(1), num_frequencies=at_least(1), seed=at_least(0))
     def __init__(
         self, kernel: Kernel, dim: int, *, num_frequencies: int = 128, seed: int = 0
     ) -> None:

@@ -1,0 +1,373 @@
+"""Arguments held to the annotations of a function, and to ranges, each refused in the same words.
+
+A public function declares its border once::
+
+    @typed(num_draws=at_least(1), seed=at_least(0), share=SHARE)
+    def f(codes: Tensor, *, num_draws: int = 16, seed: int = 0, share: float = 0.9) -> Tensor: ...
+
+``f(codes, num_draws="3")`` raises "num_draws: expected an integer; got '3'. Use the default."
+Annotations that are understood: bool, int, float, str, paths, tensors, arrays, classes, literals,
+functions, sequences and mappings of these, and unions; what is not understood is not checked. A
+value that is the default is always allowed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    is_typeddict,
+)
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppvae.errors import ArgumentError
+from ppvae.expected import is_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["ROWS", "SHARE", "Rule", "above", "at_least", "between", "expect_fields", "typed"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The range of a value.
+
+    Attributes:
+        words: Range in words, to follow "expected".
+        holds: Function that tells whether a value is in the range.
+        optional: Whether None is allowed, too.
+        remedy: Sentence on what to do with a value out of range.
+    """
+
+    words: str
+    holds: Callable[..., bool]
+    optional: bool = False
+    remedy: str = "Use the default."
+
+    def allows(self, value: object) -> bool:
+        """Whether a value is in the range, or is None where that is allowed."""
+        return (self.optional and value is None) or self.holds(value)
+
+
+# The word that a range of numbers begins with, whatever their type.
+NUMERIC = "a number"
+
+
+def at_least(least: float) -> Rule:
+    """Numbers from ``least``; a number within a union with other types."""
+    return Rule(f"a number >= {least:g}", lambda v: not _is_number(v) or v >= least)
+
+
+def above(low: float) -> Rule:
+    """Numbers above ``low``; a number within a union with other types."""
+    return Rule(f"a number > {low:g}", lambda v: not _is_number(v) or v > low)
+
+
+def between(low: float, high: float) -> Rule:
+    """Numbers from ``low`` to ``high``."""
+    words = f"a number from {low:g} to {high:g}"
+    return Rule(words, lambda v: not _is_number(v) or low <= v <= high)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
+def _are_rows(value: object) -> bool:
+    if not isinstance(value, Tensor):
+        return True
+    if value.dim() == 0 or len(value) == 0 or value.dtype == torch.bool:
+        return False
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+SHARE = Rule("a number between 0 and 1", lambda v: not _is_number(v) or 0 < v < 1)
+ROWS = Rule(
+    "finite numbers with shape (N, ...), N >= 1",
+    _are_rows,
+    remedy="Pass one row per datum, and leave out the rows that are missing.",
+)
+INTEGER = Rule(
+    "an integer",
+    lambda v: isinstance(v, Integral) and not isinstance(v, bool) and abs(int(v)) < 2**63,
+)
+NUMBER = Rule("a finite number", _is_finite)
+FLAG = Rule("True or False", lambda v: isinstance(v, bool | np.bool_))
+TEXT = Rule("text", lambda v: isinstance(v, str) and _is_text(v))
+PATH = Rule(
+    "a path",
+    lambda v: isinstance(v, str | Path) and is_path(os.fspath(v)),
+    remedy="Name a file or a folder.",
+)
+TENSOR = Rule(
+    "a tensor of real numbers",
+    lambda v: isinstance(v, Tensor) and not v.is_complex(),
+    remedy="Use torch.as_tensor.",
+)
+ARRAY = Rule("an array of numbers", lambda v: isinstance(v, np.ndarray) and v.dtype.kind in "biuf")
+FUNCTION = Rule("a function", callable, remedy="Pass one, without calling it.")
+SIMPLE: Mapping[object, Rule] = {
+    int: INTEGER,
+    float: NUMBER,
+    bool: FLAG,
+    str: TEXT,
+    Path: PATH,
+    Tensor: TENSOR,
+    np.ndarray: ARRAY,
+    None: Rule("None", lambda v: v is None),
+    types.NoneType: Rule("None", lambda v: v is None),
+}
+
+
+def _is_text(text: str) -> bool:
+    """Whether text is not empty, and can be written to a file."""
+    return text != "" and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _rule(annotation: object) -> Rule | None:
+    """The range of an annotation's values; None if it is not understood."""
+    if isinstance(annotation, type | None) and annotation in SIMPLE:
+        return SIMPLE[annotation]
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _union(inner)
+    if origin is Literal:
+        return Rule(f"one of {', '.join(map(repr, inner))}", lambda v: _is_one_of(v, inner))
+    if origin is not None and issubclass(origin, Callable):  # type: ignore[arg-type]
+        return FUNCTION
+    if origin is tuple and Ellipsis not in inner:
+        return _tuple(inner)
+    if origin is not None and issubclass(origin, Sequence):
+        return _sequence(inner[0])
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(inner[1])
+    unknown = annotation in (object, Parameter.empty)
+    unknown |= getattr(annotation, "__module__", "") == "typing"
+    if unknown or origin is not None or not isinstance(annotation, type):
+        return None
+    if is_typeddict(annotation):
+        return _mapping(object)
+    if getattr(annotation, "_is_protocol", False):
+        return None
+    kind: type = annotation
+    return Rule(
+        f"{_article(kind.__name__)} {kind.__name__}", lambda v: isinstance(v, kind), remedy=""
+    )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "AEIOUaeiou" else "a"
+
+
+def _is_one_of(value: object, values: Sequence[object]) -> bool:
+    return any(type(value) is type(one) and value == one for one in values)
+
+
+def _union(inner: Sequence[object]) -> Rule | None:
+    if set(inner) - {types.NoneType} == {str, Path}:
+        rules: list[Rule | None] = [PATH, *[_rule(a) for a in inner if a is types.NoneType]]
+    else:
+        rules = [_rule(annotation) for annotation in inner]
+    known = [rule for rule in rules if rule is not None]
+    if len(known) < len(rules):
+        return None
+    remedy = known[0].remedy
+    words = " or ".join(rule.words for rule in known)
+    return Rule(words, lambda v: any(rule.holds(v) for rule in known), remedy=remedy)
+
+
+def _tuple(inner: Sequence[object]) -> Rule:
+    rules = [_rule(annotation) for annotation in inner]
+    return Rule(
+        "(" + ", ".join("a value" if rule is None else rule.words for rule in rules) + ")",
+        lambda v: (
+            isinstance(v, tuple | list)
+            and len(v) == len(rules)
+            and all(r is None or r.holds(one) for r, one in zip(rules, v, strict=True))
+        ),
+    )
+
+
+def _sequence(inner: object) -> Rule:
+    rule = _rule(inner)
+    return Rule(
+        "a list or a tuple" if rule is None else f"a list or a tuple, each {rule.words}",
+        lambda v: (
+            isinstance(v, Sequence)
+            and not isinstance(v, str | bytes)
+            and (rule is None or all(map(rule.holds, v)))
+        ),
+    )
+
+
+def _mapping(inner: object) -> Rule:
+    rule = _rule(inner)
+    return Rule(
+        "values by name" if rule is None else f"values by name, each {rule.words}",
+        lambda v: (
+            isinstance(v, Mapping)
+            and all(isinstance(name, str) for name in v)
+            and (rule is None or all(map(rule.holds, v.values())))
+        ),
+        remedy="Pass a dict with names as its keys.",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{value.dtype} with shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {_shown(v)}" for k, v in list(value.items())[:4]) + "}"
+    simple = isinstance(value, str | bytes | int | float | complex | list | tuple | None)
+    return (
+        repr(value)[:80]
+        if simple
+        else f"{_article(type(value).__name__)} "
+        + (type(value).__name__ if not isinstance(value, type) else f"class {value.__name__}")
+    )
+
+
+def _refuse(name: str, value: object, rules: Sequence[Rule], *, default: object) -> None:
+    if value is default or (type(value) is type(default) is float and value == default):
+        return
+    optional = default is not Parameter.empty and default is not MISSING
+    for rule in rules:
+        if not rule.allows(value):
+            remedy = rule.remedy
+            if not optional and remedy in ("Use the default.", ""):
+                remedy = f"Pass {rule.words}."
+            elif not remedy:
+                remedy = "Leave it out for the default."
+            raise ArgumentError(f"{name}: expected {rule.words}; got {_shown(value)}. {remedy}")
+
+
+def _evaluated(annotation: object, names: Mapping[str, object]) -> object:
+    """The value of an annotation; ``object`` if a name in it is only known to a type checker."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, {**_checked_names(str(names.get("__name__"))), **names})
+    except Exception:  # An annotation may say anything.
+        return object
+
+
+@functools.cache
+def _checked_names(module: str) -> dict[str, object]:
+    """The names that a module imports for a type checker only, from modules that are loaded."""
+    path = getattr(sys.modules.get(module), "__file__", None)
+    known: dict[str, object] = {}
+    for node in ast.walk(ast.parse(Path(path).read_text("utf-8") if path else "")):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for line in node.body:
+                home = sys.modules.get(getattr(line, "module", None) or "")
+                for name in line.names if isinstance(line, ast.ImportFrom) else ():
+                    known[name.asname or name.name] = getattr(home, name.name, object)
+    return known
+
+
+def _rules(
+    annotations: Mapping[str, object], names: Mapping[str, object], ranges: Mapping[str, Rule]
+) -> Iterator[tuple[str, list[Rule]]]:
+    for name, annotation in annotations.items():
+        rule, within = _rule(_evaluated(annotation, names)), ranges.get(name)
+        if rule is not None and within is not None and NUMERIC in within.words:
+            yield name, [_within(rule, within)]
+        else:
+            yield name, [one for one in (rule, within) if one is not None]
+
+
+def _within(rule: Rule, within: Rule) -> Rule:
+    """The range of a type of numbers, or of a union with one, as one rule."""
+    words = rule.words.replace(NUMBER.words, within.words)
+    words = words.replace(INTEGER.words, within.words.replace(NUMERIC, INTEGER.words))
+    return Rule(words, lambda v: rule.holds(v) and within.holds(v), remedy=rule.remedy)
+
+
+def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Hold the arguments of a function to its annotations, and to ranges.
+
+    Arguments:
+        ranges: Ranges by the name of the argument.
+
+    Raises:
+        ArgumentError: By the function, if an argument is of another type or out of its range.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        declared = signature(function)
+        rules: dict[str, list[Rule]] = {}
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if torch.compiler.is_compiling():
+                return function(*args, **kwargs)
+            if not rules:  # At the first call: an annotation may name what is defined later.
+                annotations = {n: p.annotation for n, p in declared.parameters.items()}
+                names: dict[str, object] = getattr(function, "__globals__", {})
+                rules.update(_rules(annotations, names, ranges))
+            try:
+                given = declared.bind(*args, **kwargs).arguments
+            except TypeError:
+                return function(*args, **kwargs)  # It says itself which argument is missing.
+            for name, value in given.items():
+                parameter = declared.parameters[name]
+                if parameter.kind == Parameter.VAR_POSITIONAL:
+                    each = [(name, one) for one in value]
+                elif parameter.kind == Parameter.VAR_KEYWORD:
+                    each = list(value.items())
+                else:
+                    each = [(name, value)]
+                for label, one in each:
+                    _refuse(label, one, rules[name], default=parameter.default)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def expect_fields(value: DataclassInstance, **ranges: Rule) -> None:
+    """Refuse a dataclass with a field of another type than its annotation, or out of its range.
+
+    Arguments:
+        value: The instance, in its ``__post_init__``.
+        ranges: Ranges by the name of the field.
+
+    Raises:
+        ArgumentError: If there is one.
+    """
+    names = vars(sys.modules[type(value).__module__])
+    rules = dict(_rules({f.name: f.type for f in fields(value)}, names, ranges))
+    for f in fields(value):
+        given = getattr(value, f.name)
+        _refuse(f.name, given, rules[f.name], default=f.default)
