@@ -170,13 +170,13 @@ def _rule(annotation: object) -> Rule | None:
     if origin is not None and issubclass(origin, Sequence):
         return _sequence(inner[0])
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping(inner[1])
+        return _mapping(*inner)
     unknown = annotation in (object, Parameter.empty)
     unknown |= getattr(annotation, "__module__", "") == "typing"
     if unknown or origin is not None or not isinstance(annotation, type):
         return None
     if is_typeddict(annotation):
-        return _mapping(object)
+        return _mapping(str, object)
     if getattr(annotation, "_is_protocol", False):
         return None
     kind: type = annotation
@@ -230,13 +230,13 @@ def _sequence(inner: object) -> Rule:
     )
 
 
-def _mapping(inner: object) -> Rule:
-    rule = _rule(inner)
+def _mapping(keys: object, values: object) -> Rule:
+    key, rule = _rule(keys) or TEXT, _rule(values)
     return Rule(
         "values by name" if rule is None else f"values by name, each {rule.words}",
         lambda v: (
             isinstance(v, Mapping)
-            and all(isinstance(name, str) for name in v)
+            and all(map(key.holds, v))
             and (rule is None or all(map(rule.holds, v.values())))
         ),
         remedy="Pass a dict with names as its keys.",

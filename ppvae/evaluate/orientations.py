@@ -153,8 +153,6 @@ def credible_angle(
         ArgumentError: If the values are neither directions nor rotations, or ``mass`` is not
             between 0 and 1.
     """
-    if not 0 < mass < 1:
-        raise ArgumentError(f"mass: expected a probability; got {mass}. Use 0.9.")
     mean = q.mean
     with seeded(seed, mean):
         drawn = q.sample((num_draws,))

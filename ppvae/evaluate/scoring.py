@@ -84,7 +84,7 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     expect_real_rows(draws=draws)
     if len(draws) < 2 or draws.dtype == torch.bool:
         raise ArgumentError(
-            f"draws: expected two or more, numbers; got {len(draws)} of {draws.dtype}. Draw more."
+            f"draws: expected two numbers or more; got {len(draws)} of {draws.dtype}. Draw more."
         )
     tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
     # torch.quantile refuses large inputs; the tails alone take half the time of all in order.

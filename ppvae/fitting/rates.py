@@ -13,7 +13,7 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from ppvae.borders import at_least, between, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 
 __all__ = ["RateSchedule", "constant", "cosine", "halve", "one_cycle", "warmup_cosine"]
@@ -45,7 +45,7 @@ def cosine(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     return LambdaLR(optimizer, lambda step: _fall(step, total_steps))
 
 
-@typed(warmup=between(0, 1), floor=at_least(0))
+@typed()
 def warmup_cosine(warmup: float = 0.05, *, floor: float = 0.0) -> RateSchedule:
     r"""A linear rise over the share ``warmup`` of the steps, then a cosine down to ``floor``.
 

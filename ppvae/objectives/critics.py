@@ -118,8 +118,6 @@ class JointCritic(Critic):
         self, network: nn.Module, features: nn.Module | None = None, *, others: int | None = None
     ) -> None:
         super().__init__()
-        if others is not None and others < 1:
-            raise ArgumentError(f"others: expected at least 1; got {others}. Use None for all.")
         self.network = network
         self.features = features
         self.others = others

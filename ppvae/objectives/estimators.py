@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppvae.borders import SHARE, above, at_least, typed
+from ppvae.borders import above, at_least, typed
 from ppvae.errors import ArgumentError
 
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
@@ -117,7 +117,7 @@ class MINE(Estimator):
     mean: Tensor
     log_partition: Tensor
 
-    @typed(decay=SHARE, slack=at_least(0))
+    @typed(slack=at_least(0))
     def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
         super().__init__()
         if not 0 <= decay < 1:
@@ -212,8 +212,6 @@ class SMILE(Estimator):
     @typed(clip=above(0))
     def __init__(self, clip: float = 5.0) -> None:
         super().__init__()
-        if not clip > 0:
-            raise ArgumentError(f"clip: expected a number above 0; got {clip}. Use 5.")
         self.clip = clip
 
     def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:

@@ -66,8 +66,6 @@ class MutualInformation(Term):
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
-        if updates < 1:
-            raise ArgumentError(f"updates: expected at least 1; got {updates}. Use 1.")
         if first == second:
             raise ArgumentError(
                 f"MutualInformation: expected two sites; got {first!r} twice. Name another one."

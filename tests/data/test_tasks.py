@@ -7,7 +7,7 @@ import torch
 
 from ppvae.data import tasks
 from ppvae.data.tasks import TASK_CORRELATION, TASKS
-from ppvae.errors import DataError
+from ppvae.errors import ArgumentError, DataError
 
 SMALL = {"num_subjects": 10, "num_regions": 5, "num_networks": 2}
 
@@ -66,9 +66,13 @@ def test_another_number_of_tasks_has_a_correlation_of_its_own():
         {"noise": -1.0},
         {"correlation": [[1.0, 2.0], [2.0, 1.0]]},
         {"correlation": [[1.0, 0.5]]},
-        {"correlation": [1.0]},
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options):
     with pytest.raises(DataError, match="tasks: expected"):
         tasks(**{**SMALL, **options})
+
+
+def test_a_correlation_that_is_no_matrix_is_refused():
+    with pytest.raises(ArgumentError, match="correlation: expected a list or a tuple, each"):
+        tasks(**{**SMALL, "correlation": [1.0]})

@@ -100,5 +100,5 @@ def test_credible_cones_hold_their_share():
     turned = RotationNormal(torch.eye(3), torch.full((3,), 0.1))
     # The length of a normal in three dimensions is below 2.5 deviations for nine tenths of them.
     assert credible_angle(turned, num_draws=4000).item() == pytest.approx(0.25, abs=0.02)
-    with pytest.raises(ValueError, match="mass: expected a probability; got 1"):
+    with pytest.raises(ValueError, match="mass: expected a number between 0 and 1; got 1"):
         credible_angle(q, mass=1)

@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "one draw": (
         lambda: evaluate.interval(DRAWS[:1], 0.9),
-        "draws: expected two or more; got 1",
+        "draws: expected two numbers or more; got 1",
     ),
     "weights that are no tensor": (
         lambda: evaluate.pareto_k([0.0]),

@@ -455,7 +455,7 @@ def test_bad_priors_and_data_are_refused_in_words():
     prior = make_prior()
     with pytest.raises(ValueError, match="expected ids from 0 to 8; got 0 to 9"):
         prior.prepare({"object": torch.arange(10), "view": torch.zeros(10)})
-    with pytest.raises(ValueError, match="refresh >= 1"):
+    with pytest.raises(ValueError, match="refresh: expected an integer >= 1"):
         make_prior(refresh=0)
     with pytest.raises(ValueError, match="columns of one length; got 9 and 3"):
         prior.prepare({"object": torch.arange(9), "view": torch.zeros(3)})

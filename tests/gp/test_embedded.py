@@ -231,7 +231,7 @@ def test_combinations_that_have_no_answer_are_refused():
         ExactWeightsGuide(counts)
     with pytest.raises(ArgumentError, match="Use RandomFeatures, and 0.3"):
         VariationalWeightsGuide(EmbeddedGP(nn.Identity(), ExactFeatures(kernel, 1)))
-    with pytest.raises(ArgumentError, match="expected 0 < floor < noise"):
+    with pytest.raises(ArgumentError, match="noise: expected a number > 0; got 0.0"):
         EmbeddedGP(nn.Identity(), RandomFeatures(kernel, 1), noise=0.0)
     with pytest.raises(ArgumentError, match="got PeriodicKernel"):
         RandomFeatures(PeriodicKernel(), 1)

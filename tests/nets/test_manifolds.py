@@ -89,7 +89,7 @@ def test_other_priors_are_refused_in_words():
         VAE(decoder(2))
     with pytest.raises(ValueError, match="expected either latent_dim or prior"):
         VAE(decoder(2), latent_dim=2, prior=AnyDirection(2))
-    with pytest.raises(ValueError, match="latent_dim: expected at least 1; got 0"):
+    with pytest.raises(ValueError, match="latent_dim: expected an integer >= 1 or None; got 0"):
         VAE(MLP(1, heads.Bernoulli((1, 8, 8))), latent_dim=0)
     with pytest.raises(ValueError, match="dim: expected at least 2; got 1"):
         AnyDirection(1)

@@ -85,7 +85,7 @@ def test_one_datum_is_refused(form):
 
 
 def test_no_others_are_refused():
-    with pytest.raises(ValueError, match="others: expected at least 1; got 0"):
+    with pytest.raises(ValueError, match="others: expected an integer >= 1 or None; got 0"):
         JointCritic(net(3, 1), others=0)
 
 

@@ -12,6 +12,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from ppvae.errors import ArgumentError
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
 from ppvae.programs import ContractError, check_pair, data_plate
 
@@ -391,7 +392,7 @@ def test_unknown_sites_and_bad_numbers_are_refused():
         ELBO(weights={"z": 2.0}, capacity={"z": Capacity(1.0)})
     with pytest.raises(ValueError, match="num_particles"):
         ELBO(num_particles=0)
-    with pytest.raises(TypeError, match="a number or a Schedule"):
+    with pytest.raises(ArgumentError, match="a finite number or a Schedule"):
         ELBO(weights={"z": "high"})
     with pytest.raises(ValueError, match="num_data"):
         ELBO()(model, guide, num_data=0)

@@ -114,7 +114,7 @@ def test_a_decay_out_of_range_is_refused(decay):
 
 
 def test_a_clip_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"clip: expected a number above 0; got 0"):
+    with pytest.raises(ValueError, match=r"clip: expected a number > 0; got 0"):
         SMILE(0.0)
 
 

@@ -153,7 +153,7 @@ def test_a_site_with_itself_is_refused():
 
 
 def test_no_updates_are_refused():
-    with pytest.raises(ValueError, match="updates: expected at least 1; got 0"):
+    with pytest.raises(ValueError, match="updates: expected an integer >= 1; got 0"):
         MutualInformation("x", "z", critic_between((1,), (1,)), updates=0)
 
 

@@ -1,0 +1,179 @@
+"""Arguments are held to annotations and ranges; a sample of the counted entry points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ppvae import active, data, evaluate, gp, objectives, plots, programs
+from ppvae.borders import ROWS, SHARE, above, at_least, between, expect_fields, typed
+from ppvae.data import Dataset
+from ppvae.errors import ArgumentError, ContractError, PPVAEError
+from ppvae.fitting import Phase, fit
+from ppvae.runs import Recipe
+from ppvae.zoo import entry
+from ppvae.zoo.surrogates import deep_kernel_surrogate
+from tests.fitting.programs import pair, table
+
+if TYPE_CHECKING:
+    from ppvae.runs import Run
+
+
+@typed(count=at_least(1), noise=above(0), share=SHARE, turn=between(0, 1), rows=ROWS)
+def taking(
+    *parts: nn.Module,
+    count: int = 3,
+    noise: float = math.inf,
+    share: float = 0.5,
+    turn: float | None = None,
+    flag: bool = False,
+    name: str = "z",
+    path: str | Path = "here",
+    rows: Tensor | None = None,
+    array: np.ndarray | None = None,
+    sizes: Sequence[int] = (),
+    window: tuple[int, int] = (0, 1),
+    weights: Mapping[str, float] | None = None,
+    change: Callable[[Tensor], Tensor] = torch.neg,
+    form: Literal["a", "b"] = "a",
+    run: Run | None = None,
+    whatever: object = None,
+) -> int:
+    return len(parts)
+
+
+BAD: dict[str, tuple[object, str]] = {
+    "count": ("3", "an integer >= 1"),
+    "noise": (0, "a number > 0"),
+    "share": (True, "a number between 0 and 1"),
+    "turn": (2, "a number from 0 to 1 or None"),
+    "flag": (0.0, "True or False"),
+    "name": ("a\0", "text"),
+    "path": (b"x", "a path"),
+    "rows": (torch.tensor([math.nan]), r"finite numbers with shape \(N, ...\), N >= 1"),
+    "array": (np.array(["a"]), "an array of numbers or None"),
+    "sizes": ([1.5], "a list or a tuple, each an integer"),
+    "window": ((0, 1, 2), r"\(an integer, an integer\)"),
+    "weights": ({3: 1.0}, "values by name, each a finite number or None"),
+    "change": (3, "a function"),
+    "form": ("c", "one of 'a', 'b'"),
+    "run": ("run", "a Run or None"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_another_type_is_refused_by_name(name):
+    value, words = BAD[name]
+    with pytest.raises(ArgumentError, match=rf"^{name}: expected {words}; got .*\. \w"):
+        taking(**{name: value})
+
+
+def test_good_values_and_defaults_pass():
+    assert taking(nn.Identity(), nn.Identity(), count=np.int64(2), noise=float("inf")) == 2
+    assert taking(share=0.1, rows=torch.ones(1), sizes=(), window=[1, 2], weights={"z": 1}) == 0
+    assert taking(run=None, whatever=object(), path=Path("x"), change=torch.abs, form="b") == 0
+    with pytest.raises(ArgumentError, match="parts: expected a Module; got 'x'. Pass a Module."):
+        taking("x")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        taking(other=1)
+    assert taking.__name__ == "taking"
+
+
+def test_fields_of_a_dataclass():
+    @dataclass
+    class Numbers:
+        start: float
+        reach: float = math.inf
+
+        def __post_init__(self) -> None:
+            expect_fields(self, reach=above(0))
+
+    Numbers(0.0, math.inf)
+    with pytest.raises(ArgumentError, match="reach: expected a number > 0; got 0"):
+        Numbers(0.0, 0.0)
+
+
+X = table(20)
+CALLS: dict[str, Callable[[], object]] = {
+    "a path ratio of nothing": lambda: evaluate.path_ratio(None, X),
+    "a perplexity without end": lambda: evaluate.tsne(X, perplexity=math.inf),
+    "a column of no name": lambda: Dataset({3: X}),
+    "a missing column of no name": lambda: Dataset({"x": X}, missing_ok=[math.nan]),
+    "patches of text": lambda: data.patches("picture", torch.tensor([[0, 0]]), 3),
+    "a batch of a list": lambda: Dataset({"x": X}).batch([0, 1]),
+    "shapes of text": lambda: objectives.critic_between(("a",), (2,)),
+    "an unknown form": lambda: objectives.critic_between((3,), (2,), form="both"),
+    "no number of a site": lambda: objectives.Balance(3),
+    "a weight of text": lambda: objectives.MutualInformation(
+        "x", "z", objectives.critic_between((3,), (2,)), weight="1"
+    ),
+    "another length": lambda: gp.interpolate_latents(
+        X, torch.zeros(20), X[:3, 0], at_objects=torch.zeros(1), at_views=torch.zeros(1)
+    ),
+    "an object below zero": lambda: gp.infer_objects(
+        gp.GPPrior(gp.ObjectTable(2, 2), gp.FourierFeatures(), latent_dim=2),
+        X[:2, :2],
+        torch.tensor([-1, 0]),
+        X[:2, 0],
+    ),
+    "a period of nan": lambda: gp.FourierFeatures(period=math.nan),
+    "half an object": lambda: gp.ObjectTable(1.5, 2),
+    "no epochs": lambda: Phase(0),
+    "options by number": lambda: Recipe("a:b", options={3: 1}),
+    "terms that are none": lambda: objectives.ELBO(terms=("a",)),
+    "predictions of different numbers": lambda: active.calibration(
+        X[:, 0], X[:2, 0], X[:, 0].abs()
+    ),
+    "no patches": lambda: deep_kernel_surrogate("x"),
+    "a model of a number": lambda: entry(3),
+    "a figure of text": lambda: plots.latents(np.array([["a", "b"]] * 3)),
+    "a figure without bins": lambda: plots.calibration(X[:, 0], bins=0),
+    "two figures of booleans": lambda: evaluate.crps(X > 0, X[0] > 0),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_entry_points_refuse_in_words(name):
+    with pytest.raises(PPVAEError, match="expected .*; got "):
+        CALLS[name]()
+
+
+def test_columns_of_a_table_are_names(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(PPVAEError, match="x: expected names of columns; got 3"):
+        data.table(tmp_path / "a.csv", x=3)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    settings = {"epochs": 1, "batch_size": 16, "seed": 0, "progress": False, "compile": False}
+    return fit(*pair(), {"x": table(32)}, **settings)
+
+
+def test_latents_are_those_of_the_model(run):
+    z = run.encode({"x": table(4)})["z"]
+    assert run.decode({"z": z.numpy()})["x"].shape == table(4).shape
+    for latents, words in (
+        ({"z": z[:, :1].repeat(1, 9)}, "'z': expected shape .* got .4, 9."),
+        ({"z": z, "strange": z}, "expected sites of the model"),
+        ({"z": z * math.nan}, "expected finite numbers"),
+        ({"z": z[:0]}, "at least one row"),
+        ({"z": "text"}, "z: expected numbers"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            run.decode(latents)
+
+
+def test_a_program_that_fails_on_a_batch_says_on_which(run):
+    with pytest.raises(ContractError, match=r"takes; got {'x': \(4, 99\)}, on which it fails"):
+        programs.encode(run.guide, {"x": torch.zeros(4, 99)})
+    with pytest.raises(ContractError, match="batch: expected tensors by name; got 'x', a str"):
+        programs.check_pair(run.model, run.guide, {"x": "text"})
