@@ -31,6 +31,7 @@ from ppvae.programs import (
     trace_program,
 )
 from ppvae.programs.means import arranged, probabilities
+from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.traces import rows_of
 from ppvae.runs.run import Run
@@ -44,6 +45,7 @@ __all__ = [
     "posterior_draws",
     "predictive_draws",
     "predictive_trace",
+    "runs_on",
 ]
 
 LEADING = (PARTICLES, DATA_PLATE)
@@ -144,7 +146,7 @@ def predictive_draws(
 
     Latents come from the prior, which for a GP prior in evaluation mode is the posterior
     predictive given the training data; or from the guide, if it needs no observed column (as that
-    of an encoder-decoder).
+    of an encoder-decoder). Latents outside the data plate come from the guide in any case.
 
     Arguments:
         run: Fitted run; its model and guide are used in their current mode.
@@ -152,12 +154,14 @@ def predictive_draws(
         sites: Sites of the pair.
         num_draws: Number of draws S.
         rows: Number of data N.
-        use_guide: Whether to draw from the guide where possible; False for always the prior.
+        use_guide: Whether to draw from the guide as above; False for always the prior.
         given: Draws of shared sites.
 
     Raises:
         ContractError: If the model cannot determine the number of data to sample.
     """
+    if use_guide and sites.structure.shared and not given:
+        given = shared_draws(run.model, run.guide, columns, sites.structure, num_draws)
     trace, source = predictive_trace(
         run.model,
         {**sites.known(columns), "size": rows},
@@ -209,14 +213,15 @@ def predictive_trace(
         guide: Guide that draws the latents in place of the prior, if it runs on the known columns.
         given: Draws of shared sites.
     """
-    if guide is not None and _runs_on(guide, known):
+    if guide is not None and runs_on(guide, known):
         source = _trace(guide, known, structure, num_draws, given=given)
         return _trace(model, known, structure, num_draws, replay=source), source
     trace = _trace(model, known, structure, num_draws, given=given)
     return trace, trace
 
 
-def _runs_on(guide: nn.Module, columns: Collection[str]) -> bool:
+def runs_on(guide: nn.Module, columns: Collection[str]) -> bool:
+    """Whether a guide needs columns, all of them among these."""
     needed = [name for name, p in signature(guide).items() if p.default is p.empty]
     return bool(needed) and all(name in columns for name in needed)
 
@@ -239,6 +244,7 @@ def _trace(
             enumerate=False,
             given=given,
             replay=replay,
+            unscaled=True,
         )
 
 
@@ -303,7 +309,7 @@ def log_density(node: Site, data: Tensor) -> Tensor:
         node: The site in a trace of S runs.
         data: Values that the model observes.
     """
-    value = scale_and_mask(node["fn"].log_prob(data), mask=node["mask"])
+    value = scale_and_mask(node["fn"].log_prob(data), node["scale"], node["mask"])
     by_plate = by_draw(node, value, event_dim=0)
     return by_plate.reshape(*by_plate.shape[:2], -1).sum(2)
 

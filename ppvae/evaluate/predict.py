@@ -28,6 +28,7 @@ from ppvae.evaluate.draws import (
     expect_rows,
     log_density,
     predictive_trace,
+    runs_on,
 )
 from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
@@ -42,9 +43,11 @@ from ppvae.programs import (
     placement,
     sample_sites,
     seeded,
+    signature,
     trace_program,
 )
 from ppvae.programs.means import is_categorical, is_site, probabilities, variance
+from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.traces import rows_of
 
@@ -119,12 +122,14 @@ def predict(
         seed: Random seed of the draws; the caller's generators are restored.
         rows: Number of data N, if no column determines it.
         guide: Guide that draws the latents in place of the prior, if it needs no observed column
-            (as that of an encoder-decoder).
+            (as that of an encoder-decoder); otherwise those outside the data plate alone, whose
+            posterior given the training data it has.
 
     Raises:
         ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, or the
             model has no such site.
-        ContractError: If the model needs a column that is not given.
+        ContractError: If the model needs a column that is not given, or if the guide computes the
+            posterior of a latent outside the data plate from one.
         DataError: If a column does not hold numbers, or if columns differ in length.
     """
     given = as_columns(model, columns)
@@ -135,12 +140,16 @@ def predict(
     with scopes[0], scopes[1], scopes[2]:
         target = _target(model, {name: value[:1] for name, value in given.items()}, site)
         chunk = max(1, BUDGET // (num_draws * target.elements))
+        unobserved = {name: value for name, value in given.items() if name != target.column}
+        shared: dict[str, Tensor] = {}
+        if guide is not None and not runs_on(guide, unobserved):
+            shared = shared_draws(model, guide, given, target.structure, num_draws)
         for start in range(0, number, chunk):
             some = {name: value[start : start + chunk] for name, value in given.items()}
             known = {k: v for k, v in some.items() if k != target.column}
             size = {"size": min(chunk, number - start)}
             trace, _ = predictive_trace(
-                model, {**known, **size}, target.structure, num_draws, guide=guide
+                model, {**known, **size}, target.structure, num_draws, guide=guide, given=shared
             )
             truth = _truth(model, some, target)
             node = nodes_of(trace)[target.site]
@@ -235,7 +244,8 @@ def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
 def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _Target:
     """Run the model on one row to see its sites."""
     # Without the column named as the site, as a site that is not observed needs no data.
-    without = {name: value for name, value in one.items() if name != (site or "x")}
+    needed = [name for name, p in signature(model).items() if p.default is p.empty]
+    without = {n: value for n, value in one.items() if n in needed or n != (site or "x")}
     trace = trace_program(model, {**without, "size": 1})
     names = [name for name, node in nodes_of(trace).items() if is_site(node)]
     name = site or ("x" if "x" in names else names[-1])

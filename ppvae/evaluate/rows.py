@@ -16,7 +16,7 @@ __all__ = ["columns_of", "expect_run", "plain_elbo", "spaced", "thinned"]
 
 
 def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
-    """The ELBO of a run's pair, with unit weights.
+    """The ELBO of a run's pair, with unit weights, and without scales that its programs set.
 
     The KL of a global latent is divided among the training data of the run, or among ``data`` if
     the run does not record their number.
@@ -27,7 +27,9 @@ def plain_elbo(run: Run, data: Dataset, *, num_particles: int = 1) -> Objective:
         num_particles: Draws of the guide per datum.
     """
     num_data = run.num_data or data.num_rows
-    return ELBO(num_particles=num_particles)(run.model, run.guide, num_data=num_data)
+    objective = ELBO(num_particles=num_particles)(run.model, run.guide, num_data=num_data)
+    objective.unscaled = True
+    return objective
 
 
 def _evenly(total: int, count: int) -> Tensor:

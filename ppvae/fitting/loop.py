@@ -31,6 +31,7 @@ from ppvae.fitting.tensors import restore
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO
 from ppvae.programs import forked
+from ppvae.programs.running import as_module_remedy
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
@@ -176,6 +177,8 @@ def _check_kinds(**given: object) -> None:
     for name, value in given.items():
         kind, remedy = _KINDS[name]
         if not isinstance(value, kind) and (value is not None or kind is nn.Module):
+            if kind is nn.Module:
+                remedy = as_module_remedy(value, remedy)
             raise ArgumentError(
                 f"{name}: expected a {kind.__module__.partition('.')[0]} {kind.__name__}; got "
                 f"{str(value)[:60]!r}. {remedy}"

@@ -257,6 +257,8 @@ def _optimizer(settings: Settings, parameters: list[nn.Parameter]) -> Optimizer:
 def _check(placed: Placed, splits: Splits) -> None:
     objective = placed.objective
     batch = _first(placed, placed.train, index=placed.index)
+    # Before, for a guide that has run on another number of rows; after, for one that runs now.
+    check_rows(objective.guide)
     objective.check(batch)
     check_rows(objective.guide)
     if placed.validation is not None:

@@ -175,6 +175,9 @@ class Objective(nn.Module):
     # The division of rows among processes, if several train.
     shards: Shards = ALONE
 
+    # Whether scales that programs set by poutine.scale are ignored, as in evaluations.
+    unscaled: bool = False
+
     def __init__(
         self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int = 1
     ) -> None:
@@ -252,16 +255,34 @@ class Objective(nn.Module):
         self, batch: Mapping[str, Tensor], structure: Structure
     ) -> tuple[poutine.Trace, poutine.Trace]:
         """Run the guide, record its encodings, then run the model against it."""
-        particles = self.spec.num_particles if self.spec.num_particles > 1 else None
-        guide_trace = trace_program(self.guide, batch, structure, particles=particles)
+        guide_trace = self._trace(self.guide, batch, structure)
         if self.training and INDEX in batch:
-            posteriors = marginals(structure, guide_trace, particles=particles is not None)
+            posteriors = marginals(structure, guide_trace, particles=self.spec.num_particles > 1)
             index = self.shards.gather(batch[INDEX]) if self.hooks else batch[INDEX]
             gathered = self.shards.posteriors(posteriors)
             for hook in self.hooks:
                 hook.record(index, gathered)
-        return guide_trace, trace_program(
-            self.model, batch, structure, particles=particles, replay=guide_trace
+        return guide_trace, self._trace(self.model, batch, structure, replay=guide_trace)
+
+    def _trace(
+        self,
+        program: nn.Module,
+        batch: Mapping[str, Tensor],
+        structure: Structure,
+        *,
+        replay: poutine.Trace | None = None,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> poutine.Trace:
+        """A run of a program with the objective's particles."""
+        particles = self.spec.num_particles if self.spec.num_particles > 1 else None
+        return trace_program(
+            program,
+            batch,
+            structure,
+            particles=particles,
+            replay=replay,
+            given=given,
+            unscaled=self.unscaled,
         )
 
     def _score(self, site: Site) -> Tensor:
@@ -358,10 +379,7 @@ class Objective(nn.Module):
         values: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """The log-likelihoods (N) with some latents at other values than the guide's draws."""
-        particles = self.spec.num_particles if self.spec.num_particles > 1 else None
-        trace = trace_program(
-            self.model, batch, structure, particles=particles, replay=guide_trace, given=values
-        )
+        trace = self._trace(self.model, batch, structure, replay=guide_trace, given=values)
         sites = nodes_of(trace)
         return {name: reduce(sites[name], log_prob(sites[name])) for name in structure.scored}
 

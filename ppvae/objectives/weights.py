@@ -29,8 +29,9 @@ def log_weights(
 ) -> Tensor:
     r""":math:`\log w`, with shape (S, N).
 
-    A latent outside the data plate is drawn from its posterior and not weighted: the mean of the
-    weights is then the density of a datum given the training data.
+    A latent outside the data plate is drawn from its posterior and not weighted, or summed over
+    with the probabilities of its posterior: the mean of the weights is then the density of a datum
+    given the training data.
 
     Arguments:
         structure: Structure of the pair.
@@ -46,15 +47,17 @@ def log_weights(
     parts = []
     for name in (*structure.scored, *structure.latent, *structure.auxiliary):
         site = (drawn if name in structure.auxiliary else scored)[name]
-        if DATA_PLATE not in frames(site):
+        shared = DATA_PLATE not in frames(site)
+        if shared and name not in structure.enumerated:
             continue
         inner = inner_dims(site)
-        value = log_prob(site)
+        value = log_prob(drawn[name] if shared else site)
         if name in structure.enumerated:
             if inner:
                 raise ArgumentError(
-                    f"importance weights: expected the enumerated site {name!r} in the data plate "
-                    f"alone; got the plates {sorted(frames(site))}. Use one site for each element."
+                    f"importance weights: expected the enumerated site {name!r} in no plate but "
+                    f"that of the data; got the plates {sorted(frames(site))}. Use one site for "
+                    "each element."
                 )
             absent = log_prob(drawn[name]) == -torch.inf
             value = torch.where(absent, -torch.inf, value)

@@ -63,7 +63,7 @@ def check_rows(guide: nn.Module) -> None:
     the same values for every other batch.
 
     Arguments:
-        guide: The variational program, which has run.
+        guide: The variational program; parts that have not run yet are passed over.
 
     Raises:
         ContractError: If the guide or a part of it is automatic and has a latent site in the data
@@ -71,7 +71,7 @@ def check_rows(guide: nn.Module) -> None:
     """
     for part in _automatic(guide):
         own = not isinstance(part, AutoGuideList | AutoCallable)
-        if own and DATA_PLATE in part._prototype_frames:
+        if own and part.prototype_trace is not None and DATA_PLATE in part._prototype_frames:
             raise ContractError(
                 f"guide {type(part).__name__}: expected latent sites outside the data plate; got "
                 "one inside, for which it learns a value per row of the batch, while ppvae.fit "

@@ -9,16 +9,17 @@ from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.distributions.supports import on_reals, support_of
-from ppvae.errors import ContractError, PPVAEError
+from ppvae.errors import ContractError
 from ppvae.programs.automatic import refuse_effectful
-from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, signature
+from ppvae.programs.contract import DATA_PLATE
 from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
 from ppvae.programs.order import without_closed_form
-from ppvae.programs.precision import PRECISION, check_precision
+from ppvae.programs.precision import check_precision
+from ppvae.programs.running import SUBSAMPLED, refuse_functions, run_program
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
-from ppvae.programs.traces import frames, sample_sites, trace_program
+from ppvae.programs.traces import frames, sample_sites
 from ppvae.programs.vectorised import check_vectorised
 
 __all__ = ["check_pair"]
@@ -28,9 +29,6 @@ Sites = Mapping[str, Site]
 
 # Number of site names that a message lists.
 SHOWN = 8
-_SUBSAMPLED = (
-    "Use ppvae.contract.data_plate(...): ppvae.fit draws the batches and scales global sites."
-)
 
 
 def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
@@ -54,13 +52,13 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             enumerated, if a log-density is not finite, or if a program is right for one draw but
             wrong for several.
     """
-    _refuse_functions(model=model, guide=guide)
+    refuse_functions(model=model, guide=guide)
     _refuse_columns(batch)
     refuse_effectful(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with evaluating(model, guide), forked(*_tensors(batch)):
-        guide_trace = _run(guide, "guide", batch)
-        model_trace = _run(model, "model", batch, replay=guide_trace)
+        guide_trace = run_program(guide, "guide", batch)
+        model_trace = run_program(model, "model", batch, replay=guide_trace)
         _refuse_store(guide, guide_trace)
         _refuse_store(model, model_trace)
         for trace in (guide_trace, model_trace):
@@ -71,16 +69,6 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         check_densities("guide", sample_sites(guide_trace), structure.num_rows)
         check_vectorised(model, guide, batch, structure)
     return structure
-
-
-def _refuse_functions(**programs: object) -> None:
-    for role, program in programs.items():
-        if not isinstance(program, nn.Module):
-            name = getattr(program, "__name__", type(program).__name__)
-            raise ContractError(
-                f"{role}: expected a torch.nn.Module, which holds its parameters; got {name!r}. "
-                "Make the function the method forward of a class derived from torch.nn.Module."
-            )
 
 
 def _refuse_columns(batch: Batch) -> None:
@@ -98,48 +86,6 @@ def _refuse_columns(batch: Batch) -> None:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     return [column for column in batch.values() if isinstance(column, Tensor)]
-
-
-def _run(
-    module: nn.Module, role: str, batch: Batch, replay: poutine.Trace | None = None
-) -> poutine.Trace:
-    try:
-        return trace_program(module, batch, replay=replay)
-    except PPVAEError as error:  # Its message is complete.
-        raise ContractError(str(error)) from error
-    except Exception as error:
-        shapes = {n: tuple(c.shape) for n, c in arguments(module, batch).items() if n != INDEX}
-        text = str(error).strip()
-        first = text.splitlines()[0] if text else repr(error)
-        remedy = "Check that its networks were built for these shapes."
-        torn = [n for n, c in batch.items() if c.is_floating_point() and bool(c.isnan().any())]
-        if torn:
-            raise ContractError(
-                f"{role} {type(module).__name__}: expected no missing values; got some (NaN) in "
-                f"{torn}. Wrap the encoder in ppvae.nets.MaskedEncoder and the head "
-                f"in heads.Masked, or remove the rows. The program's own error: {first}"
-            ) from error
-        if "Shape mismatch inside plate" in text:
-            remedy = "Declare the dimensions of one datum with .to_event(1), or as many as it has."
-        elif "same dtype" in text or "scalar type" in text:
-            remedy = PRECISION
-        elif "Multiple sample sites named" in text:
-            remedy = "Give each site a name of its own, which no plate has."
-        elif any(p.kind is p.VAR_POSITIONAL for p in signature(module).values()):
-            remedy = (
-                "Name the columns in its forward, as in forward(self, x); if it is a network, "
-                "wrap it in ppvae.guides.AmortizedGuide(network)."
-            )
-        elif "subsample_size does not match" in text:
-            remedy = _SUBSAMPLED
-        elif not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
-            remedy = "The error above was raised by the program itself."
-            first = f"{type(error).__name__}: {first}"
-        raise ContractError(
-            f"{role} {type(module).__name__}: expected a program of a batch with shapes {shapes}; "
-            f"got an error, {first}. "
-            f"{remedy}"
-        ) from error
 
 
 def _refuse_store(module: nn.Module, trace: poutine.Trace) -> None:
@@ -185,6 +131,12 @@ def _structure(
         )
     scored = {n: s for n, s in model_sites.items() if n not in deterministic}
     rows = _rows(scored)
+    if not latent:
+        raise ContractError(
+            "latent sites: expected at least one; got a model that observes all of its sites, and "
+            "a guide that samples none. Leave out the column of the site that is to be latent; a "
+            "model without latents is trained by maximum likelihood, with torch alone."
+        )
     _refuse_random_loops({**scored, **guide_sites, **auxiliary})
     for role, sites in (("model", scored), ("guide", {**guide_sites, **auxiliary})):
         for name, site in sites.items():
@@ -244,6 +196,13 @@ def _compare_names(latent: Sites, guide_sites: Sites) -> None:
             "the model only. Sample it in the guide, from a distribution of its own over the same "
             'classes, with infer={"enumerate": "parallel"}.'
         )
+    masked = [n for n in only_model if n.endswith("_unobserved")]
+    if masked and not only_guide:
+        raise ContractError(
+            f"site {masked[0]!r}: expected in the guide, too; got obs_mask in the model alone, "
+            "which makes a latent site of what is not observed. Sample it in the guide, or mask "
+            "the density instead: with poutine.mask(mask=...)."
+        )
     if only_model or only_guide:
         raise ContractError(
             f"model and guide disagree on latent sites: only in model {only_model}, "
@@ -278,7 +237,7 @@ def _rows(sites: Sites) -> int:
     if isinstance(size, tuple):
         raise ContractError(
             f"plate {DATA_PLATE!r}: expected all rows of the batch; got a subsample of {size[0]} "
-            f"of {size[1]}. {_SUBSAMPLED}"
+            f"of {size[1]}. {SUBSAMPLED}"
         )
     return int(size)
 
@@ -342,9 +301,16 @@ def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
 
 
 def _compare_supports(latent: Sites, guide_sites: Sites) -> None:
-    """Refuse a guide over all real numbers for a latent that is, say, positive."""
+    """Refuse a guide over all real numbers for a latent that is, say, positive or discrete."""
     for name, site in guide_sites.items():
         p, q = latent[name]["fn"], site["fn"]
+        if _is_discrete(p) and not _is_discrete(q) and not isinstance(base_of(q), Delta):
+            raise ContractError(
+                f"site {name!r}: expected the guide's draws in the support of the model's "
+                f"{describe(p)}; got {describe(q)}, which is continuous. Sample it from a "
+                'discrete one with infer={"enumerate": "parallel"}, or from a relaxed one in '
+                "model and guide."
+            )
         # A Delta claims to be over the reals, wherever its value is.
         everywhere = on_reals(q) and not isinstance(base_of(q), Delta)
         if everywhere and support_of(p) is not None and not on_reals(p):
@@ -357,20 +323,36 @@ def _compare_supports(latent: Sites, guide_sites: Sites) -> None:
             )
 
 
+def _is_discrete(fn: TorchDistribution) -> bool:
+    support = support_of(fn)
+    return support is not None and support.is_discrete
+
+
 def _check_estimators(sites: Sites) -> tuple[str, ...]:
     """The enumerated sites; refuse others that are not reparameterised."""
     enumerated = tuple(n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel")
     for name, site in sites.items():
         fn = site["fn"]
         if name not in enumerated and not fn.has_rsample:
+            remedy = "Use one that has rsample over the same values, such as a relaxed one."
+            if site["is_observed"]:
+                remedy = "Give pyro.factor the argument has_rsample=True."
+            elif fn.has_enumerate_support:
+                remedy = 'Mark it with infer={"enumerate": "parallel"}.'
             raise ContractError(
                 f"site {name!r}: expected a reparameterised distribution or an enumerated one in "
-                f"the guide; got {type(fn).__name__}. Mark a finite discrete site with "
-                'infer={"enumerate": "parallel"}, and a factor with has_rsample=True.'
+                f"the guide; got {describe(fn)}. {remedy}"
             )
-        if name in enumerated and not fn.has_enumerate_support:
+        if name in enumerated and not _is_enumerable(fn):
+            several = fn.event_dim > 0 and base_of(fn).has_enumerate_support
+            remedy = "Sample each element as a site of its own." if several else "Remove the mark."
             raise ContractError(
-                f"site {name!r}: marked for enumeration, but {type(fn).__name__} has no finite "
-                "support. Remove the mark, or use a Categorical or Bernoulli distribution."
+                f"site {name!r}: expected finitely many values of a site that is marked for "
+                f"enumeration; got {describe(fn)}. {remedy}"
             )
     return enumerated
+
+
+def _is_enumerable(fn: TorchDistribution) -> bool:
+    """Whether the values can be listed; those of several independent elements cannot."""
+    return fn.has_enumerate_support and getattr(fn, "reinterpreted_batch_ndims", 0) == 0

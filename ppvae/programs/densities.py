@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
+from torch import Tensor
 
 from ppvae.errors import ContractError
 from ppvae.programs.sites import Site
@@ -47,7 +48,7 @@ def check_densities(role: str, sites: Mapping[str, Site], rows: int) -> None:
         ContractError: At the first such site.
     """
     for name, site in sites.items():
-        value = site["value"]
+        value, fn = site["value"], base_of(site["fn"])
         _check_event(role, name, site, rows)
         try:
             with warnings.catch_warnings():
@@ -67,6 +68,13 @@ def check_densities(role: str, sites: Mapping[str, Site], rows: int) -> None:
                 f"{describe(site['fn'])} at a value with shape {tuple(value.shape)}. "
                 "Give the value the distribution's event shape."
             )
+        if not _is_of_value(site, log_prob):
+            raise ContractError(
+                f"site {name!r}: expected a log-density of the value alone; got one that the "
+                f"{role}'s {type(fn).__name__} keeps beside its draws. Use a distribution that "
+                "scores a copy of its draw alike: RelaxedBernoulli or RelaxedOneHotCategorical in "
+                "place of the straight-through ones."
+            )
         bad = ~torch.isfinite(scale_and_mask(log_prob, mask=site["mask"]))
         if bad.any():
             raise ContractError(
@@ -74,6 +82,17 @@ def check_densities(role: str, sites: Mapping[str, Site], rows: int) -> None:
                 f"{log_prob.numel()} data. Check the data for NaN and for values outside the "
                 f"support of {describe(site['fn'])}."
             )
+
+
+def _is_of_value(site: Site, log_prob: Tensor) -> bool:
+    """Whether a copy of a site's value has the same log-density, up to rounding."""
+    try:
+        copied = site["fn"].log_prob(site["value"].clone())
+    except (KeyError, NotImplementedError):
+        return True  # A flow without an inverse can only score its own draws.
+    except ValueError:
+        return False
+    return torch.allclose(copied, log_prob, rtol=1e-2, atol=1e-2, equal_nan=True)
 
 
 def _check_event(role: str, name: str, site: Site, rows: int) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "PARTICLES",
     "Given",
     "PerDatum",
+    "Unscaled",
     "frames",
     "inner_dims",
     "log_prob",
@@ -65,6 +66,19 @@ class Given(Messenger):
             msg["done"] = True
 
 
+class Unscaled(Messenger):
+    """Removes the scales that programs set by ``poutine.scale``.
+
+    What remains is the scale of subsampled plates. Sites then have the log-densities of the
+    model's equation, whatever weights or annealing they were trained with.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["scale"] = 1.0
+        for frame in msg["cond_indep_stack"]:
+            msg["scale"] *= (frame.full_size or frame.size) / frame.size
+
+
 def trace_program(
     module: nn.Module,
     batch: Mapping[str, Tensor | int],
@@ -74,6 +88,7 @@ def trace_program(
     enumerate: bool = True,  # noqa: A002
     replay: poutine.Trace | None = None,
     given: Mapping[str, Tensor] | None = None,
+    unscaled: bool = False,
 ) -> poutine.Trace:
     """The trace of one run of a program on a batch.
 
@@ -89,6 +104,7 @@ def trace_program(
         enumerate: Whether sites marked for enumeration take all their values side by side.
         replay: Trace of the guide that gives the latent sites their values.
         given: Values of further sites (:class:`Given`).
+        unscaled: Whether scales set by ``poutine.scale`` are removed (:class:`Unscaled`).
 
     Raises:
         ContractError: If an argument without a default has no column.
@@ -100,14 +116,17 @@ def trace_program(
     # Constructing a plate calls the active handlers, too.
     with tracing():
         program: Callable[..., object] = module
-        if isinstance(module, PyroModule):
-            _keep_parameters(module)
+        for part in module.modules():
+            if isinstance(part, PyroModule):
+                _keep_parameters(part)
         if particles is not None:
             program = pyro.plate(PARTICLES, particles, dim=-nesting)(program)
         if enumerate and structure is not None and structure.enumerated:
             program = EnumMessenger(first_available_dim=-1 - nesting)(program)
         if replay is not None:
             program = poutine.replay(program, trace=replay)
+        if unscaled:
+            program = Unscaled()(program)
         with pyro.settings.context(module_local_params=True), Given(given or {}):
             # The plate of particles inside Given: given values already have its dimension.
             trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)

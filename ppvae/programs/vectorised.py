@@ -101,7 +101,7 @@ def _compare(
     dims: list[int],
 ) -> None:
     """Refuse a site whose log-density in the last draw is not that of the last draw alone."""
-    nesting = structure.max_plate_nesting
+    nesting, who = structure.max_plate_nesting, f"{role} {type(module).__name__}"
     sites = sample_sites(many)
     last = {
         name: _last(site["value"], nesting + site["fn"].event_dim)
@@ -116,7 +116,7 @@ def _compare(
     one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
     if one.keys() != sites.keys():
         raise ContractError(
-            f"{role} {type(module).__name__}: expected the same sites in each run; got "
+            f"{who}: expected the same sites in each run; got "
             f"{sorted(one.keys() ^ sites.keys())} in some runs only. Sample them always, and mask "
             "what does not count (poutine.mask)."
         )
@@ -126,20 +126,14 @@ def _compare(
         alone = one[name]
         spare = [d for d in _spare_dims(site, nesting) if d not in dims]
         if spare:
-            raise _differs(
-                role,
-                module,
-                name,
-                "batch shape",
-                (draws, *alone["fn"].batch_shape),
-                tuple(site["fn"].batch_shape),
-            )
+            single, several = (draws, *alone["fn"].batch_shape), tuple(site["fn"].batch_shape)
+            raise _differs(who, name, "batch shape", single, several, nesting)
         for kind, several, single in (
             ("event shape", site["fn"].event_shape, alone["fn"].event_shape),
             ("batch shape", _last_shape(site, nesting), _last_shape(alone, nesting)),
         ):
             if several != single:
-                raise _differs(role, module, name, kind, tuple(single), tuple(several))
+                raise _differs(who, name, kind, tuple(single), tuple(several), nesting)
         score = _last(site["fn"].log_prob(site["value"]), nesting)
         try:
             expected = alone["fn"].log_prob(alone["value"])
@@ -153,7 +147,7 @@ def _compare(
             raise ContractError(
                 f"site {name!r}: expected the same log-density in each of several draws side by "
                 f"side as in one draw alone; got a difference of {float(gap):.3g} nats in the "
-                f"{role} {type(module).__name__}. {_remedy(alone)}"
+                f"{who}. {_remedy(alone)}"
             )
 
 
@@ -199,14 +193,21 @@ def _last_shape(site: Site, nesting: int) -> tuple[int, ...]:
 
 
 def _differs(
-    role: str,
-    module: nn.Module,
+    who: str,
     name: str,
     kind: str,
     single: tuple[int, ...],
     several: tuple[int, ...],
+    nesting: int,
 ) -> ContractError:
+    plates = ""
+    if nesting > 1:
+        ones = ", ".join(["S", *["1"] * (nesting - 1), "N"])
+        plates = (
+            "Values have a dimension of size one for each plate that they are not in, as "
+            f"({ones}, ...) for a latent in the data plate alone. "
+        )
     return ContractError(
         f"site {name!r}: expected {kind} {single} for several draws side by side, as for one; got "
-        f"{several} in the {role} {type(module).__name__}. {_REMEDY}"
+        f"{several} in the {who}. {plates}{_REMEDY}"
     )

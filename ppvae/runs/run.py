@@ -216,18 +216,21 @@ class Run:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
         Categories are decoded to the most probable one, with the probabilities as
-        ``<site>_probs``; a latent that is left out is set to its prior's mean, and returned, too.
+        ``<site>_probs``. A latent that is left out is returned, too: one outside the data plate is
+        set to its posterior mean if that does not depend on the data, others to that of the prior.
 
         Arguments:
             latents: Latent sites by name.
             columns: Known columns that the model takes, such as ``y`` or ``view``.
         """
-        from ppvae.programs import as_columns, decode, placement
+        from ppvae.programs import as_columns, placement
+        from ppvae.programs.shared import decode_given_data
 
         like = placement(self.model)
         moved = {name: as_numbers(name, value).to(like.device) for name, value in latents.items()}
         moved = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
-        return decode(self.model, moved, columns=as_columns(self.model, columns))
+        known = as_columns(self.model, columns)
+        return decode_given_data(self.model, self.guide, moved, known)
 
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.

@@ -9,13 +9,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, pareto_k, summary
 from ppvae.programs import ContractError, data_plate
 from ppvae.runs.run import Run
-from tests.evaluate.programs import linear_run, pair_run
+from tests.evaluate.programs import LinearGaussian, linear_run, pair_run
 from tests.pairs import PAIRS
 
 with warnings.catch_warnings():
@@ -170,3 +171,44 @@ def test_bad_input_is_refused():
         ValueError, match=r"log_weights: expected a real tensor with shape \(S, N\); got \(3,\)"
     ):
         pareto_k(torch.zeros(3))
+
+
+class ScaledModel(nn.Module):
+    """A linear-Gaussian model with its sites under ``poutine.scale``."""
+
+    def __init__(self, exact: LinearGaussian, scales: dict[str, float | torch.Tensor]) -> None:
+        super().__init__()
+        self.exact, self.scales = exact, scales
+
+    def forward(self, x=None, *, size=None):
+        exact = self.exact
+        with data_plate(x, size=size):
+            with poutine.scale(scale=self.scales.get("z", 1.0)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            with poutine.scale(scale=self.scales.get("x", 1.0)):
+                loc = z @ exact.weight.T + exact.bias
+                return pyro.sample("x", dist.Normal(loc, exact.sigma).to_event(1), obs=x)
+
+
+class ScaledGuide(nn.Module):
+    def __init__(self, exact: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.exact, self.scale = exact, scale
+
+    def forward(self, x):
+        with poutine.scale(scale=self.scale):
+            self.exact(x)
+
+
+@pytest.mark.parametrize(
+    ("scales", "of_guide"),
+    [({"z": 0.3}, 0.3), ({"z": 0.3}, 1.0), ({"x": torch.tensor(0.2)}, 1.0), ({"x": 7, "z": 7}, 7)],
+)
+def test_scales_are_for_training_and_no_part_of_the_likelihood(scales, of_guide):
+    run = linear_run()
+    x = run.model.draw(20)
+    exact = run.model.log_evidence(x).double()
+    scaled = Run(ScaledModel(run.model, scales), ScaledGuide(run.guide, of_guide))
+    estimate = log_likelihood(scaled, {"x": x}, num_particles=16)
+    torch.testing.assert_close(estimate.log_likelihood, exact, rtol=0, atol=1e-3)
+    assert (estimate.elbo - exact).abs().mean() < 1.0

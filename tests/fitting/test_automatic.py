@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import Trace_ELBO, autoguide
 from torch import nn
 
@@ -134,6 +135,53 @@ def test_one_value_a_row_is_refused_in_mini_batches():
     for guide in (autoguide.AutoNormal(model), autoguide.AutoLowRankMultivariateNormal(model)):
         with pytest.raises(ContractError, match="it learns a value per row of the batch"):
             ppvae.fit(model, guide, {"x": torch.randn(12, 4)}, epochs=1, seed=0, progress=False)
+
+    check_pair(model, guide := autoguide.AutoNormal(model), {"x": torch.randn(9, 4)})
+    with pytest.raises(ContractError, match="it learns a value per row of the batch"):
+        ppvae.fit(model, guide, {"x": torch.randn(12, 4)}, epochs=1, seed=0, progress=False)
+
+
+class Both(nn.Module):
+    """An automatic guide for the global latent beside an encoder for the others."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.automatic = autoguide.AutoNormal(poutine.block(model, expose=["w"]))
+        self.encoder = MLP(2, heads.DiagonalNormal(2), hidden=[8])
+
+    def forward(self, x):
+        self.automatic(x)
+        with data_plate(x):
+            pyro.sample("z", self.encoder(x))
+
+
+class Shifted(nn.Module):
+    """w ~ N(0, I), z_n ~ N(0, I), x_n ~ N(z_n + w, I)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(2))
+
+    def forward(self, x=None, *, size=None):
+        w = pyro.sample("w", dist.Normal(self.zero, 1.0).to_event(1))
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z + w, 1.0).to_event(1), obs=x)
+
+
+def test_an_automatic_guide_may_be_a_part_of_a_guide():
+    model, batch = Shifted(), {"x": torch.randn(20, 2)}
+    guide = Both(model)
+    run = ppvae.fit(model, guide, batch, epochs=2, batch_size=7, seed=0, progress=False)
+    assert run.encode(batch)["w"].shape == (2,)
+    assert not pyro.get_param_store().keys()
+    objective = ELBO(analytic=False)(model, guide, num_data=20)
+    torch.manual_seed(3)
+    ours = objective(batch).elbo.mean().detach()
+    torch.manual_seed(3)
+    with pyro.settings.context(module_local_params=True):
+        theirs = -Trace_ELBO().loss(model, guide, batch["x"]) / 20
+    assert float(ours) == pytest.approx(theirs, rel=1e-4)
 
 
 def test_guides_that_run_the_model_are_refused():

@@ -9,10 +9,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, config_enumerate
 from torch import nn
 
-from ppvae.errors import ContractError
+import ppvae
+from ppvae.errors import ArgumentError, ContractError
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
 from ppvae.programs import check_pair, data_plate
@@ -453,3 +454,113 @@ def test_loops_over_data_other_plates_and_classes_of_the_model_alone_are_refused
     model, guide, batch = pair(model_of(classes), sample_z)
     with pytest.raises(ContractError, match="'y': expected an enumerated site in the guide, too"):
         check_pair(model, guide, batch)
+
+
+def test_a_model_without_latents_is_refused():
+    def observe(self, x):
+        with data_plate(x):
+            pyro.sample("x", dist.Normal(self.weight * torch.ones(5), 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(observe, lambda self, x: None)
+    with pytest.raises(ContractError, match="latent sites: expected at least one"):
+        check_pair(model, guide, batch)
+
+
+def relaxed(self, x):
+    with data_plate(x):
+        fn = dist.RelaxedBernoulliStraightThrough(torch.tensor(0.5), logits=self.weight * x)
+        pyro.sample("z", fn.to_event(1))
+
+
+def deterministic(self, x):
+    with data_plate(x):
+        pyro.deterministic("z", self.weight * x[:, :2], event_dim=1)
+
+
+def relaxed_prior(self, x):
+    with data_plate(x):
+        fn = dist.RelaxedBernoulliStraightThrough(torch.tensor(0.5), torch.full((5,), 0.5))
+        z = pyro.sample("z", fn.to_event(1))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def discrete_prior(self, x):
+    with data_plate(x):
+        z = pyro.sample("z", dist.Bernoulli(torch.full((5,), 0.5)).to_event(1))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def bernoulli(self, x):
+    with data_plate(x):
+        fn = dist.Bernoulli(logits=self.weight * x).to_event(1)
+        pyro.sample("z", fn, infer={"enumerate": "parallel"})
+
+
+def with_obs_mask(self, z, x):
+    seen = torch.arange(N) % 2 == 0
+    pyro.sample(
+        "x", dist.Normal(self.weight * torch.ones(5), 1.0).to_event(1), obs=x, obs_mask=seen
+    )
+
+
+def mask_of_numbers(self, z, x):
+    fn = dist.Normal(torch.zeros(5), 1.0).to_event(1)
+    pyro.sample("x", fn, obs=x, obs_mask=torch.ones(N))
+
+
+def poisson(self, x):
+    with data_plate(x):
+        pyro.sample("z", dist.Poisson(x[:, :2].exp()).to_event(1))
+
+
+def twice(self, x):
+    sample_z(self, x)
+    with data_plate(x):
+        pyro.sample("z2", dist.Normal(self.weight * x[:, :2], 1.0).to_event(1))
+
+
+def scored(self, x):
+    with data_plate(x):
+        z = pyro.sample("z", dist.Normal(self.weight * x[:, :2], 1.0).to_event(1))
+        pyro.factor("f", z.sum(-1))
+
+
+def observe_x(self, z, x):
+    pyro.sample("x", dist.Normal(z.repeat_interleave(3, -1)[..., :5], 1.0).to_event(1), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "message"),
+    [
+        (model_of(observe_x), deterministic, r"Delta\(value, event_dim=1\)\) in place of"),
+        (relaxed_prior, relaxed, "of the value alone.*RelaxedOneHotCategorical in place of"),
+        (discrete_prior, relaxed, "which is continuous. Sample it from a discrete one"),
+        (discrete_prior, bernoulli, "Sample each element as a site of its own"),
+        (model_of(with_obs_mask), sample_z, "'x_unobserved': expected in the guide, too"),
+        (model_of(mask_of_numbers), sample_z, r"obs_mask=seen.bool\(\)"),
+        (model_of(observe_x), poisson, "got Poisson.*that has rsample"),
+        (model_of(observe_x), twice, r"Make the plate once, plate = data_plate\(x\)"),
+        (model_of(observe_x), scored, "Give pyro.factor the argument has_rsample=True"),
+    ],
+)
+def test_what_a_pair_lacks_is_said_with_a_remedy(model, guide, message):
+    model, guide, batch = pair(model, guide)
+    with pytest.raises(ContractError, match=message):
+        check_pair(model, guide, batch)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "remedy"),
+    [
+        (config_enumerate, "enter the handler in its forward"),
+        (type, r"Pass an instance: Program\(\.\.\.\)"),
+        (lambda guide: guide.forward, "Pass the Program itself, without its method"),
+        (lambda guide: lambda x: guide(x), "Make the function the method forward"),
+    ],
+)
+def test_programs_that_are_no_modules_are_refused_with_a_remedy(wrap, remedy):
+    model, guide, batch = pair(model_of(observe_x), sample_z)
+    with pytest.raises(ContractError, match=remedy):
+        check_pair(model, wrap(guide), batch)
+    with pytest.raises(ArgumentError, match=remedy):
+        ppvae.fit(model, wrap(guide), batch, progress=False)
