@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Real
 
 import numpy as np
 import torch
@@ -143,6 +144,10 @@ def _remedy(data: object) -> str:
         return "Call it, and pass what it returns."
     if isinstance(data, tuple | list) and any(isinstance(part, Dataset) for part in data):
         return "Say which is which: ppvae.data.Splits(train, validation, test)."
+    if isinstance(data, list) and data and isinstance(data[0], Mapping):
+        return "Make a table of its rows: pandas.DataFrame(data)."
+    if isinstance(data, list) and data and isinstance(data[0], Real | list | tuple):
+        return "Make an array of its rows: numpy.array(data)."
     if isinstance(data, tuple | list):
         return "Name the columns: ppvae.data.Dataset({'x': data[0], 'y': data[1]})."
     if isinstance(data, str) or hasattr(data, "__fspath__"):

@@ -14,11 +14,12 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
 from ppvae.programs import DATA_PLATE, Structure, frames, inner_dims, log_prob, nodes_of
 
 __all__ = ["log_weights"]
@@ -38,38 +39,44 @@ def log_weights(
         guide_trace: Trace of the guide, run on N data.
         model_trace: Trace of the model, replayed against it.
         particles: Number of draws S, in the plate of particles if above one.
-
-    Raises:
-        ArgumentError: If an enumerated site is in a plate within the data plate.
     """
-    nesting = structure.max_plate_nesting + (particles > 1)
     drawn, scored = nodes_of(guide_trace), nodes_of(model_trace)
-    parts = []
+    # By the plates within that of the data: sums over classes are taken within them.
+    parts: dict[frozenset[int], list[Tensor]] = {frozenset(): []}
+    summed: dict[frozenset[int], list[int]] = {}
     for name in (*structure.scored, *structure.latent, *structure.auxiliary):
         site = (drawn if name in structure.auxiliary else scored)[name]
         shared = DATA_PLATE not in frames(site)
         if shared and name not in structure.enumerated:
             continue
-        inner = inner_dims(site)
+        plates = frozenset(inner_dims(site))
         value = log_prob(drawn[name] if shared else site)
         if name in structure.enumerated:
-            if inner:
-                raise ArgumentError(
-                    f"importance weights: expected the enumerated site {name!r} in no plate but "
-                    f"that of the data; got the plates {sorted(frames(site))}. Use one site for "
-                    "each element."
-                )
             absent = log_prob(drawn[name]) == -torch.inf
             value = torch.where(absent, -torch.inf, value)
+            summed.setdefault(plates, []).append(drawn[name]["infer"]["_enumerate_dim"])
         elif name in structure.auxiliary:
             value = -value
         elif name in structure.latent:
             value = value - log_prob(drawn[name])
-        parts.append(value.sum(inner, keepdim=True) if inner else value)
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    if total.dim() > nesting:
-        total = total.logsumexp(tuple(range(total.dim() - nesting)))
+        parts.setdefault(plates, []).append(value)
+    total = _contracted(parts, summed)
     total = total.reshape(-1, total.size(-1))
     return total.expand(particles, total.size(-1))
+
+
+def _contracted(
+    parts: dict[frozenset[int], list[Tensor]], summed: Mapping[frozenset[int], list[int]]
+) -> Tensor:
+    """Sum over classes within their plates, then over the plates, the innermost first."""
+    for plates in sorted(parts, key=len, reverse=True):
+        total = parts[plates][0]
+        for part in parts[plates][1:]:
+            total = total + part
+        dims = [dim for dim in summed.get(plates, ()) if total.dim() >= -dim]
+        if dims:
+            total = total.logsumexp(dims, keepdim=True)
+        if plates:
+            outer = max((others for others in parts if others < plates), key=len)
+            parts[outer].append(total.sum(tuple(plates - outer), keepdim=True))
+    return total

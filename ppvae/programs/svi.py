@@ -74,7 +74,8 @@ def _declare(name: str, parameter: nn.Parameter) -> None:
 def _modules(frame: FrameType | None) -> Iterator[nn.Module]:
     """The modules whose ``forward`` is running, the innermost first."""
     while frame is not None:
-        owner = frame.f_locals.get("self")
+        first = frame.f_code.co_varnames[:1]  # self, by whatever name.
+        owner = frame.f_locals.get(first[0]) if first else None
         if frame.f_code.co_name == "forward" and isinstance(owner, nn.Module):
             yield owner
         frame = frame.f_back

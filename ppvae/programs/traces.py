@@ -60,9 +60,13 @@ class Given(Messenger):
                 return
             event = value.shape[value.dim() - msg["fn"].event_dim :]
             batch = torch.Size(msg["fn"].batch_shape)
-            same = batch.numel() * event.numel() == value.numel()
             shape = batch + event
-            msg["value"] = value.reshape(shape) if same else value.expand(shape)
+            if shape.numel() != value.numel():
+                # Dimensions of size one, for plates that the site is not in, may be in front.
+                value = value.reshape(value.shape[max(0, value.dim() - len(shape)) :])
+                msg["value"] = value.expand(shape)
+            else:
+                msg["value"] = value.reshape(shape)
             msg["done"] = True
 
 

@@ -212,3 +212,46 @@ def test_scales_are_for_training_and_no_part_of_the_likelihood(scales, of_guide)
     estimate = log_likelihood(scaled, {"x": x}, num_particles=16)
     torch.testing.assert_close(estimate.log_likelihood, exact, rtol=0, atol=1e-3)
     assert (estimate.elbo - exact).abs().mean() < 1.0
+
+
+class Elements(nn.Module):
+    """Each of F elements of a datum has a class: k_fn ~ Cat, x_fn ~ N(loc_k + shift_n, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("loc", torch.tensor([-2.0, 0.0, 3.0]))
+        self.register_buffer("probs", torch.tensor([0.2, 0.3, 0.5]))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            flip = pyro.sample("flip", dist.Bernoulli(self.probs[0]))
+            with pyro.plate("elements", 4, dim=-2):
+                k = pyro.sample("k", dist.Categorical(self.probs))
+                loc = self.loc[k] * (1 - 2 * flip)
+                return pyro.sample("x", dist.Normal(loc, 1.0), obs=None if x is None else x.T)
+
+
+class ElementsGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 12)
+
+    def forward(self, x):
+        logits = self.net(x).unflatten(-1, (4, 3)).transpose(0, 1)
+        with data_plate(x):
+            each = {"enumerate": "parallel"}
+            pyro.sample("flip", dist.Bernoulli(logits=x[:, 0]), infer=each)
+            with pyro.plate("elements", 4, dim=-2):
+                pyro.sample("k", dist.Categorical(logits=logits), infer=each)
+
+
+def test_classes_in_a_plate_within_the_data_are_summed_there():
+    model, x = Elements(), torch.randn(6, 4)
+    log_p = []
+    for sign, p in ((1, 0.8), (-1, 0.2)):
+        scores = dist.Normal(sign * model.loc, 1.0).log_prob(x[..., None]) + model.probs.log()
+        log_p.append(scores.logsumexp(-1).sum(-1) + math.log(p))
+    exact = torch.stack(log_p).logsumexp(0).double()
+    for draws in (1, 5):
+        estimate = log_likelihood(Run(model, ElementsGuide()), {"x": x}, num_particles=draws)
+        torch.testing.assert_close(estimate.log_likelihood, exact, rtol=0, atol=1e-5)
