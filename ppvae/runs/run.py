@@ -137,9 +137,7 @@ class Run:
 
     @property
     def num_data(self) -> int | None:
-        """Number of training data, if the config records it; the KL of a global latent is divided
-        by it.
-        """
+        """Number of training data, by which a global latent's KL is divided, if recorded."""
         rows = (self.config.get("data") or {}).get("rows") or {}
         return rows.get("train")
 
@@ -215,9 +213,8 @@ class Run:
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
-        Categories are decoded to the most probable one, with the probabilities as
-        ``<site>_probs``. A latent that is left out is returned, too: one outside the data plate is
-        set to its posterior mean if that does not depend on the data, others to that of the prior.
+        Categories are decoded to the most probable, with ``<site>_probs``. A latent left out is
+        returned, too: the mean of its prior, or of its posterior if all data share that.
 
         Arguments:
             latents: Latent sites by name.
