@@ -130,7 +130,8 @@ def acquisition_named(name: str | Acquisition) -> Acquisition:
     """An acquisition function by its name, or the function itself.
 
     Raises:
-        ArgumentError: If there is none of that name, or it needs BoTorch, which is not installed.
+        ArgumentError: If there is none of that name.
+        MissingPackageError: If it needs BoTorch, which is not installed.
     """
     if callable(name):
         return name

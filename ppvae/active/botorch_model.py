@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppvae.active.surrogate import Surrogate
-from ppvae.errors import ArgumentError
+from ppvae.expected import expect_package
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -26,17 +26,9 @@ def botorch(asked: str) -> Any:
         asked: Name of the feature that needs BoTorch, for the error.
 
     Raises:
-        ArgumentError: If it is not installed.
+        MissingPackageError: If it is not installed.
     """
-    try:
-        import botorch
-    except ImportError as error:
-        raise ArgumentError(
-            f"{asked}: expected BoTorch, whose acquisition functions these are; got "
-            f"{error}. Install it: pip install 'ppvae[active]'; random and max-variance do "
-            "without."
-        ) from error
-    return botorch
+    return expect_package(f"{asked} (unlike random and max-variance)", "botorch", "active")
 
 
 def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Model:
@@ -50,7 +42,7 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
         weights: Weights of the outputs, with shape (T); by default the first alone.
 
     Raises:
-        ArgumentError: If BoTorch is not installed.
+        MissingPackageError: If BoTorch is not installed.
     """
     botorch("botorch_model")
     from botorch.models.model import Model

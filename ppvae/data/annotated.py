@@ -15,6 +15,7 @@ from torch import Tensor
 from ppvae.data.dataset import Dataset
 from ppvae.data.record import Record, known_names
 from ppvae.errors import DataError
+from ppvae.expected import expect_package
 from ppvae.typing import Spec
 
 if TYPE_CHECKING:
@@ -42,15 +43,10 @@ def h5ad(
         columns: Column of ``obs``, or several, for each dataset column.
 
     Raises:
-        DataError: If anndata is not installed, or the file cannot be read.
+        MissingPackageError: If anndata is not installed.
+        DataError: If the file cannot be read.
     """
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataError(
-            f"{Path(path).name}: expected the package anndata, which reads .h5ad files; it is not "
-            "installed. pip install 'ppvae[extra]'."
-        ) from error
+    anndata = expect_package(Path(path).name, "anndata", "counts")
     try:
         read = anndata.read_h5ad(path)
     except (OSError, KeyError, ValueError) as error:

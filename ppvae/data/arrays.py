@@ -17,6 +17,7 @@ from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.spectra import spectral_image
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
+from ppvae.expected import expect_package
 from ppvae.typing import Spec
 
 if TYPE_CHECKING:
@@ -164,17 +165,11 @@ def zarr(
         like: The columns' spec of a fitted run, whose classes and identifiers are used.
 
     Raises:
-        DataError: If zarr is not installed, the folder cannot be read, or the columns cannot be
-            used.
+        MissingPackageError: If zarr is not installed.
+        DataError: If the folder cannot be read, or the columns cannot be used.
     """
     path = existing(path)
-    try:
-        import zarr as library
-    except ImportError as error:
-        raise DataError(
-            f"{path.name}: expected the package zarr, which reads .zarr folders; it is not "
-            "installed. pip install 'ppvae[zarr]'."
-        ) from error
+    library = expect_package(path.name, "zarr", "zarr")
     try:
         node = library.open(str(path), mode="r")
         arrays = dict(node.arrays()) if isinstance(node, library.Group) else {"x": node}

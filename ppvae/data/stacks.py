@@ -19,6 +19,7 @@ import numpy as np
 
 from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
+from ppvae.expected import expect_package
 from ppvae.typing import JsonObject
 
 __all__ = ["STACKS", "Stack", "is_deep", "stack_of"]
@@ -65,7 +66,7 @@ def stack_of(path: Path) -> Stack:
     if path.name.lower().endswith(NETPBM):
         return _netpbm(path)
     reader, package = _reader(path)
-    module = _package(path, package)
+    module = expect_package(path.name, package, "formats")
     try:
         values, axes = reader(path, module)
     except Exception as error:
@@ -127,16 +128,6 @@ def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], tuple[np.ndarray, 
         if name.endswith(suffixes):
             return reader, package
     return _tiff, "tifffile"
-
-
-def _package(path: Path, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise DataError(
-            f"{path.name}: expected the package {name}, which reads such files; it is not "
-            "installed. pip install 'ppvae[formats]'."
-        ) from error
 
 
 def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:

@@ -33,7 +33,14 @@ from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.evaluate.sites import sites_of
 from ppvae.expected import expect_integer
 from ppvae.objectives import Context
-from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.programs import (
+    batches,
+    evaluating,
+    placement,
+    sample_sites,
+    seeded,
+    trace_program,
+)
 from ppvae.runs.run import Run
 
 __all__ = ["Information", "Pairs", "information", "posterior_of"]
@@ -64,26 +71,28 @@ class Pairs:
     Attributes:
         own: Of each row's draw, under its own posterior.
         mixed: Under the mean of all rows' posteriors.
-        others: Under the mean of the other rows' posteriors.
+        others: Under the mean of the other rows' posteriors, where asked for.
     """
 
     own: Tensor
     mixed: Tensor
-    others: Tensor
+    others: Tensor | None
 
     @classmethod
-    def of(cls, q: TorchDistribution, z: Tensor) -> Pairs:
+    def of(cls, q: TorchDistribution, z: Tensor, *, others: bool = False) -> Pairs:
         """Score draws ``z`` of the posteriors ``q`` of N rows under each of them."""
         rows = len(z)
-        mixed, others = [], []
+        mixed, left_out = [], []
         for start in range(0, rows, CHUNK):
             part = z[start : start + CHUNK]
             log_q = q.log_prob(part.unsqueeze(1))
             mixed.append(log_q.logsumexp(1) - math.log(rows))
+            if not others:
+                continue
             at = torch.arange(len(part), device=log_q.device)
             log_q = log_q.index_put((at, at + start), log_q.new_tensor(-math.inf))
-            others.append(log_q.logsumexp(1) - math.log(max(rows - 1, 1)))
-        return cls(q.log_prob(z), torch.cat(mixed), torch.cat(others))
+            left_out.append(log_q.logsumexp(1) - math.log(max(rows - 1, 1)))
+        return cls(q.log_prob(z), torch.cat(mixed), torch.cat(left_out) if others else None)
 
 
 def information(
@@ -120,7 +129,8 @@ def information(
         )
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         q, context = posterior_of(run, columns, site)
-        again, _ = posterior_of(run, columns, site)
+        batch = next(batches(run.guide, columns, rows))
+        again = sample_sites(trace_program(run.guide, batch))[site]["fn"]
         draws = _draws(q, num_draws)
         first, _ = draws[0]
         if not torch.equal(q.log_prob(first), again.log_prob(first)):
@@ -131,7 +141,8 @@ def information(
         p = context.p[site]
         sums = [0.0, 0.0, 0.0]
         for z, weight in draws:
-            log = Pairs.of(q, z)
+            log = Pairs.of(q, z, others=True)
+            assert log.others is not None
             rate = (
                 log.own - p.log_prob(z) if _is_same(p, z) else torch.full_like(log.own, math.inf)
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppvae.borders import ROWS, above, at_least, typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import expect_integer, expect_package, expect_real_rows
 
 __all__ = ["Dependencies", "dependencies", "kmeans", "tsne", "umap"]
 
@@ -58,20 +58,14 @@ def umap(codes: Tensor, *, neighbours: int = 15, seed: int = 0) -> Tensor:
         seed: Random seed.
 
     Raises:
-        ModuleNotFoundError: If the package is not installed.
+        MissingPackageError: If the package is not installed.
 
     References:
         | UMAP (McInnes, Healy and Melville, 2018), https://arxiv.org/abs/1802.03426
     """
     rows = _rows(codes, 4)
-    try:
-        from umap import UMAP
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "umap: expected the package umap-learn; it is not installed. "
-            "pip install umap-learn, or use tsne."
-        ) from error
-    method = UMAP(n_neighbors=min(neighbours, len(rows) - 1), random_state=seed, n_jobs=1)
+    library = expect_package("umap", "umap", "embedding")
+    method = library.UMAP(n_neighbors=min(neighbours, len(rows) - 1), random_state=seed, n_jobs=1)
     return torch.as_tensor(method.fit_transform(rows))
 
 

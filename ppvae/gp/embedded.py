@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, register_kl
 
-from ppvae.borders import ROWS, above, at_least, typed
+from ppvae.borders import above, at_least, typed
 from ppvae.data.mapped import Columns
 from ppvae.distributions import Seen
 from ppvae.errors import ArgumentError, DataError
@@ -363,7 +363,7 @@ class EmbeddedGP(SizedByData, FitHooks):
             self.covariance = self.covariance - outer / total[:, None, None]
 
 
-@typed(values=ROWS)
+@typed()
 def columns_of_targets(values: Tensor) -> Tensor:
-    """(N) or (N, T) to (N, T)."""
+    """(N) or (N, T) to (N, T); what is missing is NaN."""
     return values[:, None] if values.dim() == 1 else values

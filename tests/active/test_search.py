@@ -20,7 +20,7 @@ from ppvae.active import (
     explore,
 )
 from ppvae.active.moves import Moves
-from ppvae.errors import ArgumentError, DataError, RunError
+from ppvae.errors import ArgumentError, DataError, MissingPackageError, RunError
 from ppvae.zoo.surrogates import deep_kernel_surrogate, inputs_of
 
 SIDE = 6
@@ -252,9 +252,9 @@ def test_arguments_out_of_range_are_refused():
 
 def test_without_botorch_its_functions_are_refused_and_others_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "botorch", None)
-    with pytest.raises(ArgumentError, match=r"pip install 'ppvae\[active\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'ppvae\[active\]'"):
         Search(Nearest(), places(), "log-ei")
-    with pytest.raises(ArgumentError, match=r"pip install 'ppvae\[active\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'ppvae\[active\]'"):
         botorch_model(Nearest())
     assert len(started(Search(Nearest(), places(), "random", start=3)).ask()) == 1
 

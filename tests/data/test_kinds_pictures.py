@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ppvae import data
-from ppvae.errors import DataError
+from ppvae.errors import DataError, MissingPackageError
 
 
 def _bytes(picture, kind, **options):
@@ -395,5 +395,5 @@ def test_a_package_that_is_absent_is_named(tmp_path, monkeypatch, name, package)
     else:
         (tmp_path / name).write_bytes(b"abc")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(DataError, match=rf"package {package}.*ppvae\[formats\]"):
+    with pytest.raises(MissingPackageError, match=rf"package '{package}'.*ppvae\[formats\]"):
         data.images(tmp_path)

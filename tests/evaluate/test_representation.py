@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 
+from ppvae.errors import MissingPackageError
 from ppvae.evaluate import (
     active_units,
     cluster_scores,
@@ -192,7 +193,7 @@ def test_embeddings_keep_clusters_apart():
 
 def test_umap_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install umap-learn, or use tsne"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'ppvae\[embedding\]'"):
         umap(torch.randn(10, 2))
 
 
