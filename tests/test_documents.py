@@ -19,9 +19,11 @@ import ppvae.guides
 import ppvae.models
 from ppvae.app.cli import _parser
 from ppvae.zoo import names
-from tests.documents import DOCS, ROOT, commands_of, flags_of, run_page
+from tests.documents import DOCS, ROOT, blocks_of, commands_of, flags_of, run_page
 
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
+# Notebooks, which the build of the site runs.
+TUTORIALS = sorted(f"tutorials/{page.name}" for page in (DOCS / "tutorials").glob("*.md"))
 # Pages whose code trains for more than some seconds.
 SLOW: frozenset[str] = frozenset()
 # Options of other programs.
@@ -85,7 +87,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatc
                 del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + TUTORIALS)
 def test_the_commands_of_a_page_parse(page):
     for arguments in commands_of(DOCS / page):
         users = [word for word in arguments if ":" in word]
@@ -102,7 +104,7 @@ def test_the_options_that_pages_name_exist():
     known = set(OTHERS)
     for command in (["fit", name] for name in names()):
         known |= _flags(_parser(command))
-    named = {page: sorted(flags_of(DOCS / page) - known) for page in PAGES}
+    named = {page: sorted(flags_of(DOCS / page) - known) for page in PAGES + TUTORIALS}
     assert {page: flags for page, flags in named.items() if flags} == {}
 
 
@@ -116,27 +118,37 @@ def _flags(parser):
     return found
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + TUTORIALS)
 def test_links_between_pages_lead_somewhere(page):
     text = (DOCS / page).read_text("utf-8")
     links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
-    made = re.compile(r"(about|api|gallery)/")  # Written when the site is built.
+    made = re.compile(r"(\.\./)?(about|api|gallery)/")  # Written when the site is built.
     missing = [
         link
         for link in links
         if not made.match(link)
-        and not (DOCS / link).exists()
-        and not (DOCS / f"{link}.md").exists()
+        and not (DOCS / page).parent.joinpath(link).exists()
+        and not (DOCS / page).parent.joinpath(f"{link}.md").exists()
     ]
     assert missing == []
 
 
 def test_every_page_is_in_the_contents():
     contents = (DOCS / "index.md").read_text("utf-8")
-    absent = [
-        p for p in PAGES if p != "index.md" and f"\n{p.removesuffix('.md')}\n" not in contents
-    ]
-    assert absent == []
+    listed = set(re.findall(r"^(?:[\w ]+<)?([\w/-]+)>?$", contents, re.M))
+    absent = {page.removesuffix(".md") for page in PAGES + TUTORIALS} - listed
+    assert absent == {"index"}
+
+
+@pytest.mark.parametrize("page", TUTORIALS)
+def test_a_tutorial_is_a_notebook_to_download_whose_cells_parse(page):
+    text = (DOCS / page).read_text("utf-8")
+    assert text.startswith("---\njupytext:")
+    assert f"{{nb-download}}`{page.removeprefix('tutorials/').removesuffix('.md')}.ipynb`" in text
+    cells = [b for b in blocks_of(DOCS / page) if b.info.startswith("{code-cell}")]
+    assert len(cells) > 5
+    for cell in cells:
+        compile(re.sub(r"^(:tags:|%).*$", "", cell.code, flags=re.M), page, "exec")
 
 
 def test_extras_that_are_named_exist():

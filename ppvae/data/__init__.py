@@ -1,6 +1,6 @@
 """Datasets: named columns of equal length, from the package, from files, or simulated."""
 
-from ppvae.data.annotated import add_latents, from_anndata, h5ad
+from ppvae.data.annotated import add_latents, from_anndata, h5ad, write_h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.cells import cells
 from ppvae.data.dataset import Dataset, Splits, split_rows
@@ -53,5 +53,6 @@ __all__ = [
     "tasks",
     "turned_solids",
     "visits",
+    "write_h5ad",
     "zarr",
 ]
