@@ -80,6 +80,7 @@ from ppvae.nets import (
     MaskedEncoder,
     Mean,
     MixtureNormal,
+    ModulatedMLP,
     OneHot,
     PointDecoder,
     Shift,
@@ -314,6 +315,18 @@ def conditional(conditions: Conditions, **columns: Tensor) -> Pair:
     )
 
 
+def modulated() -> Pair:
+    sizes, given = (Z, K, C), Conditions(OneHot(K), factor_dim=C)
+    head, width = heads.DiagonalNormal(Z), math.prod(SHAPE)
+    return Pair(
+        ConditionalVAE(
+            ModulatedMLP(sizes, heads.Bernoulli(SHAPE), hidden=[16]), given, latent_dim=Z
+        ),
+        ConditionalGuide(ModulatedMLP((width, K, C), head, hidden=[16, 8], in_shape=SHAPE), given),
+        {"x": images(), "y": labels(), "c": factors()},
+    )
+
+
 def canvas(*in_features: int, shape: tuple[int, ...] = SHAPE) -> nn.Module:
     head = heads.Bernoulli(shape)
     return CanvasDecoder(MLP(in_features, heads.Raw(head.raw_shape), hidden=[16]), head)
@@ -527,6 +540,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         lambda prior: PseudoGuide(encoder(heads.DiagonalNormal(Z)), prior)
     ),
     "cvae, class": lambda: conditional(Conditions(OneHot(K)), y=labels()),
+    "cvae, modulated": modulated,
     "cvae, factors": lambda: conditional(Conditions(factor_dim=C), c=factors()),
     "cvae, embedded class and factor": lambda: conditional(
         Conditions(Embedding(K, 2), factor_dim=1), y=labels(), c=factors()[:, 0]

@@ -17,7 +17,7 @@ import ppvae
 from ppvae.fitting import cosine
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
-from ppvae.nets import MLP, Conditions, ConvEncoder, OneHot, heads
+from ppvae.nets import MLP, Conditions, ConvEncoder, ModulatedMLP, OneHot, heads
 from ppvae.objectives import ELBO, Independence, Linear, dependence
 
 made = parser(__doc__, epochs=10)
@@ -31,6 +31,12 @@ made.add_argument(
     nargs="+",
     default=[0.0],
     help="weight of the HSIC of z and y, or its first and last weight",
+)
+made.add_argument(
+    "--network",
+    choices=("film", "mlp"),
+    default="film",
+    help="where the class acts: on every layer, or as an input of the first",
 )
 made.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
 options = made.parse_args()
@@ -62,12 +68,17 @@ torch.manual_seed(options.seed)
 hidden = options.hidden
 
 
+def network(sizes, head, **shape):
+    conditional = options.network == "film" and not isinstance(sizes, int)
+    return (ModulatedMLP if conditional else MLP)(sizes, head, **shape)
+
+
 def decoder(sizes):
-    return MLP(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1])
+    return network(sizes, heads.Bernoulli(SHAPE), hidden=hidden[::-1])
 
 
 def encoder(sizes):
-    return MLP(sizes, heads.DiagonalNormal(dim), in_shape=SHAPE, hidden=hidden)
+    return network(sizes, heads.DiagonalNormal(dim), in_shape=SHAPE, hidden=hidden)
 
 
 plain, plain_guide = VAE(decoder(dim), latent_dim=dim), AmortizedGuide(encoder(784))

@@ -26,6 +26,7 @@ from ppvae.nets.inputs import (
     masked_shape,
 )
 from ppvae.nets.mlp import MLP, AddedInputs
+from ppvae.nets.modulated import ModulatedMLP
 from ppvae.nets.oriented import FlatRotation, IrrepDecoder, PointDecoder, harmonics, wigner
 from ppvae.nets.priors import (
     AnyDirection,
@@ -70,6 +71,7 @@ __all__ = [
     "MaskedEncoder",
     "Mean",
     "MixtureNormal",
+    "ModulatedMLP",
     "NoEmbedding",
     "OneHot",
     "PointDecoder",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LIKELIHOODS",
     "UNITS",
+    "ModulatedNetworks",
     "Networks",
     "Teaching",
     "autoencoder",
@@ -59,6 +60,19 @@ class Networks(Options):
     likelihood: Annotated[
         str, option("distribution of a pixel or feature", choices=LIKELIHOODS)
     ] = "bernoulli"
+
+
+@dataclass(frozen=True)
+class ModulatedNetworks(Networks):
+    """Networks that are given conditions, which by default act on each layer."""
+
+    network: Annotated[
+        str,
+        option(
+            "kind of networks; film: MLPs whose layers the conditions scale and shift",
+            choices=("film", "mlp", "conv"),
+        ),
+    ] = "film"
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,9 @@ def encoder_of(
     if (network or nets.network) == "conv":
         return x.encoder(ppvae.nets.ConvEncoder(shape, head, conditions=conditions))
     inputs = (math.prod(shape), *conditions)
+    if (network or nets.network) == "film":
+        film = ppvae.nets.ModulatedMLP(inputs, head, hidden=nets.hidden, in_shape=shape)
+        return x.encoder(film)
     return x.encoder(ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join))
 
 
@@ -131,6 +148,8 @@ def autoencoder(
     if kind == "conv":
         return encoder, ppvae.nets.ConvDecoder(sizes, x.head())
     hidden = tuple(reversed(nets.hidden))
+    if kind == "film":
+        return encoder, ppvae.nets.ModulatedMLP(sizes, x.head(), hidden=hidden)
     return encoder, ppvae.nets.MLP(sizes, x.head(), hidden=hidden, join=join)
 
 

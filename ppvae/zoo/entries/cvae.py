@@ -9,14 +9,14 @@ import ppvae
 from ppvae.errors import ArgumentError
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import option
-from ppvae.zoo.parts import Networks, autoencoder, class_count, observed, weighted
+from ppvae.zoo.parts import ModulatedNetworks, autoencoder, class_count, observed, weighted
 
 if TYPE_CHECKING:
     from ppvae.nets import Conditions
 
 __all__ = ["cvae"]
 
-MLPS = Networks()
+NETWORKS = ModulatedNetworks()
 
 
 def _conditions(columns: Spec, num_classes: int, embedding: int, factor_dim: int) -> Conditions:
@@ -50,7 +50,7 @@ def cvae(
     ] = 0,
     embedding: Annotated[int, option("size of a learned vector per class; 0: one-hot")] = 0,
     factor_dim: Annotated[int, option("factors in the column c; 0 counts them")] = 0,
-    nets: Networks = MLPS,
+    nets: ModulatedNetworks = NETWORKS,
     full_covariance: Annotated[bool, option("full-covariance normal posterior")] = False,
     beta: Annotated[float, option("weight of the KL")] = 1.0,
     warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
