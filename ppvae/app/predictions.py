@@ -264,7 +264,7 @@ def _with_visits(run: Run, prior: AdditivePrior, path: Path, spec: Spec) -> tupl
 
 
 def _strangers(values: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Subjects that are none of ``names``, in order."""
+    """Subjects that are not among ``names``, in order of appearance."""
     texts = {str(value).strip() for value in values.tolist()}
     return sorted(t for t in texts - {*names, "-1"} if t.lower() not in BLANK)
 

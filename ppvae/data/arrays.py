@@ -1,4 +1,4 @@
-"""Arrays: ``.npz`` archives, and ``.npy`` and ``.zarr`` on the disk, whose rows are read."""
+"""Arrays: ``.npz`` archives, and ``.npy`` and ``.zarr`` on disk, whose rows are read as needed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def npy(
 
 
 class _Zarr:
-    """A zarr array, the rows of which are turned as those of other arrays when they are read."""
+    """A zarr array whose rows get the order of axes of other arrays when they are read."""
 
     def __init__(self, array: AnyArray, layout: Layout, name: str) -> None:
         self.array = array
@@ -204,7 +204,7 @@ def h5(
     like: Spec | None = None,
     **spectral: int,
 ) -> Dataset:
-    """Columns from the data sets at the top of an HDF5 file, one of them ``x``; else spectra.
+    """Columns from the data sets at the root of an HDF5 file if one is ``x``; otherwise spectra.
 
     The rules for columns are those of :func:`npz`; all are read into memory. A file without ``x``
     is read by :func:`spectral_image`.

@@ -175,7 +175,7 @@ def kind_of(name: str) -> Kind:
 
 
 def known_as(name: str) -> str:
-    """The column that a name stands for, regardless of case and outer spaces: Split is ``split``.
+    """The column that a name stands for, whatever its case and outer spaces: Split is ``split``.
 
     Names of one letter, such as the coordinates X and Y, stand for themselves.
     """

@@ -22,7 +22,7 @@ def _asset(name: str) -> dict[str, np.ndarray]:
 
 
 def digits() -> Splits:
-    """A stratified part of MNIST that the package contains: 5,000 / 500 / 1,000 images.
+    """A stratified sample of MNIST that comes with the package: 5,000 / 500 / 1,000 images.
 
     Columns: ``x`` uint8 (N, 1, 28, 28), ``y`` int64 (N), 0 to 9. Test images are from MNIST's
     test file. :func:`ppvae.data.mnist` reads all of MNIST.

@@ -56,7 +56,7 @@ def in_float64(names: Sequence[str]) -> str:
 
 
 class Precision:
-    """Whether float32 changes whole numbers, or numbers that differ by little of their size.
+    """Whether float32 would round whole numbers, or numbers that differ by little of their size.
 
     Arguments:
         width: D, the number of features.
@@ -83,7 +83,7 @@ class Precision:
 
     @property
     def fine(self) -> np.ndarray:
-        """Which features float32 changes so, with shape (D)."""
+        """Which features float32 would round in this way, with shape (D)."""
         size = np.maximum(np.abs(self.low), np.abs(self.high))
         with np.errstate(invalid="ignore"):
             close = self.high - self.low < 0.12 * size
@@ -166,7 +166,7 @@ def some_numbers(series: pd.Series) -> bool:
 
 
 def _missing(value: object) -> str:
-    """The option of the command line by which a value stands for a missing one."""
+    """The command-line option that declares a value to mean missing."""
     text = str(value)
     return f"--na{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
 

@@ -163,7 +163,7 @@ def ranges_of(data: Splits) -> dict[str, tuple[float, float]]:
 def compared_scale(
     source: str, data: Dataset, spec: Spec, ranges: Mapping[str, Sequence[float]]
 ) -> list[str]:
-    """Notes on values of another size than those that a run was fitted with.
+    """Notes on values much larger or smaller than those that a run was fitted to.
 
     Arguments:
         source: Name of the data's source, for messages.
@@ -218,14 +218,14 @@ def compared_scale(
 
 
 def _near_unit(least: float, most: float) -> bool:
-    """Whether numbers lie in [0, 1], up to what a model's means exceed it by."""
+    """Whether numbers lie in [0, 1], up to the little by which decoded means exceed it."""
     return -0.3 < least <= most < 1.3
 
 
 def refuse_mixed_bytes(
     source: str, data: Dataset, spec: Spec, ranges: Callable[[], Mapping[str, Sequence[float]]]
 ) -> None:
-    """Refuse bytes where there were other numbers, and the reverse, unless all are in [0, 1].
+    """Refuse uint8 for a run fitted to other numbers, and the reverse, unless all are in [0, 1].
 
     Arguments:
         source: Name of the data's source, for messages.

@@ -1,4 +1,4 @@
-"""Rows of an array on the disk, memory-mapped or zarr: read when they are asked for."""
+"""Rows of an array on disk, memory-mapped or zarr, which are read when they are needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 class MappedRows:
-    """Some rows of an array on the disk, in an order; nothing is copied until it is indexed.
+    """Selected rows of an array on disk, in a given order; they are read when indexed.
 
     Arguments:
         source: The array.

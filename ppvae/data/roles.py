@@ -127,7 +127,7 @@ def _split_of_words(
 def without_counter(
     source: str, frame: pd.DataFrame, used: set[str], record: Record
 ) -> tuple[pd.DataFrame, list[str] | None, Record]:
-    """The table without columns that number or name the rows, the rows' names, and notes.
+    """The table without columns that number or name its rows; the names of rows; notes.
 
     Raises:
         DataError: If a column after the first has no name, and is neither empty nor a counter.
