@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ppvae._trusted import BUILDERS
-from ppvae.borders import typed
 from ppvae.errors import ArgumentError, DataError
 from ppvae.typing import Keywords, Spec
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
@@ -279,13 +278,16 @@ def names() -> list[str]:
     return list(MODULES)
 
 
-@typed()
 def entry(name: str) -> Entry:
     """An entry by its name, or a user's as ``"module:function"``, which is imported.
 
     Raises:
         ArgumentError: If there is none of that name.
     """
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"name: expected text; got a {type(name).__name__}. Name one of {names()}."
+        )
     if name in MODULES:
         module = importlib.import_module(f"{SHIPPED}{MODULES[name]}")
         shipped: Entry = getattr(module, name.replace("-", "_"))
@@ -314,7 +316,6 @@ def entry(name: str) -> Entry:
     return value
 
 
-@typed()
 def build(name: str, spec: Spec, **options: object) -> Pair:
     """Model, guide and objective of an entry; what a run's recipe names.
 

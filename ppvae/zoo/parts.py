@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ppvae.zoo.observed import Observed
 
 __all__ = [
+    "EMBEDDINGS",
     "LIKELIHOODS",
     "UNITS",
     "ModulatedNetworks",
@@ -33,6 +34,9 @@ __all__ = [
     "shuffled",
     "weighted",
 ]
+
+# Embeddings of the inputs of a deep kernel, by name.
+EMBEDDINGS = ("residual", "components", "position")
 
 UNITS = "normal-per-feature"
 LIKELIHOODS = (

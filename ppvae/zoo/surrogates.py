@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ppvae
 from ppvae.borders import ROWS, at_least, typed
 from ppvae.errors import ArgumentError
+from ppvae.zoo.parts import EMBEDDINGS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from ppvae.gp import EmbeddedGP, FeatureMap
 
 __all__ = ["EMBEDDINGS", "deep_gp", "deep_kernel_surrogate", "inputs_of"]
-
-EMBEDDINGS = ("residual", "components", "position")
 
 
 def inputs_of(x: Tensor, position: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppvae.app.commands.common import Subparsers, printable, show
-from ppvae.zoo.surrogates import EMBEDDINGS
+from ppvae.zoo.parts import EMBEDDINGS
 
 if TYPE_CHECKING:
     from ppvae.active import Search
