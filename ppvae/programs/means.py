@@ -345,12 +345,6 @@ def decode(
             with tracing(), _AtMean(latents, decoding=True):
                 trace = trace_program(model, batch)
         except (ValueError, RuntimeError) as error:
-            shapes = {n: tuple(v.shape) for n, v in {**latents, **(columns or {})}.items()}
-            if columns and len({shape[:1] for shape in shapes.values()}) > 1:
-                raise ArgumentError(
-                    f"decode: expected latents and columns of the same rows; got shapes {shapes}. "
-                    "Pass the columns of the rows that were encoded."
-                ) from error
             if batch or isinstance(error, PPVAEError):
                 with explained(model, {**latents, **batch}):
                     raise
