@@ -5,7 +5,7 @@ r"""A VAE of counts, such as genes of cells, with libraries and batches.
         \mathrm{NB}\left(x_g; \; e^l \rho_g(z, s, c), \; \theta_g\right)
 
 with s the batch, c continuous covariates and l the logarithm of the library. If the library is not
-latent, it is each datum's own total.
+latent, it is each datum's own total, or a known size factor times a typical total.
 
 References:
     | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
@@ -38,9 +38,12 @@ class CountVAE(nn.Module):
             (1, 2) without batches; None for the observed totals.
         log_theta: The initial :math:`\log \theta` of each batch and gene, with shape (B, G),
             where the dispersion differs by batch.
+        typical: Library of a datum whose size factor is 1, where the column ``size_factor`` is
+            known; None without that column.
 
     Raises:
-        ArgumentError: If ``log_theta`` is given without batches.
+        ArgumentError: If ``log_theta`` is given without batches, or ``typical`` with a
+            ``library``.
     """
 
     zero: Tensor
@@ -55,8 +58,14 @@ class CountVAE(nn.Module):
         batches: int = 0,
         library: Tensor | None = None,
         log_theta: Tensor | None = None,
+        typical: float | None = None,
     ) -> None:
         super().__init__()
+        if typical is not None and library is not None:
+            raise ArgumentError(
+                "typical: expected a library that is latent, or known by size factors; got both. "
+                "Leave one out."
+            )
         if log_theta is not None and not batches:
             raise ArgumentError(
                 "log_theta: expected batches where the dispersion differs by batch; got none. "
@@ -67,6 +76,7 @@ class CountVAE(nn.Module):
         self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("library", library)
         self.log_theta = None if log_theta is None else nn.Parameter(log_theta)
+        self.typical = typical
 
     def forward(
         self,
@@ -74,10 +84,13 @@ class CountVAE(nn.Module):
         *,
         batch: Tensor | None = None,
         c: Tensor | None = None,
+        size_factor: Tensor | None = None,
         size: int | None = None,
     ) -> Tensor:
         given = known(self.one_hot, batch, c)
-        with data_plate(x, *given, size=size):
+        if self.typical is None:
+            size_factor = None
+        with data_plate(x, *given, size_factor, size=size):
             z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
             fn = self.decoder(z, *given)
             if self.log_theta is not None:
@@ -87,7 +100,18 @@ class CountVAE(nn.Module):
                 log_library = dist.Normal(prior[..., 0], prior[..., 1])
                 l = pyro.sample("l", log_library)  # noqa: E741  (..., N)
                 fn = fn.like(library=l.exp())
+            if self.typical is not None:
+                fn = fn.like(library=self.typical * _expected(size_factor))
             return pyro.sample("x", fn, obs=x)  # (..., N | G)
+
+
+def _expected(size_factor: Tensor | None) -> Tensor:
+    if size_factor is None:
+        raise ArgumentError(
+            "size_factor: expected a column, which this model knows the libraries by; got None. "
+            "Pass size_factor=..., about 1 each."
+        )
+    return size_factor
 
 
 def known(one_hot: OneHot | None, batch: Tensor | None, c: Tensor | None) -> list[Tensor]:

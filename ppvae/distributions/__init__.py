@@ -2,7 +2,8 @@
 
 from ppvae.distributions.blocks import Blocks
 from ppvae.distributions.circle import WrappedNormal, wrap
-from ppvae.distributions.counts import Counts, log_negative_binomial
+from ppvae.distributions.counts import Counts
+from ppvae.distributions.negative_binomial import log_negative_binomial
 from ppvae.distributions.partly_known import PartlyKnown
 from ppvae.distributions.rotations import (
     RotationNormal,

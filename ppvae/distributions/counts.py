@@ -20,35 +20,9 @@ from torch import Size, Tensor
 from torch.distributions import Gamma, constraints
 from torch.nn import functional
 
-__all__ = ["Counts", "log_negative_binomial"]
+from ppvae.distributions.negative_binomial import log_negative_binomial
 
-# Above it the two log-gamma functions of theta would cancel in float32.
-LARGE = 32.0
-
-
-def log_negative_binomial(x: Tensor, log_mean: Tensor, log_theta: Tensor) -> Tensor:
-    r"""The log-density of counts, exact in float32 for any :math:`\theta`.
-
-    .. math::
-        \log \frac{\Gamma(\theta + x)}{\Gamma(\theta) \, x!} + x \log \frac{\mu}{\theta + \mu}
-            - \theta \log(1 + \mu / \theta)
-
-    Arguments:
-        x: Counts.
-        log_mean: :math:`\log \mu`, broadcastable to x.
-        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, broadcastable to
-            x.
-    """
-    theta = log_theta.exp()
-    ratio = functional.softplus(log_mean - log_theta)  # log(1 + mu / theta)
-    small, large = theta.clamp(max=LARGE), theta.clamp(min=LARGE)
-    direct = (small + x).lgamma() - small.lgamma() - x * small.log()
-    # By Stirling's series, x log(theta) taken out.
-    total = large + x
-    series = (total - 0.5) * (x / large).log1p() - x
-    series = series + (1 / total - 1 / large) / 12 - (total**-3 - large**-3) / 360
-    rising = torch.where(theta < LARGE, direct, series)
-    return rising - (x + 1).lgamma() + x * (log_mean - ratio) - theta * ratio
+__all__ = ["Counts"]
 
 
 def log_poisson(x: Tensor, log_mean: Tensor) -> Tensor:
@@ -156,11 +130,11 @@ class Counts(TorchDistribution):
         log_mean = log_library + log_share
         if seen is not None:
             log_mean = torch.where(seen, log_mean, torch.zeros_like(log_mean))
-        if self.log_theta is None:
-            log_prob = log_poisson(x, log_mean)
+        if self.log_theta is not None:
+            log_prob = log_negative_binomial(x, log_mean, self.log_theta.to(log_mean), self.gate)
         else:
-            log_prob = log_negative_binomial(x, log_mean, self.log_theta.to(log_mean))
-        if self.gate is not None:
+            log_prob = log_poisson(x, log_mean)
+        if self.gate is not None and self.log_theta is None:
             kept = functional.logsigmoid(-self.gate) + log_prob
             nothing = torch.logaddexp(functional.logsigmoid(self.gate), kept)
             log_prob = torch.where(x == 0, nothing, kept)

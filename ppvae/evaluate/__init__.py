@@ -13,8 +13,10 @@ from ppvae.evaluate.compare import ComparedRun, compare
 from ppvae.evaluate.embedding import Dependencies, dependencies, kmeans, tsne, umap
 from ppvae.evaluate.expression import (
     DifferentialExpression,
+    Expression,
     batch_mixing,
     differential_expression,
+    normalized_expression,
     share_draws,
 )
 from ppvae.evaluate.factors import DCI, dci, mig, mutual_information_matrix, sap
@@ -51,6 +53,7 @@ __all__ = [
     "ComparedRun",
     "Dependencies",
     "DifferentialExpression",
+    "Expression",
     "Imputation",
     "Information",
     "LikelihoodEstimate",
@@ -92,6 +95,7 @@ __all__ = [
     "mig",
     "mutual_information_matrix",
     "neighbours",
+    "normalized_expression",
     "null_log_likelihood",
     "pareto_k",
     "path_ratio",

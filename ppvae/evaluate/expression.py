@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyro
@@ -25,12 +26,19 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.scores import expect_same_length
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import expect_integer, expect_number, expect_real_rows, expect_share
 from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
 
-__all__ = ["DifferentialExpression", "batch_mixing", "differential_expression", "share_draws"]
+__all__ = [
+    "DifferentialExpression",
+    "Expression",
+    "batch_mixing",
+    "differential_expression",
+    "normalized_expression",
+    "share_draws",
+]
 
 
 @torch.no_grad()
@@ -49,20 +57,104 @@ def share_draws(
     Raises:
         ArgumentError: If the likelihood is not one of counts with a library.
     """
-    parts = []
+    parts = [fn.log_share.exp().cpu() for fn, _ in _drawn(run, data, num_draws, batch_size, seed)]
+    return torch.cat(parts, 1)
+
+
+def _drawn(
+    run: Run, data: ColumnsLike, num_draws: int, batch_size: int, seed: int
+) -> Iterator[tuple[Counts, Tensor]]:
+    """The likelihood of each batch given draws of its latents, (S, N | G), and its counts."""
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, data, batch_size):
             with tracing(), pyro.plate("draws", num_draws, dim=-2):
                 guide = trace_program(run.guide, batch)
                 model = trace_program(run.model, batch, replay=guide)
-            fn = nodes_of(model)["x"]["fn"]
-            if not isinstance(fn, Counts):
+            site = nodes_of(model)["x"]
+            if not isinstance(site["fn"], Counts):
                 raise ArgumentError(
-                    f"share_draws: expected a likelihood of counts with a library; got {fn}. "
+                    f"run: expected a likelihood of counts with a library; got {site['fn']}. "
                     "Fit with --likelihood negative-binomial."
                 )
-            parts.append(fn.log_share.exp().cpu())
-    return torch.cat(parts, 1)
+            yield site["fn"], site["value"]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Expression of G genes in N cells, by the names that scvi-tools has for it.
+
+    Attributes:
+        px_scale: Posterior mean of the normalised expression, the share of the library, (N, G).
+        lower: Lower end of its central interval.
+        upper: Upper end of that interval.
+        px_rate: Posterior mean of the expected count, without zero inflation, (N, G).
+        px_r: Posterior mean of the inverse dispersion, (N, G); None for a Poisson.
+        px_dropout: Posterior mean of the probability that a count is replaced by zero, (N, G);
+            None without zero inflation.
+    """
+
+    px_scale: Tensor
+    lower: Tensor
+    upper: Tensor
+    px_rate: Tensor
+    px_r: Tensor | None
+    px_dropout: Tensor | None
+
+
+@torch.no_grad()
+def normalized_expression(
+    run: Run,
+    data: ColumnsLike,
+    *,
+    library: float = 1.0,
+    interval: float = 0.9,
+    num_draws: int = 25,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Expression:
+    r"""Posterior mean and interval of the normalised expression :math:`\rho` of each cell.
+
+    It is for ``adata.layers["ppvae"] = normalized_expression(run, data).px_scale.numpy()``.
+
+    Arguments:
+        run: Run of a count model with a library.
+        data: A :class:`~ppvae.data.Dataset`, or columns by name.
+        library: Total that ``px_scale`` and its interval are multiplied by, such as 1e4.
+        interval: Probability mass of the central interval.
+        num_draws: Posterior draws per cell.
+        batch_size: Rows at a time.
+        seed: Random seed of the draws; the caller's generators are restored.
+
+    Raises:
+        ArgumentError: If the likelihood is not one of counts with a library, or an argument is
+            out of range.
+    """
+    expect_share("interval", interval)
+    expect_integer("num_draws", num_draws, 2)
+    expect_integer("batch_size", batch_size, 1)
+    expect_number("library", library, "Use 1, or 10000.")
+    tails = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
+    parts: dict[str, list[Tensor]] = {}
+    for fn, x in _drawn(run, data, num_draws, batch_size, seed):
+        share, given = fn.log_share.exp(), fn.given(x)
+        assert given.library is not None
+        lower, upper = torch.quantile(share, tails.to(share), dim=0)
+        rate = given.library.unsqueeze(-1) * share
+        found = {"px_scale": share, "lower": lower[None], "upper": upper[None], "px_rate": rate}
+        if fn.log_theta is not None:
+            found["px_r"] = fn.log_theta.exp().expand(share.shape)
+        if fn.gate is not None:
+            found["px_dropout"] = fn.gate.sigmoid().expand(share.shape)
+        for name, draws in found.items():
+            parts.setdefault(name, []).append(draws.mean(0).cpu())
+    whole = {name: torch.cat(rows) for name, rows in parts.items()}
+    scaled = {name: library * whole.pop(name) for name in ("px_scale", "lower", "upper")}
+    return Expression(
+        **scaled,
+        px_rate=whole["px_rate"],
+        px_r=whole.get("px_r"),
+        px_dropout=whole.get("px_dropout"),
+    )
 
 
 @dataclass(frozen=True)

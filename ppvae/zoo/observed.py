@@ -36,6 +36,7 @@ def likelihood(
     *,
     library: tuple[float, float] | None = None,
     units: tuple[Tensor, Tensor] | None = None,
+    per_datum: bool = False,
 ) -> heads.Head:
     """A likelihood head by its name on the command line.
 
@@ -45,6 +46,7 @@ def likelihood(
         library: Library of counts, as for :class:`ppvae.nets.heads.Poisson`.
         units: Mean and standard deviation of each feature: center and unit of a
             normal-per-feature, and where the shares and dispersions of counts start.
+        per_datum: Whether the dispersion of counts differs by datum.
 
     Raises:
         ArgumentError: If ``name`` is auto, or zero-inflated without a library.
@@ -73,10 +75,18 @@ def likelihood(
         "laplace": lambda: heads.Laplace(event_shape),
         "poisson": lambda: heads.Poisson(event_shape, library=library, center=shares),
         "negative-binomial": lambda: heads.NegativeBinomial(
-            event_shape, library=library, center=shares, log_theta=log_theta
+            event_shape,
+            library=library,
+            center=shares,
+            log_theta=log_theta,
+            per_datum=per_datum,
         ),
         "zero-inflated": lambda: heads.ZeroInflatedNegativeBinomial(
-            event_shape, library=library or (0.0, 0.0), center=shares, log_theta=log_theta
+            event_shape,
+            library=library or (0.0, 0.0),
+            center=shares,
+            log_theta=log_theta,
+            per_datum=per_datum,
         ),
     }
     if name not in makers:
@@ -131,10 +141,14 @@ class Observed:
         """The likelihood head; missing values, if there are any, are left out of its density."""
         return heads.Masked(head) if self.missing else head
 
-    def head(self) -> heads.Head:
-        """The likelihood's head."""
+    def head(self, *, per_datum: bool = False) -> heads.Head:
+        """The likelihood's head; of counts, the dispersion may differ by datum."""
         named = likelihood(
-            self.likelihood or "", self.shape, library=self.library, units=self.units
+            self.likelihood or "",
+            self.shape,
+            library=self.library,
+            units=self.units,
+            per_datum=per_datum,
         )
         return self.scored(named)
 

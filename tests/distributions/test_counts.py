@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppvae.distributions import Counts, log_negative_binomial
 
@@ -45,6 +46,43 @@ def test_zero_inflated_counts_agree_with_scipy():
     kept = (1 - pi) * stats.nbinom.pmf(x.numpy(), theta, theta / (theta + mean))
     truth = np.log(kept + pi * (x.numpy() == 0)).sum(-1)
     np.testing.assert_allclose(fn.log_prob(x).numpy(), truth, rtol=1e-8)
+
+
+@pytest.mark.parametrize("inflated", [False, True])
+def test_gradients_are_those_of_differences_at_any_dispersion(inflated):
+    x = torch.tensor([0.0, 1, 7, 300])[:, None, None].double()
+    log_mean = torch.tensor([-4.0, 0.3, 3.0])[:, None].double().requires_grad_()
+    log_theta = torch.tensor([-3.0, 0.5, 3.4, 3.5, 9.0]).double().requires_grad_()
+    gate = torch.tensor([-6.0, 0.0, 2.0, -1.0, 0.5]).double().requires_grad_()
+    given = (log_mean, log_theta, gate) if inflated else (log_mean, log_theta)
+    assert torch.autograd.gradcheck(lambda *parts: log_negative_binomial(x, *parts), given)
+    assert torch.autograd.gradgradcheck(lambda *parts: log_negative_binomial(x, *parts), given)
+
+
+def test_the_gradient_by_a_large_dispersion_is_exact_in_single_precision():
+    def slope(dtype):
+        x, log_mean = (torch.tensor(v, dtype=dtype) for v in ([0.0, 1, 40], [0.0, 1.0, 3.0]))
+        log_theta = torch.full((3,), 8.0, dtype=dtype, requires_grad=True)
+        log_negative_binomial(x, log_mean, log_theta).sum().backward()
+        return log_theta.grad.double()
+
+    torch.testing.assert_close(slope(torch.float32), slope(torch.float64), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("inflated", [False, True])
+def test_traced_programs_compute_every_element_alike(inflated):
+    x, gate = torch.poisson(torch.full((6, 5), 0.7)), torch.randn(5)
+    parts = (torch.randn(3, 6, 5), torch.randn(5), *([gate] if inflated else []))
+
+    def value_and_slopes(*parts):
+        leaves = [part.detach().requires_grad_() for part in parts]
+        value = log_negative_binomial(x, *leaves)
+        return value, *torch.autograd.grad(value.sin().sum(), leaves)
+
+    traced = make_fx(value_and_slopes)(*parts)
+    assert "nonzero" not in traced.code
+    for fast, slow in zip(value_and_slopes(*parts), traced(*parts), strict=True):
+        torch.testing.assert_close(fast, slow)
 
 
 @pytest.mark.parametrize("inflated", [False, True])

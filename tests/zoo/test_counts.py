@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from pyro.distributions import Normal
+from torch import nn
 
 from ppvae import evaluate, zoo
 from ppvae.data import Dataset, expression
+from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError, DataError
+from ppvae.guides import CountGuide
+from ppvae.models import CountVAE
 from ppvae.objectives import ELBO
 from ppvae.runs.run import Run
 from tests.measured import measured
@@ -29,14 +36,95 @@ def test_generated_cells_are_sparse_counts_with_known_factors():
         expression(num_cells=0)
 
 
-@pytest.mark.parametrize("library", ["observed", "latent"])
-@pytest.mark.parametrize("dispersion", ["gene", "batch"])
-def test_a_pair_is_built_for_each_option(library, dispersion):
+@pytest.mark.parametrize("library", ["observed", "latent", "size-factor"])
+@pytest.mark.parametrize("dispersion", ["gene", "batch", "cell"])
+@pytest.mark.parametrize("likelihood", ["negative-binomial", "zero-inflated"])
+def test_a_pair_is_built_for_each_option(library, dispersion, likelihood):
     data = small().train
-    model, guide, _ = zoo.build("counts", data.spec, library=library, dispersion=dispersion)
+    data = data.with_columns(size_factor=torch.rand(data.num_rows) + 0.5)
+    chosen = {"library": library, "dispersion": dispersion, "likelihood": likelihood}
+    model, guide, _ = zoo.build("counts", data.spec, **chosen)
     terms = ELBO()(model, guide)(data.batch(slice(20), dtype=torch.get_default_dtype()))
     assert terms.elbo.isfinite().all()
     assert set(terms.kl) == ({"z", "l"} if library == "latent" else {"z"})
+    # Every parameter is one that the likelihood depends on.
+    terms.elbo.sum().backward()
+    unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused
+
+
+def test_size_factors_multiply_the_expected_counts():
+    data = small().train
+    data = data.with_columns(size_factor=torch.full((data.num_rows,), 2.0))
+    model, *_ = zoo.build(
+        "counts", data.spec, library="size-factor", likelihood="poisson", hidden=(4,)
+    )
+    batch = torch.zeros(4000, dtype=torch.int64)
+    totals = model(batch=batch, size_factor=torch.full((4000,), 2.0)).sum(-1)
+    typical = math.exp(data.spec["x"]["library"][0])
+    assert float(totals.mean()) == pytest.approx(2 * typical, rel=0.01)
+    with pytest.raises(ArgumentError, match="size_factor: expected a column"):
+        model(batch=batch)
+
+
+def test_dispersions_and_size_factors_that_are_not_there_are_refused():
+    spec = small().train.spec
+    with pytest.raises(ArgumentError, match="dispersion: expected a likelihood that has one"):
+        zoo.build("counts", spec, likelihood="poisson", dispersion="cell")
+    with pytest.raises(ArgumentError, match="library: expected a column 'size_factor'"):
+        zoo.build("counts", spec, library="size-factor")
+
+
+class Groups(nn.Module):
+    """z is -1 or 1, by the first gene, and the shares of two others differ fourfold by it."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = nn.Parameter(torch.tensor([2.0, 0.0, 0.0, -1.0, 0.0, 0.0]).log_softmax(0))
+
+    def forward(self, z):
+        # log2 of the ratio of shares is 2 in the second gene and -2 in the third.
+        change = math.log(2) * torch.tensor([0.0, 1.0, -1.0, 0.0, 0.0, 0.0])
+        share = (self.known.detach() + z * change).exp()
+        share = torch.cat([1 - share[..., 1:].sum(-1, keepdim=True), share[..., 1:]], -1)
+        return Counts(share.log(), torch.zeros(6), torch.full((6,), -1.0), prior=(6.0, 0.1))
+
+
+class Seen(nn.Module):
+    def forward(self, x):
+        return Normal(2 * (x[:, :1] > 0).to(x.dtype) - 1, 1e-3).to_event(1)
+
+
+def planted():
+    """A run of which all is known, and cells of two groups with totals of 100."""
+    run = Run(CountVAE(Groups(), latent_dim=1), CountGuide(Seen()))
+    x = torch.zeros(40, 6)
+    x[:20, 0], x[20:, 5] = 100, 100
+    return run, {"x": x[:20]}, {"x": x[20:]}
+
+
+def test_planted_differences_are_called_and_no_others():
+    found = evaluate.differential_expression(*planted(), num_draws=5)
+    assert found.called.tolist() == [False, True, True, False, False, False]
+    assert found.log_fold_change[1:].tolist() == pytest.approx([2, -2, 0, 0, 0], abs=0.01)
+    assert float(found.upper[1] - found.lower[1]) < 0.01
+    assert found.expected_fdr == 0
+
+
+def test_expression_is_by_the_names_of_the_field():
+    run, first, _ = planted()
+    found = evaluate.normalized_expression(run, first, library=10.0, num_draws=7, batch_size=6)
+    share = Groups()(torch.ones(20, 1)).log_share.exp()
+    close = {"rtol": 0.01, "atol": 1e-4}
+    torch.testing.assert_close(found.px_scale, 10 * share, **close)
+    torch.testing.assert_close(found.px_rate, 100 * share, **close)
+    torch.testing.assert_close(found.px_r, torch.ones(20, 6))
+    torch.testing.assert_close(found.px_dropout, torch.full((20, 6), -1.0).sigmoid())
+    assert (found.lower <= found.px_scale + 1e-4).all()
+    assert (found.px_scale <= found.upper + 1e-4).all()
+    for wrong in ({"interval": 1.5}, {"num_draws": 1}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            evaluate.normalized_expression(run, first, **wrong)
 
 
 def test_data_that_are_no_counts_are_refused_in_words():

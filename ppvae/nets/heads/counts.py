@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.distributions import Counts, log_negative_binomial
+from ppvae.errors import ArgumentError
 from ppvae.nets.heads.base import Elementwise, Shape, positive, raw_positive
 
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
@@ -89,7 +90,12 @@ class NegativeBinomial(_CountHead):
         library: Library, as for :class:`Poisson`.
         center: Likewise.
         log_theta: The initial :math:`\log \theta`, with the event shape; zero by default.
+        per_datum: Whether :math:`\theta` differs by datum, too: the last raw numbers are added to
+            :math:`\log \theta`.
         k: Raw values per element, for classes derived from this one.
+
+    Raises:
+        ArgumentError: If the dispersion differs by datum, and there is no library.
 
     References:
         | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
@@ -102,9 +108,16 @@ class NegativeBinomial(_CountHead):
         library: Library | None = None,
         center: Tensor | None = None,
         log_theta: Tensor | None = None,
+        per_datum: bool = False,
         k: int = 1,
     ) -> None:
-        super().__init__(event_shape, library=library, center=center, k=k)
+        super().__init__(event_shape, library=library, center=center, k=k + per_datum)
+        if per_datum and library is None:
+            raise ArgumentError(
+                "per_datum: expected a library where the dispersion differs by datum; got none. "
+                "Pass library=(mean, sd) of the logarithm of the totals."
+            )
+        self.per_datum = per_datum
         if library is None:
             self.raw_dispersion = nn.Parameter(torch.full(self.event_shape, raw_positive(1.0)))
         else:
@@ -113,7 +126,11 @@ class NegativeBinomial(_CountHead):
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
         if self.library is not None:
-            return self.counts(self.shares(raw), self.log_theta.to(raw))
+            share, *others = self.parts(raw)
+            log_theta = self.log_theta.to(raw)
+            if self.per_datum:
+                log_theta = log_theta + others.pop()
+            return self.counts(self.shares(share), log_theta, *others)
         mean, theta = positive(raw), positive(self.raw_dispersion).to(raw)
         logits = mean.log() - theta.log()
         return self.declare(dist.NegativeBinomial(theta.expand_as(mean), logits=logits))
@@ -140,6 +157,7 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         library: Library, as for :class:`Poisson`.
         center: Likewise.
         log_theta: Logarithm of the inverse dispersion, as for :class:`NegativeBinomial`.
+        per_datum: Whether it differs by datum, as for :class:`NegativeBinomial`.
     """
 
     def __init__(
@@ -149,12 +167,16 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         library: Library,
         center: Tensor | None = None,
         log_theta: Tensor | None = None,
+        per_datum: bool = False,
     ) -> None:
-        super().__init__(event_shape, library=library, center=center, log_theta=log_theta, k=2)
-
-    def forward(self, raw: Tensor) -> dist.TorchDistribution:
-        share, gate = self.parts(raw)
-        return self.counts(self.shares(share), self.log_theta.to(raw), gate)
+        super().__init__(
+            event_shape,
+            library=library,
+            center=center,
+            log_theta=log_theta,
+            per_datum=per_datum,
+            k=2,
+        )
 
     def marginal(self, x: Tensor) -> dist.TorchDistribution:
         log_share, log_library = _fit_library(x)

@@ -37,12 +37,16 @@ def counts(
     dispersion: Annotated[
         str,
         option(
-            "whether the dispersion is per gene, or per gene and batch", choices=("gene", "batch")
+            "whether the dispersion is per gene, per gene and batch, or per gene and cell",
+            choices=("gene", "batch", "cell"),
         ),
     ] = "gene",
     library: Annotated[
         str,
-        option("total count of a cell: as observed, or a latent", choices=("observed", "latent")),
+        option(
+            "total count of a cell: as observed, a latent, or by the column size_factor",
+            choices=("observed", "latent", "size-factor"),
+        ),
     ] = "observed",
     warmup: Annotated[
         int, option("optimiser steps over which the weight of the KL rises from 0")
@@ -64,7 +68,17 @@ def counts(
         Networks(network="mlp", hidden=hidden),
         conditions=sizes,
     )
-    head = x.head()
+    if likelihood == "poisson" and dispersion != "gene":
+        raise ArgumentError(
+            f"dispersion: expected a likelihood that has one; got poisson with {dispersion}. Use "
+            "--likelihood negative-binomial, or leave --dispersion out."
+        )
+    if library == "size-factor" and tuple(columns.get("size_factor", {}).get("shape", (1,))):
+        raise ArgumentError(
+            f"library: expected a column 'size_factor' with a number a cell; got columns "
+            f"{list(columns)}. Add it, or leave --library out."
+        )
+    head = x.head(per_datum=dispersion == "cell")
     decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)))
     latent = library == "latent"
     model = ppvae.models.CountVAE(
@@ -73,6 +87,7 @@ def counts(
         batches=batches,
         library=_library(x, batches) if latent else None,
         log_theta=_dispersion(head, batches) if dispersion == "batch" else None,
+        typical=math.exp(x.library[0]) if library == "size-factor" else None,
     )
     guide = ppvae.guides.CountGuide(encoder, batches=batches, latent_library=latent)
     objectives = ppvae.objectives
