@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--epochs", "1", "--rows", "200"]
 EXAMPLES = {
+    "atoms.py": ["--epochs", "1", "--size", "128", "--out", "atoms.png"],
     "cvae.py": [*TINY, "--out", "swapped.png"],
     "ensemble.py": [*TINY, "--members", "2", "--classes", "3", "--out", "maps.png"],
     "flows.py": TINY,

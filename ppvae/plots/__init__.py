@@ -1,6 +1,7 @@
 """Figures, each returned by a function of values, without pyplot, global state or a display."""
 
 from ppvae.plots.agreement import agreement
+from ppvae.plots.atoms import over_image
 from ppvae.plots.checks import calibration, covariance, method_errors, pareto_k
 from ppvae.plots.files import save
 from ppvae.plots.latent import densities, latents, manifold, prior_range, traversals
@@ -30,6 +31,7 @@ __all__ = [
     "manifold",
     "method_errors",
     "methods_by_object",
+    "over_image",
     "pareto_k",
     "place_map",
     "places_in_order",
