@@ -100,13 +100,14 @@ figure = plots.over_image(
     found,
     {
         "species, true": species,
-        "species, groups of z": colours[groups],
-        "first principal component": null[:, 0],
+        "groups of z": colours[groups],
+        "null model: PCA 1": null[:, 0],
         "angle, true": angle,
         "angle, model": turned,
     },
     periods={"angle, true": third, "angle, model": third},
     classes=SPECIES,
+    crop=(0, options.size // 2, options.size // 5, options.size // 5 + options.size // 2),
 )
 figure.savefig(options.out)
 

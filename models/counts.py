@@ -19,14 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.borders import at_least, typed
+from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.nets import OneHot
-from ppvae.programs import data_plate
+from ppvae.programs import FitHooks, data_plate
 
 __all__ = ["CountVAE"]
 
 
-class CountVAE(nn.Module):
+class CountVAE(FitHooks):
     r""":math:`p(x, z, l \mid s, c)`.
 
     Arguments:
@@ -77,6 +78,11 @@ class CountVAE(nn.Module):
         self.register_buffer("library", library)
         self.log_theta = None if log_theta is None else nn.Parameter(log_theta)
         self.typical = typical
+        self.num_rows = 1
+
+    def prepare(self, data: Columns) -> None:
+        """Count the training data, by which a prior of the weights is divided."""
+        self.num_rows = len(data["x"])
 
     def forward(
         self,

@@ -77,7 +77,7 @@ def ours(train, options):
     spec, values, _ = resolved(entry, splits, options, chosen)
     torch.manual_seed(options.seed)
     pair = entry.build(spec, values)
-    fit = dict(entry.fit) | {"epochs": options.epochs}
+    fit = {**entry.fit, **entry.tune(pair.model, pair.guide), "epochs": options.epochs}
     if options.rate is not None:
         fit["learning_rate"] = options.rate
     started = time.process_time()

@@ -18,12 +18,14 @@ __all__ = ["grouped_adam"]
 def grouped_adam(
     *groups: tuple[Iterable[nn.Parameter], float],
     betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
 ) -> Callable[[Iterable[nn.Parameter], float], Optimizer]:
     """Adam with the learning rate multiplied for some parameters.
 
     Arguments:
         groups: Pairs of parameters and their factor; parameters in no group have factor one.
         betas: Decay rates of Adam's moments.
+        weight_decay: Factor of half the squared parameters that is added to the loss.
 
     Returns:
         Function for the argument ``optimizer`` of :func:`ppvae.fit`.
@@ -47,6 +49,12 @@ def grouped_adam(
         for parameter in everything:
             by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
         chosen = [{"params": p, "lr": learning_rate * f} for f, p in by_factor.items()]
-        return Adam(chosen, lr=learning_rate, betas=betas, fused=can_fuse(everything))
+        return Adam(
+            chosen,
+            lr=learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            fused=can_fuse(everything),
+        )
 
     return optimizer

@@ -78,6 +78,7 @@ class MLP(FeatureNetwork):
         in_shape: Shape of one datum of the first input, which is then flattened.
         join: Number of hidden layers before the further inputs are joined; these layers are
             computed once for all enumerated classes.
+        norm: Whether each hidden layer is normalised (LayerNorm) before its activation.
     """
 
     @typed()
@@ -90,6 +91,7 @@ class MLP(FeatureNetwork):
         activation: Callable[[], nn.Module] = nn.SiLU,
         in_shape: Sequence[int] | None = None,
         join: int = 0,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         sizes = sizes_of(in_features, "MLP")
@@ -108,15 +110,19 @@ class MLP(FeatureNetwork):
         alone = [sizes[0], *hidden[:join]]
         layers: list[nn.Module] = []
         for before, after in zip(alone, alone[1:], strict=False):
-            layers += [nn.Linear(before, after), activation()]
+            layers += [nn.Linear(before, after), *self._norm(norm, after), activation()]
         self.alone = nn.Sequential(*layers)
         self.first = AddedInputs((alone[-1], *sizes[1:]), widths[join])
         layers = []
         for before, after in zip(widths[join:], widths[join + 1 :], strict=False):
-            layers += [activation(), nn.Linear(before, after)]
+            layers += [*self._norm(norm, before), activation(), nn.Linear(before, after)]
         self.rest = nn.Sequential(*layers)
         self.feature_shape = (widths[-2] if len(self.rest) > 0 else widths[-1],)
         self.head = head
+
+    @staticmethod
+    def _norm(wanted: bool, size: int) -> list[nn.Module]:
+        return [nn.LayerNorm(size)] if wanted else []
 
     def features(self, *inputs: Tensor) -> Tensor:
         """Inputs of the last linear layer, with shape (..., *feature_shape)."""

@@ -64,7 +64,7 @@ def over_image(
             _classes(axes, place, column[inside], classes, width**2)
         else:
             _numbers(axes, place, column[inside], periods.get(name), width**2)
-        axes.set(title=name, xlim=shown[:2], ylim=shown[2:], facecolor="0.15")
+        axes.set(title=name, xlim=shown[:2], ylim=shown[2:])
     for axes in panels:
         axes.set(xticks=[], yticks=[], aspect="equal")
     for axes in panels[1 + len(columns) :]:

@@ -115,16 +115,22 @@ def encoder_of(
     network: str | None = None,
     conditions: Sequence[int] = (),
     join: int = 0,
+    norm: bool = False,
 ) -> nn.Module:
-    """A network of x; further inputs as in :func:`autoencoder`."""
+    """A network of x; further inputs as in :func:`autoencoder`, ``norm`` as for an MLP."""
     shape = x.seen_shape
     if (network or nets.network) == "conv":
         return x.encoder(ppvae.nets.ConvEncoder(shape, head, conditions=conditions))
     inputs = (math.prod(shape), *conditions)
+<<<<<<< HEAD
     if (network or nets.network) == "film":
         film = ppvae.nets.ModulatedMLP(inputs, head, hidden=nets.hidden, in_shape=shape)
         return x.encoder(film)
     return x.encoder(ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join))
+=======
+    net = ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join, norm=norm)
+    return x.encoder(net)
+>>>>>>> f27d043 (counts: layers are normalised and weights have a prior, so that few cells are not overfitted; page and changelog)
 
 
 def autoencoder(

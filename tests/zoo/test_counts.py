@@ -9,10 +9,10 @@ import torch
 from pyro.distributions import Normal
 from torch import nn
 
-from ppvae import evaluate, zoo
+from ppvae import evaluate, fit, zoo
 from ppvae.data import Dataset, expression
 from ppvae.distributions import Counts
-from ppvae.errors import ArgumentError, DataError
+from ppvae.errors import ArgumentError
 from ppvae.guides import CountGuide
 from ppvae.models import CountVAE
 from ppvae.objectives import ELBO
@@ -32,7 +32,7 @@ def test_generated_cells_are_sparse_counts_with_known_factors():
     assert spec["batch"]["classes"] == 2
     assert {"y", "factor", "library"} <= set(splits.train)
     assert torch.equal(splits.train.batch(slice(5))["x"], small().train.batch(slice(5))["x"])
-    with pytest.raises(DataError, match="expression: expected numbers of at least 1"):
+    with pytest.raises(ArgumentError, match="num_cells: expected an integer >= 1"):
         expression(num_cells=0)
 
 
@@ -73,6 +73,15 @@ def test_dispersions_and_size_factors_that_are_not_there_are_refused():
         zoo.build("counts", spec, likelihood="poisson", dispersion="cell")
     with pytest.raises(ArgumentError, match="library: expected a column 'size_factor'"):
         zoo.build("counts", spec, library="size-factor")
+
+
+def test_the_prior_of_the_weights_is_divided_by_the_number_of_cells():
+    data = small().train
+    model, guide, objective = zoo.build("counts", data.spec)
+    settings = zoo.entry("counts").tune(model, guide)
+    run = fit(model, guide, data, objective, epochs=1, batch_size=80, progress=False, **settings)
+    optimizer = settings["optimizer"](run.model.parameters(), 1e-3)
+    assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(1 / (0.09**2 * 160))
 
 
 class Groups(nn.Module):
