@@ -24,6 +24,9 @@ from ppvae.typing import JsonObject, Spec
 
 __all__ = ["Builder", "Recipe", "register_builder"]
 
+# Options that runs of earlier versions lack, by entry, and what these were built with.
+ADDED: dict[str, dict[str, object]] = {"counts": {"norm": False}}
+
 
 Built: TypeAlias = tuple[nn.Module, nn.Module, ELBO]
 Builder: TypeAlias = "Callable[..., Built] | str"
@@ -108,9 +111,12 @@ class Recipe:
         function = self._function(builders)
         given = {"name": self.name, "spec": self.spec}
         arguments = {key: value for key, value in given.items() if value is not None}
+        options = {**ADDED.get(self.name or "", {}), **self.options}
         try:
             with _Bounded(largest):
-                model, guide, objective = function(**arguments, **self.options)
+                model, guide, objective = function(
+                    **arguments, **{**ADDED.get(self.name or "", {}), **self.options}
+                )
         except Exception as error:
             raise RunError(
                 f"recipe: {self.builder} failed on {json.dumps(dict(self.options))[:500]}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,17 @@ def test_a_pair_is_built_for_each_option(library, dispersion, likelihood):
     terms.elbo.sum().backward()
     unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused
+
+
+def test_runs_from_before_normalised_layers_are_built_as_they_were():
+    entry, spec = zoo.entry("counts"), small().train.spec
+    options = entry.options()
+    assert any(isinstance(part, nn.LayerNorm) for part in zoo.build("counts", spec)[0].modules())
+    recipe = entry.recipe(options, spec)
+    assert any(isinstance(part, nn.LayerNorm) for part in recipe.build()[0].modules())
+    older = {name: value for name, value in recipe.options.items() if name != "norm"}
+    model = replace(recipe, options=older).build()[0]
+    assert not any(isinstance(part, nn.LayerNorm) for part in model.modules())
 
 
 def test_size_factors_multiply_the_expected_counts():

@@ -64,6 +64,7 @@ def counts(
             choices=("observed", "latent", "size-factor"),
         ),
     ] = "observed",
+    norm: Annotated[bool, option("whether the hidden layers are normalised")] = True,
     warmup: Annotated[
         int, option("optimiser steps over which the weight of the KL rises from 0")
     ] = 400,
@@ -83,7 +84,7 @@ def counts(
         ppvae.nets.heads.DiagonalNormal(latent_dim),
         Networks(network="mlp", hidden=hidden),
         conditions=sizes,
-        norm=True,
+        norm=norm,
     )
     if likelihood == "poisson" and dispersion != "gene":
         raise ArgumentError(
@@ -96,7 +97,7 @@ def counts(
             f"{list(columns)}. Add it, or leave --library out."
         )
     head = x.head(per_datum=dispersion == "cell")
-    decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)), norm=True)
+    decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)), norm=norm)
     latent = library == "latent"
     model = ppvae.models.CountVAE(
         decoder,
