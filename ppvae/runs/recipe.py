@@ -114,9 +114,7 @@ class Recipe:
         options = {**ADDED.get(self.name or "", {}), **self.options}
         try:
             with _Bounded(largest):
-                model, guide, objective = function(
-                    **arguments, **{**ADDED.get(self.name or "", {}), **self.options}
-                )
+                model, guide, objective = function(**arguments, **options)
         except Exception as error:
             raise RunError(
                 f"recipe: {self.builder} failed on {json.dumps(dict(self.options))[:500]}: "
