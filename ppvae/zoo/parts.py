@@ -122,15 +122,11 @@ def encoder_of(
     if (network or nets.network) == "conv":
         return x.encoder(ppvae.nets.ConvEncoder(shape, head, conditions=conditions))
     inputs = (math.prod(shape), *conditions)
-<<<<<<< HEAD
     if (network or nets.network) == "film":
         film = ppvae.nets.ModulatedMLP(inputs, head, hidden=nets.hidden, in_shape=shape)
         return x.encoder(film)
-    return x.encoder(ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join))
-=======
     net = ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join, norm=norm)
     return x.encoder(net)
->>>>>>> f27d043 (counts: layers are normalised and weights have a prior, so that few cells are not overfitted; page and changelog)
 
 
 def autoencoder(
