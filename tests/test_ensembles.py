@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch import nn
 
+from ppvae import ensembles
+from ppvae.data import Dataset
 from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
+from ppvae.errors import ArgumentError, RunError
 from ppvae.guides import AmortizedGuide, FactorizedGuide
 from ppvae.models import VAE, JointVAE
 from ppvae.nets import Sites, heads
 from ppvae.objectives import ELBO, Linear
 from ppvae.programs import decode
+from ppvae.runs import Recipe
 from tests.pairs import PAIRS, K, build, decoder, encoder
 
 SHAPE = (1, 2, 3)
@@ -227,3 +231,36 @@ def test_probabilities_do_not_depend_on_noise_or_labels():
     first = class_probs(pair.guide, pair.batch)
     assert first.shape == (len(pair.batch["x"]), K)
     torch.testing.assert_close(first, class_probs(pair.guide, pair.batch))
+
+
+def test_runs_that_differ_in_their_seed_alone_are_an_ensemble(tmp_path):
+    x, _ = blocks(24)
+    spec = Dataset({"x": x}).spec
+    options = {"latent_dim": 1, "classes": (3,)}
+
+    def members(latent_dim, seeds):
+        chosen = {**options, "latent_dim": latent_dim}
+        recipe = Recipe("ppvae.zoo:build", "jvae", chosen, spec)
+        settings = {"epochs": 1, "batch_size": 12, "compile": False, "device": "cpu"}
+        return fit_ensemble(
+            recipe.build, {"x": x}, seeds=seeds, out=tmp_path, recipe=recipe, **settings
+        )
+
+    trained = members(1, (3, 5))
+    loaded = ensembles.load(tmp_path)
+    assert loaded.seeds == [3, 5]
+    for (model, guide), (other, its) in zip(loaded.members, trained.members, strict=True):
+        for mine, theirs in ((model, other), (guide, its)):
+            for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+                assert torch.equal(a, b)
+    assert loaded.agree({"x": x}).mean.shape == (24, 3)
+    members(2, (7,))
+    with pytest.raises(ArgumentError, match=r"differ in .*latent_dim.*Name one value of each"):
+        ensembles.load(tmp_path)
+    assert ensembles.load(tmp_path, latent_dim=1).seeds == [3, 5]
+    with pytest.raises(RunError, match="at least two runs that ended well with latent_dim=2"):
+        ensembles.load(tmp_path, latent_dim=2)
+    with pytest.raises(RunError, match="at least two runs"):
+        ensembles.load(tmp_path / "nowhere")
+    with pytest.raises(ArgumentError, match=r"no further options side by side; .*'out'"):
+        fit_ensemble(small, {"x": x}, side_by_side=True, out=tmp_path)

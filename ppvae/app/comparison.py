@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from ppvae.evaluate.compare import ComparedRun, likelihoods, ranked
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
+from ppvae.runs.config import configuration_of
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 
@@ -92,7 +92,7 @@ def compare_runs(
         row.name: GroupedRun(
             row.name,
             facts[row.name].model,
-            _configuration(facts[row.name].config),
+            configuration_of(facts[row.name].config),
             int(facts[row.name].config.get("seed") or 0),
             _own(facts[row.name].metrics, new=data is not None),
             row,
@@ -129,23 +129,6 @@ def _same_rows(rows: Mapping[str, Dataset]) -> None:
                 f"other ones than the {reference.num_rows} of {first!r}. Name one set of data for "
                 "all: --data FILE."
             )
-
-
-# Settings that record where a fit ran, not what was fitted.
-CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
-
-
-def _configuration(config: JsonObject) -> dict[str, str]:
-    """Options of the model and settings of the fit, without the seed."""
-    recipe = config.get("recipe") or {}
-    parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
-    data = config.get("data") or {}
-    parts |= {"rows": (data.get("rows") or {}).get("train")}
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, default=str)
-        for name, value in parts.items()
-        if name not in CIRCUMSTANCES
-    }
 
 
 # Metrics that are estimated again on the common rows, or that do not measure the model.

@@ -1,45 +1,36 @@
-"""Many runs of a model, by grid or search over options and settings, in one or many processes.
+"""Many runs of a model, by grid or search over options and settings.
 
-Optuna keeps the study in a journal, ``study.log`` in the sweep's folder; any number of processes,
-on any machines that share the folder, work on it together, and a sweep that stopped goes on.
+An engine decides which run comes next and where: Optuna (:mod:`ppvae.app.sweep_optuna`) in any
+number of processes that share the sweep's folder, or Ray Tune (:mod:`ppvae.app.sweep_ray`) on a
+cluster. Everything else is here and the same for both: the axes, the folder of each run, how a run
+that stopped goes on, and the table of all runs.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeAlias
 
 from ppvae.app.axes import Axis, axes_of, split_values
 from ppvae.app.workflow import fit_entry
-from ppvae.errors import ArgumentError, PPVAEError, RunError
-from ppvae.expected import expect_package
+from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
-from ppvae.runs.config import is_run, read_config
+from ppvae.runs.config import elbo_of, is_run, read_config
 from ppvae.runs.files import read_json
 from ppvae.runs.folder import CHECKPOINT, write_json
 from ppvae.typing import JsonObject, Keywords
 from ppvae.zoo.entry import entry
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna import Trial as OptunaTrial
-    from optuna.trial import FrozenTrial
-
-__all__ = ["Sweep", "Trial", "run_sweep"]
+__all__ = ["Engine", "Sweep", "Trial", "fit_trial", "folder_of", "ranked", "run_sweep", "trial_of"]
 
 logger = logging.getLogger(__name__)
 
-STUDY, JOURNAL, DEFINITION = "ppvae", "study.log", "sweep.json"
-# Attribute of a trial of the grid, which distinguishes it from one that the sampler proposed.
-ASKED = {"asked": True}
+ENGINES = ("optuna", "ray")
+DEFINITION = "sweep.json"
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
 
@@ -55,10 +46,12 @@ class Sweep:
         seeds: Seeds of every configuration.
         trials: Number of configurations for a search to try; None for the grid of all values.
         prune: Whether a trial ends early if its validation ELBO is below the median of the
-            others at the same epoch; by default in a search only.
+            others at the same epoch; by default in a search by Optuna only.
         data: File or folder of the data; the model's embedded data by default.
         reading: Options of the reader of the data.
         settings: Further arguments of :func:`~ppvae.app.workflow.fit_entry`.
+        engine: ``"optuna"`` or ``"ray"``.
+        address: Address of a Ray cluster, such as ``"auto"``; by default one is started here.
     """
 
     model: str
@@ -70,13 +63,17 @@ class Sweep:
     data: Path | None = None
     reading: Keywords | None = None
     settings: Keywords = field(default_factory=dict)
+    engine: str = "optuna"
+    address: str | None = None
 
     def definition(self) -> JsonObject:
         """The settings that must not change when a sweep is continued; ``trials`` may grow."""
         data = None if self.data is None else str(self.data.resolve())
         search = self.trials is not None
         sets = {"sets": sorted(self.sets), "seeds": list(self.seeds), "search": search}
-        return {"kind": "ppvae sweep", "model": self.model, "data": data, **sets}
+        # Folders of sweeps before there was a choice name no engine.
+        engine = {} if self.engine == "optuna" else {"engine": self.engine}
+        return {"kind": "ppvae sweep", "model": self.model, "data": data, **sets, **engine}
 
 
 @dataclass(frozen=True)
@@ -101,16 +98,27 @@ class Trial:
     error: str = ""
 
 
+# Runs what is left of a sweep, and returns all its trials so far.
+Engine: TypeAlias = Callable[[Sweep, Sequence[Axis]], "list[Trial]"]
+
+
+class Callback(Protocol):
+    """What watches a trial as it runs."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Look at the last row of the history."""
+
+
 def run_sweep(sweep: Sweep) -> list[Trial]:
     """Run what is left of a sweep, and return all its trials so far.
 
     Raises:
-        ArgumentError: If an axis is wrong, or a grid has a range.
-        MissingPackageError: If Optuna is not installed.
+        ArgumentError: If an axis is wrong, a grid has a range, or the engine is unknown.
+        MissingPackageError: If the engine's package is not installed.
         RunError: If the folder holds another sweep, or cannot be written.
     """
-    model = entry(sweep.model)
-    axes = axes_of(model, sweep.sets)
+    axes = axes_of(entry(sweep.model), sweep.sets)
+    engine = _engine(sweep)
     if sweep.trials is not None and sweep.trials < 1:
         raise ArgumentError(f"--trials: expected at least 1; got {sweep.trials}. Use 20.")
     ranged = [axis.name for axis in axes if axis.ranged]
@@ -119,27 +127,32 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
             f"--set: expected values with commas in a grid; got a range of {ranged}. Say how many "
             "configurations to try: --trials 20."
         )
-    study = _study(sweep)
-    _take_back(study)
-    _claim(sweep, study, axes)
+    _claim_folder(sweep)
     with alone():
-        while (trial := _next(sweep, study)) is not None:
-            _run(sweep, study, trial, axes)
-    return _trials(sweep, study)
+        return engine(sweep, axes)
 
 
-def _optuna() -> ModuleType:
-    optuna: ModuleType = expect_package("ppvae sweep", "optuna", "sweep")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+def _engine(sweep: Sweep) -> Engine:
+    if sweep.engine not in ENGINES:
+        raise ArgumentError(
+            f"--engine: expected one of {', '.join(ENGINES)}; got {sweep.engine!r}. Use optuna."
+        )
+    if sweep.engine == "ray":
+        from ppvae.app.sweep_ray import run_ray
+
+        return run_ray
+    if sweep.address is not None:
+        raise ArgumentError(
+            f"--address: expected --engine ray with it; got {sweep.address!r} for Optuna, whose "
+            "processes need none. Leave it out."
+        )
+    from ppvae.app.sweep_optuna import run_optuna
+
+    return run_optuna
 
 
-def _study(sweep: Sweep) -> Study:
-    """The study in the sweep's folder, created if it does not exist."""
-    optuna = _optuna()
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
+def _claim_folder(sweep: Sweep) -> None:
+    """Write the definition into the sweep's folder, or compare it with the one that is there."""
     definition, path = sweep.definition(), sweep.out / DEFINITION
     try:
         sweep.out.mkdir(parents=True, exist_ok=True)
@@ -156,119 +169,38 @@ def _study(sweep: Sweep) -> Study:
             f"({error.strerror or error}). Name another."
         ) from error
     before = read_json(path)
-    for name, value in definition.items():
-        if before.get(name) != value:
+    for name in {**definition, **before}:
+        mine, its = definition.get(name, "optuna"), before.get(name, "optuna")
+        if mine != its:
             raise RunError(
                 f"--out: expected the {name} of the sweep in {str(sweep.out)!r}, "
-                f"{before.get(name)}; got {value}. Use the same arguments, or another folder."
+                f"{its}; got {mine}. Use the same arguments, or another folder."
             )
-    search = sweep.trials is not None
-    prune = search if sweep.prune is None else sweep.prune
-    pruners = optuna.pruners
-    storage = JournalStorage(JournalFileBackend(str(sweep.out / JOURNAL)))
-    study = optuna.create_study(
-        storage=storage,
-        study_name=STUDY,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=pruners.MedianPruner() if prune else pruners.NopPruner(),
-    )
-    # Each process that joins samples with random numbers of its own.
-    seed = len(study.get_trials(deepcopy=False)) if search else 0
-    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    return study
 
 
-def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
-    """Enqueue the grid's configurations in the study, each once."""
-    if sweep.trials is not None:
-        return
-    names = [axis.name for axis in axes]
-    for seed, *texts in itertools.product(sweep.seeds, *(axis.texts for axis in axes)):
-        params = {**dict(zip(names, texts, strict=True)), "seed": str(seed)}
-        study.enqueue_trial(params, user_attrs=ASKED, skip_if_exists=True)
+def fit_trial(
+    sweep: Sweep,
+    texts: Mapping[str, str],
+    seed: int,
+    *callbacks: Callback,
+    interruptible: bool = True,
+) -> float:
+    """Run or resume one fit in its folder, and return its ELBO; a run that ended is not repeated.
 
+    Arguments:
+        sweep: The sweep.
+        texts: Value of each axis, as written on the command line.
+        seed: Seed of the run.
+        callbacks: What watches the run.
+        interruptible: As for :func:`~ppvae.app.workflow.fit_entry`.
 
-def _take_back(study: Study) -> None:
-    """Return to the study the trials of processes of this machine that no longer run."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        host, _, number = str(trial.user_attrs.get("process", "")).rpartition(":")
-        if host == socket.gethostname() and not _is_alive(int(number)):
-            study.tell(trial.number, state=TrialState.FAIL)
-            study.set_user_attr(f"lost {trial.number}", True)
-            study.enqueue_trial(trial.params, user_attrs=ASKED)
-        elif host:
-            logger.warning("Trial %d is run by process %s of %s.", trial.number, number, host)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
-
-
-def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
-    """The next trial to run; None if all trials have been started."""
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False)
-    waiting = [t for t in trials if t.state == TrialState.WAITING]
-    lost = [t for t in trials if _is_lost(study, t.number)]
-    if not waiting and (sweep.trials is None or len(trials) - len(lost) >= sweep.trials):
-        return None
-    trial = study.ask()
-    if sweep.trials is None and not trial.user_attrs.get("asked"):
-        # Meanwhile another process has taken the last one.
-        study.set_user_attr(f"lost {trial.number}", True)
-        study.tell(trial, state=TrialState.FAIL)
-        return None
-    trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
-    return trial
-
-
-def _is_lost(study: Study, number: int) -> bool:
-    return f"lost {number}" in study.user_attrs
-
-
-def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -> None:
-    """All runs of a trial: one of a grid, one per seed of a search."""
-    from optuna.trial import TrialState
-
-    texts = {axis.name: axis.suggest(trial) for axis in axes}
-    if sweep.trials is None:
-        texts_seeds = [int(trial.suggest_categorical("seed", [str(s) for s in sweep.seeds]))]
-    else:
-        texts_seeds = list(sweep.seeds)
-    elbos: list[float] = []
-    watch = _Watch(trial)
-    for seed in texts_seeds:
-        try:
-            elbos.append(_fit(sweep, texts, seed, watch))
-        except PPVAEError as error:
-            # A value that does not suit the model, or a fit that diverged, must not end the sweep.
-            trial.set_user_attr("error", str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            return
-        if watch.pruned:
-            study.tell(trial, state=TrialState.PRUNED)
-            return
-        watch = _Watch(None)
-    study.tell(trial, sum(elbos) / len(elbos))
-
-
-def _fit(sweep: Sweep, texts: Mapping[str, str], seed: int, watch: _Watch) -> float:
-    """Run or resume one fit in its folder, and return its ELBO."""
+    Raises:
+        PPVAEError: If a value does not suit the model, or the fit diverges.
+    """
     folder = folder_of(sweep.out, texts, seed)
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
-        return _elbo_of(folder)
-    model = entry(sweep.model)
-    options, settings = split_values(model, texts)
+        return elbo_of(folder)
+    options, settings = split_values(entry(sweep.model), texts)
     checkpoint = folder / "checkpoint"
     resume = None
     if (checkpoint / CHECKPOINT).exists():
@@ -285,31 +217,13 @@ def _fit(sweep: Sweep, texts: Mapping[str, str], seed: int, watch: _Watch) -> fl
         seed=seed,
         options=options,
         reading=sweep.reading,
-        interruptible=True,
-        callbacks=[Checkpoint(checkpoint, every=None, seconds=EACH_MINUTE), watch],
+        interruptible=interruptible,
+        callbacks=[Checkpoint(checkpoint, every=None, seconds=EACH_MINUTE), *callbacks],
         progress=False,
         resume=resume,
         **{**sweep.settings, **settings},
     )
-    return _elbo_of(folder)
-
-
-class _Watch:
-    """A callback that reports each epoch's validation ELBO to a trial, and ends a poor trial."""
-
-    def __init__(self, trial: OptunaTrial | None) -> None:
-        self.trial = trial
-        self.pruned = False
-
-    def on_epoch_end(self, training: Training) -> None:
-        row = training.history[-1]
-        if self.trial is None or "val_elbo" not in row:
-            return
-        self.trial.report(row["val_elbo"], training.epoch)
-        if training.epoch < training.epochs and self.trial.should_prune():
-            self.pruned = True
-            training.stop = True
-            training.config["pruned"] = training.epoch
+    return elbo_of(folder)
 
 
 def folder_of(out: Path, texts: Mapping[str, str], seed: int) -> Path:
@@ -318,38 +232,26 @@ def folder_of(out: Path, texts: Mapping[str, str], seed: int) -> Path:
     return out / "runs" / ",".join([*parts, f"seed={seed}"])
 
 
-def _elbo_of(folder: Path) -> float:
-    from ppvae.runs.config import read_history, read_metrics
+def trial_of(
+    sweep: Sweep, texts: Mapping[str, str], seed: int, *, running: bool = False, error: str = ""
+) -> Trial:
+    """What the folder of a run says of it.
 
-    metrics = read_metrics(folder)
-    if "best_val_elbo" in metrics:
-        return float(metrics["best_val_elbo"])
-    rows = list(read_history(folder, read_config(folder)["epochs"]))
-    return float(
-        next((r["val_elbo"] for r in reversed(rows) if "val_elbo" in r), rows[-1]["elbo"])
-    )
-
-
-def _trials(sweep: Sweep, study: Study) -> list[Trial]:
-    """The runs of all trials, each once, the best first."""
-    trials: dict[tuple[tuple[str, str], ...], Trial] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if _is_lost(study, trial.number) or trial.state.name == "WAITING":
-            continue
-        texts = {name: str(value) for name, value in trial.params.items() if name != "seed"}
-        single = trial.params.get("seed")
-        for seed in sweep.seeds if single is None else [int(single)]:
-            one = _trial(sweep, trial, texts, seed)
-            trials[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one
-    return sorted(trials.values(), key=lambda t: float("inf") if t.elbo is None else -t.elbo)
-
-
-def _trial(sweep: Sweep, trial: FrozenTrial, texts: Mapping[str, str], seed: int) -> Trial:
+    Arguments:
+        sweep: The sweep.
+        texts: Value of each axis.
+        seed: Seed of the run.
+        running: Whether a process is at work on it.
+        error: Message of the error that ended it.
+    """
     folder = folder_of(sweep.out, texts, seed)
-    error = str(trial.user_attrs.get("error", ""))
     if is_run(folder):
         config = read_config(folder)
         status = "pruned" if "pruned" in config else str(config["status"])
-        return Trial(texts, seed, status, _elbo_of(folder), folder, error)
-    status = "running" if trial.state.name == "RUNNING" else "failed"
-    return Trial(texts, seed, status, None, folder, error)
+        return Trial(texts, seed, status, elbo_of(folder), folder, error)
+    return Trial(texts, seed, "running" if running else "failed", None, folder, error)
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, the best first."""
+    return sorted(trials, key=lambda t: float("inf") if t.elbo is None else -t.elbo)

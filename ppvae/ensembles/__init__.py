@@ -13,6 +13,7 @@ A class that every member finds is stable; one that comes and goes says that the
 
 from ppvae.ensembles.agreement import Agreement, agreement
 from ppvae.ensembles.members import Ensemble, class_probs, fit_ensemble
+from ppvae.ensembles.saved import load
 from ppvae.ensembles.stacked import Stacked
 
-__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble"]
+__all__ = ["Agreement", "Ensemble", "Stacked", "agreement", "class_probs", "fit_ensemble", "load"]

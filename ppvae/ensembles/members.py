@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -118,6 +119,7 @@ def fit_ensemble(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     device: str | torch.device | None = None,
+    out: str | Path | None = None,
     **options: Any,
 ) -> Ensemble:
     """Train members that differ only in their seed.
@@ -137,6 +139,8 @@ def fit_ensemble(
         batch_size: Rows per step.
         learning_rate: Learning rate of Adam.
         device: Device, as for :func:`ppvae.fit`.
+        out: Folder for the runs of members trained in turn, one per seed, in the subfolder
+            ``runs``; :func:`ppvae.ensembles.load` reads them, given a recipe.
         options: Further arguments of :func:`ppvae.fit`, for members trained in turn.
 
     Raises:
@@ -148,13 +152,14 @@ def fit_ensemble(
             "Wrap them in a function: each member is built anew."
         )
     expect_sequence("seeds", seeds, "Use range(8).")
+    further = sorted([*options, *([] if out is None else ["out"])])
     if side_by_side is None:
         cuda = choose_device(device, nn.Identity()).type == "cuda"
-        side_by_side = cuda and not options
-    if len(seeds) == 0 or (side_by_side and options):
+        side_by_side = cuda and not further
+    if len(seeds) == 0 or (side_by_side and further):
         raise ArgumentError(
             f"fit_ensemble: expected seeds, and no further options side by side; got "
-            f"{list(seeds)} and {sorted(options)}. Use side_by_side=False for all options of fit."
+            f"{list(seeds)} and {further}. Use side_by_side=False for all options of fit."
         )
     splits = as_splits(data)
     built = []
@@ -177,6 +182,7 @@ def fit_ensemble(
                 learning_rate=learning_rate,
                 device=device,
                 seed=seed,
+                out=None if out is None else Path(out) / "runs" / f"seed={seed}",
                 **{"progress": False, **options},
             )
     members = [(model.eval(), guide.eval()) for model, guide, _ in built]

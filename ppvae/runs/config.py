@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -32,6 +33,8 @@ __all__ = [
     "STATUSES",
     "WEIGHTS",
     "check_digest",
+    "configuration_of",
+    "elbo_of",
     "is_run",
     "read_config",
     "read_history",
@@ -49,6 +52,8 @@ CONFIG, WEIGHTS, HISTORY, METRICS = (
     "history.csv",
     "metrics.json",
 )
+# Settings that record where a fit ran, not what was fitted.
+CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
 STATUSES = ("completed", "stopped", "diverged", "interrupted")
 # Keys that belong to the folder; the others belong to the run's ``config``.
 REQUIRED = ("kind", "format", "id", "status", "seed", "epochs", "weights")
@@ -188,3 +193,40 @@ def read_history(folder: Path, epochs: int) -> History:
             "Restore the folder from a copy."
         ) from error
     return history
+
+
+def elbo_of(folder: Path) -> float:
+    """The validation ELBO of a run in nats per datum: that of the weights that it kept.
+
+    The training ELBO where there are no validation data.
+
+    Arguments:
+        folder: Folder of the run.
+
+    Raises:
+        RunError: If a file of it is missing or damaged.
+    """
+    metrics = read_metrics(folder)
+    if "best_val_elbo" in metrics:
+        return float(metrics["best_val_elbo"])
+    rows = list(read_history(folder, read_config(folder)["epochs"]))
+    return float(
+        next((r["val_elbo"] for r in reversed(rows) if "val_elbo" in r), rows[-1]["elbo"])
+    )
+
+
+def configuration_of(config: JsonObject) -> dict[str, str]:
+    """Options of a run's model and settings of its fit, without the seed, each as text.
+
+    Arguments:
+        config: The run's ``config``.
+    """
+    recipe = config.get("recipe") or {}
+    parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
+    data = config.get("data") or {}
+    parts |= {"rows": (data.get("rows") or {}).get("train")}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in parts.items()
+        if name not in CIRCUMSTANCES
+    }

@@ -15,6 +15,7 @@ import ppvae
 from ppvae.app.cli import main
 from ppvae.app.workflow import fit_entry, splits_of
 from ppvae.errors import RunError
+from ppvae.fitting import ending_on_signals
 from ppvae.fitting.step import Step
 from ppvae.runs.config import sealed
 from ppvae.runs.run import is_run
@@ -209,3 +210,33 @@ def test_a_reading_in_a_file_reads_nothing_else(data, tmp_path, reading):
     path.write_text(json.dumps(sealed(config)))
     with pytest.raises(RunError, match="expected reading to be|table of labels"):
         splits_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_sweep_ends_by_a_signal_and_goes_on(
+    monkeypatch, data, tmp_path, capsys, number: int, code: int
+) -> None:
+    pytest.importorskip("optuna")
+    out = tmp_path / "sweep"
+    sets = ["--set", "latent_dim=2,3", "--set", "hidden=4", "--set", "epochs=2"]
+    sweep = ["sweep", "vae", "--data", str(data), "--out", str(out), "--device", "cpu", *sets]
+    with monkeypatch.context() as patch:
+        signalled(patch, number, at=1)
+        assert main(sweep) == code
+    assert f"stopped; the same command goes on with what is left in {out}" in (
+        capsys.readouterr().err
+    )
+    assert len(list((out / "runs").iterdir())) == 1
+    assert main(sweep) == 0
+    assert [ppvae.load(run).status for run in (out / "runs").iterdir()] == ["completed"] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(number: int) -> None:
+    child = os.fork()
+    if child == 0:
+        with ending_on_signals():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + number

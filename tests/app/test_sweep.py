@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -192,3 +193,48 @@ def test_the_command_prints_a_table(
     assert printed[0].split() == ["latent_dim", "seed", "status", "ELBO", "folder"]
     assert len(printed) == 4
     assert printed[-1] == f"compare: ppvae compare {out}/runs/* --out {out}/comparison"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine": "slurm"}, "--engine: expected one of optuna, ray; got 'slurm'"),
+        ({"address": "auto"}, "--address: expected --engine ray with it"),
+        ({"engine": "ray", "prune": True}, "--prune: expected --engine optuna"),
+    ],
+)
+def test_engines_that_cannot_do_it_are_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], **changes))
+
+
+def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ImportError, match=r"ppvae\[ray\]"):
+        run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], engine="ray"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_runs_the_grid_that_optuna_runs(tmp_path: Path) -> None:
+    pytest.importorskip("ray.tune")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 4)))
+    sets = ["latent_dim=2,3", "hidden=4", "epochs=1"]
+    given = {"seeds": [0, 1], "data": tmp_path / "x.npy", "settings": {"device": "cpu"}}
+    results = {
+        engine: run_sweep(Sweep("vae", tmp_path / engine, sets, engine=engine, **given))
+        for engine in ("optuna", "ray", "ray")
+    }
+    assert [(t.values, t.seed, t.status) for t in results["ray"]] == [
+        (t.values, t.seed, t.status) for t in results["optuna"]
+    ]
+    assert [t.elbo for t in results["ray"]] == pytest.approx([t.elbo for t in results["optuna"]])
+    with pytest.raises(RunError, match="expected the engine of the sweep .*, ray; got optuna"):
+        run_sweep(Sweep("vae", tmp_path / "ray", sets, **given))
+    bad = run_sweep(
+        Sweep("vae", tmp_path / "bad", ["latent_dim=2", "batch_size=0"], engine="ray", **given)
+    )
+    assert bad[0].status == "failed"
+    assert "batch_size: expected" in bad[0].error

@@ -16,6 +16,7 @@ from ppvae.app.commands.common import (
     reading,
     show_table,
 )
+from ppvae.errors import Interrupted
 
 __all__ = ["add", "run"]
 
@@ -29,7 +30,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "seeds; or, with --trials, search that many configurations, each with all seeds. Each run "
         "has a folder of its own in OUT/runs. The same command given again, here or on another "
         "machine that shares OUT, goes on with what is left; several at once share the work. "
-        "Needs the extra: pip install 'ppvae[sweep]'.",
+        "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[ray]' for --engine ray.",
     )
     parser.add_argument(
         "model", metavar="MODEL", help="a name from ppvae list, or module:function"
@@ -59,6 +60,18 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="end a run early if its validation ELBO is below the median of the others at the "
         "same epoch (default: in a search only)",
     )
+    parser.add_argument(
+        "--engine",
+        default="optuna",
+        metavar="ENGINE",
+        help="optuna (the default), or ray: Ray Tune runs the trials on all CPUs or GPUs of this "
+        "machine or of a cluster, and searches at random",
+    )
+    parser.add_argument(
+        "--address",
+        help="address of a Ray cluster, or auto (default with --engine ray: start one here); OUT "
+        "must be on a file system that its machines share",
+    )
     parser.add_argument("--data", type=Path, help="file or folder of data, as for ppvae fit")
     parser.add_argument("--out", type=Path, help="folder of the sweep (default sweeps/MODEL)")
     add_trust(parser)
@@ -79,19 +92,26 @@ def run(arguments: argparse.Namespace) -> None:
         sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
     out = arguments.out or Path("sweeps") / re.sub(r"\W", "-", arguments.model)
     device = {} if arguments.device is None else {"device": arguments.device}
-    trials = run_sweep(
-        Sweep(
-            arguments.model,
-            out,
-            sets=arguments.sets,
-            seeds=seeds_of(arguments.seeds),
-            trials=arguments.trials,
-            prune=arguments.prune,
-            data=arguments.data,
-            reading=reading(arguments),
-            settings=device,
-        )
+    sweep = Sweep(
+        arguments.model,
+        out,
+        sets=arguments.sets,
+        seeds=seeds_of(arguments.seeds),
+        trials=arguments.trials,
+        prune=arguments.prune,
+        data=arguments.data,
+        reading=reading(arguments),
+        settings=device,
+        engine=arguments.engine,
+        address=arguments.address,
     )
+    try:
+        trials = run_sweep(sweep)
+    except Interrupted:
+        print(
+            f"ppvae: stopped; the same command goes on with what is left in {out}", file=sys.stderr
+        )
+        raise
     show_table(
         {
             **trial.values,
@@ -103,5 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         for trial in trials
     )
     done = [str(trial.folder) for trial in trials if trial.status == "completed"]
+    if len(done) > 1 and len(done) == len(sweep.seeds):
+        print(f"ensemble: ppvae.ensembles.load({str(out)!r})")
     if len(done) > 1:
         print(f"compare: ppvae compare {out / 'runs'}/* --out {out / 'comparison'}")

@@ -1,0 +1,196 @@
+"""Optuna as the engine of a sweep.
+
+Optuna keeps the study in a journal, ``study.log`` in the sweep's folder; any number of processes,
+on any machines that share the folder, work on it together, and a sweep that stopped goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ppvae.app.axes import Axis
+from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
+from ppvae.errors import PPVAEError
+from ppvae.expected import expect_package
+from ppvae.fitting import Training
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna import Trial as OptunaTrial
+
+__all__ = ["run_optuna"]
+
+logger = logging.getLogger(__name__)
+
+STUDY, JOURNAL = "ppvae", "study.log"
+# Attribute of a trial of the grid, which distinguishes it from one that the sampler proposed.
+ASKED = {"asked": True}
+
+
+def run_optuna(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
+    """Run what is left of a sweep in this process, and return all its trials so far.
+
+    Arguments:
+        sweep: The sweep; its folder exists.
+        axes: Its axes.
+
+    Raises:
+        MissingPackageError: If Optuna is not installed.
+    """
+    study = _study(sweep)
+    _take_back(study)
+    _claim(sweep, study, axes)
+    while (trial := _next(sweep, study)) is not None:
+        _run(sweep, study, trial, axes)
+    return _trials(sweep, study)
+
+
+def _optuna() -> ModuleType:
+    optuna: ModuleType = expect_package("ppvae sweep", "optuna", "sweep")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _study(sweep: Sweep) -> Study:
+    """The study in the sweep's folder, created if it does not exist."""
+    optuna = _optuna()
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    search = sweep.trials is not None
+    prune = search if sweep.prune is None else sweep.prune
+    pruners = optuna.pruners
+    storage = JournalStorage(JournalFileBackend(str(sweep.out / JOURNAL)))
+    study = optuna.create_study(
+        storage=storage,
+        study_name=STUDY,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=pruners.MedianPruner() if prune else pruners.NopPruner(),
+    )
+    # Each process that joins samples with random numbers of its own.
+    seed = len(study.get_trials(deepcopy=False)) if search else 0
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
+
+
+def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
+    """Enqueue the grid's configurations in the study, each once."""
+    if sweep.trials is not None:
+        return
+    names = [axis.name for axis in axes]
+    for seed, *texts in itertools.product(sweep.seeds, *(axis.texts for axis in axes)):
+        params = {**dict(zip(names, texts, strict=True)), "seed": str(seed)}
+        study.enqueue_trial(params, user_attrs=ASKED, skip_if_exists=True)
+
+
+def _take_back(study: Study) -> None:
+    """Return to the study the trials of processes of this machine that no longer run."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        host, _, number = str(trial.user_attrs.get("process", "")).rpartition(":")
+        if host == socket.gethostname() and not _is_alive(int(number)):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.set_user_attr(f"lost {trial.number}", True)
+            study.enqueue_trial(trial.params, user_attrs=ASKED)
+        elif host:
+            logger.warning("Trial %d is run by process %s of %s.", trial.number, number, host)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
+    """The next trial to run; None if all trials have been started."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    waiting = [t for t in trials if t.state == TrialState.WAITING]
+    lost = [t for t in trials if _is_lost(study, t.number)]
+    if not waiting and (sweep.trials is None or len(trials) - len(lost) >= sweep.trials):
+        return None
+    trial = study.ask()
+    if sweep.trials is None and not trial.user_attrs.get("asked"):
+        # Meanwhile another process has taken the last one.
+        study.set_user_attr(f"lost {trial.number}", True)
+        study.tell(trial, state=TrialState.FAIL)
+        return None
+    trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
+    return trial
+
+
+def _is_lost(study: Study, number: int) -> bool:
+    return f"lost {number}" in study.user_attrs
+
+
+def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -> None:
+    """All runs of a trial: one of a grid, one per seed of a search."""
+    from optuna.trial import TrialState
+
+    texts = {axis.name: axis.suggest(trial) for axis in axes}
+    if sweep.trials is None:
+        texts_seeds = [int(trial.suggest_categorical("seed", [str(s) for s in sweep.seeds]))]
+    else:
+        texts_seeds = list(sweep.seeds)
+    elbos: list[float] = []
+    watch = _Watch(trial)
+    for seed in texts_seeds:
+        try:
+            elbos.append(fit_trial(sweep, texts, seed, watch))
+        except PPVAEError as error:
+            # A value that does not suit the model, or a fit that diverged, must not end the sweep.
+            trial.set_user_attr("error", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        if watch.pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        watch = _Watch(None)
+    study.tell(trial, sum(elbos) / len(elbos))
+
+
+class _Watch:
+    """A callback that reports each epoch's validation ELBO to a trial, and ends a poor trial."""
+
+    def __init__(self, trial: OptunaTrial | None) -> None:
+        self.trial = trial
+        self.pruned = False
+
+    def on_epoch_end(self, training: Training) -> None:
+        row = training.history[-1]
+        if self.trial is None or "val_elbo" not in row:
+            return
+        self.trial.report(row["val_elbo"], training.epoch)
+        if training.epoch < training.epochs and self.trial.should_prune():
+            self.pruned = True
+            training.stop = True
+            training.config["pruned"] = training.epoch
+
+
+def _trials(sweep: Sweep, study: Study) -> list[Trial]:
+    """The runs of all trials, each once, the best first."""
+    trials: dict[tuple[tuple[str, str], ...], Trial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if _is_lost(study, trial.number) or trial.state.name == "WAITING":
+            continue
+        texts = {name: str(value) for name, value in trial.params.items() if name != "seed"}
+        single = trial.params.get("seed")
+        for seed in sweep.seeds if single is None else [int(single)]:
+            running, error = trial.state.name == "RUNNING", str(trial.user_attrs.get("error", ""))
+            one = trial_of(sweep, texts, seed, running=running, error=error)
+            trials[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one
+    return ranked(list(trials.values()))
