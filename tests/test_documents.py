@@ -163,6 +163,6 @@ def test_extras_that_are_named_exist():
         for extra in group.split(",")
     }
     assert named - set(extras) == set()
-    apart = {"test", "dev", "docs", "extra", "mlflow", "tensorboard", "wandb"}
+    apart = {"test", "dev", "docs", "extra", "mlflow", "ray", "tensorboard", "wandb"}
     every = {line for name in extras.keys() - apart for line in extras[name]}
     assert every == set(extras["extra"])
