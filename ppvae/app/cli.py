@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = _parser(arguments).parse_args(arguments)
         trust(getattr(parsed, "trust", ()))
         parsed.command(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output, such as head, has ended; nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
     except PPVAEError as error:
         print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
         return 1

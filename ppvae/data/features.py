@@ -162,7 +162,19 @@ def some_numbers(series: pd.Series) -> bool:
     import pandas as pd
 
     scalars = [v for v in series.dropna() if isinstance(v, str | bytes | Number)]
-    return bool(pd.to_numeric(pd.Series(scalars), errors="coerce").notna().any())
+    return bool(_as_numbers(pd.Series(scalars)).notna().any())
+
+
+def _as_numbers(values: pd.Series) -> pd.Series:
+    """Values as numbers, NaN where they are none."""
+    import pandas as pd
+
+    try:
+        numbers: pd.Series = pd.to_numeric(values, errors="coerce")
+    except ValueError:  # of whole numbers beyond 64 bits, in pandas 2
+        texts = values.map(lambda v: f"{v}.0" if str(v).strip().lstrip("+-").isdigit() else v)
+        numbers = pd.to_numeric(texts, errors="coerce")
+    return numbers
 
 
 def _missing(value: object) -> str:
@@ -188,7 +200,7 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
             "out: x=[...], on the command line --columns x=NAME,NAME."
         )
     values = series.dropna()
-    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = _as_numbers(values)
     if numbers.isna().any():
         place = int(np.flatnonzero(numbers.isna().to_numpy())[0])
         row = int(np.flatnonzero(series.notna().to_numpy())[place])
@@ -198,4 +210,6 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
             f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
-    return pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+    result = np.full(len(series), np.nan)
+    result[series.notna().to_numpy()] = numbers.to_numpy(dtype=np.float64)
+    return result

@@ -270,6 +270,14 @@ def test_errors_of_the_library_are_one_line_and_others_keep_their_traceback(monk
             main([fails(error)])
 
 
+def test_a_reader_that_ends_early_is_no_error():
+    command = [sys.executable, "-m", "ppvae", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_the_package_runs_as_a_module():
     for module in ("ppvae", "ppvae.app.cli"):
         shown = subprocess.run(

@@ -104,7 +104,7 @@ TEXTS = {
     "a line of units": ("t.csv", b"a,b\ncm,kg\n1,2\n", {}, "got 'cm' in row 0"),
     "a line of totals": ("t.csv", b"a,b\n1,2\nTotal,6\n", {}, "got 'Total' in row 1"),
     "a comment above": ("t.csv", b"# made by hand\na,b\n1,2\n", {}, "as in the header"),
-    "zero bytes": ("t.csv", b"a,b\n1,\x002\n3,4\n", {}, "expected numbers in column 'b'"),
+    "zero bytes": ("t.csv", b"a,b\n1,\x002\n3,4\n", {}, "expected (finite )?numbers"),
     "digits in groups, or decimals": (
         "t.csv",
         b'a,b\n"1,234",2\n',
@@ -131,7 +131,7 @@ TEXTS = {
     "underscores": ("t.csv", b"a,b\n1_000,2\n", {}, "got '1_000'"),
     "complex": ("t.csv", b"a,b\n1+2j,2\n", {}, r"got '1\+2j'"),
     "infinity": ("t.csv", b"a,b\n1,inf\n", {}, "NaN or infinity in row 0"),
-    "beyond floating point": ("t.csv", b"a,b\n1,1e400\n", {}, "NaN or infinity in row 0"),
+    "beyond floating point": ("t.csv", b"a,b\n1,1e400\n", {}, "infinity in row 0|got '1e400'"),
     "a question mark": ("t.csv", b"a,b\n?,2\n13,3\n", {}, r"--na '\?'"),
     "text alone": ("t.csv", b"a,b\nx,y\n", {}, "expected numeric columns"),
     "a workbook called .csv": ("t.csv", b"PK\x03\x04\xff\xfe\x00" * 9, {}, "cannot be read"),
