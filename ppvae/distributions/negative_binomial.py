@@ -41,6 +41,9 @@ def log_negative_binomial(
         gate: Logits of :math:`\pi`, broadcastable to x; None without zero inflation.
     """
     given = (x, log_mean, log_theta) if gate is None else (x, log_mean, log_theta, gate)
+    if torch._C._are_functorch_transforms_active():
+        # Stacked members of an ensemble, of which autograd finds the gradient.
+        return _log_density(functional.softplus(log_mean - log_theta), None, *given)
     density: Tensor = _Density.apply(*given)
     return density
 
@@ -50,20 +53,11 @@ class _Density(Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Tensor) -> Tensor:
-        x, log_mean, log_theta, *gates = given
-        ratio = functional.softplus(log_mean - log_theta)  # log(1 + mu / theta)
-        theta, some = log_theta.exp(), _positions(x, ratio.shape)
-        ctx.some = some
+        x, log_mean, log_theta, *_ = given
+        ratio = functional.softplus(log_mean - log_theta)
+        ctx.some = _positions(x, ratio.shape)
         ctx.save_for_backward(ratio, *given)
-        nothing = -theta * ratio
-        # A zero is one of the counts, or one of the others.
-        inflated = [torch.logaddexp(gate, nothing) for gate in gates]
-        density = _plus(
-            nothing, some, _rising, x, log_mean - ratio, theta, theta.clamp(max=LARGE).lgamma()
-        )
-        for gate, nothing in zip(gates, inflated, strict=True):
-            density = _replaced(nothing, some, x, density) - functional.softplus(gate)
-        return density
+        return _log_density(ratio, ctx.some, *given)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,6 +78,21 @@ class _Density(Function):
         slope = _plus(slope, some, _slope, x, theta, theta.clamp(max=LARGE).digamma())
         to_mean = (grad * (x - expected)).sum_to_size(log_mean.shape)
         return None, to_mean, (grad * slope).sum_to_size(log_theta.shape), *to_gates
+
+
+def _log_density(ratio: Tensor, some: Tensor | None, *given: Tensor) -> Tensor:
+    r"""The log-density, from :math:`\log(1 + \mu / \theta)` and where counts are above zero."""
+    x, log_mean, log_theta, *gates = given
+    theta = log_theta.exp()
+    nothing = -theta * ratio
+    # A zero is one of the counts, or one of the others.
+    inflated = [torch.logaddexp(gate, nothing) for gate in gates]
+    density = _plus(
+        nothing, some, _rising, x, log_mean - ratio, theta, theta.clamp(max=LARGE).lgamma()
+    )
+    for gate, nothing in zip(gates, inflated, strict=True):
+        density = _replaced(nothing, some, x, density) - functional.softplus(gate)
+    return density
 
 
 def _positions(x: Tensor, shape: Size) -> Tensor | None:
