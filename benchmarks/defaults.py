@@ -29,7 +29,7 @@ DETAILS = {
     "train_seconds", "epochs", "n_train", "n_validation", "n_test", "seed", "compiled",
     "best_epoch",
     "best_val_elbo", "rate", "distortion", "pareto_k", "effective", "untrusted", "active_units",
-    "information_upper", "information_limit", "test_mse_se",
+    "information_upper", "information_limit", "test_mse_se", "rotation_spread",
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def row(name: str, result: dict[str, Any]) -> str:
     own = [
         f"{key} {value:.3g}"
         for key, value in metrics.items()
-        if isinstance(value, float) and key not in {*COMMON, *DETAILS}
+        if isinstance(value, float) and key.split("/")[0] not in {*COMMON, *DETAILS}
     ]
     failed = f" (exit status {result['status']})" if result["status"] else ""
     parts = [
