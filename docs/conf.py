@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,11 +37,13 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "fi
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]
 
-# Tutorials are notebooks, run by each build from a clean state.
+# Tutorials are notebooks, run by each build from a clean state, each with one thread: two of them
+# wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_merge_streams = True
 nb_output_stderr = "remove"  # progress bars; an error still stops the build
 
