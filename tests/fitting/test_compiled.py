@@ -430,12 +430,17 @@ def test_inductor_agrees_with_eager_step_for_step(name):
 
 
 @pytest.mark.slow
-def test_inductor_trains_as_eager_and_is_reused():
+def test_inductor_trains_as_eager_and_is_reused(monkeypatch):
+    monkeypatch.setattr(module, "_COMPILED", type(module._COMPILED)())
+    inductor, compiled = module.inductor, []
+    monkeypatch.setattr(
+        module, "inductor", lambda *given: compiled.append(inductor(*given)) or compiled[-1]
+    )
     first = quiet(*pair(), compile=True)
     assert_same(first, quiet(*pair(), compile=False))
     again = quiet(*pair(), compile=True)
     assert_same(again, first)
-    assert again.metrics["compile_seconds"] < 0.5 * first.metrics["compile_seconds"]
+    assert len(compiled) == 1
 
 
 @pytest.mark.slow

@@ -47,11 +47,15 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
     Raises:
         ArgumentError: For any other kernel.
     """
-    omega = frequencies.double()
+    return _density_at(kernel, frequencies.double())
+
+
+def _density_at(kernel: Kernel, omega: Tensor) -> Tensor:
+    """:func:`spectral_density` in float64, without a look at the frequencies: within a step."""
     if isinstance(kernel, ScaleKernel):
-        return kernel.outputscale.double() * spectral_density(kernel.base_kernel, omega)
+        return kernel.outputscale.double() * _density_at(kernel.base_kernel, omega)
     if isinstance(kernel, AdditiveKernel):
-        return torch.stack([spectral_density(k, omega) for k in kernel.kernels]).sum(0)
+        return torch.stack([_density_at(k, omega) for k in kernel.kernels]).sum(0)
     if isinstance(kernel, SpectralMixtureKernel):
         weights = kernel.mixture_weights.double().reshape(-1, 1)
         means = 2 * math.pi * kernel.mixture_means.double().reshape(-1, 1)
@@ -132,7 +136,7 @@ class HilbertFeatures(FeatureMap):
         self.register_buffer(
             "frequencies", steps * math.pi / (2 * self.half_width), persistent=False
         )
-        spectral_density(kernel, self.frequencies)
+        _density_at(kernel, self.frequencies)
 
     def check(self, values: Tensor) -> None:
         low, high = self.domain
@@ -151,4 +155,4 @@ class HilbertFeatures(FeatureMap):
         place = values.double()[..., None] - ((low + high) / 2 - self.half_width)
         frequencies = self.frequencies.double()
         waves = (place * frequencies).sin()
-        return unit_rows(waves * spectral_density(self.kernel, frequencies).sqrt())
+        return unit_rows(waves * _density_at(self.kernel, frequencies).sqrt())
