@@ -11,12 +11,12 @@ programs on a CPU, gamma functions are computed for the other elements only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional
 
@@ -48,11 +48,18 @@ def log_negative_binomial(
     return density
 
 
+class _Context(FunctionCtx):
+    """What the gradient needs of the forward pass."""
+
+    some: Tensor | None
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _Density(Function):
     """The log-density, from counts, log-means, log-dispersions and gates, if there are any."""
 
     @staticmethod
-    def forward(ctx: Any, *given: Tensor) -> Tensor:
+    def forward(ctx: _Context, *given: Tensor) -> Tensor:
         x, log_mean, log_theta, *_ = given
         ratio = functional.softplus(log_mean - log_theta)
         ctx.some = _positions(x, ratio.shape)
@@ -60,7 +67,7 @@ class _Density(Function):
         return _log_density(ratio, ctx.some, *given)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), some = grads, ctx.some
         ratio, x, log_mean, log_theta, *gates = ctx.saved_tensors
         theta, change = log_theta.exp(), log_mean - log_theta

@@ -215,7 +215,10 @@ def _traced(example: _Example, part: Part) -> torch.export.ExportedProgram:
 
 
 def _reason(error: Exception) -> str:
-    if "DataDependent" in type(error).__name__:
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    if any("DataDependent" in type(cause).__name__ for cause in causes):
         return "which branches on the values of its inputs"
     if "Constraints violated" in str(error):
         return "which fixes the number of rows"

@@ -45,7 +45,7 @@ def test_the_search_is_of_pairs_with_rotations():
     pair = build("vae, mlp")
     with pytest.raises(ArgumentError, match="RotationSearch: expected a site 'rotation'"):
         (ELBO() + RotationSearch(4))(pair.model, pair.guide)(pair.batch)
-    with pytest.raises(ArgumentError, match="RotationSearch: expected rotations"):
+    with pytest.raises(ArgumentError, match="rotations: expected an integer >= 1; got 0"):
         RotationSearch(0)
 
 
