@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed.command(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output, such as head, has ended; nothing is left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not _reader_ended():
+            raise
         return 128 + getattr(signal, "SIGPIPE", 13)
     except PPVAEError as error:
         print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
@@ -45,6 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ppvae: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _reader_ended() -> bool:
+    """Whether the reader of the output, such as head, has ended; the rest is then discarded."""
+    try:
+        print(flush=True)  # What failed to be written is not written by a second flush.
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _process() -> str:

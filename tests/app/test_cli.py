@@ -265,7 +265,11 @@ def test_errors_of_the_library_are_one_line_and_others_keep_their_traceback(monk
 
     message = refused(capsys, fails(RunError("file \x1b[31m\x07red\udc80: é\u2009µ.\nRemedy.")))
     assert message == "ppvae: file \\x1b[31m\\x07red\\udc80: é\u2009µ. Remedy.\n"
-    for error in (ValueError("expected 2 values, got 3"), RuntimeError("Boolean value of Tensor")):
+    for error in (
+        ValueError("expected 2 values, got 3"),
+        RuntimeError("Boolean value of Tensor"),
+        BrokenPipeError("a worker's pipe"),
+    ):
         with pytest.raises(type(error), match=str(error)):
             main([fails(error)])
 
