@@ -24,7 +24,7 @@ from ppvae.typing import JsonObject, Spec
 
 __all__ = ["Builder", "Recipe", "register_builder"]
 
-# Options that runs of earlier versions lack, by entry, and what these were built with.
+# Options that runs of earlier versions lack, by shipped entry, and what these were built with.
 ADDED: dict[str, dict[str, object]] = {"counts": {"norm": False}}
 
 
@@ -111,7 +111,8 @@ class Recipe:
         function = self._function(builders)
         given = {"name": self.name, "spec": self.spec}
         arguments = {key: value for key, value in given.items() if value is not None}
-        options = {**ADDED.get(self.name or "", {}), **self.options}
+        added = ADDED.get(self.name or "", {}) if self.builder in SHIPPED else {}
+        options = {**added, **self.options}
         try:
             with _Bounded(largest):
                 model, guide, objective = function(**arguments, **options)

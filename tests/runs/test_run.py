@@ -367,6 +367,15 @@ def test_a_recipe_builds_what_it_says():
     assert objective.weights == {"z": 2.0}
 
 
+def test_a_builder_of_ones_own_gets_no_option_of_a_shipped_entry_of_that_name():
+    def own(name: str, dim: int) -> tuple[nn.Module, nn.Module, ELBO]:
+        return build(dim=dim)
+
+    own.__module__, own.__qualname__ = "my_module", "own"
+    recipe = Recipe("my_module:own", name="counts", options={"dim": 6})
+    assert len(recipe.build([own])[0].bias) == 6
+
+
 # Encoding and decoding
 
 
