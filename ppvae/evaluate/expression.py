@@ -26,6 +26,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.scores import expect_same_length
+from ppvae.evaluate.scoring import interval as central
 from ppvae.expected import expect_integer, expect_number, expect_real_rows, expect_share
 from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
@@ -133,12 +134,11 @@ def normalized_expression(
     expect_integer("num_draws", num_draws, 2)
     expect_integer("batch_size", batch_size, 1)
     expect_number("library", library, "Use 1, or 10000.")
-    tails = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     parts: dict[str, list[Tensor]] = {}
     for fn, x in _drawn(run, data, num_draws, batch_size, seed):
         share, given = fn.log_share.exp(), fn.given(x)
         assert given.library is not None
-        lower, upper = torch.quantile(share, tails.to(share), dim=0)
+        lower, upper = central(share, interval)
         rate = given.library.unsqueeze(-1) * share
         found = {"px_scale": share, "lower": lower[None], "upper": upper[None], "px_rate": rate}
         if fn.log_theta is not None:
