@@ -47,15 +47,25 @@ class Axis:
     ranged: bool = False
     integral: bool = False
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The two ends of a range."""
+        low, high = map(float, self.texts)
+        return low, high
+
+    @property
+    def wide(self) -> bool:
+        """Whether a range covers a decade or more, and is searched on a logarithmic scale."""
+        low, high = self.ends
+        return low > 0 and high >= 10 * low
+
     def suggest(self, trial: Suggester) -> str:
         """The value for a trial to try, as it would be written on the command line."""
         if not self.ranged:
             return str(trial.suggest_categorical(self.name, self.texts))
         if self.integral:
             return str(trial.suggest_int(self.name, *map(int, self.texts)))
-        low, high = map(float, self.texts)
-        # A range over a decade or more is searched on a logarithmic scale.
-        return repr(trial.suggest_float(self.name, low, high, log=low > 0 and high >= 10 * low))
+        return repr(trial.suggest_float(self.name, *self.ends, log=self.wide))
 
 
 def axes_of(entry: Entry, texts: Sequence[str]) -> list[Axis]:

@@ -102,10 +102,7 @@ def _space(tune: ModuleType, axis: Axis, sweep: Sweep) -> object:
     if axis.integral:
         low, high = map(int, axis.texts)
         return tune.randint(low, high + 1)
-    least, most = map(float, axis.texts)
-    # A range over a decade or more is searched on a logarithmic scale.
-    wide = least > 0 and most >= 10 * least
-    return tune.loguniform(least, most) if wide else tune.uniform(least, most)
+    return (tune.loguniform if axis.wide else tune.uniform)(*axis.ends)
 
 
 def _text(value: object) -> str:
