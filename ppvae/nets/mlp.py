@@ -100,12 +100,7 @@ class MLP(FeatureNetwork):
                 f"join: expected 0 to {len(hidden)}, the number of hidden layers; got {join}. "
                 "Use 0, or 1."
             )
-        self.in_shape = None if in_shape is None else tuple(in_shape)
-        if self.in_shape is not None and math.prod(self.in_shape) != sizes[0]:
-            raise ArgumentError(
-                f"MLP: expected in_features {math.prod(self.in_shape)} for in_shape "
-                f"{self.in_shape}; got {sizes[0]}. Use math.prod(in_shape)."
-            )
+        self.in_shape = shape_of_input(in_shape, sizes[0], "MLP")
         widths = [*hidden, math.prod(head.raw_shape)]
         alone = [sizes[0], *hidden[:join]]
         layers: list[nn.Module] = []
@@ -126,16 +121,36 @@ class MLP(FeatureNetwork):
 
     def features(self, *inputs: Tensor) -> Tensor:
         """Inputs of the last linear layer, with shape (..., *feature_shape)."""
-        if self.in_shape is not None:
-            first = inputs[0]
-            check_datum(first, self.in_shape, "MLP")
-            inputs = (first.flatten(first.dim() - len(self.in_shape)), *inputs[1:])
-        return self.rest[:-1](self.first(self.alone(inputs[0]), *inputs[1:]))
+        first = flattened(inputs[0], self.in_shape, "MLP")
+        return self.rest[:-1](self.first(self.alone(first), *inputs[1:]))
 
     def emit(self, features: Tensor) -> dist.TorchDistribution:
         """The distribution from :meth:`features`."""
         raw = self.rest[-1](features) if len(self.rest) > 0 else features
         return self.head(raw.reshape(*raw.shape[:-1], *self.head.raw_shape))
+
+
+def shape_of_input(in_shape: Sequence[int] | None, size: int, name: str) -> tuple[int, ...] | None:
+    """``in_shape`` as a tuple, which has to have ``size`` elements; None for vectors.
+
+    Raises:
+        ArgumentError: If it has another number of elements.
+    """
+    shape = None if in_shape is None else tuple(in_shape)
+    if shape is not None and math.prod(shape) != size:
+        raise ArgumentError(
+            f"{name}: expected in_features {math.prod(shape)} for in_shape {shape}; got {size}. "
+            "Use math.prod(in_shape)."
+        )
+    return shape
+
+
+def flattened(value: Tensor, in_shape: tuple[int, ...] | None, name: str) -> Tensor:
+    """Data (..., *in_shape) as vectors (..., F), checked to have this shape."""
+    if in_shape is None:
+        return value
+    check_datum(value, in_shape, name)
+    return value.flatten(value.dim() - len(in_shape))
 
 
 def check_datum(value: Tensor, shape: tuple[int, ...], name: str) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ppvae.errors import ArgumentError
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
-from ppvae.nets.mlp import AddedInputs, check_datum, sizes_of
+from ppvae.nets.mlp import AddedInputs, flattened, shape_of_input, sizes_of
 
 __all__ = ["ModulatedMLP"]
 
@@ -63,12 +63,7 @@ class ModulatedMLP(FeatureNetwork):
                 "ModulatedMLP: expected conditions and hidden layers; got in_features "
                 f"{in_features} and hidden {tuple(hidden)}. Use MLP where there are none."
             )
-        self.in_shape = None if in_shape is None else tuple(in_shape)
-        if self.in_shape is not None and math.prod(self.in_shape) != first:
-            raise ArgumentError(
-                f"ModulatedMLP: expected in_features {math.prod(self.in_shape)} for in_shape "
-                f"{self.in_shape}; got {first}. Use math.prod(in_shape)."
-            )
+        self.in_shape = shape_of_input(in_shape, first, "ModulatedMLP")
         widths = [first, *hidden]
         pairs = list(zip(widths, widths[1:], strict=False))
         self.linear = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
@@ -80,10 +75,8 @@ class ModulatedMLP(FeatureNetwork):
 
     def features(self, *inputs: Tensor) -> Tensor:
         """Inputs of the last linear layer, with shape (..., *feature_shape)."""
-        value, *conditions = inputs
-        if self.in_shape is not None:
-            check_datum(value, self.in_shape, "ModulatedMLP")
-            value = value.flatten(value.dim() - len(self.in_shape))
+        first, *conditions = inputs
+        value = flattened(first, self.in_shape, "ModulatedMLP")
         for linear, modulation in zip(self.linear, self.modulation, strict=True):
             gain, shift = modulation(*conditions).chunk(2, -1)
             value = self.activation((1 + gain) * linear(value) + shift)

@@ -377,9 +377,9 @@ def decode(
 
 
 def _refuse_latents(latents: Mapping[str, Tensor]) -> None:
+    if torch.compiler.is_compiling():
+        return
     for name, value in latents.items():
-        if torch.compiler.is_compiling():
-            return
         if value.dtype == torch.bool or not value.numel() or not torch.isfinite(value).all():
             raise ArgumentError(
                 f"latent {name!r}: expected finite numbers, at least one row; got {value.dtype} "
