@@ -22,21 +22,20 @@ import ppvae
 
 __all__ = ["fitted", "main", "row"]
 
-# Metrics of the first column, beside which an entry's own follow.
+# Metrics with a column of their own, beside which an entry's own follow.
 COMMON = ("elbo", "log_likelihood", "null_log_likelihood", "information")
 # Metrics that the table leaves out: counts, settings, and details of those it shows.
 DETAILS = {
     "train_seconds", "epochs", "n_train", "n_validation", "n_test", "seed", "compiled",
-    "best_epoch",
-    "best_val_elbo", "rate", "distortion", "pareto_k", "effective", "untrusted", "active_units",
-    "information_upper", "information_limit", "test_mse_se", "rotation_spread",
+    "best_epoch", "best_val_elbo", "rate", "distortion", "pareto_k", "effective", "untrusted",
+    "active_units", "information_upper", "information_limit", "test_mse_se", "rotation_spread",
 }  # fmt: skip
 
 
 def fitted(name: str, folder: Path, seed: int, threads: int) -> dict[str, Any]:
     """Fit an entry in a process of its own.
 
-    Args:
+    Arguments:
         name: The entry.
         folder: Folder in which its run folder is made.
         seed: Random seed.
@@ -67,7 +66,7 @@ def fitted(name: str, folder: Path, seed: int, threads: int) -> dict[str, Any]:
 def row(name: str, result: dict[str, Any]) -> str:
     """A row of the table.
 
-    Args:
+    Arguments:
         name: The entry.
         result: What :func:`fitted` returned.
 
