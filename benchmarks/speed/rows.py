@@ -34,7 +34,7 @@ OBJECTS, VIEWS, CHANNELS = 50, 16, 16
 ROTATION, SHIFT = 1.0, 0.2
 
 
-class Numbers(nn.Module):
+class Numbers(heads.Head):
     """A head that leaves the raw numbers as they are, a tensor."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
