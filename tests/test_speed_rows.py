@@ -30,4 +30,5 @@ def test_twins_have_losses_of_the_same_size(name):
     with torch.no_grad():
         loss = float(objective(batch).loss)
         if row.twin is not None:
-            assert float(row.twin()(batch)) == pytest.approx(loss, rel=0.1)  # Scales start elsewhere.
+            # The posterior's scales start elsewhere.
+            assert float(row.twin()(batch)) == pytest.approx(loss, rel=0.1)
