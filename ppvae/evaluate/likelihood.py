@@ -173,22 +173,24 @@ def summary(
         Means over the same rows, in nats per datum: ``elbo``, ``log_likelihood``, ``rate``,
         ``distortion``; ``pareto_k``, ``effective`` draws and the share of ``untrusted`` data
         (:class:`LikelihoodEstimate`); ``active_units``, the number of dimensions of continuous
-        latents that vary with the data.
+        latents that vary with the data, unless there are none or a single row.
     """
     columns, _ = thinned(run, data, max_rows)
     estimate = log_likelihood(
         run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
     ).means()
-    return estimate | {"active_units": float(_count_active(run, columns))}
+    active = _count_active(run, columns)
+    return estimate if active is None else estimate | {"active_units": float(active)}
 
 
-def _count_active(run: Run, columns: Dataset) -> int:
+def _count_active(run: Run, columns: Dataset) -> int | None:
+    """Number of active dimensions; None without continuous latents, or with one row."""
     if columns.num_rows < 2:
-        return 0
+        return None
     encoded, shared = encode_rows(run.guide, columns, 1024)
     continuous = [
         values.reshape(len(values), -1)
         for name, values in encoded.items()
         if values.is_floating_point() and not name.endswith("_probs") and name not in shared
     ]
-    return sum(int(active_units(values).sum()) for values in continuous)
+    return sum(int(active_units(values).sum()) for values in continuous) if continuous else None

@@ -12,16 +12,22 @@ an ELBO below this value has learned nothing useful.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppvae.borders import at_least, typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.rows import spaced
+from ppvae.evaluate.sites import sites_of
 from ppvae.nets import Head, heads
+from ppvae.programs import nodes_of, trace_program
+from ppvae.programs.densities import element_of
+from ppvae.runs.run import Run
 
-__all__ = ["likelihood_head", "null_log_likelihood"]
+__all__ = ["Likelihood", "likelihood_head", "likelihood_of", "null_log_likelihood"]
 
 # Elements of the training rows that the null model is fitted to.
 BUDGET = 2**23
@@ -35,6 +41,46 @@ def likelihood_head(model: nn.Module, event_shape: tuple[int, ...]) -> Head | No
         if module.event_shape == tuple(event_shape):
             return module
     return None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What a pair scores its data by.
+
+    Attributes:
+        column: The observed column.
+        head: The head that gives the distribution of the observed site.
+    """
+
+    column: str
+    head: Head
+
+
+def likelihood_of(run: Run, batch: Mapping[str, Tensor]) -> Likelihood | None:
+    """The likelihood of a pair with one observed site, which is observed at a column's values.
+
+    None where there are several sites, or where the site's distribution is not of the family of
+    the model's head, such as a head of which only the mean is used.
+
+    Arguments:
+        run: Its model and guide.
+        batch: Columns by name.
+    """
+    sites = sites_of(run, batch)
+    if len(sites.targets) != 1 or sites.computed or not sites.columns:
+        return None
+    (site,) = sites.targets
+    head = likelihood_head(run.model, sites.structure.event_shapes[site])
+    if head is None:
+        return None
+    families: set[type] = set()
+    handle = head.register_forward_hook(lambda *call: families.add(type(element_of(call[2]))))
+    try:
+        trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
+    finally:
+        handle.remove()
+    same = type(element_of(nodes_of(trace)[site]["fn"])) in families
+    return Likelihood(sites.columns[site], head) if same else None
 
 
 @typed(max_rows=at_least(1))

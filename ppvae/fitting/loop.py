@@ -195,6 +195,13 @@ def _config(
     return {
         "recipe": None if recipe is None else recipe.to_json(),
         "data": {"columns": splits.train.spec, "rows": rows},
+        "pair": {
+            "model": type(training.objective.model).__name__,
+            "guide": type(training.objective.guide).__name__,
+            "shared": sorted(
+                {site for s in training.objective.structures.values() for site in s.shared}
+            ),
+        },
         "objective": describe(spec),
         "fit": {**settings, "dtype": str(training.dtype), "resumed": resumed},
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 from ppvae.errors import ContractError
 from ppvae.programs.sites import Site
 
-__all__ = ["base_of", "check_densities", "describe", "refuse_torch"]
+__all__ = ["base_of", "check_densities", "describe", "element_of", "refuse_torch"]
 
 
 def refuse_torch(sites: Mapping[str, Site]) -> None:
@@ -120,6 +120,15 @@ def _check_event(role: str, name: str, site: Site, rows: int) -> None:
 def base_of(fn: TorchDistribution) -> TorchDistribution:
     """The distribution within declared event dimensions, masks and transforms."""
     while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn
+
+
+def element_of(fn: TorchDistribution) -> TorchDistribution:
+    """The distribution of one element, without declared event dimensions and masks."""
+    while hasattr(fn, "base_dist") and not isinstance(
+        fn, torch.distributions.TransformedDistribution
+    ):
         fn = fn.base_dist
     return fn
 

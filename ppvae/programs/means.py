@@ -29,6 +29,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.programs.batches import batches
 from ppvae.programs.contract import DATA_PLATE, signature
+from ppvae.programs.densities import element_of
 from ppvae.programs.scopes import evaluating, explained, seeded
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.threads import tracing
@@ -52,18 +53,9 @@ __all__ = [
 DRAWS, AT_ONCE = 256, 32
 
 
-def _base(fn: TorchDistribution) -> TorchDistribution:
-    """The distribution of one element, without declared event dimensions and masks."""
-    while hasattr(fn, "base_dist") and not isinstance(
-        fn, torch.distributions.TransformedDistribution
-    ):
-        fn = fn.base_dist
-    return fn
-
-
 def is_categorical(fn: TorchDistribution) -> bool:
     """Whether each element is the number of a category, which has no mean."""
-    return isinstance(_base(fn), torch.distributions.Categorical)
+    return isinstance(element_of(fn), torch.distributions.Categorical)
 
 
 def is_density(fn: TorchDistribution) -> bool:
@@ -72,7 +64,7 @@ def is_density(fn: TorchDistribution) -> bool:
     Arguments:
         fn: The distribution of an observed site.
     """
-    if isinstance(_base(fn), torch.distributions.Bernoulli):
+    if isinstance(element_of(fn), torch.distributions.Bernoulli):
         return False
     try:
         support = fn.support
@@ -88,7 +80,7 @@ def probabilities(node: Site, *, leading: Sequence[str] = (DATA_PLATE,)) -> Tens
         node: The site in a trace.
         leading: Leading dimensions, as for :func:`arranged`.
     """
-    probs: Tensor = _base(node["fn"]).probs
+    probs: Tensor = element_of(node["fn"]).probs
     event_dim = probs.dim() - len(node["fn"].batch_shape)
     return arranged(node, probs, leading=leading, event_dim=event_dim)
 
@@ -102,7 +94,7 @@ def variance(fn: TorchDistribution) -> Tensor:
     Raises:
         NotImplementedError: If it has none in closed form.
     """
-    base = _base(fn)
+    base = element_of(fn)
     if isinstance(base, torch.distributions.StudentT):
         finite = base.scale.square() * base.df / (base.df - 2)
         above_one = torch.where(base.df > 2, finite, torch.full_like(finite, torch.inf))
@@ -124,7 +116,7 @@ def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
 def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
     """The value that represents a distribution (see the table of this module)."""
     if is_categorical(fn):
-        return _base(fn).mode
+        return element_of(fn).mode
     if latent and fn.has_enumerate_support:
         return fn.mode
     try:

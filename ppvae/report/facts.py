@@ -90,9 +90,24 @@ class Facts:
 
     @property
     def model(self) -> str:
-        """Name of the run's entry, or else of the function that built it."""
-        recipe = self.section("recipe")
-        return str(recipe.get("name") or recipe.get("builder") or "A fitted pair")
+        """Name of the run's entry, or else of its builder, or of its model and guide."""
+        recipe, pair = self.section("recipe"), self.section("pair")
+        both = f"{pair['model']} with {pair['guide']}" if {"model", "guide"} <= set(pair) else ""
+        return str(recipe.get("name") or recipe.get("builder") or both or "A fitted pair")
+
+    @property
+    def part(self) -> str:
+        """What the evaluated rows are: "test", "validation", or "evaluated" if not known."""
+        part = self.section("data").get("evaluated")
+        if part is None:  # A run of an earlier version.
+            sizes = {name: self.number(f"n_{name}") or 0 for name in ("test", "validation")}
+            part = next((name for name, size in sizes.items() if size), "evaluated")
+        return str(part)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Latent sites that all data share."""
+        return frozenset(map(str, self.section("pair").get("shared") or ()))
 
     @property
     def classes(self) -> int | None:
@@ -137,6 +152,7 @@ _SECTIONS = (
     ("objective",),
     ("data",),
     ("data", "columns"),
+    ("pair",),
 )
 
 

@@ -8,7 +8,7 @@ from ppvae.report.facts import Facts
 from ppvae.report.findings import Finding
 from ppvae.report.words import shown
 
-__all__ = ["critic_behind", "informed"]
+__all__ = ["critic_behind", "informed", "informing"]
 
 _NO_NATS: Final = 0.05
 # A critic may be below the lower bound by this many nats, or this share of it.
@@ -35,8 +35,13 @@ def informed(facts: Facts) -> Finding | None:
     text = f"Information about each datum, in nats: {parts}"
     limit = facts.number("information_limit")
     if limit is not None and any(lower > _LIMITED * limit for lower, _ in bounds.values()):
-        text += f" (as many rows as were compared show at most {shown(limit, 2)})"
+        text += f" (the lower bound of so few rows is at most {shown(limit, 2)})"
     return Finding("ok", f"{text}.")
+
+
+def informing(facts: Facts) -> list[str]:
+    """Latents that are known to hold information about each datum."""
+    return [site for site, (lower, _) in _bounds(facts).items() if lower >= _NO_NATS]
 
 
 def critic_behind(facts: Facts) -> Finding | None:

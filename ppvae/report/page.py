@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
 from ppvae.report.facts import Facts, read
+from ppvae.report.held_out import doubt
 from ppvae.report.html import page_of, scripted
 from ppvae.report.rules import verdict
 from ppvae.report.words import duration, in_order, meaning, shown
@@ -75,13 +76,20 @@ def render(facts: Facts) -> str:
             {**f, "what": "drawn" if f["kind"] == "figure" else "measured"} for f in facts.failures
         ],
         explore=scripted("explore.js", facts.controls) if facts.controls else None,
-        numbers=[
-            (name, shown(facts.metrics[name]), *meaning(name)) for name in in_order(facts.metrics)
-        ],
+        numbers=[_number(facts, name) for name in in_order(facts.metrics)],
         command=_command(str(facts.config.get("command") or "")),
         settings=_settings(facts),
         config=json.dumps(facts.config, indent=2),
     )
+
+
+def _number(facts: Facts, name: str) -> tuple[str, str, str, str, str]:
+    """A metric's name, value, title, unit and explanation; one that is doubtful is marked."""
+    title, unit, text = meaning(name)
+    value, doubts = shown(facts.metrics[name]), doubt(facts)
+    if name == "log_likelihood" and doubts:
+        value, text = f"{value} (!)", f"{text} It is {doubts}."
+    return name, value, title, unit, text
 
 
 def _command(said: str) -> str:

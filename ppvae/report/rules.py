@@ -21,11 +21,12 @@ from ppvae.report.curves import (
 )
 from ppvae.report.facts import Facts
 from ppvae.report.findings import Answer, Finding, Mark
-from ppvae.report.informed import critic_behind, informed
+from ppvae.report.held_out import held_out, null_model
+from ppvae.report.informed import critic_behind, informed, informing
 from ppvae.report.turned import orientations, turned
 from ppvae.report.words import duration, percent, shown
 
-__all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "doubt", "verdict"]
+__all__ = ["QUESTIONS", "RULES", "Answer", "Finding", "Mark", "verdict"]
 
 Rule = Callable[[Facts], "Finding | None"]
 
@@ -35,7 +36,6 @@ _FALLEN, _GAP = 0.02, 0.1
 _UNUSED_NATS: Final = 0.01
 _COVERAGE: Final = ((0.87, 0.93), (0.80, 0.97))
 _UNTRUSTED: Final = (0.05, 0.5)
-_FEW_DRAWS: Final = 5.0
 
 
 def ended(facts: Facts) -> Finding:
@@ -142,6 +142,9 @@ def latents_used(facts: Facts) -> Finding | None:
     }
     if not ends:
         return None
+    rows = facts.number("n_train") or 1
+    # The objective divides the KL of a latent that all data share among them.
+    ends = {site: value * (rows if site in facts.shared else 1) for site, value in ends.items()}
     unused = [site for site, value in ends.items() if value < _UNUSED_NATS]
     if len(unused) == len(ends):
         return Finding(
@@ -155,7 +158,10 @@ def latents_used(facts: Facts) -> Finding | None:
             f"Unused: the posterior of {', '.join(unused)} is the prior. Leave it out, or raise "
             "the KL's weight slowly.",
         )
-    nats = ", ".join(f"{site} {shown(value)}" for site, value in ends.items())
+    nats = ", ".join(
+        f"{site} {shown(value)}" + " (shared by all data)" * (site in facts.shared)
+        for site, value in ends.items()
+    )
     return Finding("ok", f"The posteriors differ from the priors, by a KL in nats of {nats}.")
 
 
@@ -165,8 +171,14 @@ def units(facts: Facts) -> Finding | None:
     if active is None:
         return None
     if active < 1:
-        return Finding("bad", "No dimension of the latents varies with the data.")
-    return Finding("ok", f"{active:g} dimensions of the latents vary with the data.")
+        text = "No dimension of the continuous latents has a mean that varies with the data"
+        others = informing(facts)
+        if others:
+            return Finding("caution", f"{text}; only {', '.join(others)} tells data apart.")
+        return Finding("bad", f"{text}.")
+    of = "1 dimension of the latents varies" if active == 1 else None
+    of = of or f"{active:g} dimensions of the latents vary"
+    return Finding("ok", f"{of} with the data.")
 
 
 def pareto(facts: Facts) -> Finding | None:
@@ -205,11 +217,9 @@ def coverage(facts: Facts) -> Finding | None:
     if low <= share <= high:
         return Finding("ok", f"{text}: calibrated.")
     how = "the intervals are too " + ("narrow" if share < low else "wide")
-    if is_unfinished(facts):
-        return Finding(
-            "caution", f"{text}: {how}, but the training is not finished. Train longer first."
-        )
-    advice = "Look at calibration.png, and try another likelihood or a learned scale"
+    advice = "Try another likelihood or a learned scale"
+    if any(picture.name == "calibration" for picture in facts.pictures):
+        advice += "; the ranks of the true values (calibration.png) show where"
     mark: Mark = "caution" if lowest <= share <= highest else "bad"
     return Finding(mark, f"{text}: {how}. {advice}.")
 
@@ -271,65 +281,6 @@ def poses(facts: Facts) -> Finding | None:
     return Finding(mark, f"Poses, estimated without labels: {'; '.join(known)}.")
 
 
-def doubt(facts: Facts) -> str:
-    """Reasons not to trust the estimated log likelihood, as part of a sentence; empty if none.
-
-    Arguments:
-        facts: Facts of the run.
-    """
-    share, draws = facts.number("untrusted"), facts.number("effective")
-    reasons = []
-    if share is not None and share > _UNTRUSTED[0]:
-        reasons.append(f"Pareto k above 0.7 for {percent(share, 0)} of the data")
-    if draws is not None and draws < _FEW_DRAWS:
-        reasons.append(f"{shown(draws, 2)} effective draws")
-    return f", not to be trusted: {' and '.join(reasons)}" if reasons else ""
-
-
-def held_out(facts: Facts) -> Finding | None:
-    """The ELBO of test data, against that of validation data, or else of training data.
-
-    Not used where the test data are of another kind, such as unseen views: the ELBOs then cannot
-    be compared.
-    """
-    if facts.number("test_mse") is not None:
-        return None
-    elbo, likelihood = facts.number("elbo"), facts.number("log_likelihood")
-    _, seen = facts.curve("elbo")
-    known, where = facts.number("best_val_elbo"), "validation"
-    if known is None and seen:
-        known, where = seen[-1], "training"
-    if elbo is None or known is None or len(seen) < 2:
-        return None
-    more = "" if likelihood is None else f" (log likelihood {shown(likelihood)}{doubt(facts)})"
-    text = f"ELBO {shown(elbo)} nats a test datum{more}, {shown(known)} a {where} datum"
-    if known - elbo > _GAP * (max(seen) - min(seen)):
-        return Finding(
-            "caution", f"{text}: test data fit worse. Use more data, or a smaller network."
-        )
-    if facts.number("active_units") == 0:
-        return Finding(
-            "caution",
-            f"{text}: test data fit as well, but the latents have no part in it. "
-            "Raise the KL's weight slowly, or weaken the decoder.",
-        )
-    return Finding("ok", f"{text}: test data fit as well.")
-
-
-def null_model(facts: Facts) -> Finding | None:
-    """The ELBO, against the log likelihood of the same family of likelihoods without latents."""
-    null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
-    likelihood = facts.number("log_likelihood")
-    if null is None or elbo is None:
-        return None
-    text = f"ELBO {shown(elbo)} nats per test datum, against {shown(null)} without any latent"
-    if elbo > null:
-        return Finding("ok", f"{text} (each element by itself).")
-    if likelihood is not None and likelihood > null:
-        return Finding("caution", f"{text}: the model is better only by its log likelihood.")
-    return Finding("bad", f"{text} (each element by itself): worse than no model.")
-
-
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Is it trained?": (
         *(ended, level, generalises, latents_used, informed, critic_behind, turned, units),
@@ -370,10 +321,25 @@ def verdict(facts: Facts) -> list[Answer]:
         facts: Facts of the run.
     """
     answers = []
+    trained, *others = RULES
     for question, rules in RULES.items():
         findings = tuple(f for f in (rule(facts) for rule in rules) if f is not None)
         if not findings:
             findings = (Finding("unknown", "Not in metrics.json; ppvae evaluate measures it."),)
+        if question in others and is_unfinished(facts):
+            findings = tuple(map(_provisional, findings))
         mark = max((f.mark for f in findings), key=_SEVERITY.index)
-        answers.append(Answer(question, mark, QUESTIONS[question][mark], findings))
+        short = QUESTIONS[question][mark]
+        if facts.part == "evaluated":
+            short = short.replace("data it has not seen", "the rows that were evaluated")
+        answers.append(Answer(question, mark, short, findings))
     return answers
+
+
+def _provisional(finding: Finding) -> Finding:
+    """What was found before the training is finished: nothing to condemn a model for."""
+    if finding.mark != "bad":
+        return finding
+    return Finding(
+        "caution", f"{finding.text} But the training is not finished: train longer first."
+    )

@@ -36,7 +36,11 @@ _RESULTS = {
     "coverage_90": Meaning(
         "Coverage", "share", "Share of true values in 90 % predictive intervals; should be 0.9."
     ),
-    "accuracy": Meaning("Accuracy", "share", "Share of test data with the right class."),
+    "accuracy": Meaning(
+        "Accuracy",
+        "share",
+        "Share of data with the right class; classes learned without labels are matched first.",
+    ),
     "angle_correlation": Meaning(
         "Angles", "correlation", "Circular correlation with the true angles; 1 is perfect."
     ),
@@ -45,7 +49,7 @@ _RESULTS = {
         "Angle left in the content", "R\u00b2", "How well z predicts the angle; 0 is perfect."
     ),
     "label_knn": Meaning(
-        "Labels", "share", "Held-out data with the label of most of 5 neighbours in the latents."
+        "Labels", "share", "Data with the label of most of 5 neighbours in the latents."
     ),
     "batch_mixing": Meaning(
         "Mixing of batches", "share", "Entropy of neighbours' batches; 1 is mixed, 0 is apart."
@@ -56,7 +60,10 @@ _RESULTS = {
         "ELBO", "nats per datum", "Lower bound of the log likelihood; higher is better."
     ),
     "log_likelihood": Meaning(
-        "Log likelihood", "nats per datum", "Estimate on held-out data, latents integrated out."
+        "Log likelihood", "nats per datum", "Estimate with the latents integrated out."
+    ),
+    "null_log_likelihood": Meaning(
+        "Without any latent", "nats per datum", "Log likelihood of the elements by themselves."
     ),
     "rate": Meaning(
         "Rate", "nats per datum", "KL of posterior and prior: information and mismatch together."
@@ -64,7 +71,7 @@ _RESULTS = {
     "distortion": Meaning(
         "Distortion", "nats per datum", "Minus the expected log likelihood given the latents."
     ),
-    "pareto_k": Meaning("Pareto k", "", "Mean over the data; good up to 0.7."),
+    "pareto_k": Meaning("Pareto k", "", "Mean over the data; the share above 0.7 decides."),
     "untrusted": Meaning(
         "Pareto k above 0.7", "share", "Share of data whose importance weights cannot be trusted."
     ),

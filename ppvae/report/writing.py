@@ -57,7 +57,7 @@ def write_all(
     _note(run, subject.splits, new=max_rows is None)
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
     run.metrics |= measure(subject, failures=failures)
-    run.metrics |= _null(run, subject.splits, max_rows)
+    run.metrics |= _null(subject, max_rows)
     run.save(folder)
     draws = partial(
         evaluate.to_arviz,
@@ -87,15 +87,25 @@ def _note(run: Run, splits: Splits, *, new: bool) -> None:
     else:
         described = describe(noted)
     spec = {"columns": splits.train.spec} | (run.config.get("data") or {})
-    kept = {"notes": list(described.notes), "description": str(described)}
+    held_out = {"test": splits.test, "validation": splits.validation}
+    part = next((name for name, rows in held_out.items() if rows is not None), "evaluated")
+    kept = {
+        "notes": list(described.notes),
+        "description": str(described),
+        "evaluated": part,
+    }
     run.config["data"] = {**spec, **kept}
 
 
-def _null(run: Run, splits: Splits, max_rows: int | None) -> dict[str, float]:
+def _null(subject: Subject, max_rows: int | None) -> dict[str, float]:
     """Likelihood without latents and, where values are missing, the number observed per datum."""
+    run, splits, likelihood = subject.run, subject.splits, subject.likelihood
     held_out, metrics = splits.held_out, {}
-    if max_rows is not None:  # With new data, there are no training rows to fit a null model to.
-        null = evaluate.null_log_likelihood(run.model, splits.train, held_out, max_rows=max_rows)
+    # With new data, there are no training rows to fit a null model to.
+    if max_rows is not None and likelihood is not None:
+        null = evaluate.null_log_likelihood(
+            run.model, splits.train, held_out, column=likelihood.column, max_rows=max_rows
+        )
         if null is not None:
             metrics["null_log_likelihood"] = null
     seen = evaluate.seen_per_datum(held_out, max_rows=max_rows) if "x" in held_out else None

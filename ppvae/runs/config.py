@@ -70,7 +70,7 @@ RULES = {
     "digest": DIGEST,
     **dict.fromkeys(("created", "command", "ppvae", "python", "torch", "pyro"), optional(TEXT)),
     **dict.fromkeys(("source", "source_digest", "labels_digest"), optional(TEXT)),
-    **dict.fromkeys(("recipe", "data", "fit"), optional(NAMED)),
+    **dict.fromkeys(("recipe", "data", "fit", "pair"), optional(NAMED)),
     "reading": optional(OPTIONS),
     "ranges": optional(PAIRS),
 }

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ppvae.report import informed, rules, turned
+from ppvae.report import held_out, informed, rules, turned
 from ppvae.report.facts import Facts
 from ppvae.report.rules import QUESTIONS, RULES, verdict
 from ppvae.runs.history import History
@@ -72,6 +72,16 @@ CASES = [
     (rules.latents_used, curve([1.0, 12.5], "kl/z"), "ok", "z 12.5"),
     (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
     (rules.latents_used, curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}), "caution", "of y is"),
+    (
+        rules.latents_used,
+        Facts(
+            {"pair": {"shared": ["W"]}},
+            {"n_train": 1000},
+            curve([1.0, 0.004], "kl/W", **{"kl/z": [1, 2.0]}).history,
+        ),
+        "ok",
+        r"W 4 \(shared by all data\), z 2",
+    ),
     (rules.latents_used, curve(LEVEL), None, ""),
     (informed.informed, metric(information=5.2, information_upper=8.6), "ok", "z 5.2 to 8.6"),
     (
@@ -101,7 +111,14 @@ CASES = [
     (informed.critic_behind, criticised(2.0, "information_x_w"), None, ""),
     (informed.critic_behind, metric(), None, ""),
     (rules.units, metric(active_units=7.0), "ok", "^7 dimensions"),
+    (rules.units, metric(active_units=1.0), "ok", "^1 dimension of the latents varies"),
     (rules.units, metric(active_units=0.0), "bad", "No dimension"),
+    (
+        rules.units,
+        metric(active_units=0.0, **{"information/y": 1.0, "information_upper/y": 1.1}),
+        "caution",
+        "only y tells data apart",
+    ),
     (rules.units, metric(), None, ""),
     (rules.poses, metric(angle_correlation=0.98, shift_r2=0.95), "ok", "0.98 .*; .* 0.95"),
     (rules.poses, metric(angle_correlation=0.98, shift_r2=0.6), "caution", "0.60"),
@@ -126,12 +143,6 @@ CASES = [
     (rules.coverage, metric(coverage_90=0.96), "caution", "too wide"),
     (rules.coverage, metric(coverage_90=0.5), "bad", "too narrow"),
     (rules.coverage, metric(coverage_90=1.0), "bad", "too wide"),
-    (
-        rules.coverage,
-        Facts(metrics={"coverage_90": 0.5}, history=curve(rising()).history),
-        "caution",
-        "Train longer first",
-    ),
     (rules.coverage, metric(), None, ""),
     (rules.unseen_views, metric(**GOOD), "ok", "0.0184 \u00b1 0.0004 a pixel.*4.2 times smaller"),
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.06}), "caution", "less than twice"),
@@ -157,50 +168,82 @@ CASES = [
     (turned.orientations, metric(rotation_error=87.0), "bad", "Search longer"),
     (turned.orientations, metric(), None, ""),
     (
-        rules.null_model,
+        held_out.null_model,
         metric(elbo=-90.0, null_log_likelihood=-100.0),
         "ok",
         "each element by itself",
     ),
     (
-        rules.null_model,
+        held_out.null_model,
         metric(elbo=-101.0, null_log_likelihood=-100.0, log_likelihood=-99.0),
         "caution",
         "only by its log likelihood",
     ),
     (
-        rules.null_model,
+        held_out.null_model,
         metric(elbo=-120.0, null_log_likelihood=-100.0, log_likelihood=-110.0),
         "bad",
         "worse than no model",
     ),
-    (rules.null_model, metric(elbo=-101.0), None, ""),
+    (held_out.null_model, metric(elbo=-101.0), None, ""),
     (
-        rules.held_out,
-        Facts(metrics={"elbo": -101.0}, history=curve(LEVEL).history),
+        held_out.held_out,
+        Facts(metrics={"elbo": -101.0, "n_test": 9}, history=curve(LEVEL).history),
         "ok",
-        "fit as well",
+        "per test datum, .*100 per training datum: test data fit as well",
     ),
     (
-        rules.held_out,
-        Facts(metrics={"elbo": -140.0}, history=curve(LEVEL).history),
+        held_out.held_out,
+        Facts(metrics={"elbo": -140.0, "n_test": 9}, history=curve(LEVEL).history),
         "caution",
-        "fit worse",
+        "test data fit worse",
     ),
     (
-        rules.held_out,
-        Facts(metrics={"elbo": -140.0, "best_val_elbo": -139}, history=curve(LEVEL).history),
+        held_out.held_out,
+        Facts(metrics={"elbo": -101.0, "n_test": 0}, history=curve(LEVEL).history),
+        "unknown",
+        "per evaluated datum.*not recorded",
+    ),
+    (
+        held_out.held_out,
+        Facts(
+            {"fit": {"restore_best": True}},
+            metrics={"elbo": -140.0, "best_val_elbo": -139, "n_test": 9},
+            history=curve(LEVEL).history,
+        ),
         "ok",
-        "-?139 a validation datum: test data fit as well",
+        "139 per validation datum: test data fit as well",
     ),
     (
-        rules.held_out,
-        Facts(metrics={"elbo": -101.0, "active_units": 0.0}, history=curve(LEVEL).history),
+        held_out.held_out,
+        Facts(
+            {"fit": {"restore_best": False}},
+            metrics={"elbo": -155.0, "best_val_elbo": -100.0, "n_test": 9},
+            history=curve(LEVEL, val_elbo=[-100.0, *[-154.0] * 39]).history,
+        ),
+        "ok",
+        "154 per validation datum: test data fit as well",
+    ),
+    (
+        held_out.held_out,
+        Facts(
+            metrics={"elbo": -101.0, "n_validation": 9},
+            history=curve(LEVEL, val_elbo=LEVEL).history,
+        ),
+        "ok",
+        "per validation datum, .* per training datum",
+    ),
+    (
+        held_out.held_out,
+        Facts(
+            metrics={"elbo": -101.0, "active_units": 0.0, "n_test": 9},
+            history=curve(LEVEL).history,
+        ),
         "caution",
         "no part in it",
     ),
-    (rules.held_out, metric(elbo=-101.0), None, ""),
-    (rules.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
+    (held_out.held_out, metric(elbo=-101.0), None, ""),
+    (held_out.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
 ]
 
 
@@ -220,13 +263,13 @@ def test_rule(rule, facts, mark, words):
 
 def test_a_log_likelihood_that_is_not_to_be_trusted_says_so():
     numbers = {"elbo": -90.0, "log_likelihood": -80.0, "untrusted": 0.4, "effective": 1.3}
-    finding = rules.held_out(Facts(metrics=numbers, history=curve(LEVEL).history))
+    finding = held_out.held_out(Facts(metrics=numbers, history=curve(LEVEL).history))
     assert (
         "log likelihood \u221280, not to be trusted: Pareto k above 0.7 for 40 % of the data and "
         "1.3 effective draws)"
     ) in finding.text
     numbers |= {"untrusted": 0.0, "effective": 40.0}
-    finding = rules.held_out(Facts(metrics=numbers, history=curve(LEVEL).history))
+    finding = held_out.held_out(Facts(metrics=numbers, history=curve(LEVEL).history))
     assert "not to be trusted" not in finding.text
 
 
@@ -235,7 +278,7 @@ def test_every_rule_is_tested_with_every_outcome_it_can_have():
     assert tested == {rule for group in RULES.values() for rule in group}
     one_sided = {
         rules.generalises,
-        rules.held_out,
+        held_out.held_out,
         rules.pareto,
         turned.turned,
         informed.critic_behind,
@@ -264,6 +307,28 @@ def test_an_answer_is_as_good_as_its_worst_finding():
     bad = verdict(Facts(config, GOOD | {"coverage_90": 0.5}, trained()))
     assert [a.mark for a in bad] == ["ok", "bad", "ok"]
     assert bad[1].short == QUESTIONS["Is the posterior trustworthy?"]["bad"]
+
+
+def test_a_run_that_is_not_finished_is_not_condemned_for_its_predictions():
+    config = GPVAE | {"status": "completed", "epochs": 40}
+    early = verdict(Facts(config, GOOD | {"coverage_90": 0.5}, curve(rising()).history))
+    assert [a.mark for a in early] == ["caution", "caution", "ok"]
+    assert any("train longer first" in finding.text for finding in early[1].findings)
+
+
+def test_rows_that_may_have_been_trained_on_are_not_called_unseen():
+    numbers = {"elbo": -90.0, "null_log_likelihood": -100.0}
+    known = verdict(Facts({}, numbers | {"n_test": 10}, trained()))[2].short
+    assert known == "It holds on data it has not seen"
+    given = verdict(Facts({}, numbers | {"n_test": 0}, trained()))[2].short
+    assert given == "It holds on the rows that were evaluated"
+
+
+def test_what_was_evaluated_is_read_from_the_run():
+    assert Facts({"data": {"evaluated": "validation"}}, {"n_test": 4}).part == "validation"
+    assert Facts(metrics={"n_test": 4, "n_validation": 3}).part == "test"
+    assert Facts(metrics={"n_test": 0, "n_validation": 3}).part == "validation"
+    assert Facts().part == "evaluated"
 
 
 def test_what_was_not_measured_is_said_to_be_unknown():

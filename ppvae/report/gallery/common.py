@@ -42,7 +42,7 @@ def reconstructions(subject: Subject) -> Figures:
         if mean.shape != value.shape or mean.dim() not in (2, 4) or not mean.isfinite().all():
             continue
         several = len(part.observed) > 1
-        caption = "Held-out data above, encoded and decoded below"
+        caption = "Data above, encoded and decoded below"
         figures.append(
             (
                 f"reconstructions{several * f'_{site}'}.png",

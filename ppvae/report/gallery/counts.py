@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from ppvae.evaluate import batch_mixing, knn_probe
-from ppvae.evaluate.null import likelihood_head
 from ppvae.evaluate.probes import is_class
 from ppvae.report.gallery.subject import Subject
 
@@ -17,10 +16,8 @@ def metrics(subject: Subject) -> dict[str, float]:
 
     For a likelihood of counts and held-out data with the columns ``y`` and ``batch``.
     """
-    data = subject.splits.held_out
-    shape = tuple(data.spec["x"]["shape"]) if "x" in data else ()
-    head = likelihood_head(subject.run.model, shape)
-    if head is None or not head.is_count or not subject.vectors:
+    data, likelihood = subject.splits.held_out, subject.likelihood
+    if likelihood is None or not likelihood.head.is_count or not subject.vectors:
         return {}
     z = torch.cat(list(subject.vectors.values()), -1).cpu()
     columns = {

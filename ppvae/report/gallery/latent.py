@@ -99,7 +99,7 @@ def scatters(subject: Subject) -> Figures:
     figures: Figures = []
     for latent, z in subject.vectors.items():
         figure = plots.latents(z, **colour)  # type: ignore[arg-type]
-        caption = f"Posterior means of {latent} of held-out data{text}."
+        caption = f"Posterior means of {latent}{text}."
         figures.append((_named("latents", latent, not figures), caption, figure))
     return figures
 
@@ -117,7 +117,7 @@ def densities(subject: Subject) -> Figures:
         if int(inferred.sum()) < 2:
             continue
         caption = (
-            f"Posterior means and log variances of {latent} by dimension, over held-out data. "
+            f"Posterior means and log variances of {latent} by dimension, over the data. "
             "Where both are 0, the posterior is the standard normal, as if there were no data."
         )
         figure = plots.densities(mean[inferred], log_variance[inferred])

@@ -37,7 +37,7 @@ def maps(subject: Subject) -> Figures:
             classes = classes[known]
         if int(known.sum()) < 2:
             continue
-        caption = f"Posterior mean directions of {name} of held-out data"
+        caption = f"Posterior mean directions of {name}"
         caption += "." if classes is None else ", by class."
         caption += " Above, a map of the whole sphere; below, its two halves."
         if end - start > 3:

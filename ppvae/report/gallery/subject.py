@@ -13,6 +13,7 @@ from torch import Tensor
 from ppvae.data import as_splits
 from ppvae.distributions import Blocks, rotation_matrix, unit_vector
 from ppvae.distributions.supports import on_reals, support_of
+from ppvae.evaluate.null import Likelihood, likelihood_of
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.gp import GPPrior
 from ppvae.gp.additive import AdditivePrior
@@ -26,6 +27,7 @@ from ppvae.programs import (
     placement,
     posterior,
     sample_sites,
+    seeded,
     signature,
     trace_program,
 )
@@ -83,6 +85,13 @@ class Subject:
     def structure(self) -> Structure:
         """Names and shapes of the pair's sites."""
         return check_pair(self.run.model, self.run.guide, self.first(2))
+
+    @cached_property
+    def likelihood(self) -> Likelihood | None:
+        """Observed column and head of the pair, if it has one of each."""
+        model, guide = self.run.model, self.run.guide
+        with evaluating(model, guide), seeded(0, placement(guide)):
+            return likelihood_of(self.run, self.first(2))
 
     def first(self, number: int) -> dict[str, Tensor]:
         """The first rows of :attr:`batch`, at most ``number``."""

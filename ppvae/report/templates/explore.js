@@ -127,7 +127,7 @@
     if (latent.line) parts.push(make("div", {}, make("h4", {}, "One dimension at a time"), line(latent)));
     root.append(
       make("h3", {}, `Latent ${latent.site}`),
-      make("h4", {}, "Held-out data: move over the points, or use the slider"), scatter(latent),
+      make("h4", {}, "Data: move over the points, or use the slider"), scatter(latent),
       make("div", { class: "pair" }, ...parts),
     );
   }
