@@ -39,7 +39,7 @@ _RESULTS = {
     "accuracy": Meaning(
         "Accuracy",
         "share",
-        "Share of data with the right class; classes learned without labels are matched first.",
+        "Share of data in the right class; learned classes are matched to them first.",
     ),
     "angle_correlation": Meaning(
         "Angles", "correlation", "Circular correlation with the true angles; 1 is perfect."
