@@ -1,6 +1,12 @@
 """Milliseconds a step of each model, made in five ways, taken in turns in one run.
 
     python benchmarks/speed/compare.py --json speed.json --plot speed.png
+    python benchmarks/speed/compare.py --peers jax=JAX/bin/python pythae=PYTHAE/bin/python \
+        pyroved=PYROVED/bin/python --rows "VAE, MLP" --cpu-time --pin
+
+With ``--peers`` each contender has a process of its own, those of other libraries in their
+own environments (requirements-jax.txt and so on), and steps are those of an epoch
+over data: see turns.py.
 
 Ratios are of medians; their spread is the middle half of the ratios of steps that were taken one
 after the other, so that what else the machine does slows both. To show: compiled at least twice as
@@ -12,6 +18,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -20,6 +27,7 @@ import pyro
 import torch
 from contenders import contenders
 from rows import ROWS
+from turns import measure_turns, table_of_turns
 
 import ppvae
 
@@ -123,6 +131,19 @@ def plot(results, path):
     figure.savefig(path, dpi=150)
 
 
+def compare_turns(options):
+    options.peers = dict(peer.split("=", 1) for peer in options.peers)
+    torch.set_num_threads(options.threads)
+    results = {}
+    print(json.dumps(machine(options)), flush=True)
+    for name in options.rows:
+        results[name] = measure_turns(name, options)
+        print(table_of_turns({name: results[name]}), flush=True)
+        if options.json:
+            report = {**machine(options), "rows": results}
+            options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def main():
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
@@ -136,7 +157,23 @@ def main():
     )
     made.add_argument("--json", type=Path, help="write results here; rows already there are kept")
     made.add_argument("--plot", type=Path)
+    turns = made.add_argument_group("contenders in processes of their own")
+    turns.add_argument(
+        "--peers",
+        nargs="*",
+        metavar="NAME=PYTHON",
+        help="jax, pythae or pyroved, with its interpreter; none for torch's contenders alone",
+    )
+    turns.add_argument("--contenders", nargs="+", help="only these")
+    turns.add_argument("--python", default=sys.executable, help="interpreter with ppvae")
+    turns.add_argument("--steps", type=int, default=100, help="of a turn")
+    turns.add_argument("--threads", type=int, default=1)
+    turns.add_argument("--pin", action="store_true", help="use as many cores as threads")
+    turns.add_argument("--tf32", action="store_true", help="allow TF32 in all products")
     options = made.parse_args()
+    if options.peers is not None:
+        compare_turns(options)
+        return
     results = {}
     if options.json and options.json.exists():
         results = json.loads(options.json.read_text(encoding="utf-8"))["rows"]

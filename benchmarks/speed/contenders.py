@@ -20,6 +20,9 @@ from ppvae.fitting.layout import channels_last
 from ppvae.fitting.step import Critic, Gradients, Step, adam, split_parameters
 from ppvae.programs import hooks_of
 
+Batch = dict[str, torch.Tensor]
+TakingBatch = Callable[..., object]
+
 RATE = 1e-3
 
 # Name in the table to how it is made.
@@ -60,7 +63,8 @@ class Stored(nn.Module):
         return self.program(**columns)
 
 
-def pyro_svi(row: Row, device: torch.device) -> Callable[[], object]:
+def pyro_svi(row: Row, device: torch.device) -> tuple[TakingBatch, TakingBatch]:
+    """A step, and the loss per datum of a batch."""
     pyro.clear_param_store()
     model, guide, spec = row.pair()
     batch = {name: column.to(device) for name, column in row.batch().items()}
@@ -80,30 +84,36 @@ def pyro_svi(row: Row, device: torch.device) -> Callable[[], object]:
 
     svi = SVI(run_model, q, pyro.optim.Adam({"lr": RATE}), elbo)
 
-    def step() -> None:
-        svi.step(**batch)
+    def step(given: Batch = batch) -> float:
+        loss = svi.step(**given)
         for hook in hooks:
             hook.advance()
+        return loss / len(given["x"])
 
     step()
-    return step
+    return step, lambda given: svi.evaluate_loss(**given) / len(given["x"])
 
 
-def hand_written(row: Row, device: torch.device, *, compile: bool) -> Callable[[], object]:
+def hand_written(
+    row: Row, device: torch.device, *, compile: bool
+) -> tuple[TakingBatch, TakingBatch]:
+    """A step, and the loss per datum of a batch."""
     twin = row.twin().to(device).train()
     batch = {name: column.to(device) for name, column in row.batch().items()}
     loss = torch.compile(twin, dynamic=False) if compile else twin
     optimizer = adam(twin.parameters(), RATE)
     advance = getattr(twin, "advance", lambda: None)
 
-    def step() -> None:
-        loss(batch).backward()
+    def step(given: Batch = batch) -> torch.Tensor:
+        value = loss(given)
+        value.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         advance()
+        return value.detach()
 
     step()
-    return step
+    return step, twin
 
 
 def contenders(row: Row, device: torch.device) -> tuple[dict[str, Callable], dict, str]:
@@ -111,9 +121,9 @@ def contenders(row: Row, device: torch.device) -> tuple[dict[str, Callable], dic
     steps, seconds = {}, {}
     makers = {
         "eager": lambda: library(row, device, compile=False)[0],
-        "Pyro SVI": lambda: pyro_svi(row, device),
-        "hand-written": lambda: hand_written(row, device, compile=False),
-        "hand-written, compiled": lambda: hand_written(row, device, compile=True),
+        "Pyro SVI": lambda: pyro_svi(row, device)[0],
+        "hand-written": lambda: hand_written(row, device, compile=False)[0],
+        "hand-written, compiled": lambda: hand_written(row, device, compile=True)[0],
     }
     if not row.pyro:
         makers.pop("Pyro SVI")
