@@ -64,7 +64,8 @@ class Variant:
         """The checked objective of the pair, in training mode."""
         objective = (self.spec if spec is None else spec)(
             self.model, self.guide, num_data=self.rows
-        ).train()
+        )
+        objective.to(next(iter(self.batch.values())).device).train()
         objective.check(self.batch)
         return objective
 

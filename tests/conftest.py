@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "cpu":  # Also where there is a GPU, which fit would take.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
     # Tensors among the parameters of tests are made at collection, before any fixture.
     torch.set_default_dtype(getattr(torch, config.getoption("--dtype")))
@@ -42,10 +44,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         skips["slow"] = pytest.mark.skip(reason="slow: runs with --slow")
     if not torch.cuda.is_available():
         skips["cuda"] = pytest.mark.skip(reason="no CUDA device")
+    elsewhere = pytest.mark.skip(reason="written for the CPU: runs without --device")
     for item in items:
         for name, skip in skips.items():
             if name in item.keywords:
                 item.add_marker(skip)
+        if config.getoption("--device") != "cpu" and not _takes_device(item):
+            item.add_marker(elsewhere)
+
+
+def _takes_device(item: pytest.Item) -> bool:
+    return "cuda" in item.keywords or "device" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture

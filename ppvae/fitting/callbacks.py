@@ -176,6 +176,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.compiling = False
 
     def on_fit_start(self, training: Training) -> None:
         self.bar = tqdm(
@@ -187,11 +188,13 @@ class Progress:
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 10.0,
         )
-        if isinstance(training.step.gradients, CompiledGradients):
+        self.compiling = isinstance(training.step.gradients, CompiledGradients)
+        if self.compiling:
             self.bar.set_description("compiling")
 
     def on_step_end(self, training: Training) -> None:
-        if self.bar.desc.startswith("compiling"):
+        if self.compiling:
+            self.compiling = False
             self.bar.set_description(self._epoch(training), refresh=False)
         self.bar.update()
 

@@ -129,12 +129,17 @@ def _check_optimizer(optimizer: Optimizer, kept: State) -> None:
             _check_alike(values, expected[place])
             continue
         for name, value in values.items():
-            if (
-                isinstance(value, Tensor)
-                and value.dim()
-                and value.shape != parameters[place].shape
-            ):
+            if isinstance(value, Tensor) and not _fits(value.shape, parameters[place].shape):
                 raise RunError(f"the optimiser's {name} has shape {tuple(value.shape)}")
+
+
+def _fits(shape: torch.Size, parameter: torch.Size) -> bool:
+    """Whether a state has a parameter's shape, with 1 where it is that of rows or columns."""
+    if not shape:
+        return True
+    return len(shape) == len(parameter) and all(
+        size in (1, full) for size, full in zip(shape, parameter, strict=True)
+    )
 
 
 def _after_a_step(optimizer: Optimizer) -> list[State] | None:

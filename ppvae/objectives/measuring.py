@@ -16,6 +16,7 @@ from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.programs import trace_program
+from ppvae.programs.batches import placed
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
@@ -122,6 +123,7 @@ def information_of(
         learning_rate: Learning rate of the critic's training.
         generator: Generator that draws the batches; by default torch's global one.
     """
+    train, test = placed(guide, train), placed(guide, test)
     rows = len(train[column])
     if critic is None:
         shapes = (train[column].shape[1:], _draw(guide, test, site).shape[1:])

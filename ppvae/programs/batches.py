@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from ppvae.data import Dataset, as_splits
 from ppvae.data.mapped import ColumnsLike
 from ppvae.expected import expect_integer
 
-__all__ = ["as_columns", "batch_for", "batches", "placement"]
+__all__ = ["as_columns", "batch_for", "batches", "placed", "placement"]
+
+Column = TypeVar("Column", bound="Tensor | int")
 
 
 def placement(module: nn.Module) -> Tensor:
@@ -20,6 +23,20 @@ def placement(module: nn.Module) -> Tensor:
     parameters = (p for p in module.parameters() if p.is_floating_point())
     like = next(parameters, None)
     return torch.empty(0) if like is None else like.new_empty(0)
+
+
+def placed(module: nn.Module, columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Columns on the device of a module, with the dtypes that they have; numbers stay as they are.
+
+    Arguments:
+        module: Module whose parameters determine the device.
+        columns: Tensors or numbers by name.
+    """
+    device = placement(module).device
+    return {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in columns.items()
+    }
 
 
 def batch_for(

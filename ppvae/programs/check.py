@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from pyro import poutine
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ppvae.programs.automatic import refuse_effectful
 from ppvae.programs.contract import DATA_PLATE
 from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
 from ppvae.programs.order import without_closed_form
-from ppvae.programs.precision import check_precision
+from ppvae.programs.precision import check_devices, check_precision
 from ppvae.programs.running import SUBSAMPLED, refuse_functions, run_program
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.sites import Site
@@ -63,6 +64,9 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         _refuse_store(model, model_trace)
         for trace in (guide_trace, model_trace):
             refuse_torch(sample_sites(trace))
+        device = next((t.device for t in _tensors(batch)), torch.device("cpu"))
+        check_devices("guide", sample_sites(guide_trace), device)
+        check_devices("model", sample_sites(model_trace), device)
         structure = _structure(guide_trace, model_trace, model, batch)
         check_precision(model, batch, structure.latent, guide_trace, model_trace)
         check_densities("model", sample_sites(model_trace), structure.num_rows)

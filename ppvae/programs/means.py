@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
-from ppvae.programs.batches import batches
+from ppvae.programs.batches import batches, placed
 from ppvae.programs.contract import DATA_PLATE, signature
 from ppvae.programs.densities import element_of
 from ppvae.programs.scopes import evaluating, explained, seeded
@@ -218,7 +218,7 @@ class _AtMean(Messenger):
 
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Site]:
     with evaluating(guide), explained(guide, batch), tracing(), _AtMean(decoding=False):
-        trace = trace_program(guide, batch)
+        trace = trace_program(guide, placed(guide, batch))
     return {
         name: node
         for name, node in sample_sites(trace).items()
@@ -328,7 +328,8 @@ def decode(
         ArgumentError: If a latent has the wrong rank, or if the model has no such site.
         ContractError: If the model needs a column that is not given.
     """
-    batch: dict[str, Tensor | int] = dict(columns or {})
+    batch: dict[str, Tensor | int] = {**placed(model, columns or {})}
+    latents = placed(model, latents)
     _refuse_latents(latents)
     with evaluating(model):
         if "size" in signature(model):

@@ -1,8 +1,8 @@
-"""The check that a model takes latents in the precision that it draws them in."""
+"""Checks that programs draw in the precision that they take, and where their batch is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from pyro import poutine
@@ -10,12 +10,47 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError
-from ppvae.programs.densities import base_of
+from ppvae.programs.densities import base_of, describe
+from ppvae.programs.sites import Site
 from ppvae.programs.traces import sample_sites, trace_program
 
-__all__ = ["PRECISION", "check_precision"]
+__all__ = ["DEVICE", "PRECISION", "check_devices", "check_precision"]
 
+DEVICE = (
+    "Make tensors where the batch is, with x.new_zeros(2) or torch.zeros(2, device=x.device) in "
+    "place of torch.zeros(2), or keep them by register_buffer, or fit with device='cpu'."
+)
 PRECISION = "Give model, guide and data one precision: .float() or .double() of each."
+
+
+def check_devices(role: str, sites: Mapping[str, Site], device: torch.device) -> None:
+    """Refuse a distribution with parameters on another device than the batch.
+
+    A number without dimensions may be on the CPU.
+
+    Arguments:
+        role: Who samples the sites: "model" or "guide".
+        sites: Sites of one run by name.
+        device: Device of the batch.
+
+    Raises:
+        ContractError: At the first such site.
+    """
+    for name, site in sites.items():
+        places = {tensor.device for tensor in _parameters(base_of(site["fn"])) if tensor.dim()}
+        if places - {device}:
+            raise ContractError(
+                f"site {name!r}: expected the {role}'s {describe(site['fn'])} on {device}, where "
+                f"the batch is; got one on {(places - {device}).pop()}. {DEVICE}"
+            )
+
+
+def _parameters(fn: object) -> Iterator[Tensor]:
+    for value in vars(fn).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, torch.distributions.Distribution):
+            yield from _parameters(value)
 
 
 def check_precision(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppvae.errors import ContractError, PPVAEError
 from ppvae.programs.contract import DATA_PLATE, INDEX, arguments, signature
-from ppvae.programs.precision import PRECISION
+from ppvae.programs.precision import DEVICE, PRECISION
 from ppvae.programs.traces import trace_program
 
 __all__ = ["SUBSAMPLED", "as_module_remedy", "refuse_functions", "run_program"]
@@ -114,6 +114,8 @@ def _remedy(module: nn.Module, text: str) -> str | None:
         return "Declare the dimensions of one datum with .to_event(1), or as many as it has."
     if "same dtype" in text or "scalar type" in text:
         return PRECISION
+    if "same device" in text:
+        return DEVICE
     if "Multiple sample sites named" in text:
         if f"'{DATA_PLATE}'" not in text:
             return "Give each site a name of its own, which no plate has."

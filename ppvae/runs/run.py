@@ -213,8 +213,9 @@ class Run:
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
-        Categories are decoded to the most probable, with ``<site>_probs``. A latent left out is
-        returned, too: the mean of its prior, or of its posterior if all data share that.
+        They are on the latents' device. Categories are decoded to the most probable, with
+        ``<site>_probs``. A latent left out is returned, too: the mean of its prior, or of its
+        posterior if all data share that.
 
         Arguments:
             latents: Latent sites by name.
@@ -223,11 +224,12 @@ class Run:
         from ppvae.programs import as_columns, placement
         from ppvae.programs.shared import decode_given_data
 
-        like = placement(self.model)
-        moved = {name: as_numbers(name, value).to(like.device) for name, value in latents.items()}
-        moved = {n: v.to(like) if v.is_floating_point() else v for n, v in moved.items()}
-        known = as_columns(self.model, columns)
-        return decode_given_data(self.model, self.guide, moved, known)
+        like, known = placement(self.model), as_columns(self.model, columns)
+        given = {name: as_numbers(name, value) for name, value in latents.items()}
+        home = next(iter(given.values()), like).device
+        moved = {n: v.to(like) if v.is_floating_point() else v for n, v in given.items()}
+        decoded = decode_given_data(self.model, self.guide, moved, known)
+        return {name: value.to(home) for name, value in decoded.items()}
 
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.

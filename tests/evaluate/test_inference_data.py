@@ -188,12 +188,12 @@ def test_arviz_compares_by_the_evidence_and_not_by_what_the_encoder_knows(spread
 
 
 def test_arviz_puts_the_better_model_first_whose_encoder_says_less():
-    good, bad = linear_run(), linear_run()
+    good, bad = linear_run(spread=1.1), linear_run()
     x = good.model.draw(60)
     with torch.no_grad():  # A model that memorises: latents that matter more than in the truth.
         bad.model.weight.copy_(1.5 * good.model.weight)
         bad.model.bias.copy_(good.model.bias)
-    bad = Run(bad.model, GaussianGuide(bad.model))
+    bad = Run(bad.model, GaussianGuide(bad.model, spread=1.1))
     trees = {"bad": to_arviz(bad, {"x": x}), "good": to_arviz(good, {"x": x})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

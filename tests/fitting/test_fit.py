@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pyro
 import pytest
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ppvae.data import Dataset, Splits
 from ppvae.data.dataset import DataError
@@ -561,3 +563,10 @@ def test_the_bar_goes_to_stderr_and_can_be_silenced(capsys):
     assert spoken.out == ""
     assert "epoch 2/2" in spoken.err
     assert "val_elbo" in spoken.err
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_bars_may_be_disabled_as_by_tqdm_disable(monkeypatch, capsys, compile):
+    monkeypatch.setattr("ppvae.fitting.callbacks.tqdm", partial(tqdm, disable=True))
+    quiet(*pair(), progress=True, compile=compile)
+    assert capsys.readouterr().err == ""
