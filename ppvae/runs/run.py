@@ -213,9 +213,8 @@ class Run:
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
-        They are on the latents' device. Categories are decoded to the most probable, with
-        ``<site>_probs``. A latent left out is returned, too: the mean of its prior, or of its
-        posterior if all data share that.
+        On the latents' device. Categories are decoded to the most probable, with ``<site>_probs``.
+        A latent left out is returned, too: its prior's mean, or its posterior's if data share it.
 
         Arguments:
             latents: Latent sites by name.
@@ -226,10 +225,9 @@ class Run:
 
         like, known = placement(self.model), as_columns(self.model, columns)
         given = {name: as_numbers(name, value) for name, value in latents.items()}
-        home = next(iter(given.values()), like).device
         moved = {n: v.to(like) if v.is_floating_point() else v for n, v in given.items()}
         decoded = decode_given_data(self.model, self.guide, moved, known)
-        return {name: value.to(home) for name, value in decoded.items()}
+        return {n: v.to(next(iter(given.values()), like).device) for n, v in decoded.items()}
 
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.
