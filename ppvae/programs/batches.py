@@ -15,7 +15,7 @@ from ppvae.expected import expect_integer
 
 __all__ = ["as_columns", "batch_for", "batches", "placed", "placement"]
 
-Column = TypeVar("Column", bound="Tensor | int")
+Column = TypeVar("Column", Tensor, Tensor | int)
 
 
 def placement(module: nn.Module) -> Tensor:
