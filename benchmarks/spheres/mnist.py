@@ -98,9 +98,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--latents", nargs="+", choices=list(LATENTS), default=list(LATENTS))
     parser.add_argument("--epochs", type=int, default=100, help="passes over one binarisation")
-    parser.add_argument(
-        "--copies", type=int, default=10, help="binarisations of training images"
-    )
+    parser.add_argument("--copies", type=int, default=10, help="binarisations of training images")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--particles", type=int, default=500)
