@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -q -E -W --keep-going -j 2 -b html docs docs/_build/html
 	@echo "The site: $(abspath docs/_build/html)/index.html"
 
 format: $(VENV)/.dev

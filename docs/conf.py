@@ -27,6 +27,7 @@ extensions = [
     "sphinx_design",
     "myst_nb",
     "pages",
+    "kernels",
 ]
 
 # Pages

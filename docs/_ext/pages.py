@@ -151,6 +151,8 @@ def _build(app: Any) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Write the pages before Sphinx looks for sources."""
+    # It only adds static files, but does not say that pages may be read in parallel.
+    app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _escape, priority=900)
     _build(app)

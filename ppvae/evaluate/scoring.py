@@ -1,13 +1,14 @@
 r"""Scores of predictive draws against true values, element by element.
 
-A forecast is S draws with shape (S, ...) of a truth with shape (...). The continuous ranked
-probability score is Pyro's (:func:`pyro.ops.stats.crps_empirical`).
+A forecast is S draws with shape (S, ...) of a truth with shape (...).
 """
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
-from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -86,16 +87,27 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
         raise ArgumentError(
             f"draws: expected two numbers or more; got {len(draws)} of {draws.dtype}. Draw more."
         )
-    tails = draws.new_tensor([(1 - probability) / 2, (1 + probability) / 2])
-    # torch.quantile refuses large inputs; the tails alone take half the time of all in order.
-    at = tails * (len(draws) - 1)
-    first, last = at.floor().long().tolist()
-    below, above = at - at.floor()
-    bottom = draws.topk(first + 2, 0, largest=False).values
-    top = draws.topk(len(draws) - last, 0).values
-    lower = torch.lerp(bottom[first], bottom[first + 1], below)
-    upper = torch.lerp(top[-1], top[max(-2, -len(top))], above)
+    return _interval(draws, probability)
+
+
+def _interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    ordered, last = _ordered(draws), len(draws) - 1
+    # A place that is whole but for rounding is whole: between equal counts, no 2.9999 for 3.
+    at = [round(last * tail / 2, 9) for tail in (1 - probability, 1 + probability)]
+    lower, upper = (
+        torch.lerp(ordered[math.floor(i)], ordered[min(math.floor(i) + 1, last)], i % 1)
+        for i in at
+    )
     return lower, upper
+
+
+def _ordered(draws: Tensor) -> Tensor:
+    """Draws sorted along their first dimension, as floating-point numbers."""
+    draws = draws if draws.is_floating_point() else draws.to(torch.get_default_dtype())
+    quick = draws.dtype in (torch.float32, torch.float64) and not draws.requires_grad
+    if draws.is_cpu and quick:  # NumPy's sort takes a ninth of the time of PyTorch's.
+        return torch.from_numpy(np.sort(draws.numpy(), 0))
+    return draws.sort(0).values
 
 
 def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
@@ -106,8 +118,9 @@ def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
         truth: True values, with shape (...).
         probability: Probability of the interval.
     """
+    expect_share("probability", probability)
     _draws(draws, truth)
-    lower, upper = interval(draws, probability)
+    lower, upper = _interval(draws, probability)
     return (lower <= truth) & (truth <= upper)
 
 
@@ -126,8 +139,9 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     References:
         | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
     """
+    expect_share("probability", probability)
     _draws(draws, truth)
-    lower, upper = interval(draws, probability)
+    lower, upper = _interval(draws, probability)
     outside = (lower - truth).clamp_min(0) + (truth - upper).clamp_min(0)
     return upper - lower + 2 / (1 - probability) * outside
 
@@ -142,5 +156,8 @@ def crps(draws: Tensor, truth: Tensor) -> Tensor:
         truth: x, with shape (...).
     """
     _draws(draws, truth)
-    score: Tensor = crps_empirical(draws, truth)
-    return score
+    ordered, size = _ordered(draws), len(draws)
+    # A gap between two draws in order lies between i of them and the others.
+    below = torch.arange(1, size, dtype=ordered.dtype, device=ordered.device)
+    pairs = torch.einsum("s,s...->...", below * (size - below), ordered.diff(dim=0))
+    return (ordered - truth).abs().mean(0) - pairs / size**2

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from pyro.ops.stats import crps_empirical
 
 from ppvae.evaluate import covered, crps, interval, interval_score, pit, uniformity
 
@@ -37,6 +38,14 @@ def test_interval_is_the_quantile():
     torch.testing.assert_close(upper, draws.quantile(0.9, 0))
 
 
+def test_interval_of_whole_numbers_is_that_of_the_same_in_floating_point():
+    draws = torch.arange(101).flip(0)[:, None]
+    for same in (draws, draws.float(), draws.double(), draws.float().requires_grad_()):
+        lower, upper = interval(same, 0.9)
+        assert (lower.item(), upper.item()) == (5.0, 95.0)
+    assert bool(covered(draws, torch.tensor([95]), 0.9))
+
+
 def test_coverage_is_what_it_says():
     draws, truth = torch.randn(400, 4000), torch.randn(4000)
     for probability in (0.5, 0.9):
@@ -59,6 +68,12 @@ def test_crps_of_a_normal_is_the_closed_form():
     found = crps(torch.randn(20_000, 3), x)
     torch.testing.assert_close(found, closed, rtol=0, atol=0.03)
     torch.testing.assert_close(crps(torch.zeros(5, 3), x), x.abs())
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_crps_is_that_of_pyro(grad):
+    draws, truth = torch.randn(31, 3, 2).requires_grad_(grad), torch.randn(3, 2)
+    torch.testing.assert_close(crps(draws, truth), crps_empirical(draws, truth))
 
 
 def test_bad_input_is_refused():
