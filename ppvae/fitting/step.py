@@ -20,6 +20,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.errors import ArgumentError
+from ppvae.fitting.direct import Update
 from ppvae.fitting.tensors import Average
 from ppvae.objectives import Context, Objective, Term, Terms
 
@@ -203,6 +204,7 @@ class Step:
         self.clip_norm = clip_norm
         self.average = average
         self.critics = list(critics)
+        self._update = Update(optimizer)
 
     def __call__(self, batch: Batch) -> Means:
         means, context = self.gradients(batch)
@@ -216,7 +218,7 @@ class Step:
         """Update the weights with their current gradients."""
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        self.optimizer.step()
+        self._update()
         for parameter in self.parameters:
             parameter.grad = None
         if self.scheduler is not None:
