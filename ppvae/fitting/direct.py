@@ -121,7 +121,7 @@ class Update:
         groups = []
         for group in optimizer.param_groups:
             used = [p for p in group["params"] if p.grad is not None]
-            states = [optimizer.state.get(p) for p in used]
+            states: list[dict[str, Tensor]] = [optimizer.state.get(p, {}) for p in used]
             if not used or not all(states) or not _plain(group):
                 return None
             first = used[0]
