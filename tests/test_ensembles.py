@@ -79,7 +79,8 @@ IN_TURN = ("gp", "deep kernel, exact", "vae, direction")
 def test_every_stacked_member_gets_gradients(name):
     pairs = [build(name, seed=seed) for seed in range(2)]
     batch = pairs[0].batch
-    objectives = [pair.objective(pair.model, pair.guide) for pair in pairs]
+    rows = len(next(iter(batch.values())))
+    objectives = [pair.objective(pair.model, pair.guide, num_data=rows) for pair in pairs]
     stacked = Stacked(objectives, batch)
     kept = [[p.detach().clone() for p in member.parameters()] for member in objectives]
     torch.manual_seed(1)

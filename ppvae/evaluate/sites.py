@@ -15,10 +15,10 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError, PPVAEError
-from ppvae.objectives import ELBO
 from ppvae.programs import (
     DATA_PLATE,
     Structure,
+    check_pair,
     forked,
     frames,
     placement,
@@ -126,7 +126,7 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
     Raises:
         ContractError: If the pair does not fit the batch.
     """
-    structure = ELBO()(run.model, run.guide).check(batch)
+    structure = check_pair(run.model, run.guide, batch)
     guide_trace = trace_program(run.guide, batch)
     trace = trace_program(run.model, batch, replay=guide_trace)
     nodes = nodes_of(trace)

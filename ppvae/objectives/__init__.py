@@ -3,7 +3,7 @@
 from ppvae.objectives.balance import Balance
 from ppvae.objectives.consistency import Consistency
 from ppvae.objectives.critics import Critic, JointCritic, SeparableCritic, critic_between
-from ppvae.objectives.elbo import ELBO, Capacity, Objective
+from ppvae.objectives.elbo import ELBO, Objective
 from ppvae.objectives.estimators import (
     MINE,
     NWJ,
@@ -16,7 +16,7 @@ from ppvae.objectives.independence import Independence, dependence
 from ppvae.objectives.information import MutualInformation
 from ppvae.objectives.measuring import information_of, measure, train_critic
 from ppvae.objectives.rotations import RotationSearch
-from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, Schedule
+from ppvae.objectives.schedules import Capacity, Constant, Cosine, Cyclic, Linear, Schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.supervision import Supervision
 from ppvae.objectives.terms import Context, Penalty, Term, Terms

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pyro
 import torch
@@ -34,8 +35,8 @@ from torch.distributions import kl_divergence
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.borders import at_least, expect_fields
 from ppvae.errors import ArgumentError, ContractError
-from ppvae.expected import expect_integer, expect_number
-from ppvae.objectives.schedules import Constant, Schedule, as_schedule
+from ppvae.expected import expect_integer
+from ppvae.objectives.schedules import Capacity, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms, by_name
 from ppvae.objectives.weights import log_weights
@@ -52,39 +53,10 @@ from ppvae.programs import (
     trace_program,
 )
 
-__all__ = ["ELBO", "Capacity", "Objective"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-
-@dataclass(frozen=True)
-class Capacity:
-    r"""A penalty for a KL off its target: :math:`\gamma | \frac1N \sum_n \mathrm{KL}_n - C(t) |`.
-
-    The absolute value is taken of the batch mean, never of each datum.
-
-    Arguments:
-        target: :math:`C(t)` in nats, a number or a schedule such as ``Linear(0, 25, 25_000)``.
-        gamma: The weight :math:`\gamma`, a number or a schedule.
-
-    References:
-        | Understanding disentangling in beta-VAE (Burgess et al., 2018)
-        | https://arxiv.org/abs/1804.03599
-        | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
-        | https://arxiv.org/abs/1804.00104
-    """
-
-    target: float | Schedule
-    gamma: float | Schedule = 1.0
-
-    def __post_init__(self) -> None:
-        for name, value in (("target", self.target), ("gamma", self.gamma)):
-            if isinstance(as_schedule(value), Constant):
-                number = value.value if isinstance(value, Constant) else value
-                expect_number(name, number, "Use nats, and a weight.", least=0)
-
-    def __call__(self, kl: Tensor, step: Tensor) -> Tensor:
-        """The penalty () of the KL's batch mean ()."""
-        target, gamma = as_schedule(self.target)(step), as_schedule(self.gamma)(step)
-        return gamma.to(kl) * (kl - target.to(kl)).abs()
+__all__ = ["ELBO", "Objective"]
 
 
 SiteKey = str | tuple[str, ...]
@@ -141,16 +113,21 @@ class ELBO:
             )
         return replace(self, terms=(*self.terms, term))
 
-    def __call__(self, model: nn.Module, guide: nn.Module, *, num_data: int = 1) -> Objective:
+    def __call__(
+        self, model: nn.Module, guide: nn.Module, *, num_data: int | None = None
+    ) -> Objective:
         """The objective of a pair.
 
         Arguments:
             model: The generative program.
             guide: The variational program.
-            num_data: Number of data that the batches are drawn from; only global latents (outside
-                the data plate) need it.
+            num_data: Number of data that the batches are drawn from, by which the KL of a global
+                latent (outside the data plate) is divided; a pair without one needs none.
         """
         return Objective(self, model, guide, num_data=num_data)
+
+
+_NUM_DATA = "Pass the number of training rows, such as len(data['x'])."
 
 
 def _names(key: SiteKey) -> tuple[str, ...]:
@@ -169,6 +146,9 @@ class Objective(nn.Module):
         model: The generative program.
         guide: The variational program.
         num_data: Number of data that the batches are drawn from; only global latents need it.
+
+    Sub-modules that are in evaluation mode within a model or a guide in training mode, as frozen
+    ones are, stay so when the objective is put into training mode.
     """
 
     step: Tensor
@@ -179,11 +159,11 @@ class Objective(nn.Module):
     unscaled: bool = False
 
     def __init__(
-        self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int = 1
+        self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int | None = None
     ) -> None:
         super().__init__()
-        remedy = "Pass the number of training rows, such as len(data['x'])."
-        expect_integer("num_data", num_data, 1, remedy)
+        if num_data is not None:
+            expect_integer("num_data", num_data, 1, _NUM_DATA)
         self.spec = spec
         self.model = model
         self.guide = guide
@@ -194,6 +174,19 @@ class Objective(nn.Module):
         self.structures: dict[frozenset[str], Structure] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
         self.hooks = tuple(hooks_of(model, guide, self.terms))
+        self._frozen = [
+            module
+            for program in (model, guide)
+            for module in program.modules()
+            if program.training and not module.training
+        ]
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """Set the mode of all sub-modules but those that are frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.training = False
+        return self
 
     def advance(self) -> None:
         """Count one optimiser step, here and in the :class:`~ppvae.programs.FitHooks`."""
@@ -220,6 +213,11 @@ class Objective(nn.Module):
                 f"weights) observed sites {list(structure.scored)}; got {unknown}. "
                 "Use the model's site names."
             )
+        if structure.shared and self.num_data is None:
+            raise ContractError(
+                f"num_data: expected the number of training rows, by which the KL of "
+                f"{list(structure.shared)} is divided, as all data share it; got none. {_NUM_DATA}"
+            )
         self.structures[frozenset(batch)] = structure
         return structure
 
@@ -236,7 +234,7 @@ class Objective(nn.Module):
                 guide_trace,
                 model_trace,
                 particles=self.spec.num_particles > 1,
-                num_data=self.num_data,
+                num_data=self.num_data or 1,
             )
             sites = nodes_of(model_trace)
             log_likelihood = {

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppvae.errors import ArgumentError
 from ppvae.expected import expect_integer, expect_number
 
-__all__ = ["Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
+__all__ = ["Capacity", "Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
 
 
 class Schedule(ABC):
@@ -125,8 +126,40 @@ def as_schedule(value: float | Schedule) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(
+        raise ArgumentError(
             f"weight: expected a number or a Schedule; got {type(value).__name__}. "
             "Use a number, or Linear(start, end, steps)."
         )
     return Constant(float(value))
+
+
+@dataclass(frozen=True)
+class Capacity:
+    r"""A penalty for a KL off its target: :math:`\gamma | \frac1N \sum_n \mathrm{KL}_n - C(t) |`.
+
+    The absolute value is taken of the batch mean, never of each datum.
+
+    Arguments:
+        target: :math:`C(t)` in nats, a number or a schedule such as ``Linear(0, 25, 25_000)``.
+        gamma: The weight :math:`\gamma`, a number or a schedule.
+
+    References:
+        | Understanding disentangling in beta-VAE (Burgess et al., 2018)
+        | https://arxiv.org/abs/1804.03599
+        | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
+        | https://arxiv.org/abs/1804.00104
+    """
+
+    target: float | Schedule
+    gamma: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("target", self.target), ("gamma", self.gamma)):
+            if isinstance(as_schedule(value), Constant):
+                number = value.value if isinstance(value, Constant) else value
+                expect_number(name, number, "Use nats, and a weight.", least=0)
+
+    def __call__(self, kl: Tensor, step: Tensor) -> Tensor:
+        """The penalty () of the KL's batch mean ()."""
+        target, gamma = as_schedule(self.target)(step), as_schedule(self.gamma)(step)
+        return gamma.to(kl) * (kl - target.to(kl)).abs()

@@ -273,6 +273,25 @@ def test_frozen_parameters_stay():
         quiet(model, guide)
 
 
+def test_parts_in_evaluation_mode_stay_so_while_the_rest_trains():
+    modes = []
+
+    class Watched(nn.Dropout):
+        def forward(self, x: Tensor) -> Tensor:
+            modes.append((self.name, self.training))
+            return super().forward(x)
+
+    model, guide = pair()
+    guide.free, guide.frozen = Watched(0.5), Watched(0.5)
+    guide.free.name, guide.frozen.name = "free", "frozen"
+    inner = guide.net
+    guide.net = nn.Sequential(guide.free, guide.frozen, inner)
+    guide.frozen.eval()
+    quiet(model, guide, epochs=1)
+    assert ("free", True) in modes
+    assert ("frozen", True) not in modes
+
+
 def test_clipping_bounds_the_first_step_of_sgd():
     def optimizer(parameters, lr):
         return torch.optim.SGD(parameters, lr=lr)

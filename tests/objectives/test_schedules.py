@@ -43,5 +43,5 @@ def test_a_ramp_of_no_steps_and_weights_that_are_no_numbers_are_refused():
             kind(0.0, 1.0, 0)
     with pytest.raises(ArgumentError, match="expected a finite number; got nan"):
         as_schedule(math.nan)
-    with pytest.raises(TypeError, match="expected a number or a Schedule; got str"):
+    with pytest.raises(ArgumentError, match="expected a number or a Schedule; got str"):
         as_schedule("1")

@@ -10,6 +10,7 @@ from torch import nn
 
 from ppvae.errors import ContractError
 from ppvae.evaluate import check_predictions, log_likelihood
+from ppvae.objectives import ELBO
 from ppvae.programs import data_plate
 from ppvae.runs.run import Run
 
@@ -48,6 +49,17 @@ class LevelGuide(nn.Module):
 def level_run(**options: bool) -> tuple[Run, torch.Tensor]:
     x = LOC + 2**0.5 * SPREAD * torch.randn(200)
     return Run(Level(), LevelGuide(**options), config={"data": {"rows": {"train": 200}}}), x
+
+
+def test_an_objective_needs_the_number_of_data_that_share_a_latent():
+    run, x = level_run()
+    with pytest.raises(ContractError, match=r"num_data: expected .* \['mu'\]"):
+        ELBO()(run.model, run.guide)({"x": x})
+    whole, halves = (
+        ELBO()(run.model, run.guide, num_data=count)({"x": x}).kl["mu"].sum()
+        for count in (200, 400)
+    )
+    torch.testing.assert_close(whole, 2 * halves)
 
 
 def test_predictions_come_from_the_posterior_of_a_global_latent():
