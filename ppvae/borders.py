@@ -21,7 +21,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from numbers import Integral, Real
 from pathlib import Path
 from typing import (
@@ -45,7 +45,17 @@ from ppvae.expected import is_path
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["ROWS", "SHARE", "Rule", "above", "at_least", "between", "expect_fields", "typed"]
+__all__ = [
+    "ROWS",
+    "SHARE",
+    "Rule",
+    "above",
+    "at_least",
+    "between",
+    "expect_arguments",
+    "expect_fields",
+    "typed",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,6 +173,10 @@ def _rule(annotation: object) -> Rule | None:
         return _union(inner)
     if origin is Literal:
         return Rule(f"one of {', '.join(map(repr, inner))}", lambda v: _is_one_of(v, inner))
+    if origin is type:
+        return _class(inner[0])
+    if origin is np.ndarray:  # NDArray[...]
+        return ARRAY
     if origin is not None and issubclass(origin, Callable):  # type: ignore[arg-type]
         return FUNCTION
     if origin is tuple and Ellipsis not in inner:
@@ -182,6 +196,16 @@ def _rule(annotation: object) -> Rule | None:
     kind: type = annotation
     return Rule(
         f"{_article(kind.__name__)} {kind.__name__}", lambda v: isinstance(v, kind), remedy=""
+    )
+
+
+def _class(base: object) -> Rule | None:
+    if not isinstance(base, type):
+        return None
+    return Rule(
+        f"a class of {base.__name__}",
+        lambda v: isinstance(v, type) and issubclass(v, base),
+        remedy="Pass the class, without calling it.",
     )
 
 
@@ -292,6 +316,9 @@ def _checked_names(module: str) -> dict[str, object]:
                 home = sys.modules.get(getattr(line, "module", None) or "")
                 for name in line.names if isinstance(line, ast.ImportFrom) else ():
                     known[name.asname or name.name] = getattr(home, name.name, object)
+                for name in line.names if isinstance(line, ast.Import) else ():
+                    whole = name.name if name.asname else name.name.partition(".")[0]
+                    known[name.asname or whole] = sys.modules.get(whole, object)
     return known
 
 
@@ -333,7 +360,8 @@ def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 return function(*args, **kwargs)
             if not rules:  # At the first call: an annotation may name what is defined later.
                 annotations = {n: p.annotation for n, p in declared.parameters.items()}
-                names: dict[str, object] = getattr(function, "__globals__", {})
+                # Another decorator's module has other names than that of the function.
+                names: dict[str, object] = getattr(unwrap(function), "__globals__", {})
                 rules.update(_rules(annotations, names, ranges))
             try:
                 given = declared.bind(*args, **kwargs).arguments
@@ -354,6 +382,26 @@ def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return checked
 
     return decorate
+
+
+def expect_arguments(
+    function: Callable[..., object], given: Mapping[str, object], **ranges: Rule
+) -> None:
+    """Refuse values that the annotations of a function's arguments, or ranges, do not allow.
+
+    Arguments:
+        function: The function.
+        given: Values by the name of the argument.
+        ranges: Ranges by the name of the argument.
+
+    Raises:
+        ArgumentError: If there is one.
+    """
+    declared = signature(function).parameters
+    annotations = {name: declared[name].annotation for name in given}
+    rules = dict(_rules(annotations, getattr(function, "__globals__", {}), ranges))
+    for name, value in given.items():
+        _refuse(name, value, rules[name], default=declared[name].default)
 
 
 def expect_fields(value: DataclassInstance, **ranges: Rule) -> None:

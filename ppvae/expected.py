@@ -165,6 +165,11 @@ def expect_real_rows(**values: Tensor) -> None:
                 f"{name}: expected real numbers with shape (N, ...), N >= 1; got {value.dtype} "
                 f"with shape {tuple(value.shape)}. Pass one row per datum."
             )
+        if value.dtype == torch.bool:
+            raise ArgumentError(
+                f"{name}: expected numbers; got booleans with shape {tuple(value.shape)}. Pass "
+                "them as .double(), classes as .long()."
+            )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ArgumentError(
                 f"{name}: expected finite numbers; got NaN or infinity. Leave out the rows that "
@@ -205,11 +210,15 @@ def as_numbers(name: str, value: object) -> Tensor:
         value: Its value.
 
     Raises:
-        ArgumentError: If it does not hold numbers.
+        ArgumentError: If it does not hold real numbers.
     """
+    refused = ArgumentError(
+        f"{name}: expected real numbers; got {str(value)[:60]!r}. Use torch.as_tensor."
+    )
     try:
-        return torch.as_tensor(value)
+        numbers = torch.as_tensor(value)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"{name}: expected numbers; got {str(value)[:60]!r}. Use torch.as_tensor."
-        ) from error
+        raise refused from error
+    if numbers.is_complex() or numbers.dtype == torch.bool:
+        raise refused
+    return numbers

@@ -27,6 +27,7 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from ppvae.borders import above, at_least, expect_arguments
 from ppvae.data import Dataset, Splits, split_rows
 from ppvae.errors import ArgumentError
 from ppvae.evaluate import log_likelihood
@@ -119,6 +120,14 @@ class VAETransformer(TransformerMixin, BaseEstimator):
             DataError: If the data cannot be used.
             DivergenceError: If training diverges.
         """
+        expect_arguments(
+            type(self).__init__,
+            self.get_params(deep=False),
+            n_components=at_least(1),
+            epochs=at_least(1),
+            batch_size=at_least(1),
+            learning_rate=above(0),
+        )
         rows = self._validated(X, reset=True)
         chosen_entry, options = self._entry()
         allowed = ("x",) if "x" in chosen_entry.may_miss(options) else ()
@@ -245,9 +254,17 @@ class VAETransformer(TransformerMixin, BaseEstimator):
             raise ArgumentError(
                 "X: expected pictures with intensities in [0, 1]; got uint8. Pass X / 255."
             )
-        rows: Numbers = validate_data(
-            self, X, reset=reset, dtype=kinds, ensure_all_finite="allow-nan"
-        )
+        try:
+            rows: Numbers = validate_data(
+                self, X, reset=reset, dtype=kinds, ensure_all_finite="allow-nan"
+            )
+        except ValueError as error:
+            raise ArgumentError(
+                f"X: expected finite numbers with shape (N, D), the features of the training "
+                f"data; got others. {error}"
+            ) from error
+        if getattr(X, "dtype", None) in (bool, torch.bool):
+            raise ArgumentError("X: expected numbers; got booleans. Pass them as X.astype(float).")
         return rows
 
     def _shaped(self, rows: Numbers) -> Numbers:
@@ -294,6 +311,14 @@ class VAETransformer(TransformerMixin, BaseEstimator):
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+    if isinstance(random_state, bool):
+        raise ArgumentError("random_state: expected a whole number; got a boolean. Use 0.")
+    if isinstance(random_state, int | np.integer):
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError as error:
+        raise ArgumentError(
+            f"random_state: expected a whole number, None or a RandomState; got "
+            f"{str(random_state)[:60]!r}. Use 0."
+        ) from error

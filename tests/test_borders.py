@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppvae import active, data, evaluate, gp, objectives, plots, programs
-from ppvae.borders import ROWS, SHARE, above, at_least, between, expect_fields, typed
+from ppvae import active, data, ensembles, evaluate, gp, load, objectives, plots, programs
+from ppvae.borders import (
+    ROWS,
+    SHARE,
+    above,
+    at_least,
+    between,
+    expect_arguments,
+    expect_fields,
+    typed,
+)
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.fitting import Phase, fit
 from ppvae.runs import Recipe
-from ppvae.zoo import entry
+from ppvae.zoo import entry, parse_options
 from ppvae.zoo.surrogates import deep_kernel_surrogate
 from tests.fitting.programs import pair, table
 
@@ -45,6 +55,8 @@ def taking(
     change: Callable[[Tensor], Tensor] = torch.neg,
     form: Literal["a", "b"] = "a",
     run: Run | None = None,
+    kind: type[nn.Module] | None = None,
+    numbers: NDArray[np.float64] | None = None,
     whatever: object = None,
 ) -> int:
     return len(parts)
@@ -66,6 +78,8 @@ BAD: dict[str, tuple[object, str]] = {
     "change": (3, "a function"),
     "form": ("c", "one of 'a', 'b'"),
     "run": ("run", "a Run or None"),
+    "kind": (nn.Identity(), "a class of Module or None"),
+    "numbers": ("3", "an array of numbers or None"),
 }
 
 
@@ -85,6 +99,23 @@ def test_good_values_and_defaults_pass():
     with pytest.raises(TypeError, match="unexpected keyword"):
         taking(other=1)
     assert taking.__name__ == "taking"
+
+
+@typed()
+@torch.no_grad()
+def decorated(codes: Tensor, *, run: Run | None = None) -> int:
+    return len(codes)
+
+
+def test_a_decorator_between_hides_no_annotation():
+    with pytest.raises(ArgumentError, match="codes: expected a tensor of real numbers; got 3"):
+        decorated(3)
+
+
+def test_values_held_to_the_annotations_of_a_function():
+    expect_arguments(taking, {"count": 4, "name": "y"})
+    with pytest.raises(ArgumentError, match="count: expected an integer >= 5; got 4"):
+        expect_arguments(taking, {"count": 4}, count=at_least(5))
 
 
 def test_fields_of_a_dataclass():
@@ -136,6 +167,24 @@ CALLS: dict[str, Callable[[], object]] = {
     "a model of a number": lambda: entry(3),
     "a figure of text": lambda: plots.latents(np.array([["a", "b"]] * 3)),
     "a figure without bins": lambda: plots.calibration(X[:, 0], bins=0),
+    "rows by fraction": lambda: Dataset({"x": X}).batch(torch.tensor([0.5])),
+    "rows beyond the last": lambda: Dataset({"x": X}).batch(torch.tensor([20])),
+    "the last row by minus one": lambda: Dataset({"x": X}).batch(torch.tensor([-1])),
+    "a prior of text": lambda: gp.StandardPrior("2"),
+    "a negative independence": lambda: objectives.Independence(weight=-1.0),
+    "codes that are booleans": lambda: evaluate.kmeans(X > 0, 2),
+    "predictions of scale zero": lambda: active.calibration(X[:, 0], X[:, 0], 0 * X[:, 0]),
+    "a matrix with a hole": lambda: plots.covariance(torch.full((2, 2), math.nan)),
+    "infinite pictures": lambda: plots.images(torch.full((1, 1, 2, 2), math.inf)),
+    "curves by no name": lambda: plots.learning_curves({}),
+    "a search by text": lambda: active.explore(None, X, "measure"),
+    "options of a class of others": lambda: parse_options(dict, {}),
+    "a dimension beyond memory": lambda: entry("vae")({"x": X}, latent_dim=10**30),
+    "columns of text": lambda: entry("vae")("x"),
+    "a folder of a number": lambda: load(3),
+    "builders of numbers": lambda: load("run", builders=[3]),
+    "members of nothing": lambda: ensembles.fit_ensemble(lambda: None, {"x": X}, seeds=[0]),
+    "pictures turned by no spline": lambda: data.rotated_digits(order=-1),
     "two figures of booleans": lambda: evaluate.crps(X > 0, X[0] > 0),
 }
 
@@ -166,7 +215,7 @@ def test_latents_are_those_of_the_model(run):
         ({"z": z, "strange": z}, "expected sites of the model"),
         ({"z": z * math.nan}, "expected finite numbers"),
         ({"z": z[:0]}, "at least one row"),
-        ({"z": "text"}, "z: expected numbers"),
+        ({"z": "text"}, "z: expected real numbers"),
     ):
         with pytest.raises(ArgumentError, match=words):
             run.decode(latents)
@@ -177,3 +226,51 @@ def test_a_program_that_fails_on_a_batch_says_on_which(run):
         programs.encode(run.guide, {"x": torch.zeros(4, 99)})
     with pytest.raises(ContractError, match="batch: expected tensors by name; got 'x', a str"):
         programs.check_pair(run.model, run.guide, {"x": "text"})
+
+
+def test_columns_of_other_names_are_not_ignored(run):
+    prediction = run.predict({"x": table(4)}, num_draws=4)
+    assert len(prediction.mean) == 4
+    with pytest.raises(ArgumentError, match=r"predict: expected a column .* \['x'.*got \['X'\]"):
+        run.predict({"X": table(4)}, num_draws=4)
+
+
+def test_information_of_other_data_is_refused_in_words(run):
+    train = {"x": table(32)}
+    for bad, words in (
+        ({"test": {"x": table(8)[:, :2]}}, "takes; got"),
+        ({"train": {"c": table(32)}}, "expected a column and a latent site"),
+        ({"site": "w"}, "expected a column and a latent site"),
+        ({"train": {"x": table(32) * math.nan}}, "expected finite numbers"),
+    ):
+        with pytest.raises(PPVAEError, match=words):
+            objectives.information_of(run.guide, **{"train": train, "test": train, **bad})
+
+
+def test_the_null_model_needs_its_column(run):
+    columns = {"x": table(32)}
+    with pytest.raises(PPVAEError, match="expected a column 'y'"):
+        evaluate.null_log_likelihood(run.model, columns, columns, column="y")
+    model = entry("vae")(columns, latent_dim=2, hidden=(4,), likelihood="normal").model
+    with pytest.raises(PPVAEError, match="values that the likelihood has"):
+        evaluate.null_log_likelihood(model, columns, {"x": table(8) * math.nan})
+
+
+def test_booleans_in_a_column_are_noted():
+    columns = Dataset({"x": table(8) > 0})
+    assert columns.notes == ("x: false is 0, true is 1",)
+    assert columns.batch(slice(None))["x"].unique().tolist() == [0.0, 1.0]
+
+
+def test_a_search_computes_in_the_dtype_of_its_surrogate():
+    candidates = table(12).double()
+    small = {"ensemble": 1, "steps": 2, "first_steps": 2, "components": 2, "dim": 2}
+    search = active.explore(
+        deep_kernel_surrogate(candidates, **small),
+        candidates,
+        lambda place: float(candidates[place, 0]),
+        "random",
+        5,
+        start=4,
+    )
+    assert search.candidates.dtype == torch.get_default_dtype()

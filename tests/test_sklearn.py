@@ -123,7 +123,7 @@ def test_the_run_is_saved_and_loaded_by_its_recipe(tmp_path):
         ({"model": "cvae"}, "expected at least 2 classes in a column 'y'"),
         ({"model": "vea"}, "model: expected one of"),
         ({"options": {"hiden": (8,)}}, r"options: expected .* got \['hiden'\]"),
-        ({"n_components": 0}, "latent_dim: expected a number from 1"),
+        ({"n_components": 0}, "n_components: expected an integer >= 1"),
         ({"shape": (1, 2, 2)}, "a shape with 5 elements, the features of X"),
         ({"epochs": -1}, "epochs: expected"),
     ],

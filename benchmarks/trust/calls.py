@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from ppvae.fitting import (
     Checkpoint,
     Phase,
     Settings,
-    TensorBoard,
     fit,
     grouped_adam,
     warmup_cosine,
@@ -151,6 +151,7 @@ def _of_programs(run: Run, columns: dict[str, torch.Tensor]) -> Iterator[Call]:
 def of_fitting(place: Path) -> Iterator[Call]:
     """Fits, settings and objectives."""
 
+    @functools.wraps(fit)
     def trained(**given: Any) -> object:
         return fit(**{**dict(zip(("model", "guide"), pair(), strict=True)), **given})
 
@@ -170,16 +171,17 @@ def of_fitting(place: Path) -> Iterator[Call]:
     yield "Phase", Phase, {"epochs": 1, "hold": (model,)}
     yield "grouped_adam", grouped_adam, {"betas": (0.9, 0.999)}
     yield "warmup_cosine", warmup_cosine, {"warmup": 0.05, "floor": 0.1}
-    yield "TensorBoard", TensorBoard, {"folder": str(place / "board")}
     yield "Recipe", Recipe, {"builder": "ppvae.zoo:build", "name": "vae", "options": {"a": 1}}
     yield from _of_objectives()
     members = {"build": build, "data": data(), "seeds": (0,), "epochs": 1, "batch_size": 32}
-    trains = ensembles.fit_ensemble
-    yield "fit_ensemble", lambda **g: trains(**{"device": "cpu", "compile": False, **g}), members
+
+    @functools.wraps(ensembles.fit_ensemble)
+    def trains(**given: Any) -> object:
+        return ensembles.fit_ensemble(**{"device": "cpu", "compile": False, **given})
+
+    yield "fit_ensemble", trains, members
     probs = torch.rand(2, 8, 3).softmax(-1)
     yield "agreement", ensembles.agreement, {"probs": probs, "reference": 1, "rounds": 2}
-    one = ensembles.Ensemble([pair()], [0], [0.0])
-    yield "Ensemble.agree", one.agree, {"batch": data(), "site": "z"}
 
 
 def _of_objectives() -> Iterator[Call]:

@@ -5,7 +5,8 @@
 Each function is called with good arguments, of which one in turn is replaced by a bad value of the
 kinds in :mod:`benchmarks.trust.bad`. An error is *clear* if it says what was expected and what
 came instead; any other error is *obscure*, and a call without an error is *silent*, unless the
-value is one that the function documents (:data:`RIGHT`). Obscure and silent calls are printed.
+value is one that the function documents (:mod:`benchmarks.trust.right`). Obscure and silent calls
+are printed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks.trust.bad import spoiled
 from benchmarks.trust.calls import Call, of_fitting, of_runs, scores
-from benchmarks.trust.common import data, pair, settings
+from benchmarks.trust.common import build, data, pair, settings
 from benchmarks.trust.parts import (
     of_active,
     of_gps,
@@ -35,35 +36,13 @@ from benchmarks.trust.parts import (
     of_transformer,
     of_zoo,
 )
+from benchmarks.trust.right import why_right
 from ppvae.errors import PPVAEError
 from ppvae.fitting import fit
-from ppvae.runs import Run
+from ppvae.runs import Recipe, Run
 
 # Seconds that a call may take.
 SECONDS = 30
-# Values that are documented, by the end of "function argument value".
-RIGHT = (
-    *("x: half", "x: one", "as_splits data x: deep", "as_splits data wide", "draws half"),
-    *("describe data x: deep", "describe data wide", "columns x: deep", "columns wide"),
-    *("columns x: nan", "means half", "codes half", "u half", "u one", "probs half", "probs one"),
-    # Classes of any numbers; quantities as factors and targets.
-    *("found negative", "found fractions", "true negative", "true fractions"),
-    *("factors negative", "factors fractions", "target fractions", "y fractions", "y negative"),
-    # Rows are flattened.
-    *("features deep", "target deep", "data deep", "codes deep", "y deep", "draws deep"),
-    # NaN and zero as documented.
-    *("log_weights empty", "log_weights half", "log_weights one", "log_weights nan"),
-    *("log_weights inf", "dependence z nan", "dependence z inf", "rounds 0", "rounds 1e30"),
-    # None, zero, nothing and a lot, where they have a meaning.
-    *("ks empty", "intervals empty", "prior_rows 0", "retries 0", "reference 0", "seed 0"),
-    *("callbacks empty", "max_rows None", "fit objective None", "rows None", "site None"),
-    *("fit seed None", "clip_norm None", "average None", "device None", "out None", "every None"),
-    *("load seed None", "batch_size 1e30", "validate_every 1e30", "retries 1e30", "epochs 1e30"),
-    *("first empty", "second empty", "start -1", "end -1", "x texts", "missing_ok empty"),
-    *("missing_ok texts", "take rows half", "take rows one", "block 1e30"),
-    # One row is repeated, or numbers become a column; no column is needed for a prediction.
-    *("latents z: half", "latents z: one", "Run.predict columns empty"),
-)
 
 
 def outcome(function: Callable[..., object], given: Mapping[str, object]) -> tuple[str, str]:
@@ -98,13 +77,15 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGALRM, late)
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         os.chdir(place)  # A bad value that is a path, such as "text", is written here.
         run = fit(*pair(), data(), out=place / "run", **settings(epochs=1))
         run.config["place"] = folder
+        recipe = Recipe(f"{build.__module__}:build")
+        fit(*pair(), data(), out=place / "built", recipe=recipe, **settings(epochs=1))
         for name, function, good in _calls(run, place):
             if arguments.only not in name or arguments.skip in name:
                 continue
@@ -119,7 +100,7 @@ def main() -> None:
                     word, detail = outcome(function, {**good, argument: bad})
                     plt.close("all")
                     tried = f"{name} {argument} {label}"
-                    if word == "silent" and tried.endswith(RIGHT):
+                    if word == "silent" and why_right(tried):
                         word = "right"
                     counts[word] += 1
                     if word in ("silent", "obscure"):
@@ -127,7 +108,7 @@ def main() -> None:
     print(f"{counts.total()} bad calls: {dict(counts)}")
 
 
-def _late(number: int, frame: object) -> None:
+def late(number: int, frame: object) -> None:
     raise TimeoutError(f"no end after {SECONDS} s at {time.ctime()}")
 
 

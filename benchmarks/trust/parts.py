@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def of_reading(place: Path) -> Iterator[Call]:
     yield "data.expression", reading.expression, {**few, "inflation": 0.1, "seed": 1}
     image, at = torch.rand(20, 20), torch.tensor([[10, 10], [8, 9]])
     yield "data.patches", reading.patches, {"image": image, "positions": at, "size": 5}
-    yield "ppvae.load", ppvae.load, {"folder": str(place / "run"), "builders": (build,)}
+    yield "ppvae.load", ppvae.load, {"folder": str(place / "built"), "builders": (build,)}
     yield from _of_files(place)
 
 
@@ -75,8 +76,7 @@ def _of_files(place: Path) -> Iterator[Call]:
     yield "Dataset.batch", rows.batch, {"rows": torch.arange(3), "dtype": torch.float32}
     yield "Dataset.select", lambda name: rows.select(name), {"name": "x"}
     yield "Dataset.with_columns", lambda y: rows.with_columns(y=y), {"y": torch.arange(6) % 2}
-    yield "data.mnist", reading.mnist, {"folder": str(place / "mnist2"), "validation": 10}
-    turned = {"num_angles": 4, "held_out": 1, "drop": 0.25, "num_objects": 20, "order": 1}
+    turned = {"num_angles": 8, "held_out": 1, "drop": 0.25, "num_objects": 200, "order": 1}
     made = {**turned, "clip": True, "validation": 0.1, "seed": 1}
     yield "data.rotated_digits", reading.rotated_digits, made
     posed = {"digit": 3, "rotation": 1.0, "shift": 0.1, "scale": 0.1, "seed": 1}
@@ -145,6 +145,7 @@ def of_active() -> Iterator[Call]:
     candidates = torch.randn(12, 1, 2, 3, dtype=torch.float64)
     small = {"ensemble": 1, "steps": 2, "first_steps": 2, "components": 2, "dim": 2}
 
+    @functools.wraps(active.explore)
     def searched(**given: Any) -> object:
         surrogate = deep_kernel_surrogate(candidates, **small)
         return active.explore(**{"model": surrogate, **given})
@@ -170,6 +171,7 @@ def of_transformer() -> Iterator[Call]:
     """scikit-learn's interface."""
     rows = torch.rand(24, 6).numpy()
 
+    @functools.wraps(VAETransformer.__init__)
     def fitted(**given: Any) -> object:
         data = given.pop("X", rows)
         quick = {"epochs": 1, "settings": {"compile": False, "device": "cpu"}}
@@ -187,7 +189,8 @@ def of_zoo() -> Iterator[Call]:
     options = {"latent_dim": 2, "hidden": (8,), "beta": 2.0}
     yield "zoo.build", zoo.build, {"name": "vae", "spec": spec, **options}
     yield "zoo.entry", zoo.entry, {"name": "vae"}
-    yield "zoo.jvae", zoo.entry("jvae").function, {"columns": spec, "classes": 3, "latent_dim": 2}
+    pair = ppvae.zoo.jvae  # As users call it: by name, with data.
+    yield "zoo.jvae", pair, {"spec": spec, "classes": (3,), "latent_dim": 2}
     options = {"latent_dim": 2, "hidden": (8,), "likelihood": "normal"}
     kind = zoo.entry("vae").options
     yield "zoo.parse_options", zoo.parse_options, {"options": kind, "values": options}

@@ -41,7 +41,7 @@ class Calibration:
 
 @typed()
 def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
-    """The calibration of normal predictions; rows with a NaN are left out.
+    """The calibration of normal predictions; rows that are not finite are left out.
 
     Arguments:
         y: Measurements, with shape (N).
@@ -54,6 +54,11 @@ def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
         raise ArgumentError(
             f"calibration: expected y, mean and scale with shape (N); got {tuple(y.shape)}, "
             f"{tuple(mean.shape)} and {tuple(scale.shape)}. Pass one number per measurement."
+        )
+    if torch.bool in (y.dtype, mean.dtype, scale.dtype) or (scale <= 0).any():
+        raise ArgumentError(
+            "calibration: expected numbers, and standard deviations above 0; got booleans, or "
+            "others. Pass the scale of each prediction."
         )
     rows = torch.isfinite(y) & torch.isfinite(mean) & torch.isfinite(scale)
     y, mean, scale = (value[rows].double() for value in (y, mean, scale))

@@ -37,10 +37,11 @@ class Moves:
     def __post_init__(self) -> None:
         expect_fields(self)
         positions = self.positions
-        if positions.dim() != 2 or not torch.isfinite(positions.double()).all():
+        booleans = positions.dtype == torch.bool
+        if positions.dim() != 2 or booleans or not torch.isfinite(positions.double()).all():
             raise ArgumentError(
-                f"positions: expected finite numbers with shape (N, 2); got shape "
-                f"{tuple(positions.shape)}. Give the row and the column of each place."
+                f"positions: expected finite numbers with shape (N, 2); got {positions.dtype} "
+                f"with shape {tuple(positions.shape)}. Give the row and the column of each place."
             )
         if not self.price >= 0 or not self.reach > 0:
             raise ArgumentError(

@@ -25,9 +25,10 @@ from ppvae.active.botorch_model import output_weights
 from ppvae.active.calibration import Calibration, calibration
 from ppvae.active.moves import Moves
 from ppvae.active.surrogate import Surrogate
-from ppvae.errors import ArgumentError, DataError
+from ppvae.borders import ROWS, at_least, expect_fields, typed
+from ppvae.errors import ArgumentError
 from ppvae.expected import as_numbers
-from ppvae.programs import forked
+from ppvae.programs import forked, placement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,8 @@ class Search:
 
     Arguments:
         surrogate: The model of the measurements.
-        candidates: Inputs of the places, with shape (N, ...); rows are flattened.
+        candidates: Inputs of the places, with shape (N, ...); rows are flattened, and computed
+            with in the dtype of the surrogate's weights.
         acquisition: Name of :data:`~ppvae.active.ACQUISITIONS`, or a function.
         start: Places measured at random before the first fit.
         batch: Number q of places per :meth:`ask` after that.
@@ -74,8 +76,7 @@ class Search:
         fitted: Number of measurements at the last fit.
 
     Raises:
-        ArgumentError: If an argument is out of range.
-        DataError: If candidates are not finite numbers.
+        ArgumentError: If an argument is out of range, or candidates are not finite numbers.
     """
 
     surrogate: Surrogate
@@ -93,17 +94,17 @@ class Search:
     fitted: int = 0
 
     def __post_init__(self) -> None:
-        x = torch.as_tensor(self.candidates)
+        expect_fields(
+            self, start=at_least(1), batch=at_least(1), fit_every=at_least(1), candidates=ROWS
+        )
+        x = self.candidates
+        # In the dtype and on the device of the surrogate's weights, if it has any.
+        if any(p.is_floating_point() for p in self.surrogate.parameters()):
+            x = x.to(placement(self.surrogate))
         self.candidates = x.reshape(len(x), -1)
-        if not torch.isfinite(self.candidates).all():
-            raise DataError(
-                "candidates: expected finite numbers; got NaN or infinity. Leave these places out."
-            )
-        if not 1 <= self.start <= len(x) or self.batch < 1 or self.fit_every < 1:
+        if self.start > len(x):
             raise ArgumentError(
-                f"Search: expected start from 1 to {len(x)}, the candidates, and batch and "
-                f"fit_every >= 1; got {self.start}, {self.batch} and {self.fit_every}. Use 10, 1 "
-                "and 1."
+                f"start: expected from 1 to {len(x)}, the candidates; got {self.start}. Use 10."
             )
         if self.moves is not None and len(self.moves.positions) != len(x):
             raise ArgumentError(
@@ -324,6 +325,7 @@ def _numbers(value: float | Sequence[float] | Tensor | np.ndarray) -> tuple[floa
     return tuple(flat.tolist())
 
 
+@typed(candidates=ROWS, budget=at_least(1), start=at_least(1), seed=at_least(0))
 def explore(
     model: Surrogate,
     candidates: Tensor,

@@ -81,9 +81,9 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
         )
     if name == "mask":
         return _flags(column), note
+    if column.dtype == torch.bool:
+        note = "; ".join(filter(None, (note, f"{name}: false is 0, true is 1")))
     if kind_of(name).coded:
-        if column.dtype == torch.bool:
-            note = f"{name}: false is 0, true is 1"
         column, shaped = _ids(name, column)
         return column, "; ".join(filter(None, (note, shaped)))
     intensity = column.dtype == torch.uint8 and kind_of(name).intensity

@@ -23,6 +23,8 @@ from ppvae.typing import ColumnSpec
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
 
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
+
 
 class Dataset(Mapping[str, Column]):
     """Named columns of equal length N.
@@ -31,7 +33,8 @@ class Dataset(Mapping[str, Column]):
     for the observation, ``y`` for a class (int64, -1 where missing), ``c`` for a known continuous
     factor, ``object`` and ``view`` for GP priors. Images have shape (N, C, H, W). If ``x`` or
     ``source`` is uint8, it holds intensities from 0 to 255 and stays uint8 until :meth:`batch`
-    scales it to [0, 1]; integers in other columns are not scaled.
+    scales it to [0, 1]; integers in other columns are not scaled. Booleans become 0 and 1, which
+    is noted.
 
     Arguments:
         columns: Tensors, arrays, masked or memory-mapped arrays, by column name.
@@ -314,12 +317,18 @@ class Dataset(Mapping[str, Column]):
                 column's are moved there first.
             dtype: Dtype of the floating-point columns.
             device: Device of the result; by default the device of the columns.
+
+        Raises:
+            DataError: If ``rows`` are no numbers of rows.
         """
-        if not isinstance(rows, Tensor | slice) or not isinstance(dtype, torch.dtype):
+        numbers = isinstance(rows, Tensor) and rows.dim() == 1 and rows.dtype in INTEGERS
+        if not (numbers or isinstance(rows, slice)) or not isinstance(dtype, torch.dtype):
             raise DataError(
-                f"batch: expected a slice or a tensor of row numbers, and a dtype; got "
-                f"{type(rows).__name__} and {dtype}. Pass torch.tensor([0, 1])."
+                f"batch: expected a slice or a tensor (B) of row numbers, and a dtype; got "
+                f"{str(rows)[:60]} and {dtype}. Pass torch.tensor([0, 1])."
             )
+        if isinstance(rows, Tensor) and rows.device.type == "cpu" and len(rows):
+            rows = self._row_numbers(rows)
         batch = {}
         for name, column in self._columns.items():
             values = rows_of(column, rows)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import at_least, between, typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.errors import DataError
 
@@ -37,7 +37,7 @@ def digits() -> Splits:
     return Splits(*(dataset.take(split == part) for part in range(3)))
 
 
-@typed(seed=at_least(0))
+@typed(num_angles=at_least(2), held_out=at_least(0), order=between(0, 5), seed=at_least(0))
 def rotated_digits(
     *,
     num_angles: int = 16,

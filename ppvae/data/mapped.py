@@ -84,7 +84,7 @@ class MappedRows:
         return size * self.dtype.itemsize
 
 
-Column: TypeAlias = "Tensor | np.memmap | MappedRows | SparseRows"
+Column: TypeAlias = Tensor | np.memmap | MappedRows | SparseRows
 # Checked columns by name, such as a Dataset; and unchecked columns: a Dataset, tensors, arrays,
 # lists.
 Columns: TypeAlias = Mapping[str, Column]

@@ -14,7 +14,7 @@ from ppvae.expected import path_of
 
 __all__ = ["UNREADABLE", "PathLike", "existing", "refuse_larger"]
 
-PathLike: TypeAlias = "str | Path"
+PathLike: TypeAlias = str | Path
 # Errors that readers raise at a file that is damaged, cut off, or of another kind.
 UNREADABLE = (
     ValueError,

@@ -198,13 +198,14 @@ def mesh_solid(vertices: Tensor, faces: Tensor, *, count: int = 4 * COUNT, seed:
     if (
         places.dim() != 2
         or corners.dim() != 2
+        or not torch.equal(corners.to(faces), torch.as_tensor(faces))
         or (places.size(-1), corners.size(-1)) != (3, 3)
         or not len(corners)
         or not bool(places.isfinite().all())
         or not 0 <= int(corners.min()) <= int(corners.max()) < len(places)
     ):
         raise DataError(
-            f"mesh_solid: expected finite vertices (V, 3) and faces (F, 3) that number them; got "
+            "mesh_solid: expected finite vertices (V, 3) and whole numbers of them (F, 3); got "
             f"{tuple(places.shape)} and {tuple(corners.shape)}. Triangulate the mesh."
         )
     places = places - (places.amax(0) + places.amin(0)) / 2
@@ -267,7 +268,7 @@ def _rendered(shown: Solid, rotations: Tensor, fine: int) -> Tensor:
     return (255 * image).round().clamp(0, 255).to(torch.uint8)
 
 
-@typed(seed=at_least(0))
+@typed(num=at_least(10), size=at_least(4), noise=at_least(0), seed=at_least(0))
 def turned_solids(
     *solids: str | Solid, num: int = 3000, size: int = 28, noise: float = 0.0, seed: int = 0
 ) -> Splits:
@@ -280,18 +281,13 @@ def turned_solids(
         solids: Names among :data:`SOLIDS`, or solids such as those of :func:`mesh_solid`; by
             default a tripod, which has no symmetry.
         num: Number of pictures of all solids together, at least 10.
-        size: Height and width in pixels.
+        size: Height and width in pixels, at least 4.
         noise: Standard deviation of a pixel's noise; white is 1.
         seed: Random seed of rotations, solids and noise.
 
     Raises:
         DataError: If there is no solid of a name, or a number is out of range.
     """
-    if num < 10 or not 0 <= noise < math.inf:
-        raise DataError(
-            f"turned_solids: expected at least 10 pictures and a noise of at least 0; got {num} "
-            f"and {noise}. Use 3000 and 0."
-        )
     shown = [solid(s) if isinstance(s, str) else s for s in solids or ("tripod",)]
     generator = torch.Generator().manual_seed(seed)
     quaternions = torch.randn(num, 4, generator=generator, dtype=torch.float32)

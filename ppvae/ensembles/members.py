@@ -165,7 +165,13 @@ def fit_ensemble(
     built = []
     for seed in seeds:
         with forked(seed=seed):
-            built.append(build())
+            made = build()
+        if not isinstance(made, tuple) or len(made) != 3:
+            raise ArgumentError(
+                f"build: expected a function that returns (model, guide, objective); got "
+                f"{str(made)[:60]}. Return all three, such as ELBO() as the last."
+            )
+        built.append(made)
     size = splits.train.num_rows
     if side_by_side:
         objectives = [spec(model, guide, num_data=size) for model, guide, spec in built]

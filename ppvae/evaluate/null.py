@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import at_least, typed
 from ppvae.data.mapped import ColumnsLike
+from ppvae.errors import DataError
 from ppvae.evaluate.rows import spaced
 from ppvae.evaluate.sites import sites_of
 from ppvae.nets import Head, heads
@@ -104,10 +105,11 @@ def null_log_likelihood(
         max_rows: Rows of ``data`` that are scored, evenly spaced; None for all.
 
     Returns:
-        The mean, or None where the model has no head with a null model.
+        The mean, or None where the model has no head with a null model for such data.
+
+    Raises:
+        DataError: If there is no such column in both, or the model's family has no such values.
     """
-    if column not in train or column not in data:
-        return None
     shape = tuple(spaced(train, column, 1)[column].shape[1:])
     head = likelihood_head(model, shape)
     if head is None:
@@ -120,5 +122,12 @@ def null_log_likelihood(
     total = 0.0
     for part in torch.arange(scored.num_rows).split(256):
         x = scored.batch(part)[column].cpu()
-        total += float(fn.log_prob(x).double().sum())
+        try:
+            total += float(fn.log_prob(x).double().sum())
+        except ValueError as error:
+            raise DataError(
+                f"data: expected {column!r} with shape {shape} per datum and values that the "
+                f"likelihood has, none of them missing; got shape {tuple(x.shape[1:])} "
+                f"({str(error).splitlines()[0][:120]}). Score data like the training data."
+            ) from error
     return total / scored.num_rows

@@ -40,7 +40,9 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         | A New and Efficient Estimation Method for the Generalized Pareto Distribution
         | (Zhang and Stephens, 2009), Technometrics 51
     """
-    real = isinstance(log_weights, Tensor) and not log_weights.is_complex()
+    real = isinstance(log_weights, Tensor) and not (
+        log_weights.is_complex() or log_weights.dtype == torch.bool
+    )
     if not real or log_weights.dim() != 2:
         shape = tuple(log_weights.shape) if real else str(log_weights)[:60]
         raise ArgumentError(

@@ -37,6 +37,7 @@ from ppvae.programs import (
     DATA_PLATE,
     Structure,
     as_columns,
+    columns_of,
     evaluating,
     explained,
     frames,
@@ -126,8 +127,8 @@ def predict(
             posterior given the training data it has.
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, or the
-            model has no such site.
+        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, the model
+            has no such site, or takes none of the columns.
         ContractError: If the model needs a column that is not given, or if the guide computes the
             posterior of a latent outside the data plate from one.
         DataError: If a column does not hold numbers, or if columns differ in length.
@@ -136,6 +137,13 @@ def predict(
     number = _rows(given, rows)
     parts = []
     programs = [model] if guide is None else [model, guide]
+    taken = columns_of(*programs)
+    if given and not set(given) & set(taken):
+        raise ArgumentError(
+            f"predict: expected a column that the model takes, of {list(taken)}; got "
+            f"{list(given)}. Name it as the model does, or pass rows=N for N predictions without "
+            "columns."
+        )
     scopes = seeded(seed, placement(model)), evaluating(*programs), explained(model, given)
     with scopes[0], scopes[1], scopes[2]:
         target = _target(model, {name: value[:1] for name, value in given.items()}, site)

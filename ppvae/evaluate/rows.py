@@ -43,6 +43,9 @@ def spaced(data: ColumnsLike, column: str, max_rows: int | None) -> Dataset:
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         column: The column.
         max_rows: Largest number of rows; None for all.
+
+    Raises:
+        DataError: If there is no such column, or it cannot be used.
     """
     dataset = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
     one = dataset.select(column)

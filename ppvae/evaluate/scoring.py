@@ -19,13 +19,10 @@ __all__ = ["counted", "covered", "crps", "interval", "interval_score", "pit", "r
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
     expect_real_rows(draws=draws)
-    for value in (draws, truth):
-        if isinstance(value, Tensor) and value.dtype == torch.bool:
-            raise ArgumentError(
-                "draws and truth: expected numbers; got booleans. Pass them as .double()."
-            )
     if not isinstance(truth, Tensor) or (
-        truth.is_complex() or (truth.is_floating_point() and not bool(truth.isfinite().all()))
+        truth.is_complex()
+        or truth.dtype == torch.bool
+        or (truth.is_floating_point() and not bool(truth.isfinite().all()))
     ):
         raise ArgumentError("truth: expected a tensor of finite real numbers; got another value.")
     if draws.dim() != truth.dim() + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
@@ -83,10 +80,8 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """
     expect_share("probability", probability)
     expect_real_rows(draws=draws)
-    if len(draws) < 2 or draws.dtype == torch.bool:
-        raise ArgumentError(
-            f"draws: expected two numbers or more; got {len(draws)} of {draws.dtype}. Draw more."
-        )
+    if len(draws) < 2:
+        raise ArgumentError(f"draws: expected two numbers or more; got {len(draws)}. Draw more.")
     return _interval(draws, probability)
 
 

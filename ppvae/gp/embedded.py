@@ -365,5 +365,14 @@ class EmbeddedGP(SizedByData, FitHooks):
 
 @typed()
 def columns_of_targets(values: Tensor) -> Tensor:
-    """(N) or (N, T) to (N, T); what is missing is NaN."""
+    """(N) or (N, T) to (N, T); what is missing is NaN.
+
+    Raises:
+        ArgumentError: If the values have another shape, or are booleans.
+    """
+    if values.dim() not in (1, 2) or values.dtype == torch.bool:
+        raise ArgumentError(
+            f"target: expected numbers with shape (N) or (N, T), NaN where one is missing; got "
+            f"{values.dtype} with shape {tuple(values.shape)}. Give each datum its targets."
+        )
     return values[:, None] if values.dim() == 1 else values

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppvae.borders import typed
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
@@ -46,7 +46,7 @@ class Consistency(Term):
 
     sharded = True
 
-    @typed()
+    @typed(weight=at_least(0))
     def __init__(
         self,
         change: Callable[[Tensor], Tensor],

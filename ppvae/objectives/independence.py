@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppvae.borders import typed
+from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
@@ -36,8 +36,10 @@ def dependence(z: Tensor, y: Tensor) -> Tensor:
     it is one for equal and zero for different rows. Rows with y below zero (a class) or NaN are
     missing; with fewer than four known rows, the result is zero.
     """
-    if not all(isinstance(v, Tensor) and v.dim() and not v.is_complex() for v in (z, y)) or (
-        z.dim() != 2 or len(z) != len(y)
+    if (
+        not all(isinstance(v, Tensor) and v.dim() and not v.is_complex() for v in (z, y))
+        or (z.dtype == torch.bool)
+        or (z.dim() != 2 or len(z) != len(y))
     ):
         shapes = [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in (z, y)]
         raise ArgumentError(
@@ -96,7 +98,7 @@ class Independence(Term):
 
     sharded = True
 
-    @typed()
+    @typed(weight=at_least(0))
     def __init__(
         self, site: str = "z", column: str = "y", *, weight: float | Schedule = 1.0
     ) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.borders import ROWS, above, at_least, typed
+from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
-from ppvae.programs import trace_program
-from ppvae.programs.batches import placed
+from ppvae.programs import as_columns, explained, trace_program
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
@@ -122,8 +122,26 @@ def information_of(
         batch_size: Rows per step.
         learning_rate: Learning rate of the critic's training.
         generator: Generator that draws the batches; by default torch's global one.
+
+    Raises:
+        ArgumentError: If an argument is out of its range, or a column or the site is missing.
+        DataError: If a column does not hold finite numbers, or columns differ in length.
     """
-    train, test = placed(guide, train), placed(guide, test)
+    train, test = (as_columns(guide, Dataset(given)) for given in (train, test))
+    with explained(guide, test), torch.no_grad():
+        drawn = nodes_of(trace_program(guide, test))
+    if column not in train or column not in test or site not in drawn:
+        raise ArgumentError(
+            f"information_of: expected a column and a latent site, of {sorted({*train, *test})} "
+            f"in train and test, and {sorted(drawn)}; got {column[:60]!r} and {site[:60]!r}. Name "
+            "these."
+        )
+    if train[column].shape[1:] != test[column].shape[1:]:
+        raise ArgumentError(
+            f"information_of: expected {column} of one shape per datum in train and test; got "
+            f"{tuple(train[column].shape[1:])} and {tuple(test[column].shape[1:])}. Draw them "
+            "from the same data."
+        )
     rows = len(train[column])
     if critic is None:
         shapes = (train[column].shape[1:], _draw(guide, test, site).shape[1:])

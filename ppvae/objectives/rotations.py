@@ -63,7 +63,7 @@ class RotationSearch(Term):
 
     grid: Tensor
 
-    @typed(rotations=at_least(1), contents=at_least(1), steps=at_least(1))
+    @typed(rotations=at_least(1), contents=at_least(1), steps=at_least(1), weight=at_least(0))
     def __init__(
         self,
         rotations: int = 384,

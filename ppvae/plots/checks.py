@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppvae.borders import SHARE, at_least, typed
+from ppvae.borders import SHARE, above, at_least, typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array
@@ -75,6 +75,11 @@ def _square(values: Values) -> Array:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
         raise ArgumentError(
             f"covariance: expected a square matrix; got shape {array.shape}. Pass (Q, Q)."
+        )
+    if not np.isfinite(array).all():
+        raise ArgumentError(
+            f"covariance: expected finite numbers; got {(~np.isfinite(array)).sum()} that are "
+            "not. Leave out the rows and columns that are missing."
         )
     return array
 
@@ -189,16 +194,16 @@ def calibration(pit: Values, *, interval: float | None = 0.9, bins: int = 20) ->
     return figure
 
 
-@typed()
+@typed(threshold=above(0))
 @styled
 def pareto_k(k: Values, *, threshold: float = 0.7) -> Figure:
-    """A histogram of the Pareto shape of each datum's importance weights.
+    """A histogram of the Pareto shape of each datum's importance weights, of those with one.
 
     Up to the threshold, the guide covers the posterior well enough for importance weighting; above
     one, the weights have no finite mean.
 
     Arguments:
-        k: Pareto shapes, with shape (N).
+        k: Pareto shapes, of any shape; those that are not finite are left out.
         threshold: Largest good value.
 
     Raises:

@@ -17,7 +17,15 @@ from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.sheet import grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, CYCLIC, MARKERS, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
-from ppvae.plots.values import Array, Values, as_array, as_images, as_matrix, same_rows
+from ppvae.plots.values import (
+    Array,
+    Values,
+    as_array,
+    as_images,
+    as_matrix,
+    refuse_infinite,
+    same_rows,
+)
 
 __all__ = ["densities", "latents", "manifold", "prior_range", "traversals"]
 
@@ -39,7 +47,8 @@ def latents(
 
     Arguments:
         z: Latents, with shape (N, Z); with Z = 1, drawn against ``colour``.
-        colour: Classes, angles in radians, or any numbers, with shape (N).
+        colour: Classes, angles in radians, or any numbers, with shape (N); where it is NaN,
+            nothing is drawn.
         kind: Kind of ``colour``; by default a class if the numbers are integers, else continuous.
         name: Name of the colour.
         labels: Labels of the two axes, if z is not a latent but, for example, an embedding of it.
@@ -50,6 +59,8 @@ def latents(
     points = as_matrix("latents", z)
     shade = None if colour is None else as_array(colour).reshape(-1)
     same_rows(latents=points, colour=shade)
+    if shade is not None:
+        refuse_infinite("colour", shade)
     if kind is None:
         integral = shade is not None and np.array_equal(shade, np.round(shade))
         kind = "class" if integral else "continuous"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.plots.style import SEQUENTIAL, styled
-from ppvae.plots.values import Array
+from ppvae.plots.values import Array, Values, as_array, refuse_infinite, same_rows
 
 __all__ = ["embedding_by_value", "learning_curves", "place_map", "places_in_order", "predicted"]
 
@@ -89,17 +89,22 @@ def place_map(
 
 @typed()
 @styled
-def learning_curves(curves: Mapping[str, Array], *, ylabel: str = "best so far") -> Figure:
+def learning_curves(curves: Mapping[str, Values], *, ylabel: str = "best so far") -> Figure:
     """Curves over measurements: the mean over seeds, with a band of two standard errors.
 
     Arguments:
-        curves: Name to one curve per seed, with shape (S, M).
+        curves: Name to one curve per seed, with shape (S, M), or to a single one, (M).
         ylabel: What the curves are.
+
+    Raises:
+        ArgumentError: If there is no curve.
     """
+    if not curves:
+        raise ArgumentError("curves: expected at least one; got none. Pass {name: values}.")
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for name, values in curves.items():
-        rows = np.atleast_2d(np.asarray(values, dtype=float))
+        rows = np.atleast_2d(as_array(values))
         mean, steps = rows.mean(0), np.arange(1, rows.shape[1] + 1)
         (line,) = axes.plot(steps, mean, label=name)
         if len(rows) > 1:
@@ -136,16 +141,23 @@ def embedding_by_value(embedding: Array, values: Array) -> Figure:
     return figure
 
 
+@typed()
 @styled
-def predicted(y: Array, mean: Array, scale: Array) -> Figure:
+def predicted(y: Values, mean: Values, scale: Values) -> Figure:
     """Measurements against what was predicted before them, with two standard deviations.
 
     Arguments:
-        y: Measurements, with shape (N).
+        y: Measurements, with shape (N); NaN where there is none.
         mean: Predicted means, with shape (N).
         scale: Predicted standard deviations, with shape (N).
+
+    Raises:
+        ArgumentError: If shapes do not fit, or no measurement is finite.
     """
-    y, mean, scale = (np.asarray(value, dtype=float) for value in (y, mean, scale))
+    y, mean, scale = (as_array(value).reshape(-1) for value in (y, mean, scale))
+    same_rows(y=y, mean=mean, scale=scale)
+    for name, values in (("y", y), ("mean", mean), ("scale", scale)):
+        refuse_infinite(name, values)
     figure = Figure(figsize=(3.8, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.errorbar(mean, y, xerr=2 * scale, fmt="o", markersize=3, linewidth=0.6, color="C0")

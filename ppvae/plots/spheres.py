@@ -28,7 +28,7 @@ def directions(points: Values, *, classes: Values | None = None, name: str = "cl
 
     Arguments:
         points: Directions, with shape (N, D), D at least 2.
-        classes: Classes, with shape (N).
+        classes: Classes, any numbers, with shape (N).
         name: Name of the classes, for the legend.
 
     Raises:

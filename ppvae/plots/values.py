@@ -11,14 +11,24 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["Array", "Values", "as_array", "as_images", "as_matrix", "same_rows"]
+__all__ = [
+    "Array",
+    "Values",
+    "as_array",
+    "as_images",
+    "as_matrix",
+    "refuse_infinite",
+    "same_rows",
+]
 
 Array: TypeAlias = NDArray[np.float64]
-Values: TypeAlias = "Tensor | np.ndarray"
+Values: TypeAlias = Tensor | np.ndarray
 
 
 def as_array(values: Values) -> Array:
     """An array in float64 with the same shape; uint8 intensities 0..255 become 0..1.
+
+    NaN is kept: a value that is missing is not drawn.
 
     Raises:
         ArgumentError: If the values are not real numbers.
@@ -47,7 +57,22 @@ def as_images(name: str, values: Values, *, dims: tuple[int, ...] = (4,)) -> Arr
             f"{name}: expected images with shape {rule}, at least one; got shape "
             f"{array.shape}. Add the channel dimension, also where it is one."
         )
+    refuse_infinite(name, array)
     return array
+
+
+def refuse_infinite(name: str, array: Array) -> None:
+    """Refuse infinite values, and values all of which are missing: they have no range of colours.
+
+    Raises:
+        ArgumentError: If there are any.
+    """
+    if np.isinf(array).any() or np.isnan(array).all():
+        raise ArgumentError(
+            f"{name}: expected finite numbers, NaN where one is missing; got "
+            f"{np.isinf(array).sum()} infinite of {array.size}, {np.isnan(array).sum()} missing. "
+            "Leave those rows out."
+        )
 
 
 def as_matrix(name: str, values: Values) -> Array:
@@ -76,9 +101,16 @@ def same_rows(**columns: Sized | None) -> int:
     """The number of rows that all columns share; those that are None are left out.
 
     Raises:
-        ArgumentError: If they differ.
+        ArgumentError: If they differ, or one is a single number.
     """
-    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    given = {name: column for name, column in columns.items() if column is not None}
+    single = [name for name, column in given.items() if getattr(column, "ndim", 1) == 0]
+    if single:
+        raise ArgumentError(
+            f"{' and '.join(single)}: expected one row per datum; got a single number. Give it "
+            "the shape (N, ...)."
+        )
+    lengths = {name: len(column) for name, column in given.items()}
     if len(set(lengths.values())) > 1:
         raise ArgumentError(
             f"{' and '.join(lengths)}: expected one number of rows; got "

@@ -81,7 +81,9 @@ def _refuse_columns(batch: Batch) -> None:
             f"batch: expected columns by name; got a {type(batch).__name__}. Pass {{'x': x}}."
         )
     for name, column in batch.items():
-        if not isinstance(name, str) or not isinstance(column, Tensor | int):
+        if not isinstance(name, str) or not (
+            isinstance(column, Tensor) or (name == "size" and type(column) is int)
+        ):
             raise ContractError(
                 f"batch: expected tensors by name; got {name!r}, a {type(column).__name__}. "
                 "Use torch.as_tensor."

@@ -29,7 +29,7 @@ ADDED: dict[str, dict[str, object]] = {"counts": {"norm": False}}
 
 
 Built: TypeAlias = tuple[nn.Module, nn.Module, ELBO]
-Builder: TypeAlias = "Callable[..., Built] | str"
+Builder: TypeAlias = Callable[..., Built] | str
 
 # Builders that are part of ppvae; they call nothing but its own entries.
 SHIPPED = ("ppvae.zoo:build",)

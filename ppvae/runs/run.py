@@ -277,6 +277,7 @@ class Run:
         return nn.ModuleDict({"model": self.model, "guide": self.guide, "terms": terms})
 
 
+@typed()
 def load(
     folder: str | Path,
     model: nn.Module | None = None,

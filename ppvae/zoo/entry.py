@@ -216,6 +216,11 @@ def _spec(columns: Columns | Spec, missing_ok: tuple[str, ...]) -> Spec:
         return columns.train.spec
     if isinstance(columns, Dataset):
         return columns.spec
+    if not isinstance(columns, Mapping):
+        raise ArgumentError(
+            f"columns: expected data, or a spec of their columns; got {str(columns)[:60]!r}. Pass "
+            "the Dataset, or its spec."
+        )
     if columns and all(isinstance(value, Mapping) for value in columns.values()):
         spec: Any = columns
         return spec

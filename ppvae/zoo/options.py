@@ -61,6 +61,8 @@ class Option:
             return None
         low = self.least if self.above is None else self.above
         numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(n, int) and abs(n) >= 2**31 for n in numbers):
+            return f"a number below {2**31:,}"
         within = all(n >= low if self.above is None else n > low for n in numbers)
         if within and all(map(math.isfinite, numbers)):
             return None
@@ -297,6 +299,11 @@ def parse_options(options: type[Options], values: Mapping[str, object]) -> Optio
     Raises:
         ArgumentError: If a name is unknown, or a value is out of its option's range.
     """
+    if not (isinstance(options, type) and issubclass(options, Options)):
+        raise ArgumentError(
+            f"options: expected a class of Options, such as ppvae.zoo.entry(name).options; got "
+            f"{str(options)[:60]}. Pass that."
+        )
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise ArgumentError(
             f"options: expected values by name; got {str(values)[:60]!r}. Pass a dict."

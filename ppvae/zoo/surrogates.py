@@ -22,7 +22,7 @@ def inputs_of(x: Tensor, position: Tensor | None = None) -> Tensor:
     """Rows of a surrogate's inputs: x (N, ...) flattened, then the position (N, 2)."""
     import torch
 
-    flat = torch.as_tensor(x).reshape(len(x), -1)
+    flat = torch.as_tensor(x).reshape(len(x), -1).to(torch.get_default_dtype())
     return flat if position is None else torch.cat([flat, torch.as_tensor(position).to(flat)], -1)
 
 

@@ -67,8 +67,10 @@ def test_what_cannot_be_rendered_is_refused_in_words():
     error = ppvae.errors.DataError
     with pytest.raises(error, match="solid: expected one of tripod"):
         turned_solids("teapot")
-    with pytest.raises(error, match="expected at least 10 pictures"):
+    with pytest.raises(ValueError, match="num: expected an integer >= 10; got 3"):
         turned_solids(num=3)
+    with pytest.raises(error, match="expected finite vertices"):
+        mesh_solid(TETRAHEDRON[0], TETRAHEDRON[1] + 0.5)
     with pytest.raises(error, match="size: expected at least 4 pixels"):
         render(solid("cube"), torch.eye(3)[None], size=2)
     with pytest.raises(ValueError, match="reflections"):

@@ -97,7 +97,7 @@ REFUSED = {
     ),
     "no run to impute by": (
         lambda: evaluate.impute(None, {"x": CODES}),
-        "run: expected a Run; got 'None'",
+        "run: expected a Run; got None",
     ),
 }
 

@@ -19,6 +19,7 @@ __all__ = [
     "add_reading",
     "add_run",
     "add_trust",
+    "commands_of",
     "printable",
     "reading",
     "show",
@@ -28,6 +29,13 @@ __all__ = [
 ]
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the commands, by name."""
+    group = parser._subparsers
+    actions = [] if group is None else group._group_actions
+    return dict(next(action.choices for action in actions if isinstance(action.choices, dict)))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

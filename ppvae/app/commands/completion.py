@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers
+from ppvae.app.commands.common import Subparsers, commands_of
 
 __all__ = ["add", "run"]
 
@@ -38,20 +38,13 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.cli import _parser
 
     parser = _parser(["completion"])
-    for name, command in _commands(parser).items():
+    for name, command in commands_of(parser).items():
         for action in command._actions:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
         if name == "fit":
             _add_models(command)
     print(shtab.complete(parser, shell=arguments.shell))
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of the commands, by name."""
-    group = parser._subparsers
-    actions = [] if group is None else group._group_actions
-    return dict(next(action.choices for action in actions if isinstance(action.choices, dict)))
 
 
 def _add_models(fit: argparse.ArgumentParser) -> None:
@@ -61,7 +54,7 @@ def _add_models(fit: argparse.ArgumentParser) -> None:
 
     known = set(fit._option_string_actions)
     for name in names():
-        for action in _commands(_parser(["fit", name]))["fit"]._actions:
+        for action in commands_of(_parser(["fit", name]))["fit"]._actions:
             if action.option_strings and not known & set(action.option_strings):
                 fit._add_action(action)
                 known |= set(action.option_strings)

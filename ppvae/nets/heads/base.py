@@ -26,7 +26,7 @@ __all__ = [
     "unit",
 ]
 
-Shape: TypeAlias = "Sequence[int]"
+Shape: TypeAlias = Sequence[int]
 FLOOR = 1e-4
 
 

@@ -20,7 +20,7 @@ from ppvae.nets.heads.base import Elementwise, Shape, positive, raw_positive
 
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
-Library: TypeAlias = "tuple[float, float]"
+Library: TypeAlias = tuple[float, float]
 # Of log theta, and of the logit of zero inflation, in the null model's fit.
 LOG_THETA = (-7.0, 12.0)
 GATE = (-9.0, 9.0)

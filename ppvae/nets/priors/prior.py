@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
+from ppvae.expected import expect_integer
 from ppvae.programs import FitHooks
 
 __all__ = ["Prior", "Unconditional"]
@@ -49,8 +49,7 @@ class Unconditional(Prior):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ArgumentError(f"latent_dim: expected at least 1; got {dim}. Use 2 or more.")
+        expect_integer("latent_dim", dim, 1, "Use 2 or more.", most=2**31 - 1)
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
 
     @property

@@ -70,7 +70,7 @@ def jvae(
 ) -> Pair:
     """Discrete latents y, summed exactly, beside a continuous z."""
     x, heads = observed(columns, nets.likelihood), ppvae.nets.heads
-    if min(classes) < 2:
+    if not classes or min(classes) < 2:
         raise ArgumentError(
             f"classes: expected at least 2 of each site; got {classes}. "
             "Use the model vae where there is one class."
