@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signal import Signals
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,20 +75,23 @@ class DivergenceError(PPVAEError, RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ended training after a step, within ``ppvae.fitting.ending_on_signals``.
+    """A signal that ended training after a step, or another command of the command line.
 
     Arguments:
         signal: Number of the signal.
-        epoch: Number of epochs done.
+        epoch: Number of epochs done, if it ended training.
         epochs: Number of epochs requested.
 
     Attributes:
         signal: Number of the signal.
-        run: The :class:`~ppvae.runs.Run` up to that step.
+        run: The :class:`~ppvae.runs.Run` up to that step, if it ended training.
+        remedy: What is saved, and how to go on.
     """
 
     run: Run | None = None
+    remedy = "Every file is complete, old or new; give the same command again."
 
-    def __init__(self, signal: int, epoch: int, epochs: int) -> None:
-        super().__init__(f"signal {signal} after {epoch} of {epochs} epochs")
+    def __init__(self, signal: int, epoch: int = 0, epochs: int = 0) -> None:
+        done = f" after {epoch} of {epochs} epochs" if epochs else ""
+        super().__init__(f"{Signals(signal).name}{done}")
         self.signal = signal

@@ -26,6 +26,7 @@ ORDER = (
     "errors",
     "expected",
     "borders",
+    "signals",
     "distributions",
     "data",
     "programs",

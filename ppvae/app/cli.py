@@ -13,6 +13,7 @@ from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
 from ppvae.app.commands.common import printable, trust
 from ppvae.errors import Interrupted, PPVAEError
+from ppvae.signals import raising_on_signals
 
 __all__ = ["main"]
 
@@ -23,14 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 after an error of the library (:class:`ppvae.errors.PPVAEError`),
         which is printed as one line; other errors are raised. Arguments that argparse refuses
-        exit with 2.
+        exit with 2; SIGINT and SIGTERM end a command with 130 and 143, and say what is saved.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         parsed = _parser(arguments).parse_args(arguments)
-        trust(getattr(parsed, "trust", ()))
-        parsed.command(parsed)
-        sys.stdout.flush()
+        with raising_on_signals():
+            trust(getattr(parsed, "trust", ()))
+            parsed.command(parsed)
+            sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_ended():
             raise
@@ -39,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
         return 1
     except Interrupted as interruption:
-        # The command itself has printed what was saved and how to go on.
+        if not _process():
+            said = f"ppvae: {interruption}. {interruption.remedy}"
+            print(printable(said), file=sys.stderr)
         return 128 + interruption.signal
     except KeyboardInterrupt:
         print("ppvae: interrupted", file=sys.stderr)

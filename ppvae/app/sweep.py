@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ppvae.app.axes import Axis, axes_of, split_values
-from ppvae.app.workflow import fit_entry
+from ppvae.app.workflow import evaluate_run, fit_entry
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
+from ppvae.report.page import FILE as REPORT
 from ppvae.runs.config import elbo_of, is_run, read_config
 from ppvae.runs.files import read_json
 from ppvae.runs.folder import CHECKPOINT, write_json
@@ -199,6 +200,8 @@ def fit_trial(
     """
     folder = folder_of(sweep.out, texts, seed)
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
+        if not (folder / REPORT).exists():  # A signal came between the fit and its evaluation.
+            evaluate_run(folder, data=None, device=sweep.settings.get("device"))
         return elbo_of(folder)
     options, settings = split_values(entry(sweep.model), texts)
     checkpoint = folder / "checkpoint"

@@ -9,21 +9,20 @@ ended is not repeated, one that stopped goes on from its last checkpoint.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 
 from ppvae.app.axes import Axis
 from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
-from ppvae.errors import ArgumentError, Interrupted, PPVAEError, RunError
+from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.expected import expect_package
+from ppvae.signals import raising_on_signals
 
 if TYPE_CHECKING:
     from ray.tune import Trainable, Tuner
@@ -147,7 +146,7 @@ def _work(tune: ModuleType, sweep: Sweep) -> type[Trainable]:
 def _cluster(ray: ModuleType, address: str | None) -> Iterator[None]:
     """A cluster: the one that is connected, that at the address, or one on this machine."""
     if ray.is_initialized():
-        with _ending():
+        with raising_on_signals():
             yield
         return
     quiet = {"log_to_driver": False, "logging_level": "error"}
@@ -161,32 +160,8 @@ def _cluster(ray: ModuleType, address: str | None) -> Iterator[None]:
             f"--address: expected the address of a Ray cluster; got {address!r} "
             f"({str(error).splitlines()[0]}). Start one: ray start --head."
         ) from error
-    with _ending():  # Ray has set a handler of its own before.
+    with raising_on_signals():  # Ray has set a handler of its own before.
         try:
             yield
         finally:
             ray.shutdown()
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the sweep with all its processes; a second one, at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        raise Interrupted(number, 0, 0)
-
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt as error:  # Ray raises another one in place of ours.
-        raise Interrupted(received[0] if received else signal.SIGINT, 0, 0) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

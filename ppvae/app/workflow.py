@@ -18,13 +18,14 @@ from ppvae.app.exports import entry_of, new_rows
 from ppvae.app.predictions import predict_run
 from ppvae.data import Splits, load
 from ppvae.data.files import ranges_of
-from ppvae.errors import ArgumentError, RunError
+from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import seeded
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import followed_reading, followed_source, noted_source
+from ppvae.signals import pending_signal
 from ppvae.typing import Keywords
 from ppvae.zoo.entry import Entry, entry
 from ppvae.zoo.observed import resolved
@@ -72,6 +73,7 @@ def fit_entry(
         DataError: If the data cannot be used.
         ContractError: If the data lack a column that the model needs.
         DivergenceError: If training diverges; the run up to there is in the folder.
+        Interrupted: After a signal, if ``interruptible``.
         RunError: If the folder cannot be written.
     """
     model_entry = entry(name)
@@ -97,10 +99,20 @@ def fit_entry(
     settings |= {"seed": seed, "recipe": recipe, "out": out, "callbacks": callbacks}
     with ending_on_signals() if interruptible else nullcontext():
         run = fit(model, guide, splits, objective, **settings)
-    # Where there are several processes, only one writes.
-    if is_main():
-        with alone():
-            report.write_all(run, splits, out)
+        received = pending_signal()
+    try:
+        if received is not None:  # In the last epoch, which then ended.
+            raise Interrupted(received)
+        # Where there are several processes, only one writes.
+        if is_main():
+            with alone():
+                report.write_all(run, splits, out)
+    except Interrupted as interruption:
+        interruption.remedy = (
+            f"The run is saved in {out}, without its evaluation. Evaluate it with: "
+            f"ppvae evaluate {out}"
+        )
+        raise
     return run
 
 

@@ -9,10 +9,10 @@ from ppvae.fitting.phases import Phase, Phases
 from ppvae.fitting.processes import alone, is_main
 from ppvae.fitting.rates import RateSchedule, constant, cosine, one_cycle, warmup_cosine
 from ppvae.fitting.settings import Settings
-from ppvae.fitting.signals import ending_on_signals
 from ppvae.fitting.step import Critic, Gradients, Step, adam
 from ppvae.fitting.trackers import MLflow, TensorBoard, WeightsAndBiases
 from ppvae.fitting.training import Best, Training
+from ppvae.signals import ending_on_signals
 
 __all__ = [
     "Best",

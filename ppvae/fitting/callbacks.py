@@ -31,13 +31,13 @@ from ppvae.borders import at_least, typed
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import expect_integer, expect_number, path_of
 from ppvae.fitting.compiled.gradients import CompiledGradients
-from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.tensors import State
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.config import is_run
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, integer, optional
+from ppvae.signals import pending_signal
 
 __all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
 

@@ -25,7 +25,6 @@ from ppvae.fitting.processes import processes
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.record import Fault
 from ppvae.fitting.settings import Settings
-from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.step import adam
 from ppvae.fitting.tensors import restore
 from ppvae.fitting.training import Training
@@ -35,6 +34,7 @@ from ppvae.programs.running import as_module_remedy
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
+from ppvae.signals import pending_signal
 from ppvae.typing import JsonObject
 
 __all__ = ["DivergenceError", "fit"]

@@ -24,7 +24,6 @@ from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
 from ppvae.fitting.record import Best, Fault, Record
 from ppvae.fitting.settings import Settings
-from ppvae.fitting.signals import pending_signal
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import (
     Average,
@@ -39,6 +38,7 @@ from ppvae.objectives import Objective
 from ppvae.objectives.shards import Shards
 from ppvae.programs import forked, random_states, restore_random_states
 from ppvae.runs.history import History
+from ppvae.signals import pending_signal
 from ppvae.typing import JsonObject
 
 __all__ = ["Best", "Training"]
@@ -154,7 +154,7 @@ class Training:
         """Run an epoch, or the rest of one; return the fault that ended it early, if any.
 
         At a fault, everything is restored to the last good state. A pending signal
-        (:mod:`ppvae.fitting.signals`) ends the epoch early, too.
+        (:mod:`ppvae.signals`) ends the epoch early, too.
         """
         started = time.perf_counter()
         if self.done == 0:

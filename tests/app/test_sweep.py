@@ -94,6 +94,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             out=out,
             **{"epochs": 2, "learning_rate": 1e-3 * dim, **settings},
         )
+        (out / "report.html").touch()
 
     monkeypatch.setattr(module, "fit_entry", fit_entry)
     return made
@@ -112,6 +113,19 @@ def test_a_grid_is_run_once(tmp_path: Path, fits: list[Any]) -> None:
     assert len({ppvae.runs.run.is_run(t.folder) for t in trials}) == 1
     again = run_sweep(sweep)
     assert (len(fits), again) == (4, trials)
+
+
+def test_a_run_that_a_signal_left_without_evaluation_is_evaluated(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2,5"])
+    folder = run_sweep(sweep)[0].folder
+    (folder / "report.html").unlink()
+    evaluated: list[Path] = []
+    monkeypatch.setattr(module, "evaluate_run", lambda path, **given: evaluated.append(path))
+    run_sweep(sweep)
+    assert evaluated == [folder]
+    assert len(fits) == 2
 
 
 def test_another_sweep_is_refused(tmp_path: Path, fits: list[Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppvae.app.commands.common import Subparsers, printable, show
+from ppvae.errors import Interrupted
 from ppvae.zoo.parts import EMBEDDINGS
 
 if TYPE_CHECKING:
@@ -80,7 +81,13 @@ def run(arguments: argparse.Namespace) -> None:
     moves = given.pop("price"), given.pop("reach")
     progress = None if given.pop("quiet") else _said
     del given["command"]
-    exploration = explore_data(**given, moves=moves, progress=progress)
+    try:
+        exploration = explore_data(**given, moves=moves, progress=progress)
+    except Interrupted as interruption:
+        interruption.remedy = (
+            f"The measurements so far are saved in {arguments.out}; the same command goes on."
+        )
+        raise
     for note in exploration.notes:
         print(f"data: {printable(note)}")
     show(exploration.metrics)

@@ -171,10 +171,9 @@ def run(arguments: argparse.Namespace) -> None:
             **given,
         )
     except Interrupted as interruption:
-        if not is_main():
-            raise
-        again = f"ppvae fit {arguments.model} --resume {out}"
-        print(f"ppvae: {interruption}; saved in {out}. Go on with: {again}", file=sys.stderr)
+        if interruption.run is not None:
+            again = f"ppvae fit {arguments.model} --resume {out}"
+            interruption.remedy = f"Saved in {out}. Go on with: {again}"
         raise
     if not is_main():
         return

@@ -107,10 +107,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     try:
         trials = run_sweep(sweep)
-    except Interrupted:
-        print(
-            f"ppvae: stopped; the same command goes on with what is left in {out}", file=sys.stderr
-        )
+    except Interrupted as interruption:
+        interruption.remedy = f"Stopped; the same command goes on with what is left in {out}."
         raise
     show_table(
         {
