@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
-from ppvae.app.commands.common import printable, trust
+from ppvae.app.commands.common import Parser, printable, trust
 from ppvae.errors import Interrupted, PPVAEError
 from ppvae.signals import raising_on_signals
 
@@ -68,7 +68,7 @@ def _process() -> str:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ppvae", description="Variational autoencoders as probabilistic programs."
     )
     parser.add_argument("--version", action="version", version=f"ppvae {__version__}")

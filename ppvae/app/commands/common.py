@@ -7,13 +7,14 @@ import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from unicodedata import category
 
 from ppvae.errors import ArgumentError
 from ppvae.typing import Keywords
 
 __all__ = [
+    "Parser",
     "Subparsers",
     "add_device",
     "add_reading",
@@ -29,6 +30,31 @@ __all__ = [
 ]
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses a flag given twice, rather than to lose its first value."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.given: set[str] = set()
+        for name in (None, "store"):
+            self.register("action", name, _Once)
+
+
+class _Once(argparse._StoreAction):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if isinstance(parser, Parser) and option_string is not None:
+            if self.dest in parser.given:
+                parser.error(f"argument {option_string}: expected once; got two. Leave one out.")
+            parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

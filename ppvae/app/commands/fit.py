@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppvae.app.commands.common import (
+    Parser,
     Subparsers,
     add_device,
     add_reading,
@@ -52,7 +53,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 
 def _shared() -> argparse.ArgumentParser:
     """The arguments that do not depend on the model."""
-    parser = argparse.ArgumentParser(prog="ppvae fit", add_help=False)
+    parser = Parser(prog="ppvae fit", add_help=False)
     parser.add_argument("--out", type=Path, help="folder of the run (default runs/MODEL)")
     parser.add_argument(
         "--data",
