@@ -12,6 +12,7 @@ from ppvae.data.inputs import as_splits
 from ppvae.data.lattice import Micrograph, lattice
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
+from ppvae.data.regions import Regions
 from ppvae.data.solids import SOLIDS, Solid, mesh_solid, render, symmetries, turned_solids
 from ppvae.data.spectra import image_spectra, patches, spectral_image
 from ppvae.data.tables import table
@@ -22,6 +23,7 @@ __all__ = [
     "SOLIDS",
     "Dataset",
     "Micrograph",
+    "Regions",
     "Solid",
     "Splits",
     "add_latents",
