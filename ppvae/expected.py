@@ -17,6 +17,7 @@ from ppvae.errors import ArgumentError, MissingPackageError
 
 __all__ = [
     "as_numbers",
+    "expect_device",
     "expect_flag",
     "expect_integer",
     "expect_number",
@@ -107,6 +108,38 @@ def expect_sequence(name: str, value: object, remedy: str) -> None:
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ArgumentError(f"{name}: expected a list or a tuple; got {str(value)[:60]}. {remedy}")
+
+
+def expect_device(device: object) -> torch.device:
+    """An available device: a CPU, a GPU of CUDA or MPS.
+
+    Arguments:
+        device: Its name, such as "cuda:1", or the device itself.
+
+    Raises:
+        ArgumentError: If there is no such device.
+    """
+    try:
+        chosen = torch.device(device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(
+            f"device: expected 'cuda', 'mps' or 'cpu'; got {str(device)[:60]!r}. "
+            "Leave it out for the best available one."
+        ) from error
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if chosen.type not in counts or (chosen.index or 0) >= counts[chosen.type]:
+        here = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        raise ArgumentError(
+            f"device: expected an available one ({here}); got {str(chosen)!r}. "
+            "Leave it out for the best available one."
+        )
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return chosen
 
 
 def expect_package(what: str, module: str, extra: str) -> ModuleType:

@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.trust.entries import late
 from ppvae import report
 from ppvae.app import cli
-from ppvae.app.commands.common import commands_of
+from ppvae.app.commands.common import commands_of, path_of
 from ppvae.data import Splits
 from ppvae.runs import Run
 
@@ -43,10 +43,12 @@ from ppvae.runs import Run
 SECONDS = 120
 # Values that are documented, by the end of "command flag value".
 RIGHT: Mapping[str, tuple[str, ...]] = {
-    "the folder is created, whatever its name": ("--out strange", "--out nothing", "--out =x"),
-    "negative numbers, zero or many, where they are in the range": (
-        *("--seed 0", "--price 0", "--patience 0", "--retries 0"),
+    "the folder is created, or files are written beside those that it holds": (
+        *("--out strange", "--out nothing", "--out =x", "--out folder", "--out run"),
     ),
+    "the same file by another argument": ("--data d.npz",),
+    "numbers in their range": ("--seed 0", "--price 9999999999999999999999999"),
+    "no limit": ("--reach inf", "--reach 1e400", "--reach 9999999999999999999999999"),
 }
 
 QUICK = ["--epochs", "1", "--batch-size", "16", "--quiet"]
@@ -133,7 +135,7 @@ def bad_values(action: argparse.Action) -> Iterator[tuple[str, list[str]]]:
         yield from ((text, [text]) for text in ("x", "-1", "0", "nan", "inf", "1e400"))
         yield from ((("1.5", ["1.5"]),) if action.type is int else ())
         yield "9" * 25, ["9" * 25]
-    elif action.type is Path:
+    elif action.type is path_of:
         for text in ("nothing", "folder", "empty", "words.txt", "loop", "/dev/null", "run"):
             yield text, [text]
         yield from (("long", ["x" * 5000]), ("below a file", ["empty/x"]), ("d.npz", ["d.npz"]))
@@ -205,6 +207,8 @@ def main() -> None:
                 print(f"{name}: the good arguments are refused: {said}", flush=True)
                 continue
             for label, bad in spoiled(name, good):
+                if bad == good:
+                    continue
                 for made in set(os.listdir()) - known:
                     path = Path(made)
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

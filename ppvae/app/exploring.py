@@ -15,13 +15,14 @@ from torch import Tensor
 from ppvae import plots
 from ppvae.active import Search, explore
 from ppvae.active.moves import Moves
+from ppvae.active.state import SEARCH
 from ppvae.data import image_spectra
 from ppvae.data.files import rows
 from ppvae.data.spectra import targets_of
 from ppvae.errors import DataError
 from ppvae.programs import seeded
 from ppvae.runs.files import written
-from ppvae.runs.folder import write_json
+from ppvae.runs.folder import refuse_unwritable, write_json
 from ppvae.zoo.surrogates import deep_kernel_surrogate, inputs_of
 
 __all__ = ["Exploration", "explore_data"]
@@ -81,8 +82,9 @@ def explore_data(
     Raises:
         ArgumentError: If an argument is out of range.
         DataError: If the data lack a column.
-        RunError: If the folder holds another search.
+        RunError: If the folder holds another search, or other files.
     """
+    refuse_unwritable(Path(out), lambda folder: (folder / SEARCH).exists())
     table = image_spectra() if data is None else rows(data, missing_ok=["target"])
     y = targets_of(table, scalar)
     if "position" not in table or "x" not in table:
@@ -94,8 +96,7 @@ def explore_data(
     position, x = (torch.as_tensor(table[name]).to(dtype) for name in ("position", "x"))
     used = position if with_position or embedding == "position" else None
     model = deep_kernel_surrogate(x, position=used, embedding=embedding, seed=seed, **surrogate)
-    price, reach = moves
-    limited = price > 0 or reach < math.inf
+    limited = tuple(moves) != (0.0, math.inf)
     search = explore(
         model,
         inputs_of(x, used),
@@ -104,7 +105,7 @@ def explore_data(
         budget,
         start=start,
         batch=batch,
-        moves=Moves(position, price, reach) if limited else None,
+        moves=Moves(position, *moves) if limited else None,
         seed=seed,
         folder=out,
         progress=progress,

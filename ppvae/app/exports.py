@@ -158,7 +158,7 @@ def encode_run(
         seed: Random seed of the draws of the ELBO.
 
     Raises:
-        ArgumentError: If ``out`` has another suffix.
+        ArgumentError: If ``out`` has another suffix, or is the file of the data.
         DataError: If the data cannot be used.
         RunError: If the run cannot be read, or the table cannot be written.
     """
@@ -166,6 +166,11 @@ def encode_run(
     if path.suffix.lower() not in (".csv", ".parquet", ".npz", ".h5ad"):
         raise ArgumentError(
             f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
+            "Use --out latents.csv."
+        )
+    if path.suffix.lower() != ".h5ad" and path.resolve() == Path(data).resolve():
+        raise ArgumentError(
+            f"out: expected another file than the data, which would be lost; got {str(out)!r}. "
             "Use --out latents.csv."
         )
     run = load_run(folder, device=device)

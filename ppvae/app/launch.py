@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from ppvae.errors import ArgumentError, RunError
 __all__ = ["launch", "without"]
 
 LAUNCHING = ("--devices", "--nodes", "--meet")
+# Largest number of processes for each core.
+PER_CORE = 8
 
 
 def launch(
@@ -26,10 +29,22 @@ def launch(
         meet: ``HOST:PORT``, a free port of one of the machines; needed with several.
 
     Raises:
-        ArgumentError: If a number is below one, or there are several machines and no ``meet``.
+        ArgumentError: If a number is out of its range, or there are several machines and no
+            ``meet``, or one machine and a ``meet``.
         RunError: If a process fails; the process itself has printed the reason.
         SystemExit: After a signal, which is passed to every process so that each saves.
     """
+    most = PER_CORE * (os.cpu_count() or 1)
+    if devices > most:
+        raise ArgumentError(
+            f"--devices: expected at most {most}, {PER_CORE} for each core of this machine; got "
+            f"{devices}. Leave it out for one."
+        )
+    if meet is not None and (nodes == 1 or not re.fullmatch(r"[\w.:\[\]-]+:\d{1,5}", meet, re.A)):
+        raise ArgumentError(
+            f"--meet: expected HOST:PORT, with --nodes of 2 or more; got {meet[:60]!r} and "
+            f"{nodes} nodes. Leave it out for one machine."
+        )
     if devices < 1 or nodes < 1 or (nodes > 1 and meet is None):
         raise ArgumentError(
             f"--devices and --nodes: expected at least 1 of each, and --meet HOST:PORT with "

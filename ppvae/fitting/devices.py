@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ppvae.errors import ArgumentError
+from ppvae.expected import expect_device
 
 __all__ = ["choose_device", "emulates_bfloat16"]
 
@@ -29,27 +29,7 @@ def choose_device(device: str | torch.device | None, module: nn.Module) -> torch
             device = "cuda"
         else:
             device = "mps" if torch.backends.mps.is_available() and not double else "cpu"
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(
-            f"device: expected 'cuda', 'mps' or 'cpu'; got {device!r}. "
-            "Leave it out for the best available one."
-        ) from error
-    counts = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if chosen.type not in counts or (chosen.index or 0) >= counts[chosen.type]:
-        here = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        raise ArgumentError(
-            f"device: expected an available one ({here}); got {str(chosen)!r}. "
-            "Leave it out for the best available one."
-        )
-    if chosen.type == "cuda" and chosen.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return chosen
+    return expect_device(device)
 
 
 def emulates_bfloat16(device: torch.device) -> bool:

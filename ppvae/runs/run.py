@@ -28,7 +28,7 @@ from ppvae.data import Dataset, as_splits
 from ppvae.data.files import refuse_mixed_bytes
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
-from ppvae.expected import as_numbers
+from ppvae.expected import as_numbers, expect_device
 from ppvae.objectives import ELBO
 from ppvae.runs.config import (
     CONFIG,
@@ -302,10 +302,12 @@ def load(
         builders: Builders that are trusted: functions, entries, or names of modules.
 
     Raises:
+        ArgumentError: If there is no such device.
         RunError: If a file is missing or damaged, of another format, if the builder is not
             trusted, or if the weights do not fit the model and the guide.
     """
     folder = Path(folder)
+    chosen = None if device is None else expect_device(device)
     config = read_config(folder)
     verify(folder, config)
     if (model is None) != (guide is None):
@@ -336,8 +338,8 @@ def load(
     modules = run._modules()
     fill(modules, read_weights(folder, config, modules), config["weights"]["shared"])
     modules.eval()
-    if device is not None:
-        modules.to(device)
+    if chosen is not None:
+        modules.to(chosen)
     return run
 
 

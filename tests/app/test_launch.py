@@ -28,9 +28,12 @@ def test_a_process_gets_the_other_arguments() -> None:
     assert without(given) == ["fit", "vae", "--out", "a", "--seed=1"]
 
 
-@pytest.mark.parametrize(("devices", "nodes", "meet"), [(0, 1, None), (1, 0, None), (2, 2, None)])
+@pytest.mark.parametrize(
+    ("devices", "nodes", "meet"),
+    [(0, 1, None), (1, 0, None), (2, 2, None), (10**9, 1, None), (2, 1, "a:1"), (2, 2, "a")],
+)
 def test_numbers_that_make_no_sense_are_refused(devices: int, nodes: int, meet: None) -> None:
-    with pytest.raises(ArgumentError, match="--meet HOST:PORT"):
+    with pytest.raises(ArgumentError, match="HOST:PORT|8 for each core"):
         launch([], devices=devices, nodes=nodes, meet=meet)
 
 

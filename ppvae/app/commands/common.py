@@ -21,6 +21,7 @@ __all__ = [
     "add_run",
     "add_trust",
     "commands_of",
+    "path_of",
     "printable",
     "reading",
     "show",
@@ -64,6 +65,13 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(next(action.choices for action in actions if isinstance(action.choices, dict)))
 
 
+def path_of(text: str) -> Path:
+    """A path; an empty text, which would be this folder, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path; got ''")
+    return Path(text)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device``."""
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one available)")
@@ -71,7 +79,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a run, as the first argument, and ``--trust``."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path_of, metavar="RUN", help="folder of the run")
     add_trust(parser)
 
 
@@ -101,13 +109,19 @@ def trust(modules: Sequence[str]) -> None:
         sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
     for name in modules:
         try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ArgumentError(
-                f"--trust: expected a module that can be imported; got {name!r} ({error}). "
-                "Install it, or change to its folder."
-            ) from error
+            file = importlib.import_module(name).__file__
+        except (ImportError, ValueError) as error:
+            raise _untrusted(name, str(error)) from error
+        if file is None:
+            raise _untrusted(name, "a folder without code")
         register_builder(name)
+
+
+def _untrusted(name: str, reason: str) -> ArgumentError:
+    return ArgumentError(
+        f"--trust: expected a module that can be imported; got {name!r} ({reason}). Install it, "
+        "or change to its folder."
+    )
 
 
 def printable(text: str) -> str:
@@ -162,7 +176,7 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "help": "values of pictures that become 0 and 1 (default: those of the file's type)",
         },
     ),
-    ("--label-table", "labels", {"type": Path, "help": "table of pictures: file, class"}),
+    ("--label-table", "labels", {"type": path_of, "help": "table of pictures: file, class"}),
     ("--sep", "sep", {"help": "separator of a table (default: detected, and noted)"}),
     ("--decimal", "decimal", {"help": "decimal sign of a table (default: detected, and noted)"}),
     ("--thousands", "thousands", {"help": "sign between groups of digits in a table"}),

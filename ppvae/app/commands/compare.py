@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_trust, show_table
+from ppvae.app.commands.common import Subparsers, add_device, add_trust, path_of, show_table
 
 __all__ = ["add", "run"]
 
@@ -21,14 +21,16 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "seed share one row, with an interval over seeds.",
     )
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folders of at least two runs"
+        "runs", type=path_of, nargs="+", metavar="RUN", help="folders of at least two runs"
     )
     parser.add_argument(
-        "--data", type=Path, help="new data, all rows of which are scored (default: the test data)"
+        "--data",
+        type=path_of,
+        help="new data, all rows of which are scored (default: the test data)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         default=Path("comparison"),
         help="folder of the report (default comparison)",
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, commands_of
+from ppvae.app.commands.common import Subparsers, commands_of, path_of
 
 __all__ = ["add", "run"]
 
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     parser = _parser(["completion"])
     for name, command in commands_of(parser).items():
         for action in command._actions:
-            if action.type is Path:
+            if action.type is path_of:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
         if name == "fit":
             _add_models(command)

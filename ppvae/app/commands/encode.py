@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
 
 __all__ = ["add", "run"]
 
@@ -21,11 +20,11 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     add_run(parser)
     parser.add_argument(
-        "--data", type=Path, required=True, help="file or folder of pictures to encode"
+        "--data", type=path_of, required=True, help="file or folder of pictures to encode"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         help="table to write: a .csv, .parquet, .npz or .h5ad file",
     )

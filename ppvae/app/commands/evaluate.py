@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, show, show_report
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, show, show_report
 
 __all__ = ["add", "run"]
 
@@ -17,9 +16,9 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "evaluate", help="evaluate a run again, or on new data: metrics, arviz.nc, plots, report"
     )
     add_run(parser)
-    parser.add_argument("--data", type=Path, help="new data, all rows of which are scored")
+    parser.add_argument("--data", type=path_of, help="new data, all rows of which are scored")
     parser.add_argument(
-        "--out", type=Path, help="folder for new data (default RUN/evaluations/NAME)"
+        "--out", type=path_of, help="folder for new data (default RUN/evaluations/NAME)"
     )
     add_device(parser)
     parser.set_defaults(command=run)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppvae.app.commands.common import Subparsers, printable, show
+from ppvae.app.commands.common import Subparsers, path_of, printable, show
 from ppvae.errors import Interrupted
 from ppvae.zoo.parts import EMBEDDINGS
 
@@ -42,13 +42,13 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=path_of,
         help="file with columns x, position and spectrum or target (.npz), or an NSID file (.h5) "
         "(default: a simulated lattice)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         default=Path("runs/explore"),
         help="folder of the search, which goes on if it is there (default runs/explore)",
     )

@@ -13,6 +13,7 @@ from ppvae.app.commands.common import (
     Subparsers,
     add_device,
     add_reading,
+    path_of,
     printable,
     reading,
     show,
@@ -54,10 +55,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 def _shared() -> argparse.ArgumentParser:
     """The arguments that do not depend on the model."""
     parser = Parser(prog="ppvae fit", add_help=False)
-    parser.add_argument("--out", type=Path, help="folder of the run (default runs/MODEL)")
+    parser.add_argument("--out", type=path_of, help="folder of the run (default runs/MODEL)")
     parser.add_argument(
         "--data",
-        type=Path,
+        type=path_of,
         help="a .npz file with one array per column (x, y, c, object, view as the model needs; "
         "split: train, validation, test), a .npy file, a table (.csv, .tsv, .parquet, ...) or a "
         "folder of pictures; ppvae inspect shows how it is read (default: the model's own "
@@ -77,7 +78,7 @@ def _shared() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resume",
-        type=Path,
+        type=path_of,
         metavar="RUN",
         help="go on with a run that stopped, in its folder, with its data and options; "
         "--epochs includes the epochs done before",
@@ -132,7 +133,7 @@ def _add_model_options(
 
 def run(arguments: argparse.Namespace) -> None:
     """Fit, then print the metrics, the verdict and the path of the report."""
-    if arguments.devices is not None or arguments.nodes != 1:
+    if arguments.devices is not None or arguments.nodes != 1 or arguments.meet is not None:
         launch(
             arguments.given,
             devices=1 if arguments.devices is None else arguments.devices,

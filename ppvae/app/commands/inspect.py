@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_reading, reading
+from ppvae.app.commands.common import Subparsers, add_reading, path_of, reading
 
 __all__ = ["add", "run"]
 
@@ -17,12 +16,14 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "inspect",
         help="show how data are read: rows, columns, ranges, classes, and what is left out",
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="a file or a folder of pictures")
+    parser.add_argument(
+        "data", type=path_of, metavar="DATA", help="a file or a folder of pictures"
+    )
     parser.add_argument(
         "--model", metavar="NAME", help="show what this model would do with the data"
     )
     parser.add_argument(
-        "--out", type=Path, help="contact sheet of the pictures to write: a .png file"
+        "--out", type=path_of, help="contact sheet of the pictures to write: a .png file"
     )
     add_reading(parser)
     parser.set_defaults(command=run)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
 
 __all__ = ["add", "run"]
 
@@ -33,17 +32,17 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         )
     parser.add_argument(
         "--at",
-        type=Path,
+        type=path_of,
         help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
         "of the values above; -1 is a subject that nothing is known of",
     )
     parser.add_argument(
         "--visits",
-        type=Path,
+        type=path_of,
         help="visits (.npz or a table, as for fit) of further subjects, or further ones of known "
         "subjects: runs with an additive kernel then predict given them, without new training",
     )
-    parser.add_argument("--out", type=Path, help="folder to write to (default RUN/predictions)")
+    parser.add_argument("--out", type=path_of, help="folder to write to (default RUN/predictions)")
     parser.add_argument(
         "--draws", type=int, default=200, help="predictive draws per datum (default 200)"
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
 
 __all__ = ["add", "run"]
 
@@ -22,10 +21,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     add_run(parser)
     parser.add_argument(
-        "--data", type=Path, required=True, help="file or folder of pictures to reconstruct"
+        "--data", type=path_of, required=True, help="file or folder of pictures to reconstruct"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder to write to (default RUN/reconstructions)"
+        "--out", type=path_of, help="folder to write to (default RUN/reconstructions)"
     )
     add_device(parser)
     parser.set_defaults(command=run)

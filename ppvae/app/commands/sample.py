@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
 
 __all__ = ["add", "run"]
 
@@ -17,7 +16,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     add_run(parser)
     parser.add_argument("--count", type=int, default=64, help="number of draws (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the draws (default 0)")
-    parser.add_argument("--out", type=Path, help="folder to write to (default RUN/samples)")
+    parser.add_argument("--out", type=path_of, help="folder to write to (default RUN/samples)")
     add_device(parser)
     parser.set_defaults(command=run)
 

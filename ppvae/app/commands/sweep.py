@@ -13,6 +13,7 @@ from ppvae.app.commands.common import (
     add_device,
     add_reading,
     add_trust,
+    path_of,
     reading,
     show_table,
 )
@@ -72,8 +73,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="address of a Ray cluster, or auto (default with --engine ray: start one here); OUT "
         "must be on a file system that its machines share",
     )
-    parser.add_argument("--data", type=Path, help="file or folder of data, as for ppvae fit")
-    parser.add_argument("--out", type=Path, help="folder of the sweep (default sweeps/MODEL)")
+    parser.add_argument("--data", type=path_of, help="file or folder of data, as for ppvae fit")
+    parser.add_argument("--out", type=path_of, help="folder of the sweep (default sweeps/MODEL)")
     add_trust(parser)
     add_device(parser)
     add_reading(parser)
