@@ -106,9 +106,8 @@ class Directional(TorchDistribution):
         # 1 - t^2 may round below zero, and its root has no gradient at zero.
         tiny = torch.finfo(t.dtype).eps ** 2
         first = torch.cat([t, (1 - t.square()).clamp_min(tiny).sqrt() * across], -1)
-        axis = torch.zeros_like(self.loc)
-        axis[..., 0] = 1
-        mirror = axis - self.loc
+        rest = self.loc[..., 1:]
+        mirror = torch.cat([1 - self.loc[..., :1], -rest], -1)
         length = mirror.square().sum(-1, keepdim=True)
         # If mu is the first axis, there is nothing to reflect.
         still = length < torch.finfo(length.dtype).eps

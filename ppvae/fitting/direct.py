@@ -8,6 +8,7 @@ as a CUDA graph and replayed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,6 +19,8 @@ from torch.optim import Adam, Optimizer
 from torch.optim import optimizer as hooks
 
 __all__ = ["Update", "captured"]
+
+logger = logging.getLogger(__name__)
 
 # Steps with the same arguments before they are captured, as capturing waits for the device.
 _REPEATS = 10
@@ -107,11 +110,23 @@ class Update:
         self._repeats = self._repeats + 1 if key == self._last else 0
         self._last = key
         if key != self._key and self._repeats >= _REPEATS:
-            self._replay, self._key = capture(run), key
+            self._capture(run, capture, key)
         if key == self._key and self._replay is not None:
             self._replay()
         else:
             run()
+
+    def _capture(self, run: Callable[[], None], capture: Capture, key: Hashable) -> None:
+        try:
+            self._replay, self._key = capture(run), key
+        except RuntimeError as error:
+            self.capture = None
+            logger.warning(
+                "compile: the optimiser's kernels are launched at each step, because capturing "
+                "them as a CUDA graph raises %s (%s).",
+                type(error).__name__,
+                error,
+            )
 
     def _groups(self) -> list[_Arguments] | None:
         """Arguments of the kernel; None where the optimiser itself must take the step."""

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import nn
 from torch.fx import symbolic_trace
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from ppvae.fitting import fit
 from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
+from ppvae.fitting.compiled.graph import place_constants
 from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear
 from ppvae.programs import data_plate
@@ -97,11 +99,12 @@ def test_a_second_fit_reuses_the_graph_and_another_model_does_not(backend):
     )
 
 
-def gradients(model, guide, spec=None, *, num_data=12, backend=None, batch=None):
+def gradients(model, guide, spec=None, *, num_data=12, backend=None, batch=None, capture=None):
     objective = (spec or ELBO())(model, guide, num_data=num_data).train()
     objective.check(batch)
     parameters, _ = split_parameters(objective)
-    return CompiledGradients(Gradients(objective, parameters), backend=backend)
+    eager = Gradients(objective, parameters)
+    return CompiledGradients(eager, backend=backend, capture=capture)
 
 
 def test_noise_is_new_at_each_step_and_follows_the_seed(backend):
@@ -392,6 +395,47 @@ def test_a_compiler_that_fails_or_is_wrong_is_not_used(change, reason, backend, 
     assert reason in caplog.text
     assert not run.metrics["compiled"]
     assert_same(run, quiet(*pair(), compile=False, epochs=2))
+
+
+def test_a_capture_that_fails_leaves_the_compiled_step(backend, monkeypatch, caplog):
+    def failing(runner, state, inputs):
+        runner(*state, *inputs)  # Draws noise, and may change buffers.
+        raise RuntimeError("Cannot copy between CPU and CUDA tensors during CUDA graph capture")
+
+    defaults = {"backend": None, "capture": failing}
+    monkeypatch.setattr(CompiledGradients.__init__, "__kwdefaults__", defaults)
+    run = quiet(*pair(), compile=True, epochs=2)
+    assert "launched kernel by kernel, because capturing it as a CUDA graph raises " in caplog.text
+    assert "RuntimeError (Cannot copy between CPU and CUDA tensors" in caplog.text
+    assert run.metrics["compiled"]
+    assert_same(run, quiet(*pair(), compile=False, epochs=2))
+
+
+def test_a_captured_step_is_the_compiled_one(backend):
+    captured = []
+
+    def capture(runner, state, inputs):
+        captured.append([tensor.shape for tensor in inputs])
+        return lambda state, inputs: runner(*state, *inputs)
+
+    batch = {"x": splits().train["x"][:16]}
+    step = gradients(*pair(), batch=batch, backend=backend, capture=capture)
+    step(batch)
+    assert step.used
+    assert captured == [[torch.Size([16, D])]]
+
+
+def test_constants_lie_where_their_operations_compute():
+    def step(x):
+        shifted = torch.zeros_like(x) + torch.tensor(2.0)
+        here = torch.arange(2) * torch.tensor(3)
+        return x * shifted, here
+
+    code = make_fx(step)(torch.ones(2, device="meta"))
+    place_constants(code, torch.device("meta"))
+    places = {c.dtype: c.device.type for c in vars(code).values() if isinstance(c, torch.Tensor)}
+    places |= {buffer.dtype: buffer.device.type for buffer in code.buffers()}
+    assert places == {torch.get_default_dtype(): "meta", torch.int64: "cpu"}
 
 
 def test_it_is_by_default_for_long_runs_only(backend):

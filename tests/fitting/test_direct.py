@@ -142,6 +142,23 @@ def test_repeated_arguments_are_captured_and_others_are_not_replayed():
         assert torch.equal(one, two)
 
 
+def test_a_capture_that_fails_leaves_the_kernels(caplog):
+    def failing(function):
+        raise RuntimeError("out of memory")
+
+    ours, theirs = weights(), weights()
+    optimizers = [Adam(p, lr=0.1, fused=True) for p in (ours, theirs)]
+    update = Update(optimizers[0], capture=failing)
+    for step in range(4, 4 + 2 * _REPEATS):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        update()
+        optimizers[1].step()
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.equal(one, two)
+    assert caplog.text.count("raises RuntimeError (out of memory)") == 1
+
+
 @pytest.mark.cuda
 def test_a_captured_update_is_that_of_eager_adam():
     ours, theirs = weights("cuda"), weights("cuda")

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 Runner = Callable[..., Sequence[Tensor]]
 Backend = Callable[[GraphModule, list[Tensor]], Runner]
+Step = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]  # Of state and inputs.
+Capture = Callable[[Runner, list[Tensor], list[Tensor]], Step]
 
 # The most recently used compiled graphs of this process, by Graph.key().
 _COMPILED: OrderedDict[str, Runner] = OrderedDict()
@@ -79,21 +81,26 @@ class CompiledGradients:
     Arguments:
         eager: Eager gradients that this object replaces, and falls back on.
         backend: Function that compiles a graph for example inputs.
+        capture: Function that captures a compiled function for replaying; by default
+            :class:`CapturedGraph` on CUDA, and none elsewhere.
 
     Attributes:
         compile_seconds: Seconds of tracing, compiling and checking; None before the first batch.
         reason: Reason why all steps run in eager torch; None if they do not.
     """
 
-    def __init__(self, eager: Gradients, *, backend: Backend | None = None) -> None:
+    def __init__(
+        self, eager: Gradients, *, backend: Backend | None = None, capture: Capture | None = None
+    ) -> None:
         self.eager = eager
+        self.capture = capture
         self.backend = inductor if backend is None else backend
         self.compile_seconds: float | None = None
         self.reason: str | None = None
         self._graph: Graph | None = None
         self._means: list[str] = []
         self._values: list[str] = []
-        self._run: Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
+        self._run: Step
 
     @property
     def used(self) -> bool:
@@ -136,9 +143,7 @@ class CompiledGradients:
         self._values = list(context.values)
         return terms.loss, [*means.values(), *context.values.values()]
 
-    def _compile(
-        self, graph: Graph, batch: Batch
-    ) -> Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]:
+    def _compile(self, graph: Graph, batch: Batch) -> Step:
         key = f"{self.backend.__module__}.{self.backend.__qualname__} {graph.key()}"
         state, inputs = graph.state(), graph.arrange(batch)
         if key not in _COMPILED:
@@ -152,9 +157,16 @@ class CompiledGradients:
         while len(_COMPILED) > _KEPT:
             _COMPILED.popitem(last=False)
         runner = _COMPILED[key]
-        if state[0].is_cuda:
-            with forked(state[0].device), kept_buffers(self.eager.objective):
-                return CapturedGraph(runner, state, inputs)
+        if state[0].is_cuda or self.capture is not None:
+            try:
+                with forked(state[0].device), kept_buffers(self.eager.objective):
+                    return (self.capture or CapturedGraph)(runner, state, inputs)
+            except RuntimeError as error:
+                logger.warning(
+                    "compile: the compiled step is launched kernel by kernel, because capturing "
+                    "it as a CUDA graph raises %s.",
+                    first_line(error),
+                )
         return lambda state, inputs: runner(*state, *inputs)
 
     def _try(

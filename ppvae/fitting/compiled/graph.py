@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from ppvae.fitting.layout import same_layout
 from ppvae.programs import forked
 from ppvae.typing import Keywords
 
-__all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
+__all__ = ["Function", "Graph", "UntraceableError", "first_line", "place_constants", "shapes_of"]
 
 Tensors = Mapping[str, Tensor]
 Function = Callable[[Tensors], tuple[Tensor, Sequence[Tensor]]]
@@ -90,6 +91,7 @@ class Graph:
                 *examples, *inputs.values()
             )
         _refuse_captured(self.code, module)
+        place_constants(self.code, device)
         self._signature = [
             f"{t.dtype} {tuple(t.shape)} {t.stride()} {t.device}"
             for t in (*state, *inputs.values())
@@ -349,3 +351,21 @@ def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
             raise UntraceableError(
                 f"a step uses a tensor that is neither a parameter nor a buffer ({what})"
             )
+
+
+def place_constants(code: GraphModule, device: torch.device) -> None:
+    """Move constants to the device on which every operation that takes them computes.
+
+    A number that a program writes into a tensor, as in ``x[..., 0] = 1``, is traced as a CPU
+    tensor; on CUDA it would be copied at each step, which a captured graph does not allow.
+
+    Arguments:
+        code: A traced graph, which is changed.
+        device: The device.
+    """
+    for node in code.graph.nodes:
+        if node.op == "get_attr":
+            values = [u.meta.get("val") for copied in node.users for u in copied.users]
+            places = {v.device for v in tree_leaves(values) if isinstance(v, Tensor)}
+            if places == {device}:
+                setattr(code, node.target, getattr(code, node.target).to(device))
