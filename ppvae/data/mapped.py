@@ -105,9 +105,19 @@ def spans(column: Column, budget: int = BUDGET) -> Iterator[slice]:
 def rows_of(column: Column, rows: Tensor | slice) -> Tensor:
     """Rows of a column in memory, in a dtype that torch computes with."""
     if isinstance(column, Tensor):
-        return column[rows if isinstance(rows, slice) else rows.to(column.device)]
+        if isinstance(rows, slice):
+            return column[rows]
+        rows = rows.to(column.device)
+        if column.dim() > 1 and rows.device.type == "cpu" and _counted_from_zero(rows):
+            return column.index_select(0, rows)  # Copies each row as one piece of memory.
+        return column[rows]
     picked = np.array(column[rows if isinstance(rows, slice) else rows.cpu().numpy()])
     return torch.from_numpy(native(picked))
+
+
+def _counted_from_zero(rows: Tensor) -> bool:
+    """Whether these are row numbers, none of which counts from the end."""
+    return rows.dtype == torch.int64 and rows.dim() == 1 and not bool((rows < 0).any())
 
 
 def native(array: np.ndarray) -> np.ndarray:

@@ -48,7 +48,11 @@ class _Arguments:
     options: dict[str, Any]
 
     def run(self) -> None:
-        torch._foreach_add_(self.steps, 1)
+        # On a CPU a number is made a tensor for each of them; a tensor is taken as it is.
+        if self.steps[0].is_cpu:
+            torch._foreach_add_(self.steps, torch.ones(()), alpha=1.0)
+        else:
+            torch._foreach_add_(self.steps, 1)
         torch._fused_adam_(
             self.parameters,
             self.gradients,

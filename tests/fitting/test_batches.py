@@ -142,3 +142,17 @@ def test_only_the_columns_that_are_used_travel():
     assert list(columns_used(data, *pair(), everything=True)) == ["x", "c"]
     none = data.select("c")
     assert list(columns_used(none, *pair())) == ["c"]
+
+
+def test_rows_of_a_batch_are_those_of_indexing_from_either_end():
+    columns = {"x": torch.rand(5, 1, 3, 3), "object": torch.arange(5)}
+    for rows in (
+        torch.tensor([3, 0, 3]),
+        torch.tensor([-1, 2]),
+        torch.tensor([], dtype=torch.long),
+    ):
+        batch = Dataset(columns).batch(rows)
+        assert torch.equal(batch["x"], columns["x"][rows].to(batch["x"]))
+        assert torch.equal(batch["object"], columns["object"][rows])
+    with pytest.raises(IndexError):
+        Dataset(columns).batch(torch.tensor([5]))
