@@ -145,14 +145,7 @@ def test_only_the_columns_that_are_used_travel():
     assert list(columns_used(none, *pair())) == ["c"]
 
 
-def test_rows_of_a_batch_are_those_of_indexing():
-    columns = {"x": torch.rand(5, 1, 3, 3), "object": torch.arange(5)}
-    for rows in (
-        torch.tensor([3, 0, 3]),
-        torch.tensor([-1, 2]),
-        torch.tensor([], dtype=torch.long),
-    ):
-        batch = Dataset(columns).batch(rows)
-        assert torch.equal(batch["x"], columns["x"][rows].to(batch["x"]))
-        assert torch.equal(batch["object"], columns["object"][rows])
-    assert torch.equal(rows_of(columns["x"], torch.tensor([-1, 2])), columns["x"][[-1, 2]])
+@pytest.mark.parametrize("rows", [[3, 0, 3], [-1, 2], []])
+def test_rows_of_a_column_are_those_of_indexing(rows):
+    column, numbers = torch.rand(5, 1, 3, 3), torch.tensor(rows, dtype=torch.long)
+    assert torch.equal(rows_of(column, numbers), column[numbers])
