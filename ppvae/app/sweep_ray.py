@@ -60,8 +60,8 @@ def run_ray(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
         )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray = expect_package("ppvae sweep --engine ray", "ray", "ray")
-    tune = expect_package("ppvae sweep --engine ray", "ray.tune", "ray")
+    ray = expect_package("ppvae sweep --engine ray", "ray", "cluster")
+    tune = expect_package("ppvae sweep --engine ray", "ray.tune", "cluster")
     data = None if sweep.data is None else sweep.data.resolve()
     with _cluster(ray, sweep.address):
         results = _tuner(tune, replace(sweep, out=sweep.out.resolve(), data=data), axes).fit()

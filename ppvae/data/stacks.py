@@ -2,7 +2,7 @@
 
 TIFF files that Pillow would alter, and those with named axes, go through ``tifffile``; ``.nii``
 and ``.nii.gz`` through ``nibabel``; ``.mrc`` through ``mrcfile``; ``.dm3``, ``.dm4`` and ``.emd``
-through ``rosettasciio``. All are in ``pip install 'ppvae[formats]'``. Netpbm files with more than
+through ``rosettasciio``. All are in ``pip install 'ppvae[images]'``. Netpbm files with more than
 8 bits, which Pillow rescales or shortens, are read here.
 """
 
@@ -66,7 +66,7 @@ def stack_of(path: Path) -> Stack:
     if path.name.lower().endswith(NETPBM):
         return _netpbm(path)
     reader, package = _reader(path)
-    module = expect_package(path.name, package, "formats")
+    module = expect_package(path.name, package, "images")
     try:
         values, axes = reader(path, module)
     except Exception as error:

@@ -395,5 +395,5 @@ def test_a_package_that_is_absent_is_named(tmp_path, monkeypatch, name, package)
     else:
         (tmp_path / name).write_bytes(b"abc")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"package '{package}'.*ppvae\[formats\]"):
+    with pytest.raises(MissingPackageError, match=rf"package '{package}'.*ppvae\[images\]"):
         data.images(tmp_path)

@@ -7,12 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ppvae import report
+from ppvae.plots.style import COLOURS
 from tests.report.folders import controls, folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
@@ -144,6 +146,9 @@ onload = () => {{
     reached: [...section.querySelectorAll('input, select')].every(e => e.tabIndex === 0),
     named: [...section.querySelectorAll('input, select')].every(e => e.labels.length === 1),
     points: svg.querySelectorAll('circle:not(.ring)').length,
+    legend: [...section.querySelectorAll('.legend li')].map(
+      item => [item.textContent, item.querySelector('circle').getAttribute('fill')]),
+    fills: [...svg.querySelectorAll('circle:not(.ring)')].map(c => c.getAttribute('fill')),
   }});
 }};
 </script>"""
@@ -163,6 +168,8 @@ def test_controls_are_moved_by_keys_and_pointer(tmp_path, width):
     seen = json.loads(html.unescape(found[1]))
     assert not seen["hidden"]
     assert seen["points"] == 4
+    assert seen["legend"] == [["zero", COLOURS[0]], ["one", COLOURS[1]]]
+    assert {*seen["fills"]} == {*COLOURS[:2]}
     assert seen["reached"]
     assert seen["named"]
     assert seen["scroll"] == width
@@ -179,3 +186,8 @@ def test_controls_are_moved_by_keys_and_pointer(tmp_path, width):
     ]
     assert all(a != b for a, b in zip(shown, shown_then, strict=True))
     assert seen["pointed"] == said[0]
+
+
+def test_classes_have_the_colours_of_the_figures():
+    script = (files("ppvae.report") / "templates" / "explore.js").read_text("utf-8")
+    assert json.loads(re.search(r"COLOURS = (\[.*?\]);", script)[1]) == list(COLOURS)

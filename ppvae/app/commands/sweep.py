@@ -31,7 +31,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "seeds; or, with --trials, search that many configurations, each with all seeds. Each run "
         "has a folder of its own in OUT/runs. The same command given again, here or on another "
         "machine that shares OUT, goes on with what is left; several at once share the work. "
-        "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[ray]' for --engine ray.",
+        "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[cluster]' for --engine ray.",
     )
     parser.add_argument(
         "model", metavar="MODEL", help="a name from ppvae list, or module:function"

@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const SIZE = 360, EDGE = 30;
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#7f7f7f", "#6a3d9a", "#b2182b"];
+  // The colours of the figures; from the eleventh class on, rings in the same colours.
+  const COLOURS = ["#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"];
 
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -41,6 +42,12 @@
     return { input, label: make("label", {}, make("span", {}, text), input) };
   }
 
+  function mark(number) {
+    const colour = COLOURS[number % COLOURS.length];
+    const hollow = Math.floor(number / COLOURS.length) % 2;
+    return hollow ? { fill: "none", stroke: colour, "stroke-width": 2 } : { fill: colour };
+  }
+
   const words = (value) => value.toFixed(2).replace("-", "\u2212");
 
   // Held-out data in the plane of two dimensions; the chosen one with its picture.
@@ -57,13 +64,20 @@
     };
     const svg = drawn("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "points", "aria-hidden": "true" });
     points.forEach((point, number) => drawn("circle", {
-      cx: place(point[0], 0), cy: place(point[1], 1), r: 4,
-      fill: COLOURS[classes ? classes[number] % COLOURS.length : 0],
+      cx: place(point[0], 0), cy: place(point[1], 1), r: 4, ...mark(classes ? classes[number] : 0),
     }, svg));
     const ring = drawn("circle", { r: 8, class: "ring" }, svg);
     const text = (content, attributes) => { drawn("text", attributes, svg).textContent = content; };
     text(`${latent.site}, dimension ${dims[0] + 1}`, { x: SIZE / 2, y: SIZE - 8, "text-anchor": "middle" });
     text(`dimension ${dims[1] + 1}`, { x: 14, y: SIZE / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${SIZE / 2})` });
+
+    const nameOf = (number) => `${(latent.class_names || [])[number] ?? number}`;
+    const legend = make("ul", { class: "legend", "aria-label": "Classes" });
+    for (const number of [...new Set(classes || [])].sort((a, b) => a - b)) {
+      const sign = drawn("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" });
+      drawn("circle", { cx: 6, cy: 6, r: 4, ...mark(number) }, sign);
+      legend.append(make("li", {}, sign, nameOf(number)));
+    }
 
     const picture = latent.data && tile(latent.data);
     const said = make("output", { "aria-live": "polite" });
@@ -73,7 +87,7 @@
       ring.setAttribute("cx", place(point[0], 0));
       ring.setAttribute("cy", place(point[1], 1));
       control.input.value = number;
-      const label = classes === null ? "" : `, class ${(latent.class_names || [])[classes[number]] ?? classes[number]}`;
+      const label = classes === null ? "" : `, class ${nameOf(classes[number])}`;
       said.textContent = `Row ${latent.rows[number]}${label}: ${words(point[0])}, ${words(point[1])}`;
       control.input.setAttribute("aria-valuetext", said.textContent);
       if (picture) picture.show(number, said.textContent);
@@ -86,6 +100,7 @@
     });
     choose(0);
     const side = make("div", { class: "side" }, ...(picture ? [picture.element] : []), said, control.label);
+    if (legend.childElementCount) side.append(legend);
     return make("div", { class: "pair" }, svg, side);
   }
 
