@@ -226,7 +226,7 @@ def test_engines_that_cannot_do_it_are_refused(
 
 def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ImportError, match=r"ppvae\[ray\]"):
+    with pytest.raises(ImportError, match=r"ppvae\[cluster\]"):
         run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], engine="ray"))
 
 
