@@ -26,6 +26,10 @@ PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 TUTORIALS = sorted(f"tutorials/{page.name}" for page in (DOCS / "tutorials").glob("*.md"))
 # Pages whose code trains for more than some seconds.
 SLOW: frozenset[str] = frozenset()
+# Blocks of Python that are shown and not run: calls of other libraries, and of three trackers.
+SHOWN = {"coming-from.md": 3, "tools.md": 1}
+# Pages that need an optional package.
+NEEDS = {"coming-from.md": "anndata", "counts.md": "anndata"}
 # Options of other programs.
 OTHERS = {"--slow", "--extra-index-url"}
 
@@ -75,6 +79,8 @@ def test_the_version_is_the_same_everywhere():
     "page", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PAGES]
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    if page in NEEDS:
+        pytest.importorskip(NEEDS[page])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     torch.set_default_dtype(torch.float32)  # As a reader has it.
@@ -85,6 +91,17 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatc
         for name in set(sys.modules) - before:
             if getattr(sys.modules[name], "__file__", None) in map(str, tmp_path.glob("*.py")):
                 del sys.modules[name]
+
+
+def test_python_that_is_shown_and_not_run_is_counted():
+    others = re.compile(r"text|sh|\{(toctree|include|literalinclude)\}.*")
+    shown = {}
+    for page in PAGES:
+        blocks = [b for b in blocks_of(DOCS / page) if not others.fullmatch(b.info)]
+        idle = [b.line for b in blocks if b.info != "python" and b.file is None]
+        if idle:
+            shown[page] = idle
+    assert {page: len(lines) for page, lines in shown.items()} == SHOWN, shown
 
 
 @pytest.mark.parametrize("page", PAGES + TUTORIALS)
