@@ -9,6 +9,7 @@ import torch
 from ppvae import plots
 from ppvae.data import Splits, describe, load
 from ppvae.errors import DataError, PPVAEError, RunError
+from ppvae.programs import columns_of
 from ppvae.typing import Keywords
 from ppvae.zoo.entry import entry
 from ppvae.zoo.observed import resolved
@@ -65,7 +66,7 @@ def _with_model(splits: Splits, name: str) -> str:
     except PPVAEError as error:
         return f"{name}: would be refused: {error}"
     count = sum(p.numel() for module in pair for p in module.parameters())
-    used = [column for column in arranged.train if column in {*model_entry.columns, "y", "c"}]
+    used = [column for column in arranged.train if column in columns_of(*pair)]
     lines = [f"{name}: {count:,} parameters, built for columns {', '.join(used)}"]
     return "\n".join([*lines, *[f"  {sentence}"] * bool(sentence)])
 

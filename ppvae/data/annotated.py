@@ -83,7 +83,7 @@ def from_anndata(
         DataError: If a layer, a gene or a column does not exist, or a column is text where
             numbers are needed.
     """
-    from ppvae.data.roles import roles_of, taken_by
+    from ppvae.data.roles import AS_CLASS, roles_of, taken_by
     from ppvae.data.tables import column_of
 
     if layer is not None and layer not in data.layers:
@@ -124,7 +124,9 @@ def from_anndata(
     others = sorted(set(data.layers) - {layer}) + (["X"] if layer is not None else [])
     record = record.noted(
         *noted.notes,
-        f"left out: columns of obs {', '.join(left[:12])}" if left else "",
+        f"left out: columns of obs {', '.join(left[:12])}{AS_CLASS.format(left[0])}"
+        if left
+        else "",
         f"left out: layers {', '.join(others)}; --layer names another" if others else "",
     )
     for name, given in columns.items():

@@ -11,6 +11,19 @@ from ppvae.errors import DataError
 
 __all__ = ["Page", "Plan"]
 
+# Pillow's modes of pictures in words.
+MODES = {
+    "1": "in black and white",
+    "L": "in grey",
+    "LA": "in grey with transparency",
+    "P": "with a palette",
+    "RGB": "in colour",
+    "RGBA": "in colour with transparency",
+    "I": "in grey, 32 bits",
+    "I;16": "in grey, 16 bits",
+    "F": "in grey, floating-point",
+}
+
 
 @dataclass(frozen=True)
 class Page:
@@ -134,8 +147,12 @@ class Plan:
     def notes(self, pages: Sequence[Page]) -> list[str]:
         """Sentences on what is done to the pictures."""
         modes = Counter(page.mode for page in pages)
-        shown = ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items()))
-        notes = [f"x: {len(pages)} pictures ({shown}), {self.channels} channels"]
+        shown = ", ".join(
+            f"{count} {MODES.get(mode, f'of mode {mode}')}"
+            for mode, count in sorted(modes.items())
+        )
+        channels = f"{self.channels} channel{'s' * (self.channels != 1)}"
+        notes = [f"x: {len(pages)} pictures ({shown}), {channels}"]
         taken = list(dict.fromkeys(page.note for page in pages if page.note))
         notes += [*taken[:4], f"and so on, {len(taken)} files in all"] if len(taken) > 4 else taken
         if self.asked and self.scale is not None:

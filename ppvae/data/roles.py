@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Roles: TypeAlias = "dict[str, str | Sequence[str]]"
 
 __all__ = [
+    "AS_CLASS",
     "CLASSLIKE",
     "COUNTERS",
     "NAMED",
@@ -42,6 +43,8 @@ COUNTERS = re.compile(
 )
 IDENTIFIER = re.compile(r"(?i)(\w*[_ .-])?id|(?-i:\w*[a-z0-9]I[Dd])")
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# How a column that was left out is read, for a note.
+AS_CLASS = "; --columns y={} reads one as classes"
 # Number of rows from which on a column that counts them is mentioned.
 FEW = 3
 
@@ -202,9 +205,9 @@ def features_of(
         else:
             features.append(name)
     if texts:
+        more = f" and {len(texts) - 12} more" if len(texts) > 12 else ""
         record = record.noted(
-            f"left out: columns of text {', '.join(texts[:12])}"
-            f"{f' and {len(texts) - 12} more' if len(texts) > 12 else ''}"
+            f"left out: columns of text {', '.join(texts[:12])}{more}{AS_CLASS.format(*texts)}"
         )
     flags = [name for name in features if is_flags(frame[name])]
     record = record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")

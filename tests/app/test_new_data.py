@@ -140,6 +140,24 @@ def test_inspect_says_what_fit_would_choose_and_shows_pictures_with_gaps(tmp_pat
     assert grey.min() == 0
 
 
+def test_inspect_says_how_what_was_left_out_is_read_and_what_a_model_uses(tmp_path, capsys):
+    lines = ["a,b,kind", *(f"{n / 10},{n % 7},{'xy'[n % 2]}" for n in range(30))]
+    (tmp_path / "table.csv").write_text("\n".join(lines), "utf-8")
+    assert main(["inspect", str(tmp_path / "table.csv")]) == 0
+    left = "left out: columns of text kind; --columns y=kind reads one as classes"
+    assert left in capsys.readouterr().out
+    x = RNG.integers(0, 9, (30, 5))
+    np.savez(tmp_path / "cells.npz", x=x, batch=np.arange(30) % 2, y=np.arange(30) % 3)
+    for model, used in {"counts": "x, batch", "vae": "x", "cvae": "x, y"}.items():
+        assert main(["inspect", str(tmp_path / "cells.npz"), "--model", model]) == 0
+        assert f"built for columns {used}\n" in capsys.readouterr().out + "\n"
+    (tmp_path / "pictures").mkdir()
+    for mode in ("L", "RGB"):
+        Image.new(mode, (8, 8)).save(tmp_path / "pictures" / f"{mode}.png")
+    assert main(["inspect", str(tmp_path / "pictures")]) == 0
+    assert "2 pictures (1 in grey, 1 in colour), 3 channels" in capsys.readouterr().out
+
+
 def test_a_few_rows_are_all_training_data(tmp_path):
     np.savez(tmp_path / "few.npz", x=COUNTS[:4])
     splits = load_data(tmp_path / "few.npz")
