@@ -42,6 +42,7 @@ def latents(
     kind: Kind | None = None,
     name: str = "",
     labels: tuple[str, str] | None = None,
+    classes: Sequence[str] = (),
 ) -> Figure:
     """A scatter plot of latents: two dimensions directly, more by their principal components.
 
@@ -52,6 +53,7 @@ def latents(
         kind: Kind of ``colour``; by default a class if the numbers are integers, else continuous.
         name: Name of the colour.
         labels: Labels of the two axes, if z is not a latent but, for example, an embedding of it.
+        classes: Names of the classes 0, 1, ...; a class without one has its number.
 
     Raises:
         ArgumentError: If shapes do not fit.
@@ -81,7 +83,7 @@ def latents(
         axes.set_aspect("equal", adjustable="datalim")
     across, up = names if labels is None else labels
     axes.set(xlabel=across, ylabel=up)
-    _scatter(figure, axes, points, shade, kind, name)
+    _scatter(figure, axes, points, shade, kind, name, dict(enumerate(classes)))
     return figure
 
 
@@ -94,7 +96,13 @@ def _principal(points: Array) -> tuple[Array, tuple[str, str]]:
 
 
 def _scatter(
-    figure: Figure, axes: Axes, points: Array, shade: Array | None, kind: Kind, name: str
+    figure: Figure,
+    axes: Axes,
+    points: Array,
+    shade: Array | None,
+    kind: Kind,
+    name: str,
+    names: Mapping[float, str],
 ) -> None:
     x, y = points.T
     size = min(22.0, max(9.0, 12000 / len(points)))
@@ -110,7 +118,7 @@ def _scatter(
                 marker=MARKERS[i % len(MARKERS)],
                 alpha=0.7,
                 linewidths=0,
-                label=f"{value:g}",
+                label=names.get(value, f"{value:g}"),
             )
         axes.legend(
             title=name or None, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.6

@@ -259,6 +259,13 @@ def test_latents_by_class_differ_in_colour_and_marker():
     assert axes.get_legend().get_title().get_text() == "digit"
 
 
+def test_latents_by_class_have_the_names_of_the_classes():
+    y = torch.arange(12) % 3
+    figure = plots.latents(torch.randn(12, 2), colour=y, classes=("B", "T"))
+    legend = figure.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["B", "T", "2"]
+
+
 def test_latents_by_angle_are_cyclic():
     angle = torch.tensor([0.0, math.pi / 2, -math.pi / 2, 2 * math.pi + 0.1])
     figure = plots.latents(torch.randn(4, 2), colour=angle, kind="cyclic", name="view")

@@ -42,11 +42,15 @@ def reconstructions(subject: Subject) -> Figures:
         if mean.shape != value.shape or mean.dim() not in (2, 4) or not mean.isfinite().all():
             continue
         several = len(part.observed) > 1
-        caption = "Data above, encoded and decoded below"
+        below = mean.dim() == 4
+        words = (
+            "Data above, encoded and decoded below" if below else "Data, and their decoded means"
+        )
+        caption = f"{words}{several * f' (site {site})'}."
         figures.append(
             (
                 f"reconstructions{several * f'_{site}'}.png",
-                f"{caption}{several * f' (site {site})'}.",
+                caption,
                 plots.reconstructions(value, mean),
             )
         )

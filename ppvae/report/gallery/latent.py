@@ -88,10 +88,11 @@ def traversals(subject: Subject) -> Figures:
 def scatters(subject: Subject) -> Figures:
     """Posterior means of each latent vector, coloured by class or by view."""
     batch, period = subject.batch, getattr(getattr(subject.gp, "views", None), "period", None)
-    colour: dict[str, Tensor | str] = {}
+    colour: dict[str, Tensor | str | tuple[str, ...]] = {}
     text = ""
     if "y" in batch and bool((batch["y"] >= 0).all()):
         colour, text = {"colour": batch["y"], "kind": "class", "name": "class"}, " by class"
+        colour["classes"] = tuple(subject.splits.train.names.get("y", ()))
     elif "view" in batch and batch["view"].dim() == 1:
         view = batch["view"] if period is None else batch["view"] * (2 * torch.pi / period)
         kind = "continuous" if period is None else "cyclic"
