@@ -27,7 +27,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.data.mapped import Columns
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.gp import Every, GPPrior, WeightedNormal
 from ppvae.programs import FitHooks, batches, data_plate, evaluating
 
@@ -58,7 +58,7 @@ class PseudoGuide(FitHooks):
         self, encoder: nn.Module, prior: GPPrior, *, refresh: int = 16, shared: bool = False
     ) -> None:
         super().__init__()
-        expect_integer("refresh", refresh, 1, "Use 16.")
+        expect(integer(1), "Use 16.", refresh=refresh)
         self.encoder = encoder
         self.prior = prior
         self.refresh = Every(refresh)

@@ -18,9 +18,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets import OneHot
 from ppvae.programs import FitHooks, data_plate
 

@@ -16,7 +16,8 @@ from inspect import Parameter
 import pyro
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
+from ppvae.expected import at_least
 from ppvae.nets.priors import prior_or_normal
 from ppvae.programs import columns_of, data_plate, deal
 

@@ -23,8 +23,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets import OneHot, Prior
 from ppvae.nets.priors import prior_or_normal
 from ppvae.programs import arguments, columns_of, data_plate

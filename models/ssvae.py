@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.models.jvae import JointVAE
 
 __all__ = ["SemiSupervisedVAE"]

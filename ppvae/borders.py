@@ -1,28 +1,27 @@
-"""Arguments held to the annotations of a function, and to ranges, each refused in the same words.
+"""The rules of a public function, from its annotations.
 
-A public function declares its border once::
+A function declares its border once::
 
     @typed(num_draws=at_least(1), seed=at_least(0), share=SHARE)
     def f(codes: Tensor, *, num_draws: int = 16, seed: int = 0, share: float = 0.9) -> Tensor: ...
 
 ``f(codes, num_draws="3")`` raises "num_draws: expected an integer; got '3'. Use the default."
 Annotations that are understood: bool, int, float, str, paths, tensors, arrays, classes, literals,
-functions, sequences and mappings of these, and unions; what is not understood is not checked. A
-value that is the default is always allowed.
+functions, sequences and mappings of these, and unions; what is not understood is not checked, and
+neither is an annotation with a name that is imported for a type checker only. A value that is the
+default is always allowed. The rules and the ranges are those of :mod:`ppvae.expected`, whose
+``expect`` holds a value to one within a function.
 """
 
 from __future__ import annotations
 
-import ast
+import builtins
 import functools
-import math
-import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from inspect import Parameter, signature, unwrap
-from numbers import Integral, Real
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -39,113 +38,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
-from ppvae.expected import is_path
+from ppvae.expected import (
+    ARRAY,
+    FLAG,
+    FUNCTION,
+    INTEGER,
+    NUMBER,
+    NUMERIC,
+    PATH,
+    TENSOR,
+    TEXT,
+    Rule,
+    article,
+    expect,
+    within,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = [
-    "ROWS",
-    "SHARE",
-    "Rule",
-    "above",
-    "at_least",
-    "between",
-    "expect_arguments",
-    "expect_fields",
-    "typed",
-]
+__all__ = ["expect_arguments", "expect_fields", "typed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Rule:
-    """The range of a value.
-
-    Attributes:
-        words: Range in words, to follow "expected".
-        holds: Function that tells whether a value is in the range.
-        optional: Whether None is allowed, too.
-        remedy: Sentence on what to do with a value out of range.
-    """
-
-    words: str
-    holds: Callable[..., bool]
-    optional: bool = False
-    remedy: str = "Use the default."
-
-    def allows(self, value: object) -> bool:
-        """Whether a value is in the range, or is None where that is allowed."""
-        return (self.optional and value is None) or self.holds(value)
-
-
-# The word that a range of numbers begins with, whatever their type.
-NUMERIC = "a number"
-
-
-def at_least(least: float) -> Rule:
-    """Numbers from ``least``; a number within a union with other types."""
-    return Rule(f"a number >= {least:g}", lambda v: not _is_number(v) or v >= least)
-
-
-def above(low: float) -> Rule:
-    """Numbers above ``low``; a number within a union with other types."""
-    return Rule(f"a number > {low:g}", lambda v: not _is_number(v) or v > low)
-
-
-def between(low: float, high: float) -> Rule:
-    """Numbers from ``low`` to ``high``."""
-    words = f"a number from {low:g} to {high:g}"
-    return Rule(words, lambda v: not _is_number(v) or low <= v <= high)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_finite(value: object) -> bool:
-    try:
-        return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return False
-
-
-def _are_rows(value: object) -> bool:
-    if not isinstance(value, Tensor):
-        return True
-    if value.dim() == 0 or len(value) == 0 or value.dtype == torch.bool:
-        return False
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
-
-
-SHARE = Rule("a number between 0 and 1", lambda v: not _is_number(v) or 0 < v < 1)
-ROWS = Rule(
-    "finite numbers with shape (N, ...), N >= 1",
-    _are_rows,
-    remedy="Pass one row per datum, and leave out the rows that are missing.",
-)
-INTEGER = Rule(
-    "an integer",
-    lambda v: isinstance(v, Integral) and not isinstance(v, bool) and abs(int(v)) < 2**63,
-)
-NUMBER = Rule("a finite number", _is_finite)
-FLAG = Rule("True or False", lambda v: isinstance(v, bool | np.bool_))
-TEXT = Rule("text", lambda v: isinstance(v, str) and _is_text(v))
-PATH = Rule(
-    "a path",
-    lambda v: isinstance(v, str | Path) and is_path(os.fspath(v)),
-    remedy="Name a file or a folder.",
-)
-TENSOR = Rule(
-    "a tensor of real numbers",
-    lambda v: isinstance(v, Tensor) and not v.is_complex(),
-    remedy="Use torch.as_tensor.",
-)
-ARRAY = Rule("an array of numbers", lambda v: isinstance(v, np.ndarray) and v.dtype.kind in "biuf")
-FUNCTION = Rule("a function", callable, remedy="Pass one, without calling it.")
 SIMPLE: Mapping[object, Rule] = {
     int: INTEGER,
     float: NUMBER,
@@ -157,11 +74,6 @@ SIMPLE: Mapping[object, Rule] = {
     None: Rule("None", lambda v: v is None),
     types.NoneType: Rule("None", lambda v: v is None),
 }
-
-
-def _is_text(text: str) -> bool:
-    """Whether text is not empty, and can be written to a file."""
-    return text != "" and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _rule(annotation: object) -> Rule | None:
@@ -195,7 +107,7 @@ def _rule(annotation: object) -> Rule | None:
         return None
     kind: type = annotation
     return Rule(
-        f"{_article(kind.__name__)} {kind.__name__}", lambda v: isinstance(v, kind), remedy=""
+        f"{article(kind.__name__)} {kind.__name__}", lambda v: isinstance(v, kind), remedy=""
     )
 
 
@@ -207,10 +119,6 @@ def _class(base: object) -> Rule | None:
         lambda v: isinstance(v, type) and issubclass(v, base),
         remedy="Pass the class, without calling it.",
     )
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "AEIOUaeiou" else "a"
 
 
 def _is_one_of(value: object, values: Sequence[object]) -> bool:
@@ -267,77 +175,43 @@ def _mapping(keys: object, values: object) -> Rule:
     )
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{value.dtype} with shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k!r}: {_shown(v)}" for k, v in list(value.items())[:4]) + "}"
-    simple = isinstance(value, str | bytes | int | float | complex | list | tuple | None)
-    return (
-        repr(value)[:80]
-        if simple
-        else f"{_article(type(value).__name__)} "
-        + (type(value).__name__ if not isinstance(value, type) else f"class {value.__name__}")
-    )
-
-
 def _refuse(name: str, value: object, rules: Sequence[Rule], *, default: object) -> None:
     if value is default or (type(value) is type(default) is float and value == default):
         return
     optional = default is not Parameter.empty and default is not MISSING
     for rule in rules:
-        if not rule.allows(value):
-            remedy = rule.remedy
-            if not optional and remedy in ("Use the default.", ""):
-                remedy = f"Pass {rule.words}."
-            elif not remedy:
-                remedy = "Leave it out for the default."
-            raise ArgumentError(f"{name}: expected {rule.words}; got {_shown(value)}. {remedy}")
+        remedy = rule.remedy
+        if not optional and remedy in ("Use the default.", ""):
+            remedy = f"Pass {rule.words}."
+        expect(rule, remedy or "Leave it out for the default.", **{name: value})
+
+
+class _Names(dict[str, object]):
+    """The names of a module; one that a type checker alone knows is ``object``."""
+
+    def __missing__(self, name: str) -> object:
+        return getattr(builtins, name, object)
 
 
 def _evaluated(annotation: object, names: Mapping[str, object]) -> object:
-    """The value of an annotation; ``object`` if a name in it is only known to a type checker."""
+    """The value of an annotation; ``object`` if it cannot be evaluated."""
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, {**_checked_names(str(names.get("__name__"))), **names})
+        return eval(annotation, {}, _Names(names))
     except Exception:  # An annotation may say anything.
         return object
-
-
-@functools.cache
-def _checked_names(module: str) -> dict[str, object]:
-    """The names that a module imports for a type checker only, from modules that are loaded."""
-    path = getattr(sys.modules.get(module), "__file__", None)
-    known: dict[str, object] = {}
-    for node in ast.walk(ast.parse(Path(path).read_text("utf-8") if path else "")):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            for line in node.body:
-                home = sys.modules.get(getattr(line, "module", None) or "")
-                for name in line.names if isinstance(line, ast.ImportFrom) else ():
-                    known[name.asname or name.name] = getattr(home, name.name, object)
-                for name in line.names if isinstance(line, ast.Import) else ():
-                    whole = name.name if name.asname else name.name.partition(".")[0]
-                    known[name.asname or whole] = sys.modules.get(whole, object)
-    return known
 
 
 def _rules(
     annotations: Mapping[str, object], names: Mapping[str, object], ranges: Mapping[str, Rule]
 ) -> Iterator[tuple[str, list[Rule]]]:
     for name, annotation in annotations.items():
-        rule, within = _rule(_evaluated(annotation, names)), ranges.get(name)
-        if rule is not None and within is not None and NUMERIC in within.words:
-            yield name, [_within(rule, within)]
+        rule, limits = _rule(_evaluated(annotation, names)), ranges.get(name)
+        if rule is not None and limits is not None and NUMERIC in limits.words:
+            yield name, [within(rule, limits)]
         else:
-            yield name, [one for one in (rule, within) if one is not None]
-
-
-def _within(rule: Rule, within: Rule) -> Rule:
-    """The range of a type of numbers, or of a union with one, as one rule."""
-    words = rule.words.replace(NUMBER.words, within.words)
-    words = words.replace(INTEGER.words, within.words.replace(NUMERIC, INTEGER.words))
-    return Rule(words, lambda v: rule.holds(v) and within.holds(v), remedy=rule.remedy)
+            yield name, [one for one in (rule, limits) if one is not None]
 
 
 def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:

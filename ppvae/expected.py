@@ -1,113 +1,217 @@
-"""Arguments held to their ranges at the border, each refused in the same words; and packages."""
+"""What values may be: the one place where values are checked, each refused in the same words.
+
+A check is a :class:`Rule`. :func:`expect` holds values to one; :mod:`ppvae.borders` derives the
+rules of a public function from its annotations. Paths, arrays and optional packages are brought
+into one form here, too. What depends on several arguments, on shapes or on a run is the function's
+own to refuse; values from a file are held to rules by :mod:`ppvae.runs.schema`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError, MissingPackageError
 
 __all__ = [
+    "ARRAY",
+    "FLAG",
+    "FUNCTION",
+    "INTEGER",
+    "NUMBER",
+    "NUMBER_SHARE",
+    "NUMERIC",
+    "PATH",
+    "REAL_ROWS",
+    "ROWS",
+    "SEQUENCE",
+    "SHARE",
+    "TENSOR",
+    "TEXT",
+    "Rule",
+    "above",
+    "article",
     "as_numbers",
+    "at_least",
+    "between",
+    "expect",
     "expect_device",
-    "expect_flag",
-    "expect_integer",
-    "expect_number",
     "expect_package",
-    "expect_real_rows",
-    "expect_sequence",
-    "expect_share",
+    "integer",
     "is_path",
+    "number",
     "path_of",
+    "within",
 ]
 
 
-def expect_integer(
-    name: str,
-    value: object,
-    least: int,
-    remedy: str = "Use the default.",
-    *,
-    most: int = 2**63 - 1,
-) -> None:
-    """Refuse what is no integer from ``least`` to ``most``.
+@dataclass(frozen=True)
+class Rule:
+    """The range of a value.
+
+    Attributes:
+        words: Range in words, to follow "expected".
+        holds: Function that tells whether a value is in the range.
+        optional: Whether None is allowed, too.
+        remedy: Sentence on what to do with a value out of range.
+    """
+
+    words: str
+    holds: Callable[..., bool]
+    optional: bool = False
+    remedy: str = "Use the default."
+
+    def allows(self, value: object) -> bool:
+        """Whether a value is in the range, or is None where that is allowed."""
+        return (self.optional and value is None) or self.holds(value)
+
+
+# The word that a range of numbers begins with, whatever their type.
+NUMERIC = "a number"
+
+
+def at_least(least: float) -> Rule:
+    """Numbers from ``least``; a number within a union with other types."""
+    return Rule(f"a number >= {least:g}", lambda v: not _is_number(v) or v >= least)
+
+
+def above(low: float) -> Rule:
+    """Numbers above ``low``; a number within a union with other types."""
+    return Rule(f"a number > {low:g}", lambda v: not _is_number(v) or v > low)
+
+
+def between(low: float, high: float) -> Rule:
+    """Numbers from ``low`` to ``high``."""
+    words = f"a number from {low:g} to {high:g}"
+    return Rule(words, lambda v: not _is_number(v) or low <= v <= high)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
+def _are_rows(value: object) -> bool:
+    if not isinstance(value, Tensor):
+        return True
+    if value.dim() == 0 or len(value) == 0 or value.dtype == torch.bool:
+        return False
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+SHARE = Rule("a number between 0 and 1", lambda v: not _is_number(v) or 0 < v < 1)
+ROWS = Rule(
+    "finite numbers with shape (N, ...), N >= 1",
+    _are_rows,
+    remedy="Pass one row per datum, without missing ones; booleans as .double() or .long().",
+)
+INTEGER = Rule(
+    "an integer",
+    lambda v: isinstance(v, Integral) and not isinstance(v, bool) and abs(int(v)) < 2**63,
+)
+NUMBER = Rule("a finite number", _is_finite)
+FLAG = Rule("True or False", lambda v: isinstance(v, bool | np.bool_))
+TEXT = Rule("text", lambda v: isinstance(v, str) and _is_text(v))
+PATH = Rule(
+    "a path",
+    lambda v: isinstance(v, str | Path) and is_path(os.fspath(v)),
+    remedy="Name a file or a folder.",
+)
+TENSOR = Rule(
+    "a tensor of real numbers",
+    lambda v: isinstance(v, Tensor) and not v.is_complex(),
+    remedy="Use torch.as_tensor.",
+)
+ARRAY = Rule("an array of numbers", lambda v: isinstance(v, np.ndarray) and v.dtype.kind in "biuf")
+SEQUENCE = Rule("a list or a tuple", lambda v: isinstance(v, Sequence) and not isinstance(v, str))
+FUNCTION = Rule("a function", callable, remedy="Pass one, without calling it.")
+REAL_ROWS = Rule(ROWS.words, lambda v: TENSOR.holds(v) and ROWS.holds(v), remedy=ROWS.remedy)
+
+
+def _is_text(text: str) -> bool:
+    """Whether text is not empty, and can be written to a file."""
+    return text != "" and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def within(rule: Rule, within: Rule) -> Rule:
+    """The range of a type of numbers, or of a union with one, as one rule."""
+    words = rule.words.replace(NUMBER.words, within.words)
+    words = words.replace(INTEGER.words, within.words.replace(NUMERIC, INTEGER.words))
+    return Rule(words, lambda v: rule.holds(v) and within.holds(v), remedy=rule.remedy)
+
+
+NUMBER_SHARE = within(NUMBER, SHARE)
+
+
+def integer(least: int, most: int | None = None) -> Rule:
+    """Integers from ``least``, at most ``most``, which is the largest of 64 bits by default."""
+    if most is None:
+        return within(INTEGER, at_least(least))
+    return Rule(
+        f"an integer from {least} to {most}", lambda v: INTEGER.holds(v) and least <= v <= most
+    )
+
+
+def number(least: float) -> Rule:
+    """Finite numbers from ``least``."""
+    return within(NUMBER, at_least(least))
+
+
+def article(word: str) -> str:
+    """The indefinite article of a word."""
+    return "an" if word[0] in "AEIOUaeiou" else "a"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        finite = not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+        kind = f"{value.dtype} with shape {tuple(value.shape)}"
+        return kind if finite else f"{kind}, not all of them finite"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"{str(value)[:30]}, more than 64 bits hold"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {_shown(v)}" for k, v in list(value.items())[:4]) + "}"
+    simple = isinstance(value, str | bytes | int | float | complex | list | tuple | None)
+    return (
+        repr(value)[:80]
+        if simple
+        else f"{article(type(value).__name__)} "
+        + (type(value).__name__ if not isinstance(value, type) else f"class {value.__name__}")
+    )
+
+
+def expect(rule: Rule, remedy: str = "", /, **values: object) -> None:
+    """Refuse values that a rule does not allow.
 
     Arguments:
-        name: Name of the argument.
-        value: Its value.
-        least: Smallest value that is allowed.
-        remedy: What to do, in a sentence.
-        most: Largest value that is allowed.
+        rule: What the values may be.
+        remedy: Sentence on what to do; the rule's own by default.
+        values: Values by the names of the arguments.
 
     Raises:
-        ArgumentError: If it is none.
+        ArgumentError: Naming the first that is not allowed.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ArgumentError(f"{name}: expected an integer >= {least}; got {value!r}. {remedy}")
-    if int(value) > most:
-        raise ArgumentError(
-            f"{name}: expected an integer from {least} to {most}; got {value!r}. {remedy}"
-        )
-
-
-def expect_flag(name: str, value: object, remedy: str = "Use the default.") -> None:
-    """Refuse what is neither True nor False.
-
-    Arguments:
-        name: Name of the argument.
-        value: Its value.
-        remedy: What to do, in a sentence.
-
-    Raises:
-        ArgumentError: If it is neither.
-    """
-    if not isinstance(value, bool):
-        raise ArgumentError(f"{name}: expected True or False; got {str(value)[:60]!r}. {remedy}")
-
-
-def expect_number(
-    name: str, value: object, remedy: str = "Use the default.", *, least: float | None = None
-) -> None:
-    """Refuse what is no finite number, or one below ``least``.
-
-    Arguments:
-        name: Name of the argument.
-        value: Its value.
-        remedy: What to do, in a sentence.
-        least: Smallest value that is allowed; by default any.
-
-    Raises:
-        ArgumentError: If it is none.
-    """
-    words = "a finite number" if least is None else f"a finite number >= {least:g}"
-    error = ArgumentError(f"{name}: expected {words}; got {str(value)[:60]}. {remedy}")
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise error
-    if least is not None and float(value) < least:
-        raise error
-
-
-def expect_sequence(name: str, value: object, remedy: str) -> None:
-    """Refuse what is no list or tuple of values.
-
-    Arguments:
-        name: Name of the argument.
-        value: Its value.
-        remedy: What to do, in a sentence.
-
-    Raises:
-        ArgumentError: If it is none.
-    """
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ArgumentError(f"{name}: expected a list or a tuple; got {str(value)[:60]}. {remedy}")
+    for name, value in values.items():
+        if not rule.allows(value):
+            raise ArgumentError(
+                f"{name}: expected {rule.words}; got {_shown(value)}. {remedy or rule.remedy}"
+            )
 
 
 def expect_device(device: object) -> torch.device:
@@ -160,54 +264,6 @@ def expect_package(what: str, module: str, extra: str) -> ModuleType:
             f"{what}: expected the package {module.partition('.')[0]!r}; it is not installed. "
             f"Install it with: pip install 'ppvae[{extra}]'."
         ) from error
-
-
-def expect_share(name: str, value: object, remedy: str = "Use 0.9.") -> None:
-    """Refuse what is no number between 0 and 1.
-
-    Arguments:
-        name: Name of the argument.
-        value: Its value.
-        remedy: What to do, in a sentence.
-
-    Raises:
-        ArgumentError: If it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
-        raise ArgumentError(
-            f"{name}: expected a number between 0 and 1; got {str(value)[:60]}. {remedy}"
-        )
-
-
-def expect_real_rows(**values: Tensor) -> None:
-    """Refuse what is no tensor of finite real numbers with at least one row.
-
-    Arguments:
-        values: Tensors by the names of the arguments.
-
-    Raises:
-        ArgumentError: Naming the first that is none.
-    """
-    for name, value in values.items():
-        if not isinstance(value, Tensor):
-            raise ArgumentError(
-                f"{name}: expected a tensor; got a {type(value).__name__}. Use torch.as_tensor."
-            )
-        if value.dim() == 0 or len(value) == 0 or value.is_complex():
-            raise ArgumentError(
-                f"{name}: expected real numbers with shape (N, ...), N >= 1; got {value.dtype} "
-                f"with shape {tuple(value.shape)}. Pass one row per datum."
-            )
-        if value.dtype == torch.bool:
-            raise ArgumentError(
-                f"{name}: expected numbers; got booleans with shape {tuple(value.shape)}. Pass "
-                "them as .double(), classes as .long()."
-            )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ArgumentError(
-                f"{name}: expected finite numbers; got NaN or infinity. Leave out the rows that "
-                "are missing."
-            )
 
 
 def path_of(name: str, value: object) -> Path:

@@ -27,10 +27,11 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ppvae.borders import above, at_least, expect_arguments
+from ppvae.borders import expect_arguments
 from ppvae.data import Dataset, Splits, split_rows
 from ppvae.errors import ArgumentError
 from ppvae.evaluate import log_likelihood
+from ppvae.expected import above, at_least
 from ppvae.fitting import fit
 from ppvae.programs import encode_rows, seeded
 from ppvae.zoo.entry import Entry, entry

@@ -15,26 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppvae import active, data, ensembles, evaluate, gp, load, objectives, plots, programs
-from ppvae.borders import (
-    ROWS,
-    SHARE,
-    above,
-    at_least,
-    between,
-    expect_arguments,
-    expect_fields,
-    typed,
-)
+from ppvae.borders import expect_arguments, expect_fields, typed
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
+from ppvae.expected import ROWS, SHARE, above, at_least, between
 from ppvae.fitting import Phase, fit
-from ppvae.runs import Recipe
+from ppvae.runs import Recipe, Run
 from ppvae.zoo import entry, parse_options
 from ppvae.zoo.surrogates import deep_kernel_surrogate
 from tests.fitting.programs import pair, table
 
 if TYPE_CHECKING:
-    from ppvae.runs import Run
+    from fractions import Fraction
 
 
 @typed(count=at_least(1), noise=above(0), share=SHARE, turn=between(0, 1), rows=ROWS)
@@ -58,6 +50,7 @@ def taking(
     kind: type[nn.Module] | None = None,
     numbers: NDArray[np.float64] | None = None,
     whatever: object = None,
+    later: Fraction | None = None,
 ) -> int:
     return len(parts)
 
@@ -93,7 +86,12 @@ def test_another_type_is_refused_by_name(name):
 def test_good_values_and_defaults_pass():
     assert taking(nn.Identity(), nn.Identity(), count=np.int64(2), noise=float("inf")) == 2
     assert taking(share=0.1, rows=torch.ones(1), sizes=(), window=[1, 2], weights={"z": 1}) == 0
-    assert taking(run=None, whatever=object(), path=Path("x"), change=torch.abs, form="b") == 0
+    assert (
+        taking(
+            run=None, whatever=object(), path=Path("x"), change=torch.abs, form="b", later="any"
+        )
+        == 0
+    )
     with pytest.raises(ArgumentError, match="parts: expected a Module; got 'x'. Pass a Module."):
         taking("x")
     with pytest.raises(TypeError, match="unexpected keyword"):

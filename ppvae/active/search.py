@@ -25,9 +25,9 @@ from ppvae.active.botorch_model import output_weights
 from ppvae.active.calibration import Calibration, calibration
 from ppvae.active.moves import Moves
 from ppvae.active.surrogate import Surrogate
-from ppvae.borders import ROWS, at_least, expect_fields, typed
+from ppvae.borders import expect_fields, typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import as_numbers
+from ppvae.expected import ROWS, as_numbers, at_least
 from ppvae.programs import forked, placement
 
 if TYPE_CHECKING:

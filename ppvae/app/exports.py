@@ -20,7 +20,7 @@ from ppvae.data.files import compared_scale, refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.programs import (
     batches,
     check_values,
@@ -298,7 +298,7 @@ def sample_run(
             :func:`~ppvae.app.workflow.predict_run` takes.
         RunError: If the run cannot be read, or the folder cannot be written.
     """
-    expect_integer("count", num_samples, 1, "Use 64.")
+    expect(integer(1), "Use 64.", count=num_samples)
     run = load_run(folder, device=device)
     program = signature(run.model)
     needed = sorted(needed_columns(run.model))

@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 
 __all__ = ["CELL_CLASSES", "cells"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
 from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
@@ -18,7 +18,7 @@ from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, masked_rows, with_missing
 from ppvae.errors import DataError
-from ppvae.expected import expect_integer, expect_number, expect_sequence
+from ppvae.expected import NUMBER, SEQUENCE, at_least, expect, integer
 from ppvae.typing import ColumnSpec
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
@@ -57,7 +57,7 @@ class Dataset(Mapping[str, Column]):
         row_names: Sequence[str] | np.ndarray | None = None,
     ) -> None:
         if not isinstance(missing_ok, str):
-            expect_sequence("missing_ok", missing_ok, "Use ['x'].")
+            expect(SEQUENCE, "Use ['x'].", missing_ok=missing_ok)
             expect_names("missing_ok", missing_ok)
         if not isinstance(columns, Mapping):
             raise DataError(
@@ -387,9 +387,9 @@ def split_rows(
             f"data: expected a Dataset; got a {type(data).__name__}. Pass "
             "ppvae.data.Dataset(columns)."
         )
-    expect_integer("seed", seed, 0, "Use 0.")
-    expect_number("validation", validation, "Use 0.1.")
-    expect_number("test", test, "Use 0.1.")
+    expect(integer(0), "Use 0.", seed=seed)
+    expect(NUMBER, "Use 0.1.", validation=validation)
+    expect(NUMBER, "Use 0.1.", test=test)
     if validation < 0 or test < 0 or validation + test >= 1:
         raise DataError(
             f"split: expected shares that leave rows to train on; got validation {validation}, "

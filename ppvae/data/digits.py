@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, between, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.errors import DataError
+from ppvae.expected import at_least, between
 
 __all__ = ["digit_spectra", "digits", "posed_digits", "rotated_digits"]
 

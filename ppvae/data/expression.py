@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits, split_rows
 from ppvae.data.record import Record
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 
 __all__ = ["expression"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.columns import SPLIT, kind_of
@@ -21,6 +21,7 @@ from ppvae.data.pictures import images
 from ppvae.data.pillow import PICTURES
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 from ppvae.typing import Keywords, Spec
 
 __all__ = [

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.paths import PathLike, existing
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 
 __all__ = ["mnist"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
 from ppvae.data.labels import labels_of
@@ -18,6 +18,7 @@ from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 from ppvae.typing import Spec
 
 __all__ = ["images"]

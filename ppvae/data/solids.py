@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from ppvae.borders import ROWS, at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.distributions.rotations import as_rotations, exp_rotation, matrix_of
 from ppvae.errors import DataError
+from ppvae.expected import ROWS, at_least
 
 __all__ = ["SOLIDS", "Solid", "mesh_solid", "render", "solid", "symmetries", "turned_solids"]
 

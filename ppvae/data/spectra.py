@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import ROWS, at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.record import Record
 from ppvae.data.scalars import loop_area, scalar_named
 from ppvae.errors import DataError
+from ppvae.expected import ROWS, at_least
 
 if TYPE_CHECKING:
     import h5py

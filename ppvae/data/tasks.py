@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.record import Record
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 
 __all__ = ["TASKS", "TASK_CORRELATION", "tasks"]
 

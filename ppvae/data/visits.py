@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.dataset import Dataset, Splits
 from ppvae.data.digits import digits
 from ppvae.errors import DataError
+from ppvae.expected import at_least
 
 __all__ = ["visits"]
 

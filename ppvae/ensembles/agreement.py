@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import REAL_ROWS, expect, integer
 
 __all__ = ["Agreement", "agreement"]
 
@@ -44,9 +44,9 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
     Raises:
         ArgumentError: If ``probs`` has another shape, or there is no member ``reference``.
     """
-    expect_real_rows(probs=probs)
-    expect_integer("reference", reference, 0, "Use 0.")
-    expect_integer("rounds", rounds, 0, "Use 5.")
+    expect(REAL_ROWS, probs=probs)
+    expect(integer(0), "Use 0.", reference=reference)
+    expect(integer(0), "Use 5.", rounds=rounds)
     if probs.dim() != 3 or reference >= len(probs):
         raise ArgumentError(
             f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "

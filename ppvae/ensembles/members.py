@@ -15,7 +15,7 @@ from ppvae.data import Dataset, as_splits
 from ppvae.ensembles.agreement import Agreement, agreement
 from ppvae.ensembles.stacked import Stacked
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_sequence
+from ppvae.expected import SEQUENCE, expect
 from ppvae.fitting import fit
 from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device
@@ -151,7 +151,7 @@ def fit_ensemble(
             f"build: expected a function that returns (model, guide, objective); got {build!r}. "
             "Wrap them in a function: each member is built anew."
         )
-    expect_sequence("seeds", seeds, "Use range(8).")
+    expect(SEQUENCE, "Use range(8).", seeds=seeds)
     further = sorted([*options, *([] if out is None else ["out"])])
     if side_by_side is None:
         cuda = choose_device(device, nn.Identity()).type == "cuda"

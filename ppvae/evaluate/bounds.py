@@ -31,7 +31,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.evaluate.sites import sites_of
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.objectives import Context
 from ppvae.programs import (
     batches,
@@ -119,7 +119,7 @@ def information(
         ArgumentError: If there is no such latent site, if its posterior depends on another latent
             or has no density, or if there are fewer than two rows.
     """
-    expect_integer("num_draws", num_draws, least=1)
+    expect(integer(1), num_draws=num_draws)
     columns, _ = thinned(run, data, max_rows)
     columns = columns.select(*(name for name in columns if name != site))
     rows = columns.num_rows

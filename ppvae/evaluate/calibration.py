@@ -29,7 +29,7 @@ from ppvae.evaluate.draws import posterior_draws, predictive_draws
 from ppvae.evaluate.rows import columns_of
 from ppvae.evaluate.scoring import pit
 from ppvae.evaluate.sites import sites_of
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import REAL_ROWS, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -66,7 +66,7 @@ class Calibration:
 
 def uniformity(u: Tensor) -> float:
     """The p-value of the Kolmogorov-Smirnov test that numbers (N) are uniform on [0, 1]."""
-    expect_real_rows(u=u)
+    expect(REAL_ROWS, u=u)
     if u.dim() != 1:
         raise ArgumentError(
             f"u: expected shape (N); got {tuple(u.shape)}. Test the numbers of one site at a time."
@@ -95,8 +95,8 @@ def simulation_based_calibration(
     Raises:
         ArgumentError: If a number is below 2.
     """
-    expect_integer("num_datasets", num_datasets, 2, "Use 200.")
-    expect_integer("num_draws", num_draws, 2, "Use 100.")
+    expect(integer(2), "Use 200.", num_datasets=num_datasets)
+    expect(integer(2), "Use 100.", num_draws=num_draws)
     source = columns_of(run, like)
     columns = source.take(torch.arange(num_datasets) % source.num_rows)
     ranks: list[dict[str, Tensor]] = []

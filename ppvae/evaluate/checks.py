@@ -31,7 +31,7 @@ from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import covered, crps, interval_score, pit
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.statistics import STATISTICS, Statistic, intensity
-from ppvae.expected import expect_integer, expect_sequence
+from ppvae.expected import SEQUENCE, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -173,8 +173,8 @@ def _check(
     site: str | None,
     seed: int,
 ) -> Check:
-    expect_integer("num_draws", num_draws, 2, "Use 200.")
-    expect_sequence("intervals", intervals, "Use (0.5, 0.9).")
+    expect(integer(2), "Use 200.", num_draws=num_draws)
+    expect(SEQUENCE, "Use (0.5, 0.9).", intervals=intervals)
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         sites = sites_of(run, next(batches(run.guide, columns, 1)))

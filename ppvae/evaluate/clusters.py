@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.scores import clustering_accuracy, expect_same_length
-from ppvae.expected import expect_real_rows
+from ppvae.expected import REAL_ROWS, expect
 
 __all__ = ["ClusterScores", "cluster_scores"]
 
@@ -38,7 +38,7 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
         found: Learned classes, with shape (N).
         true: Known classes, with shape (N); -1 where unknown.
     """
-    expect_real_rows(found=found, true=true)
+    expect(REAL_ROWS, found=found, true=true)
     expect_same_length("cluster_scores", found, true)
     if found.dim() != 1 or true.dim() != 1:
         raise ArgumentError(

@@ -12,15 +12,15 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ppvae.borders import ROWS, above, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_package, expect_real_rows
+from ppvae.expected import REAL_ROWS, ROWS, above, at_least, expect, expect_package, integer
 
 __all__ = ["Dependencies", "dependencies", "kmeans", "tsne", "umap"]
 
 
 def _rows(codes: Tensor, least: int) -> np.ndarray:
-    expect_real_rows(codes=codes)
+    expect(REAL_ROWS, codes=codes)
     if codes.dim() < 2 or len(codes) < least:
         raise ArgumentError(
             f"codes: expected shape (N, ...) with N >= {least}; got {tuple(codes.shape)}. "
@@ -77,8 +77,8 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         clusters: Number of clusters.
         seed: Random seed of the starts.
     """
-    expect_integer("clusters", clusters, 1)
-    expect_integer("seed", seed, 0, "Use 0.", most=2**32 - 1)
+    expect(integer(1), clusters=clusters)
+    expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
     rows = _rows(codes, clusters)
     return torch.as_tensor(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)).long()
 

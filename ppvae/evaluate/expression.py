@@ -27,7 +27,7 @@ from ppvae.distributions import Counts
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.scores import expect_same_length
 from ppvae.evaluate.scoring import interval as central
-from ppvae.expected import expect_integer, expect_number, expect_real_rows, expect_share
+from ppvae.expected import NUMBER, NUMBER_SHARE, REAL_ROWS, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded, trace_program, tracing
 from ppvae.programs.sites import nodes_of
 from ppvae.runs.run import Run
@@ -130,10 +130,10 @@ def normalized_expression(
         ArgumentError: If the likelihood is not one of counts with a library, or an argument is
             out of range.
     """
-    expect_share("interval", interval)
-    expect_integer("num_draws", num_draws, 2)
-    expect_integer("batch_size", batch_size, 1)
-    expect_number("library", library, "Use 1, or 10000.")
+    expect(NUMBER_SHARE, interval=interval)
+    expect(integer(2), num_draws=num_draws)
+    expect(integer(1), batch_size=batch_size)
+    expect(NUMBER, "Use 1, or 10000.", library=library)
     parts: dict[str, list[Tensor]] = {}
     for fn, x in _drawn(run, data, num_draws, batch_size, seed):
         share, given = fn.log_share.exp(), fn.given(x)
@@ -238,8 +238,8 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
         batch: Batch numbers, with shape (N).
         k: Number of neighbours, at most N - 1.
     """
-    expect_integer("k", k, 1)
-    expect_real_rows(z=z, batch=batch)
+    expect(integer(1), k=k)
+    expect(REAL_ROWS, z=z, batch=batch)
     expect_same_length("batch_mixing", z, batch)
     if z.dim() != 2 or batch.dim() != 1 or batch.is_floating_point() or int(batch.min()) < 0:
         raise ArgumentError(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.probes import is_class, score
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import REAL_ROWS, expect, integer
 
 __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
 
@@ -43,7 +43,7 @@ class DCI:
 
 
 def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, list[Tensor]]:
-    expect_real_rows(codes=codes, factors=factors)
+    expect(REAL_ROWS, codes=codes, factors=factors)
     factors = factors.unsqueeze(-1) if factors.dim() == 1 else factors
     if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors):
         raise ArgumentError(
@@ -65,7 +65,7 @@ def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, lis
 
 def _levels(column: Tensor, bins: int) -> np.ndarray:
     """The levels of a column: classes unchanged, quantities in bins of equal width."""
-    expect_integer("bins", bins, 2)
+    expect(integer(2), bins=bins)
     if is_class(column):
         return column.numpy()
     values = column.double()
@@ -160,8 +160,8 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         | A Framework for the Quantitative Evaluation of Disentangled Representations
         | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
     """
-    expect_integer("trees", trees, 1, "Use 50.")
-    expect_integer("seed", seed, 0, "Use 0.", most=2**32 - 1)
+    expect(integer(1), "Use 50.", trees=trees)
+    expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
     values, columns = _checked(codes, factors, least=2)
     importances, informativeness = [], []
     for column in columns:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.programs import (
     DATA_PLATE,
     batches,
@@ -89,7 +89,7 @@ def amortization_gap(
     Raises:
         ArgumentError: If ``steps`` or ``max_rows`` is below 1, or if every latent is global.
     """
-    expect_integer("steps", steps, 1, "Use 100.")
+    expect(integer(1), "Use 100.", steps=steps)
     columns, rows = thinned(run, data, max_rows)
     before, after = [], []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.draws import posterior_draws
 from ppvae.evaluate.rows import expect_run, spaced
 from ppvae.evaluate.sites import sites_of
-from ppvae.expected import expect_integer, expect_share
+from ppvae.expected import NUMBER_SHARE, at_least, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -73,8 +73,8 @@ def impute(
     Raises:
         ArgumentError: If ``num_draws`` is below 2, or ``interval`` is not between 0 and 1.
     """
-    expect_integer("num_draws", num_draws, 2, "Use 200.")
-    expect_share("interval", interval)
+    expect(integer(2), "Use 200.", num_draws=num_draws)
+    expect(NUMBER_SHARE, interval=interval)
     expect_run(run)
     data = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])

@@ -58,7 +58,7 @@ from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.stores import Store, container, store_for
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
 
@@ -148,7 +148,7 @@ def to_arviz(
         ("prior_rows", prior_rows, 0),
         ("chunk", 1 if chunk is None else chunk, 1),
     ):
-        expect_integer(name, value, least)
+        expect(integer(least), **{name: value})
     columns, rows = thinned(run, data, max_rows)
     store = store_for(path)
     try:

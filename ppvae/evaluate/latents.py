@@ -24,7 +24,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.bounds import Pairs, posterior_of
 from ppvae.evaluate.rows import thinned
-from ppvae.expected import expect_integer, expect_number, expect_real_rows
+from ppvae.expected import REAL_ROWS, expect, integer, number
 from ppvae.programs import evaluating, placement, seeded
 from ppvae.runs.run import Run
 
@@ -41,8 +41,8 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
     Returns:
         Boolean, with shape (Z).
     """
-    expect_real_rows(means=means)
-    expect_number("threshold", threshold, "Use 0.01.", least=0)
+    expect(REAL_ROWS, means=means)
+    expect(number(0), "Use 0.01.", threshold=threshold)
     if means.dim() != 2 or len(means) < 2:
         raise ArgumentError(
             f"means: expected shape (N, Z) with N >= 2; got {tuple(means.shape)}. "
@@ -90,7 +90,7 @@ def elbo_surgery(
     Raises:
         ArgumentError: If there is no such latent site, or the site is global.
     """
-    expect_integer("num_draws", num_draws, 1, "Use 16.")
+    expect(integer(1), "Use 16.", num_draws=num_draws)
     columns, _ = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         q, context = posterior_of(run, columns, site)
@@ -119,7 +119,7 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
         codes: Codes of the data, with shape (N, Z).
         transformed: Codes of the same data transformed, with shape (N, Z).
     """
-    expect_real_rows(codes=codes, transformed=transformed)
+    expect(REAL_ROWS, codes=codes, transformed=transformed)
     codes, transformed = codes.double(), transformed.double()
     if codes.shape != transformed.shape or codes.dim() != 2 or len(codes) < 2:
         raise ArgumentError(

@@ -31,7 +31,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
 from ppvae.evaluate.rows import columns_of, plain_elbo, thinned
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.objectives import Objective
 from ppvae.programs import batches, encode_rows, evaluating, placement, seeded
 from ppvae.runs.run import Run
@@ -100,7 +100,7 @@ def log_likelihood(
         ArgumentError: If ``num_particles`` or ``batch_size`` is below 1.
         ContractError: If the data lack a column.
     """
-    expect_integer("num_particles", num_particles, 1, "Use 64.")
+    expect(integer(1), "Use 64.", num_particles=num_particles)
     columns, parts = columns_of(run, data), []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, columns, batch_size):

@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_real_rows, expect_sequence
+from ppvae.expected import REAL_ROWS, SEQUENCE, expect, integer
 
 __all__ = ["Neighbours", "knn_overlap", "neighbours"]
 
@@ -52,8 +52,8 @@ def _rows(values: Tensor) -> np.ndarray:
 
 
 def _checked(data: Tensor, codes: Tensor, k: int) -> None:
-    expect_integer("k", k, 1)
-    expect_real_rows(data=data, codes=codes)
+    expect(integer(1), k=k)
+    expect(REAL_ROWS, data=data, codes=codes)
     if len(data) != len(codes) or not 1 <= k < len(codes) / 2:
         raise ArgumentError(
             f"neighbours: expected data and codes of one length N and 1 <= k < N / 2; got lengths "
@@ -88,7 +88,7 @@ def neighbours(data: Tensor, codes: Tensor, *, ks: Sequence[int] = (5, 10, 20, 5
         codes: With shape (N, ...).
         ks: Each less than half of N.
     """
-    expect_sequence("ks", ks, "Use (5, 10).")
+    expect(SEQUENCE, "Use (5, 10).", ks=ks)
     for k in ks:
         _checked(data, codes, k)
     x, z = _rows(data), _rows(codes)

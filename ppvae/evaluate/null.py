@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import DataError
 from ppvae.evaluate.rows import spaced
 from ppvae.evaluate.sites import sites_of
+from ppvae.expected import at_least
 from ppvae.nets import Head, heads
 from ppvae.programs import nodes_of, trace_program
 from ppvae.programs.densities import element_of

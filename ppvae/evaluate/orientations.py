@@ -6,9 +6,10 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppvae.borders import ROWS, SHARE, at_least, typed
+from ppvae.borders import typed
 from ppvae.distributions import as_rotations, mean_rotation, rotation_angle
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, SHARE, at_least
 from ppvae.programs import seeded
 
 __all__ = [

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import SHARE, at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import (
@@ -33,6 +33,7 @@ from ppvae.evaluate.draws import (
 from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
 from ppvae.evaluate.sites import observed_columns
+from ppvae.expected import SHARE, at_least
 from ppvae.programs import (
     DATA_PLATE,
     Structure,

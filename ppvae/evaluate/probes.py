@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_real_rows
+from ppvae.expected import REAL_ROWS, expect, integer
 
 __all__ = ["is_class", "knn_probe", "linear_probe", "score"]
 
@@ -71,7 +71,7 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
         features: Features with shape (N, ...).
         target: Classes (N), integers, or quantities (N) or (N, D).
     """
-    expect_real_rows(features=features, target=target)
+    expect(REAL_ROWS, features=features, target=target)
     method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
     return score(make_pipeline(StandardScaler(), method), features, target)
 
@@ -84,8 +84,8 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
         target: Classes or quantities, as for :func:`linear_probe`.
         k: Number of neighbours.
     """
-    expect_integer("k", k, 1)
-    expect_real_rows(features=features, target=target)
+    expect(integer(1), k=k)
+    expect(REAL_ROWS, features=features, target=target)
     if 2 * k >= len(features):
         raise ArgumentError(
             f"k: expected less than half of the {len(features)} rows; got {k}. Use a smaller k."

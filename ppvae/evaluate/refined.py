@@ -28,14 +28,14 @@ import torch
 from pyro.distributions import MultivariateNormal, TorchDistribution
 from torch import Tensor, nn
 
-from ppvae.borders import above, typed
+from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.distributions.supports import on_reals
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood
 from ppvae.evaluate.rows import plain_elbo, thinned
-from ppvae.expected import expect_integer
+from ppvae.expected import above, expect, integer
 from ppvae.programs import (
     batches,
     check_pair,
@@ -104,7 +104,7 @@ def refined_log_likelihood(
             real numbers per datum.
     """
     for name, value in {"steps": steps, "max_rows": max_rows, "num_draws": num_draws}.items():
-        expect_integer(name, value, 1, "Leave it out.")
+        expect(integer(1), "Leave it out.", **{name: value})
     columns, rows = thinned(run, data, max_rows)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         batch = next(batches(run.guide, columns, columns.num_rows))

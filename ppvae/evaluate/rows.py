@@ -8,7 +8,7 @@ from torch import Tensor
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.objectives import ELBO, Objective
 from ppvae.runs.run import Run
 
@@ -94,7 +94,7 @@ def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset,
             its names or numbering.
     """
     if max_rows is not None:
-        expect_integer("max_rows", max_rows, 1, "Use 1000, or None for all rows.")
+        expect(integer(1), "Use 1000, or None for all rows.", max_rows=max_rows)
     columns = columns_of(run, data)
     if max_rows is None or columns.num_rows <= max_rows:
         return columns, torch.arange(columns.num_rows)

@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_real_rows
+from ppvae.expected import REAL_ROWS, expect
 
 __all__ = [
     "circular_correlation",
@@ -54,7 +54,7 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
     References:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
-    expect_real_rows(a=a, b=b)
+    expect(REAL_ROWS, a=a, b=b)
     expect_same_length("circular_correlation", a, b)
     if a.dim() != 1 or b.dim() != 1:
         raise ArgumentError(
@@ -86,7 +86,7 @@ def resultant_length(error: Tensor) -> float:
     References:
         | Topics in Circular Statistics (Jammalamadaka and SenGupta, 2001), section 8.2
     """
-    expect_real_rows(error=error)
+    expect(REAL_ROWS, error=error)
     error = error.double()
     return float(torch.hypot(error.cos().mean(), error.sin().mean()))
 
@@ -96,7 +96,7 @@ def r2(predicted: Tensor, true: Tensor) -> float:
 
     NaN or minus infinity where ``true`` is constant, which has no variance to explain.
     """
-    expect_real_rows(predicted=predicted, true=true)
+    expect(REAL_ROWS, predicted=predicted, true=true)
     expect_same_length("r2", predicted, true)
     if predicted.shape != true.shape:
         raise ArgumentError(
@@ -136,7 +136,7 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
 
     It is fitted on even rows and scored on odd ones; uninformative features score about zero.
     """
-    expect_real_rows(features=features, target=target)
+    expect(REAL_ROWS, features=features, target=target)
     expect_same_length("linear_r2", features, target)
     ones = features.new_ones(len(features), 1)
     design = torch.cat([features.reshape(len(features), -1), ones], 1).double()
@@ -152,7 +152,7 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
         found: Learned classes, with shape (N).
         true: Known classes, with shape (N).
     """
-    expect_real_rows(found=found, true=true)
+    expect(REAL_ROWS, found=found, true=true)
     expect_same_length("clustering_accuracy", found, true)
     if found.dim() != 1 or true.dim() != 1:
         raise ArgumentError(

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_real_rows, expect_share
+from ppvae.expected import NUMBER_SHARE, REAL_ROWS, expect
 
 __all__ = ["counted", "covered", "crps", "interval", "interval_score", "pit", "randomised"]
 
 
 def _draws(draws: Tensor, truth: Tensor) -> None:
-    expect_real_rows(draws=draws)
+    expect(REAL_ROWS, draws=draws)
     if not isinstance(truth, Tensor) or (
         truth.is_complex()
         or truth.dtype == torch.bool
@@ -78,8 +78,8 @@ def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     Raises:
         ArgumentError: If the probability is not between 0 and 1, or there are no two draws.
     """
-    expect_share("probability", probability)
-    expect_real_rows(draws=draws)
+    expect(NUMBER_SHARE, probability=probability)
+    expect(REAL_ROWS, draws=draws)
     if len(draws) < 2:
         raise ArgumentError(f"draws: expected two numbers or more; got {len(draws)}. Draw more.")
     return _interval(draws, probability)
@@ -113,7 +113,7 @@ def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
         truth: True values, with shape (...).
         probability: Probability of the interval.
     """
-    expect_share("probability", probability)
+    expect(NUMBER_SHARE, probability=probability)
     _draws(draws, truth)
     lower, upper = _interval(draws, probability)
     return (lower <= truth) & (truth <= upper)
@@ -134,7 +134,7 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     References:
         | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
     """
-    expect_share("probability", probability)
+    expect(NUMBER_SHARE, probability=probability)
     _draws(draws, truth)
     lower, upper = _interval(draws, probability)
     outside = (lower - truth).clamp_min(0) + (truth - upper).clamp_min(0)

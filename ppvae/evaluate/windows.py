@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ppvae.data.spectra import patches
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.runs.run import Run
 
 __all__ = ["encode_windows"]
@@ -34,8 +34,8 @@ def encode_windows(
         ArgumentError: If the run was not fitted to square images.
         DataError: If the image is smaller than a window.
     """
-    expect_integer("step", step, 1)
-    expect_integer("batch_size", batch_size, 1)
+    expect(integer(1), step=step)
+    expect(integer(1), batch_size=batch_size)
     spec = (run.config.get("data") or {}).get("columns") or {}
     shape = tuple((spec.get("x") or {}).get("shape") or ())
     if len(shape) != 3 or shape[1] != shape[2]:

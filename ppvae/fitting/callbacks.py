@@ -27,16 +27,16 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ppvae.borders import at_least, typed
-from ppvae.errors import ArgumentError, RunError
-from ppvae.expected import expect_integer, expect_number, path_of
+from ppvae.borders import typed
+from ppvae.errors import RunError
+from ppvae.expected import above, at_least, integer, path_of
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.tensors import State
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.config import is_run
 from ppvae.runs.folder import refuse_unwritable
-from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, integer, optional
+from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, optional
 from ppvae.signals import pending_signal
 
 __all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
@@ -77,16 +77,10 @@ class Checkpoint:
 
     main_process_only = True
 
-    @typed(every=at_least(1), seconds=at_least(0))
+    @typed(every=at_least(1), seconds=above(0))
     def __init__(
         self, folder: str | Path, *, every: int | None = 1, seconds: float | None = None
     ) -> None:
-        if every is not None:
-            expect_integer("every", every, 1, "Use 1.")
-        if seconds is not None:
-            expect_number("seconds", seconds, "Use 60.")
-        if seconds is not None and not seconds > 0:
-            raise ArgumentError(f"seconds: expected a number > 0; got {seconds}. Use 60.")
         self.folder = path_of("folder", folder)
         self.every = every
         self.seconds = seconds
@@ -125,9 +119,9 @@ class Checkpoint:
 
 STATE = {
     "run": NAMED,
-    "epoch": integer(0, 2**40),
-    "steps": integer(0, 2**60),
-    "done": integer(0, 2**60),
+    "epoch": integer(0, 2**40 - 1),
+    "steps": integer(0, 2**60 - 1),
+    "done": integer(0, 2**60 - 1),
     "rate": NUMBER,
     "seconds": NUMBER,
     "reference": optional(NUMBER),

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from ppvae.data import Splits, as_splits
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
-from ppvae.expected import expect_flag, path_of
+from ppvae.expected import FLAG, expect, path_of
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.diagnose import diagnose
@@ -116,7 +116,7 @@ def fit(  # noqa: D417
     given = locals()
     settings = Settings(**{f.name: given[f.name] for f in fields(Settings)})
     _check_kinds(model=model, guide=guide, objective=objective, recipe=recipe)
-    expect_flag("progress", progress, "Use False for no bar.")
+    expect(FLAG, "Use False for no bar.", progress=progress)
     check_callbacks(callbacks)
     splits = as_splits(data)
     settings.keeps_best(validated=splits.validation is not None)

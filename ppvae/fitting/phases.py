@@ -23,8 +23,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from ppvae.borders import at_least, expect_fields
+from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.fitting.training import Training
 
 __all__ = ["Phase", "Phases"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeVar
 
 import torch
@@ -12,36 +11,26 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import FLAG, FUNCTION, NUMBER, NUMBER_SHARE, Rule, above, integer, within
 from ppvae.fitting.rates import RateSchedule
 from ppvae.fitting.step import adam
 from ppvae.runs.run import describe
-from ppvae.runs.schema import Rule, is_integer, is_number
 from ppvae.typing import JsonObject
 
 __all__ = ["Settings", "setting"]
 
 
 def _at_least(least: int, *, optional: bool = False, remedy: str = "Use the default.") -> Rule:
-    return Rule(
-        f"an integer >= {least}",
-        lambda v: is_integer(v) and least <= int(v) < 2**63,
-        optional,
-        remedy,
-    )
+    return replace(integer(least), optional=optional, remedy=remedy)
 
 
 def _positive(*, optional: bool = False) -> Rule:
-    return Rule(
-        "a finite number > 0", lambda v: is_number(v) and v > 0 and math.isfinite(v), optional
-    )
+    return replace(within(NUMBER, above(0)), optional=optional)
 
 
-DECAY = Rule("a decay between 0 and 1", lambda v: is_number(v) and 0 < v < 1, optional=True)
-SEED = Rule(
-    "an integer from 0 to 2**63 - 1", lambda v: is_integer(v) and 0 <= int(v) < 2**63, True
-)
-FUNCTION = Rule("a function", callable)
-SWITCH = Rule("True or False", lambda v: isinstance(v, bool), optional=True)
+DECAY = replace(NUMBER_SHARE, words="a decay between 0 and 1", optional=True)
+SEED = replace(integer(0), words="an integer from 0 to 2**63 - 1", optional=True)
+SWITCH = replace(FLAG, optional=True)
 PRECISION = Rule(
     "torch.bfloat16 or None",
     lambda v: v is torch.bfloat16,

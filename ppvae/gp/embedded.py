@@ -31,10 +31,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, register_kl
 
-from ppvae.borders import above, at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import Columns
 from ppvae.distributions import Seen
 from ppvae.errors import ArgumentError, DataError
+from ppvae.expected import above, at_least
 from ppvae.gp.features import ExactFeatures, FeatureMap
 from ppvae.nets.heads import Elementwise, Head, Masked
 from ppvae.programs import FitHooks, SizedByData, batches, signature

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppvae.borders import ROWS, above, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, above
 
 __all__ = ["interpolate_latents"]
 

@@ -19,9 +19,10 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.distributions import Blocks
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.gp.encoded import EncodedPrior
 from ppvae.nets.priors import Prior, StandardNormal

@@ -18,7 +18,8 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
+from ppvae.expected import at_least
 from ppvae.gp.features import kronecker_rows
 from ppvae.gp.prior import GPPrior
 

@@ -23,8 +23,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.nets.calibrated import CalibratedStudentT
 from ppvae.objectives.schedules import Schedule, as_schedule

@@ -16,8 +16,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppvae.borders import ROWS, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS
 from ppvae.gp.features import kronecker_rows, unit_rows
 from ppvae.gp.prior import GPPrior
 

@@ -21,9 +21,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import above, at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
+from ppvae.expected import above, at_least
 from ppvae.gp.collapsed import CollapsedGP, Frozen
 from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every

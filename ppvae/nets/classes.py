@@ -9,9 +9,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.data.mapped import Column
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.programs.hooks import FitHooks
 
 __all__ = ["Columns", "Conditions", "Embedding", "OneHot", "check_labels"]

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
+from ppvae.expected import at_least
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import trace_program

@@ -24,8 +24,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets import MLP, ConvEncoder, heads
 
 __all__ = ["Critic", "JointCritic", "SeparableCritic", "critic_between"]

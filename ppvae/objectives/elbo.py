@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
-from ppvae.borders import at_least, expect_fields
+from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError, ContractError
-from ppvae.expected import expect_integer
+from ppvae.expected import at_least, expect, integer
 from ppvae.objectives.schedules import Capacity, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms, by_name
@@ -163,7 +163,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if num_data is not None:
-            expect_integer("num_data", num_data, 1, _NUM_DATA)
+            expect(integer(1), _NUM_DATA, num_data=num_data)
         self.spec = spec
         self.model = model
         self.guide = guide

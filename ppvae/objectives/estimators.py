@@ -33,8 +33,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppvae.borders import above, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import above, at_least
 
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
 

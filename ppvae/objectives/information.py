@@ -19,8 +19,9 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from ppvae.borders import above, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import above, at_least
 from ppvae.objectives.critics import Critic
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.objectives.measuring import measure

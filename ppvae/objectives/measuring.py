@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import ROWS, above, at_least, typed
+from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, above, at_least
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.programs import as_columns, explained, trace_program

@@ -35,10 +35,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.distributions import RotationUniform
 from ppvae.distributions.rotations import spread_rotations
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.objectives.schedules import Linear, Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import nodes_of, sample_sites, trace_program

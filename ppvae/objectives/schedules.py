@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.expected import expect_integer, expect_number
+from ppvae.expected import NUMBER, expect, integer, number
 
 __all__ = ["Capacity", "Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
 
@@ -29,10 +29,10 @@ class Schedule(ABC):
 
 def _check(start: float, end: float, **steps: int) -> None:
     """Refuse weights that are no finite numbers, and numbers of steps below one."""
-    expect_number("start", start, "Use 0.")
-    expect_number("end", end, "Use 1.")
+    expect(NUMBER, "Use 0.", start=start)
+    expect(NUMBER, "Use 1.", end=end)
     for name, count in steps.items():
-        expect_integer(name, count, 1, "Use Constant for no ramp.")
+        expect(integer(1), "Use Constant for no ramp.", **{name: count})
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Constant(Schedule):
     value: float
 
     def __post_init__(self) -> None:
-        expect_number("weight", self.value, "Use a finite weight.")
+        expect(NUMBER, "Use a finite weight.", weight=self.value)
 
     def __call__(self, step: Tensor) -> Tensor:
         return step.new_full((), self.value, dtype=torch.get_default_dtype())
@@ -70,7 +70,7 @@ class Ramp(Schedule):
 
     def __post_init__(self) -> None:
         _check(self.start, self.end, steps=self.steps)
-        expect_integer("after", self.after, 0, "Use 0.")
+        expect(integer(0), "Use 0.", after=self.after)
 
     def __call__(self, step: Tensor) -> Tensor:
         fraction = ((step - self.after).to(torch.get_default_dtype()) / self.steps).clamp(0.0, 1.0)
@@ -156,8 +156,8 @@ class Capacity:
     def __post_init__(self) -> None:
         for name, value in (("target", self.target), ("gamma", self.gamma)):
             if isinstance(as_schedule(value), Constant):
-                number = value.value if isinstance(value, Constant) else value
-                expect_number(name, number, "Use nats, and a weight.", least=0)
+                amount = value.value if isinstance(value, Constant) else value
+                expect(number(0), "Use nats, and a weight.", **{name: amount})
 
     def __call__(self, kl: Tensor, step: Tensor) -> Tensor:
         """The penalty () of the KL's batch mean ()."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.distributions.partly_known import PartlyKnown
+from ppvae.expected import at_least
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppvae.borders import SHARE, above, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import SHARE, above, at_least
 from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array
 

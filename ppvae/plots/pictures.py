@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.plots.sheet import deviation_row, difference_row, grey_limits, picture_rows, sheet
 from ppvae.plots.style import COLOURS, MUTED, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array, as_images, same_rows

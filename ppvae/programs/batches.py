@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppvae.borders import typed
 from ppvae.data import Dataset, as_splits
 from ppvae.data.mapped import ColumnsLike
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 
 __all__ = ["as_columns", "batch_for", "batches", "placed", "placement"]
 
@@ -86,7 +86,7 @@ def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[d
     Raises:
         ArgumentError: If ``batch_size`` is below 1.
     """
-    expect_integer("batch_size", batch_size, 1, "Use 128.")
+    expect(integer(1), "Use 128.", batch_size=batch_size)
     columns: Dataset = as_splits(data).train
     for start in range(0, columns.num_rows, batch_size):
         rows = slice(start, min(start + batch_size, columns.num_rows))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.programs.threads import OwnGenerators, is_shared, own_generators
 
 __all__ = [
@@ -130,7 +130,7 @@ def seeded(seed: int, *places: Place) -> Iterator[None]:
     Raises:
         ArgumentError: If the seed is no integer from 0 to 2**63 - 1.
     """
-    expect_integer("seed", seed, 0, "Use 0.")
+    expect(integer(0), "Use 0.", seed=seed)
     if int(seed) >= 2**63:
         raise ArgumentError(f"seed: expected an integer below 2**63; got {seed}. Use 0.")
     with forked(*places, seed=int(seed)):

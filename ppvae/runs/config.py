@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from ppvae.errors import ArgumentError, RunError
+from ppvae.expected import integer
 from ppvae.runs.files import digest_of, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import (
@@ -18,7 +19,6 @@ from ppvae.runs.schema import (
     TEXTS,
     Rule,
     check_fields,
-    integer,
     optional,
 )
 from ppvae.typing import JsonObject
@@ -64,8 +64,8 @@ DIGEST = Rule("a checksum", lambda v: isinstance(v, str) and bool(re.fullmatch("
 RULES = {
     "id": Rule("letters and digits", lambda v: isinstance(v, str) and bool(ID.fullmatch(v))),
     "status": Rule(f"one of {', '.join(STATUSES)}", lambda v: v in STATUSES),
-    "seed": integer(0, 2**63),
-    "epochs": integer(0, 2**40),
+    "seed": integer(0, 2**63 - 1),
+    "epochs": integer(0, 2**40 - 1),
     "files": TEXTS,
     "digest": DIGEST,
     **dict.fromkeys(("created", "command", "ppvae", "python", "torch", "pyro"), optional(TEXT)),

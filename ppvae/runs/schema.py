@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ppvae.borders import Rule
 from ppvae.errors import RunError
+from ppvae.expected import Rule
 
 __all__ = [
     "LISTED",
@@ -17,9 +17,6 @@ __all__ = [
     "Rule",
     "check_fields",
     "check_tree",
-    "integer",
-    "is_integer",
-    "is_number",
     "optional",
 ]
 
@@ -27,21 +24,9 @@ __all__ = [
 DEPTH, NAME = 40, 200
 
 
-def is_integer(value: object) -> bool:
-    """Whether a value is an int, and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     """Whether a value is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def integer(least: int, below: int) -> Rule:
-    """Integers from ``least`` up to, but not including, ``below``."""
-    return Rule(
-        f"an integer from {least} to {below - 1}", lambda v: is_integer(v) and least <= v < below
-    )
 
 
 def optional(rule: Rule) -> Rule:
@@ -50,7 +35,7 @@ def optional(rule: Rule) -> Rule:
 
 
 TEXT = Rule("text", lambda v: isinstance(v, str))
-NUMBER = Rule("a number", is_number)
+NUMBER = Rule("a number", _is_number)
 LISTED = Rule("a list", lambda v: isinstance(v, list))
 NAMED = Rule("names and values", lambda v: isinstance(v, dict))
 TEXTS = Rule(
@@ -86,7 +71,9 @@ PAIRS = Rule(
     "names and pairs of numbers",
     lambda v: (
         isinstance(v, dict)
-        and all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in v.values())
+        and all(
+            isinstance(p, list) and len(p) == 2 and all(map(_is_number, p)) for p in v.values()
+        )
     ),
 )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
+
 import ppvae
-from ppvae.borders import ROWS, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, at_least
 from ppvae.zoo.parts import EMBEDDINGS
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from ppvae.active import DeepKernelSurrogate
     from ppvae.gp import EmbeddedGP, FeatureMap
 

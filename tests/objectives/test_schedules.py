@@ -35,7 +35,7 @@ def test_values_before_within_and_after(schedule, expected):
 
 def test_a_ramp_of_no_steps_and_weights_that_are_no_numbers_are_refused():
     for kind in (Linear, Cosine, Cyclic):
-        with pytest.raises(ArgumentError, match="start: expected a finite number; got 0.5"):
+        with pytest.raises(ArgumentError, match="start: expected a finite number; got '0.5'"):
             kind("0.5", 1.0, 3)
         with pytest.raises(ArgumentError, match="end: expected a finite number; got nan"):
             kind(0.0, math.nan, 3)

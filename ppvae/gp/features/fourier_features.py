@@ -14,8 +14,9 @@ from gpytorch.constraints import Positive
 from gpytorch.kernels import Kernel, PeriodicKernel
 from torch import Tensor
 
-from ppvae.borders import above, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import above
 from ppvae.gp.features.feature_map import FeatureMap, finite, single
 
 __all__ = ["FourierFeatures", "angular_kernel"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ppvae.borders import ROWS, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, at_least
 from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
 __all__ = ["FreeFormFeatures"]

@@ -31,8 +31,9 @@ from gpytorch.kernels import (
 )
 from torch import Tensor
 
-from ppvae.borders import ROWS, above, at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, above, at_least
 from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]

@@ -20,8 +20,9 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor, nn
 
-from ppvae.borders import ROWS, SHARE, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import ROWS, SHARE
 from ppvae.gp.features.feature_map import FeatureMap, finite, unit_rows
 
 __all__ = ["InducingFeatures"]

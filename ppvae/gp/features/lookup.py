@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppvae.borders import ROWS, typed
+from ppvae.borders import typed
+from ppvae.expected import ROWS
 from ppvae.gp.features.feature_map import FeatureMap, known_ids
 
 __all__ = ["Lookup"]

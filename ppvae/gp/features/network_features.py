@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.gp.features.feature_map import FeatureMap, finite, unit_rows
 
 __all__ = ["NetworkFeatures"]

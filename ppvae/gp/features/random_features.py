@@ -18,8 +18,9 @@ import torch
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel
 from torch import Tensor
 
-from ppvae.borders import at_least, typed
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.gp.features.feature_map import FeatureMap, finite
 
 __all__ = ["RandomFeatures"]

@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppvae.expected import expect_integer
+from ppvae.expected import expect, integer
 from ppvae.programs import FitHooks
 
 __all__ = ["Prior", "Unconditional"]
@@ -49,7 +49,7 @@ class Unconditional(Prior):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        expect_integer("latent_dim", dim, 1, "Use 2 or more.", most=2**31 - 1)
+        expect(integer(1, 2**31 - 1), "Use 2 or more.", latent_dim=dim)
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
 
     @property
