@@ -8,7 +8,7 @@ from ppvae.data.describe import describe
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.expression import expression
 from ppvae.data.files import load
-from ppvae.data.inputs import as_splits
+from ppvae.data.inputs import as_dataset, as_splits
 from ppvae.data.lattice import Micrograph, lattice
 from ppvae.data.mnist_files import mnist
 from ppvae.data.pictures import images
@@ -27,6 +27,7 @@ __all__ = [
     "Solid",
     "Splits",
     "add_latents",
+    "as_dataset",
     "as_splits",
     "cells",
     "describe",

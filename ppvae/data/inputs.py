@@ -17,7 +17,7 @@ from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["as_splits"]
+__all__ = ["as_dataset", "as_splits"]
 
 
 def as_splits(data: object) -> Splits:
@@ -36,7 +36,7 @@ def as_splits(data: object) -> Splits:
             class that they lack.
     """
     if isinstance(data, Splits):
-        train = _dataset(data.train)
+        train = as_dataset(data.train)
         parts = {"validation": data.validation, "test": data.test}
         return Splits(
             train,
@@ -45,9 +45,7 @@ def as_splits(data: object) -> Splits:
     if isinstance(data, Dataset):
         return Splits(data)
     if isinstance(data, Mapping):
-        if set(data) <= {"train", "validation", "test"} and "train" in data:
-            return as_splits(Splits(**data))
-        return Splits(Dataset(data))
+        return as_splits(Splits(**data)) if _names_splits(data) else Splits(Dataset(data))
     if isinstance(data, Tensor | np.ndarray) or is_sparse(data):
         return Splits(Dataset({"x": data}))
     if isinstance(data, TensorDataset) and len(data.tensors) == 1:
@@ -64,13 +62,30 @@ def as_splits(data: object) -> Splits:
     )
 
 
-def _dataset(part: object, like: Spec | None = None) -> Dataset:
-    if isinstance(part, Dataset):
-        return part
-    if isinstance(part, Mapping):
-        return Dataset(part)
-    table = None if like is None else _named_table(part, like)
-    return as_splits(part).train if table is None else table.select(*set(table) - {SPLIT})
+def as_dataset(data: object, like: Spec | None = None) -> Dataset:
+    """Convert data to one dataset with all of its rows, also those of a table with splits.
+
+    Arguments:
+        data: What :func:`as_splits` takes, apart from splits.
+        like: Names of the features of x, by which those of a DataFrame or AnnData are matched.
+
+    Raises:
+        DataError: If ``data`` are splits or something else.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Splits) or _names_splits(data):
+        raise DataError(
+            "data: expected the rows of one dataset; got splits. Name one of them, such as "
+            "splits.test."
+        )
+    table = None if isinstance(data, Mapping) else _named_table(data, like)
+    return as_splits(data).train if table is None else table.select(*set(table) - {SPLIT})
+
+
+def _names_splits(data: object) -> bool:
+    splits = {"train", "validation", "test"}
+    return isinstance(data, Mapping) and set(data) <= splits and "train" in data
 
 
 def _named_table(data: object, like: Spec | None) -> Dataset | None:
@@ -92,7 +107,7 @@ def _matched(what: str, part: object, train: Dataset) -> Dataset:
 
     features = train.names.get("x")
     like: Spec = {} if features is None else {"x": {"names": list(features)}}
-    data = _dataset(part, like)
+    data = as_dataset(part, like)
     for name in [name for name in data if name in train]:
         shapes = tuple(train[name].shape[1:]), tuple(data[name].shape[1:])
         # Pictures may have another height and width: some decoders draw any.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.borders import typed
-from ppvae.data import Dataset, as_splits
+from ppvae.data import Dataset, as_dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.expected import expect, integer
 
@@ -87,7 +87,7 @@ def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[d
         ArgumentError: If ``batch_size`` is below 1.
     """
     expect(integer(1), "Use 128.", batch_size=batch_size)
-    columns: Dataset = as_splits(data).train
+    columns = as_dataset(data)
     for start in range(0, columns.num_rows, batch_size):
         rows = slice(start, min(start + batch_size, columns.num_rows))
         yield batch_for(module, columns, rows)

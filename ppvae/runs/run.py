@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ppvae._version import __version__
 from ppvae.borders import typed
-from ppvae.data import Dataset, as_splits
+from ppvae.data import Dataset, as_dataset
 from ppvae.data.files import refuse_mixed_bytes
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
@@ -142,11 +142,12 @@ class Run:
         return rows.get("train")
 
     @typed()
-    def columns(self, data: ColumnsLike) -> Dataset:
+    def columns(self, data: object) -> Dataset:
         """The data as columns, checked to have rows like those of the training data.
 
         Arguments:
-            data: A :class:`~ppvae.data.Dataset`, or columns by name.
+            data: What :func:`ppvae.fit` takes as one dataset: a :class:`~ppvae.data.Dataset`,
+                columns by name, a tensor or an array (``x``), a DataFrame or AnnData.
 
         Raises:
             ArgumentError: If the rows of a column have another number of dimensions than those of
@@ -154,10 +155,10 @@ class Run:
                 another length, or if its features or classes have other names, or another order
                 of them.
             DataError: If bytes, which are scaled to [0, 1], are not what the run was fitted with,
-                or other numbers where it was.
+                or other numbers where it was, or if the data are splits or something else.
         """
-        columns = as_splits(data).train
         spec = (self.config.get("data") or {}).get("columns") or {}
+        columns = as_dataset(data, spec)
         for name, names in columns.names.items():
             trained = (spec.get(name) or {}).get("names")
             if trained is not None and list(names) != list(trained):
@@ -189,7 +190,7 @@ class Run:
             return False
 
     @typed()
-    def encode(self, data: ColumnsLike, *, batch_size: int = 1024) -> dict[str, Tensor]:
+    def encode(self, data: object, *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
         A site outside the data plate has a single mean, with the shape of its event. If a
@@ -197,7 +198,7 @@ class Run:
         returned.
 
         Arguments:
-            data: A :class:`~ppvae.data.Dataset`, or columns by name.
+            data: Data, as for :meth:`columns`.
             batch_size: Rows at a time.
 
         Raises:

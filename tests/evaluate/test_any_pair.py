@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pyro.distributions.transforms as transforms
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from ppvae import evaluate
-from ppvae.errors import ArgumentError, ContractError
+from ppvae.data import Dataset, Splits
+from ppvae.errors import ArgumentError, ContractError, DataError
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, OneHot, heads
@@ -316,6 +319,22 @@ def test_one_row_without_its_dimension_is_refused():
     for call in (run.encode, lambda data: evaluate.summary(run, data)):
         with pytest.raises(ArgumentError, match=r"expected shape \(N, 6\).*x\[None\]"):
             call({"x": x[0]})
+
+
+def test_a_run_takes_all_that_fit_takes_as_one_dataset():
+    names = [f"f{i}" for i in range(6)]
+    spec = {"columns": {"x": {"shape": [6], "names": names}}, "rows": {"train": 5}}
+    run = Run(Named(), AmortizedGuide(MLP(6, heads.DiagonalNormal(2))), config={"data": spec})
+    x = torch.rand(5, 6)
+    expected = run.encode({"x": x})["z"]
+    frame = pd.DataFrame(x.numpy(), columns=names)
+    for data in (x, x.numpy(), Dataset({"x": x}), frame, frame[names[::-1]]):
+        torch.testing.assert_close(run.encode(data)["z"], expected)
+    for splits in (Splits(x, x), {"train": {"x": x}, "test": {"x": x}}):
+        with pytest.raises(DataError, match=r"one dataset; got splits.*splits\.test"):
+            run.encode(splits)
+    with pytest.raises(DataError, match="torch.cat"):
+        run.encode(DataLoader(TensorDataset(x)))
 
 
 @pytest.mark.parametrize("wrong", [-1, 7])
