@@ -69,7 +69,10 @@ def _process() -> str:
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = Parser(
-        prog="ppvae", description="Variational autoencoders as probabilistic programs."
+        prog="ppvae",
+        description="Variational autoencoders as probabilistic programs.",
+        epilog="Start with ppvae fit vae, on digits that come with the package; ppvae COMMAND "
+        "--help explains a command, ppvae fit MODEL --help the options of a model.",
     )
     parser.add_argument("--version", action="version", version=f"ppvae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

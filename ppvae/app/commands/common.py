@@ -90,8 +90,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="importable module whose entries and builders may build the run; without it, only "
-        "the models of ppvae list may, whatever the folder names",
+        help="module of your own whose code may be run to rebuild the model; without this "
+        "option, only the models of ppvae list are rebuilt, whatever a run's folder asks for",
     )
 
 
@@ -164,7 +164,11 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
     (
         "--picture-channels",
         "channels",
-        {"type": int, "help": "1 for grey pictures, 3 for colour (default: as in the files)"},
+        {
+            "type": int,
+            "metavar": "C",
+            "help": "1 for grey pictures, 3 for colour (default: as in the files)",
+        },
     ),
     (
         "--range",
@@ -176,10 +180,36 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "help": "values of pictures that become 0 and 1 (default: those of the file's type)",
         },
     ),
-    ("--label-table", "labels", {"type": path_of, "help": "table of pictures: file, class"}),
-    ("--sep", "sep", {"help": "separator of a table (default: detected, and noted)"}),
-    ("--decimal", "decimal", {"help": "decimal sign of a table (default: detected, and noted)"}),
-    ("--thousands", "thousands", {"help": "sign between groups of digits in a table"}),
+    (
+        "--label-table",
+        "labels",
+        {
+            "type": path_of,
+            "metavar": "FILE",
+            "help": "table with a row for each picture: its file, then its class",
+        },
+    ),
+    (
+        "--sep",
+        "sep",
+        {
+            "metavar": "SIGN",
+            "help": "separator of the fields of a table (default: detected, and reported)",
+        },
+    ),
+    (
+        "--decimal",
+        "decimal",
+        {
+            "metavar": "SIGN",
+            "help": "decimal sign of a table (default: detected, and reported)",
+        },
+    ),
+    (
+        "--thousands",
+        "thousands",
+        {"metavar": "SIGN", "help": "sign between groups of three digits in a table"},
+    ),
     (
         "--columns",
         "columns",
@@ -187,17 +217,34 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "nargs": "+",
             "type": _assigned,
             "metavar": "COLUMN=NAME",
-            "help": "roles of a table's columns, such as y=kind c=age,dose x=height,width",
+            "help": "which of a table's columns are x, y, c and so on, such as y=kind c=age,dose "
+            "x=height,width",
         },
     ),
-    ("--na", "na", {"nargs": "+", "help": "texts that stand for a missing value in a table"}),
-    ("--layer", "layer", {"help": "layer of an .h5ad file, such as raw counts (default: X)"}),
+    (
+        "--na",
+        "na",
+        {
+            "nargs": "+",
+            "metavar": "TEXT",
+            "help": "texts that stand for a missing value in a table",
+        },
+    ),
+    (
+        "--layer",
+        "layer",
+        {
+            "metavar": "NAME",
+            "help": "layer of an .h5ad file that holds the raw counts (default: X)",
+        },
+    ),
     (
         "--layout",
         "layout",
         {
             "choices": ("first", "last"),
-            "help": "axis of the channels in an array (default: last if shortest, and noted)",
+            "help": "whether an array's channels are its first axis or its last (default: the "
+            "last if it is the shortest, and reported)",
         },
     ),
 )

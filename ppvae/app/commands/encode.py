@@ -20,7 +20,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     add_run(parser)
     parser.add_argument(
-        "--data", type=path_of, required=True, help="file or folder of pictures to encode"
+        "--data",
+        type=path_of,
+        required=True,
+        help="data to encode: a file, or a folder of pictures",
     )
     parser.add_argument(
         "--out",

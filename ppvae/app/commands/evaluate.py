@@ -13,7 +13,11 @@ __all__ = ["add", "run"]
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "evaluate", help="evaluate a run again, or on new data: metrics, arviz.nc, plots, report"
+        "evaluate",
+        help="evaluate a run again, or on new data: metrics, arviz.nc, plots, report",
+        description="Evaluate a run on its test data, or on new data that are matched to the run "
+        "by the names of their columns, features and classes. Writes metrics.json, arviz.nc, "
+        "plots and report.html.",
     )
     add_run(parser)
     parser.add_argument("--data", type=path_of, help="new data, all rows of which are scored")

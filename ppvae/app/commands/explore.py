@@ -36,9 +36,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "explore",
-        help="choose the next measurement, replayed on data known everywhere",
-        description="Replay a search: a deep kernel of few measurements chooses the next place. "
-        "With an instrument use ppvae.active.Search, which is asked and told.",
+        help="choose the next measurements, tried out on data that are known everywhere",
+        description="Try out a search on data that are known everywhere: a deep kernel, fitted to "
+        "the measurements so far, chooses the next place. With an instrument, use "
+        "ppvae.active.Search: ask it for a place, and tell it what was measured.",
     )
     parser.add_argument(
         "--data",
@@ -50,26 +51,29 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "--out",
         type=path_of,
         default=Path("runs/explore"),
-        help="folder of the search, which goes on if it is there (default runs/explore)",
+        help="folder of the search; one that is there is continued (default runs/explore)",
     )
     parser.add_argument(
         "--scalar",
         default="area",
-        help="number looked for in a spectrum: area, log-area, peak, peak:LOW:HIGH, "
-        "ratio:LOW:HIGH:LOW:HIGH (default area)",
+        help="number computed from a spectrum, to be maximised: area, log-area, peak, "
+        "peak:LOW:HIGH, ratio:LOW:HIGH:LOW:HIGH (default area)",
     )
     parser.add_argument(
-        "--acquisition", choices=NAMES, default=NAMES[0], help="what a place is worth"
+        "--acquisition", choices=NAMES, default=NAMES[0], help="how the worth of a place is judged"
     )
     parser.add_argument(
-        "--embedding", choices=EMBEDDINGS, default=EMBEDDINGS[0], help="what the kernel sees of x"
+        "--embedding",
+        choices=EMBEDDINGS,
+        default=EMBEDDINGS[0],
+        help="network that embeds x for the kernel",
     )
     parser.add_argument(
-        "--with-position", action="store_true", help="the position is an input of the kernel"
+        "--with-position", action="store_true", help="make the position an input of the kernel"
     )
     for flag, kind, default, text in NUMBERS:
         parser.add_argument(flag, type=kind, default=default, help=f"{text} (default {default})")
-    parser.add_argument("--quiet", action="store_true", help="no lines while it runs")
+    parser.add_argument("--quiet", action="store_true", help="print nothing while it runs")
     parser.set_defaults(command=run)
 
 

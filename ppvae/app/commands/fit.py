@@ -59,12 +59,14 @@ def _shared() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=path_of,
-        help="a .npz file with one array per column (x, y, c, object, view as the model needs; "
-        "split: train, validation, test), a .npy file, a table (.csv, .tsv, .parquet, ...) or a "
-        "folder of pictures; ppvae inspect shows how it is read (default: the model's own "
-        "example data)",
+        help="a folder of pictures, a table (.csv, .tsv, .parquet, ...), an .h5ad file, or a .npz "
+        "file with one array per column (x; y, c, object, view as the model needs; split: train, "
+        "validation, test); ppvae inspect shows how it is read (default: the model's own example "
+        "data)",
     )
-    parser.add_argument("--epochs", type=int, help="passes over the training data")
+    parser.add_argument(
+        "--epochs", type=int, help="passes over the training data (default: the model's)"
+    )
     parser.add_argument("--batch-size", type=int, help="number of rows per optimiser step")
     parser.add_argument("--learning-rate", type=float, help="learning rate of the optimiser")
     parser.add_argument(
@@ -73,30 +75,31 @@ def _shared() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the run in the folder once this one has ended well (default: a numbered "
-        "folder beside it)",
+        help="if OUT holds a run, replace it once this one has ended well (default: write to a "
+        "numbered folder beside it)",
     )
     parser.add_argument(
         "--resume",
         type=path_of,
         metavar="RUN",
-        help="go on with a run that stopped, in its folder, with its data and options; "
-        "--epochs includes the epochs done before",
+        help="continue a run that was stopped, in its folder and with its data and options; "
+        "--epochs counts the epochs that are already done",
     )
     parser.add_argument(
         "--checkpoint-every",
         type=int,
         metavar="EPOCHS",
-        help="epochs between two checkpoints in OUT/checkpoint (default: one each minute)",
+        help="number of epochs between checkpoints, which are kept in OUT/checkpoint (default: "
+        "one checkpoint a minute)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     group = parser.add_argument_group("several devices")
     group.add_argument(
         "--devices",
         type=int,
         metavar="N",
         help="number of processes of this fit on this machine, one per GPU where there are GPUs; "
-        "each takes its share of every batch, and the result is that of one process, to rounding",
+        "each takes a share of every batch, and the result is that of one process, up to rounding",
     )
     group.add_argument(
         "--nodes",
@@ -105,7 +108,12 @@ def _shared() -> argparse.ArgumentParser:
         metavar="M",
         help="number of machines; the same command is given on each (default 1)",
     )
-    group.add_argument("--meet", metavar="HOST:PORT", help="free port on one of several machines")
+    group.add_argument(
+        "--meet",
+        metavar="HOST:PORT",
+        help="where the processes of several machines find each other: one machine, and a port "
+        "that is free on it",
+    )
     add_device(parser)
     add_reading(parser)
     return parser

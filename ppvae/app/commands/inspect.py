@@ -17,7 +17,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="show how data are read: rows, columns, ranges, classes, and what is left out",
     )
     parser.add_argument(
-        "data", type=path_of, metavar="DATA", help="a file or a folder of pictures"
+        "data", type=path_of, metavar="DATA", help="a file, or a folder of pictures"
     )
     parser.add_argument(
         "--model", metavar="NAME", help="show what this model would do with the data"

@@ -34,7 +34,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "--at",
         type=path_of,
         help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
-        "of the values above; -1 is a subject that nothing is known of",
+        "of the values above; -1 in the column of subjects is a new one, of whom nothing is known",
     )
     parser.add_argument(
         "--visits",

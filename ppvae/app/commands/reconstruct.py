@@ -21,7 +21,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     add_run(parser)
     parser.add_argument(
-        "--data", type=path_of, required=True, help="file or folder of pictures to reconstruct"
+        "--data",
+        type=path_of,
+        required=True,
+        help="data to reconstruct: a file, or a folder of pictures",
     )
     parser.add_argument(
         "--out", type=path_of, help="folder to write to (default RUN/reconstructions)"

@@ -12,7 +12,12 @@ __all__ = ["add", "run"]
 
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("report", help="write report.html from the folder of a run")
+    parser = commands.add_parser(
+        "report",
+        help="write report.html from the folder of a run",
+        description="Write report.html again from the metrics and plots in the folder of a run, "
+        "without evaluating it; ppvae evaluate does both.",
+    )
     add_run(parser)
     parser.set_defaults(command=run)
 

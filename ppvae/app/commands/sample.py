@@ -12,7 +12,12 @@ __all__ = ["add", "run"]
 
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("sample", help="draw data from the prior: .npz and a picture")
+    parser = commands.add_parser(
+        "sample",
+        help="draw data from the prior: .npz and a picture",
+        description="Draw latents from the prior and data from the decoder; writes samples.npz, "
+        "with the draws and their means, and a picture of them.",
+    )
     add_run(parser)
     parser.add_argument("--count", type=int, default=64, help="number of draws (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the draws (default 0)")
