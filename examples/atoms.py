@@ -14,6 +14,7 @@ An image of your own: a float array (H, W), with the positions of your atoms fro
 import argparse
 import math
 
+import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
@@ -41,7 +42,7 @@ image, truth, vacancies = ppvae.data.lattice(size=options.size, patch=options.pa
 # Atoms: maxima of the smoothed image, above the noise and not at its edge.
 smooth = gaussian_filter(image.numpy(), 1.5)
 peaks = (smooth == maximum_filter(smooth, 5)) & (smooth > 0.15)
-found = torch.as_tensor(peaks.nonzero()).T.float()
+found = torch.as_tensor(np.argwhere(peaks)).float()
 edge = options.patch / 2
 found = found[((found >= edge) & (found <= len(image) - 1 - edge)).all(1)]
 
