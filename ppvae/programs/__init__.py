@@ -13,9 +13,10 @@ from ppvae.programs.contract import (
     deal,
     signature,
 )
+from ppvae.programs.decoding import decode
 from ppvae.programs.hooks import FitHooks, hooks_of, needs_index
 from ppvae.programs.marginals import Marginal, marginal_of, marginals
-from ppvae.programs.means import decode, encode, encode_rows, posterior
+from ppvae.programs.means import encode, encode_rows, posterior
 from ppvae.programs.scopes import (
     evaluating,
     explained,

@@ -112,6 +112,11 @@ def _remedy(module: nn.Module, text: str) -> str | None:
     """What to do about a known error; None for another one."""
     if "Shape mismatch inside plate" in text:
         return "Declare the dimensions of one datum with .to_event(1), or as many as it has."
+    if "to satisfy the constraint" in text:
+        return (
+            "Keep the parameter in its range whatever the network's output, as "
+            "ppvae.nets.heads.positive(raw) does for a scale."
+        )
     if "same dtype" in text or "scalar type" in text:
         return PRECISION
     if "same device" in text:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from ppvae.errors import ContractError
 from ppvae.programs.batches import placement
 from ppvae.programs.contract import signature
-from ppvae.programs.means import arranged, decode, encode, is_site
+from ppvae.programs.decoding import decode, decoded_nodes, values_of
+from ppvae.programs.means import arranged, encode, is_site
 from ppvae.programs.scopes import evaluating, forked
-from ppvae.programs.sites import DATA_PLATE
+from ppvae.programs.sites import DATA_PLATE, Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.traces import PARTICLES, frames, sample_sites, trace_program
 
@@ -82,13 +83,14 @@ def decode_given_data(
         latents: Latent sites by name, as :func:`ppvae.programs.encode` returns them.
         columns: Known columns by name.
     """
-    decoded = decode(model, latents, columns=columns)
-    row = {name: column[:1] for name, column in columns.items()}
-    with evaluating(model, guide):
-        names = [name for name in _shared(model, row) if name in decoded]
-        batch = _complete(model, guide, row, names) if names else None
+    nodes = decoded_nodes(model, latents, columns)
+    names, batch = [name for name, node in nodes.items() if _is_shared(node)], None
+    if names:
+        row = {name: column[:1] for name, column in columns.items()}
+        with evaluating(model, guide):
+            batch = _complete(model, guide, row, names)
     if batch is None:
-        return decoded
+        return values_of(nodes)
     encoded = encode(guide, batch)
     means = {name: encoded[name] for name in names}
     return means | decode(model, {**means, **latents}, columns=columns)
@@ -98,11 +100,11 @@ def _shared(model: nn.Module, columns: Mapping[str, Tensor]) -> list[str]:
     """The latent sites outside the data plate."""
     with forked(placement(model)):
         nodes = sample_sites(trace_program(model, _sized(columns)))
-    return [
-        name
-        for name, node in nodes.items()
-        if is_site(node) and not node["is_observed"] and DATA_PLATE not in frames(node)
-    ]
+    return [name for name, node in nodes.items() if _is_shared(node)]
+
+
+def _is_shared(node: Site) -> bool:
+    return is_site(node) and not node["is_observed"] and DATA_PLATE not in frames(node)
 
 
 def _sized(columns: Mapping[str, Tensor]) -> dict[str, Tensor | int]:
