@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional
 
 from ppvae.errors import ArgumentError
@@ -95,8 +95,42 @@ class _Repeat(nn.Module):
         super().__init__()
         self.size = size
 
+    def doubles(self, value: Tensor) -> bool:
+        """Whether height and width become exactly twice as large."""
+        height, width = value.shape[-2:]
+        return self.size == (2 * height, 2 * width)
+
     def forward(self, value: Tensor) -> Tensor:
         return functional.interpolate(value, self.size)
+
+
+class _Enlarging(nn.Sequential):
+    """Layers in order; where nothing is differentiated, a repetition and its convolution as one.
+
+    Repeating each pixel and then convolving with a kernel of 3 x 3 equals a transposed convolution
+    of stride 2 with a kernel of 4 x 4, whose entries are sums of the former's: 2.25 times fewer
+    products. Backward it is slower on small maps.
+    """
+
+    def forward(self, value: Tensor) -> Tensor:
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if isinstance(layer, _Repeat) and layer.doubles(value) and not is_grad_enabled():
+                value = _repeated_and_convolved(value, layers.pop(0))
+            else:
+                value = layer(value)
+        return value
+
+
+def _repeated_and_convolved(value: Tensor, convolution: nn.Module) -> Tensor:
+    """A 3 x 3 convolution, with one pixel of zeros around, of the image at twice its size."""
+    assert isinstance(convolution, nn.Conv2d)
+    turned = convolution.weight.transpose(0, 1).flip(2, 3)
+    ones = turned.new_ones(1, 1, 2, 2)
+    kernel = functional.conv2d(turned.reshape(-1, 1, 3, 3), ones, padding=1)
+    kernel = kernel.reshape(*turned.shape[:2], 4, 4)
+    return functional.conv_transpose2d(value, kernel, convolution.bias, stride=2, padding=1)
 
 
 class _Shuffle(nn.Module):
@@ -172,7 +206,7 @@ class ConvDecoder(FeatureNetwork):
             else:
                 layers += [nn.Conv2d(before, 4 * after, 3, padding=1), _Shuffle(size)]
             layers.append(activation())
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = _Enlarging(*layers)
         self.last = nn.Conv2d(widths[-1], head.raw_shape[0], kernel_size, padding=kernel_size // 2)
         self.feature_shape = (widths[-1], height, width)
         self.head = head

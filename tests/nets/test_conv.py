@@ -7,7 +7,7 @@ import torch
 
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
-from ppvae.nets import ConvDecoder, ConvEncoder, heads
+from ppvae.nets import ConvDecoder, ConvEncoder, conv, heads
 from ppvae.programs import ContractError, check_pair
 
 
@@ -30,3 +30,19 @@ def test_a_networks_own_words_reach_the_user_alone():
     model, guide = VAE(decoder, latent_dim=2), AmortizedGuide(encoder)
     with pytest.raises(ContractError, match=r"^ConvEncoder: expected .* Build the network"):
         check_pair(model, guide, {"x": torch.zeros(3, 1, 9, 8)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "fused"), [((3, 32, 48), 3), ((1, 28, 28), 2), ((2, 13, 21), 0)]
+)
+def test_without_gradients_a_stage_that_doubles_is_one_convolution(shape, fused, monkeypatch):
+    calls, original = [], conv._repeated_and_convolved
+    monkeypatch.setattr(
+        conv, "_repeated_and_convolved", lambda *given: (calls.append(1), original(*given))[1]
+    )
+    decoder, z = ConvDecoder(4, heads.Bernoulli(shape)), torch.randn(2, 3, 4)
+    expected = decoder(z).base_dist.logits
+    assert not calls
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(z).base_dist.logits, expected.detach())
+    assert len(calls) == fused
