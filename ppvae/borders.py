@@ -226,17 +226,18 @@ def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         declared = signature(function)
-        rules: dict[str, list[Rule]] = {}
+        rules: dict[str, list[Rule]] | None = None
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            nonlocal rules
             if torch.compiler.is_compiling():
                 return function(*args, **kwargs)
-            if not rules:  # At the first call: an annotation may name what is defined later.
+            if rules is None:  # At the first call: an annotation may name what is defined later.
                 annotations = {n: p.annotation for n, p in declared.parameters.items()}
                 # Another decorator's module has other names than that of the function.
                 names: dict[str, object] = getattr(unwrap(function), "__globals__", {})
-                rules.update(_rules(annotations, names, ranges))
+                rules = dict(_rules(annotations, names, ranges))
             try:
                 given = declared.bind(*args, **kwargs).arguments
             except TypeError:

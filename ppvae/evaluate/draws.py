@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-import pyro
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
@@ -33,6 +32,7 @@ from ppvae.programs import (
 from ppvae.programs.means import arranged, probabilities
 from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
+from ppvae.programs.threads import unvalidated
 from ppvae.programs.traces import rows_of
 from ppvae.runs.run import Run
 
@@ -235,7 +235,7 @@ def _trace(
     given: Mapping[str, Tensor] | None = None,
     replay: poutine.Trace | None = None,
 ) -> poutine.Trace:
-    with pyro.validation_enabled(False):
+    with unvalidated():
         return trace_program(
             module,
             batch,

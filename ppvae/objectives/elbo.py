@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -52,6 +51,7 @@ from ppvae.programs import (
     nodes_of,
     trace_program,
 )
+from ppvae.programs.threads import unvalidated
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -227,7 +227,7 @@ class Objective(nn.Module):
     def evaluate(self, batch: Mapping[str, Tensor]) -> tuple[Terms, Context]:
         """The terms, and the context from which further terms are computed."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
-        with pyro.validation_enabled(False), self.shards.drawing(self, batch):
+        with unvalidated(), self.shards.drawing(self, batch):
             guide_trace, model_trace = self._traces(batch, structure)
             reduce = PerDatum(
                 structure,

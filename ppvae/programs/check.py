@@ -20,6 +20,7 @@ from ppvae.programs.running import SUBSAMPLED, refuse_functions, run_program
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
+from ppvae.programs.threads import validated
 from ppvae.programs.traces import frames, sample_sites
 from ppvae.programs.vectorised import check_vectorised
 
@@ -57,7 +58,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     _refuse_columns(batch)
     refuse_effectful(guide)
     # evaluating(): a check must not change state that a module learns from batches.
-    with evaluating(model, guide), forked(*_tensors(batch)):
+    with validated(), evaluating(model, guide), forked(*_tensors(batch)):
         guide_trace = run_program(guide, "guide", batch)
         model_trace = run_program(model, "model", batch, replay=guide_trace)
         _refuse_store(guide, guide_trace)

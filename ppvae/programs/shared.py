@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyro
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from ppvae.programs.means import arranged, encode, is_site
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.sites import DATA_PLATE, Site
 from ppvae.programs.structure import Structure
+from ppvae.programs.threads import unvalidated
 from ppvae.programs.traces import PARTICLES, frames, sample_sites, trace_program
 
 __all__ = ["decode_given_data", "shared_draws"]
@@ -60,7 +60,7 @@ def shared_draws(
             f"the posterior of {names} is computed, outside the data plate; got "
             f"{sorted(columns)}. Pass them, such as those of training data."
         )
-    with pyro.validation_enabled(False):
+    with unvalidated():
         trace = trace_program(guide, batch, structure, particles=num_draws, enumerate=False)
     nodes = sample_sites(trace)
     leading = (PARTICLES, DATA_PLATE)

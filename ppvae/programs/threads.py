@@ -14,17 +14,25 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import thread as pools
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppvae.errors import ArgumentError
 
-__all__ = ["OwnGenerators", "is_shared", "own_generators", "tracing"]
+__all__ = [
+    "OwnGenerators",
+    "is_shared",
+    "own_generators",
+    "tracing",
+    "unvalidated",
+    "validated",
+]
 
 _LOCK = threading.RLock()
 # For operations without a generator argument, the overload that has one.
@@ -36,17 +44,100 @@ _WITH_GENERATOR = {
 }
 
 
+class _Tracing(threading.local):
+    # Number of scopes of tracing() that this thread is in.
+    depth = 0
+
+
+_TRACING = _Tracing()
+
+
 @contextmanager
 def tracing() -> Iterator[None]:
     """Wait until no other thread runs a program under Pyro's handlers."""
     with _LOCK:
+        _TRACING.depth += 1
+        try:
+            yield
+        finally:
+            _TRACING.depth -= 1
+
+
+class _Validation(threading.local):
+    """Pyro's validation, which is one setting of the process, as several threads need it.
+
+    Any number of threads may compute without it, or one may check with it.
+    """
+
+    gate = threading.Condition()
+    without = 0
+    checker: int | None = None
+    scope: AbstractContextManager[None] | None = None
+    # Of this thread: the number of scopes without validation that it is in.
+    depth = 0
+
+
+_VALIDATION = _Validation()
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Without Pyro's validation, which is as before when the last thread in such a scope ends.
+
+    ``pyro.validation_enabled(False)`` would leave it off where two threads overlap.
+    """
+    shared, here = _Validation, threading.get_ident()
+    with shared.gate:
+        nested = bool(_VALIDATION.depth or _TRACING.depth)
+        shared.gate.wait_for(lambda: nested or shared.checker in (None, here))
+        if shared.without == 0:
+            shared.scope = pyro.validation_enabled(False)
+            shared.scope.__enter__()
+        shared.without += 1
+    _VALIDATION.depth += 1
+    try:
         yield
+    finally:
+        _VALIDATION.depth -= 1
+        with shared.gate:
+            shared.without -= 1
+            if shared.without == 0 and shared.scope is not None:
+                shared.scope.__exit__(None, None, None)
+            shared.gate.notify_all()
+
+
+@contextmanager
+def validated() -> Iterator[None]:
+    """With Pyro's validation as the caller has set it: wait until no other thread is without.
+
+    Nothing is waited for within :func:`unvalidated` or :func:`tracing`, whose lock the others
+    may need to go on.
+    """
+    shared, here = _Validation, threading.get_ident()
+    if _VALIDATION.depth or _TRACING.depth or shared.checker == here:
+        yield
+        return
+    with shared.gate:
+        shared.gate.wait_for(lambda: shared.checker is None)
+        shared.checker = here  # No other thread begins to be without; those that are, end.
+        shared.gate.wait_for(lambda: shared.without == 0)
+    try:
+        yield
+    finally:
+        with shared.gate:
+            shared.checker = None
+            shared.gate.notify_all()
 
 
 def _renew() -> None:
-    """Replace the lock in a child process, which has no other thread to release it."""
+    """Replace the locks in a child process, which has no other thread to release them."""
     global _LOCK
     _LOCK = threading.RLock()
+    _Validation.gate, _Validation.checker = threading.Condition(), None
+    if _Validation.without > _VALIDATION.depth and _VALIDATION.depth == 0:
+        assert _Validation.scope is not None
+        _Validation.scope.__exit__(None, None, None)
+    _Validation.without = _VALIDATION.depth
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-import pyro
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from ppvae.programs import (
     signature,
     tracing,
 )
+from ppvae.programs.threads import unvalidated
 from ppvae.runs.files import written
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _traced(example: _Example, part: Part) -> torch.export.ExportedProgram:
     shapes = {"columns": {name: {0: rows} for name in example.traced}}
     try:
         # No checks of values, which are not known; and no other thread's program.
-        with _quietly(), tracing(), pyro.validation_enabled(False):
+        with _quietly(), tracing(), unvalidated():
             return torch.export.export(
                 example.module, (example.traced,), dynamic_shapes=shapes, strict=False
             )

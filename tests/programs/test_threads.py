@@ -11,16 +11,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
 
 import ppvae
+from ppvae import borders
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.predict import predict
 from ppvae.fitting import fit
 from ppvae.programs import forked, random_states, seeded, threads
-from ppvae.programs.threads import OwnGenerators, is_shared, own_generators
+from ppvae.programs.threads import (
+    OwnGenerators,
+    is_shared,
+    own_generators,
+    tracing,
+    unvalidated,
+    validated,
+)
 from ppvae.runs import Run
 from tests.fitting.programs import pair, splits
 from tests.pairs import PAIRS
@@ -252,3 +262,69 @@ def test_handlers_are_entered_under_the_lock_alone(name, monkeypatch):
     if not name.startswith("gpvae"):
         run.decode(latents)
     assert not outside
+
+
+def test_validation_is_as_before_where_threads_overlap() -> None:
+    before = dist.is_validation_enabled()
+    first, second = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with unvalidated():
+            first.set()
+            second.wait(60)
+
+    thread = threading.Thread(target=other)
+    with unvalidated():
+        thread.start()
+        first.wait(60)
+    assert not dist.is_validation_enabled()
+    second.set()
+    thread.join()
+    assert dist.is_validation_enabled() == before
+
+
+def test_a_check_waits_until_no_other_thread_is_without_validation() -> None:
+    entered, end, seen = threading.Event(), threading.Event(), []
+
+    def other() -> None:
+        with unvalidated(), unvalidated():
+            entered.set()
+            end.wait(60)
+            seen.append("ended")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait(60)
+    threading.Timer(0.05, end.set).start()
+    with pyro.validation_enabled(True), validated(), validated():
+        assert dist.is_validation_enabled()
+        assert seen == ["ended"]
+        with unvalidated():
+            assert not dist.is_validation_enabled()
+        assert dist.is_validation_enabled()
+    thread.join()
+    with tracing(), unvalidated(), validated():
+        assert not dist.is_validation_enabled()
+
+
+def test_annotations_are_read_whole_before_a_thread_relies_on_them(monkeypatch) -> None:
+    rules, half, go = borders._rules, threading.Event(), threading.Event()
+
+    def slowly(*given):  # type: ignore[no-untyped-def]
+        for number, rule in enumerate(rules(*given)):
+            if number == 1 and threading.current_thread() is not threading.main_thread():
+                half.set()
+                go.wait(60)
+            yield rule
+
+    @borders.typed()
+    def function(a: int, b: int) -> int:
+        return a + b
+
+    monkeypatch.setattr(borders, "_rules", slowly)
+    thread = threading.Thread(target=function, args=(1, 2))
+    thread.start()
+    half.wait(60)
+    assert function(1, 2) == 3
+    go.set()
+    thread.join()
