@@ -1,6 +1,6 @@
 """Digits on a sphere: latents without a centre, beside the same networks with normal ones.
 
-Run: python examples/svae.py --epochs 30, or --fast for a look.
+Run: python examples/svae.py --epochs 30. For a quick look: --fast.
 """
 
 import argparse

@@ -168,6 +168,14 @@ def test_a_tutorial_is_a_notebook_to_download_whose_cells_parse(page):
         compile(re.sub(r"^(:tags:|%).*$", "", cell.code, flags=re.M), page, "exec")
 
 
+def test_pictures_of_the_gallery_are_of_examples_and_small():
+    pictures = sorted((DOCS / "pictures").iterdir())
+    scripts = {script.stem for script in (ROOT / "examples").glob("*.py")}
+    assert {picture.stem for picture in pictures} <= scripts
+    assert "atoms" in {picture.stem for picture in pictures}
+    assert all(picture.stat().st_size < 200_000 for picture in pictures)
+
+
 def test_extras_that_are_named_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"

@@ -1,7 +1,7 @@
 """Pages that are made: the API reference, a room a page, the gallery, and files of the repository.
 
-A gallery page is one script of examples/: its docstring, the picture that a full run of it drew
-(docs/pictures/NAME.png, where there is one), and the script.
+A gallery page is one script of examples/: its docstring, the picture that it drew
+(docs/pictures/NAME.png, where there is one), the command that drew it, and the script.
 """
 
 from __future__ import annotations
@@ -71,6 +71,13 @@ def write_api(folder: Path) -> None:
     )
 
 
+# The commands that drew pictures which are smaller than those of full runs.
+DRAWN = {
+    "atoms": "python examples/atoms.py --epochs 12 --size 320",
+    "explore": "python examples/explore.py --fast",
+}
+
+
 def write_gallery(folder: Path) -> None:
     """One page for each example, and their contents with pictures."""
     cards, names = [], []
@@ -80,11 +87,14 @@ def write_gallery(folder: Path) -> None:
         title = title.rstrip(".")
         picture = DOCS / "pictures" / f"{script.stem}.png"
         shown = f"![{title}](/pictures/{picture.name})\n\n" if picture.exists() else ""
-        text = rest.split("\nRun:")[0].strip()
-        command = rest.partition("Run:")[2].strip() or f"python examples/{script.name}"
+        before, _, asked = rest.partition("Run:")
+        command, _, after = re.sub(r"\. |\n\n", "\0", asked, count=1).partition("\0")
+        command = command.strip() or f"python examples/{script.name}"
+        if picture.exists():
+            shown += f"*Drawn by* `{DRAWN.get(script.stem, command)}`.\n\n"
         _write(
             folder / f"{script.stem}.md",
-            f"# {title}\n\n{text}\n\n{shown}```sh\n{command}\n```\n\n"
+            f"# {title}\n\n{before.strip()}\n\n{shown}```sh\n{command}\n```\n\n{after}\n\n"
             f"```{{literalinclude}} /../examples/{script.name}\n:language: python\n```\n",
         )
         names.append(f"{title.partition(':')[0]} <{script.stem}>")
@@ -96,7 +106,7 @@ def write_gallery(folder: Path) -> None:
     _write(
         folder / "index.md",
         "# Gallery\n\nEach page is one script of the folder `examples`, to be read from top to "
-        "bottom, with the picture that it draws.\n\n"
+        "bottom; pages of those that draw show a picture.\n\n"
         f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}::::\n\n"
         "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n",
     )
