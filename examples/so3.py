@@ -4,8 +4,8 @@ A tripod is pictured at random rotations that the model never sees. It learns th
 of points and the rotation of each picture, up to one frame, which is its own to choose. The first
 steps compare pictures of the model at all rotations with the data: no encoder knows its way yet.
 
-Run: python examples/so3.py --epochs 60. For a quick look: --fast. A mesh of your own, such as that of
-a package, is a solid too: --mesh FILE.npz with the arrays "vertices" (V, 3) and "faces" (F, 3).
+Run: python examples/so3.py --epochs 60. For a quick look: --fast. A mesh of your own, such as that
+of a package, is a solid too: --mesh FILE.npz with the arrays "vertices" (V, 3) and "faces" (F, 3).
 """
 
 import argparse
