@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -19,7 +20,16 @@ from ppvae.data import Dataset, Splits
 from ppvae.plots import save
 from ppvae.plots.sheet import grey_limits
 from ppvae.programs import data_plate
-from ppvae.report.gallery import Subject, draw, interact, registry
+from ppvae.report.gallery import (
+    Subject,
+    draw,
+    figure,
+    interact,
+    listed,
+    measure,
+    metric,
+    registry,
+)
 from tests.measured import measured
 
 SIZE, K = 6, 3
@@ -121,6 +131,25 @@ def test_one_dataset_is_enough(run, splits):
     files = [file for file, _, _ in draw(Subject(run, splits.train.select("picture")))]
     assert "reconstructions.png" in files
     assert measured(run, splits.train) == {}
+
+
+def test_a_figure_and_a_metric_of_ones_own_join_the_others(run, splits, monkeypatch):
+    monkeypatch.setattr(listed, "METRICS", [])
+    monkeypatch.setattr(listed, "FIGURES", listed.FIGURES[-1:])
+    monkeypatch.setattr(registry, "METRICS", listed.METRICS)
+    monkeypatch.setattr(registry, "FIGURES", listed.FIGURES)
+
+    @figure(5)
+    def shades(subject):
+        return [("shades.png", "Shades.", Figure())]
+
+    @metric
+    def rows(subject):
+        return {"rows": float(subject.num_rows)}
+
+    subject = Subject(run, splits)
+    assert [file for file, _, _ in draw(subject)] == ["shades.png", "loss.png"]
+    assert measure(subject) == {"rows": 12.0}
 
 
 def test_a_figure_and_a_metric_that_fail_do_not_stop_the_report(

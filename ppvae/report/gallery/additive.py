@@ -7,12 +7,14 @@ from matplotlib.figure import Figure
 
 from ppvae.gp.additive import AdditivePrior, shares
 from ppvae.plots.style import style
+from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import Figures, Subject
 from ppvae.report.gallery.unseen import errors, mean_of, scores
 
 __all__ = ["metrics", "share_figure"]
 
 
+@metric
 def metrics(subject: Subject) -> dict[str, float]:
     """Each term's mean share of variance; errors, density and coverage at the held-out rows."""
     prior = subject.additive
@@ -40,6 +42,7 @@ def _last_visits(subject: Subject, prior: AdditivePrior) -> dict[str, float]:
     return {"mse_last_visit": float(errors(guesses, x).mean())}
 
 
+@figure(30)
 def share_figure(subject: Subject) -> Figures:
     """Each term's share of the variance of each latent."""
     prior = subject.additive

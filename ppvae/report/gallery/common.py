@@ -15,6 +15,7 @@ from ppvae.evaluate.predict import Prediction, predict
 from ppvae.models import Translation
 from ppvae.objectives import MutualInformation
 from ppvae.programs import batch_for, decode, encode, evaluating, placement, seeded, signature
+from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 SHOWN, MEASURED, PREDICTED = 10, 1024, 500
 
 
+@figure(50)
 def reconstructions(subject: Subject) -> Figures:
     """Each observed site of images or vectors, encoded and decoded."""
     figures: Figures = []
@@ -57,6 +59,7 @@ def reconstructions(subject: Subject) -> Figures:
     return figures
 
 
+@figure(170)
 def loss(subject: Subject) -> Figures:
     """The loss and its terms over training."""
     if not len(subject.run.history):
@@ -65,6 +68,7 @@ def loss(subject: Subject) -> Figures:
     return [("loss.png", caption, plots.loss_by_term(subject.run.history))]
 
 
+@metric
 def accuracy(subject: Subject) -> dict[str, float]:
     """``accuracy`` of a discrete site on test data that have a column of the same name.
 
@@ -89,6 +93,7 @@ def accuracy(subject: Subject) -> dict[str, float]:
     return {("accuracy" if s == "y" else f"accuracy/{s}"): v for s, v in scores.items()}
 
 
+@metric
 def information(subject: Subject) -> dict[str, float]:
     """``information`` and ``information_upper``: bounds of what a latent holds about its datum.
 
@@ -111,6 +116,7 @@ def information(subject: Subject) -> dict[str, float]:
     return metrics
 
 
+@metric
 def critics(subject: Subject) -> dict[str, float]:
     """``mutual_information`` in nats, estimated by the trained critics on held-out data.
 
@@ -141,6 +147,7 @@ def _translated(subject: Subject, number: int) -> tuple[Prediction, torch.Tensor
     return predict(pair, {"source": part["source"]}, num_draws=100), part["x"]
 
 
+@metric
 def translation_errors(subject: Subject) -> dict[str, float]:
     """``rmse``, ``predicted_sd`` and ``coverage_90`` of predictions from another modality."""
     found = None if subject.splits.test is None else _translated(subject, PREDICTED)
@@ -155,6 +162,7 @@ def translation_errors(subject: Subject) -> dict[str, float]:
     }
 
 
+@figure(40)
 def translation(subject: Subject) -> Figures:
     """Predictions from another modality, beside the measurements."""
     found = _translated(subject, SHOWN)

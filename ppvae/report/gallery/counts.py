@@ -6,11 +6,13 @@ import torch
 
 from ppvae.evaluate import batch_mixing, knn_probe
 from ppvae.evaluate.probes import is_class
+from ppvae.report.gallery.listed import metric
 from ppvae.report.gallery.subject import Subject
 
 __all__ = ["metrics"]
 
 
+@metric
 def metrics(subject: Subject) -> dict[str, float]:
     """``label_knn``, the accuracy of y by neighbours in the latents, and ``batch_mixing``.
 

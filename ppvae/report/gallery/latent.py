@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ppvae import plots
+from ppvae.report.gallery.listed import figure
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = ["by_class", "densities", "manifolds", "scatters", "traversals"]
@@ -18,6 +19,7 @@ def _named(file: str, site: str, first: bool) -> str:
     return f"{file}.png" if first else f"{file}_{site}.png"
 
 
+@figure(60)
 def by_class(subject: Subject) -> Figures:
     """Styles in every class: a row is one value of a latent vector, a column is one class."""
     figures: Figures = []
@@ -35,6 +37,7 @@ def by_class(subject: Subject) -> Figures:
     return figures
 
 
+@figure(70)
 def manifolds(subject: Subject) -> Figures:
     """Means decoded over a plane of a latent vector, with a panel per class if there are any."""
     figures: Figures = []
@@ -66,6 +69,7 @@ def manifolds(subject: Subject) -> Figures:
     return figures
 
 
+@figure(80)
 def traversals(subject: Subject) -> Figures:
     """Images decoded along the dimensions of a latent vector that vary most."""
     figures: Figures = []
@@ -85,6 +89,7 @@ def traversals(subject: Subject) -> Figures:
     return figures
 
 
+@figure(90)
 def scatters(subject: Subject) -> Figures:
     """Posterior means of each latent vector, coloured by class or by view."""
     batch, period = subject.batch, getattr(getattr(subject.gp, "views", None), "period", None)
@@ -105,6 +110,7 @@ def scatters(subject: Subject) -> Figures:
     return figures
 
 
+@figure(160)
 def densities(subject: Subject) -> Figures:
     """Distributions of posterior means and log variances over the data."""
     figures: Figures = []

@@ -9,6 +9,7 @@ from ppvae import plots
 from ppvae.distributions import wrap
 from ppvae.evaluate.scores import circular_correlation, linear_r2, resultant_length, shift_r2
 from ppvae.programs import batch_for, encode
+from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import POSE, ROWS, Figures, Subject
 
 __all__ = ["figures", "metrics"]
@@ -35,6 +36,7 @@ def _parts(subject: Subject) -> list[Part]:
     ]
 
 
+@metric
 def metrics(subject: Subject) -> dict[str, float]:
     """Means over the classes of ``angle_correlation``, ``angle_resultant_length``, ``shift_r2``
     and ``angle_from_content_r2``, for test data with the columns ``angle`` and ``shift``.
@@ -61,6 +63,7 @@ def _in_plane(latents: dict[str, Tensor]) -> bool:
     return "rotation" in latents and latents["rotation"].dim() == 1
 
 
+@figure(140)
 def figures(subject: Subject) -> Figures:
     """Estimated angles and shifts, drawn against the true ones."""
     shown: Figures = []

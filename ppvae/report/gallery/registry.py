@@ -1,4 +1,4 @@
-"""The lists of figures and metrics, in the order of the report.
+"""The figures and metrics of a run, in the order of the report.
 
 One that fails does not stop the others: a report of a long fit is worth having without it.
 """
@@ -7,49 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from ppvae.plots.files import Failure
-from ppvae.report.gallery import additive, common, controls, counts, latent, pose, spheres, unseen
+from ppvae.report.gallery import controls
+from ppvae.report.gallery.listed import FIGURES, METRICS
 from ppvae.report.gallery.subject import Figures, Subject
 from ppvae.typing import JsonObject
 
-__all__ = ["FIGURES", "METRICS", "draw", "interact", "measure"]
+__all__ = ["draw", "interact", "measure"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-FIGURES: Final[tuple[Callable[[Subject], Figures], ...]] = (
-    unseen.predictions,
-    unseen.turn,
-    additive.share_figure,
-    common.translation,
-    common.reconstructions,
-    latent.by_class,
-    latent.manifolds,
-    latent.traversals,
-    latent.scatters,
-    spheres.maps,
-    spheres.walks,
-    spheres.errors,
-    spheres.paths,
-    pose.figures,
-    unseen.covariances,
-    latent.densities,
-    common.loss,
-)
-
-METRICS: Final[tuple[Callable[[Subject], dict[str, float]], ...]] = (
-    unseen.unseen_metrics,
-    additive.metrics,
-    common.accuracy,
-    pose.metrics,
-    counts.metrics,
-    spheres.metrics,
-    common.translation_errors,
-    common.information,
-    common.critics,
-)
 
 
 def draw(subject: Subject, *, failures: list[Failure] | None = None) -> Figures:

@@ -12,6 +12,7 @@ from ppvae.distributions import as_rotations, exp_rotation, rotation_angle
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.orientations import align_rotations, credible_angle, path_ratio
 from ppvae.programs import batch_for, encode, signature
+from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import ROWS, Figures, Subject
 
 __all__ = ["errors", "maps", "metrics", "paths", "walks"]
@@ -22,6 +23,7 @@ TRUTH = "orientation"
 AXES = ("right", "up", "viewer's")
 
 
+@figure(100)
 def maps(subject: Subject) -> Figures:
     """Posterior mean directions on the sphere, by class."""
     figures: Figures = []
@@ -49,6 +51,7 @@ def maps(subject: Subject) -> Figures:
     return figures
 
 
+@figure(110)
 def walks(subject: Subject) -> Figures:
     """Decoded geodesics of the sphere, and decoded turns about the axes."""
     figures: Figures = []
@@ -102,6 +105,7 @@ def _great_circle(subject: Subject, name: str, block: tuple[int, int], way: int)
     return values
 
 
+@figure(130)
 def paths(subject: Subject) -> Figures:
     """Encoded rotations along turns of decoded pictures."""
     turns = _paths(subject)
@@ -150,6 +154,7 @@ def _against_truth(subject: Subject) -> tuple[Tensor, Tensor] | None:
     return angles, rotation_angle(true, torch.eye(3).expand_as(true))
 
 
+@figure(120)
 def errors(subject: Subject) -> Figures:
     """Errors of encoded rotations."""
     angles = _against_truth(subject)
@@ -163,6 +168,7 @@ def errors(subject: Subject) -> Figures:
     return [("rotations.png", caption, plots.rotation_errors(*angles))]
 
 
+@metric
 def metrics(subject: Subject) -> dict[str, float]:
     """``rotation_error`` in degrees, the median; ``rotation_spread``, the mean resultant angle of
     encoded rotations; ``path_ratio``, the largest of three turns; and ``cone_90/SITE``, the median

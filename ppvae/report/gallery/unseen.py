@@ -12,6 +12,7 @@ from ppvae import plots
 from ppvae.data import Dataset
 from ppvae.evaluate.predict import Prediction, predict
 from ppvae.programs import placement
+from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import Figures, Subject
 
 # Predictions that the figures are drawn from; views and objects that a matrix shows.
@@ -73,6 +74,7 @@ def mean_of(train: Dataset) -> Tensor:
     return total / seen.clamp_min(1)
 
 
+@metric
 def unseen_metrics(subject: Subject) -> dict[str, float]:
     """Errors, density and coverage at held-out views, and the error of the nearest view."""
     data = unseen(subject)
@@ -122,6 +124,7 @@ def _varies(train: Dataset) -> Tensor:
     return (x - x.nanmean(0)).square().nanmean(0) > 1e-4
 
 
+@figure(10)
 def predictions(subject: Subject) -> Figures:
     """Pictures of held-out rows, and a check of their predicted spread."""
     if subject.predicted is None:
@@ -157,6 +160,7 @@ def predictions(subject: Subject) -> Figures:
     return figures
 
 
+@figure(150)
 def covariances(subject: Subject) -> Figures:
     """The kernel between the training views, and between the first objects."""
     prior, train = subject.gp, subject.splits.train
@@ -181,6 +185,7 @@ def covariances(subject: Subject) -> Figures:
     return [("covariances.png", caption, figure)]
 
 
+@figure(20)
 def turn(subject: Subject) -> Figures:
     """A few objects predicted over the full circle of views, with and without training data."""
     period, train = _period(subject), subject.splits.train
