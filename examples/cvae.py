@@ -7,9 +7,7 @@ Run: python examples/cvae.py --epochs 30 --out swapped.png
 
 import argparse
 
-import pyro
 import torch
-from pyro import poutine
 
 import ppvae
 from ppvae.data import digits
@@ -41,10 +39,9 @@ print(f"validation ELBO {run.history.column('val_elbo')[-1]:.1f} nats a digit")
 
 # Eight test digits, their styles, and each style in all ten classes.
 chosen = data.test.batch(slice(0, 8))
-with torch.no_grad():
-    style = guide.encoder(chosen["x"], *conditions(chosen["y"], None)).mean
-    z, y = style.repeat_interleave(10, 0), torch.arange(10).repeat(8)
-    swapped = poutine.trace(pyro.do(model, data={"z": z})).get_trace(y=y).nodes["x"]["fn"].mean
+style = run.encode(chosen)["z"]
+z, y = style.repeat_interleave(10, 0), torch.arange(10).repeat(8)
+swapped = run.decode({"z": z}, y=y)["x"]
 print(f"{len(swapped)} images, a row a style: {tuple(swapped.reshape(8, 10, *shape).shape)}")
 
 if options.out:

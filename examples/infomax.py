@@ -39,7 +39,8 @@ critic = critic_between(shape, (latent_dim,))
 objective = ELBO(weights={"z": 4.0}) + MutualInformation("x", "z", critic, weight=4.0)
 run = ppvae.fit(model, guide, data, objective, epochs=options.epochs, seed=0)
 
-train, test = data.train.batch(slice(None)), data.test.batch(slice(None))
+device = next(guide.parameters()).device  # fit has chosen it.
+train, test = (part.batch(slice(None), device=device) for part in (data.train, data.test))
 nats = information_of(guide, train, test, steps=20 * options.epochs)
 print(f"I(x; z)              {nats:.2f} nats, by a new critic")
 
@@ -48,7 +49,7 @@ print(f"ELBO                 {fit.elbo.mean():.1f} nats a cell, worst {fit.elbo.
 print(f"fitted worst         rows {fit.worst(3).tolist()} of the test data")
 
 codes = encode(guide, train)["z"]
-classifier = nn.Linear(latent_dim, 4)
+classifier = nn.Linear(latent_dim, 4).to(device)
 optimizer = torch.optim.Adam(classifier.parameters(), 0.05)
 for _ in range(200):
     loss = nn.functional.cross_entropy(classifier(codes), train["y"])

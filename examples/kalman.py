@@ -92,7 +92,7 @@ run = ppvae.fit(
 )
 estimate = log_likelihood(run, {"x": test})
 print(f"drift, true 0.900, learned {learned.weight.item():.3f}")
-exact = kalman(test, learned.weight.detach()[0, 0]).mean()
+exact = kalman(test, learned.weight.item()).mean()
 print(f"log p(x), Kalman filter at the learned drift {exact:.3f}")
 alone = dist.Normal(x.mean(0), x.std(0)).log_prob(test).sum(-1).mean()
 print(f"log p(x), every step alone, no states        {alone:.3f}")

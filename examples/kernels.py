@@ -78,9 +78,7 @@ run = ppvae.fit(
 )
 
 truth = torch.as_tensor(test["x"])
-with torch.no_grad():
-    z = prior(torch.as_tensor(test["object"]), torch.as_tensor(test["view"])).mean
-    predicted = model.decoder(z).mean
+predicted = run.decode({}, object=test["object"], view=test["view"])["x"]
 mean = torch.as_tensor(train["x"]).mean(0)
 same = torch.as_tensor(test["object"])[:, None] == torch.as_tensor(train["object"])
 gap = torch.cdist(torch.as_tensor(test["view"]), torch.as_tensor(train["view"]))

@@ -41,11 +41,12 @@ class Factors(nn.Module):
 
     def evidence(self, x, seen):
         """log p of the seen elements, with shape (N)."""
-        full = self.b @ self.b.mT + NOISE**2 * torch.eye(D)
+        x, seen = x.to(self.b), seen.to(self.b)  # To the device that fit has chosen.
+        full = self.b @ self.b.mT + NOISE**2 * torch.eye(D).to(self.b)
         values = []
         for row, here in zip(x, seen > 0, strict=True):
             part = full[here][:, here]
-            normal = dist.MultivariateNormal(torch.zeros(len(part)), part)
+            normal = dist.MultivariateNormal(part.new_zeros(len(part)), part)
             values.append(normal.log_prob(row[here]))
         return torch.stack(values)
 

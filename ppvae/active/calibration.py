@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.programs.batches import on_one_device
 
 __all__ = ["Calibration", "calibration"]
 
@@ -39,6 +40,7 @@ class Calibration:
     verdict: str
 
 
+@on_one_device
 @typed()
 def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
     """The calibration of normal predictions; rows that are not finite are left out.

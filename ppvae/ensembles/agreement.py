@@ -52,7 +52,7 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
             f"agreement: expected probabilities (M, N, K) and a member from 0 to M - 1; got "
             f"{tuple(probs.shape)} and {reference}. Stack the members' probabilities."
         )
-    target, order = probs[reference], torch.zeros(0)
+    target, order = probs[reference], probs.new_empty(0)
     for _ in range(rounds + 1):
         found = torch.stack([_match(member, target) for member in probs])
         if torch.equal(found, order):

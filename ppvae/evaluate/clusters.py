@@ -10,6 +10,7 @@ from torch import Tensor
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.scores import clustering_accuracy, expect_same_length
 from ppvae.expected import REAL_ROWS, expect
+from ppvae.programs.batches import on_one_device
 
 __all__ = ["ClusterScores", "cluster_scores"]
 
@@ -29,6 +30,7 @@ class ClusterScores:
     nmi: float
 
 
+@on_one_device
 def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
     """Agreement of learned classes (N) with known ones (N), invariant to their numbering.
 

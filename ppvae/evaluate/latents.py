@@ -26,6 +26,7 @@ from ppvae.evaluate.bounds import Pairs, posterior_of
 from ppvae.evaluate.rows import thinned
 from ppvae.expected import REAL_ROWS, expect, integer, number
 from ppvae.programs import evaluating, placement, seeded
+from ppvae.programs.batches import on_one_device
 from ppvae.runs.run import Run
 
 __all__ = ["Surgery", "active_units", "elbo_surgery", "invariance"]
@@ -106,6 +107,7 @@ def elbo_surgery(
     return Surgery(rate=rate, mutual_information=own, marginal_kl=mixed)
 
 
+@on_one_device
 def invariance(codes: Tensor, transformed: Tensor) -> float:
     r"""Invariance of codes to a transformation of the data: 1 is exact, 0 is none.
 

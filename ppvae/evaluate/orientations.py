@@ -11,6 +11,7 @@ from ppvae.distributions import as_rotations, mean_rotation, rotation_angle
 from ppvae.errors import ArgumentError
 from ppvae.expected import ROWS, SHARE, at_least
 from ppvae.programs import seeded
+from ppvae.programs.batches import on_one_device
 
 __all__ = [
     "align_rotations",
@@ -31,6 +32,7 @@ def _errors(estimate: Tensor, target: Tensor, symmetries: Tensor) -> tuple[Tenso
     return angles.min(-1)
 
 
+@on_one_device
 def align_rotations(
     estimate: Tensor, true: Tensor, symmetries: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -94,6 +96,7 @@ def rotation_errors(estimate: Tensor, true: Tensor, symmetries: Tensor | None = 
     return align_rotations(estimate, true, symmetries)[1]
 
 
+@on_one_device
 @typed(images=ROWS, codes=ROWS, share=SHARE)
 def path_ratio(images: Tensor, codes: Tensor, *, share: float = 0.9) -> float:
     r"""Discontinuity of the codes along a path of images: the largest step over a usual one.

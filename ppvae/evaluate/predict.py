@@ -93,6 +93,10 @@ class Prediction:
     probs: Tensor | None = None
     ranks: Tensor | None = None
 
+    def cpu(self) -> Prediction:
+        """The predictions on the CPU."""
+        return Prediction(**{n: None if v is None else v.cpu() for n, v in vars(self).items()})
+
 
 @typed(interval=SHARE, num_draws=at_least(2), rows=at_least(1), seed=at_least(0))
 @torch.no_grad()

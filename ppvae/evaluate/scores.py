@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.expected import REAL_ROWS, expect
+from ppvae.programs.batches import on_one_device
 
 __all__ = [
     "circular_correlation",
@@ -38,6 +39,7 @@ def expect_same_length(name: str, a: Tensor, b: Tensor) -> None:
         )
 
 
+@on_one_device
 def circular_correlation(a: Tensor, b: Tensor) -> float:
     r"""The circular correlation of angles, from -1 to 1, invariant to their offset.
 
@@ -91,6 +93,7 @@ def resultant_length(error: Tensor) -> float:
     return float(torch.hypot(error.cos().mean(), error.sin().mean()))
 
 
+@on_one_device
 def r2(predicted: Tensor, true: Tensor) -> float:
     """Share of the variance of ``true`` that ``predicted`` explains, both (N) or (N, D).
 
@@ -108,6 +111,7 @@ def r2(predicted: Tensor, true: Tensor) -> float:
     return float(1 - residual / (true - true.mean(0)).square().sum())
 
 
+@on_one_device
 def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
     r"""R2 of shifts, both (N, D), invariant to the origin of the content.
 
@@ -131,6 +135,7 @@ def shift_r2(found: Tensor, true: Tensor, angle: Tensor | None = None) -> float:
     return r2(found - torch.stack(offset, -1), true)
 
 
+@on_one_device
 def linear_r2(features: Tensor, target: Tensor) -> float:
     """R2 of the best linear prediction of a target (N) or (N, D) from features (N, F).
 
@@ -145,6 +150,7 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
     return r2(design[1::2] @ weights, target[1::2])
 
 
+@on_one_device
 def clustering_accuracy(found: Tensor, true: Tensor) -> float:
     """Share of data in the right class, after Hungarian matching of learned and known classes.
 

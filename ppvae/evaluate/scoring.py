@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.expected import NUMBER_SHARE, REAL_ROWS, expect
+from ppvae.programs.batches import on_one_device
 
 __all__ = ["counted", "covered", "crps", "interval", "interval_score", "pit", "randomised"]
 
@@ -55,6 +56,7 @@ def pit(draws: Tensor, truth: Tensor) -> Tensor:
     return randomised(*counted(draws, truth), len(draws))
 
 
+@on_one_device
 def counted(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers of draws below the truth, and equal to it, each with shape (...).
 
@@ -105,6 +107,7 @@ def _ordered(draws: Tensor) -> Tensor:
     return draws.sort(0).values
 
 
+@on_one_device
 def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     """Whether the truth is in the central interval, including its ends: boolean (...).
 
@@ -119,6 +122,7 @@ def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     return (lower <= truth) & (truth <= upper)
 
 
+@on_one_device
 def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     r"""Width of the central interval, plus a penalty for values outside; smaller is better.
 
@@ -141,6 +145,7 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     return upper - lower + 2 / (1 - probability) * outside
 
 
+@on_one_device
 def crps(draws: Tensor, truth: Tensor) -> Tensor:
     r""":math:`E|\tilde x - x| - \frac12 E|\tilde x - \tilde x'|`, with shape (...).
 

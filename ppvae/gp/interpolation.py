@@ -13,10 +13,12 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import ROWS, above
+from ppvae.programs.batches import on_one_device
 
 __all__ = ["interpolate_latents"]
 
 
+@on_one_device
 @typed(codes=ROWS, objects=ROWS, views=ROWS, at_objects=ROWS, at_views=ROWS, period=above(0))
 def interpolate_latents(
     codes: Tensor,

@@ -21,6 +21,7 @@ from ppvae.errors import ArgumentError
 from ppvae.expected import ROWS
 from ppvae.gp.features import kronecker_rows, unit_rows
 from ppvae.gp.prior import GPPrior
+from ppvae.programs.batches import placed
 
 __all__ = ["infer_objects", "latents_of"]
 
@@ -61,6 +62,8 @@ def infer_objects(
             f"{tuple(codes.shape)} and {objects.dtype} with shape {tuple(objects.shape)}. Number "
             "the new objects from 0."
         )
+    like = {"codes": codes, "objects": objects, "views": views}
+    codes, objects, views = placed(prior, like).values()
     counts = torch.bincount(objects)
     if (counts == 0).any():
         raise ArgumentError(
@@ -73,7 +76,7 @@ def infer_objects(
     m = prior.objects.num_features
     weights = prior.mean.double().unflatten(0, (m, r.size(-1)))
     design = v0.sqrt() * torch.einsum("mrl,kr->kml", weights, r)
-    noise = v1 + (torch.zeros_like(codes) if variances is None else variances).double()
+    noise = v1 + (torch.zeros_like(codes) if variances is None else variances.to(v1)).double()
     scaled = design / noise[:, None]
     precision = (m * torch.eye(m).to(design)).repeat(len(counts), 1, 1)
     precision.index_add_(0, objects, scaled @ design.mT)
@@ -95,6 +98,7 @@ def latents_of(prior: GPPrior, x: Tensor, views: Tensor) -> dist.TorchDistributi
     Returns:
         A normal with shape (N | L), in the prior's dtype.
     """
+    x, views = placed(prior, {"x": x, "views": views}).values()
     prior.views.check(views)
     v0, v1 = prior.variances()
     f = v0.sqrt() * kronecker_rows(x.double(), prior.views(views))

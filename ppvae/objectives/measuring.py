@@ -69,7 +69,7 @@ def measure(
     """The estimate in nats from pairs that the critic was not trained on.
 
     Arguments:
-        critic: A trained one.
+        critic: A trained one; both columns are moved to its device.
         estimator: The one it was trained with.
         a: With shape (N, ...).
         b: With shape (N, ...).
@@ -83,6 +83,7 @@ def measure(
             f"a and b: expected as many of each; got {len(a)} and {len(b)}. Draw them from the "
             "same rows."
         )
+    a, b = placed(critic, {"a": a, "b": b}).values()
     size = min(block, len(a))
     rows = len(a) // size * size
     with torch.no_grad():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from ppvae.data import Dataset, as_dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.expected import expect, integer
 
-__all__ = ["as_columns", "batch_for", "batches", "placed", "placement"]
+__all__ = ["as_columns", "batch_for", "batches", "on_one_device", "placed", "placement"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Column = TypeVar("Column", Tensor, Tensor | int)
 
 
@@ -37,6 +40,30 @@ def placed(module: nn.Module, columns: Mapping[str, Column]) -> dict[str, Column
         name: value.to(device) if isinstance(value, Tensor) else value
         for name, value in columns.items()
     }
+
+
+def on_one_device(function: Callable[P, R]) -> Callable[P, R]:
+    """Move the tensors that a function is given to the device of the first of them.
+
+    Results of a run on a GPU then go together with data on the CPU. Tensors within containers
+    stay where they are.
+
+    Arguments:
+        function: The function.
+    """
+
+    @functools.wraps(function)
+    def moved(*args: P.args, **kwargs: P.kwargs) -> R:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if len({tensor.device for tensor in tensors}) < 2:
+            return function(*args, **kwargs)
+        ours = [v.to(tensors[0].device) if isinstance(v, Tensor) else v for v in args]
+        named = {
+            n: v.to(tensors[0].device) if isinstance(v, Tensor) else v for n, v in kwargs.items()
+        }
+        return function(*ours, **named)  # type: ignore[arg-type]
+
+    return moved
 
 
 def batch_for(

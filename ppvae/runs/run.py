@@ -81,8 +81,7 @@ class Run:
         guide: The variational program.
         objective: Objective that was optimised.
         history: History of training, with one row per epoch.
-        config: Recipe, data, objective and arguments of the fit, as far as JSON can represent
-            them.
+        config: Recipe, data, objective and arguments of the fit, as far as JSON represents them.
         metrics: Results by name; evaluations add to them.
         seed: Random seed of the run.
         epochs: Number of epochs done.
@@ -214,8 +213,9 @@ class Run:
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
         """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
 
-        On the latents' device. Categories are decoded to the most probable, with ``<site>_probs``.
-        A latent left out is returned, too: its prior's mean, or its posterior's if data share it.
+        On the latents' device; without latents, on the CPU. Categories are decoded to the most
+        probable, with ``<site>_probs``. A latent left out is returned, too: its prior's mean, or
+        its posterior's if data share it.
 
         Arguments:
             latents: Latent sites by name.
@@ -227,11 +227,11 @@ class Run:
         like, known = placement(self.model), as_columns(self.model, columns)
         given = {name: as_numbers(name, value) for name, value in latents.items()}
         moved = {n: v.to(like) if v.is_floating_point() else v for n, v in given.items()}
-        decoded = decode_given_data(self.model, self.guide, moved, known)
-        return {n: v.to(next(iter(given.values()), like).device) for n, v in decoded.items()}
+        decoded = decode_given_data(self.model, self.guide, moved, known).items()
+        return {n: v.to(next((z.device for z in given.values()), "cpu")) for n, v in decoded}
 
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
-        """Predict an observed site at known columns: :func:`ppvae.evaluate.predict.predict`.
+        """An observed site at known columns, on the CPU: :func:`ppvae.evaluate.predict.predict`.
 
         Arguments:
             columns: Known columns by name, each with shape (N, ...).
@@ -239,7 +239,7 @@ class Run:
         """
         from ppvae.evaluate.predict import predict
 
-        return predict(self.model, columns or {}, guide=self.guide, **options)
+        return predict(self.model, columns or {}, guide=self.guide, **options).cpu()
 
     def report(self, data: object, folder: str | Path) -> Path:
         """Evaluate the run and write its folder with metrics, draws, plots and ``report.html``.
