@@ -18,6 +18,7 @@ from ppvae.expected import ROWS, above, at_least
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.programs import as_columns, explained, trace_program
+from ppvae.programs.batches import placed
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
