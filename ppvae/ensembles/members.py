@@ -49,7 +49,7 @@ class Ensemble:
         return max(range(len(self.elbos)), key=self.elbos.__getitem__)
 
     def agree(self, batch: Mapping[str, Tensor], *, site: str = "y") -> Agreement:
-        """The members' agreement on the classes of data, without their labels.
+        """The members' agreement on the classes of data, without their labels, on the CPU.
 
         Arguments:
             batch: Columns, with shape (N, ...); a column named as the site is left out.
@@ -70,11 +70,11 @@ class Ensemble:
             site: The discrete site.
 
         Returns:
-            Two tensors with the shape of ``x``.
+            Two tensors with the shape of ``x``, on the CPU.
         """
         means = []
         for (model, _), own in zip(self.members, order, strict=True):
-            means.append(decode(model, {**latents, site: own[latents[site]]})["x"])
+            means.append(decode(model, {**latents, site: own[latents[site]]})["x"].cpu())
         stacked = torch.stack(means)
         return stacked.mean(0), stacked.std(0, correction=0)
 
@@ -82,7 +82,7 @@ class Ensemble:
 def class_probs(
     guide: nn.Module, batch: Mapping[str, Tensor], site: str = "y", *, chunk: int = 1024
 ) -> Tensor:
-    """The guide's probabilities of a discrete site that depends on no other, (N, K).
+    """The guide's probabilities of a discrete site that depends on no other, (N, K), on the CPU.
 
     Arguments:
         guide: The variational program.
@@ -91,7 +91,7 @@ def class_probs(
         chunk: Rows at a time.
     """
     pieces = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
-    return torch.cat([q.probs for q in pieces])
+    return torch.cat([q.probs.cpu() for q in pieces])
 
 
 class _Together:
