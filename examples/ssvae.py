@@ -16,7 +16,6 @@ from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import SemiSupervisedVAE
 from ppvae.nets import MLP, ConvEncoder, Warp, heads
 from ppvae.objectives import ELBO, Balance, Consistency, Linear, Supervision
-from ppvae.programs import posterior
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
@@ -53,5 +52,5 @@ objective = objective + Consistency(warp, "y", weight=50.0)
 run = ppvae.fit(model, guide, train, objective, epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(None))
-predicted = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
+predicted = run.encode({"x": test["x"]})["y"]
 print(f"test accuracy with {options.labels} labels: {(predicted == test['y']).float().mean():.3f}")

@@ -18,7 +18,6 @@ import torch
 import ppvae
 from ppvae import plots
 from ppvae.data.tasks import TASK_CORRELATION, TASKS
-from ppvae.evaluate.predict import predict
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp import FreeFormFeatures, GPPrior, ObjectTable
 from ppvae.guides import GPGuide
@@ -64,7 +63,7 @@ run = ppvae.fit(
     seed=0,
 )
 
-prediction = predict(run.model, {"object": new_subject, "view": new_task}, num_draws=400)
+prediction = run.predict({"object": new_subject, "view": new_task}, num_draws=400)
 truth = new_x - of_task[new_task]
 guesses = {
     "GP prior": prediction.mean,
@@ -81,7 +80,7 @@ print(f"share of values in 90 % intervals {inside.double().mean():.3f}")
 
 # The kernel's correlation of two tasks of one subject, and what is each datum's own beside it.
 with torch.no_grad():
-    rows = views(torch.arange(len(TASKS)))
+    rows = views(torch.arange(len(TASKS), device=prior.mean.device)).cpu()
     learned, own = (rows @ rows.mT).numpy(), float(prior.variances()[1])
 planted = np.asarray(TASK_CORRELATION)
 off = np.abs(learned - planted)[np.triu_indices(len(TASKS), 1)]

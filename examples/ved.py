@@ -10,9 +10,8 @@ import torch
 
 import ppvae
 from ppvae.data import digit_spectra
-from ppvae.evaluate.predict import predict
 from ppvae.guides import SourceGuide
-from ppvae.models import VAE, Translation
+from ppvae.models import VAE
 from ppvae.nets import MLP, ConvEncoder, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -29,7 +28,7 @@ guide = SourceGuide(ConvEncoder((1, 28, 28), heads.DiagonalNormal(8), channels=[
 run = ppvae.fit(model, guide, data._replace(train=train), epochs=options.epochs, seed=0)
 
 test = data.test.batch(slice(0, 200))
-prediction = predict(Translation(model, guide), {"source": test["source"]}, num_draws=50)
+prediction = run.predict({"source": test["source"]}, num_draws=50)
 inside = (test["x"] > prediction.lower) & (test["x"] < prediction.upper)
 error = (prediction.mean - test["x"]).square().mean().sqrt()
 print(f"root mean squared error           {error:.3f}")

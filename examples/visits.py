@@ -19,7 +19,6 @@ import torch
 import ppvae
 from ppvae import plots
 from ppvae.data import visits
-from ppvae.evaluate.predict import predict
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp.additive import (
     RBF,
@@ -76,7 +75,7 @@ run = ppvae.fit(
 # Later visits, predicted from the covariates and the patients' first visits only.
 columns = {name: torch.as_tensor(test[name]) for name in prior.columns}
 truth = torch.as_tensor(test["x"])
-prediction = predict(model, columns, num_draws=50)
+prediction = run.predict(columns, num_draws=50)
 # A guess to compare with: the mean image of the same age, sex and disease.
 known = {name: torch.as_tensor(train[name]) for name in ("x", "age", "sex", "disease")}
 like = ["age", "sex", "disease"]
@@ -105,7 +104,7 @@ latents_of = {
     },
 }
 with torch.no_grad():
-    pictures = [truth[mine], *(decoder(latent).mean for latent in latents_of.values())]
+    pictures = [truth[mine], *(decoder(latent).mean.cpu() for latent in latents_of.values())]
 figure = plots.images(
     torch.stack(pictures).clamp(0, 1),
     row_labels=["true\n(white: missing)", *latents_of],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class Prediction:
 
     def cpu(self) -> Prediction:
         """The predictions on the CPU."""
-        return Prediction(**{n: None if v is None else v.cpu() for n, v in vars(self).items()})
+        return replace(self, **{n: v.cpu() for n, v in vars(self).items() if v is not None})
 
 
 @typed(interval=SHARE, num_draws=at_least(2), rows=at_least(1), seed=at_least(0))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.programs.batches import placed
 
 if TYPE_CHECKING:
     from ppvae.gp.additive.prior import AdditivePrior
@@ -63,6 +64,7 @@ def contribution(
         raise ArgumentError(
             f"terms: expected names among {known}; got {unknown}. See prior.kernel.names."
         )
+    columns = placed(prior, columns)
     prior.check(columns)
     chosen = [name in names or not names for name in known]
     scales, arrow, codes = prior.scales(chosen), prior.posterior, prior.codes(columns)
