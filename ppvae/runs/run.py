@@ -145,16 +145,15 @@ class Run:
         """The data as columns, checked to have rows like those of the training data.
 
         Arguments:
-            data: What :func:`ppvae.fit` takes as one dataset: a :class:`~ppvae.data.Dataset`,
-                columns by name, a tensor or an array (``x``), a DataFrame or AnnData.
+            data: One dataset, as for :func:`ppvae.data.as_dataset`.
 
         Raises:
             ArgumentError: If the rows of a column have another number of dimensions than those of
                 the training data, such as one row without its leading dimension, or vectors have
                 another length, or if its features or classes have other names, or another order
                 of them.
-            DataError: If bytes, which are scaled to [0, 1], are not what the run was fitted with,
-                or other numbers where it was, or if the data are splits or something else.
+            DataError: If the data are no dataset, or bytes, which are scaled to [0, 1], where the
+                run was fitted with other numbers, or the reverse.
         """
         spec = (self.config.get("data") or {}).get("columns") or {}
         columns = as_dataset(data, spec)
@@ -192,9 +191,8 @@ class Run:
     def encode(self, data: object, *, batch_size: int = 1024) -> dict[str, Tensor]:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
-        A site outside the data plate has a single mean, with the shape of its event. If a
-        posterior has no mean in closed form (a flow), the mean of 256 draws with a fixed seed is
-        returned.
+        A site outside the data plate has a single mean, with the shape of its event. Without a
+        mean in closed form (a flow), it is that of 256 draws with a fixed seed.
 
         Arguments:
             data: Data, as for :meth:`columns`.
@@ -202,8 +200,7 @@ class Run:
 
         Raises:
             ArgumentError: If a column differs from the training data (:meth:`columns`).
-            ContractError: If a column is missing, or if the posterior of a global site differs
-                from batch to batch.
+            ContractError: If a column is missing, or a global posterior differs between batches.
         """
         from ppvae.programs import encode_rows
 
