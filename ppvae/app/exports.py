@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,7 +169,7 @@ def encode_run(
             f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
             "Use --out latents.csv."
         )
-    if path.suffix.lower() != ".h5ad" and path.resolve() == Path(data).resolve():
+    if path.suffix.lower() != ".h5ad" and os.path.realpath(path) == os.path.realpath(data):
         raise ArgumentError(
             f"out: expected another file than the data, which would be lost; got {str(out)!r}. "
             "Use --out latents.csv."

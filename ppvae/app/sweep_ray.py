@@ -9,6 +9,7 @@ ended is not repeated, one that stopped goes on from its last checkpoint.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from ppvae.signals import raising_on_signals
 if TYPE_CHECKING:
     from ray.tune import Trainable, Tuner
 
-__all__ = ["run_ray"]
+__all__ = ["refuse_unanswered", "run_ray"]
 
 # Ray Tune is to change neither the working folder of a trial nor the handling of signals.
 ENVIRONMENT = {
@@ -142,6 +143,25 @@ def _work(tune: ModuleType, sweep: Sweep) -> type[Trainable]:
     return Work
 
 
+def refuse_unanswered(address: str) -> None:
+    """Refuse an address at which nothing answers, for which Ray itself waits several minutes.
+
+    Arguments:
+        address: Host and port, also as ``ray://HOST:PORT``; others, such as ``auto``, are left to
+            Ray.
+
+    Raises:
+        ConnectionError: If there is no answer within ten seconds.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nothing answers there: {error}") from error
+
+
 @contextmanager
 def _cluster(ray: ModuleType, address: str | None) -> Iterator[None]:
     """A cluster: the one that is connected, that at the address, or one on this machine."""
@@ -154,6 +174,7 @@ def _cluster(ray: ModuleType, address: str | None) -> Iterator[None]:
         if address is None:
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
+            refuse_unanswered(address)
             ray.init(address=address, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise RunError(

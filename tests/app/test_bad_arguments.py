@@ -21,6 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = np.stack(np.meshgrid(range(3), range(3)), -1).reshape(-1, 2)
     np.savez(folder / "places.npz", x=rng.normal(size=(9, 1, 4)), position=at, target=at[:, 0])
     (folder / "other").mkdir()
+    (folder / "loop").symlink_to("loop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "write_all", lambda run, splits, out: run.save(out))
         options = {"hidden": (4,), "latent_dim": 2}
@@ -55,6 +56,11 @@ BAD = {
         ["encode", "run", "--data", "d.npz", "--out", "d.npz"],
         1,
         "expected another file than the data",
+    ),
+    "data that lead in a circle": (
+        ["encode", "run", "--data", "loop", "--out", "z.csv"],
+        1,
+        "expected",
     ),
     "a price below zero": ([*EXPLORE, "--price=-1"], 1, "expected price >= 0"),
     "a price of nan": ([*EXPLORE, "--price=nan"], 1, "price: expected"),

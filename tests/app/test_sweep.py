@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,20 @@ def test_engines_that_cannot_do_it_are_refused(
 ) -> None:
     with pytest.raises(ArgumentError, match=words):
         run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], **changes))
+
+
+def test_an_address_that_nothing_answers_is_refused_at_once() -> None:
+    from ppvae.app.sweep_ray import refuse_unanswered
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        with pytest.raises(ConnectionError, match="nothing answers there"):
+            refuse_unanswered(f"127.0.0.1:{port}")
+        server.listen()
+        refuse_unanswered(f"127.0.0.1:{port}")
+        refuse_unanswered(f"ray://127.0.0.1:{port}")
+    refuse_unanswered("auto")
 
 
 def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
