@@ -13,7 +13,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
-from ppvae.data.mapped import Column, ColumnsLike, MappedRows, rows_of
+from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, masked_rows, with_missing
@@ -22,8 +22,6 @@ from ppvae.expected import NUMBER, SEQUENCE, at_least, expect, integer
 from ppvae.typing import ColumnSpec
 
 __all__ = ["DataError", "Dataset", "Splits", "split_rows"]
-
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 
 
 class Dataset(Mapping[str, Column]):
@@ -308,9 +306,8 @@ class Dataset(Mapping[str, Column]):
     ) -> dict[str, Tensor]:
         """Some rows as input of a model: uint8 scaled to [0, 1], floats in ``dtype``, ids int64.
 
-        Whole numbers in ``x``, ``c``, ``view`` and ``source``, such as counts, become floats.
-
-        No value is read back from the device.
+        Whole numbers in ``x``, ``c``, ``view`` and ``source``, such as counts, become floats. No
+        value is read back from the device.
 
         Arguments:
             rows: Row numbers, with shape (B), or a slice; numbers on another device than a

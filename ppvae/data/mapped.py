@@ -84,6 +84,8 @@ class MappedRows:
         return size * self.dtype.itemsize
 
 
+# Dtypes of row numbers.
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 Column: TypeAlias = Tensor | np.memmap | MappedRows | SparseRows
 # Checked columns by name, such as a Dataset; and unchecked columns: a Dataset, tensors, arrays,
 # lists.
