@@ -149,9 +149,8 @@ class Run:
 
         Raises:
             ArgumentError: If the rows of a column have another number of dimensions than those of
-                the training data, such as one row without its leading dimension, or vectors have
-                another length, or if its features or classes have other names, or another order
-                of them.
+                the training data (one row lacks its leading dimension), vectors another length,
+                or features or classes other names, or another order of them.
             DataError: If the data are no dataset, or bytes, which are scaled to [0, 1], where the
                 run was fitted with other numbers, or the reverse.
         """
