@@ -85,9 +85,11 @@ for guide in (
     error = float((mean - exact).abs().max())
     print(f"{type(guide).__name__}: ELBO {elbo:.2f}, mean off by {error:.3f}")
 
-# The tools of Pyro take the pair as it is.
+# The tools of Pyro take the pair as it is, and data on its device.
+device = next(run.guide.parameters()).device
+c, x, exact = (value.to(device) for value in (c, x, exact))
 draws = Predictive(run.guide, num_samples=100)(c=c)
-new = Predictive(model, posterior_samples={"w": draws["w"]})(c=torch.eye(C))["x"]
+new = Predictive(model, posterior_samples={"w": draws["w"]})(c=torch.eye(C, device=device))["x"]
 print(f"predicted at unit covariates {new.mean(0).tolist()}")
 conditioned = pyro.poutine.trace(pyro.condition(model, {"w": exact})).get_trace(c=c, x=x)
 print(f"log p(x, w) at the exact mean {float(conditioned.log_prob_sum()):.2f}")
