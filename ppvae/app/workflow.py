@@ -160,10 +160,12 @@ def evaluate_run(
             )
         refuse_unwritable(target, is_run)
         run.metrics |= {"n_test": splits.test.num_rows}
+        fitted = run.config.get("source_digest")
         run.config |= noted_source(data)
         run.config["evaluation"] = {
             "run": str(Path(folder).resolve()),
             "rows": splits.test.num_rows,
+            "fitted": fitted is not None and fitted == run.config["source_digest"],
         }
         run.id = uuid.uuid4().hex
         max_rows = None

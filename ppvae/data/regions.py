@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -109,7 +109,7 @@ class Regions:
         means: np.ndarray = (self._sum @ np.where(known, values, 0.0)) / counts
         return means.reshape(len(self.ids), *given.values.shape[3:])
 
-    def dataset(self, images: Sequence[str | Path | np.ndarray], **columns: Any) -> Dataset:
+    def dataset(self, images: Sequence[str | Path | np.ndarray], **columns: object) -> Dataset:
         """A row for each image: ``x`` float32 with shape (N, R), or (N, R, T) for series.
 
         The names of the features are the regions' labels.

@@ -2,38 +2,21 @@
 
 Three quarters of the time of ``Adam.step`` on small tensors are Python around its fused kernel.
 :class:`Update` calls this kernel itself, with the same arguments, so that the weights are the same
-bit for bit. On CUDA, where a compiled step leaves its gradients in one place, the call is captured
-as a CUDA graph and replayed.
+bit for bit.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim import optimizer as hooks
 
-__all__ = ["Update", "captured"]
+from ppvae.typing import JsonObject
 
-logger = logging.getLogger(__name__)
-
-# Steps with the same arguments before they are captured, as capturing waits for the device.
-_REPEATS = 10
-
-Capture = Callable[[Callable[[], None]], Callable[[], None]]
-
-
-def captured(function: Callable[[], None]) -> Callable[[], None]:
-    """Capture a function of CUDA tensors, without running it; the result replays it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph.replay
+__all__ = ["Update"]
 
 
 @dataclass
@@ -45,14 +28,11 @@ class _Arguments:
     means: list[Tensor]
     squares: list[Tensor]
     steps: list[Tensor]
-    options: dict[str, Any]
+    options: JsonObject
 
     def run(self) -> None:
-        # On a CPU a number is made a tensor for each of them; a tensor is taken as it is.
-        if self.steps[0].is_cpu:
-            torch._foreach_add_(self.steps, torch.ones(()), alpha=1.0)
-        else:
-            torch._foreach_add_(self.steps, 1)
+        # A number is made a tensor for each of them; a tensor is taken as it is.
+        torch._foreach_add_(self.steps, torch.ones(()), alpha=1.0)
         torch._fused_adam_(
             self.parameters,
             self.gradients,
@@ -65,72 +45,26 @@ class _Arguments:
             **self.options,
         )
 
-    def key(self) -> Hashable:
-        """Where the tensors are, and the numbers."""
-        tensors = [getattr(self, f.name) for f in fields(self) if f.name != "options"]
-        places = tuple(tensor.data_ptr() for part in tensors for tensor in part)
-        return places, tuple(self.options.values())
-
 
 class Update:
     """One step of an optimiser, bit for bit that of ``optimizer.step()``.
 
     Arguments:
-        optimizer: The optimiser. Only torch's Adam with its fused kernel is called directly, and
-            only once it has a state; any other takes its own step.
-        capture: Function that captures another one for replaying; by default CUDA graphs, for
-            parameters on CUDA, and none elsewhere.
+        optimizer: The optimiser. Only torch's Adam with its fused kernel for the CPU is called
+            directly, and only once it has a state; any other takes its own step.
     """
 
-    def __init__(self, optimizer: Optimizer, *, capture: Capture | None = None) -> None:
+    def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        tensors = [p for group in optimizer.param_groups for p in group["params"]]
-        on_cuda = all(tensor.is_cuda for tensor in tensors)
-        self.capture = captured if capture is None and on_cuda else capture
-        self._last: Hashable = None
-        self._repeats = 0
-        self._key: Hashable = None
-        self._replay: Callable[[], None] | None = None
 
     @torch.no_grad()
     def __call__(self) -> None:
         groups = self._groups()
         if groups is None:
             self.optimizer.step()
-        elif self.capture is None:
-            for group in groups:
-                group.run()
-        else:
-            self._captured(groups, self.capture)
-
-    def _captured(self, groups: list[_Arguments], capture: Capture) -> None:
-        """Replay what was captured for these arguments; capture those that come repeatedly."""
-
-        def run() -> None:
-            for group in groups:
-                group.run()
-
-        key = tuple(group.key() for group in groups)
-        self._repeats = self._repeats + 1 if key == self._last else 0
-        self._last = key
-        if key != self._key and self._repeats >= _REPEATS:
-            self._capture(run, capture, key)
-        if key == self._key and self._replay is not None:
-            self._replay()
-        else:
-            run()
-
-    def _capture(self, run: Callable[[], None], capture: Capture, key: Hashable) -> None:
-        try:
-            self._replay, self._key = capture(run), key
-        except RuntimeError as error:
-            self.capture = None
-            logger.warning(
-                "compile: the optimiser's kernels are launched at each step, because capturing "
-                "them as a CUDA graph raises %s (%s).",
-                type(error).__name__,
-                error,
-            )
+            return
+        for group in groups:
+            group.run()
 
     def _groups(self) -> list[_Arguments] | None:
         """Arguments of the kernel; None where the optimiser itself must take the step."""
@@ -144,7 +78,7 @@ class Update:
             if not used or not all(states) or not _plain(group):
                 return None
             first = used[0]
-            if any(p.device != first.device or p.dtype != first.dtype for p in used):
+            if any(not p.is_cpu or p.dtype != first.dtype for p in used):
                 return None
             beta1, beta2 = group["betas"]
             groups.append(
@@ -166,7 +100,7 @@ class Update:
         return groups
 
 
-def _plain(group: dict[str, Any]) -> bool:
+def _plain(group: JsonObject) -> bool:
     """Whether a group has the fused kernel, numbers for its options, and none of the variants."""
     variants = ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay")
     numbers = (group["lr"], *group["betas"])

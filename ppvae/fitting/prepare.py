@@ -263,7 +263,25 @@ def _check(placed: Placed, splits: Splits) -> None:
     check_rows(objective.guide)
     if placed.validation is not None:
         placed.plain.check(_first(placed, placed.validation))
+    _check_classes(placed, splits, batch)
     check_values(objective.model, objective.guide, batch, splits)
+
+
+def _check_classes(placed: Placed, splits: Splits, batch: dict[str, torch.Tensor]) -> None:
+    """Try the largest class of all rows, whichever part has it, in a row of the first batch.
+
+    Raises:
+        ArgumentError: If the pair has no such class.
+        ContractError: If the pair fails with it.
+    """
+    if "y" not in batch or batch["y"].is_floating_point():
+        return
+    parts = [part.select("y") for part in splits if part is not None and "y" in part]
+    largest = max(int(part.batch(slice(None))["y"].max()) for part in parts)
+    if largest > int(batch["y"].max()):
+        tried = batch["y"].clone()
+        tried[0] = largest
+        placed.plain.check({**batch, "y": tried})
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

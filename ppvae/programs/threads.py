@@ -66,7 +66,7 @@ def tracing() -> Iterator[None]:
 class _Validation(threading.local):
     """Pyro's validation, which is one setting of the process, as several threads need it.
 
-    Any number of threads may compute without it, or one may check with it.
+    Several threads may compute without it, or one may check with it.
     """
 
     gate = threading.Condition()

@@ -97,7 +97,12 @@ class Facts:
 
     @property
     def part(self) -> str:
-        """What the evaluated rows are: "test", "validation", or "evaluated" if not known."""
+        """What the evaluated rows are: "test", "validation", or "evaluated" if not known.
+
+        Or "fitted", all rows of the data that the run was fitted with.
+        """
+        if self.section("evaluation").get("fitted"):
+            return "fitted"
         part = self.section("data").get("evaluated")
         if part is None:  # A run of an earlier version.
             sizes = {name: self.number(f"n_{name}") or 0 for name in ("test", "validation")}

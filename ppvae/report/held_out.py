@@ -56,15 +56,17 @@ def held_out(facts: Facts) -> Finding | None:
             f"{text}: {part} data fit as well, but the latents have no part in it. "
             "Raise the KL's weight slowly, or weaken the decoder.",
         )
-    if part == "evaluated":
-        return Finding("unknown", f"{text}: the two fit equally well. {_NO_TEST_DATA}")
+    if part in _NOT_HELD_OUT:
+        return Finding("unknown", f"{text}: the two fit equally well. {_NOT_HELD_OUT[part]}")
     return Finding("ok", f"{text}: {part} data fit as well.")
 
 
-_NO_TEST_DATA: Final = (
-    "Whether the weights were fitted to these rows is not recorded: pass ppvae.data.Splits with "
-    "test data to measure what carries over."
-)
+_NOT_HELD_OUT: Final = {
+    "evaluated": "Whether the weights were fitted to these rows is not recorded: pass "
+    "ppvae.data.Splits with test data to measure what carries over.",
+    "fitted": "These are all rows of the data that the run was fitted with, its training data "
+    "among them: evaluate without --data, or on other data, to measure what carries over.",
+}
 
 
 def _compared(facts: Facts) -> tuple[float, str]:

@@ -330,7 +330,7 @@ def verdict(facts: Facts) -> list[Answer]:
             findings = tuple(map(_provisional, findings))
         mark = max((f.mark for f in findings), key=_SEVERITY.index)
         short = QUESTIONS[question][mark]
-        if facts.part == "evaluated":
+        if facts.part in ("evaluated", "fitted"):
             short = short.replace("data it has not seen", "the rows that were evaluated")
         answers.append(Answer(question, mark, short, findings))
     return answers

@@ -51,8 +51,18 @@ def test_every_row_of_new_data_is_scored_beside_the_run(fitted):
     assert config["evaluation"]["rows"] == 17
     assert any("order" in note for note in config["data"]["notes"])
     assert "rows: 17 (evaluated 17)" in config["data"]["description"]
+    assert not config["evaluation"]["fitted"]
     with pytest.raises(ArgumentError, match="--data PATH"):
         evaluate_run(fitted / "run", out=fitted / "elsewhere")
+
+
+def test_scores_of_the_data_that_a_run_was_trained_on_are_called_that(fitted, capsys):
+    assert main(["evaluate", str(fitted / "run"), "--data", str(fitted / "t.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "those that the run was trained on among them" in said
+    assert "not seen" not in said
+    page = (fitted / "run/evaluations/t/report.html").read_text("utf-8")
+    assert "data it has not seen" not in page
 
 
 def test_latents_have_the_names_of_the_rows_whatever_the_order_of_the_columns(fitted):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from ppvae.fitting.direct import _REPEATS, Update
+from ppvae.fitting.direct import Update
 
 
 def weights(device="cpu"):
@@ -96,84 +96,3 @@ def test_hooks_of_the_optimizer_are_run():
         set_gradients(parameters, number)
         Update(optimizer)()
     assert len(calls) == 3
-
-
-class Captures:
-    """Stands in for CUDA graphs: replays a function on the tensors that it was captured with."""
-
-    def __init__(self) -> None:
-        self.made = self.replays = 0
-
-    def __call__(self, function):
-        self.made += 1
-
-        def replay():
-            self.replays += 1
-            function()
-
-        return replay
-
-
-def test_repeated_arguments_are_captured_and_others_are_not_replayed():
-    ours, theirs = weights(), weights()
-    optimizers = [Adam(p, lr=0.1, fused=True) for p in (ours, theirs)]
-    captures = Captures()
-    update = Update(optimizers[0], capture=captures)
-    made = []
-    for step in range(4, 4 + 5 * _REPEATS):
-        set_gradients(ours, step)
-        set_gradients(theirs, step)
-        update()
-        optimizers[1].step()
-        made.append((captures.made, captures.replays))
-        if step == 3 * _REPEATS:  # Another rate, then other states.
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = 0.05
-        if step == 4 * _REPEATS:
-            optimizers[0].load_state_dict(optimizers[0].state_dict())
-            for state in optimizers[0].state.values():
-                state["exp_avg"] = state["exp_avg"].clone()
-    # The first step makes the state, the second is new, then it repeats.
-    assert made[_REPEATS][0] == 0
-    assert made[_REPEATS + 1] == (1, 1)
-    assert captures.made > 1
-    assert captures.replays < len(made)
-    for one, two in zip(ours, theirs, strict=True):
-        assert torch.equal(one, two)
-
-
-def test_a_capture_that_fails_leaves_the_kernels(caplog):
-    def failing(function):
-        raise RuntimeError("out of memory")
-
-    ours, theirs = weights(), weights()
-    optimizers = [Adam(p, lr=0.1, fused=True) for p in (ours, theirs)]
-    update = Update(optimizers[0], capture=failing)
-    for step in range(4, 4 + 2 * _REPEATS):
-        set_gradients(ours, step)
-        set_gradients(theirs, step)
-        update()
-        optimizers[1].step()
-    for one, two in zip(ours, theirs, strict=True):
-        assert torch.equal(one, two)
-    assert caplog.text.count("raises RuntimeError (out of memory)") == 1
-
-
-@pytest.mark.cuda
-def test_a_captured_update_is_that_of_eager_adam():
-    ours, theirs = weights("cuda"), weights("cuda")
-    optimizers = [Adam(p, lr=0.1, fused=True) for p in (ours, theirs)]
-    update = Update(optimizers[0])
-    for step in range(4, 4 + 4 * _REPEATS):
-        set_gradients(ours, step)
-        set_gradients(theirs, step)
-        update()
-        optimizers[1].step()
-        if step == 2 * _REPEATS:
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = 0.05
-    assert update._replay is not None
-    for one, two in zip(ours, theirs, strict=True):
-        assert torch.equal(one, two)
-    for one, two in zip(states(optimizers[0], ours), states(optimizers[1], theirs), strict=True):
-        assert torch.equal(one, two)

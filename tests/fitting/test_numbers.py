@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 
@@ -13,8 +14,8 @@ from ppvae.data import Dataset, Splits
 from ppvae.errors import DivergenceError
 from ppvae.fitting import Checkpoint, fit
 from ppvae.fitting.callbacks import load_checkpoint
-from ppvae.guides import ConditionalGuide
-from ppvae.models import ConditionalVAE
+from ppvae.guides import ConditionalGuide, SemiSupervisedGuide
+from ppvae.models import ConditionalVAE, SemiSupervisedVAE
 from ppvae.nets import MLP, Conditions, OneHot, heads
 from tests.fitting.programs import D, LinearGuide, pair, splits, table
 
@@ -149,16 +150,20 @@ def test_labels_out_of_range_are_refused_wherever_they_are():
         encoder = MLP([D, 3], heads.DiagonalNormal(2), hidden=[8])
         return ConditionalVAE(decoder, c, latent_dim=2), ConditionalGuide(encoder, c)
 
+    def ssvae():
+        decoder = MLP([2, 3], heads.Normal((D,)), hidden=[8])
+        encoder = MLP([D, 3], heads.DiagonalNormal(2), hidden=[8])
+        classifier = MLP(D, heads.Classes(3), hidden=[8])
+        model = SemiSupervisedVAE(decoder, latent_dim=2, num_classes=3)
+        return model, SemiSupervisedGuide(encoder, classifier=classifier, num_classes=3)
+
     y = torch.arange(64) % 3
     bad = y.clone()
     bad[40] = 7
     good = Dataset({"x": table(64), "y": y})
     wrong = Dataset({"x": table(64), "y": bad})
     assert quiet(*cvae(), Splits(good, good, good), epochs=1).epochs == 1
-    for data in (
-        Splits(wrong, good, good),
-        Splits(good, wrong, good),
-        Splits(good, good, wrong),
-    ):
-        with pytest.raises(ValueError, match="expected labels from 0 to 2; got 7"):
-            quiet(*cvae(), data, epochs=1)
+    parts = Splits(wrong, good, good), Splits(good, wrong, good), Splits(good, good, wrong)
+    for data, build in itertools.product(parts, (cvae, ssvae)):
+        with pytest.raises(ValueError, match="expected labels from 0 to 2.*; got 7"):
+            quiet(*build(), data, epochs=1)

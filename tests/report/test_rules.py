@@ -322,6 +322,10 @@ def test_rows_that_may_have_been_trained_on_are_not_called_unseen():
     assert known == "It holds on data it has not seen"
     given = verdict(Facts({}, numbers | {"n_test": 0}, trained()))[2].short
     assert given == "It holds on the rows that were evaluated"
+    config = {"evaluation": {"fitted": True}}
+    again = verdict(Facts(config, numbers | {"n_test": 10}, trained()))[2]
+    assert again.short == "It holds on the rows that were evaluated"
+    assert any("its training data among them" in finding.text for finding in again.findings)
 
 
 def test_what_was_evaluated_is_read_from_the_run():

@@ -38,5 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     show(result.metrics)
     folder = evaluation_folder(arguments.run, arguments.data, arguments.out)
     if arguments.data is not None:
-        print(f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}")
+        own = ", those that the run was trained on among them: without --data its test rows alone"
+        among = own if result.config["evaluation"]["fitted"] else ""
+        print(f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}{among}")
     show_report(folder)
