@@ -52,7 +52,7 @@ PROBS = "_probs"
 class VAETransformer(TransformerMixin, BaseEstimator):
     r"""Latent means of a variational autoencoder, as features.
 
-    Any zoo entry that reads ``x`` alone can be fitted. Results are computed and returned in the
+    Each zoo entry that reads ``x`` alone can be fitted. Results are computed and returned in the
     dtype of the fitted networks, float32. A class is represented by its probabilities. The
     likelihood is chosen from the training data unless ``options`` names one.
 

@@ -1,7 +1,7 @@
 r"""Learning rates over a whole run: ``schedule(optimizer, total_steps)`` for :func:`ppvae.fit`.
 
 Each is a closed form of the step, :math:`\eta_t = \eta \, f(t / T)`, so that a resumed run goes
-on exactly where it stopped. Any function that returns a torch LRScheduler may be used; it is
+on exactly where it stopped. A function that returns a torch LRScheduler may be used; it is
 advanced at every step.
 """
 
