@@ -306,7 +306,6 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 @contextmanager
 def simulated_gpu() -> Iterator[torch.device]:
     """One GPU within this scope; its device. Nothing is compiled or captured on it."""
-    from ppvae.fitting import direct
 
     _seed(torch.initial_seed())
     swapped = torch.__future__.set_swap_module_params_on_conversion
@@ -316,7 +315,6 @@ def simulated_gpu() -> Iterator[torch.device]:
             stack.enter_context(mock.patch.object(torch.cuda, name, function))
         stack.enter_context(mock.patch.object(torch, "Generator", generator))
         stack.enter_context(mock.patch.object(torch, "load", _loading(torch.load)))
-        stack.enter_context(mock.patch.object(direct, "captured", lambda function: function))
         stack.callback(swapped, torch.__future__.get_swap_module_params_on_conversion())
         swapped(True)
         stack.enter_context(_Operations())

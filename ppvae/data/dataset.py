@@ -326,6 +326,12 @@ class Dataset(Mapping[str, Column]):
             )
         if isinstance(rows, Tensor) and rows.device.type == "cpu" and len(rows):
             rows = self._row_numbers(rows)
+        return self._batch(rows, dtype, device)
+
+    def _batch(
+        self, rows: Tensor | slice, dtype: torch.dtype, device: torch.device | str | None
+    ) -> dict[str, Tensor]:
+        """:meth:`batch` of row numbers that are known to be right; nothing is read from them."""
         batch = {}
         for name, column in self._columns.items():
             values = rows_of(column, rows)

@@ -50,7 +50,7 @@ ARRAYS: dict[str, Callable[..., Dataset]] = {
 def load(
     path: PathLike,
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     like: Spec | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     **options: Any,
@@ -66,7 +66,7 @@ def load(
 
     Arguments:
         path: Path of a file or a folder.
-        seed: Random seed of the division.
+        seed: Random seed of the division; with None all rows are training data.
         like: Spec of the columns of a fitted run (``run.config["data"]["columns"]``): features
             are matched by name, and classes and identifiers get their numbers in the run.
         columns: Column of a table, or several, for each dataset column; also as keyword arguments.

@@ -110,16 +110,11 @@ def rows_of(column: Column, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
             return column[rows]
         rows = rows.to(column.device)
-        if column.dim() > 1 and rows.device.type == "cpu" and _counted_from_zero(rows):
+        if column.dim() > 1 and rows.is_cpu and rows.dtype == torch.int64 and rows.dim() == 1:
             return column.index_select(0, rows)  # Copies each row as one piece of memory.
         return column[rows]
     picked = np.array(column[rows if isinstance(rows, slice) else rows.cpu().numpy()])
     return torch.from_numpy(native(picked))
-
-
-def _counted_from_zero(rows: Tensor) -> bool:
-    """Whether these are row numbers, none of which counts from the end."""
-    return rows.dtype == torch.int64 and rows.dim() == 1 and not bool((rows < 0).any())
 
 
 def native(array: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ class Resident:
         )
         for every in order.split(sizes_of(self.data.num_rows, self.batch_size)):
             rows = every[self.shards.own(len(every))]
-            batch = self.data.batch(rows, dtype=self.dtype, device=rows.device)
+            batch = self.data._batch(rows, self.dtype, rows.device)
             if self.index:
                 batch[INDEX] = rows
             yield batch
