@@ -18,21 +18,19 @@ import collections
 import contextlib
 import io
 import itertools
-import logging
 import os
 import re
 import shutil
 import signal
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.trust.entries import late
+from benchmarks.trust.counting import WRONG, prepared
 from ppvae import report
 from ppvae.app import cli
 from ppvae.app.commands.common import commands_of, path_of
@@ -186,12 +184,7 @@ def without(good: list[str], flag: str) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="text in the names of the commands to call")
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, late)
+    arguments = prepared(__doc__ or "", "commands", SECONDS).parse_args()
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -218,7 +211,7 @@ def main() -> None:
                 if word == "silent" and tried.endswith(ends):
                     word = "right"
                 counts[word] += 1
-                if word in ("silent", "obscure"):
+                if word in WRONG:
                     print(f"{word}: {tried!r}: {status} {said[:150]}", flush=True)
     print(f"{counts.total()} bad commands: {dict(counts)}")
 

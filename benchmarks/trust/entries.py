@@ -11,14 +11,10 @@ are printed.
 
 from __future__ import annotations
 
-import argparse
 import collections
-import logging
 import os
 import signal
 import tempfile
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, signature
 from pathlib import Path
@@ -28,6 +24,7 @@ import matplotlib.pyplot as plt
 from benchmarks.trust.bad import spoiled
 from benchmarks.trust.calls import Call, of_fitting, of_runs, scores
 from benchmarks.trust.common import build, data, pair, settings
+from benchmarks.trust.counting import WRONG, prepared
 from benchmarks.trust.parts import (
     of_active,
     of_gps,
@@ -71,13 +68,9 @@ def _default(function: Callable[..., object], name: str) -> object:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="text in the names of the functions to call")
+    parser = prepared(__doc__ or "", "functions", SECONDS)
     parser.add_argument("--skip", default="?", help="text in the names of those that are not")
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, late)
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -103,13 +96,9 @@ def main() -> None:
                     if word == "silent" and why_right(tried):
                         word = "right"
                     counts[word] += 1
-                    if word in ("silent", "obscure"):
+                    if word in WRONG:
                         print(f"{word}: {tried}: {detail}", flush=True)
     print(f"{counts.total()} bad calls: {dict(counts)}")
-
-
-def late(number: int, frame: object) -> None:
-    raise TimeoutError(f"no end after {SECONDS} s at {time.ctime()}")
 
 
 if __name__ == "__main__":

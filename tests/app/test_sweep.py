@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,22 @@ def test_a_run_that_a_signal_left_without_evaluation_is_evaluated(
     tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2,5"])
-    folder = run_sweep(sweep)[0].folder
-    (folder / "report.html").unlink()
     evaluated: list[Path] = []
     monkeypatch.setattr(module, "evaluate_run", lambda path, **given: evaluated.append(path))
-    run_sweep(sweep)
+    whole = module.fit_entry
+
+    def unevaluated(name: str, out: Path, **settings: Any) -> None:
+        whole(name, out, **settings)
+        (out / "report.html").unlink()
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(module, "fit_entry", unevaluated)
+    with pytest.raises(Interrupted):
+        run_sweep(sweep)
+    monkeypatch.setattr(module, "fit_entry", whole)
+    (dim, seed) = fits[0]
+    folder = tmp_path / f"sweep/runs/latent_dim={dim},seed={seed}"
+    assert {trial.status for trial in run_sweep(sweep)} == {"completed"}
     assert evaluated == [folder]
     assert len(fits) == 2
 
