@@ -2,6 +2,11 @@ r"""The amortised guide of a conditional VAE.
 
 .. math::
     q(z \mid x, y, c)
+
+References:
+    | Learning Structured Output Representation using Deep Conditional Generative Models
+    | (Sohn, Yan and Lee, 2015)
+    | https://papers.nips.cc/paper/5775
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@ r"""The amortised guide of a GP prior with the view as a further input of the en
 
 .. math::
     q(Z, w) = \prod_n q(z_n \mid x_n, \mathrm{view}_n) \; p(w \mid Z)
+
+References:
+    | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
+    | https://arxiv.org/abs/1810.11738 (whose encoder takes x alone)
 """
 
 from __future__ import annotations

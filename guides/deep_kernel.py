@@ -99,6 +99,22 @@ class ExactWeightsGuide(_WeightsGuide):
         noise: Tensor | None = None,
         **columns: Tensor,
     ) -> Tensor:
+        """Sample the latents of x, if there is a body, and the weights.
+
+        Arguments:
+            x: Data with shape (N, ...).
+            target: Measurements, with shape (N) or (N, T), NaN where missing.
+            noise: Known standard deviations of the measurements, in the units of the target, with
+                shape (N) or (N, T).
+            **columns: Columns of the embedding and of the body, each with shape (N, ...).
+
+        Returns:
+            Weights with shape (..., T, H): in training given the batch, else given the data that
+            :meth:`settle` has seen.
+
+        Raises:
+            ArgumentError: In training, if a batch does not hold all data.
+        """
         self.sample_body(x, columns)
         rows = self.gp.rows(x, **columns)
         if not self.training or target is None:

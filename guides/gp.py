@@ -5,6 +5,10 @@ r"""The amortised guide of a GP prior: mean-field over data, exact over the GP's
 
 The weights are integrated out in closed form (:class:`ppvae.gp.CollapsedGP`), given the table of
 encodings that the prior stores in training (:meth:`ppvae.gp.GPPrior.record`).
+
+References:
+    | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
+    | https://arxiv.org/abs/1810.11738
 """
 
 from __future__ import annotations

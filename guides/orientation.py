@@ -35,6 +35,10 @@ class Orient(nn.Module):
             :class:`~ppvae.models.OrientedDecoder`.
         modes: J.
 
+    Raises:
+        ArgumentError: If ``modes`` is below 1; at the first call, if the network has another
+            number of modes.
+
     Example:
         >>> trunk = Orient(MLP(784, heads.RotationModes(4), in_shape=(1, 28, 28)), modes=4)
         >>> guide = AmortizedGuide(nn.Sequential(trunk, encoder))
@@ -49,6 +53,11 @@ class Orient(nn.Module):
         self.one_hot = OneHot(modes) if modes > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Sample the rotation, with shape (..., N, 3, 3), and return x (N, ...) unchanged.
+
+        Raises:
+            ArgumentError: If the network has another number of modes than ``modes``.
+        """
         modes: Modes = self.network(x)
         if modes.logits.size(-1) != self.modes:
             raise ArgumentError(

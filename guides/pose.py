@@ -61,6 +61,15 @@ class Align(nn.Module):
         self.register_buffer("places", grid(*event_shape[1:]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Sample the pose of images (N, C, H, W).
+
+        Returns:
+            The images with the pose undone, with shape (..., N, C, H, W): leading dimensions are
+            those of the pose. With ``undo=False``, the images as given.
+
+        Raises:
+            ArgumentError: If the network returns a site that is none of a pose.
+        """
         distributions = dict(self.network(x))
         if "turn" in distributions:
             way = distributions.pop("turn")

@@ -46,6 +46,9 @@ class PseudoGuide(FitHooks):
         shared: Whether all latents share one covariance of the weights, from their mean precision,
             which is L times cheaper. The bound still holds; q is the GP's posterior if the
             encoder's standard deviations are equal for all latents of a datum.
+
+    Raises:
+        ArgumentError: If ``refresh`` is below 1.
     """
 
     mean: Tensor

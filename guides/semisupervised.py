@@ -38,6 +38,9 @@ class SemiSupervisedGuide(FitHooks):
         regressor: x to a distribution of c (``heads.DiagonalNormal(C)``), or None.
         trunk: Module that x passes through first, such as layers that all three networks share,
             or :class:`~ppvae.guides.Align`.
+
+    Raises:
+        ArgumentError: If there is neither a classifier nor a regressor.
     """
 
     def __init__(

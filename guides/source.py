@@ -2,6 +2,10 @@ r"""The guide of an encoder-decoder: it encodes another modality than the one th
 
 .. math::
     q(z \mid s)
+
+References:
+    | Deep Variational Information Bottleneck (Alemi et al., 2017)
+    | https://arxiv.org/abs/1612.00410
 """
 
 from __future__ import annotations

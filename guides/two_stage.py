@@ -9,6 +9,10 @@ Double embedding, with the second stage after the first's draw:
 
 .. math::
     q(z_1, z_2 \mid x) = q(z_1 \mid x) \, q(z_2 \mid z_1)
+
+References:
+    | Learning Representations by Maximizing Mutual Information in Variational Autoencoders
+    | (Rezaabad and Vishwanath, 2020), https://arxiv.org/abs/1912.13361, for one stage
 """
 
 from __future__ import annotations

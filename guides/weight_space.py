@@ -6,6 +6,12 @@ r"""The encoder-free guide of a GP prior: a normal posterior of the GP's weights
 
 The ELBO is an ordinary one, unbiased in mini-batches: the decoder is trained on the GP's own
 predictions, so that nothing differs between training and test.
+
+References:
+    | Gaussian Processes for Big Data (Hensman, Fusi and Lawrence, 2013)
+    | https://arxiv.org/abs/1309.6835 (with the GP's values at inducing points in place of weights)
+    | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
+    | https://arxiv.org/abs/1810.11738 (the prior)
 """
 
 from __future__ import annotations
@@ -32,6 +38,9 @@ class WeightSpaceGuide(FitHooks):
         full: Whether each :math:`S_l` is dense, with an H x H Cholesky factor per latent, rather
             than diagonal.
         scale: Initial standard deviation of every weight.
+
+    Raises:
+        ArgumentError: If ``scale`` is not above 0.
     """
 
     def __init__(self, prior: GPPrior, *, full: bool = False, scale: float = 0.1) -> None:
@@ -78,6 +87,7 @@ class WeightSpaceGuide(FitHooks):
         return 0.5 * (self.loc.square().sum() + trace - self.loc.numel()) - scales.log().sum()
 
     def forward(self, object: Tensor, view: Tensor) -> Tensor:  # noqa: A002
+        """Sample the latents from objects (N) and views (N) or (N, V), with shape (..., N, L)."""
         with data_plate(object, view):
             f = self.prior.rows(object, view)
             if self.lower is None:

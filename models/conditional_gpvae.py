@@ -6,6 +6,12 @@ r"""GP-prior VAE with the view as a further input of the decoder.
 
 With a decoder that applies the known effect of a view to an image, such as
 :class:`~ppvae.nets.TurnedDecoder`, the latents represent only the content and its slow change.
+
+References:
+    | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
+    | https://arxiv.org/abs/1810.11738 (whose decoder takes the latents alone)
+    | Learning Structured Output Representation using Deep Conditional Generative Models
+    | (Sohn, Yan and Lee, 2015), https://papers.nips.cc/paper/5775
 """
 
 from __future__ import annotations

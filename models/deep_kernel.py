@@ -57,6 +57,22 @@ class DeepKernel(nn.Module):
         size: int | None = None,
         **columns: Tensor,
     ) -> Tensor:
+        r"""Sample the weights, x if there is a body, and the targets.
+
+        Arguments:
+            x: Data with shape (N, ...); None to sample them from the body.
+            target: Measurements, with shape (N) or (N, T), NaN where missing; None to sample them.
+            noise: Known standard deviations of the measurements, in the units of the target, with
+                shape (N) or (N, T).
+            size: N, where no column that is given says it.
+            **columns: Columns of the embedding and of the body, each with shape (N, ...).
+
+        Returns:
+            Targets with shape (..., N, T).
+
+        Raises:
+            ContractError: If x is neither given nor sampled by a body.
+        """
         given = x
         if self.body is not None:
             # The plate of the data is entered twice, and noted below.

@@ -35,6 +35,10 @@ class SemiSupervisedVAE(JointVAE):
         num_classes: K; 0 for no class.
         factor_dim: C; 0 for no factor. Scale the targets to mean 0 and standard deviation 1.
         prior: Another p(z), or p(z | y, c), as in :class:`~ppvae.models.JointVAE`.
+
+    Raises:
+        ArgumentError: If there are neither classes nor factors, or unless exactly one of
+            ``latent_dim`` and ``prior`` is given.
     """
 
     @typed(latent_dim=at_least(1))

@@ -17,6 +17,10 @@ The weights belong to the objective. The published loss, to be maximised,
 
 is ``ELBO(weights={"x1": gamma, "z1": gamma * beta1, "z2": beta2})`` with a
 :class:`~ppvae.objectives.MutualInformation` of weight ``alpha2`` and one of ``gamma * alpha1``.
+
+References:
+    | Learning Representations by Maximizing Mutual Information in Variational Autoencoders
+    | (Rezaabad and Vishwanath, 2020), https://arxiv.org/abs/1912.13361, for one stage
 """
 
 from __future__ import annotations

@@ -51,6 +51,15 @@ class Translation(nn.Module):
         return {name: p for name, p in needed if p.default is Parameter.empty}
 
     def forward(self, *, source: Tensor, **columns: Tensor) -> Tensor:
+        """A draw of x given the source.
+
+        Arguments:
+            source: The other modality, with shape (N, ...).
+            **columns: Columns of the model's prior, each with shape (N, ...).
+
+        Returns:
+            Draws with shape (..., N, \\*event), the event of one x.
+        """
         given = {"source": source, **columns}
         with poutine.block():
             trace = trace_program(self.guide, given)

@@ -49,6 +49,9 @@ def calibration(y: Tensor, mean: Tensor, scale: Tensor) -> Calibration:
         y: Measurements, with shape (N).
         mean: Predicted means, with shape (N).
         scale: Predicted standard deviations, the measurement's noise included, with shape (N).
+
+    Raises:
+        ArgumentError: If shapes differ or are others, or a standard deviation is not above 0.
     """
     from scipy.stats import binom, norm
 

@@ -233,7 +233,7 @@ class Search:
             place: Number of the candidate.
             y: Result of the measurement, one number or T; NaN if the instrument failed, which is
                 noted; the candidate is then not asked for again.
-            noise: Known standard deviation of each, above zero.
+            noise: Known standard deviation of each, above zero: one number, or T.
 
         Raises:
             ArgumentError: If there is no such candidate, if the number of outputs differs from
@@ -353,7 +353,7 @@ def explore(
         start: Number of places measured at random first.
         batch: Number of places chosen at a time.
         moves: Positions of the places, with the costs and limits of moves.
-        weights: Weights of the outputs; by default only the first output.
+        weights: Weights of the outputs, with shape (T); by default only the first output.
         seed: Random seed; the caller's generators are restored.
         folder: Folder in which the search is saved after each measurement.
         progress: Function that is called after each batch.

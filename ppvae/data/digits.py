@@ -163,6 +163,9 @@ def posed_digits(
         shift: Standard deviation of the shifts, in half image sides.
         scale: Standard deviation of the logarithm of the size.
         seed: Random seed of the poses.
+
+    Raises:
+        DataError: If a width is negative.
     """
     if rotation < 0 or shift < 0 or scale < 0:
         raise DataError(
@@ -199,6 +202,9 @@ def digit_spectra(*, noise: float = 0.1, seed: int = 0) -> Splits:
     Arguments:
         noise: Standard deviation of the noise.
         seed: Random seed of the poses and the noise.
+
+    Raises:
+        ArgumentError: If a number is negative.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []

@@ -31,6 +31,10 @@ def mnist(
             nothing is fetched.
         validation: Number of training images, from the end, that are for validation.
 
+    Raises:
+        DataError: If neither a folder nor a download is asked for, a file is missing or damaged,
+            or ``validation`` is out of range.
+
     References:
         | MNIST (LeCun, Cortes and Burges, 1998)
         | http://yann.lecun.com/exdb/mnist/

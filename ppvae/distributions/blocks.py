@@ -1,4 +1,12 @@
-"""Independent vectors side by side, such as a direction and Euclidean latents."""
+r"""Independent vectors side by side, such as a direction and Euclidean latents.
+
+.. math::
+    p(z) = \prod_i p_i(z_i), \qquad z = (z_1, z_2, \ldots)
+
+References:
+    | Increasing Expressivity of a Hyperspherical VAE (Davidson et al., 2019), where the blocks are
+    | spheres, https://arxiv.org/abs/1910.02912
+"""
 
 from __future__ import annotations
 
@@ -64,6 +72,7 @@ class Blocks(TorchDistribution):
 
     @property
     def support(self) -> Constraint:
+        """Vectors whose blocks lie in the supports of the parts."""
         if all(on_reals(part) for part in self.parts):
             return constraints.real_vector
         supports = [part.support for part in self.parts]
@@ -74,10 +83,12 @@ class Blocks(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
+        """The parts' means side by side, with shape (..., N, L)."""
         return torch.cat([part.mean for part in self.parts], -1)
 
     @property
     def variance(self) -> Tensor:
+        """The parts' variances side by side, with shape (..., N, L)."""
         return torch.cat([part.variance for part in self.parts], -1)
 
     def entropy(self) -> Tensor:

@@ -35,7 +35,7 @@ REACH, NODES, NARROW = 8.0, 128, 1.0
 
 
 def wrap(angle: Tensor) -> Tensor:
-    r"""The same angle in :math:`[-\pi, \pi)`, up to rounding."""
+    r"""The same angles (...), in radians, in :math:`[-\pi, \pi)`, up to rounding."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
@@ -45,8 +45,9 @@ class WrappedNormal(TorchDistribution):
     Any real number is scored, as an angle modulo a full turn; draws are in [-pi, pi).
 
     Arguments:
-        loc: :math:`\mu` in radians, any real number.
-        scale: :math:`\sigma`; far above one, the distribution is almost uniform.
+        loc: :math:`\mu` in radians, any real numbers, with shape (...).
+        scale: :math:`\sigma` in radians, with shape (...), broadcastable with ``loc``; far above
+            one, the distribution is almost uniform.
         validate_args: Whether to check the arguments and the scored values.
     """
 
@@ -75,6 +76,7 @@ class WrappedNormal(TorchDistribution):
 
     @property
     def mode(self) -> Tensor:
+        """The most probable angle, in [-pi, pi)."""
         return self.mean
 
     @property

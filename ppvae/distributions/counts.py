@@ -70,6 +70,7 @@ class Counts(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
+        """Counts 0, 1, ...; real numbers where elements may be NaN."""
         base = constraints.real if self.missing else constraints.nonnegative_integer
         return constraints.independent(base, len(self.event_shape))
 

@@ -34,11 +34,15 @@ def log_negative_binomial(
     With a gate, the counts are zero with probability :math:`\pi`, otherwise negative binomial.
 
     Arguments:
-        x: Counts, without a gradient.
-        log_mean: :math:`\log \mu`, broadcastable to x.
-        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, broadcastable to
-            x.
-        gate: Logits of :math:`\pi`, broadcastable to x; None without zero inflation.
+        x: Counts, with shape (...), without a gradient.
+        log_mean: :math:`\log \mu`, with shape (...), broadcastable with x.
+        log_theta: :math:`\log \theta`, the logarithm of the inverse dispersion, with shape (...),
+            broadcastable with x.
+        gate: Logits of :math:`\pi`, with shape (...), broadcastable with x; None without zero
+            inflation.
+
+    Returns:
+        The log-density of each count in nats, with shape (...), that of all arguments broadcast.
     """
     given = (x, log_mean, log_theta) if gate is None else (x, log_mean, log_theta, gate)
     if torch._C._are_functorch_transforms_active():

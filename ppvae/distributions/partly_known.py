@@ -5,6 +5,10 @@ r"""A distribution with known values for some data.
 
 The point mass has log-density 0 at its point, so that :math:`\log p(v) - \log q(v) = \log p(v)`:
 the site of a datum with a label then has the same term as an observed site.
+
+References:
+    | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
+    | https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations
@@ -53,14 +57,17 @@ class PartlyKnown(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether ``free`` has draws with gradients."""
         return bool(self.free.has_rsample)
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether ``free`` is discrete with finitely many values."""
         return bool(self.free.has_enumerate_support)
 
     @property
     def support(self) -> constraints.Constraint | None:
+        """The support of ``free``."""
         return self.free.support
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> PartlyKnown:
@@ -73,14 +80,17 @@ class PartlyKnown(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
+        """Known values, and the mean of ``free`` elsewhere, with shape (..., N, \\*event)."""
         return self._fill(self.free.mean)
 
     @property
     def mode(self) -> Tensor:
+        """Known values, and the mode of ``free`` elsewhere, with shape (..., N, \\*event)."""
         return self._fill(self.free.mode)
 
     @property
     def variance(self) -> Tensor:
+        """Zero where known, the variance of ``free`` elsewhere, with shape (..., N, \\*event)."""
         known = self.known.reshape(self.known.shape + (1,) * len(self.event_shape))
         return self.free.variance.masked_fill(known, 0.0)
 

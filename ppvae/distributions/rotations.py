@@ -50,7 +50,7 @@ def as_rotations(values: Tensor) -> Tensor:
     """Matrices (..., 3, 3), or quaternions (..., 4) with the real part first, as rotations.
 
     Arguments:
-        values: The rotations; quaternions of any length but zero.
+        values: Rotations, with shape (..., 3, 3) or (..., 4); quaternions of any length but zero.
 
     Returns:
         Floating-point matrices with shape (..., 3, 3).
@@ -204,7 +204,7 @@ class RotationUniform(Uniform):
 
     Arguments:
         batch_shape: Batch shape of the distribution.
-        like: A tensor with the dtype and device of draws.
+        like: A tensor of any shape with the dtype and device of draws.
     """
 
     support = rotation_matrix
@@ -271,6 +271,7 @@ class RotationNormal(TorchDistribution):
 
     @property
     def mode(self) -> Tensor:
+        r"""The most probable rotation, :math:`R_\mu`."""
         return self.loc
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:

@@ -5,6 +5,12 @@ r"""Independent elements, some of which are missing.
 
 A missing element is NaN in the scored value, so that the value contains its own mask through
 models, plates, particles and enumeration.
+
+References:
+    | Handling Incomplete Heterogeneous Data using VAEs (Nazabal et al., 2018)
+    | https://arxiv.org/abs/1807.03653
+    | MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets
+    | (Mattei and Frellsen, 2019), https://arxiv.org/abs/1812.02633
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ class Seen(dist.Independent):
 
     @property
     def support(self) -> constraints.Constraint:
+        """All real numbers, and NaN for a missing element."""
         return constraints.independent(constraints.real, self.reinterpreted_batch_ndims)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Seen:

@@ -4,6 +4,11 @@ r"""Uniform distributions on compact spaces: the circle, spheres, rotations.
     p(x) = 1 / \mathrm{vol}
 
 They are uninformative priors for posteriors on the same space.
+
+References:
+    | Directional Statistics (Mardia and Jupp, 2000), chapters 3 and 9
+    | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018), where it is the prior
+    | https://arxiv.org/abs/1804.00891
 """
 
 from __future__ import annotations
@@ -66,7 +71,7 @@ class CircularUniform(Uniform):
 
     Arguments:
         batch_shape: Batch shape of the distribution.
-        like: A tensor with the dtype and device of draws.
+        like: A tensor of any shape with the dtype and device of draws.
     """
 
     support = constraints.real
@@ -96,7 +101,7 @@ class SphericalUniform(Uniform):
     Arguments:
         dim: Length D of a vector; draws are on the sphere of D - 1 dimensions.
         batch_shape: Batch shape of the distribution.
-        like: A tensor with the dtype and device of draws.
+        like: A tensor of any shape with the dtype and device of draws.
 
     Raises:
         ArgumentError: If D is below 2.

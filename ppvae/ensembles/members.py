@@ -65,7 +65,8 @@ class Ensemble:
         """Mean and standard deviation, over members, of the decoded means at the same latents.
 
         Arguments:
-            order: :attr:`Agreement.order`, which translates ``latents[site]`` for each member.
+            order: :attr:`Agreement.order`, with shape (M, K), which translates ``latents[site]``
+                for each member.
             latents: Every latent site of the model, with shape (N, ...).
             site: The discrete site.
 

@@ -44,7 +44,7 @@ class Stacked(nn.Module):
 
     Arguments:
         objectives: Objectives over models and guides of the same structure.
-        batch: Batch on which the first pair is checked.
+        batch: Batch on which the first pair is checked: columns by name, each with shape (N, ...).
 
     Raises:
         ArgumentError: When called, if torch.func.vmap does not take the programs (torch's samplers
@@ -73,6 +73,14 @@ class Stacked(nn.Module):
         self.buffers_of = buffers
 
     def forward(self, batch: Mapping[str, Tensor]) -> Terms:
+        """The loss, summed over members, and the means of their terms.
+
+        Arguments:
+            batch: Columns by name, each with shape (N, ...), the same for all members.
+
+        Raises:
+            ArgumentError: If torch.func.vmap does not take the programs.
+        """
         base = self.members[0]
         base.structures.setdefault(frozenset(batch), next(iter(base.structures.values())))
 

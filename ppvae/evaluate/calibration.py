@@ -65,7 +65,11 @@ class Calibration:
 
 
 def uniformity(u: Tensor) -> float:
-    """The p-value of the Kolmogorov-Smirnov test that numbers (N) are uniform on [0, 1]."""
+    """The p-value of the Kolmogorov-Smirnov test that numbers (N) are uniform on [0, 1].
+
+    Raises:
+        ArgumentError: If the shape is another, or the numbers are not real.
+    """
     expect(REAL_ROWS, u=u)
     if u.dim() != 1:
         raise ArgumentError(

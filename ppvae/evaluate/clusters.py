@@ -39,6 +39,10 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
     Arguments:
         found: Learned classes, with shape (N).
         true: Known classes, with shape (N); -1 where unknown.
+
+    Raises:
+        ArgumentError: If a shape is another, lengths differ, or fewer than two
+            data have a known class.
     """
     expect(REAL_ROWS, found=found, true=true)
     expect_same_length("cluster_scores", found, true)

@@ -36,8 +36,11 @@ def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
 
     Arguments:
         codes: Codes, with shape (N, Z).
-        perplexity: Effective number of neighbours.
+        perplexity: Effective number of neighbours, at most (N - 1) / 3.
         seed: Random seed.
+
+    Raises:
+        ArgumentError: If the shape is another, N is below 4, or a number is out of its range.
 
     References:
         | Visualizing Data using t-SNE (van der Maaten and Hinton, 2008), JMLR 9
@@ -74,8 +77,11 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
 
     Arguments:
         codes: Codes, with shape (N, Z).
-        clusters: Number of clusters.
+        clusters: Number of clusters, at most N.
         seed: Random seed of the starts.
+
+    Raises:
+        ArgumentError: If there are fewer codes than clusters, or a number is out of its range.
     """
     expect(integer(1), clusters=clusters)
     expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
@@ -105,6 +111,9 @@ def dependencies(codes: Tensor) -> Dependencies:
     Arguments:
         codes: With shape (N, Z), Z at least 2; for dependence across views, the codes of an
             object's views side by side, (objects, views * Z).
+
+    Raises:
+        ArgumentError: If a dimension is constant, Z is below 2, or N is below 10.
 
     References:
         | Sparse inverse covariance estimation with the graphical lasso (Friedman et al., 2008)

@@ -159,14 +159,15 @@ def normalized_expression(
 
 @dataclass(frozen=True)
 class DifferentialExpression:
-    """Differential expression of G genes between two groups; each tensor has shape (G).
+    """Differential expression of G genes between two groups.
 
     Attributes:
-        probability: Probability that the gene differs by more than ``delta``.
-        log_fold_change: Posterior mean of log2 of the ratio, first over second group.
-        lower: Lower end of the central 90 % interval of the log2 ratio.
-        upper: Upper end of that interval.
-        called: Whether the gene is called at the expected false discovery rate.
+        probability: Probability that each gene differs by more than ``delta``, with shape (G).
+        log_fold_change: Posterior mean of log2 of the ratio, first over second group, with
+            shape (G).
+        lower: Lower end of the central 90 % interval of the log2 ratio, with shape (G).
+        upper: Upper end of that interval, with shape (G).
+        called: Whether each gene is called at the expected false discovery rate, with shape (G).
         expected_fdr: Expected false discovery rate among the called genes; zero if there are none.
     """
 
@@ -237,6 +238,10 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
         z: Latents, with shape (N, Z).
         batch: Batch numbers, with shape (N).
         k: Number of neighbours, at most N - 1.
+
+    Raises:
+        ArgumentError: If a shape is another, ``k`` is below 1, or batch numbers are negative or
+            not integers.
     """
     expect(integer(1), k=k)
     expect(REAL_ROWS, z=z, batch=batch)

@@ -156,6 +156,10 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         trees: Number of trees in each forest.
         seed: Random seed of the forests.
 
+    Raises:
+        ArgumentError: If the shapes are others, lengths differ, N is below 10, Z is below 2, a
+            factor is constant, or a number is out of its range.
+
     References:
         | A Framework for the Quantitative Evaluation of Disentangled Representations
         | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ

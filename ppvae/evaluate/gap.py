@@ -50,9 +50,9 @@ class AmortizationGap:
     """Estimates for N data, in nats, each with shape (N), on the CPU.
 
     Attributes:
-        rows: Row numbers of the data.
-        amortized: ELBO under the guide.
-        refined: ELBO under the guide refined on each datum.
+        rows: Row numbers of the data, with shape (N).
+        amortized: ELBO under the guide, with shape (N).
+        refined: ELBO under the guide refined on each datum, with shape (N).
     """
 
     rows: Tensor

@@ -31,15 +31,17 @@ BUDGET = 2**22
 
 @dataclass(frozen=True)
 class Imputation:
-    """The imputed values of one observed column, each with shape (N, ...), on the CPU.
+    """The imputed values of one observed column, in its units, on the CPU.
 
     Attributes:
-        mean: Observed value, or the posterior predictive mean of a missing one.
-        scale: Standard deviation of a missing value, including the likelihood's noise; zero for
-            observed values.
-        lower: Lower end of the central interval; the value itself if observed.
-        upper: Upper end of the central interval; the value itself if observed.
-        seen: Mask of the observed values.
+        mean: Observed values, or the posterior predictive means of missing ones, with
+            shape (N, ...).
+        scale: Standard deviations of missing values, including the likelihood's noise, with
+            shape (N, ...); zero for observed values.
+        lower: Lower ends of the central intervals, with shape (N, ...); the values themselves
+            where observed.
+        upper: Upper ends of the central intervals, in the same way, with shape (N, ...).
+        seen: Mask of the observed values, with shape (N, ...).
     """
 
     mean: Tensor
@@ -108,6 +110,9 @@ def seen_per_datum(
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         column: The observed column.
         max_rows: Number of rows used, evenly spaced, as in :func:`ppvae.evaluate.summary`.
+
+    Raises:
+        ArgumentError: If ``max_rows`` is below 1.
     """
     rows = spaced(data, column, max_rows)
     seen = ~rows.batch(slice(None))[column].isnan()

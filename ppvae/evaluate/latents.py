@@ -41,6 +41,9 @@ def active_units(means: Tensor, *, threshold: float = 0.01) -> Tensor:
 
     Returns:
         Boolean, with shape (Z).
+
+    Raises:
+        ArgumentError: If the means have another shape, or the threshold is negative.
     """
     expect(REAL_ROWS, means=means)
     expect(number(0), "Use 0.01.", threshold=threshold)
@@ -120,6 +123,9 @@ def invariance(codes: Tensor, transformed: Tensor) -> float:
     Arguments:
         codes: Codes of the data, with shape (N, Z).
         transformed: Codes of the same data transformed, with shape (N, Z).
+
+    Raises:
+        ArgumentError: If the shapes differ or are others, or all codes are equal.
     """
     expect(REAL_ROWS, codes=codes, transformed=transformed)
     codes, transformed = codes.double(), transformed.double()

@@ -84,9 +84,12 @@ def neighbours(data: Tensor, codes: Tensor, *, ks: Sequence[int] = (5, 10, 20, 5
     Cost and memory grow as N squared: pass a few thousand rows at most.
 
     Arguments:
-        data: With shape (N, ...).
-        codes: With shape (N, ...).
-        ks: Each less than half of N.
+        data: Data, with shape (N, ...).
+        codes: Codes, with shape (N, ...).
+        ks: Numbers of neighbours, each less than half of N.
+
+    Raises:
+        ArgumentError: If lengths differ, or a number of neighbours is half of N or more.
     """
     expect(SEQUENCE, "Use (5, 10).", ks=ks)
     for k in ks:

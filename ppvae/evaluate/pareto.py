@@ -34,6 +34,9 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         k, with shape (N), in float64; NaN where S is below 21, too few for a tail, or where a
         weight is NaN or infinite; 0 where the largest weights agree to a thousandth.
 
+    Raises:
+        ArgumentError: If the weights are no real tensor with shape (S, N).
+
     References:
         | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao and Gabry, 2024)
         | https://arxiv.org/abs/1507.02646

@@ -70,6 +70,9 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
     Arguments:
         features: Features with shape (N, ...).
         target: Classes (N), integers, or quantities (N) or (N, D).
+
+    Raises:
+        ArgumentError: If lengths differ, fewer than four rows are known, or classes are not (N).
     """
     expect(REAL_ROWS, features=features, target=target)
     method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
@@ -81,8 +84,11 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
 
     Arguments:
         features: Features, with shape (N, F).
-        target: Classes or quantities, as for :func:`linear_probe`.
-        k: Number of neighbours.
+        target: Classes (N), integers, or quantities (N) or (N, D).
+        k: Number of neighbours, less than half of N.
+
+    Raises:
+        ArgumentError: If ``k`` is below 1, or half of N or more.
     """
     expect(integer(1), k=k)
     expect(REAL_ROWS, features=features, target=target)

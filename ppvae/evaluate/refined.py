@@ -64,7 +64,7 @@ class RefinedLikelihood:
         apart: Distance between the two refined ELBOs; small where the refinement has converged.
         log_likelihood: Importance estimate from both refined posteriors.
         pareto_k: The larger Pareto shape of their weights.
-        amortized: ELBO under the guide, for comparison.
+        amortized: ELBO under the guide, with shape (N), for comparison.
     """
 
     rows: Tensor

@@ -53,6 +53,9 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         a: Angles in radians, with shape (N).
         b: Angles in radians, with shape (N).
 
+    Raises:
+        ArgumentError: If a shape is another, lengths differ, or N is below 2.
+
     References:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
@@ -98,6 +101,9 @@ def r2(predicted: Tensor, true: Tensor) -> float:
     """Share of the variance of ``true`` that ``predicted`` explains, both (N) or (N, D).
 
     NaN or minus infinity where ``true`` is constant, which has no variance to explain.
+
+    Raises:
+        ArgumentError: If the shapes differ, or N is below 2.
     """
     expect(REAL_ROWS, predicted=predicted, true=true)
     expect_same_length("r2", predicted, true)
@@ -140,6 +146,9 @@ def linear_r2(features: Tensor, target: Tensor) -> float:
     """R2 of the best linear prediction of a target (N) or (N, D) from features (N, F).
 
     It is fitted on even rows and scored on odd ones; uninformative features score about zero.
+
+    Raises:
+        ArgumentError: If lengths differ, or there are fewer than four rows.
     """
     expect(REAL_ROWS, features=features, target=target)
     expect_same_length("linear_r2", features, target)
@@ -157,6 +166,9 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
     Arguments:
         found: Learned classes, with shape (N).
         true: Known classes, with shape (N).
+
+    Raises:
+        ArgumentError: If a shape is another, lengths differ, or N is below 2.
     """
     expect(REAL_ROWS, found=found, true=true)
     expect_same_length("clustering_accuracy", found, true)

@@ -115,6 +115,9 @@ def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
         draws: Draws, with shape (S, ...).
         truth: True values, with shape (...).
         probability: Probability of the interval.
+
+    Raises:
+        ArgumentError: If the shapes do not match, or ``probability`` is not between 0 and 1.
     """
     expect(NUMBER_SHARE, probability=probability)
     _draws(draws, truth)
@@ -134,6 +137,9 @@ def interval_score(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
         draws: Draws, with shape (S, ...).
         truth: x, with shape (...).
         probability: Probability of the interval.
+
+    Raises:
+        ArgumentError: If the shapes do not match, or ``probability`` is not between 0 and 1.
 
     References:
         | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)

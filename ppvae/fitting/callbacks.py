@@ -73,6 +73,10 @@ class Checkpoint:
         every: Epochs between two checkpoints; None to write only by ``seconds``.
         seconds: Seconds between two checkpoints, also within epochs; by default only ``every``
             counts.
+
+    Raises:
+        ArgumentError: If ``every`` is below 1, or ``seconds`` is not above 0.
+        RunError: At the start of a fit, if the folder cannot be written or holds other files.
     """
 
     main_process_only = True
@@ -88,21 +92,29 @@ class Checkpoint:
         self._when = 0.0
 
     def on_fit_start(self, training: Training) -> None:
+        """Start the clock.
+
+        Raises:
+            RunError: If the folder cannot be written, or holds files of another kind.
+        """
         refuse_unwritable(self.folder, is_tree)
         self._when = time.monotonic()
 
     def on_step_end(self, training: Training) -> None:
+        """Write a checkpoint within an epoch, if one is due by time and the losses are finite."""
         # At the end of an epoch, the checkpoint is written after the validation.
         if self._is_due() and training.done < len(training.feed) and training.check():
             self._save(training)
 
     def on_epoch_end(self, training: Training) -> None:
+        """Write a checkpoint after an epoch, if one is due by count or by time."""
         ends = training.stop or training.epoch == training.epochs
         by_count = self.every is not None and (training.epoch % self.every == 0 or ends)
         if by_count or self._is_due() or (ends and self._last >= 0):
             self._save(training)
 
     def on_fit_end(self, training: Training) -> None:
+        """Write a checkpoint of a fit that a callback or a signal has ended."""
         # Another callback, or a signal, may have ended the training after this one's last call.
         ended = training.stop or (pending_signal() is not None and training.check())
         if ended and training.steps != self._last:
@@ -173,6 +185,7 @@ class Progress:
         self.compiling = False
 
     def on_fit_start(self, training: Training) -> None:
+        """Draw the bar, at the steps that a resumed fit has done."""
         self.bar = tqdm(
             total=training.epochs * len(training.feed),
             initial=training.steps,
@@ -187,12 +200,14 @@ class Progress:
             self.bar.set_description("compiling")
 
     def on_step_end(self, training: Training) -> None:
+        """Move the bar by one step."""
         if self.compiling:
             self.compiling = False
             self.bar.set_description(self._epoch(training), refresh=False)
         self.bar.update()
 
     def on_epoch_end(self, training: Training) -> None:
+        """Show the epoch's terms beside the bar."""
         row = training.history[-1]
         shown = {
             name.removeprefix("log_likelihood/"): f"{value:.4g}"
@@ -204,6 +219,7 @@ class Progress:
         self.bar.set_postfix(shown, refresh=False)
 
     def on_fit_end(self, training: Training) -> None:
+        """Leave the bar as it is."""
         if self.bar is not None:
             self.bar.close()
 

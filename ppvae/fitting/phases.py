@@ -62,7 +62,8 @@ class Phases:
         repeat: Whether to start over after the last phase, rather than stay in it.
 
     Raises:
-        ArgumentError: If a phase has less than one epoch, or a phase without an end is not last.
+        ArgumentError: If a phase has less than one epoch, or a phase without an end is not last;
+            at the start of a fit, if a phase leaves no parameter to train.
     """
 
     def __init__(self, *phases: Phase, repeat: bool = False) -> None:
@@ -94,6 +95,11 @@ class Phases:
         return self.phases[-1]
 
     def on_fit_start(self, training: Training) -> None:
+        """Begin to hold the parameters of each phase.
+
+        Raises:
+            ArgumentError: If a phase leaves no parameter to train.
+        """
         moved = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
         for number, phase in enumerate(self.phases):
             fixed = {id(p) for p in phase.parameters()}
@@ -106,6 +112,7 @@ class Phases:
         self._handle = training.optimizer.register_step_pre_hook(self._hold)
 
     def on_fit_end(self, training: Training) -> None:
+        """Release all parameters."""
         if self._handle is not None:
             self._handle.remove()
 

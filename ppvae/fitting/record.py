@@ -46,7 +46,7 @@ class Best:
         elbo: Plain ELBO of that validation, in nats per datum.
         epoch: Epoch after which it was reached; 0 before the first validation.
         stale: Number of validations since then.
-        tensors: Weights of that epoch, if they are to be restored.
+        tensors: Weights of that epoch by name, in their own shapes, if they are to be restored.
     """
 
     elbo: float = -torch.inf

@@ -58,10 +58,12 @@ class TensorBoard:
         self.writer = writer
 
     def on_epoch_end(self, training: Training) -> None:
+        """Write the epoch's row, each number under its name."""
         for name, value in _numbers(training).items():
             self.writer.add_scalar(name, value, training.epoch)
 
     def on_fit_end(self, training: Training) -> None:
+        """Close the writer."""
         if hasattr(self.writer, "close"):
             self.writer.close()
 
@@ -94,6 +96,7 @@ class MLflow:
         self.run: str | None = None
 
     def on_fit_start(self, training: Training) -> None:
+        """Begin an MLflow run, with the settings as its parameters."""
         known = self.client.get_experiment_by_name(self.experiment)
         place = self.client.create_experiment(self.experiment) if known is None else None
         place = known.experiment_id if place is None else place
@@ -102,10 +105,12 @@ class MLflow:
             self.client.log_param(self.run, name, value)
 
     def on_epoch_end(self, training: Training) -> None:
+        """Write the epoch's row as metrics."""
         for name, value in _numbers(training).items():
             self.client.log_metric(self.run, name, value, step=training.epoch)
 
     def on_fit_end(self, training: Training) -> None:
+        """End the MLflow run: as finished, or as failed after an error."""
         ended = training.stop or training.epoch == training.epochs
         if self.run is not None:
             self.client.set_terminated(self.run, "FINISHED" if ended else "FAILED")
@@ -140,12 +145,15 @@ class WeightsAndBiases:
         self.run: Any = None
 
     def on_fit_start(self, training: Training) -> None:
+        """Begin a run of Weights & Biases, with the settings as its configuration."""
         self.run = self.module.init(**self.options, config=_settings(training))
 
     def on_epoch_end(self, training: Training) -> None:
+        """Write the epoch's row."""
         self.run.log(_numbers(training), step=training.epoch)
 
     def on_fit_end(self, training: Training) -> None:
+        """End the run, with exit code 1 after an error."""
         ended = training.stop or training.epoch == training.epochs
         if self.run is not None:
             self.run.finish(exit_code=0 if ended else 1)

@@ -68,7 +68,8 @@ class Training:
         epoch: Number of epochs done.
         steps: Number of steps done.
         history: History with one row per epoch.
-        means: Means of the last step, on the device; reading one waits for the device.
+        means: Means of the last step by name, each with shape (), on the device; reading one waits
+            for the device.
         best: Best validation so far.
         seconds: Seconds spent training and validating.
         stop: Whether training ends after this epoch; callbacks may set it.

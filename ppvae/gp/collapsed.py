@@ -111,10 +111,12 @@ class CollapsedGP(IntegratedGP):
 
     @property
     def mean(self) -> Tensor:
+        """The GP's mean at each datum, with shape (..., N, L)."""
         return self.loc
 
     @property
     def variance(self) -> Tensor:
+        r""":math:`v_1 + h_n`, the same for all latents, with shape (..., N, L)."""
         return (self.v1 + self.leverage)[..., None].expand(self.loc.shape)
 
     def kl_share(self, loc: Tensor, variance: Tensor, log_det: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ class EmbeddedGP(SizedByData, FitHooks):
         """The distribution of the targets given the functions (..., N, T).
 
         Arguments:
-            f: The functions.
+            f: The functions, with shape (..., N, T).
             noise: Known standard deviations of the measurements, with shape (N) or (N, T).
             rest: Variance of f that the features leave over, in units of :math:`v_0`, with shape
                 (N).
@@ -216,7 +216,12 @@ class EmbeddedGP(SizedByData, FitHooks):
         return (1 - rows.square().sum(-1)).clamp_min(0)
 
     def standardised(self, target: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Targets in units of their spread, zero where missing, and their precisions: (N, T)."""
+        """Targets in units of their spread, zero where missing, and their precisions: (N, T).
+
+        Arguments:
+            target: Measurements, with shape (N) or (N, T), NaN where missing.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
+        """
         target = columns_of_targets(target).double()
         seen = ~target.isnan()
         variance = self.variances()[1].expand_as(target)
@@ -233,7 +238,7 @@ class EmbeddedGP(SizedByData, FitHooks):
         Arguments:
             rows: Features, with shape (N, H).
             target: Measurements, with shape (N) or (N, T); NaN where there is none.
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
 
         Raises:
             ArgumentError: With a head, whose posterior has no closed form.
@@ -254,7 +259,16 @@ class EmbeddedGP(SizedByData, FitHooks):
     def posterior(
         self, rows: Tensor, target: Tensor, noise: Tensor | None = None
     ) -> dist.TorchDistribution:
-        """The guide's distribution: exact given the batch in training, stored in evaluation."""
+        """The guide's distribution: exact given the batch in training, stored in evaluation.
+
+        Arguments:
+            rows: Features, with shape (N, H).
+            target: Measurements, with shape (N) or (N, T), NaN where missing.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
+
+        Raises:
+            ArgumentError: In training with a head, whose posterior has no closed form.
+        """
         if not self.training:
             return self.weights(rows.size(-1))
         mean, precision = self.solve(rows, target, noise)
@@ -267,7 +281,10 @@ class EmbeddedGP(SizedByData, FitHooks):
         Arguments:
             values: Their embedding, with shape (N, D).
             target: Measurements, with shape (N) or (N, T).
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
+
+        Raises:
+            ArgumentError: With a head, whose posterior has no closed form.
         """
         if isinstance(self.features, ExactFeatures):
             self.features.anchor(values)
@@ -291,7 +308,10 @@ class EmbeddedGP(SizedByData, FitHooks):
         Arguments:
             rows: Features, with shape (N, H).
             target: Measurements, with shape (N) or (N, T), none of them missing.
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
+
+        Raises:
+            ArgumentError: With a head, whose posterior has no closed form.
         """
         y, precision = self.standardised(target, noise)
         mean, inner = self.solve(rows, target, noise)
@@ -343,10 +363,11 @@ class EmbeddedGP(SizedByData, FitHooks):
         Arguments:
             values: Their embedding, with shape (Q, D).
             target: Measurements, with shape (Q) or (Q, T).
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
 
         Raises:
-            ArgumentError: With exact features, whose number grows: call :meth:`store`.
+            ArgumentError: With exact features, whose number grows (call :meth:`store`), or with a
+                head.
         """
         if isinstance(self.features, ExactFeatures) or self.head is not None:
             raise ArgumentError(

@@ -24,6 +24,9 @@ class Every(nn.Module):
         steps: Between two times.
         grows: Let it be more with many data, for work that passes over all of them: as many as
             take a sixteenth of the rows, so that its share of a step does not grow.
+
+    Raises:
+        ArgumentError: If ``steps`` is below 1.
     """
 
     age: Tensor

@@ -53,6 +53,9 @@ class JoinedPrior(Prior):
     Arguments:
         parts: Priors of vectors, such as :class:`~ppvae.gp.GPPrior`,
             :class:`~ppvae.gp.additive.AdditivePrior` and :class:`~ppvae.nets.StandardNormal`.
+
+    Raises:
+        ArgumentError: If no part is given.
     """
 
     def __init__(self, *parts: Prior) -> None:
@@ -74,7 +77,12 @@ class JoinedPrior(Prior):
         return columns_of(*self.parts)
 
     def forward(self, *args: Tensor, **columns: Tensor) -> TorchDistribution:
-        """The parts side by side; columns by name, or in the order of :attr:`columns`."""
+        """The parts side by side, with shape (N | L), L the sum of theirs.
+
+        Arguments:
+            args: Columns in the order of :attr:`columns`, each with shape (N, ...).
+            **columns: Columns by name, each with shape (N, ...).
+        """
         columns |= dict(zip(self.columns, args, strict=False))
         given = zip(self.parts, deal(columns, *self.parts), strict=True)
         priors = [part(**own) for part, own in given]
@@ -94,6 +102,9 @@ class Mixing(nn.Module):
     Arguments:
         latent_dim: L, independent GPs.
         out_features: K, coregionalised latents; fewer or more.
+
+    Raises:
+        ArgumentError: If a number is below 1.
 
     References:
         | Kernels for Vector-Valued Functions: a Review (Alvarez, Rosasco and Lawrence, 2012)

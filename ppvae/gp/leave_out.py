@@ -44,6 +44,9 @@ class LeaveViewOut(Term):
     Arguments:
         weight: Lambda, a number or a schedule.
         site: The site whose prior is a :class:`~ppvae.gp.GPPrior` with ``folds``.
+
+    Raises:
+        ArgumentError: If ``weight`` is negative.
     """
 
     name = "leave_view_out"

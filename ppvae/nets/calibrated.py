@@ -130,6 +130,11 @@ class Calibrated(nn.Module):
         self.raw_freedom = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        """The likelihood of data (..., \\*event) from the decoder's inputs (..., F).
+
+        Raises:
+            ArgumentError: If the decoder's likelihood is not normal.
+        """
         features = self.decoder.features(*inputs)
         fn = self.decoder.emit(features)
         if not isinstance(getattr(fn, "base_dist", None), dist.Normal):

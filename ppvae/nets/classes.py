@@ -40,6 +40,10 @@ class OneHot(nn.Module):
 
     Arguments:
         num_classes: C.
+
+    Raises:
+        ArgumentError: If ``num_classes`` is below 1; when called, if a checked label is not from 0
+            to C - 1.
     """
 
     ids: Tensor
@@ -68,6 +72,9 @@ class Embedding(nn.Module):
     Arguments:
         num_classes: C.
         size: E.
+
+    Raises:
+        ArgumentError: If a number is below 1.
     """
 
     @typed(num_classes=at_least(1), size=at_least(1))
@@ -90,6 +97,10 @@ class Conditions(FitHooks):
 
     Attributes:
         sizes: Sizes of the inputs, in order, for the networks' ``in_features``.
+
+    Raises:
+        ArgumentError: If there are neither classes nor factors; in training, if a label is out of
+            range.
     """
 
     def __init__(self, classes: OneHot | Embedding | None = None, *, factor_dim: int = 0) -> None:
@@ -114,7 +125,11 @@ class Conditions(FitHooks):
         self.check(data)
 
     def forward(self, y: Tensor | None = None, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The inputs of the networks, from ``y`` (..., N) and ``c`` (N, C), or (N) if C is 1."""
+        """The inputs of the networks, from ``y`` (..., N) and ``c`` (N, C), or (N) if C is 1.
+
+        Raises:
+            ArgumentError: If a column is missing, or ``c`` has another number of factors.
+        """
         inputs: list[Tensor] = []
         if self.classes is not None:
             inputs.append(self.classes(_given("y", y)))

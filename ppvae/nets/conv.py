@@ -53,9 +53,13 @@ class ConvEncoder(nn.Module):
         head: Head from the raw output to a distribution.
         channels: Number of filters of each convolution, which halves height and width. By
             default as many convolutions as leave about 7 pixels, with 16 filters doubling to 128.
-        conditions: Sizes of the further inputs.
+        conditions: Sizes F of the further inputs, a number each.
         hidden: Size of the layer after the convolutions.
         activation: Function that makes an activation.
+
+    Raises:
+        ArgumentError: If ``image_shape`` is not (C, H, W); when called, if x has another shape, or
+            there are more or fewer further inputs.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class ConvEncoder(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor, *conditions: Tensor) -> dist.TorchDistribution:
+        """The distribution from images (..., C, H, W) and further inputs (..., F)."""
         check_datum(x, self.image_shape, "ConvEncoder")
         features = over_leading(self.convolutions, x, 3)
         raw = self.rest(self.first(features, *conditions))
@@ -163,6 +168,10 @@ class ConvDecoder(FeatureNetwork):
         upsample: ``"repeat"`` or ``"shuffle"``.
         activation: Function that makes an activation.
         kernel_size: Kernel size of the last convolution.
+
+    Raises:
+        ArgumentError: If the head's event shape is not (C, H, W), ``upsample`` is another word, or
+            a size is below 1; when called, if there are more or fewer inputs than sizes.
 
     References:
         | Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel

@@ -60,6 +60,9 @@ def grid(*size: int) -> Tensor:
     """Positions of the pixels of an image (H, W), or of a spectrum (W): (H W, 2), or (W, 1).
 
     The first coordinate points right and the second up, each in (-1, 1); rows of pixels go down.
+
+    Raises:
+        ArgumentError: Unless there are one or two sizes.
     """
     axes = [(2 * torch.arange(n) + 1) / n - 1 for n in size]
     if len(size) == 1:
@@ -160,6 +163,10 @@ class CoordinateDecoder(nn.Module):
         num_frequencies: Number of frequencies of the Fourier features :math:`\phi` of the
             coordinates, at 1 to this many half turns across the image; 0 for plain coordinates.
         activation: Makes the activations.
+
+    Raises:
+        ArgumentError: If the event shape is another, or a size is below 1; when called, if there
+            are more or fewer inputs than sizes, or a spectrum is given an angle.
     """
 
     places: Tensor
@@ -215,6 +222,9 @@ class CanvasDecoder(nn.Module):
     Arguments:
         canvas: A network that ends in ``heads.Raw(head.raw_shape)``.
         head: The likelihood, with the event shape (C, H, W), or (C, W) in one dimension.
+
+    Raises:
+        ArgumentError: If the event shape is another, or the canvas ends in another shape.
     """
 
     places: Tensor

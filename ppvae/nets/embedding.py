@@ -31,6 +31,7 @@ class Mean(nn.Module):
     """The mean of a distribution that an encoder returns, such as that of z given x."""
 
     def forward(self, q: dist.TorchDistribution) -> Tensor:
+        """The mean, with shape (..., N, \\*event)."""
         return q.mean
 
 

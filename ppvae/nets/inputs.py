@@ -32,6 +32,7 @@ class InputAdapter(nn.Module, ABC):
         """The encoder's input, from data with shape (..., \\*event)."""
 
     def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
+        """The encoder's distribution from x (..., \\*event) and further inputs (..., F)."""
         encoded: dist.TorchDistribution = self.encoder(self.adapt(x), *others)
         return encoded
 
@@ -43,6 +44,7 @@ class Stages(nn.Sequential):
     """
 
     def forward(self, x: Tensor, *others: Tensor) -> dist.TorchDistribution:
+        """The last module's distribution, from x (..., \\*event) and further inputs (..., F)."""
         *first, last = self
         for module in first:
             x = module(x)
@@ -87,8 +89,8 @@ class Standardized(InputAdapter):
 
     Arguments:
         encoder: Takes data of the same shape, and further inputs as they are.
-        center: m, broadcastable to a datum.
-        unit: s, in the same way.
+        center: m, with a shape that broadcasts to a datum, in the unit of the data.
+        unit: s, with a shape that broadcasts to a datum, in the unit of the data.
     """
 
     center: Tensor

@@ -42,6 +42,9 @@ class AddedInputs(nn.Module):
     Arguments:
         in_features: Sizes of the inputs.
         out_features: Size of the output.
+
+    Raises:
+        ArgumentError: When called, if the number of inputs is another.
     """
 
     def __init__(self, in_features: Sequence[int], out_features: int) -> None:
@@ -55,6 +58,11 @@ class AddedInputs(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """The sum, with shape (..., F), of inputs (..., F_i) whose leading shapes broadcast.
+
+        Raises:
+            ArgumentError: Unless there are as many inputs as sizes.
+        """
         if len(inputs) != len(self.maps):
             raise ArgumentError(
                 f"network: expected {len(self.maps)} inputs; got {len(inputs)}. "
@@ -79,6 +87,11 @@ class MLP(FeatureNetwork):
         join: Number of hidden layers before the further inputs are joined; these layers are
             computed once for all enumerated classes.
         norm: Whether each hidden layer is normalised (LayerNorm) before its activation.
+
+    Raises:
+        ArgumentError: If a size is below 1, ``join`` exceeds the number of hidden layers, or
+            ``in_shape`` has another number of elements than the first input; when called, if the
+            inputs have another number or shape.
     """
 
     @typed()

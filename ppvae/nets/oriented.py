@@ -226,6 +226,9 @@ class IrrepDecoder(nn.Module):
         degree: Highest degree L.
         channels: Number of features of each degree.
         hidden: Sizes of the hidden layers of the network from z to the features.
+
+    Raises:
+        ArgumentError: If ``degree``, ``channels`` or a size of an input is below 1.
     """
 
     def __init__(

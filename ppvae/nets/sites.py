@@ -25,6 +25,9 @@ class Sites(Head):
     Arguments:
         heads: Site name to head, in the order in which a guide samples them.
 
+    Raises:
+        ArgumentError: If there is no head.
+
     Example:
         >>> MLP(784, Sites({"z": heads.DiagonalNormal(2), "y": heads.Classes(10)}))
     """

@@ -32,6 +32,10 @@ class Warp(nn.Module):
         scale: :math:`\sigma_s`.
         bend: :math:`\sigma_b` in half image sides.
 
+    Raises:
+        ArgumentError: If a width is negative, or a spectrum is to be rotated; when called, if x
+            has another shape.
+
     References:
         | Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis
         | (Simard, Steinkraus and Platt, 2003)

@@ -29,6 +29,9 @@ class Balance(Term):
         weight: :math:`\lambda`, a number or a schedule; minus the weight of the KL leaves only
             the mutual information in the loss.
 
+    Raises:
+        ArgumentError: If ``weight`` is negative.
+
     References:
         | ELBO surgery (Hoffman and Johnson, 2016)
     """

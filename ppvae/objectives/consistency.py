@@ -36,7 +36,10 @@ class Consistency(Term):
         site: An enumerated site that depends on no other.
         column: Column that is changed.
         weight: :math:`\lambda`, a number or a schedule.
-        threshold: Lower limit of the target's greatest probability, from 0 to 1.
+        threshold: Lower limit of the target's greatest probability, from 0 to below 1.
+
+    Raises:
+        ArgumentError: If ``threshold`` or ``weight`` is out of its range.
 
     References:
         | Unsupervised Data Augmentation for Consistency Training (Xie et al., 2019)

@@ -59,7 +59,15 @@ class Critic(nn.Module, ABC):
         return a, b
 
     def score(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores from the codes of :meth:`encode`, for the rows of all processes."""
+        """The scores from the codes of :meth:`encode`, for the rows of all processes.
+
+        Arguments:
+            a: Codes of a, with shape (N, ...).
+            b: Codes of b, with shape (N, ...).
+
+        Returns:
+            Scores of pairs of the same row, with shape (N), and of other pairs, with shape (N, M).
+        """
         scores: tuple[Tensor, Tensor] = self(a, b)
         return scores
 
@@ -112,6 +120,9 @@ class JointCritic(Critic):
         features: Network f from a, with shape (N, ...), to F numbers; it ends in
             ``heads.Raw((F,))``. By default a itself, flattened.
         others: Number M of other rows; by default all others of the batch.
+
+    Raises:
+        ArgumentError: If ``others`` is below 1; when called, if there is one datum only.
     """
 
     @typed(others=at_least(1))
@@ -175,6 +186,9 @@ def critic_between(
         convolutions: Whether images pass through convolutional layers, rather than an MLP.
         others: Number M of other rows in the joint form, which determines its cost; by default
             all others of the batch.
+
+    Raises:
+        ArgumentError: If a number is below 1, or ``form`` is another word.
     """
     if form == "separable":
         return SeparableCritic(

@@ -147,6 +147,9 @@ class Objective(nn.Module):
         guide: The variational program.
         num_data: Number of data that the batches are drawn from; only global latents need it.
 
+    Raises:
+        ArgumentError: If ``num_data`` is below 1.
+
     Sub-modules that are in evaluation mode within a model or a guide in training mode, as frozen
     ones are, stay so when the objective is put into training mode.
     """
@@ -195,7 +198,7 @@ class Objective(nn.Module):
             hook.advance()
 
     def check(self, batch: Mapping[str, Tensor]) -> Structure:
-        """Check the pair on ``batch``, and that weights and capacities name its sites.
+        """Check the pair on a batch (N, ...), and that weights and capacities name its sites.
 
         Raises:
             ContractError: As :func:`ppvae.programs.check_pair`, or if a weight or a capacity
@@ -222,10 +225,11 @@ class Objective(nn.Module):
         return structure
 
     def forward(self, batch: Mapping[str, Tensor]) -> Terms:
+        """The terms of a batch, columns (N, ...) by name, in nats per datum."""
         return self.evaluate(batch)[0]
 
     def evaluate(self, batch: Mapping[str, Tensor]) -> tuple[Terms, Context]:
-        """The terms, and the context from which further terms are computed."""
+        """The terms of a batch (N, ...), and the context from which further terms are computed."""
         structure = self.structures.get(frozenset(batch)) or self.check(batch)
         with unvalidated(), self.shards.drawing(self, batch):
             guide_trace, model_trace = self._traces(batch, structure)

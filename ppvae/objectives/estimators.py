@@ -109,6 +109,9 @@ class MINE(Estimator):
         slack: Largest amount, in nats, by which :math:`\log \eta_{t - 1}` may exceed the batch's
             own value.
 
+    Raises:
+        ArgumentError: If ``decay`` is not from 0 to below 1, or ``slack`` is not above 0.
+
     References:
         | MINE: Mutual Information Neural Estimation (Belghazi et al., 2018), equation 12
         | https://arxiv.org/abs/1801.04062
@@ -204,6 +207,9 @@ class SMILE(Estimator):
 
     Arguments:
         clip: :math:`\tau`; a larger one has less bias and more variance.
+
+    Raises:
+        ArgumentError: If ``clip`` is not above 0.
 
     References:
         | Understanding the Limitations of Variational Mutual Information Estimators

@@ -36,6 +36,9 @@ def dependence(z: Tensor, y: Tensor) -> Tensor:
     The kernel is Gaussian, with the root-mean-square distance of the rows as width; for integer y,
     it is one for equal and zero for different rows. Rows with y below zero (a class) or NaN are
     missing; with fewer than four known rows, the result is zero.
+
+    Raises:
+        ArgumentError: If z or y has another shape, or is no tensor of real numbers.
     """
     if (
         not all(isinstance(v, Tensor) and v.dim() and not v.is_complex() for v in (z, y))
@@ -90,6 +93,9 @@ class Independence(Term):
             factors, NaN where missing.
         weight: :math:`\lambda`, a number or a schedule; some tens of nats are common.
 
+    Raises:
+        ArgumentError: If ``weight`` is negative; when called, if the site is discrete.
+
     References:
         | Information Constraints on Auto-Encoding Variational Bayes (Lopez et al., 2018)
         | https://arxiv.org/abs/1805.08672
@@ -110,6 +116,11 @@ class Independence(Term):
         self.weight = as_schedule(weight)
 
     def forward(self, context: Context) -> Tensor:
+        """The weighted dependence in a batch, with shape (); zero without the column.
+
+        Raises:
+            ArgumentError: If the site is discrete.
+        """
         z = context.values[self.site]
         if self.column not in context.batch:
             # Data without the column, such as a validation set.

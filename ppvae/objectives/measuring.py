@@ -46,6 +46,9 @@ def train_critic(
         steps: Number of steps, each on a new batch.
         learning_rate: Learning rate of Adam.
         clip_norm: Largest norm of the gradient.
+
+    Raises:
+        ArgumentError: If ``steps`` is below 1.
     """
     if steps < 1:
         raise ArgumentError(f"steps: expected at least 1; got {steps}. Use 1,000 or more.")
@@ -77,7 +80,7 @@ def measure(
         block: Each pair is told from the others of its block; what is left over is left out.
 
     Raises:
-        ArgumentError: If there is one datum only.
+        ArgumentError: If there is one datum only, or a and b differ in length.
     """
     if len(a) != len(b):
         raise ArgumentError(
@@ -115,8 +118,9 @@ def information_of(
 
     Arguments:
         guide: Guide that samples ``site``; it is not changed.
-        train: Columns to train the critic on, such as ``splits.train.batch(slice(None))``.
-        test: Columns to measure on.
+        train: Columns to train the critic on, by name, each with shape (N, ...), such as
+            ``splits.train.batch(slice(None))``.
+        test: Columns to measure on, by name, each with shape (N', ...).
         site: A continuous latent site.
         column: Column x.
         critic: Critic; by default :func:`~ppvae.objectives.critics.critic_between` the shapes.

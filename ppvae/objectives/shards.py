@@ -76,7 +76,7 @@ class Shards:
         return values
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Compute the gradients of a loss of all rows, summed over the processes."""
+        """Compute the gradients of a loss () of all rows, summed over the processes."""
         loss.backward(inputs=list(parameters))
 
     def drawing(

@@ -25,6 +25,9 @@ class Supervision(Term):
             :class:`~ppvae.distributions.partly_known.PartlyKnown`.
         weight: :math:`\alpha`, a number or a schedule.
 
+    Raises:
+        ArgumentError: If ``weight`` is negative.
+
     References:
         | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
         | https://arxiv.org/abs/1406.5298

@@ -145,7 +145,11 @@ class Term(nn.Module, ABC):
         return iter(())
 
     def critic_loss(self, context: Context) -> Tensor:
-        """The loss of the critic, with shape (); ``context`` is from :meth:`Context.detach`."""
+        """The loss of the critic, with shape (); ``context`` is from :meth:`Context.detach`.
+
+        Raises:
+            NotImplementedError: If a term has critic parameters, and does not define their loss.
+        """
         raise NotImplementedError(
             f"{type(self).__name__}: expected critic_loss beside critic_parameters; got none. "
             "Define what the critic minimises."

@@ -22,7 +22,7 @@ Column = TypeVar("Column", Tensor, Tensor | int)
 
 
 def placement(module: nn.Module) -> Tensor:
-    """An empty tensor of the dtype and on the device that a module's batches must have."""
+    """A tensor with shape (0), of the dtype and on the device of a module's batches."""
     parameters = (p for p in module.parameters() if p.is_floating_point())
     like = next(parameters, None)
     return torch.empty(0) if like is None else like.new_empty(0)
@@ -109,6 +109,9 @@ def batches(module: nn.Module, data: ColumnsLike, batch_size: int) -> Iterator[d
         module: Module whose parameters determine dtype and device.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         batch_size: Rows per batch.
+
+    Yields:
+        Columns by name, each with shape (B, ...), B the rows of the batch.
 
     Raises:
         ArgumentError: If ``batch_size`` is below 1.

@@ -128,7 +128,8 @@ def data_plate(*columns: Tensor | None, size: int | None = None) -> pyro.plate:
     (:mod:`ppvae.programs.svi`).
 
     Arguments:
-        columns: Columns of a model or a guide; None for those that are not given.
+        columns: Columns of a model or a guide, each with shape (N, ...); None for those that are
+            not given.
         size: Number of data to sample where no column is given (default one).
 
     Raises:

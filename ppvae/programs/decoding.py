@@ -38,8 +38,8 @@ def decode(
         model: The generative program.
         latents: Latent sites by name, as :func:`encode` returns them, each with shape (N, ...);
             one outside the data plate with the shape of its event.
-        columns: Known columns that the model takes, by name. Observed columns may be passed, but
-            the decoded means do not depend on them.
+        columns: Known columns (N, ...) that the model takes, by name. Observed columns may be
+            passed, but the decoded means do not depend on them.
         site: One site to return; all that are not given by default.
 
     Raises:

@@ -40,10 +40,12 @@ class Marginal(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
+        """The mean over values and classes, with shape (\\*batch, \\*event)."""
         return self._expect(self.fn.mean)
 
     @property
     def variance(self) -> Tensor:
+        """The variance within and among classes, with shape (\\*batch, \\*event)."""
         spread = (self.fn.mean - self._over(self.mean)).square()
         return self._expect(self.fn.variance + spread)
 

@@ -45,6 +45,9 @@ def random_states(*places: Place) -> dict[str, Tensor]:
 
     These are torch's global generators, except where several threads draw
     (:mod:`ppvae.programs.threads`).
+
+    Returns:
+        States by the name of the generator, each uint8 with shape (bytes).
     """
     own = own_generators()
     states = {"cpu": torch.get_rng_state() if own is None else own.on(_CPU).get_state()}
@@ -63,7 +66,7 @@ def restore_random_states(states: dict[str, Tensor], *places: Place) -> None:
     """Restore the states that :func:`random_states` returned for the same places.
 
     Arguments:
-        states: States, as :func:`random_states` returned them.
+        states: States with shape (bytes) by name, as :func:`random_states` returned them.
         places: Tensors or devices, as for :func:`random_states`.
     """
     own = own_generators()

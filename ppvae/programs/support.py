@@ -32,7 +32,8 @@ def check_values(
     Arguments:
         model: The generative program.
         guide: The variational program.
-        batch: Some rows as passed to the pair, from which the distributions are read.
+        batch: Some rows as passed to the pair, each column with shape (N, ...), from which the
+            distributions are read.
         splits: All rows.
 
     Raises:

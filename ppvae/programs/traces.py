@@ -101,13 +101,13 @@ def trace_program(
 
     Arguments:
         module: A model or a guide.
-        batch: Columns by name; the program gets those that it takes.
+        batch: Columns by name, each with shape (N, ...); the program gets those that it takes.
         structure: Structure of the pair; needed for particles and for enumeration.
         particles: Number S of draws side by side, in the plate :data:`PARTICLES` outside all
             others; None for one draw without that plate.
         enumerate: Whether sites marked for enumeration take all their values side by side.
         replay: Trace of the guide that gives the latent sites their values.
-        given: Values of further sites (:class:`Given`).
+        given: Values of further sites (:class:`Given`), each with the shape of its site.
         unscaled: Whether scales set by ``poutine.scale`` are removed (:class:`Unscaled`).
 
     Raises:
@@ -170,7 +170,7 @@ def rows_of(sites: Iterable[Site]) -> int:
 
 
 def log_prob(site: Site) -> Tensor:
-    """The log-density at a site's value, scaled and masked as Pyro does."""
+    """The log-density at a site's value, with its batch shape, scaled and masked as Pyro does."""
     value = site["fn"].log_prob(site["value"])
     scaled: Tensor = scale_and_mask(value, site["scale"], site["mask"])
     return scaled

@@ -207,15 +207,15 @@ class Run:
 
     @typed()
     def decode(self, latents: ColumnsLike, **columns: object) -> dict[str, Tensor]:
-        """Means of the observed sites, by name, given latents as :meth:`encode` returns them.
+        """Means of the observed sites (N, ...), given latents as :meth:`encode` returns them.
 
         On the latents' device; without latents, on the CPU. Categories are decoded to the most
         probable, with ``<site>_probs``. A latent left out is returned, too: its prior's mean, or
-        its posterior's if data share it.
+        its posterior's if data share it. Errors as in :func:`ppvae.programs.decode`.
 
         Arguments:
-            latents: Latent sites by name.
-            columns: Known columns that the model takes, such as ``y`` or ``view``.
+            latents: Latent sites by name, each with shape (N, ...).
+            columns: Known columns (N, ...) that the model takes, such as ``y`` or ``view``.
         """
         from ppvae.programs import as_columns, placement
         from ppvae.programs.shared import decode_given_data

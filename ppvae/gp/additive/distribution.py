@@ -133,10 +133,12 @@ class AdditiveGP(IntegratedGP):
 
     @property
     def mean(self) -> Tensor:
+        """The GP's mean at each datum, with shape (N, L)."""
         return self.moments.loc.expand(self.batch_shape + self.event_shape)
 
     @property
     def variance(self) -> Tensor:
+        """The variance at each datum, the noise included, with shape (N, L)."""
         return (self.v1 + self.moments.leverage).expand(self.batch_shape + self.event_shape)
 
     def kl_share(self, loc: Tensor, variance: Tensor, log_det: Tensor) -> Tensor:

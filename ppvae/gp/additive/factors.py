@@ -87,6 +87,7 @@ class Constant(Factor):
 
     @property
     def num_features(self) -> int:
+        """1."""
         return 1
 
     def forward(self, values: Tensor) -> Tensor:
@@ -105,6 +106,7 @@ class Observed(Factor):
 
     @property
     def num_features(self) -> int:
+        """2: one for rows that have a value, one for the others."""
         return 2
 
     def forward(self, values: Tensor) -> Tensor:
@@ -124,6 +126,7 @@ class Categorical(Factor):
 
     @property
     def num_features(self) -> int:
+        """The number of categories in the training data; 0 before training."""
         return len(self.levels)
 
     def prepare(self, values: Tensor) -> None:
@@ -159,6 +162,7 @@ class Linear(Factor):
 
     @property
     def num_features(self) -> int:
+        """1."""
         return 1
 
     def prepare(self, values: Tensor) -> None:
@@ -329,6 +333,9 @@ class Periodic(Factor):
         period: T, in the column's unit.
         lengthscale: Initial lengthscale, in radians of half the phase.
         num_frequencies: K of :class:`~ppvae.gp.FourierFeatures`.
+
+    Raises:
+        ArgumentError: If ``period`` is not above 0.
     """
 
     def __init__(
@@ -351,6 +358,7 @@ class Periodic(Factor):
 
     @property
     def num_features(self) -> int:
+        """The number of features of the kernel on the circle, 2 K + 1."""
         return self.features.num_features
 
     def forward(self, values: Tensor) -> Tensor:

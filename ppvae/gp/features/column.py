@@ -18,6 +18,9 @@ class Column(FeatureMap):
     Arguments:
         features: The kernel of that column, values (N).
         index: Which column, from 0.
+
+    Raises:
+        ArgumentError: If ``index`` is negative; when called, if there is no such column.
     """
 
     @typed(index=at_least(0))

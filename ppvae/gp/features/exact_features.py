@@ -40,6 +40,10 @@ class ExactFeatures(SizedByData, FeatureMap):
     Arguments:
         kernel: A kernel of vectors, of unit variance; the amplitude is the GP's.
         dim: D, the number of columns.
+
+    Raises:
+        ArgumentError: If ``dim`` is below 1; in training, if there are more than a few
+            thousand data, or values are not finite.
     """
 
     points: Tensor

@@ -35,6 +35,9 @@ def angular_kernel(lengthscale: float = 1.0, period: float = 2 * math.pi) -> Per
     Arguments:
         lengthscale: Initial :math:`\ell`.
         period: T, in the unit of the column.
+
+    Raises:
+        ArgumentError: If a number is not above 0.
     """
     kernel = PeriodicKernel(lengthscale_constraint=Positive(), period_length_constraint=Positive())
     kernel.initialize(lengthscale=lengthscale**2, period_length=period)

@@ -22,6 +22,9 @@ class Lookup(FeatureMap):
     Arguments:
         covariates: Covariates of objects 0 to P - 1, with shape (P, ...).
         features: The kernel of covariates.
+
+    Raises:
+        ArgumentError: If the kernel is undefined for a covariate.
     """
 
     covariates: Tensor

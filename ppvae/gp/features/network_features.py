@@ -20,6 +20,9 @@ class NetworkFeatures(FeatureMap):
     Arguments:
         network: Covariates (N, D) to (N, M).
         num_features: M.
+
+    Raises:
+        ArgumentError: If ``num_features`` is below 1.
     """
 
     @typed(num_features=at_least(1))

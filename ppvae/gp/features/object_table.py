@@ -19,6 +19,10 @@ class ObjectTable(FeatureMap):
     Arguments:
         num_objects: P.
         num_features: M, the rank of the object covariance.
+
+    Raises:
+        ArgumentError: If a number is below 1; later, if an object is not from 0 to P - 1, or has
+            no training data.
     """
 
     @typed(num_objects=at_least(1), num_features=at_least(1))
@@ -35,11 +39,21 @@ class ObjectTable(FeatureMap):
         self.table = nn.Parameter(torch.randn(num_objects, num_features) / num_features**0.5)
 
     def check(self, values: Tensor) -> None:
+        """Refuse objects (N) that are not integers from 0 to P - 1.
+
+        Raises:
+            ArgumentError: If there are any.
+        """
         known_ids(
             values, self.num_objects, "Number the objects from 0, or train with more objects."
         )
 
     def check_training(self, values: Tensor) -> None:
+        """Refuse training data, objects (N), in which one of the P objects does not occur.
+
+        Raises:
+            ArgumentError: If one does not occur, or is not from 0 to P - 1.
+        """
         self.check(values)
         counts = torch.bincount(values.long(), minlength=self.num_objects)
         absent = (counts == 0).nonzero()[:, 0]

@@ -31,7 +31,12 @@ FLOOR = 1e-4
 
 
 def positive(raw: Tensor, floor: float = FLOOR) -> Tensor:
-    r""":math:`\log(1 + e^{raw}) + \mathrm{floor}`, with a floor of 1e-4 by default."""
+    r""":math:`\log(1 + e^{raw}) + \mathrm{floor}` of raw numbers (...), with the same shape.
+
+    Arguments:
+        raw: Real numbers, with shape (...).
+        floor: The least result.
+    """
     return functional.softplus(raw) + floor
 
 

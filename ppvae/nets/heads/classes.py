@@ -18,6 +18,9 @@ class Categorical(Elementwise):
     Arguments:
         event_shape: Shape of a datum.
         num_classes: K.
+
+    Raises:
+        ArgumentError: If ``num_classes`` is below 2.
     """
 
     def __init__(self, event_shape: Shape, *, num_classes: int) -> None:
@@ -36,7 +39,14 @@ class Categorical(Elementwise):
 
 
 class Classes(Head):
-    """The class of a datum: a categorical with event shape ()."""
+    """The class of a datum: a categorical with event shape (), from K raw numbers, the logits.
+
+    Arguments:
+        num_classes: K.
+
+    Raises:
+        ArgumentError: If ``num_classes`` is below 1.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

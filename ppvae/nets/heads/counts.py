@@ -67,7 +67,8 @@ class Poisson(_CountHead):
         event_shape: Shape of a datum.
         library: Mean and standard deviation of the logarithm of the data's totals, from which the
             totals of draws are sampled; None for elements with separate rates.
-        center: Logits of the shares at raw zero, such as the logarithm of the data's means.
+        center: Logits of the shares at raw zero, with the event shape, such as the logarithm of
+            the data's means.
     """
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
@@ -88,7 +89,7 @@ class NegativeBinomial(_CountHead):
     Arguments:
         event_shape: Shape of a datum.
         library: Library, as for :class:`Poisson`.
-        center: Likewise.
+        center: Logits of the shares at raw zero, with the event shape, as for :class:`Poisson`.
         log_theta: The initial :math:`\log \theta`, with the event shape; zero by default.
         per_datum: Whether :math:`\theta` differs by datum, too: the last raw numbers are added to
             :math:`\log \theta`.
@@ -155,8 +156,9 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     Arguments:
         event_shape: Shape of a datum.
         library: Library, as for :class:`Poisson`.
-        center: Likewise.
-        log_theta: Logarithm of the inverse dispersion, as for :class:`NegativeBinomial`.
+        center: Logits of the shares at raw zero, with the event shape, as for :class:`Poisson`.
+        log_theta: Initial logarithm of the inverse dispersion, with the event shape, as for
+            :class:`NegativeBinomial`.
         per_datum: Whether it differs by datum, as for :class:`NegativeBinomial`.
     """
 

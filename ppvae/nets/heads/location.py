@@ -24,7 +24,12 @@ class Scale(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, loc: Tensor, raw: Tensor | None) -> Tensor:
-        """The scale, broadcastable to ``loc``."""
+        """The scale, in the unit of the data, broadcastable to ``loc``.
+
+        Arguments:
+            loc: Locations, with shape (..., \\*event).
+            raw: Raw numbers of the network, with shape (..., \\*event); None if ``k`` is 0.
+        """
 
     def fitted(self, total: Tensor, count: Tensor, power: int) -> Tensor:
         """The maximum-likelihood scale without a network, broadcastable to an element.

@@ -83,6 +83,9 @@ class RotationModes(Head):
         modes: J, at least 1.
         init: The scale about each axis at raw zero, in radians.
 
+    Raises:
+        ArgumentError: If ``modes`` is below 1, or ``init`` is not above 1e-4.
+
     References:
         | Topological Obstructions and How to Avoid Them (Esmaeili et al., 2023)
         | https://arxiv.org/abs/2312.07529

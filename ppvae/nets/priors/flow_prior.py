@@ -66,6 +66,9 @@ class FlowPrior(Unconditional):
         latent_dim: Z, 2 or more.
         couplings: T.
         hidden: Units of each coupling's hidden layer.
+
+    Raises:
+        ArgumentError: If ``latent_dim`` is below 2, or another number below 1.
     """
 
     masks: Tensor

@@ -27,6 +27,9 @@ class MixtureNormal(Unconditional):
         components: K.
         latent_dim: Z.
         spread: Standard deviation of the initial means; the scales start at one.
+
+    Raises:
+        ArgumentError: If ``components`` is below 1.
     """
 
     def __init__(self, components: int, latent_dim: int, *, spread: float = 1.0) -> None:
