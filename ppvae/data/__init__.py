@@ -3,7 +3,7 @@
 from ppvae.data.annotated import add_latents, from_anndata, h5ad, write_h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.cells import cells
-from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset
 from ppvae.data.describe import describe
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.expression import expression
@@ -15,6 +15,7 @@ from ppvae.data.pictures import images
 from ppvae.data.regions import Regions
 from ppvae.data.solids import SOLIDS, Solid, mesh_solid, render, symmetries, turned_solids
 from ppvae.data.spectra import image_spectra, patches, spectral_image
+from ppvae.data.splits import Splits, split_rows
 from ppvae.data.tables import table
 from ppvae.data.tasks import tasks
 from ppvae.data.visits import visits

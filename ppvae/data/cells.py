@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset
+from ppvae.data.splits import Splits, split_rows
 from ppvae.errors import DataError
 from ppvae.expected import at_least
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppvae.borders import typed
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
 from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
@@ -18,10 +16,10 @@ from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, masked_rows, with_missing
 from ppvae.errors import DataError
-from ppvae.expected import NUMBER, SEQUENCE, at_least, expect, integer
+from ppvae.expected import SEQUENCE, expect
 from ppvae.typing import ColumnSpec
 
-__all__ = ["DataError", "Dataset", "Splits", "split_rows"]
+__all__ = ["Dataset"]
 
 
 class Dataset(Mapping[str, Column]):
@@ -343,64 +341,3 @@ class Dataset(Mapping[str, Column]):
                 values = values.to(dtype)
             batch[name] = values
         return batch
-
-
-class Splits(NamedTuple):
-    """Training, validation and test data."""
-
-    train: Dataset
-    validation: Dataset | None = None
-    test: Dataset | None = None
-
-    @property
-    def held_out(self) -> Dataset:
-        """The test data, or else the validation data, or else the training data."""
-        return self.test or self.validation or self.train
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on what was done to the data in reading and conversion."""
-        return self.train.notes
-
-    @property
-    def spec(self) -> dict[str, ColumnSpec]:
-        """The spec of the training data, with ``missing`` if any part has missing values."""
-        spec = self.train.spec
-        for part in (self.validation, self.test):
-            for name, facts in ({} if part is None else part.spec).items():
-                if facts.get("missing") and name in spec:
-                    spec[name]["missing"] = True
-        return spec
-
-
-@typed(seed=at_least(0))
-def split_rows(
-    data: Dataset, *, validation: float = 0.1, test: float = 0.1, seed: int = 0
-) -> Splits:
-    """Random rows for validation and test, the rest for training.
-
-    Arguments:
-        data: All rows.
-        validation: Share of rows for validation.
-        test: Share of rows for testing.
-        seed: Random seed of the split.
-    """
-    if not isinstance(data, Dataset):
-        raise DataError(
-            f"data: expected a Dataset; got a {type(data).__name__}. Pass "
-            "ppvae.data.Dataset(columns)."
-        )
-    expect(integer(0), "Use 0.", seed=seed)
-    expect(NUMBER, "Use 0.1.", validation=validation)
-    expect(NUMBER, "Use 0.1.", test=test)
-    if validation < 0 or test < 0 or validation + test >= 1:
-        raise DataError(
-            f"split: expected shares that leave rows to train on; got validation {validation}, "
-            f"test {test}. Use 0.1 and 0.1."
-        )
-    order = torch.randperm(data.num_rows, generator=torch.Generator().manual_seed(seed))
-    counts = [round(data.num_rows * share) for share in (validation, test)]
-    picked = [order[: counts[0]], order[counts[0] : sum(counts)], order[sum(counts) :]]
-    parts = [data.take(rows.sort().values) if len(rows) else None for rows in picked]
-    assert parts[2] is not None
-    return Splits(parts[2], parts[0], parts[1])

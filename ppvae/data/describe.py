@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ppvae.data.columns import kind_of
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
 from ppvae.data.inputs import as_splits
 from ppvae.data.mapped import spans
 from ppvae.data.sparse import SparseRows
+from ppvae.data.splits import Splits
 from ppvae.data.values import describe_values, values_of
 from ppvae.typing import ColumnSpec, JsonObject
 

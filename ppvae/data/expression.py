@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset
 from ppvae.data.record import Record
+from ppvae.data.splits import Splits, split_rows
 from ppvae.errors import DataError
 from ppvae.expected import at_least
 

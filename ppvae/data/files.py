@@ -14,11 +14,12 @@ from ppvae.borders import typed
 from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.columns import SPLIT, kind_of
-from ppvae.data.dataset import Dataset, Splits, split_rows
+from ppvae.data.dataset import Dataset
 from ppvae.data.describe import statistics
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pictures import images
 from ppvae.data.pillow import PICTURES
+from ppvae.data.splits import Splits, split_rows
 from ppvae.data.tables import TABLES, table
 from ppvae.errors import DataError
 from ppvae.expected import at_least

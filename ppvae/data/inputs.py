@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from ppvae.data.columns import COLUMNS, SPLIT, kind_of
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
 from ppvae.data.sparse import is_sparse
+from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 

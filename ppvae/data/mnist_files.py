@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
 from ppvae.data.paths import PathLike, existing
+from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.expected import at_least
 

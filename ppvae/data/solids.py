@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
+from ppvae.data.splits import Splits
 from ppvae.distributions.rotations import as_rotations, exp_rotation, matrix_of
 from ppvae.errors import DataError
 from ppvae.expected import ROWS, at_least

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
 from ppvae.data.record import Record
+from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.expected import at_least
 

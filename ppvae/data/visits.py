@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ppvae.borders import typed
-from ppvae.data.dataset import Dataset, Splits
+from ppvae.data.dataset import Dataset
 from ppvae.data.digits import digits
+from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.expected import at_least
 

@@ -9,7 +9,7 @@ import torch
 
 from ppvae.data import cells
 from ppvae.data.cells import CELL_CLASSES
-from ppvae.data.dataset import DataError
+from ppvae.errors import DataError
 
 RED, GREEN, BLUE = range(3)
 

@@ -11,9 +11,9 @@ import torch
 
 from ppvae import data
 from ppvae.data import Dataset
-from ppvae.data.dataset import DataError
 from ppvae.data.mapped import MappedRows
 from ppvae.data.record import Record
+from ppvae.errors import DataError
 
 
 def test_the_published_protocol_has_its_counts_and_its_baselines():

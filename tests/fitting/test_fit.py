@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppvae.data import Dataset, Splits
-from ppvae.data.dataset import DataError
+from ppvae.errors import DataError
 from ppvae.fitting import DivergenceError, adam, cosine, fit
 from ppvae.fitting.tensors import named_tensors
 from ppvae.objectives import ELBO, Linear, Penalty

@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 import ppvae
 from ppvae.data import Dataset
-from ppvae.data.dataset import DataError
+from ppvae.errors import DataError
 from ppvae.guides import SemiSupervisedGuide
 from ppvae.models import JointVAE, SemiSupervisedVAE
 from ppvae.nets import MLP, heads
