@@ -54,6 +54,10 @@ def split_rows(
         validation: Share of rows for validation.
         test: Share of rows for testing.
         seed: Random seed of the split.
+
+    Raises:
+        ArgumentError: If an argument is no number.
+        DataError: If data are no Dataset, or the shares leave no row to train on.
     """
     if not isinstance(data, Dataset):
         raise DataError(
