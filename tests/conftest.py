@@ -9,13 +9,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random
+import resource
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pyro
 import pytest
 import torch
+
+BEFORE = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the default dtype within tests (default float64)",
     )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--costs", action="store_true", help="print the CPU seconds of each file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +60,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _takes_device(item: pytest.Item) -> bool:
     return "cuda" in item.keywords or "device" in getattr(item, "fixturenames", ())
+
+
+def _processor_seconds() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "teardown":
+        report.user_properties.append(("cost", _processor_seconds() - item.stash[BEFORE]))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[BEFORE] = _processor_seconds()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The files and tests that cost most: what a change that saves time begins with."""
+    if not terminalreporter.config.getoption("--costs"):
+        return
+    files: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    for report in terminalreporter.getreports(""):
+        for name, seconds in report.user_properties:
+            if name == "cost":
+                tests[report.nodeid] += seconds
+                files[report.nodeid.partition("::")[0]] += seconds
+    terminalreporter.section(f"{sum(files.values()):.0f} CPU seconds")
+    for name, seconds in [*files.most_common(20), *tests.most_common(30)]:
+        terminalreporter.line(f"{seconds:7.1f} {name}")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ppvae.errors import RunError
@@ -53,7 +54,8 @@ def save(
                     f"figures: expected plain file names, each once; got {name!r}. Rename it."
                 )
             with written(folder / file) as new:
-                figure.savefig(new)
+                # Unlike savefig, which lays out the axes in a drawing of its own before this one.
+                FigureCanvasAgg(figure).print_png(new)
             listed.append({"file": file, "caption": caption})
             paths.append(folder / file)
         with written(folder / CAPTIONS) as new:
