@@ -97,7 +97,7 @@ def _rule(annotation: object) -> Rule | None:
         return _sequence(inner[0])
     if origin is not None and issubclass(origin, Mapping):
         return _mapping(*inner)
-    unknown = annotation in (object, Parameter.empty)
+    unknown = annotation in (object, Parameter.empty, _Hidden)
     unknown |= getattr(annotation, "__module__", "") == "typing"
     if unknown or origin is not None or not isinstance(annotation, type):
         return None
@@ -186,11 +186,27 @@ def _refuse(name: str, value: object, rules: Sequence[Rule], *, default: object)
         expect(rule, remedy or "Leave it out for the default.", **{name: value})
 
 
+class _Unseen(type):
+    """The class of :class:`_Hidden`, whose attributes and parts are hidden, too."""
+
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Hidden
+
+    def __getitem__(cls, part: object) -> type:
+        return _Hidden
+
+
+class _Hidden(metaclass=_Unseen):
+    """A name in an annotation that a type checker alone imports."""
+
+
 class _Names(dict[str, object]):
-    """The names of a module; one that a type checker alone knows is ``object``."""
+    """The names of a module; one that a type checker alone knows is :class:`_Hidden`."""
 
     def __missing__(self, name: str) -> object:
-        return getattr(builtins, name, object)
+        return getattr(builtins, name, _Hidden)
 
 
 def _evaluated(annotation: object, names: Mapping[str, object]) -> object:

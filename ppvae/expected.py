@@ -9,6 +9,7 @@ own to refuse; values from a file are held to rules by :mod:`ppvae.runs.schema`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,7 @@ __all__ = [
     "is_path",
     "number",
     "path_of",
+    "taking",
     "within",
 ]
 
@@ -94,6 +96,28 @@ def between(low: float, high: float) -> Rule:
     """Numbers from ``low`` to ``high``."""
     words = f"a number from {low:g} to {high:g}"
     return Rule(words, lambda v: not _is_number(v) or low <= v <= high)
+
+
+def taking(count: int) -> Rule:
+    """Functions that can be called with this number of arguments."""
+    return Rule(
+        f"a function of {count} argument{'s' * (count != 1)}",
+        lambda v: not callable(v) or _takes(v, count),
+        remedy="Pass one that takes them.",
+    )
+
+
+def _takes(function: Callable[..., object], count: int) -> bool:
+    """Whether a function can be called so, or does not say what it takes."""
+    try:
+        declared = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        declared.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_number(value: object) -> bool:

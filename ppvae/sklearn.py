@@ -49,6 +49,10 @@ Numbers: TypeAlias = "NDArray[np.floating[Any]]"
 PROBS = "_probs"
 
 
+class _ObjectsError(ArgumentError, TypeError):
+    """Objects in place of numbers, for which scikit-learn's checks ask for a ``TypeError``."""
+
+
 class VAETransformer(TransformerMixin, BaseEstimator):
     r"""Latent means of a variational autoencoder, as features.
 
@@ -259,6 +263,10 @@ class VAETransformer(TransformerMixin, BaseEstimator):
             rows: Numbers = validate_data(
                 self, X, reset=reset, dtype=kinds, ensure_all_finite="allow-nan"
             )
+        except TypeError as error:
+            raise _ObjectsError(
+                f"X: expected numbers; got objects. Convert them: X.astype(float). {error}"
+            ) from error
         except ValueError as error:
             raise ArgumentError(
                 f"X: expected finite numbers with shape (N, D), the features of the training "

@@ -45,7 +45,10 @@ RIGHT: Mapping[str, tuple[str, ...]] = {
         *("--out strange", "--out nothing", "--out =x", "--out folder", "--out run"),
     ),
     "the same file by another argument": ("--data d.npz",),
-    "numbers in their range": ("--seed 0", "--price 9999999999999999999999999"),
+    "numbers in their range": (
+        *("--seed 0", "--beta 0", "--warmup 0"),
+        *("--price 9999999999999999999999999", "--beta 9999999999999999999999999"),
+    ),
     "no limit": ("--reach inf", "--reach 1e400", "--reach 9999999999999999999999999"),
 }
 

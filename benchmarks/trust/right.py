@@ -26,7 +26,15 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         *("deep_kernel_surrogate x one", "X half", "X one"),
     ),
     "rows are flattened, or may have any shape": (
-        *("features deep", "target deep", "data deep", "codes deep", "y deep", "draws deep"),
+        *(
+            "features deep",
+            "candidates deep",
+            "target deep",
+            "data deep",
+            "codes deep",
+            "y deep",
+            "draws deep",
+        ),
         *(
             "data.as_splits data x: deep",
             "data.as_splits data wide",
@@ -106,7 +114,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "None, or nothing, where it is documented": (
         *("ks empty", "intervals empty", "callbacks empty", "max_rows None", "rows None"),
         *("fit objective None", "site None", "fit seed None", "clip_norm None", "average None"),
-        *("device None", "out None", "every None", "load seed None", "first empty"),
+        *("device None", "out None", "every None", "data.load seed None", "first empty"),
         *("second empty", "missing_ok empty", "Phase epochs None", "hold empty", "hidden empty"),
         *("weights empty", "terms empty", "capacity empty", "Recipe options empty"),
         *(

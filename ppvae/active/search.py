@@ -27,7 +27,7 @@ from ppvae.active.moves import Moves
 from ppvae.active.surrogate import Surrogate
 from ppvae.borders import expect_fields, typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import ROWS, as_numbers, at_least
+from ppvae.expected import ROWS, as_numbers, at_least, taking
 from ppvae.programs import forked, placement
 
 if TYPE_CHECKING:
@@ -325,7 +325,14 @@ def _numbers(value: float | Sequence[float] | Tensor | np.ndarray) -> tuple[floa
     return tuple(flat.tolist())
 
 
-@typed(candidates=ROWS, budget=at_least(1), start=at_least(1), seed=at_least(0))
+@typed(
+    candidates=ROWS,
+    measure=taking(1),
+    budget=at_least(1),
+    start=at_least(1),
+    seed=at_least(0),
+    progress=taking(1),
+)
 def explore(
     model: Surrogate,
     candidates: Tensor,

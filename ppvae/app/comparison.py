@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ import pandas as pd
 
 from ppvae.app.workflow import splits_of
 from ppvae.data import Dataset
+from ppvae.data.hdf5 import refuse_outside
 from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.evaluate.compare import ComparedRun, likelihoods, ranked
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
 from ppvae.runs.config import configuration_of
+from ppvae.runs.files import size_of
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 
@@ -69,7 +72,7 @@ def compare_runs(
         RunError: If a run cannot be read, has no test data, or was tested on other data.
     """
     paths = [Path(folder) for folder in folders]
-    if len({path.resolve() for path in paths}) < 2:
+    if len({os.path.realpath(path) for path in paths}) < 2:
         raise ArgumentError(
             f"compare: expected at least two folders of runs; got {len(paths)}. Name another run."
         )
@@ -106,8 +109,9 @@ def compare_runs(
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The last parts of the folders' paths, as many as are needed to tell the folders apart."""
-    for length in range(1, max(len(path.resolve().parts) for path in paths) + 1):
-        names = ["/".join(path.resolve().parts[-length:]) for path in paths]
+    places = [Path(os.path.realpath(path)).parts for path in paths]
+    for length in range(1, max(map(len, places)) + 1):
+        names = ["/".join(parts[-length:]) for parts in places]
         if len(set(names)) == len(names):
             return names
     raise ArgumentError("compare: expected each run once; got one twice. Name others.")
@@ -156,8 +160,10 @@ def _arviz(names: Sequence[str], paths: Sequence[Path]) -> tuple[pd.DataFrame | 
     try:
         for name, path in zip(names, paths, strict=True):
             file = path / "arviz.nc"
-            if not file.is_file():
+            if not os.path.lexists(file):
                 return None, f"{name} has no draws (ppvae evaluate writes them)"
+            size_of(file)  # Refuses a link or a device.
+            refuse_outside(file)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 drawn[name] = arviz.from_netcdf(file)

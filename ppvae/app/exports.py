@@ -35,6 +35,7 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
+from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
@@ -251,15 +252,18 @@ def _write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> N
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".h5ad":
-            _annotate(path, table, source)
-        elif path.suffix.lower() == ".npz":
-            arrays: Keywords = table
-            np.savez_compressed(path, **arrays)
-        elif path.suffix.lower() == ".csv":
-            pd.DataFrame(table).to_csv(path, index=False)
-        else:
-            pd.DataFrame(table).to_parquet(path, index=False)
+        # A link that the user names is followed; the file that it leads to changes completely.
+        with written(Path(os.path.realpath(path))) as new:
+            if path.suffix.lower() == ".h5ad":
+                _annotate(new, table, source)
+            elif path.suffix.lower() == ".npz":
+                arrays: Keywords = table
+                with new.open("wb") as file:
+                    np.savez_compressed(file, **arrays)
+            elif path.suffix.lower() == ".csv":
+                pd.DataFrame(table).to_csv(new, index=False)
+            else:
+                pd.DataFrame(table).to_parquet(new, index=False)
     except ImportError as error:
         raise RunError(
             f"out: expected {'anndata' if path.suffix == '.h5ad' else 'pyarrow'} to be installed, "
@@ -378,10 +382,13 @@ def _write_arrays(
     """Write ``NAME.npz`` and, for pictures (N, P, C, H, W), ``NAME.png`` with P side by side."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        place = Path(os.path.realpath(folder))
         values: Keywords = arrays
-        np.savez_compressed(folder / f"{name}.npz", **values)
+        with written(place / f"{name}.npz") as new:
+            np.savez_compressed(new, **values)
         if pictures is not None and pictures.dim() == 5:
             shown = pictures.flatten(0, 1).clamp(0, 1)
-            plots.images(shown, per_row=8).savefig(folder / f"{name}.png")
+            with written(place / f"{name}.png") as new:
+                plots.images(shown, per_row=8).savefig(new)
     except OSError as error:
         raise _unwritable(folder, error) from error

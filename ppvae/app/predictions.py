@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,8 @@ def predict_run(
             table = shares(prior)
             arrays["terms"] = np.array([*table])
             arrays["shares"] = torch.stack([*table.values()]).cpu().numpy()
-        with written(folder / "predictions.npz") as new:
+        place = Path(os.path.realpath(folder))
+        with written(place / "predictions.npz") as new:
             np.savez_compressed(new, **arrays)
     except OSError as error:
         raise RunError(
@@ -113,7 +115,7 @@ def predict_run(
         ) from error
     if prediction.mean.dim() == 4:
         figure = _figure(prediction, columns) if at is None else _first(prediction, arrays, given)
-        with written(folder / "predictions.png") as new:
+        with written(place / "predictions.png") as new:
             figure.savefig(new)
     return prediction, given
 

@@ -9,6 +9,7 @@ that stopped goes on, and the table of all runs.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
 from ppvae.runs.config import elbo_of, is_run, read_config
-from ppvae.runs.files import read_json
+from ppvae.runs.files import inside, read_json
 from ppvae.runs.folder import CHECKPOINT, write_json
 from ppvae.typing import JsonObject, Keywords
 from ppvae.zoo.entry import entry
@@ -69,7 +70,7 @@ class Sweep:
 
     def definition(self) -> JsonObject:
         """The settings that must not change when a sweep is continued; ``trials`` may grow."""
-        data = None if self.data is None else str(self.data.resolve())
+        data = None if self.data is None else os.path.realpath(self.data)
         search = self.trials is not None
         sets = {"sets": sorted(self.sets), "seeds": list(self.seeds), "search": search}
         # Folders of sweeps before there was a choice name no engine.
@@ -204,7 +205,7 @@ def fit_trial(
             evaluate_run(folder, data=None, device=sweep.settings.get("device"))
         return elbo_of(folder)
     options, settings = split_values(entry(sweep.model), texts)
-    checkpoint = folder / "checkpoint"
+    checkpoint = inside(folder, "checkpoint")
     resume = None
     if (checkpoint / CHECKPOINT).exists():
         try:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -63,9 +64,11 @@ def run_ray(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
         os.environ.setdefault(name, value)
     ray = expect_package("ppvae sweep --engine ray", "ray", "cluster")
     tune = expect_package("ppvae sweep --engine ray", "ray.tune", "cluster")
-    data = None if sweep.data is None else sweep.data.resolve()
+    data = None if sweep.data is None else Path(os.path.realpath(sweep.data))
     with _cluster(ray, sweep.address):
-        results = _tuner(tune, replace(sweep, out=sweep.out.resolve(), data=data), axes).fit()
+        results = _tuner(
+            tune, replace(sweep, out=Path(os.path.realpath(sweep.out)), data=data), axes
+        ).fit()
     trials: dict[tuple[object, ...], Trial] = {}
     for result in results:
         texts = {axis.name: _text(result.config[axis.name]) for axis in axes}

@@ -7,6 +7,7 @@ They add ``arviz.nc``, ``plots/*.png`` and ``report.html`` to the files that
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ from ppvae.data.files import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import seeded
+from ppvae.runs.files import inside
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Run, is_run
 from ppvae.runs.run import load as load_run
@@ -153,7 +155,7 @@ def evaluate_run(
     max_rows: int | None = report.SUMMARY_ROWS
     if data is not None:
         assert splits.test is not None
-        if target.resolve() == Path(folder).resolve():
+        if os.path.realpath(target) == os.path.realpath(folder):
             raise RunError(
                 f"out: expected another folder than the run's; got {str(out)!r}. "
                 "Name another: --out."
@@ -163,7 +165,7 @@ def evaluate_run(
         fitted = run.config.get("source_digest")
         run.config |= noted_source(data)
         run.config["evaluation"] = {
-            "run": str(Path(folder).resolve()),
+            "run": os.path.realpath(folder),
             "rows": splits.test.num_rows,
             "fitted": fitted is not None and fitted == run.config["source_digest"],
         }
@@ -176,14 +178,21 @@ def evaluate_run(
 def evaluation_folder(
     folder: str | Path, data: str | Path | None, out: str | Path | None = None
 ) -> Path:
-    """The folder of an evaluation: the run's, or ``evaluations/NAME`` in it for new data."""
+    """The folder of an evaluation: the run's, or ``evaluations/NAME`` in it for new data.
+
+    Raises:
+        ArgumentError: If ``out`` is given without data.
+        RunError: If a folder on the way to it is a link.
+    """
     if data is None:
         if out is not None:
             raise ArgumentError(
                 f"out: expected new data with it; got {str(out)!r} alone. Name them: --data PATH."
             )
         return Path(folder)
-    return Path(out) if out is not None else Path(folder) / "evaluations" / Path(data).stem
+    if out is not None:
+        return Path(out)
+    return inside(Path(folder), "evaluations", Path(data).stem)
 
 
 def report_run(folder: str | Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ppvae.data.dataset import Dataset
+from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.record import Record, known_names
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
@@ -48,8 +49,11 @@ def h5ad(
     """
     anndata = expect_package(Path(path).name, "anndata", "counts")
     try:
+        refuse_outside(Path(path))
         read = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{Path(path).name}: expected an .h5ad file; it cannot be read ({error}). "
             "Save it again with adata.write_h5ad."

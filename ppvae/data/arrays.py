@@ -11,6 +11,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, found_as, kind_of, known_as
 from ppvae.data.dataset import Dataset
+from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.mapped import MappedRows
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
@@ -135,6 +136,7 @@ class _Zarr:
     def __init__(self, array: AnyArray, layout: Layout, name: str) -> None:
         self.array = array
         self.layout = layout
+        self.name = name
         row, self.note = _pictures(np.empty((1, *array.shape[1:]), array.dtype), layout, name)
         self.shape: tuple[int, ...] = (array.shape[0], *row.shape[1:])
         self.dtype = np.dtype(array.dtype)
@@ -143,7 +145,14 @@ class _Zarr:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         if np.ndim(rows) == 0:
             return self[np.reshape(rows, 1)][0]
-        return _pictures(np.asarray(self.array.oindex[rows]), self.layout)[0]
+        try:
+            values = np.asarray(self.array.oindex[rows])
+        except (*UNREADABLE, RuntimeError) as error:
+            raise DataError(
+                f"{self.name}: expected chunks that can be read; got a damaged one "
+                f"({str(error).strip() or type(error).__name__}). Save the array again."
+            ) from error
+        return _pictures(values, self.layout)[0]
 
 
 def zarr(
@@ -176,6 +185,7 @@ def zarr(
         columns: dict[str, np.ndarray | MappedRows] = {}
         notes = []
         for name, array in arrays.items():
+            _refuse_pickled(path, array)
             if name in ("x", "source") and array.ndim > 1:
                 rows = _Zarr(array, layout, name)
                 columns[name] = MappedRows(rows, np.arange(array.shape[0]))
@@ -183,6 +193,8 @@ def zarr(
             else:
                 columns[name] = np.asarray(array[...])
     except UNREADABLE as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{path.name}: expected a zarr array or group; it cannot be read "
             f"({str(error).strip() or type(error).__name__}). Save it again with zarr.save(path, "
@@ -194,6 +206,18 @@ def zarr(
             "or name the folder of the array itself."
         )
     return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
+
+
+def _refuse_pickled(path: Path, array: AnyArray) -> None:
+    """Refuse an array whose chunks are pickles; only zarr 2 has a codec that reads them."""
+    if hasattr(array, "compressors"):
+        return
+    codecs = [*(array.filters or ()), array.compressor]
+    if any(getattr(codec, "codec_id", "") == "pickle" for codec in codecs):
+        raise DataError(
+            f"{path.name}: expected arrays of numbers or text; got pickled objects, which could "
+            "run any code. Save numbers with zarr.save(path, x=...)."
+        )
 
 
 def h5(
@@ -223,6 +247,7 @@ def h5(
 
     path = existing(path)
     try:
+        refuse_outside(path)
         with h5py.File(path, "r") as file:
             sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
             if found_as("x", sets) is None:
@@ -232,7 +257,7 @@ def h5(
                 name: item.asstr()[...].astype(str) if item.dtype.kind == "O" else item[...]
                 for name, item in sets.items()
             }
-    except UNREADABLE as error:
+    except (*UNREADABLE, RuntimeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

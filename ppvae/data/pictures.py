@@ -108,6 +108,11 @@ def _paths(folder: Path) -> tuple[list[Path], list[str]]:
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             hidden += 1
         elif path.name.lower().endswith(PICTURES):
+            if not path.is_file():
+                raise DataError(
+                    f"{folder.name}: expected files of pictures; got a pipe, a device or a link "
+                    f"to nothing, {path.relative_to(folder).as_posix()!r}. Remove it."
+                )
             paths.append(path)
         else:
             others.append(path)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
+from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.record import Record
 from ppvae.data.scalars import loop_area, scalar_named
@@ -226,9 +227,10 @@ def spectral_image(
 
     path = existing(path)
     try:
+        refuse_outside(path)
         with h5py.File(path, "r") as file:
             cube, axis, unit = _cube(file, path.name)
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError) as error:
         raise DataError(
             f"{path.name}: expected an HDF5 file; it cannot be read ({error}). Copy it again."
         ) from error

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
+from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
@@ -174,6 +175,7 @@ def _nifti(path: Path, nibabel: ModuleType) -> tuple[np.ndarray, str]:
 
 
 def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
+    refuse_outside(path)
     plugin = "emd" if path.suffix.lower() == ".emd" else "digitalmicrograph"
     signals = importlib.import_module(f"{rsciio.__name__}.{plugin}").file_reader(str(path))
     flat = [signal for signal in signals if _is_flat(signal)]

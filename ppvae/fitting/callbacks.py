@@ -35,6 +35,7 @@ from ppvae.fitting.tensors import State
 from ppvae.fitting.training import Training
 from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.config import is_run
+from ppvae.runs.files import inside
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, optional
 from ppvae.signals import pending_signal
@@ -157,7 +158,7 @@ def load_checkpoint(folder: str | Path) -> State:
         RunError: If the checkpoint is missing or damaged, or if the run has none.
     """
     folder = Path(folder)
-    if not is_tree(folder) and is_tree(folder / "checkpoint"):
+    if not is_tree(folder) and is_tree(inside(folder, "checkpoint")):
         folder = folder / "checkpoint"
     elif not is_tree(folder) and is_run(folder):
         raise RunError(

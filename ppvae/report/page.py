@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
@@ -40,7 +41,7 @@ def write(folder: str | Path) -> Path:
     folder = Path(folder)
     page = render(read(folder))
     try:
-        with written(folder.resolve() / FILE) as temporary:
+        with written(Path(os.path.realpath(folder)) / FILE) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise RunError(

@@ -25,6 +25,7 @@ from ppvae.runs.schema import check_tree
 __all__ = [
     "PENDING",
     "digest_of",
+    "inside",
     "is_folder",
     "read_bytes",
     "read_json",
@@ -48,6 +49,27 @@ def is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def inside(folder: Path, *parts: str) -> Path:
+    """A path below a folder that somebody else may have filled, where nothing is a link.
+
+    Arguments:
+        folder: Folder, which may be a link itself, as the user named it.
+        parts: Names of folders, each in the one before it; they need not exist.
+
+    Raises:
+        RunError: If one of them is a link.
+    """
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise RunError(
+                f"{path}: expected a folder; got a link. Remove the link, or name the folder that "
+                "it leads to."
+            )
+    return path
 
 
 def _open(path: Path) -> int:

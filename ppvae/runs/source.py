@@ -72,12 +72,12 @@ def noted_source(data: str | Path | None, reading: Keywords | None = None) -> di
     """
     noted: dict[str, object] = {"source": None, "source_digest": None}
     if data is not None:
-        path = Path(data).resolve()
+        path = Path(os.path.realpath(data))
         noted = {"source": str(path), "source_digest": digest_of_data(path)}
     if reading is not None:
         options = dict(reading)
         if options.get("labels") is not None:
-            table = Path(options["labels"]).resolve()
+            table = Path(os.path.realpath(options["labels"]))
             options["labels"] = str(table)
             noted["labels_digest"] = digest_of_data(table)
         noted["reading"] = options

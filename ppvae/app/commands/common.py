@@ -66,9 +66,11 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def path_of(text: str) -> Path:
-    """A path; an empty text, which would be this folder, is refused."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path; got ''")
+    """A path; an empty text, which would be this folder, or one that is too long is refused."""
+    from ppvae.expected import is_path
+
+    if not is_path(text):
+        raise argparse.ArgumentTypeError(f"expected a path; got {text[:60]!r}")
     return Path(text)
 
 

@@ -152,6 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.resume import arguments_of
     from ppvae.app.workflow import fit_entry
     from ppvae.fitting import Checkpoint, is_main, keep_freed_memory
+    from ppvae.runs.files import inside
     from ppvae.zoo import entry
     from ppvae.zoo.options import read_options
 
@@ -169,7 +170,7 @@ def run(arguments: argparse.Namespace) -> None:
     out = _folder(arguments, model.name)
     every = arguments.checkpoint_every
     checkpoint = Checkpoint(
-        out / "checkpoint", every=every, seconds=EACH_MINUTE if every is None else None
+        inside(out, "checkpoint"), every=every, seconds=EACH_MINUTE if every is None else None
     )
     try:
         result = fit_entry(

@@ -62,9 +62,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Predict, then print how many predictions there are and where they are."""
     from ppvae.app.workflow import predict_run
+    from ppvae.runs.files import inside
 
     given = {column: getattr(arguments, column) for _, column, _, _ in COLUMNS}
-    out = arguments.out or arguments.run / "predictions"
+    out = arguments.out or inside(arguments.run, "predictions")
     prediction, _ = predict_run(
         arguments.run,
         {name: values for name, values in given.items() if values is not None},

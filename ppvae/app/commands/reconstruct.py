@@ -38,8 +38,9 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from ppvae.app.exports import reconstruct_run
+    from ppvae.runs.files import inside
 
-    out = arguments.out or arguments.run / "reconstructions"
+    out = arguments.out or inside(arguments.run, "reconstructions")
     arrays = reconstruct_run(arguments.run, arguments.data, out, device=arguments.device)
     print(f"reconstructed: {len(arrays['row'])} data, in {out}")
     if "x_imputed" in arrays:

@@ -29,8 +29,9 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Draw, then print how many and where they are."""
     from ppvae.app.exports import sample_run
+    from ppvae.runs.files import inside
 
-    out = arguments.out or arguments.run / "samples"
+    out = arguments.out or inside(arguments.run, "samples")
     sample_run(
         arguments.run,
         out,
