@@ -22,6 +22,9 @@ __all__ = ["ACQUISITIONS", "Acquisition", "Asked", "acquisition_named"]
 # Number of places at which a function is drawn jointly; the cost grows as its cube.
 DRAWN = 800
 BETA = 4.0
+# Number of places, those of the highest upper confidence bound, that a knowledge gradient compares,
+# and of outcomes of a measurement that it imagines.
+COMPARED, OUTCOMES = 64, 16
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,39 @@ def thompson(asked: Asked) -> Tensor:
     return values
 
 
-def _sampler() -> MCSampler:
+@torch.no_grad()
+def knowledge_gradient(asked: Asked) -> Tensor:
+    """BoTorch's qKnowledgeGradient: how much a measurement raises the largest predicted mean.
+
+    The best place after each imagined outcome is one of those compared, exactly.
+    """
+    botorch("knowledge-gradient")
+    from botorch.acquisition.knowledge_gradient import qKnowledgeGradient
+
+    model = botorch_model(asked.surrogate, weights=asked.weights)
+    bounds = upper_confidence_bound(asked)
+    chosen = bounds.topk(min(COMPARED, len(asked.x))).indices
+    x, count = asked.x[chosen], len(chosen)
+    sampler = _sampler(OUTCOMES)
+    both = torch.cat([x[:, None], asked.pending.expand(count, -1, -1)], 1)
+    means = model.fantasize(both, sampler).posterior(x).mean[..., 0]  # (S, N, N)
+    after = x[means.argmax(-1)].transpose(0, 1)
+    gradient = qKnowledgeGradient(
+        model,
+        num_fantasies=OUTCOMES,
+        sampler=sampler,
+        current_value=model.posterior(x[:, None]).mean.max(),
+        X_pending=asked.pending if len(asked.pending) else None,
+    )
+    values = torch.full((len(asked.x),), -torch.inf, dtype=torch.float64)
+    values[chosen] = gradient(torch.cat([x[:, None], after], 1)).double()
+    return values
+
+
+def _sampler(count: int = 64) -> MCSampler:
     from botorch.sampling.normal import SobolQMCNormalSampler
 
-    return SobolQMCNormalSampler(torch.Size([64]), seed=0)
+    return SobolQMCNormalSampler(torch.Size([count]), seed=0)
 
 
 @torch.no_grad()
@@ -120,6 +152,7 @@ ACQUISITIONS: dict[str, Acquisition] = {
     "log-ei": log_expected_improvement,
     "ucb": upper_confidence_bound,
     "thompson": thompson,
+    "knowledge-gradient": knowledge_gradient,
     "max-variance": max_variance,
     "random": random,
 }

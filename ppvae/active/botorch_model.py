@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from ppvae.active.surrogate import Surrogate
+from ppvae.errors import ArgumentError
 from ppvae.expected import expect_package
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
+    from botorch.sampling.base import MCSampler
 
 __all__ = ["botorch", "botorch_model"]
 
@@ -35,7 +37,8 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
     """A BoTorch ``Model`` of the weighted sum of the outputs, without observation noise.
 
     ``optimize_acqf_discrete(LogExpectedImprovement(botorch_model(s), best_f), q=1, choices=x)``
-    then chooses among rows x.
+    then chooses among rows x. Its ``fantasize`` serves look-ahead functions such as
+    ``qKnowledgeGradient``.
 
     Arguments:
         surrogate: A fitted surrogate.
@@ -53,7 +56,15 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
         """The posterior of a surrogate that is not a sub-module.
 
         BoTorch moves its models to the dtype of the candidates, and the GP is in float64.
+
+        Arguments:
+            given: Inputs (..., P, F) of further measurements that it is conditioned on.
+            values: These measurements, with shape (..., P).
         """
+
+        def __init__(self, given: Tensor | None = None, values: Tensor | None = None) -> None:
+            super().__init__()
+            self.given, self.values = given, values
 
         @property
         def num_outputs(self) -> int:
@@ -66,14 +77,37 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
             observation_noise: bool | Tensor = False,
             posterior_transform: Any = None,
         ) -> GPyTorchPosterior:
-            mean, covariance = weighted_joint(surrogate, X, weights)
+            noise = (output_weights(surrogate, weights).square() * surrogate.noise_variance()).sum()
+            mean, covariance = self._joint(X, noise)
             if observation_noise is True:
-                used = output_weights(surrogate, weights)
-                noise = (used.square() * surrogate.noise_variance()).sum()
                 covariance = covariance + noise * torch.eye(X.size(-2)).to(covariance)
             normal = MultivariateNormal(mean, covariance)
             posterior = GPyTorchPosterior(normal)
             return posterior if posterior_transform is None else posterior_transform(posterior)
+
+        def _joint(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+            if self.given is None or self.values is None:
+                return weighted_joint(surrogate, x, weights)
+            shape = torch.broadcast_shapes(x.shape[:-2], self.values.shape[:-1])
+            parts = [part.expand(*shape, *part.shape[-2:]) for part in (x, self.given)]
+            mean, covariance = weighted_joint(surrogate, torch.cat(parts, -2), weights)
+            count = x.size(-2)
+            cross, inner = covariance[..., :count, count:], covariance[..., count:, count:]
+            inner = inner + noise * torch.eye(inner.size(-1)).to(inner)
+            gain = torch.linalg.solve(inner, cross.mT).mT
+            away = (self.values - mean[..., count:])[..., None]
+            mean = mean[..., :count] + (gain @ away)[..., 0]
+            return mean, covariance[..., :count, :count] - gain @ cross.mT
+
+        def fantasize(self, X: Tensor, sampler: MCSampler, **settings: Any) -> Model:  # noqa: N803
+            """The model given measurements at X (..., P, F) that are drawn from it."""
+            if self.given is not None:
+                raise ArgumentError(
+                    "fantasize: expected a model of measurements; got one of fantasies. Draw all "
+                    "of them at once."
+                )
+            drawn = sampler(self.posterior(X, observation_noise=True))
+            return SurrogateModel(X, drawn[..., 0])
 
     return SurrogateModel()
 

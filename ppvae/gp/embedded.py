@@ -89,10 +89,9 @@ class EmbeddedGP(SizedByData, FitHooks):
         floor: float = 1e-4,
     ) -> None:
         super().__init__()
-        if not 0 < floor < noise or outputs < 1:
+        if not floor < noise:
             raise ArgumentError(
-                f"EmbeddedGP: expected 0 < floor < noise and outputs >= 1; got {floor}, {noise} "
-                f"and {outputs}. Use 1e-4, 0.05 and 1."
+                f"EmbeddedGP: expected floor < noise; got {floor} and {noise}. Use 1e-4 and 0.05."
             )
         if head is not None and isinstance(features, ExactFeatures):
             raise ArgumentError(
@@ -255,6 +254,25 @@ class EmbeddedGP(SizedByData, FitHooks):
         inner = weighted.mT @ f + torch.eye(rows.size(-1)).to(rows)
         projected = weighted.mT @ y.mT[..., None]
         return torch.linalg.solve(inner, projected)[..., 0], inner
+
+    def log_evidence(self, rows: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
+        r""":math:`\log p(y)` of all measurements, (); the ELBO has this value at every draw of w.
+
+        Arguments:
+            rows: Features, with shape (N, H).
+            target: Measurements, with shape (N) or (N, T); NaN where there is none.
+            noise: Known standard deviations, likewise.
+
+        Raises:
+            ArgumentError: With a head, whose evidence has no closed form.
+        """
+        y, precision = self.standardised(target, noise)
+        mean, inner = self.solve(rows, target, noise)
+        misfit = precision * y * (y - self.functions(rows, mean))
+        volume = 2 * torch.linalg.cholesky(inner).diagonal(dim1=-2, dim2=-1).log().sum()
+        seen = precision > 0
+        unit = (2 * torch.pi * self.unit.square() / precision.where(seen, 1)).log()
+        return -0.5 * (misfit.sum() + volume + (unit * seen).sum())
 
     def posterior(
         self, rows: Tensor, target: Tensor, noise: Tensor | None = None

@@ -23,8 +23,8 @@ from ppvae.errors import ArgumentError
 
 __all__ = ["Beside", "BoundedLinear", "Mean", "NoEmbedding", "ResidualEmbedding"]
 
-# Of the spectral norm: it is within a few per cent after these, from below.
-ITERATIONS = 12
+# Squarings of W'W, that is 2^4 power iterations: the norm is then within a few per cent, from below.
+SQUARINGS = 4
 
 
 class Mean(nn.Module):
@@ -51,10 +51,11 @@ class BoundedLinear(nn.Linear):
     def norm(self) -> Tensor:
         """The spectral norm, (), by power iterations from the sum of the rows."""
         with torch.no_grad():
-            inner = self.weight.mT @ self.weight
-            right = self.weight.sum(0) + self.weight.abs().sum(0)
-            for _ in range(ITERATIONS):
-                right = nn.functional.normalize(inner @ right, dim=0)
+            power = self.weight.mT @ self.weight
+            for _ in range(SQUARINGS):
+                power = power @ power / power.square().sum().clamp_min(1e-30)
+            right = power @ (self.weight.sum(0) + self.weight.abs().sum(0))
+            right = nn.functional.normalize(right, dim=0)
         return (self.weight @ right).norm()
 
     def forward(self, value: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def deep_kernel_surrogate(
     position: Tensor | None = None,
     embedding: str | nn.Module = "residual",
     ensemble: int = 3,
-    steps: int = 30,
+    steps: int = 20,
     first_steps: int = 200,
     seed: int = 0,
     **settings: int,

@@ -259,7 +259,7 @@ def test_without_botorch_its_functions_are_refused_and_others_work(monkeypatch):
     assert len(started(Search(Nearest(), places(), "random", start=3)).ask()) == 1
 
 
-@pytest.mark.parametrize("name", ["log-ei", "ucb", "thompson"])
+@pytest.mark.parametrize("name", ["log-ei", "ucb", "thompson", "knowledge-gradient"])
 def test_botorchs_functions_choose_batches(name):
     pytest.importorskip("botorch")
     search = started(Search(surrogate(), places(), name, start=6, batch=2))

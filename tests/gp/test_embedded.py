@@ -67,6 +67,20 @@ def test_the_elbo_is_the_evidence_at_every_draw_and_so_is_pyros(exact):
         assert float(-objective(batch).loss.detach() * N) == pytest.approx(expected, abs=2e-3)
     loss = Trace_ELBO().differentiable_loss(model, guide, **batch)
     assert float(-loss.detach()) == pytest.approx(expected, abs=2e-3)
+    closed = gp.log_evidence(gp.rows(x), target, noise)
+    assert float(closed.detach()) == pytest.approx(expected, abs=1e-4)
+    some = target.clone()
+    some[3, 0] = torch.nan
+    rest = [n for n in range(N) if n != 3]
+    parts = [
+        gp.log_evidence(gp.rows(x)[rows], y, s)
+        for rows, y, s in (
+            (rest, torch.stack([target[rest, 0], some[rest, 1] * torch.nan], -1), noise[rest]),
+            (list(range(N)), torch.stack([some[:, 0] * torch.nan, target[:, 1]], -1), noise),
+        )
+    ]
+    found = gp.log_evidence(gp.rows(x), some, noise)
+    torch.testing.assert_close(found, parts[0] + parts[1])
 
 
 def test_the_gradient_is_that_of_the_evidence():

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["add", "run"]
 
 # The keys of ppvae.active.acquisition.ACQUISITIONS, which imports torch; a test compares them.
-NAMES = ("log-ei", "ucb", "thompson", "max-variance", "random")
+NAMES = ("log-ei", "ucb", "thompson", "knowledge-gradient", "max-variance", "random")
 NUMBERS = (
     ("--budget", int, 100, "measurements in all"),
     ("--start", int, 15, "measurements at random before the first fit"),
     ("--batch", int, 1, "places chosen at a time"),
     ("--ensemble", int, 3, "deep kernels in the ensemble"),
-    ("--steps", int, 30, "optimiser steps per fit"),
+    ("--steps", int, 20, "optimiser steps per fit"),
     ("--first-steps", int, 200, "optimiser steps of the first fit"),
     ("--price", float, 0.0, "what a unit of distance takes from a score"),
     ("--reach", float, float("inf"), "longest move from place to place"),
