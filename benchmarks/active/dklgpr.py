@@ -32,7 +32,7 @@ def import_dklgpr():
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):
-        names = {"": (), ".models": ("mobilenet_v2", "resnet50", "vgg16"), ".utils": ("make_grid",)}
+        names = {"": [], ".models": ["mobilenet_v2", "resnet50", "vgg16"], ".utils": ["make_grid"]}
         for suffix, members in names.items():
             module = types.ModuleType(f"torchvision{suffix}")
             for member in members:
@@ -104,7 +104,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--cycles", type=int, default=200, help="steps of Adam per fit")
-    parser.add_argument("--dim", type=int, default=2, help="dimensions of the embedding, 3 at most")
+    parser.add_argument("--dim", type=int, default=2, help="size of the embedding")
     parser.add_argument("--own-network", action="store_true", help="atomai's default network")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from botorch.models.model import FantasizeMixin
+    from botorch.posteriors.gpytorch import GPyTorchPosterior
     from botorch.sampling.base import MCSampler
 
 __all__ = ["ACQUISITIONS", "Acquisition", "Asked", "acquisition_named"]
@@ -22,8 +24,8 @@ __all__ = ["ACQUISITIONS", "Acquisition", "Asked", "acquisition_named"]
 # Number of places at which a function is drawn jointly; the cost grows as its cube.
 DRAWN = 800
 BETA = 4.0
-# Number of places, those of the highest upper confidence bound, that a knowledge gradient compares,
-# and of outcomes of a measurement that it imagines.
+# Number of places that a knowledge gradient compares, those of the highest upper confidence bound,
+# and number of outcomes of a measurement that it imagines.
 COMPARED, OUTCOMES = 64, 16
 
 
@@ -123,13 +125,14 @@ def knowledge_gradient(asked: Asked) -> Tensor:
     x, count = asked.x[chosen], len(chosen)
     sampler = _sampler(OUTCOMES)
     both = torch.cat([x[:, None], asked.pending.expand(count, -1, -1)], 1)
-    means = model.fantasize(both, sampler).posterior(x).mean[..., 0]  # (S, N, N)
+    given = cast("FantasizeMixin", model).fantasize(both, sampler)
+    means = cast("GPyTorchPosterior", given.posterior(x)).mean[..., 0]  # (S, N, N)
     after = x[means.argmax(-1)].transpose(0, 1)
     gradient = qKnowledgeGradient(
         model,
         num_fantasies=OUTCOMES,
         sampler=sampler,
-        current_value=model.posterior(x[:, None]).mean.max(),
+        current_value=weighted_joint(asked.surrogate, x[:, None], asked.weights)[0].max(),
         X_pending=asked.pending if len(asked.pending) else None,
     )
     values = torch.full((len(asked.x),), -torch.inf, dtype=torch.float64)

@@ -77,7 +77,8 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
             observation_noise: bool | Tensor = False,
             posterior_transform: Any = None,
         ) -> GPyTorchPosterior:
-            noise = (output_weights(surrogate, weights).square() * surrogate.noise_variance()).sum()
+            used = output_weights(surrogate, weights)
+            noise = (used.square() * surrogate.noise_variance()).sum()
             mean, covariance = self._joint(X, noise)
             if observation_noise is True:
                 covariance = covariance + noise * torch.eye(X.size(-2)).to(covariance)

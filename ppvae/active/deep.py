@@ -206,7 +206,7 @@ def _evidence(gp: EmbeddedGP, batch: dict[str, Tensor]) -> Callable[[], None]:
 
     def gradients() -> None:
         total = _log_evidence(gp, gp.embed(batch["x"]), batch) + _log_prior(gp)
-        (-total / len(batch["x"])).backward()  # type: ignore[no-untyped-call]
+        (-total / len(batch["x"])).backward()
 
     return gradients
 
@@ -257,9 +257,7 @@ def _log_prior(gp: EmbeddedGP) -> Tensor:
     return gp.center.new_zeros(()) if prior is None else prior
 
 
-def _objective(
-    model: nn.Module, guide: nn.Module, batch: dict[str, Tensor]
-) -> Callable[[], None]:
+def _objective(model: nn.Module, guide: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
     """Gradients of the negative ELBO of a pair with a model of x, with the kernel's priors."""
     spec = ELBO() if log_hyperprior(model) is None else ELBO() + HyperPriors()
     objective = spec(model, guide, num_data=len(batch["x"]))
@@ -276,6 +274,8 @@ def _objective(
 @torch.no_grad()
 def _density(gp: EmbeddedGP, batch: dict[str, Tensor], judged: Tensor) -> float:
     """Mean log-density of those judged, given all others; minus infinity if not finite."""
-    left_out = gp.leave_one_out(gp.rows(batch["x"]), batch["target"], batch.get("noise"))
-    total = float(left_out.log_prob(batch["target"].double())[judged].mean())
+    target = batch["target"].double()
+    left_out = gp.leave_one_out(gp.rows(batch["x"]), target, batch.get("noise"))
+    seen = judged[:, None] & ~target.isnan()
+    total = float(left_out.log_prob(target.nan_to_num())[seen].mean()) if seen.any() else 0.0
     return total if total == total else -float("inf")

@@ -130,7 +130,10 @@ class Search:
         y = self.y
         if not len(y):
             return y.reshape(0)
-        return y[:, 0] if self.weights is None else y @ self.weights.double()
+        if self.weights is None:
+            return y[:, 0]
+        weighted = y * self.weights.double()
+        return weighted.where(self.weights != 0, 0).sum(-1)
 
     @property
     def best(self) -> int | None:
@@ -171,7 +174,7 @@ class Search:
                 f"ask: expected candidates that are not measured; got none left of "
                 f"{len(self.candidates)}. Stop here, or add candidates."
             )
-        begins = len(self.steps) < self.start or bool(self.values.isnan().all())
+        begins = len(self.steps) < self.start or self._lacks()
         if not begins:
             self._update()
         with forked(seed=self._seed(0)):
@@ -185,6 +188,11 @@ class Search:
                     self.asked.append(self._next())
         self.save()
         return list(self.asked)
+
+    def _lacks(self) -> bool:
+        """Whether nothing can be fitted yet, for want of a measurement of some output."""
+        y = self.y
+        return not len(y) or bool(y.isnan().all(0).any() | self.values.isnan().all())
 
     def _unmeasured(self) -> Tensor:
         return self.available().nonzero()[:, 0]
@@ -282,7 +290,7 @@ class Search:
 
     def _update(self) -> None:
         count = len(self.steps)
-        if self.fitted and count - self.fitted < self.fit_every:
+        if self._lacks() or (self.fitted and count - self.fitted < self.fit_every):
             return
         y = self.y
         seen = ~y.isnan().all(1)

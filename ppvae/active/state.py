@@ -39,6 +39,9 @@ def _settings(search: Search) -> dict[str, Any]:
         "seed": search.seed,
         "fit_every": search.fit_every,
         "weights": None if search.weights is None else search.weights.tolist(),
+        "moves": None
+        if search.moves is None
+        else [search.moves.price, None if math.isinf(search.moves.reach) else search.moves.reach],
     }
 
 
@@ -99,7 +102,8 @@ def read_search(folder: Path, search: Search) -> None:
         if state["format"] != FORMAT:
             raise KeyError("format")
         mine = _settings(search)
-        other = sorted(name for name in mine if settings.get(name) != mine[name])
+        # Folders of earlier versions do not name the moves.
+        other = sorted(name for name in mine if settings.get(name, mine[name]) != mine[name])
         gap = math.nan
         parsed = [
             Step(
@@ -132,5 +136,13 @@ def read_search(folder: Path, search: Search) -> None:
             f"{folder / name}: expected the weights of {SEARCH}; got others. Restore the folder "
             "from a copy."
         )
-    fill(search.surrogate, parse_tensors(folder / name, content), shared)
+    tensors = parse_tensors(folder / name, content)
+    try:
+        fill(search.surrogate, tensors, shared)
+    except RunError as error:
+        raise RunError(
+            f"{folder}: expected the surrogate that the search was begun with; got another "
+            f"({str(error).partition('. ')[0]}). Name another folder, or build the same one: "
+            "--embedding, --ensemble and --with-position as they were."
+        ) from error
     search.steps, search.asked, search.fitted = parsed, asked, fitted

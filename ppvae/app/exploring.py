@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ppvae.active.state import SEARCH
 from ppvae.data import image_spectra
 from ppvae.data.files import rows
 from ppvae.data.spectra import targets_of
-from ppvae.errors import DataError
+from ppvae.errors import ArgumentError, DataError
 from ppvae.programs import seeded
 from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable, write_json
@@ -57,6 +57,7 @@ def explore_data(
     embedding: str = "residual",
     with_position: bool = False,
     moves: tuple[float, float] = (0.0, math.inf),
+    maps_at: Sequence[int] = (),
     seed: int = 0,
     progress: Callable[[Search], None] | None = None,
     **surrogate: int,
@@ -75,6 +76,8 @@ def explore_data(
         embedding: As of :func:`ppvae.zoo.surrogates.deep_gp`.
         with_position: Whether the position is an input of the kernel.
         moves: Price of a unit of distance, subtracted from the score, and the longest move.
+        maps_at: Numbers of measurements after which the predictions are drawn; by default the
+            start and half of the rest. They are drawn at the end in any case.
         seed: Random seed.
         progress: Called after each batch.
         surrogate: Further arguments of :func:`ppvae.zoo.surrogates.deep_kernel_surrogate`.
@@ -96,6 +99,19 @@ def explore_data(
     position, x = (torch.as_tensor(table[name]).to(dtype) for name in ("position", "x"))
     used = position if with_position or embedding == "position" else None
     model = deep_kernel_surrogate(x, position=used, embedding=embedding, seed=seed, **surrogate)
+    chosen = tuple(maps_at) or (start, (start + budget) // 2)
+    if min(chosen) < 1:
+        raise ArgumentError(
+            f"maps_at: expected numbers of measurements above 0; got {list(chosen)}. Use the "
+            "default."
+        )
+    maps = Maps(Path(out) / "maps", chosen)
+
+    def after_each(search: Search) -> None:
+        maps.note(search)
+        if progress is not None:
+            progress(search)
+
     limited = tuple(moves) != (0.0, math.inf)
     search = explore(
         model,
@@ -108,13 +124,69 @@ def explore_data(
         moves=Moves(position, *moves) if limited else None,
         seed=seed,
         folder=out,
-        progress=progress,
+        progress=after_each,
     )
     exploration = Exploration(search, y, _metrics(search, y, position), table.notes)
     with written(Path(out) / "metrics.json") as new:
         write_json(new, {**exploration.metrics, "calibration": search.calibration.verdict})
-    plots.save(Path(out) / "plots", _figures(search, y, position))
+    plots.save(
+        Path(out) / "plots",
+        [*_figures(search, y, position), *maps.figures(search, position)],
+    )
     return exploration
+
+
+class Maps:
+    """Predictions for all candidates after chosen numbers of measurements, in a folder.
+
+    A search that is resumed has those before.
+
+    Arguments:
+        folder: The folder, with a file per number.
+        chosen: Numbers of measurements.
+    """
+
+    def __init__(self, folder: Path, chosen: Sequence[int]) -> None:
+        self.folder = folder
+        self.chosen = sorted(set(chosen))
+
+    def _path(self, count: int) -> Path:
+        return self.folder / f"{count:05d}.npz"
+
+    def note(self, search: Search) -> None:
+        """Store the predictions of the last fit, if they are the first after a chosen number."""
+        due = [n for n in self.chosen if n <= search.fitted and not self._path(n).exists()]
+        if not due:
+            return
+        mean, variance = search.surrogate.marginals(search.candidates)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for count in due:
+            with written(self._path(count)) as new:
+                np.savez(
+                    new,
+                    fitted=search.fitted,
+                    mean=mean[:, 0].numpy(),
+                    deviation=variance[:, 0].sqrt().numpy(),
+                )
+
+    def figures(self, search: Search, position: Tensor) -> list[tuple[str, str, Figure]]:
+        """A figure of mean and standard deviation per number that was reached."""
+        drawn = []
+        for count in self.chosen:
+            if not self._path(count).exists():
+                continue
+            with np.load(self._path(count)) as stored:
+                fitted = int(stored["fitted"])
+                maps = {
+                    "predicted mean": stored["mean"],
+                    "standard deviation": stored["deviation"],
+                }
+            places = search.places[:fitted]
+            caption = f"What the model said after {fitted} measurements; measured places in red."
+            drawn.append(
+                (f"maps_{count}", caption, plots.place_map(position.numpy(), maps, places=places))
+            )
+        return drawn
 
 
 def _metrics(search: Search, y: Tensor, position: Tensor) -> dict[str, float]:

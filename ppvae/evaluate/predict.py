@@ -256,20 +256,20 @@ def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
 
 def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _Target:
     """Run the model on one row to see its sites."""
-    # Without the column named as the site, as a site that is not observed needs no data.
-    needed = [name for name, p in signature(model).items() if p.default is p.empty]
-    without = {n: value for n, value in one.items() if n in needed or n != (site or "x")}
-    trace = trace_program(model, {**without, "size": 1})
-    names = [name for name, node in nodes_of(trace).items() if is_site(node)]
+    observing = trace_program(model, {**one, "size": 1})
+    names = [name for name, node in nodes_of(observing).items() if is_site(node)]
     name = site or ("x" if "x" in names else names[-1])
     if name not in names:
         raise ArgumentError(
             f"site: expected one of the model's sites {names}; got {name!r}. Name one of them."
         )
+    # Without the column named as the site, as a site that is not observed needs no data.
+    needed = [name for name, p in signature(model).items() if p.default is p.empty]
+    without = {n: value for n, value in one.items() if n in needed or n != name}
+    trace = trace_program(model, {**without, "size": 1})
     node = nodes_of(trace)[name]
     column, computed = None, False
     if one:
-        observing = trace_program(model, {**one, "size": 1})
         column = observed_columns(model, one, observing).get(name)
         computed = column is not None and observing.nodes[name]["value"] is not one[column]
         if node["is_observed"] and column is None:

@@ -148,8 +148,9 @@ class EmbeddedGP(SizedByData, FitHooks):
             self.center.copy_(center)
             self.unit.copy_(torch.where(constant, torch.ones_like(spread), spread))
         if isinstance(self.features, ExactFeatures):
+            inputs = {name: data[name] for name in ("x", *self.columns) if name in data}
             with torch.no_grad():
-                parts = [self.embed(**batch) for batch in batches(self, data, 4096)]
+                parts = [self.embed(**batch) for batch in batches(self, inputs, 4096)]
             values = torch.cat(parts)
             self.features.check_training(values)
             self.features.anchor(values)

@@ -23,7 +23,7 @@ from ppvae.errors import ArgumentError
 
 __all__ = ["Beside", "BoundedLinear", "Mean", "NoEmbedding", "ResidualEmbedding"]
 
-# Squarings of W'W, that is 2^4 power iterations: the norm is then within a few per cent, from below.
+# Squarings of W'W, 16 power iterations: the norm is then within a few per cent, from below.
 SQUARINGS = 4
 
 

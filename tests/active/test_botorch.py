@@ -71,6 +71,7 @@ def test_the_knowledge_gradient_is_the_gain_of_the_largest_mean():
 def test_a_vaes_latents_are_a_space_that_botorch_searches():
     from botorch.acquisition.analytic import UpperConfidenceBound
     from botorch.models import SingleTaskGP
+    from botorch.models.transforms import Normalize
     from botorch.optim import optimize_acqf
 
     x = places().float().flatten(1)
@@ -87,7 +88,7 @@ def test_a_vaes_latents_are_a_space_that_botorch_searches():
     )
     z = run.encode({"x": x})["z"].double()
     bounds = torch.stack([z.min(0).values, z.max(0).values])
-    model = SingleTaskGP(z[:12], y[:12])
+    model = SingleTaskGP(z[:12], y[:12], input_transform=Normalize(2, bounds=bounds))
     best, _ = optimize_acqf(
         UpperConfidenceBound(model, beta=4.0), bounds, q=1, num_restarts=2, raw_samples=16
     )

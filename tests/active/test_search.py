@@ -129,6 +129,20 @@ def test_a_folder_of_another_search_or_a_damaged_one_is_refused(tmp_path):
         Search(Nearest(), places(), "random").load()
 
 
+def test_another_surrogate_or_other_moves_are_refused(tmp_path):
+    search = started(Search(surrogate(), places(), "random", start=5, folder=tmp_path))
+    search.update()
+    with pytest.raises(RunError, match=r"the surrogate that the search was begun with.*ensemble"):
+        Search(surrogate(ensemble=3), places(), "random", start=5, folder=tmp_path).load()
+    moves = Moves(POSITION, price=0.5)
+    with pytest.raises(RunError, match="the same moves"):
+        Search(surrogate(), places(), "random", start=5, folder=tmp_path, moves=moves).load()
+    state = json.loads((tmp_path / "search.json").read_text())
+    del state["settings"]["moves"]  # As versions wrote it that did not note them.
+    (tmp_path / "search.json").write_text(json.dumps(state))
+    Search(surrogate(), places(), "random", start=5, folder=tmp_path, moves=moves).load()
+
+
 def test_weights_that_are_not_those_of_the_search_are_refused(tmp_path):
     search = started(Search(surrogate(), places(), "random", start=5, folder=tmp_path))
     search.update()
@@ -180,6 +194,24 @@ def test_where_all_fail_places_are_random():
             search.tell(place, math.nan)
     assert search.best is None
     assert not search.fitted
+
+
+def test_explore_ends_where_all_fail_and_where_one_output_does():
+    pytest.importorskip("botorch")
+    found = explore(surrogate(), places(), lambda i: math.nan, "ucb", 6, start=3)
+    assert found.best is None
+    assert not found.fitted
+    search = Search(
+        surrogate(outputs=2), places(), "ucb", start=6, weights=torch.tensor([1.0, 0.0])
+    )
+    for place in search.ask():
+        search.tell(place, [float(place), math.nan])
+    assert search.values.isfinite().all()  # The output that failed has no weight.
+    (place,) = search.ask()
+    assert not search.fitted  # Nothing is known of the second output.
+    search.tell(place, [1.0, 2.0])
+    search.ask()
+    assert search.fitted == 7
 
 
 def test_one_measurement_alone_gives_a_prediction():

@@ -29,7 +29,7 @@ def test_a_search_is_written_and_goes_on(lattice, tmp_path, capsys):
     command += ["--acquisition", "max-variance", "--reach", "1000"]
     assert main([*command, "--budget", "8"]) == 0
     first = json.loads((out / "search.json").read_text())["steps"]
-    assert main([*command, "--budget", "12"]) == 0
+    assert main([*command, "--budget", "12", "--maps-at", "7", "10"]) == 0
     steps = json.loads((out / "search.json").read_text())["steps"]
     assert len(steps) == 12
     assert steps[:8] == first
@@ -41,7 +41,16 @@ def test_a_search_is_written_and_goes_on(lattice, tmp_path, capsys):
         "curve.png",
         "embedding.png",
         "predicted.png",
+        "maps_6.png",  # Of the first command: the start, and half of the rest.
+        "maps_7.png",
+        "maps_10.png",
     }
+    with np.load(out / "maps" / "00010.npz") as maps:
+        assert int(maps["fitted"]) == 10
+        assert maps["mean"].shape == maps["deviation"].shape == (36,)
+    assert main([*command, "--budget", "12", "--maps-at", "0"]) == 1
+    assert "above 0; got [0]" in capsys.readouterr().err
+    assert main([*command, "--budget", "12"]) == 0
     assert "too few to judge" in capsys.readouterr().out
 
 

@@ -209,7 +209,7 @@ def test_fit_trains_a_deep_kernel_and_predicts_unseen_data():
     x = torch.randn(60, 3)
     target = (x[:, :1] * 2).sin()
     model, guide = DeepKernel(gp), ExactWeightsGuide(gp)
-    ppvae.fit(
+    run = ppvae.fit(
         model,
         guide,
         {"x": x[:40], "target": target[:40]},
@@ -220,6 +220,8 @@ def test_fit_trains_a_deep_kernel_and_predicts_unseen_data():
     )
     with evaluating(gp):
         mean, _ = gp.marginals(x[40:])
+    drawn = run.predict({"x": x[40:]}).mean.double()
+    torch.testing.assert_close(drawn, mean, atol=0.05, rtol=0)
     assert float((mean - target[40:]).square().mean()) < 0.3 * float(target.var())
 
 

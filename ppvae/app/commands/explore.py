@@ -71,6 +71,15 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--with-position", action="store_true", help="make the position an input of the kernel"
     )
+    parser.add_argument(
+        "--maps-at",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="numbers of measurements after which the predictions are drawn (default: the start "
+        "and half of the rest); they are drawn at the end in any case",
+    )
     for flag, kind, default, text in NUMBERS:
         parser.add_argument(flag, type=kind, default=default, help=f"{text} (default {default})")
     parser.add_argument("--quiet", action="store_true", help="print nothing while it runs")
