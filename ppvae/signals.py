@@ -17,10 +17,16 @@ from types import FrameType
 
 from ppvae.errors import Interrupted
 
-__all__ = ["ending_on_signals", "pending_signal", "raising_on_signals"]
+__all__ = ["Cut", "cut_by_signals", "ending_on_signals", "pending_signal", "raising_on_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PENDING: list[int] = []
+# Scopes that a signal leaves at once.
+_CUTTABLE: list[object] = []
+
+
+class Cut(BaseException):
+    """A signal within :func:`cut_by_signals`."""
 
 
 def pending_signal() -> int | None:
@@ -41,9 +47,26 @@ def ending_on_signals() -> Iterator[None]:
         name = signal.Signals(number).name
         message = f"\nppvae: {name}: this step ends, then all is saved; again to end at once\n"
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
+        if _CUTTABLE:
+            raise Cut
 
     with _handling(note):
         yield
+
+
+@contextmanager
+def cut_by_signals() -> Iterator[None]:
+    """Raise :class:`Cut` at a signal within :func:`ending_on_signals`, or if one has come before.
+
+    For long work that may be left at any moment, such as compiling a step.
+    """
+    if pending_signal() is not None:
+        raise Cut
+    _CUTTABLE.append(None)
+    try:
+        yield
+    finally:
+        _CUTTABLE.pop()
 
 
 @contextmanager

@@ -46,7 +46,7 @@ RIGHT: Mapping[str, tuple[str, ...]] = {
     ),
     "the same file by another argument": ("--data d.npz",),
     "numbers in their range": (
-        *("--seed 0", "--beta 0", "--warmup 0"),
+        *("--seed 0", "--beta 0", "--warmup 0", "--price 0"),
         *("--price 9999999999999999999999999", "--beta 9999999999999999999999999"),
     ),
     "no limit": ("--reach inf", "--reach 1e400", "--reach 9999999999999999999999999"),

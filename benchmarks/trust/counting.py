@@ -6,10 +6,14 @@ import signal
 import time
 import warnings
 
-__all__ = ["WRONG", "prepared"]
+__all__ = ["WRONG", "Late", "prepared"]
 
 # The words of the calls that are printed.
 WRONG = ("silent", "obscure")
+
+
+class Late(Exception):
+    """The end of a call by the alarm; no error of the system, which a command may handle."""
 
 
 def prepared(doc: str, what: str, seconds: int) -> argparse.ArgumentParser:
@@ -24,7 +28,7 @@ def prepared(doc: str, what: str, seconds: int) -> argparse.ArgumentParser:
     warnings.simplefilter("ignore")
 
     def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"no end after {seconds} s at {time.ctime()}")
+        raise Late(f"no end after {seconds} s at {time.ctime()}")
 
     signal.signal(signal.SIGALRM, late)
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])

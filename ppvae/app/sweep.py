@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ppvae.app.axes import Axis, axes_of, split_values
-from ppvae.app.workflow import evaluate_run, fit_entry
+from ppvae.app.workflow import checked_data, evaluate_run, fit_entry
 from ppvae.errors import ArgumentError, RunError
+from ppvae.expected import expect, expect_device, integer
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
@@ -121,17 +122,32 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
     """
     axes = axes_of(entry(sweep.model), sweep.sets)
     engine = _engine(sweep)
-    if sweep.trials is not None and sweep.trials < 1:
-        raise ArgumentError(f"--trials: expected at least 1; got {sweep.trials}. Use 20.")
+    if sweep.trials is not None:
+        expect(integer(1), "Use 20.", **{"--trials": sweep.trials})
     ranged = [axis.name for axis in axes if axis.ranged]
     if sweep.trials is None and ranged:
         raise ArgumentError(
             f"--set: expected values with commas in a grid; got a range of {ranged}. Say how many "
             "configurations to try: --trials 20."
         )
+    _check_each(sweep, axes)
     _claim_folder(sweep)
     with alone():
         return engine(sweep, axes)
+
+
+def _check_each(sweep: Sweep, axes: Sequence[Axis]) -> None:
+    """Refuse what would end every trial in an error: the device, or the data.
+
+    Raises:
+        ArgumentError: If there is no such device.
+        DataError: If the data cannot be read.
+    """
+    if sweep.settings.get("device") is not None:
+        expect_device(sweep.settings["device"])
+    if sweep.data is not None:
+        options, _ = split_values(entry(sweep.model), {a.name: a.texts[0] for a in axes})
+        checked_data(sweep.model, sweep.data, options=options, reading=sweep.reading)
 
 
 def _engine(sweep: Sweep) -> Engine:
@@ -200,6 +216,7 @@ def fit_trial(
         PPVAEError: If a value does not suit the model, or the fit diverges.
     """
     folder = folder_of(sweep.out, texts, seed)
+    inside(sweep.out, *folder.relative_to(sweep.out).parts)
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
         if not (folder / REPORT).exists():  # A signal came between the fit and its evaluation.
             evaluate_run(folder, data=None, device=sweep.settings.get("device"))

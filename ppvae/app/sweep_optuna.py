@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ppvae.app.axes import Axis
 from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
-from ppvae.errors import PPVAEError
+from ppvae.errors import PPVAEError, RunError
 from ppvae.expected import expect_package
 from ppvae.fitting import Training
+from ppvae.runs.files import inside
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,7 +44,15 @@ def run_optuna(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
     Raises:
         MissingPackageError: If Optuna is not installed.
     """
-    study = _study(sweep)
+    try:
+        study = _study(sweep)
+    except (ValueError, TypeError, LookupError, AssertionError, RecursionError) as error:
+        if isinstance(error, PPVAEError):
+            raise
+        raise RunError(
+            f"--out: expected Optuna's journal in {JOURNAL}; got a damaged one ({error}). Move it "
+            "away, and give the same command again: runs that ended are not repeated."
+        ) from error
     _take_back(study)
     _claim(sweep, study, axes)
     while (trial := _next(sweep, study)) is not None:
@@ -66,7 +75,7 @@ def _study(sweep: Sweep) -> Study:
     search = sweep.trials is not None
     prune = search if sweep.prune is None else sweep.prune
     pruners = optuna.pruners
-    storage = JournalStorage(JournalFileBackend(str(sweep.out / JOURNAL)))
+    storage = JournalStorage(JournalFileBackend(str(inside(sweep.out, JOURNAL))))
     study = optuna.create_study(
         storage=storage,
         study_name=STUDY,
@@ -96,7 +105,8 @@ def _take_back(study: Study) -> None:
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         host, _, number = str(trial.user_attrs.get("process", "")).rpartition(":")
-        if host == socket.gethostname() and not _is_alive(int(number)):
+        here = host == socket.gethostname() and number.isdecimal()
+        if here and not _is_alive(int(number)):
             study.tell(trial.number, state=TrialState.FAIL)
             study.set_user_attr(f"lost {trial.number}", True)
             study.enqueue_trial(trial.params, user_attrs=ASKED)

@@ -34,6 +34,7 @@ from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import Options, auto_options, parse_options
 
 __all__ = [
+    "checked_data",
     "evaluate_run",
     "evaluation_folder",
     "fit_entry",
@@ -79,11 +80,8 @@ def fit_entry(
         RunError: If the folder cannot be written.
     """
     model_entry = entry(name)
-    auto = {} if data is None else auto_options(model_entry.options)
-    chosen = parse_options(model_entry.options, {**auto, **(options or {})})
     refuse_unwritable(Path(out), is_run)
-    splits = _splits(model_entry, chosen, data, reading)
-    model_entry.check(splits)
+    splits, chosen = checked_data(name, data, options=options, reading=reading)
     spec, chosen, sentence = resolved(splits, chosen)
     if sentence:
         logger.warning(sentence)
@@ -116,6 +114,33 @@ def fit_entry(
         )
         raise
     return run
+
+
+def checked_data(
+    name: str,
+    data: str | Path | None,
+    *,
+    options: Mapping[str, object] | None = None,
+    reading: Keywords | None = None,
+) -> tuple[Splits, Options]:
+    """The data that a model is fitted to, checked to be those that it needs, and its options.
+
+    Arguments:
+        name: As for :func:`fit_entry`, as all the others are.
+        data: A file or a folder; the model's embedded data by default.
+        options: The model's own options by name.
+        reading: Options of the reader of ``data``.
+
+    Raises:
+        ArgumentError: If there is no such model or option.
+        DataError: If the data cannot be used.
+    """
+    model_entry = entry(name)
+    auto = {} if data is None else auto_options(model_entry.options)
+    chosen = parse_options(model_entry.options, {**auto, **(options or {})})
+    splits = _splits(model_entry, chosen, data, reading)
+    model_entry.check(splits)
+    return splits, chosen
 
 
 class _Noted:

@@ -66,8 +66,8 @@ def inside(folder: Path, *parts: str) -> Path:
         path = path / part
         if path.is_symlink():
             raise RunError(
-                f"{path}: expected a folder; got a link. Remove the link, or name the folder that "
-                "it leads to."
+                f"{path}: expected a file or folder of its own; got a link. Remove the link, or "
+                "name the place that it leads to."
             )
     return path
 

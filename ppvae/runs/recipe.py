@@ -28,6 +28,9 @@ __all__ = ["Builder", "Recipe", "register_builder"]
 ADDED: dict[str, dict[str, object]] = {"counts": {"norm": False}}
 
 
+# Bytes that a tensor and its module need at least.
+SMALLEST = 1024
+
 Built: TypeAlias = tuple[nn.Module, nn.Module, ELBO]
 Builder: TypeAlias = Callable[..., Built] | str
 
@@ -41,8 +44,8 @@ def register_builder(builder: Builder) -> Builder:
 
     Arguments:
         builder: Function that returns (model, guide, objective); an entry of
-            ``ppvae.zoo.register``, which is trusted already; or the name ``"module"`` or
-            ``"module:function"``, which is then imported.
+            ``ppvae.zoo.register``, which is trusted already; or the name ``"module"``, for all
+            functions that it defines, or ``"module:function"``, which is then imported.
     """
     _REGISTERED.append(builder)
     return builder
@@ -103,7 +106,7 @@ class Recipe:
 
         Arguments:
             builders: Builders that are trusted, as for :func:`register_builder`.
-            largest: Size in bytes of the largest tensor that may be made; any by default.
+            largest: Size in bytes of all tensors that may be made; any by default.
 
         Raises:
             RunError: If the builder is not trusted, cannot be imported, or fails.
@@ -125,7 +128,9 @@ class Recipe:
 
     def _function(self, builders: Sequence[Builder]) -> Callable[..., Built]:
         """The builder, if it is trusted."""
-        for builder in (*builders, *_REGISTERED, *SHIPPED):
+        # A name with a colon would be a module that the file names, for the shipped builder.
+        imports = self.builder in SHIPPED and ":" in (self.name or "")
+        for builder in () if imports else (*builders, *_REGISTERED, *SHIPPED):
             function = self._matching(builder)
             if function is not None:
                 return function
@@ -142,10 +147,10 @@ class Recipe:
             where, _, wanted = self.builder.partition(":")
             if module != where or name not in ("", wanted):
                 return None
-            # A name with a colon would be a module named by the file.
-            if builder in SHIPPED and ":" in (self.name or ""):
-                return None
-            return _imported(where, wanted)
+            function = _imported(where, wanted)
+            # A module is trusted with what it defines, not with what it imports, such as run.
+            home = getattr(function, "__module__", None) or ""
+            return function if name or f"{home}.".startswith(f"{where}.") else None
         own = f"{builder.__module__}:{getattr(builder, '__qualname__', '')}"
         return builder if own == self.builder else None
 
@@ -162,11 +167,12 @@ def _imported(module: str, name: str) -> Callable[..., Built]:
 
 
 class _Bounded(TorchFunctionMode):
-    """Refuses to make a tensor above a number of bytes, before its memory is touched."""
+    """Refuses to make tensors above a number of bytes in all, before the memory is touched."""
 
     def __init__(self, largest: int | None) -> None:
         super().__init__()
         self.largest = largest
+        self.size = 0
 
     def __torch_function__(
         self,
@@ -176,11 +182,13 @@ class _Bounded(TorchFunctionMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         result = func(*args, **(kwargs or {}))
-        if self.largest is not None and isinstance(result, Tensor):
-            size = torch.numel(result) * result.element_size()
-            if size > self.largest:
+        if self.largest is None or not isinstance(result, Tensor) or result._base is not None:
+            return result
+        if not any(result is given for given in args):
+            self.size += max(torch.numel(result) * result.element_size(), SMALLEST)
+            if self.size > self.largest:
                 raise RunError(
                     f"expected tensors of at most {self.largest:,} bytes, as the weights' file "
-                    f"can hold; got one of {size:,}."
+                    f"can hold; got {self.size:,}."
                 )
         return result

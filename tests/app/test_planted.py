@@ -70,7 +70,7 @@ def test_no_command_writes_through_a_planted_link(
         assert not link.is_symlink()
     else:
         assert status == 1
-        assert "expected a folder; got a link" in capsys.readouterr().err
+        assert "expected a file or folder of its own; got a link" in capsys.readouterr().err
 
 
 def test_a_folder_that_the_user_names_may_be_a_link(place):

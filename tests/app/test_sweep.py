@@ -17,7 +17,13 @@ from ppvae.app.axes import Axis, axes_of, seeds_of, split_values
 from ppvae.app.cli import main
 from ppvae.app.sweep import Sweep, Trial, run_sweep
 from ppvae.data import Dataset, Splits
-from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
+from ppvae.errors import (
+    ArgumentError,
+    DivergenceError,
+    Interrupted,
+    PPVAEError,
+    RunError,
+)
 from ppvae.zoo import entry
 from tests.fitting.programs import PPCA, LinearGuide
 
@@ -151,7 +157,7 @@ def test_another_sweep_is_refused(tmp_path: Path, fits: list[Any]) -> None:
         run_sweep(Sweep("vae", tmp_path / "other", ["latent_dim=2"]))
     with pytest.raises(ArgumentError, match="--trials 20"):
         run_sweep(Sweep("vae", tmp_path / "third", ["latent_dim=2..3"]))
-    with pytest.raises(ArgumentError, match="at least 1"):
+    with pytest.raises(ArgumentError, match="--trials: expected an integer >= 1"):
         run_sweep(Sweep("vae", tmp_path / "third", ["latent_dim=2..3"], trials=0))
 
 
@@ -220,6 +226,45 @@ def test_the_command_prints_a_table(
     assert printed[0].split() == ["latent_dim", "seed", "status", "ELBO", "folder"]
     assert len(printed) == 4
     assert printed[-1] == f"compare: ppvae compare {out}/runs/* --out {out}/comparison"
+
+
+def test_a_sweep_of_which_no_run_ends_says_so(
+    tmp_path: Path, fits: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "sweep")]
+    assert main(["sweep", "vae", "--set", "latent_dim=13", *out]) == 1
+    said = capsys.readouterr()
+    assert "failed" in said.out
+    assert "expected runs that end; all 1 failed, the first with: training div" in said.err
+
+
+def test_a_damaged_journal_is_named_and_its_runs_are_kept(tmp_path: Path, fits: list[Any]) -> None:
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2"])
+    trials = run_sweep(sweep)
+    journal = tmp_path / "sweep" / "study.log"
+    for damage in ("no json", "[]", '{"op_code": 99, "worker_id": "a"}', "[" * 100_000):
+        journal.write_text(f"{damage}\n")
+        with pytest.raises(RunError, match="expected Optuna's journal in study.log"):
+            run_sweep(sweep)
+    journal.unlink()
+    assert run_sweep(sweep) == trials
+    assert len(fits) == 1
+    journal.rename(tmp_path / "elsewhere")
+    journal.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="got a link"):
+        run_sweep(sweep)
+
+
+def test_what_would_end_every_run_is_refused_before_the_first(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((9, 2)))
+    for changes, words in (
+        ({"data": tmp_path / "nothing"}, "expected a file or a folder; there is none"),
+        ({"data": tmp_path / "d.npz", "reading": {"sep": ";"}}, "expected options of ppvae.data"),
+        ({"settings": {"device": "other"}}, "device: expected 'cuda', 'mps' or 'cpu'"),
+    ):
+        with pytest.raises(PPVAEError, match=words):
+            run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], **changes))
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize(

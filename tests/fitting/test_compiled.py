@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -14,7 +16,8 @@ from torch.fx import symbolic_trace
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from ppvae.fitting import fit
+from ppvae.errors import Interrupted
+from ppvae.fitting import Checkpoint, ending_on_signals, fit
 from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.compiled.graph import place_constants
@@ -394,6 +397,26 @@ def test_a_compiler_that_fails_or_is_wrong_is_not_used(change, reason, backend, 
     run = quiet(*pair(), compile=True, epochs=2)
     assert reason in caplog.text
     assert not run.metrics["compiled"]
+    assert_same(run, quiet(*pair(), compile=False, epochs=2))
+
+
+@pytest.mark.parametrize("when", ["while it compiles", "before"])
+def test_a_signal_does_not_wait_for_the_compiler(when, backend, tmp_path):
+    def compiles(code):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the compiler went on after a signal")
+
+    class Early:
+        def on_fit_start(self, training):
+            if when == "before":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    backend.change = compiles
+    kept = Checkpoint(tmp_path / "kept")
+    with ending_on_signals(), pytest.raises(Interrupted, match="SIGTERM after 0 of 2 epochs"):
+        quiet(*pair(), compile=True, epochs=2, callbacks=[Early(), kept])
+    assert backend.calls == (when != "before")
+    run = quiet(*pair(), compile=False, epochs=2, resume=tmp_path / "kept")
     assert_same(run, quiet(*pair(), compile=False, epochs=2))
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ppvae
-from ppvae import plots
+from ppvae import plots, zoo
 from ppvae.errors import RunError
 from ppvae.fitting import fit
 from ppvae.runs import Recipe, register_builder
@@ -72,6 +72,39 @@ def test_a_shipped_builder_imports_no_module_that_a_file_names(folder, tmp_path,
     monkeypatch.syspath_prepend(str(tmp_path))
     edit(folder, recipe={"builder": "ppvae.zoo:build", "name": "helper:f", "options": {}})
     with pytest.raises(RunError, match="expected a builder that is trusted"):
+        ppvae.load(folder)
+
+
+def test_a_module_is_trusted_with_what_it_defines_alone(folder):
+    # This module imports them; a run could call any function that a trusted module imports.
+    for builder, trusted in (
+        ("tests.fitting.programs:data_plate", "tests.fitting.programs"),
+        ("tests.runs.test_strangers:load_file", "tests.runs.test_strangers"),
+    ):
+        edit(folder, recipe={"builder": builder, "name": None, "options": {}, "spec": None})
+        with pytest.raises(RunError, match="expected a builder that is trusted"):
+            ppvae.load(folder, builders=[trusted])
+
+
+@pytest.mark.parametrize("trusted", ["ppvae.zoo", "ppvae.zoo:build", zoo.build])
+def test_trust_in_the_shipped_builder_imports_no_module_that_a_file_names(
+    folder, tmp_path, monkeypatch, trusted
+):
+    (tmp_path / "helper.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    edit(folder, recipe={"builder": "ppvae.zoo:build", "name": "helper:f", "options": {}})
+    with pytest.raises(RunError, match="expected a builder that is trusted"):
+        ppvae.load(folder, builders=[trusted])
+
+
+def test_a_recipe_makes_no_many_tensors_that_the_file_cannot_hold(folder):
+    options = {"hidden": [2000] * 60, "likelihood": "normal"}  # 16 MB each.
+    spec = {"x": {"dtype": "float32", "shape": [4], "classes": None}}
+    edit(
+        folder,
+        recipe={"builder": "ppvae.zoo:build", "name": "vae", "options": options, "spec": spec},
+    )
+    with pytest.raises(RunError, match="expected tensors of at most .* bytes, as the weights"):
         ppvae.load(folder)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 from unicodedata import category
@@ -27,6 +28,7 @@ __all__ = [
     "show",
     "show_report",
     "show_table",
+    "this_folder",
     "trust",
 ]
 
@@ -97,6 +99,24 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@contextmanager
+def this_folder(path: str = "") -> Iterator[None]:
+    """Import modules from this folder first: naming one is the consent to run it.
+
+    Later the folder comes last, so that no other file in it is imported in place of a package.
+
+    Arguments:
+        path: The folder, where another process was in it.
+    """
+    sys.path.insert(0, path)
+    try:
+        yield
+    finally:
+        sys.path.remove(path)
+        if path not in sys.path:
+            sys.path.append(path)
+
+
 def trust(modules: Sequence[str]) -> None:
     """Import the modules that the user named, and trust their builders in this process.
 
@@ -107,11 +127,10 @@ def trust(modules: Sequence[str]) -> None:
         return
     from ppvae.runs import register_builder
 
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
     for name in modules:
         try:
-            file = importlib.import_module(name).__file__
+            with this_folder():
+                file = importlib.import_module(name).__file__
         except (ImportError, ValueError) as error:
             raise _untrusted(name, str(error)) from error
         if file is None:

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ppvae.app.commands.common import (
@@ -18,6 +19,7 @@ from ppvae.app.commands.common import (
     reading,
     show,
     show_report,
+    this_folder,
 )
 from ppvae.app.launch import launch
 from ppvae.errors import Interrupted
@@ -130,9 +132,8 @@ def _add_model_options(
     for name in rest:
         if name not in names() and not USERS.fullmatch(name):
             continue
-        if name not in names() and "" not in sys.path:
-            sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
-        model = entry(name)
+        with nullcontext() if name in names() else this_folder():
+            model = entry(name)
         add_options(parser, model.options)
         parser.description = f"ppvae fit {name}: {model.help}"
         parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ppvae.app.commands.common import (
@@ -16,8 +16,9 @@ from ppvae.app.commands.common import (
     path_of,
     reading,
     show_table,
+    this_folder,
 )
-from ppvae.errors import Interrupted
+from ppvae.errors import Interrupted, RunError
 
 __all__ = ["add", "run"]
 
@@ -86,11 +87,11 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.axes import seeds_of
     from ppvae.app.sweep import Sweep, run_sweep
     from ppvae.fitting import keep_freed_memory
-    from ppvae.zoo import names
+    from ppvae.zoo import entry, names
 
     keep_freed_memory()
-    if arguments.model not in names() and "" not in sys.path:
-        sys.path.insert(0, "")  # A module in this folder; naming it is the consent to run it.
+    with nullcontext() if arguments.model in names() else this_folder():
+        entry(arguments.model)
     out = arguments.out or Path("sweeps") / re.sub(r"\W", "-", arguments.model)
     device = {} if arguments.device is None else {"device": arguments.device}
     sweep = Sweep(
@@ -121,6 +122,12 @@ def run(arguments: argparse.Namespace) -> None:
         }
         for trial in trials
     )
+    failed = [trial for trial in trials if trial.status == "failed"]
+    if trials and len(failed) == len(trials):
+        raise RunError(
+            f"sweep: expected runs that end; all {len(failed)} failed, the first with: "
+            f"{failed[0].error} Then start a new sweep: --out FOLDER."
+        )
     done = [str(trial.folder) for trial in trials if trial.status == "completed"]
     if len(done) > 1 and len(done) == len(sweep.seeds):
         print(f"ensemble: ppvae.ensembles.load({str(out)!r})")

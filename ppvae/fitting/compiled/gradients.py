@@ -30,6 +30,7 @@ from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context
 from ppvae.programs import forked
+from ppvae.signals import Cut, cut_by_signals
 
 __all__ = ["CompiledGradients", "inductor", "pays"]
 
@@ -148,9 +149,11 @@ class CompiledGradients:
         state, inputs = graph.state(), graph.arrange(batch)
         if key not in _COMPILED:
             try:
-                with torch.no_grad(), warnings.catch_warnings():
+                with cut_by_signals(), torch.no_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     _COMPILED[key] = self.backend(graph.code, [*state, *inputs])
+            except Cut as error:
+                raise UntraceableError("a signal came before it was compiled") from error
             except Exception as error:
                 raise UntraceableError(f"the compiler raises {first_line(error)}") from error
         _COMPILED.move_to_end(key)
