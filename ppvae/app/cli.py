@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit with 2; SIGINT and SIGTERM end a command with 130 and 143, and say what is saved.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _let_threads_sleep()
     try:
         parsed = _parser(arguments).parse_args(arguments)
         with raising_on_signals():
@@ -49,6 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ppvae: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+# Variables of OpenMP's libraries by which a user decides how threads wait.
+_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+
+
+def _let_threads_sleep() -> None:
+    """Let threads sleep while they wait for the others of a parallel loop.
+
+    OpenMP's default is to spin for milliseconds: on cores that other programs use, too, that takes
+    several times the work itself. The variable is read when torch is loaded, by the parser of a
+    command or later.
+    """
+    if not _WAITING & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _reader_ended() -> bool:

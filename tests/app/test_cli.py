@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -290,6 +291,21 @@ def test_the_package_runs_as_a_module():
         assert shown == f"ppvae {ppvae.__version__}\n"
     failed = subprocess.run([sys.executable, "-m", "ppvae"], capture_output=True, check=False)
     assert failed.returncode == 2
+
+
+@pytest.mark.parametrize("chosen", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_threads_that_wait_sleep_unless_the_user_says_how_they_wait(chosen, monkeypatch, capsys):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv(chosen, "active")
+    assert main(["list"]) == 0
+    waits = {
+        name: os.environ[name]
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+        if name in os.environ
+    }
+    assert waits == ({chosen: "active"} if chosen else {"OMP_WAIT_POLICY": "passive"})
 
 
 def test_bad_predictions_are_refused_in_words(gp_run, tmp_path, capsys):
