@@ -206,8 +206,10 @@ def features_of(
             features.append(name)
     if texts:
         more = f" and {len(texts) - 12} more" if len(texts) > 12 else ""
+        # The likeliest class has the fewest values; names of rows have as many as there are rows.
+        classlike = min(texts, key=lambda name: frame[name].nunique())
         record = record.noted(
-            f"left out: columns of text {', '.join(texts[:12])}{more}{AS_CLASS.format(*texts)}"
+            f"left out: columns of text {', '.join(texts[:12])}{more}{AS_CLASS.format(classlike)}"
         )
     flags = [name for name in features if is_flags(frame[name])]
     record = record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")

@@ -10,15 +10,20 @@ from ppvae.report.facts import Facts
 
 __all__ = [
     "FEWEST",
+    "FEWEST_STEPS",
     "followed_curve",
     "is_unfinished",
     "noise_of",
     "rise_of",
+    "steps_of",
     "tolerance_of",
     "window_of",
 ]
 
 FEWEST: Final = 6  # points of a curve needed to tell whether it is level
+# Steps of the optimiser below which a level curve says nothing: at Adam's usual rate of 1e-3 no
+# weight has moved by more than a tenth.
+FEWEST_STEPS: Final = 100
 STILL_RISING: Final = 0.02  # share of the curve's range
 
 
@@ -28,6 +33,12 @@ def followed_curve(facts: Facts) -> tuple[str, list[int], list[float]]:
     if len(values) >= FEWEST:
         return "validation ELBO", epochs, values
     return ("training ELBO", *facts.curve("elbo"))
+
+
+def steps_of(facts: Facts) -> int | None:
+    """Number of steps of the optimiser, or None if it is not recorded."""
+    steps = facts.curve("step")[1]
+    return int(steps[-1]) if steps and math.isfinite(steps[-1]) else None
 
 
 def window_of(values: list[float]) -> int:
@@ -49,9 +60,9 @@ def tolerance_of(values: list[float]) -> float:
 
 
 def is_unfinished(facts: Facts) -> bool:
-    """Whether the ELBO still rises, or there are too few epochs to tell."""
-    values = followed_curve(facts)[2]
-    if len(values) < FEWEST:
+    """Whether the ELBO still rises, or there are too few epochs or steps to tell."""
+    values, steps = followed_curve(facts)[2], steps_of(facts)
+    if len(values) < FEWEST or (steps is not None and steps < FEWEST_STEPS):
         return bool(values)
     return rise_of(values)[0] > tolerance_of(values)
 

@@ -9,12 +9,14 @@ from ppvae.report.findings import Finding
 from ppvae.report.informed import informing
 from ppvae.report.words import percent, shown
 
-__all__ = ["doubt", "held_out", "null_model"]
+__all__ = ["doubt", "gained", "held_out", "null_model"]
 
 # Share of the range of the ELBO over training.
 _GAP: Final = 0.1
 _DOUBTED: Final = 0.05
 _FEW_DRAWS: Final = 5.0
+# Nats per datum by which a model has to be better than one without latents to be called better.
+_NOTICED: Final = 0.5
 
 
 def doubt(facts: Facts) -> str:
@@ -81,6 +83,14 @@ def _compared(facts: Facts) -> tuple[float, str]:
     return unseen[-1], "validation"
 
 
+def gained(facts: Facts) -> float | None:
+    """Nats per datum by which the ELBO is noticeably above the null model's; 0 if it is not."""
+    null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
+    if null is None or elbo is None:
+        return None
+    return elbo - null if elbo > null + _NOTICED else 0.0
+
+
 def null_model(facts: Facts) -> Finding | None:
     """The ELBO, against the log likelihood of the same family of likelihoods without latents."""
     null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
@@ -90,8 +100,14 @@ def null_model(facts: Facts) -> Finding | None:
     text = (
         f"ELBO {shown(elbo)} nats per {facts.part} datum, against {shown(null)} without any latent"
     )
-    if elbo > null:
+    if elbo > null + _NOTICED:
         return Finding("ok", f"{text} (each element by itself).")
+    if elbo > null:
+        return Finding(
+            "caution",
+            f"{text} (each element by itself): hardly better than no model. Either the elements "
+            "have little in common, or the latents have not yet learned it.",
+        )
     if likelihood is not None and likelihood > null:
         return Finding("caution", f"{text}: the model is better only by its log likelihood.")
     return Finding("bad", f"{text} (each element by itself): worse than no model.")

@@ -13,15 +13,17 @@ from typing import Final
 
 from ppvae.report.curves import (
     FEWEST,
+    FEWEST_STEPS,
     followed_curve,
     is_unfinished,
     rise_of,
+    steps_of,
     tolerance_of,
     window_of,
 )
 from ppvae.report.facts import Facts
 from ppvae.report.findings import Answer, Finding, Mark
-from ppvae.report.held_out import held_out, null_model
+from ppvae.report.held_out import gained, held_out, null_model
 from ppvae.report.informed import critic_behind, informed, informing
 from ppvae.report.turned import orientations, turned
 from ppvae.report.words import duration, percent, shown
@@ -69,8 +71,8 @@ def level(facts: Facts) -> Finding | None:
     if not values:
         return None
     if len(values) < FEWEST:
-        return Finding(
-            "caution", f"Too few epochs to tell whether the {name} is level: train for more."
+        return _too_short(
+            facts, f"Too few epochs to tell whether the {name} is level: train for more."
         )
     if not all(map(math.isfinite, values)):
         return Finding("bad", f"The {name} is not finite at some epoch.")
@@ -83,6 +85,13 @@ def level(facts: Facts) -> Finding | None:
             "caution",
             f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
             f"{percent(rise / spread, 0)} of its range in training: more epochs would help.",
+        )
+    steps = steps_of(facts)
+    if steps is not None and steps < FEWEST_STEPS:
+        return _too_short(
+            facts,
+            f"Only {steps} steps of the optimiser were made, too few to tell whether the {name} is "
+            "level: train for more epochs, or in smaller batches.",
         )
     best = max(range(len(values)), key=values.__getitem__)
     fall = values[best] - statistics.fmean(values[-window:])
@@ -107,6 +116,14 @@ def level(facts: Facts) -> Finding | None:
             f"{advice}.",
         )
     return Finding("ok", f"The {name} is level: it moved by {shown(rise, 2)} nats over {last}.")
+
+
+def _too_short(facts: Facts, text: str) -> Finding:
+    """A training of which nothing can be told but whether the latents have begun to explain."""
+    gain = gained(facts)
+    if gain is None or gain > 0:
+        return Finding("caution", text)
+    return Finding("bad", f"{text} It is not yet noticeably better than without latents.")
 
 
 def generalises(facts: Facts) -> Finding | None:
@@ -293,7 +310,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
 QUESTIONS: Final[dict[str, dict[Mark, str]]] = {
     "Is it trained?": {
         "ok": "Yes",
-        "caution": "Yes, with a reservation",
+        "caution": "With reservations",
         "bad": "No",
         "unknown": "Not known",
     },

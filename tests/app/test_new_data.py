@@ -141,10 +141,13 @@ def test_inspect_says_what_fit_would_choose_and_shows_pictures_with_gaps(tmp_pat
 
 
 def test_inspect_says_how_what_was_left_out_is_read_and_what_a_model_uses(tmp_path, capsys):
-    lines = ["a,b,kind", *(f"{n / 10},{n % 7},{'xy'[n % 2]}" for n in range(30))]
+    lines = [
+        "image,a,b,kind",
+        *(f"p{n}.tif,{n / 10},{n % 7},{'xy'[n % 2]}" for n in range(30)),
+    ]
     (tmp_path / "table.csv").write_text("\n".join(lines), "utf-8")
     assert main(["inspect", str(tmp_path / "table.csv")]) == 0
-    left = "left out: columns of text kind; --columns y=kind reads one as classes"
+    left = "left out: columns of text image, kind; --columns y=kind reads one as classes"
     assert left in capsys.readouterr().out
     x = RNG.integers(0, 9, (30, 5))
     np.savez(tmp_path / "cells.npz", x=x, batch=np.arange(30) % 2, y=np.arange(30) % 3)

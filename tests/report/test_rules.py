@@ -39,6 +39,12 @@ def criticised(nats, term="information_x_z"):
     return Facts(config={"objective": {"terms": [term]}}, metrics=known)
 
 
+def stepped(steps, gain=None):
+    history = curve(LEVEL, step=[steps * (e + 1) / 40 for e in range(40)]).history
+    known = {} if gain is None else {"elbo": -100.0, "null_log_likelihood": -100.0 - gain}
+    return Facts(metrics=known, history=history)
+
+
 NOISE = [(-1) ** e * (1 + e % 3) for e in range(40)]
 LEVEL = [-100 - 100 * 0.7**e for e in range(40)]
 FALLEN = [-100 - 100 * 0.7**e - max(0, e - 15) for e in range(40)]
@@ -58,6 +64,10 @@ CASES = [
     (rules.level, curve([-5.0, -9, -9, -8, -7, -6]), "caution", "still rose"),
     (rules.level, curve([*rising(9), math.nan]), "bad", "not finite"),
     (rules.level, curve(rising(5)), "caution", "Too few epochs"),
+    (rules.level, stepped(30), "caution", "Only 30 steps .* too few to tell"),
+    (rules.level, stepped(30, gain=9.0), "caution", "in smaller batches.$"),
+    (rules.level, stepped(30, gain=0.4), "bad", "It is not yet noticeably better"),
+    (rules.level, stepped(100, gain=0.4), "ok", "training ELBO is level"),
     (rules.level, Facts(), None, ""),
     (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
     (rules.generalises, curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]), "ok", "carries over"),
@@ -172,6 +182,12 @@ CASES = [
         metric(elbo=-90.0, null_log_likelihood=-100.0),
         "ok",
         "each element by itself",
+    ),
+    (
+        held_out.null_model,
+        metric(elbo=-99.7, null_log_likelihood=-100.0),
+        "caution",
+        "hardly better than no model",
     ),
     (
         held_out.null_model,
