@@ -90,8 +90,8 @@ def level(facts: Facts) -> Finding | None:
     if steps is not None and steps < FEWEST_STEPS:
         return _too_short(
             facts,
-            f"Only {steps} steps of the optimiser were made, too few to tell whether the {name} is "
-            "level: train for more epochs, or in smaller batches.",
+            f"Only {steps} steps of the optimiser, too few to tell whether the {name} is level: "
+            "train for more epochs, or in smaller batches.",
         )
     best = max(range(len(values)), key=values.__getitem__)
     fall = values[best] - statistics.fmean(values[-window:])
@@ -123,7 +123,7 @@ def _too_short(facts: Facts, text: str) -> Finding:
     gain = gained(facts)
     if gain is None or gain > 0:
         return Finding("caution", text)
-    return Finding("bad", f"{text} It is not yet noticeably better than without latents.")
+    return Finding("bad", f"{text} It is not noticeably better than without latents.")
 
 
 def generalises(facts: Facts) -> Finding | None:

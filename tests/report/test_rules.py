@@ -66,7 +66,7 @@ CASES = [
     (rules.level, curve(rising(5)), "caution", "Too few epochs"),
     (rules.level, stepped(30), "caution", "Only 30 steps .* too few to tell"),
     (rules.level, stepped(30, gain=9.0), "caution", "in smaller batches.$"),
-    (rules.level, stepped(30, gain=0.4), "bad", "It is not yet noticeably better"),
+    (rules.level, stepped(30, gain=0.4), "bad", "It is not noticeably better"),
     (rules.level, stepped(100, gain=0.4), "ok", "training ELBO is level"),
     (rules.level, Facts(), None, ""),
     (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
