@@ -89,7 +89,8 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
         def _joint(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
             if self.given is None or self.values is None:
                 return weighted_joint(surrogate, x, weights)
-            shape = torch.broadcast_shapes(x.shape[:-2], self.values.shape[:-1])
+            # The covariance is that of all fantasies.
+            shape = torch.broadcast_shapes(x.shape[:-2], self.given.shape[:-2])
             parts = [part.expand(*shape, *part.shape[-2:]) for part in (x, self.given)]
             mean, covariance = weighted_joint(surrogate, torch.cat(parts, -2), weights)
             count = x.size(-2)
@@ -98,7 +99,8 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
             gain = torch.linalg.solve(inner, cross.mT).mT
             away = (self.values - mean[..., count:])[..., None]
             mean = mean[..., :count] + (gain @ away)[..., 0]
-            return mean, covariance[..., :count, :count] - gain @ cross.mT
+            rest = covariance[..., :count, :count] - gain @ cross.mT
+            return mean, rest.expand(*mean.shape[:-1], count, count)
 
         def fantasize(self, X: Tensor, sampler: MCSampler, **settings: Any) -> Model:  # noqa: N803
             """The model given measurements at X (..., P, F) that are drawn from it."""

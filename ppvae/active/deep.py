@@ -117,10 +117,10 @@ class DeepKernelSurrogate(Surrogate):
             everything = torch.ones_like(held)
             self._train(pair, gp, _evidence(gp, batch), (batch, everything))
         elif len(held) >= FEWEST and held.any() and (~held).sum() > 1:
-            kept = {name: column[~held] for name, column in batch.items()}
             if getattr(model, "body", None) is None:
-                gradients = _conditional_evidence(gp, batch, kept, network)
+                gradients = _conditional_evidence(gp, batch, held, network)
             else:
+                kept = {name: column[~held] for name, column in batch.items()}
                 gradients = _objective(model, guide, kept)
             self._train(pair, gp, gradients, (batch, held))
         with evaluating(model, guide), torch.no_grad():
@@ -212,38 +212,36 @@ def _evidence(gp: EmbeddedGP, batch: dict[str, Tensor]) -> Callable[[], None]:
 
 
 def _conditional_evidence(
-    gp: EmbeddedGP,
-    batch: dict[str, Tensor],
-    kept: dict[str, Tensor],
-    network: list[nn.Parameter],
+    gp: EmbeddedGP, batch: dict[str, Tensor], held: Tensor, network: list[nn.Parameter]
 ) -> Callable[[], None]:
-    """Gradients of the evidence of what is kept, and of all given it, per measurement.
+    """Gradients of the evidence of what is kept, and of what is held out given that.
 
     Arguments:
         gp: The GP.
         batch: All measurements.
-        kept: Those that are not held out, the evidence of which the network maximises.
-        network: The network's parameters; all others maximise the conditional evidence.
+        held: Mask of those held out, with shape (N).
+        network: The network's parameters, which maximise the evidence of what is kept; all others
+            maximise the conditional evidence.
     """
+    kept = {name: column[~held] for name, column in batch.items()}
     others = [p for p in gp.parameters() if p.requires_grad and all(p is not q for q in network)]
-    held = len(batch["x"]) - len(kept["x"])
 
     def gradients() -> None:
-        values = gp.embed(kept["x"])
-        loss = -_log_evidence(gp, values, kept) / len(values)
-        _set_gradients(loss, network)
-        with torch.no_grad():
-            everything = gp.embed(batch["x"])
-        values = values.detach()
-        given = _log_evidence(gp, everything, batch) - _log_evidence(gp, values, kept)
-        _set_gradients(-(given + _log_prior(gp)) / held, others)
+        values = gp.embed(batch["x"])
+        evidence = _log_evidence(gp, values[~held], kept)
+        total = _log_evidence(gp, values.detach(), batch)
+        _set_gradients(-evidence / len(kept["x"]), network)
+        given = total - evidence + _log_prior(gp)
+        _set_gradients(-given / (len(held) - len(kept["x"])), others)
 
     return gradients
 
 
 def _set_gradients(loss: Tensor, parameters: list[nn.Parameter]) -> None:
     for parameter, gradient in zip(
-        parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+        parameters,
+        torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True),
+        strict=True,
     ):
         parameter.grad = gradient
 
