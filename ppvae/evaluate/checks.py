@@ -46,7 +46,7 @@ Replicates = Callable[[Batch, Sites, Batch], Draws]
 
 @dataclass(frozen=True)
 class StatisticCheck:
-    r"""One statistic of the data and of their replicates.
+    r"""One statistic of the data and of their replicates, for the N data with an observed element.
 
     Attributes:
         observed: :math:`T(x_n)`, with shape (N).
@@ -238,6 +238,7 @@ def _compare(
         results[f"observed/{name}"] = _apply(name, statistic, truth)
         flat = _apply(name, statistic, drawn.flatten(0, 1))
         results[f"replicated/{name}"] = flat.reshape(drawn.shape[:2]).T
+    results["seen"] = ~missing.flatten(1).all(1)
     return {key: value.cpu() for key, value in results.items()}
 
 
@@ -259,7 +260,14 @@ def _apply(name: str, statistic: Statistic, values: Tensor) -> Tensor:
 def _statistic(
     results: Mapping[str, Tensor], name: str, intervals: Sequence[float]
 ) -> StatisticCheck:
-    observed, replicated = results[f"observed/{name}"], results[f"replicated/{name}"].T
+    # A datum with no observed element has no statistic.
+    seen = results["seen"]
+    if not seen.any():
+        raise ArgumentError(
+            "data: expected observed values; got rows in which all are missing or masked. Pass "
+            "rows that were observed, or site= for another observed site."
+        )
+    observed, replicated = results[f"observed/{name}"][seen], results[f"replicated/{name}"][seen].T
     overall = pit(replicated.mean(1), observed.mean())
     return StatisticCheck(
         observed=observed,

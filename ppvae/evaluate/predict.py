@@ -32,7 +32,7 @@ from ppvae.evaluate.draws import (
 )
 from ppvae.evaluate.scoring import counted, randomised
 from ppvae.evaluate.scoring import interval as central
-from ppvae.evaluate.sites import observed_columns
+from ppvae.evaluate.sites import masks_of, observed_columns, seen_value
 from ppvae.expected import SHARE, at_least
 from ppvae.programs import (
     DATA_PLATE,
@@ -48,7 +48,7 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
-from ppvae.programs.means import is_categorical, is_site, probabilities, variance
+from ppvae.programs.means import arranged, is_categorical, is_site, probabilities, variance
 from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.traces import rows_of
@@ -80,7 +80,9 @@ class Prediction:
         probs: Probabilities of categories, with shape (N, ..., K).
         ranks: Probability integral transform of the data among the draws
             (:func:`ppvae.evaluate.pit`), with shape (N, ...), if requested and the columns hold
-            the observed one; that of a missing value has no meaning.
+            the observed one; NaN where ``truth`` is.
+        truth: The data of the site as the model observes them, with shape (N, ...), if the columns
+            hold the observed one; NaN where they are missing or masked.
     """
 
     mean: Tensor
@@ -92,6 +94,7 @@ class Prediction:
     log_density: Tensor | None = None
     probs: Tensor | None = None
     ranks: Tensor | None = None
+    truth: Tensor | None = None
 
     def cpu(self) -> Prediction:
         """The predictions on the CPU."""
@@ -164,15 +167,17 @@ def predict(
             trace, _ = predictive_trace(
                 model, {**known, **size}, target.structure, num_draws, guide=guide, given=shared
             )
-            truth = _truth(model, some, target)
             node = nodes_of(trace)[target.site]
+            truth, seen = _truth(model, some, target, masked=bool(masks_of(node)))
             if DATA_PLATE in frames(node):
                 expect_rows(model, rows_of([node]), size["size"])
             parts.append(_part(node, truth, interval, keep_draws))
+            if seen is None:
+                continue
+            parts[-1]["truth"] = seen
             drawn = by_draw(node, node["value"])
-            comparable = truth is not None and truth.shape == drawn.shape[1:]
-            if ranks and truth is not None and comparable and not is_categorical(node["fn"]):
-                below, equal = counted(drawn, truth.to(drawn).nan_to_num(nan=0.0))
+            if ranks and seen.shape == drawn.shape[1:] and not is_categorical(node["fn"]):
+                below, equal = counted(drawn, seen.to(drawn).nan_to_num(nan=0.0))
                 parts[-1] |= {"below": below, "equal": equal}
         joined = {
             name: torch.cat([part[name] for part in parts], 1 if name == "draws" else 0)
@@ -181,7 +186,8 @@ def predict(
         # After all draws, which the noise of the ranks must not change.
         if "below" in joined:
             counts = joined.pop("below"), joined.pop("equal")
-            joined["ranks"] = randomised(*counts, num_draws)
+            missing = joined["truth"].isnan()
+            joined["ranks"] = randomised(*counts, num_draws).masked_fill(missing, torch.nan)
     return Prediction(**joined)
 
 
@@ -288,14 +294,20 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
     )
 
 
-def _truth(model: nn.Module, some: Mapping[str, Tensor], target: _Target) -> Tensor | None:
-    """The data of the site as the model observes them, if their column is given."""
+def _truth(
+    model: nn.Module, some: Mapping[str, Tensor], target: _Target, *, masked: bool
+) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """The data of the site as the model observes them, if their column is given.
+
+    First as they are scored, then with NaN where they are missing or masked, (N, ...).
+    """
     if target.column is None:
-        return None
-    if not target.computed:
-        return some[target.column]
+        return None, None
+    if not target.computed and not masked:
+        return some[target.column], some[target.column]
     with seeded(0, placement(model)):
-        return nodes_of(trace_program(model, some))[target.site]["value"]
+        node = nodes_of(trace_program(model, some))[target.site]
+    return node["value"], arranged(node, seen_value(node))
 
 
 def _part(

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from pyro import poutine
+from pyro.distributions import MaskedDistribution
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError, PPVAEError
@@ -26,10 +28,17 @@ from ppvae.programs import (
     trace_program,
 )
 from ppvae.programs.means import arranged, is_density, is_site
-from ppvae.programs.sites import nodes_of
+from ppvae.programs.sites import Site, nodes_of
 from ppvae.runs.run import Run
 
-__all__ = ["Sites", "observed_columns", "observed_values", "sites_of"]
+__all__ = [
+    "Sites",
+    "masks_of",
+    "observed_columns",
+    "observed_values",
+    "seen_value",
+    "sites_of",
+]
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ def _is_column(value: Tensor, column: Tensor) -> bool:
 def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:
     """The data of each observed site, with shape (N, ...), as the model observes them.
 
-    The programs run with Pyro's validation on, so that they refuse invalid values, such as a class
+    What a mask leaves out of the log-density is NaN (:func:`seen_value`). The programs run with Pyro's validation on, so that they refuse invalid values, such as a class
     out of range.
 
     Arguments:
@@ -163,4 +172,39 @@ def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict
     with forked(placement(run.model), placement(run.guide)):
         trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
     nodes = nodes_of(trace)
-    return {name: arranged(nodes[name], nodes[name]["value"]) for name in sites.targets}
+    return {name: arranged(nodes[name], seen_value(nodes[name])) for name in sites.targets}
+
+
+def seen_value(node: Site) -> Tensor:
+    """The value of an observed site, with NaN where a mask leaves it out of the log-density.
+
+    Masks are those of ``poutine.mask`` and of ``.mask()``. Whole numbers of which some are left
+    out become floating-point numbers.
+
+    Arguments:
+        node: The site in a trace.
+    """
+    value = node["value"]
+    for mask, event_dim in masks_of(node):
+        kept = torch.as_tensor(mask, device=value.device)
+        if not kept.all():
+            value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+            left_out = ~kept.reshape(*kept.shape, *[1] * event_dim)
+            value = value.expand(torch.broadcast_shapes(value.shape, left_out.shape))
+            value = value.masked_fill(left_out, torch.nan)
+    return value
+
+
+def masks_of(node: Site) -> list[tuple[Tensor | bool, int]]:
+    """The masks of a site, each with the number of dimensions of what one entry masks.
+
+    Arguments:
+        node: The site in a trace.
+    """
+    fn, mask = node["fn"], node["mask"]
+    masks = [] if mask is None else [(mask, fn.event_dim)]
+    while hasattr(fn, "base_dist"):
+        if isinstance(fn, MaskedDistribution):
+            masks.append((fn._mask, fn.event_dim))
+        fn = fn.base_dist
+    return masks

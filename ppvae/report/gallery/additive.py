@@ -9,7 +9,7 @@ from ppvae.gp.additive import AdditivePrior, shares
 from ppvae.plots.style import style
 from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import Figures, Subject
-from ppvae.report.gallery.unseen import errors, mean_of, scores
+from ppvae.report.gallery.unseen import as_column, errors, mean_of, scores
 
 __all__ = ["metrics", "share_figure"]
 
@@ -30,8 +30,10 @@ def _last_visits(subject: Subject, prior: AdditivePrior) -> dict[str, float]:
     """The error of each subject's last visit in the training data, copied to its later ones."""
     if prior.subject is None or prior.order is None or subject.predicted is None:
         return {}
-    batch, _ = subject.predicted
-    x, train = batch["x"], subject.splits.train
+    batch, train = subject.predicted[0], subject.splits.train
+    x = as_column(*subject.predicted)
+    if x is None:
+        return {}
     order = torch.argsort(torch.as_tensor(train[prior.order]), stable=True)
     ids = torch.as_tensor(train[prior.subject])
     guesses = mean_of(train).to(x).expand_as(x).clone()

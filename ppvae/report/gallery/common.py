@@ -142,9 +142,9 @@ def _translated(subject: Subject, number: int) -> tuple[Prediction, torch.Tensor
     takes_source = set(signature(run.guide)) == {"source"}
     if not takes_source or "x" not in subject.structure.observed:
         return None
-    part = {name: column[:number] for name, column in subject.batch.items()}
+    source = subject.batch["source"][:number]
     pair = Translation(run.model, run.guide)
-    return predict(pair, {"source": part["source"]}, num_draws=100), part["x"]
+    return predict(pair, {"source": source}, num_draws=100), subject.observed["x"][:number]
 
 
 @metric
@@ -154,11 +154,12 @@ def translation_errors(subject: Subject) -> dict[str, float]:
     if found is None:
         return {}
     prediction, x = found
+    seen = ~x.isnan()
     inside = (x >= prediction.lower) & (x <= prediction.upper)
     return {
-        "rmse": math.sqrt(float((prediction.mean - x).square().mean())),
+        "rmse": math.sqrt(float((prediction.mean - x)[seen].square().mean())),
         "predicted_sd": float(prediction.scale.mean()),
-        "coverage_90": float(inside.double().mean()),
+        "coverage_90": float(inside[seen].double().mean()),
     }
 
 

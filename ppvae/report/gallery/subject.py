@@ -15,6 +15,7 @@ from ppvae.distributions import Blocks, rotation_matrix, unit_vector
 from ppvae.distributions.supports import on_reals, support_of
 from ppvae.evaluate.null import Likelihood, likelihood_of
 from ppvae.evaluate.predict import Prediction, predict
+from ppvae.evaluate.sites import seen_value
 from ppvae.gp import GPPrior
 from ppvae.gp.additive import AdditivePrior
 from ppvae.programs import (
@@ -79,7 +80,8 @@ class Subject:
         if "x" not in self.structure.observed:
             return None
         batch = batch_for(self.run.model, data)
-        return batch, predict(self.run.model, batch, ranks=True)
+        prediction = predict(self.run.model, batch, ranks=True)
+        return None if prediction.truth is None else (batch, prediction)
 
     @cached_property
     def structure(self) -> Structure:
@@ -181,12 +183,12 @@ class Subject:
 
     @cached_property
     def observed(self) -> dict[str, Tensor]:
-        """Values of the model's observed sites for the batch, with shape (N, ...)."""
+        """Values of the model's observed sites for the batch, NaN where masked, (N, ...)."""
         sites = {name: self.latents[name] for name in self.structure.latent}
         with evaluating(self.run.model):
             trace = trace_program(self.run.model, self.batch, given=sites)
-        values = {name: node["value"] for name, node in sample_sites(trace).items()}
-        return {name: values[name] for name in self.structure.observed if name in values}
+        nodes = sample_sites(trace)
+        return {name: seen_value(nodes[name]) for name in self.structure.observed if name in nodes}
 
     @cached_property
     def images(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ SHOWN, MATRIX = 100, 40
 BUDGET = 2**24
 
 __all__ = [
+    "as_column",
     "covariances",
     "errors",
     "mean_of",
@@ -80,10 +81,26 @@ def unseen_metrics(subject: Subject) -> dict[str, float]:
     data = unseen(subject)
     if data is None or subject.predicted is None:
         return {}
-    batch, _ = subject.predicted
+    metrics, x = scores(subject, *subject.predicted), as_column(*subject.predicted)
+    if x is None:
+        return metrics
     nearest = nearest_view(subject.splits.train, data, period=_period(subject))
-    naive = float(errors(nearest.to(batch["x"]), batch["x"]).mean())
-    return {**scores(subject, *subject.predicted), "mse_nearest_view": naive}
+    return {**metrics, "mse_nearest_view": float(errors(nearest.to(x), x).mean())}
+
+
+def as_column(batch: Mapping[str, Tensor], prediction: Prediction) -> Tensor | None:
+    """The data that were predicted if they are the column x; None if computed or masked.
+
+    The training data's column is then no measure of them.
+
+    Arguments:
+        batch: The rows that are predicted.
+        prediction: Their prediction, with the data of x.
+    """
+    column, x = batch.get("x"), prediction.truth
+    if column is None or x is None or column.shape != x.shape:
+        return None
+    return x if torch.equal(column.nan_to_num(), x.nan_to_num()) else None
 
 
 def scores(
@@ -94,20 +111,23 @@ def scores(
     Arguments:
         subject: The run and its data.
         batch: The rows that are predicted.
-        prediction: Their prediction, with the density of x.
+        prediction: Their prediction, with the data of x and their density.
     """
-    assert prediction.log_density is not None
-    x, train = batch["x"], subject.splits.train
+    x, train, column = prediction.truth, subject.splits.train, as_column(batch, prediction)
+    assert prediction.log_density is not None and x is not None
     each = errors(prediction.mean, x)
-    counted = _varies(train).to(x.device).expand_as(x) & ~x.isnan()
+    counted = ~x.isnan() if column is None else _compared(train, x)
     inside = (x >= prediction.lower) & (x <= prediction.upper)
-    return {
+    metrics = {
         "test_mse": float(each.mean()),
         "test_mse_se": float(each.std() / len(each) ** 0.5) if len(each) > 1 else math.nan,
         "test_log_likelihood": float(prediction.log_density.mean()),
         "coverage_90": float(inside[counted].double().mean()),
-        "mse_train_mean": float(errors(mean_of(train).to(x).expand_as(x), x).mean()),
     }
+    if column is not None:
+        mean = mean_of(train).to(x).expand_as(x)
+        metrics["mse_train_mean"] = float(errors(mean, x).mean())
+    return metrics
 
 
 def errors(mean: Tensor, x: Tensor) -> Tensor:
@@ -118,10 +138,11 @@ def errors(mean: Tensor, x: Tensor) -> Tensor:
     return each[count > 0]
 
 
-def _varies(train: Dataset) -> Tensor:
-    """Mask of the elements of x that vary over the training data (not a constant border)."""
-    x = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
-    return (x - x.nanmean(0)).square().nanmean(0) > 1e-4
+def _compared(train: Dataset, x: Tensor) -> Tensor:
+    """The elements of x that were seen and that vary over the training data (no border)."""
+    rows = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
+    varies = (rows - rows.nanmean(0)).square().nanmean(0) > 1e-4
+    return varies.to(x.device).expand_as(x) & ~x.isnan()
 
 
 @figure(10)
@@ -130,8 +151,9 @@ def predictions(subject: Subject) -> Figures:
     if subject.predicted is None:
         return []
     batch, prediction = subject.predicted
-    x, ranks = batch["x"][:SHOWN], prediction.ranks
-    assert ranks is not None
+    column, ranks = as_column(batch, prediction), prediction.ranks
+    assert prediction.truth is not None and ranks is not None
+    x = prediction.truth[:SHOWN]
     figures: Figures = []
     what, labels = "Unseen views of ten objects", batch.get("object")
     if subject.additive is not None:
@@ -149,7 +171,7 @@ def predictions(subject: Subject) -> Figures:
             column_labels=None if labels is None else [f"{name} {int(p)}" for p in labels[:SHOWN]],
         )
         figures.append(("predictions.png", caption, figure))
-    varies = _varies(subject.splits.train).to(x.device).expand_as(x) & ~x.isnan()
+    varies = ~x.isnan() if column is None else _compared(subject.splits.train, x)
     if varies.any():
         caption = (
             "Ranks of the true values among predictions of held-out rows (varying elements only)."
