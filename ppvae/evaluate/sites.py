@@ -161,8 +161,8 @@ def _is_column(value: Tensor, column: Tensor) -> bool:
 def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict[str, Tensor]:
     """The data of each observed site, with shape (N, ...), as the model observes them.
 
-    What a mask leaves out of the log-density is NaN (:func:`seen_value`). The programs run with Pyro's validation on, so that they refuse invalid values, such as a class
-    out of range.
+    What a mask leaves out of the log-density is NaN (:func:`seen_value`). The programs run with
+    Pyro's validation on, so that they refuse invalid values, such as a class out of range.
 
     Arguments:
         run: Its model and guide, as they are.

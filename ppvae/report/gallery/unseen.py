@@ -114,7 +114,8 @@ def scores(
         prediction: Their prediction, with the data of x and their density.
     """
     x, train, column = prediction.truth, subject.splits.train, as_column(batch, prediction)
-    assert prediction.log_density is not None and x is not None
+    assert prediction.log_density is not None
+    assert x is not None
     each = errors(prediction.mean, x)
     counted = ~x.isnan() if column is None else _compared(train, x)
     inside = (x >= prediction.lower) & (x <= prediction.upper)
@@ -152,7 +153,8 @@ def predictions(subject: Subject) -> Figures:
         return []
     batch, prediction = subject.predicted
     column, ranks = as_column(batch, prediction), prediction.ranks
-    assert prediction.truth is not None and ranks is not None
+    assert prediction.truth is not None
+    assert ranks is not None
     x = prediction.truth[:SHOWN]
     figures: Figures = []
     what, labels = "Unseen views of ten objects", batch.get("object")
