@@ -33,6 +33,8 @@ from tests.pairs import PAIRS, build
 # a share of their KL, which draws of the latents do not see (ppvae.gp.weighted). After training
 # the prior is a normal, and the law holds: test_closed_form_of_a_settled_gp.
 WEIGHTED = {name for name in PAIRS if "gp" in name}
+# A Calibrated likelihood stops the gradient of the mean at its scale on purpose.
+STOPPED = {name for name in PAIRS if "gp, additive" in name} | {"gpvae, missing values"}
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -40,6 +42,10 @@ WEIGHTED = {name for name in PAIRS if "gp" in name}
 def test_law(name, law, device):
     variant = Variant(*build(name, device=device))
     if law.__name__ == "closed_form_is_monte_carlo" and name in WEIGHTED:
+        return
+    if law.__name__ == "gradients_are_slopes" and name in STOPPED:
+        with pytest.raises(LawError, match="A part of it is cut.*skip="):
+            law(variant)
         return
     law(variant)
 
@@ -124,6 +130,10 @@ class Mutant(VAE):
                 z = z + x.mean()
             if self.broken == "predicts_without_observed_columns":
                 z = z + 0 * x.mean()
+            if self.broken == "gradients_are_slopes":
+                z = torch.cat([z[..., :1], z[..., 1:].detach()], -1)
+            if self.broken == "the_data_are_observed" and x is not None:
+                x = torch.zeros_like(x)
             fn = self.decoder(z)
             return pyro.sample("x", fn, obs=x)
 
@@ -169,6 +179,8 @@ def test_a_right_variant_passes_and_is_left_as_it_was():
     [
         "every_parameter_has_a_gradient",
         "closed_form_is_monte_carlo",
+        "gradients_are_slopes",
+        "the_data_are_observed",
         "rows_do_not_mix",
         "predicts_without_observed_columns",
         "evaluation_leaves_weights",
@@ -180,6 +192,58 @@ def test_a_broken_law_is_named(broken):
         check_variant(model, guide, batch)
     if broken == "closed_form_is_monte_carlo":
         check_variant(model, guide, batch, skip=[broken])
+
+
+class Odds(nn.Module):
+    """A guide with a latent of its own that does not look at the data, or with a cut scale."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.encoder, self.cut = MLP(4, heads.DiagonalNormal(2), hidden=[8]), cut
+        self.loc = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        q = self.encoder(x).base_dist
+        scale = q.scale.detach() if self.cut else q.scale
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(q.loc, scale).to_event(1))
+            pyro.sample("s", dist.Normal(self.loc, 1.0).expand([len(x)]))
+
+
+class Constrained(nn.Module):
+    """z and s, of which s may be used by nobody, and a constraint beside the data."""
+
+    def __init__(self, *, idle: bool = False) -> None:
+        super().__init__()
+        self.decoder, self.idle = MLP(2, heads.Normal((4,)), hidden=[8]), idle
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            s = pyro.sample("s", dist.Normal(torch.zeros(()), 1.0))
+            pyro.sample("sum", dist.Normal(z.sum(-1), 1.0), obs=torch.zeros(z.shape[-2]))
+            fn = self.decoder(z if self.idle else z + s.unsqueeze(-1))
+            return pyro.sample("x", fn, obs=x)
+
+
+def test_a_gradient_cut_in_the_guide_and_a_latent_that_is_not_used():
+    batch = {"x": torch.randn(8, 4)}
+    laws = {law.__name__: law for law in LAWS}
+    slopes = laws["gradients_are_slopes"]
+    slopes(Variant(Constrained(), Odds(cut=False), batch))
+    with pytest.raises(LawError, match=r"direction of guide\.encoder.*detach\(\)"):
+        slopes(Variant(Constrained(), Odds(cut=True), batch))
+    with pytest.raises(LawError, match="no other site of the model depends on 's'"):
+        slopes(Variant(Constrained(idle=True), Odds(cut=False), batch))
+    with pytest.warns(UserWarning, match="the law|law the") as said:
+        laws["the_data_are_observed"](Variant(Constrained(), Odds(cut=False), batch))
+    assert [str(w.message).split(" are ")[0] for w in said] == [
+        "['sum']",
+        "the posteriors of ['s']",
+    ]
+    # Rows that are all the same say nothing.
+    same = {"x": torch.ones(8, 4)}
+    laws["the_data_are_observed"](Variant(Constrained(), Odds(cut=False), same))
 
 
 def test_the_contract_comes_first_and_unknown_laws_are_refused():

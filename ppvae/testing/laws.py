@@ -1,103 +1,20 @@
-r"""Laws that any (model, guide) pair must obey, for tests of variants of your own.
-
-    from ppvae.testing import check_variant
-
-    def test_my_variant():
-        check_variant(model, guide, {"x": torch.rand(12, 1, 8, 8)}, ELBO())
-
-Each law is a function of a :class:`Variant` and raises :class:`LawError`, which names the law and
-says what its failure means. ``tests/test_laws.py`` holds every shipped pair to the same functions.
-"""
+"""The laws: functions of a :class:`Variant` that raise :class:`LawError`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
-from ppvae.errors import PPVAEError
 from ppvae.objectives import ELBO, Objective
-from ppvae.programs import arguments, check_pair, copied, evaluating, forked, hooks_of, unprepared
+from ppvae.programs import arguments, evaluating, forked
+from ppvae.testing.slopes import Pathway, Slope
+from ppvae.testing.variant import Variant, demand
 
-__all__ = ["LAWS", "LawError", "Variant", "check_variant"]
-
-
-class LawError(PPVAEError, AssertionError):
-    """A pair breaks a law; ``str(error)`` says which, and what that means."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A pair with a batch and an objective.
-
-    Attributes:
-        model: The generative program.
-        guide: The variational program.
-        batch: Columns by name, each with shape (N, ...).
-        spec: Objective that is optimised.
-        seed: Seed of the laws' random numbers.
-    """
-
-    model: nn.Module
-    guide: nn.Module
-    batch: Mapping[str, Tensor]
-    spec: ELBO = ELBO()
-    seed: int = 0
-
-    @property
-    def rows(self) -> int:
-        """N."""
-        return len(next(iter(self.batch.values())))
-
-    def copy(self) -> Variant:
-        """The same pair with copies of its modules, prepared on the batch."""
-        model, guide, spec = copied((self.model, self.guide, self.spec))
-        twin = replace(self, model=model, guide=guide, spec=spec)
-        for hook in hooks_of(model, guide, *spec.terms):
-            hook.prepare(self.batch)
-        return twin
-
-    def objective(self, spec: ELBO | None = None) -> Objective:
-        """The checked objective of the pair, in training mode."""
-        objective = (self.spec if spec is None else spec)(
-            self.model, self.guide, num_data=self.rows
-        )
-        objective.to(next(iter(self.batch.values())).device).train()
-        objective.check(self.batch)
-        return objective
-
-    def loss(self, spec: ELBO | None = None) -> Tensor:
-        """The loss with the seed's noise, with shape ()."""
-        objective = self.objective(spec)
-        with forked(*self.batch.values(), seed=self.seed + 1):
-            return objective(self.batch).loss
-
-    def train(self, steps: int) -> tuple[float, float]:
-        """The loss before and after some steps of Adam, both with the same noise."""
-        objective = self.objective()
-        optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
-        losses = []
-        for _ in range(steps + 1):
-            with forked(*self.batch.values(), seed=self.seed + 1):
-                value = objective(self.batch).loss
-            losses.append(float(value.detach()))
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-        return losses[0], losses[-1]
-
-    def values(self) -> list[Tensor]:
-        """Copies of all tensors in the pair's state dict."""
-        state = nn.ModuleList([self.model, self.guide]).state_dict()
-        return [value.clone() for value in state.values()]
-
-
-def _demand(*, that: bool, meaning: str) -> None:
-    if not that:
-        raise LawError(meaning)
+__all__ = ["LAWS", "Law"]
 
 
 def _same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
@@ -107,9 +24,9 @@ def _same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
 def finite_terms(variant: Variant) -> None:
     """Every term is finite, with one number per datum."""
     terms = variant.objective()(variant.batch)
-    _demand(that=bool(torch.isfinite(terms.loss)), meaning=f"the loss is {terms.loss.detach()}.")
+    demand(that=bool(torch.isfinite(terms.loss)), meaning=f"the loss is {terms.loss.detach()}.")
     for name, value in {**terms.kl, **terms.log_likelihood, "elbo": terms.elbo}.items():
-        _demand(
+        demand(
             that=value.shape == (variant.rows,) and bool(torch.isfinite(value).all()),
             meaning=f"{name!r}: expected {variant.rows} finite numbers; got {value.detach()}.",
         )
@@ -122,16 +39,83 @@ def every_parameter_has_a_gradient(variant: Variant) -> None:
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             gradient = parameter.grad
-            _demand(
+            demand(
                 that=gradient is not None and bool(torch.isfinite(gradient).all()),
                 meaning=f"{name}: expected a finite gradient; got {gradient}. A parameter that "
                 "no site depends on is never trained: remove it, or use it.",
             )
-            _demand(
+            demand(
                 that=gradient is not None and bool((gradient != 0).any()),
                 meaning=f"{name}: expected a gradient; got zeros. The parameter has no effect on "
                 "the loss of this batch.",
             )
+
+
+def gradients_are_slopes(variant: Variant) -> None:
+    """A small change of a parameter or of a draw changes the densities as the gradient says."""
+    twin, pathway = _moved(variant)
+    for name in twin.objective().structures[frozenset(twin.batch)].latent:
+        if not pathway.draws[name].is_floating_point():
+            continue
+        slope = pathway.of_site(name)
+        demand(
+            that=not slope.is_zero,
+            meaning=f"no other site of the model depends on {name!r}: its posterior is trained to "
+            "be the prior, and holds nothing of the data. Use it, or remove it.",
+        )
+        demand(that=not slope.is_cut, meaning=_cut(f"the draws of {name!r}", slope))
+    for name, parameter in nn.ModuleDict(
+        {"model": twin.model, "guide": twin.guide}
+    ).named_parameters():
+        if parameter.requires_grad:
+            slope = pathway.of_parameter(parameter)
+            demand(that=not slope.is_cut, meaning=_cut(name, slope))
+
+
+def _cut(what: str, slope: Slope) -> str:
+    return (
+        f"along a random direction of {what} the log-densities change by {slope.difference:.4g} "
+        f"nats, and the gradient says {slope.gradient:.4g}. A part of it is cut: look for "
+        "detach(), item(), no_grad() or torch.tensor(...) between it and a distribution. "
+        "If that is meant, pass skip=['gradients_are_slopes']."
+    )
+
+
+def _moved(variant: Variant) -> tuple[Variant, Pathway]:
+    """A copy whose parameters are not at special values such as zero, and its log-densities."""
+    twin = variant.copy()
+    objective = twin.objective(ELBO())
+    with torch.no_grad(), forked(*twin.batch.values(), seed=twin.seed):
+        for parameter in objective.parameters():
+            if parameter.requires_grad:
+                parameter += 1e-2 * torch.randn_like(parameter)
+        objective(twin.batch)
+    structure = objective.structures[frozenset(twin.batch)]
+    return twin, Pathway(twin.model, twin.guide, twin.batch, structure)
+
+
+def the_data_are_observed(variant: Variant) -> None:
+    """Observed values come from the data, and so do the posteriors of the data's latents."""
+    twin, pathway = _moved(variant)
+    latent, observed = pathway.unmoved()
+    every = set(pathway.structure.observed)
+    demand(
+        that=not observed or observed < every,
+        meaning=f"{sorted(observed)} are observed at values that are the same whatever the data: "
+        "the model learns nothing of them. Pass a column, as in obs=x.",
+    )
+    if observed:
+        warnings.warn(
+            f"{sorted(observed)} are observed at values that are the same whatever the data; the "
+            "law the_data_are_observed takes them for constraints.",
+            stacklevel=3,
+        )
+    if latent:
+        warnings.warn(
+            f"the posteriors of {sorted(latent)} are the same for all rows: the guide does not "
+            "look at the data there (law the_data_are_observed).",
+            stacklevel=3,
+        )
 
 
 def particles_have_the_mean_of_one(variant: Variant) -> None:
@@ -142,7 +126,7 @@ def particles_have_the_mean_of_one(variant: Variant) -> None:
         several = torch.stack([many(variant.batch).elbo.mean() for _ in range(4)])
     error = singles.std() * (1 / 64 + 1 / 256) ** 0.5
     gap = (singles.mean() - several.mean()).abs()
-    _demand(
+    demand(
         that=bool(gap < 5 * error + 1e-6),
         meaning=f"expected {float(singles.mean()):.6g} within {float(5 * error):.2g}; got "
         f"{float(several.mean()):.6g}. The draws are mixed with each other.",
@@ -162,7 +146,7 @@ def closed_form_is_monte_carlo(variant: Variant) -> None:
     for kind, gap, spread, scale in zip(
         ("value", "gradient"), mean, error, (1e-4, 1e-3), strict=True
     ):
-        _demand(
+        demand(
             that=bool(gap.abs() < 6 * spread + scale),
             meaning=f"{kind}: the two differ by {float(gap):.3g}, with a Monte Carlo error of "
             f"{float(spread):.2g}. A registered KL is not that of the densities, or a log_prob "
@@ -210,7 +194,7 @@ def the_objective_is_pyros(variant: Variant) -> None:
                 dict(variant.batch),
             ).detach()
         )
-    _demand(
+    demand(
         that=abs(actual - expected) <= tolerance * max(1.0, abs(expected)),
         meaning=f"expected {expected:.8g}, Pyro's; got {actual:.8g}. The program draws random "
         "numbers outside its sites, or changes from one call to the next.",
@@ -234,7 +218,7 @@ def rows_do_not_mix(variant: Variant) -> None:
         return
     slopes = torch.autograd.grad(elbo[:half].sum(), list(leaves.values()), allow_unused=True)
     for name, slope in zip(leaves, slopes, strict=True):
-        _demand(
+        demand(
             that=slope is None or not bool(slope[half:].nan_to_num().any()),
             meaning=f"the terms of the first {half} rows change with {name!r} of the others. A "
             "BatchNorm, a mean or a sort over rows mixes data, and the ELBO is then no bound: use "
@@ -245,7 +229,7 @@ def rows_do_not_mix(variant: Variant) -> None:
 def the_loss_falls(variant: Variant) -> None:
     """Thirty steps of Adam lower the loss."""
     before, after = variant.copy().train(30)
-    _demand(that=after < before, meaning=f"the loss went from {before:.6g} to {after:.6g}.")
+    demand(that=after < before, meaning=f"the loss went from {before:.6g} to {after:.6g}.")
 
 
 def predicts_without_observed_columns(variant: Variant) -> None:
@@ -260,7 +244,7 @@ def predicts_without_observed_columns(variant: Variant) -> None:
     if isinstance(drawn, Tensor) and len(structure.columns) == 1:
         (column,) = structure.columns.values()
         shape = twin.batch[column].shape
-        _demand(
+        demand(
             that=drawn.shape == shape and bool(torch.isfinite(drawn).all()),
             meaning=f"expected finite draws with shape {tuple(shape)}; got {tuple(drawn.shape)}. "
             "Give observed arguments the default None, and forward the argument size.",
@@ -273,7 +257,7 @@ def evaluation_leaves_weights(variant: Variant) -> None:
     before = twin.values()
     with evaluating(twin.model, twin.guide):
         twin.spec(twin.model, twin.guide, num_data=twin.rows).eval()(twin.batch)
-    _demand(
+    demand(
         that=_same(before, twin.values()),
         meaning="a parameter or buffer changed in evaluation mode. Update it only in training.",
     )
@@ -288,7 +272,7 @@ def a_state_dict_carries_all(variant: Variant) -> None:
     losses = []
     for pair in (moved.copy(), other.copy()):
         losses.append(float(pair.loss().detach()))
-    _demand(
+    demand(
         that=abs(losses[0] - losses[1]) <= 1e-5 * max(1.0, abs(losses[0])),
         meaning=f"expected {losses[0]:.8g}; got {losses[1]:.8g} after loading. Something learned "
         "is neither a parameter nor a buffer.",
@@ -300,11 +284,11 @@ def instances_are_independent(variant: Variant) -> None:
     first, second = variant.copy(), variant.copy()
     before = second.values()
     first.train(2)
-    _demand(
+    demand(
         that=_same(before, second.values()),
         meaning="training one instance moved another. Parameters are shared by a global.",
     )
-    _demand(that=not _same(before, first.values()), meaning="training changed no parameter.")
+    demand(that=not _same(before, first.values()), meaning="training changed no parameter.")
 
 
 Law = Callable[[Variant], None]
@@ -312,6 +296,8 @@ Law = Callable[[Variant], None]
 LAWS: tuple[Law, ...] = (
     finite_terms,
     every_parameter_has_a_gradient,
+    gradients_are_slopes,
+    the_data_are_observed,
     particles_have_the_mean_of_one,
     closed_form_is_monte_carlo,
     the_objective_is_pyros,
@@ -322,48 +308,3 @@ LAWS: tuple[Law, ...] = (
     a_state_dict_carries_all,
     instances_are_independent,
 )
-
-
-def check_variant(
-    model: nn.Module,
-    guide: nn.Module,
-    batch: Mapping[str, Tensor],
-    objective: ELBO | None = None,
-    *,
-    skip: Sequence[str] = (),
-    seed: int = 0,
-) -> None:
-    """Test a pair against every law; the pair and the caller's random numbers are not changed.
-
-    Arguments:
-        model: The generative program.
-        guide: The variational program.
-        batch: Columns by name, each with shape (N, ...); 8 to 32 rows are enough.
-        objective: Objective of the pair; the plain ELBO by default.
-        skip: Names of laws that the pair is known not to obey, such as
-            ``"closed_form_is_monte_carlo"`` where a registered KL is not that of the densities.
-        seed: Seed of the laws' random numbers.
-
-    Raises:
-        ContractError: If model, guide and batch do not fit together.
-        LawError: At the first law that is broken; it says which one and what that means.
-    """
-    known = {law.__name__ for law in LAWS}
-    if set(skip) - known:
-        raise LawError(
-            f"skip: expected names of laws {sorted(known)}; got {sorted(set(skip) - known)}."
-        )
-    variant = Variant(model, guide, batch, ELBO() if objective is None else objective, seed)
-    with forked(*batch.values(), seed=seed):
-        if unprepared(guide):
-            check_pair(model, guide, batch)  # which it then is, and can be copied
-        variant.copy().objective()
-        for law in LAWS:
-            if law.__name__ in skip:
-                continue
-            try:
-                law(variant)
-            except Exception as error:
-                name, says = law.__name__, (law.__doc__ or "").strip()
-                found = str(error) if isinstance(error, PPVAEError) else repr(error)
-                raise LawError(f"law {name}: expected: {says} Got otherwise: {found}") from error
