@@ -69,12 +69,13 @@ def test_checks_work_for_every_model(name):
     truth = list(observed_values(run, batch, sites_of(run, batch)).values())[-1]
     shape = tuple(truth.shape) if truth.dim() > 1 else (data.num_rows, 1)
     expected = STATISTICS if truth[0].numel() > 1 else SCALAR
+    seen = int((~truth.isnan()).reshape(len(truth), -1).any(1).sum())
     for check in (check_predictions, check_reconstructions):
         found = check(run, data, num_draws=5)
         assert found.pit.shape == shape
         assert found.statistics.keys() == expected.keys()
         for statistic in found.statistics.values():
-            assert statistic.replicated.shape == (5, data.num_rows)
+            assert statistic.replicated.shape == (5, seen)
         means = found.means()
         assert all(0 <= v <= 1 for k, v in means.items() if k.startswith(("p_value", "coverage")))
         assert all(0 <= v < math.inf for v in means.values())
