@@ -88,7 +88,7 @@ def _moved(variant: Variant) -> tuple[Variant, Pathway]:
     with torch.no_grad(), forked(*twin.batch.values(), seed=twin.seed):
         for parameter in objective.parameters():
             if parameter.requires_grad:
-                parameter += 1e-2 * torch.randn_like(parameter)
+                parameter.add_(1e-2 * torch.randn_like(parameter))
         objective(twin.batch)
     structure = objective.structures[frozenset(twin.batch)]
     return twin, Pathway(twin.model, twin.guide, twin.batch, structure)
