@@ -1,7 +1,7 @@
 r"""A VAE of counts, such as genes of cells, with libraries and batches.
 
 .. math::
-    p(x, z, l \mid s, c) = N(z; 0, I) \, N(l; m_s, v_s) \prod_g
+    p(x, z, l \mid s, c) = p(z) \, N(l; m_s, v_s) \prod_g
         \mathrm{NB}\left(x_g; \; e^l \rho_g(z, s, c), \; \theta_g\right)
 
 with s the batch, c continuous covariates and l the logarithm of the library. If the library is not
@@ -13,9 +13,10 @@ References:
 
 from __future__ import annotations
 
+from inspect import Parameter
+
 import pyro
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
 from ppvae.borders import typed
@@ -23,7 +24,8 @@ from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
 from ppvae.nets import OneHot
-from ppvae.programs import FitHooks, data_plate
+from ppvae.nets.priors import prior_or_normal
+from ppvae.programs import FitHooks, arguments, columns_of, data_plate
 
 __all__ = ["CountVAE"]
 
@@ -34,7 +36,8 @@ class CountVAE(FitHooks):
     Arguments:
         decoder: z, with shape (..., N, Z), then indicators of the batch and covariates where
             there are any, to a :class:`~ppvae.distributions.Counts`.
-        latent_dim: Z.
+        latent_dim: Z, for :math:`p(z) = N(0, I)`.
+        prior: Another p(z), or p(z | columns), as in :class:`~ppvae.models.VAE`.
         batches: Number of batches in the column ``batch``; 0 without that column.
         library: Mean and standard deviation of :math:`l` for each batch, with shape (B, 2), or
             (1, 2) without batches; None for the observed totals.
@@ -45,10 +48,9 @@ class CountVAE(FitHooks):
 
     Raises:
         ArgumentError: If ``log_theta`` is given without batches, or ``typical`` with a
-            ``library``.
+            ``library``, or unless exactly one of ``latent_dim`` and ``prior`` is given.
     """
 
-    zero: Tensor
     library: Tensor | None
 
     @typed(latent_dim=at_least(1))
@@ -56,7 +58,8 @@ class CountVAE(FitHooks):
         self,
         decoder: nn.Module,
         *,
-        latent_dim: int,
+        latent_dim: int | None = None,
+        prior: nn.Module | None = None,
         batches: int = 0,
         library: Tensor | None = None,
         log_theta: Tensor | None = None,
@@ -75,7 +78,7 @@ class CountVAE(FitHooks):
             )
         self.decoder = decoder
         self.one_hot = OneHot(batches) if batches else None
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.prior = prior_or_normal(prior, latent_dim, "CountVAE")
         self.register_buffer("library", library)
         self.log_theta = None if log_theta is None else nn.Parameter(log_theta)
         self.typical = typical
@@ -85,6 +88,11 @@ class CountVAE(FitHooks):
         """Count the training data, by which a prior of the weights is divided."""
         self.num_rows = len(data["x"])
 
+    @property
+    def columns(self) -> dict[str, Parameter]:
+        """The columns in ``**columns``: those of the prior."""
+        return columns_of(self.prior)
+
     def forward(
         self,
         x: Tensor | None = None,
@@ -93,12 +101,15 @@ class CountVAE(FitHooks):
         c: Tensor | None = None,
         size_factor: Tensor | None = None,
         size: int | None = None,
+        **columns: Tensor,
     ) -> Tensor:
         given = known(self.one_hot, batch, c)
         if self.typical is None:
             size_factor = None
-        with data_plate(x, *given, size_factor, size=size):
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))  # (..., N | Z)
+        taken = {"batch": batch, "c": c, **columns}
+        of_prior = arguments(self.prior, {n: v for n, v in taken.items() if v is not None})
+        with data_plate(x, *given, size_factor, *columns.values(), size=size):
+            z = pyro.sample("z", self.prior(**of_prior))  # (..., N | Z)
             fn = self.decoder(z, *given)
             if self.log_theta is not None:
                 fn = fn.like(log_theta=given[0] @ self.log_theta)

@@ -263,6 +263,12 @@ def count_batches() -> Pair:
     return Pair(model, guide, {"x": x, "batch": torch.arange(N) % 2, "c": factors()})
 
 
+def count_gp(prior: GPPrior) -> tuple[nn.Module, nn.Module]:
+    head = heads.NegativeBinomial((20,), library=(4.0, 0.5))
+    net = encoder(heads.DiagonalNormal(Z), shape=(20,))
+    return CountVAE(MLP(Z, head, hidden=[16]), prior=prior), CountGuide(LogCounts(net))
+
+
 def random_features() -> FeatureMap:
     return RandomFeatures(RBFKernel(ard_num_dims=Z), Z, num_frequencies=4)
 
@@ -504,6 +510,9 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "vae, zero-inflated counts": lambda: counts(heads.ZeroInflatedNegativeBinomial),
     "vae, missing counts": lambda: counts(heads.NegativeBinomial, missing=True),
     "counts, latent library by batch": count_batches,
+    "gp, counts": lambda: with_gp(
+        count_gp, x=torch.poisson(20 * images().flatten(1)[:, :20]), index=torch.arange(N)
+    ),
     "vae, missing values": lambda: Pair(
         VAE(masked_decoder(Z), latent_dim=Z),
         AmortizedGuide(masked_encoder(heads.DiagonalNormal(Z))),

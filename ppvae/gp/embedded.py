@@ -186,7 +186,7 @@ class EmbeddedGP(SizedByData, FitHooks):
     def functions(self, rows: Tensor, w: Tensor) -> Tensor:
         """f, from rows (N, H) and weights (..., T, H): with shape (..., N, T)."""
         w = w.squeeze(-3) if w.dim() > 2 else w
-        return rows @ w.mT * self.variances()[0].sqrt()
+        return rows @ w.to(rows).mT * self.variances()[0].sqrt()
 
     def likelihood(
         self, f: Tensor, noise: Tensor | None = None, rest: Tensor | None = None

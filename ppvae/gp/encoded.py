@@ -12,6 +12,7 @@ from ppvae.data.mapped import Columns
 from ppvae.gp.weighted import WeightedNormal
 from ppvae.nets.priors import Prior
 from ppvae.programs import batches, evaluating, marginal_of
+from ppvae.programs.marginals import absent
 
 __all__ = ["EncodedPrior"]
 
@@ -38,9 +39,14 @@ class EncodedPrior(Prior):
 
         Returns:
             None where there are none: a :class:`~ppvae.gp.WeightedNormal` needs no table.
+
+        Raises:
+            ContractError: If there is no such latent site.
         """
         q = posteriors.get(self.site)
-        if q is None or isinstance(q, WeightedNormal):
+        if q is None:
+            raise absent(self.site, posteriors)
+        if isinstance(q, WeightedNormal):
             return None
         mean, variance = (
             moment.reshape(-1, *moment.shape[-2:])[0]

@@ -6,7 +6,7 @@ r"""The guide's distribution of a latent site, averaged over the enumerated site
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from pyro import poutine
@@ -15,11 +15,12 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ppvae.errors import ContractError
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.traces import frames, sample_sites, trace_program
 
-__all__ = ["Marginal", "marginal_of", "marginals"]
+__all__ = ["Marginal", "absent", "marginal_of", "marginals"]
 
 
 class Marginal(TorchDistribution):
@@ -100,6 +101,19 @@ def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -
     return weights
 
 
+def absent(site: str, names: Iterable[str]) -> ContractError:
+    """The error of a prior whose site the guide does not have.
+
+    Arguments:
+        site: Name of the prior's site.
+        names: Names of the guide's sites.
+    """
+    return ContractError(
+        f"prior: expected a latent site {site!r}, of which it is the prior; got {list(names)}. "
+        f'Name its site, as in GPPrior(..., site="{next(iter(names), site)}").'
+    )
+
+
 def marginal_of(guide: nn.Module, batch: dict[str, Tensor], site: str) -> TorchDistribution:
     """A guide's distribution of a site in one run, with enumerated sites before it summed out.
 
@@ -107,9 +121,14 @@ def marginal_of(guide: nn.Module, batch: dict[str, Tensor], site: str) -> TorchD
         guide: The variational program.
         batch: Columns by name, each with shape (N, ...).
         site: Name of a latent site.
+
+    Raises:
+        ContractError: If the guide has no such site.
     """
     trace = trace_program(guide, batch)
     sites = sample_sites(trace)
+    if site not in sites:
+        raise absent(site, sites)
     enumerated = [n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel"]
     if not enumerated or site in enumerated:
         fn: TorchDistribution = sites[site]["fn"]

@@ -8,8 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+import ppvae
 from ppvae.errors import ContractError
-from ppvae.guides import AmortizedGuide, ConditionalGuide, GPGuide, SourceGuide
+from ppvae.gp import FourierFeatures, GPPrior, ObjectTable
+from ppvae.guides import (
+    AmortizedGuide,
+    ConditionalGuide,
+    DoubleEmbeddingGuide,
+    GPGuide,
+    SourceGuide,
+)
 from ppvae.models import (
     GPVAE,
     VAE,
@@ -172,3 +180,29 @@ def test_a_column_that_no_part_takes_is_refused():
     model = ConditionalVAE(decoder(Z, 1), Columns("c"), latent_dim=Z)
     with pytest.raises(ContractError, match=r"expected among \['c'\]; got \['d'\]"):
         model(c=torch.zeros(2, 1), d=torch.zeros(2))
+
+
+def test_a_gp_of_a_site_with_another_name_says_so_before_the_first_step():
+    batch = {k: v for k, v in build("gpvae").batch.items() if k != "index"}
+    encoder = MLP(64, heads.DiagonalNormal(Z), hidden=[4], in_shape=(1, 8, 8))
+    guide = DoubleEmbeddingGuide(encoder, MLP(Z, heads.DiagonalNormal(Z), hidden=[4]))
+
+    def fitted(**site: str) -> ppvae.runs.Run:
+        prior = GPPrior(ObjectTable(4, 2), FourierFeatures(), latent_dim=Z, **site)
+        decoders = [MLP(Z, heads.Bernoulli((1, 8, 8)), hidden=[4]) for _ in range(2)]
+        model = TwoStageVAE(*decoders, latent_dims=(Z, None), priors=(None, prior))
+        return ppvae.fit(model, guide, batch, epochs=1, seed=0, progress=False)
+
+    with pytest.raises(ContractError, match=r"latent site 'z'.*'z1', 'z2'\].*site="):
+        fitted()
+    run = fitted(site="z2")
+    known = {name: batch[name] for name in ("object", "view")}
+    assert run.decode(run.encode(batch), **known)["x2"].shape == (12, 1, 8, 8)
+    assert run.predict(known, num_draws=2).mean.isfinite().all()
+
+
+def test_weights_of_a_deep_kernel_are_taken_in_single_precision():
+    gp = build("deep kernel on a vae").model.gp
+    rows, w = torch.randn(5, 4).double(), torch.randn(1, 4)
+    expected = gp.functions(rows, w.double())
+    torch.testing.assert_close(gp.functions(rows, w.float()), expected, rtol=1e-5, atol=1e-6)
