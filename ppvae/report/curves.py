@@ -11,7 +11,9 @@ from ppvae.report.facts import Facts
 __all__ = [
     "FEWEST",
     "FEWEST_STEPS",
+    "NOTICED",
     "followed_curve",
+    "gained",
     "is_unfinished",
     "noise_of",
     "rise_of",
@@ -24,7 +26,12 @@ FEWEST: Final = 6  # points of a curve needed to tell whether it is level
 # Steps of the optimiser below which a level curve says nothing: at Adam's usual rate of 1e-3 no
 # weight has moved by more than a tenth.
 FEWEST_STEPS: Final = 100
-STILL_RISING: Final = 0.02  # share of the curve's range
+# Shares of the curve's range, which begins at an untrained decoder, and of the gain over a model
+# without latents: a rise that is smaller than both counts as level.
+STILL_RISING: Final = 0.02
+STILL_GAINING: Final = 0.05
+# Nats per datum by which a model has to be better than one without latents to be called better.
+NOTICED: Final = 0.5
 
 
 def followed_curve(facts: Facts) -> tuple[str, list[int], list[float]]:
@@ -54,9 +61,25 @@ def rise_of(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(late) - statistics.fmean(before), noise
 
 
-def tolerance_of(values: list[float]) -> float:
-    """The largest rise that counts as level."""
-    return max(STILL_RISING * (max(values) - min(values)), 2 * rise_of(values)[1])
+def gained(facts: Facts) -> float | None:
+    """Nats per datum by which the ELBO is noticeably above the null model's; 0 if it is not."""
+    null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
+    if null is None or elbo is None:
+        return None
+    return elbo - null if elbo > null + NOTICED else 0.0
+
+
+def tolerance_of(values: list[float], gain: float | None = None) -> float:
+    """The largest rise that counts as level.
+
+    Arguments:
+        values: The ELBO over training.
+        gain: Its gain over the null model, as :func:`gained` computes it.
+    """
+    small = STILL_RISING * (max(values) - min(values))
+    if gain is not None:
+        small = min(small, STILL_GAINING * max(gain, NOTICED))
+    return max(small, 2 * rise_of(values)[1])
 
 
 def is_unfinished(facts: Facts) -> bool:
@@ -64,7 +87,7 @@ def is_unfinished(facts: Facts) -> bool:
     values, steps = followed_curve(facts)[2], steps_of(facts)
     if len(values) < FEWEST or (steps is not None and steps < FEWEST_STEPS):
         return bool(values)
-    return rise_of(values)[0] > tolerance_of(values)
+    return rise_of(values)[0] > tolerance_of(values, gained(facts))
 
 
 def noise_of(values: list[float]) -> float:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from ppvae.report.curves import NOTICED
 from ppvae.report.facts import Facts
 from ppvae.report.findings import Finding
 from ppvae.report.informed import informing
 from ppvae.report.words import percent, shown
 
-__all__ = ["doubt", "gained", "held_out", "null_model"]
+__all__ = ["doubt", "held_out", "null_model"]
 
 # Share of the range of the ELBO over training.
 _GAP: Final = 0.1
 _DOUBTED: Final = 0.05
 _FEW_DRAWS: Final = 5.0
-# Nats per datum by which a model has to be better than one without latents to be called better.
-_NOTICED: Final = 0.5
 
 
 def doubt(facts: Facts) -> str:
@@ -83,14 +82,6 @@ def _compared(facts: Facts) -> tuple[float, str]:
     return unseen[-1], "validation"
 
 
-def gained(facts: Facts) -> float | None:
-    """Nats per datum by which the ELBO is noticeably above the null model's; 0 if it is not."""
-    null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
-    if null is None or elbo is None:
-        return None
-    return elbo - null if elbo > null + _NOTICED else 0.0
-
-
 def null_model(facts: Facts) -> Finding | None:
     """The ELBO, against the log likelihood of the same family of likelihoods without latents."""
     null, elbo = facts.number("null_log_likelihood"), facts.number("elbo")
@@ -100,7 +91,7 @@ def null_model(facts: Facts) -> Finding | None:
     text = (
         f"ELBO {shown(elbo)} nats per {facts.part} datum, against {shown(null)} without any latent"
     )
-    if elbo > null + _NOTICED:
+    if elbo > null + NOTICED:
         return Finding("ok", f"{text} (each element by itself).")
     if elbo > null:
         return Finding(

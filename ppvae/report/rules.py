@@ -15,6 +15,7 @@ from ppvae.report.curves import (
     FEWEST,
     FEWEST_STEPS,
     followed_curve,
+    gained,
     is_unfinished,
     rise_of,
     steps_of,
@@ -23,7 +24,7 @@ from ppvae.report.curves import (
 )
 from ppvae.report.facts import Facts
 from ppvae.report.findings import Answer, Finding, Mark
-from ppvae.report.held_out import gained, held_out, null_model
+from ppvae.report.held_out import held_out, null_model
 from ppvae.report.informed import critic_behind, informed, informing
 from ppvae.report.turned import orientations, turned
 from ppvae.report.words import duration, percent, shown
@@ -80,11 +81,15 @@ def level(facts: Facts) -> Finding | None:
     rise, noise = rise_of(values)
     spread = max(values) - min(values)
     last = f"the last {epochs[-1] - epochs[-window - 1]} of {epochs[-1]} epochs"
-    if rise > tolerance_of(values):
+    gain = gained(facts)
+    if rise > tolerance_of(values, gain):
+        share = f"{percent(rise / spread, 0)} of its range in training"
+        if gain:
+            share = f"{percent(rise / gain, 0)} of its gain over a model without latents"
         return Finding(
             "caution",
-            f"The {name} still rose by {shown(rise, 2)} nats over {last}, "
-            f"{percent(rise / spread, 0)} of its range in training: more epochs would help.",
+            f"The {name} still rose by {shown(rise, 2)} nats over {last}, {share}: more epochs "
+            "would help.",
         )
     steps = steps_of(facts)
     if steps is not None and steps < FEWEST_STEPS:

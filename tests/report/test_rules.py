@@ -47,6 +47,8 @@ def stepped(steps, gain=None):
 
 NOISE = [(-1) ** e * (1 + e % 3) for e in range(40)]
 LEVEL = [-100 - 100 * 0.7**e for e in range(40)]
+# From an untrained decoder to the null model at once, and then slowly on.
+SLOW = [-900.0, -400.0, *(-120.0 + e / 2 for e in range(38))]
 FALLEN = [-100 - 100 * 0.7**e - max(0, e - 15) for e in range(40)]
 TEN = {"data": {"columns": {"y": {"classes": 10}}}}
 
@@ -64,6 +66,15 @@ CASES = [
     (rules.level, curve([-5.0, -9, -9, -8, -7, -6]), "caution", "still rose"),
     (rules.level, curve([*rising(9), math.nan]), "bad", "not finite"),
     (rules.level, curve(rising(5)), "caution", "Too few epochs"),
+    (
+        rules.level,
+        Facts(
+            metrics={"elbo": -100.0, "null_log_likelihood": -140.0}, history=curve(SLOW).history
+        ),
+        "caution",
+        "still rose by 4 nats over the last 8 of 40 epochs, 10 % of its gain over a model without",
+    ),
+    (rules.level, curve(SLOW), "ok", "level: it moved by 4 nats"),
     (rules.level, stepped(30), "caution", "Only 30 steps .* too few to tell"),
     (rules.level, stepped(30, gain=9.0), "caution", "in smaller batches.$"),
     (rules.level, stepped(30, gain=0.4), "bad", "It is not noticeably better"),
