@@ -2,7 +2,8 @@
 
     python -m benchmarks.trust.mutants
 
-The repository is copied; each bug of :mod:`benchmarks.trust.planted` is put into the copy in turn,
+The repository is copied; each bug of :mod:`benchmarks.trust.planted` and
+:mod:`benchmarks.trust.planted_since` is put into the copy in turn,
 and the tests of its room run there until one fails. The tests that failed run once more, without
 a bug, and must pass. A bug whose text is not in its file exactly once is an error of this script.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.trust.planted import MUTANTS, Mutant
+from benchmarks.trust.planted_since import SINCE
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(
@@ -96,7 +98,8 @@ def main() -> None:
     parser.add_argument("--numbers", default="", help="bugs to plant, such as 3,17 (default all)")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.numbers.split(",") if number]
-    chosen = dict(enumerate(MUTANTS, start=1))
+    every = (*MUTANTS, *SINCE)
+    chosen = dict(enumerate(every, start=1))
     if numbers:
         chosen = {number: chosen[number] for number in numbers}
     for name in IMPORTS:
@@ -105,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "ppvae"
         shutil.copytree(ROOT, root, ignore=LEFT_OUT, symlinks=True)
-        for mutant in MUTANTS:
+        for mutant in every:
             planted(root, mutant)
         for number, mutant in chosen.items():
             started = time.perf_counter()

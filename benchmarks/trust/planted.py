@@ -97,7 +97,7 @@ OBJECTIVES = (
     ),
     Mutant(
         "a capacity that penalises one side",
-        "objectives/elbo.py",
+        "objectives/schedules.py",
         "(kl - target.to(kl)).abs()",
         "(kl - target.to(kl)).clamp_min(0)",
         ELBO,
@@ -322,7 +322,7 @@ DATA_ROOM = (
     ),
     Mutant(
         "validation data among the test data",
-        "data/dataset.py",
+        "data/splits.py",
         "order[counts[0] : sum(counts)]",
         "order[: counts[1]]",
         DATA,

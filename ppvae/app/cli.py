@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     _let_threads_sleep()
     try:
-        parsed = _parser(arguments).parse_args(arguments)
         with raising_on_signals():
+            parsed = _parser(arguments).parse_args(arguments)
             trust(getattr(parsed, "trust", ()))
             parsed.command(parsed)
             sys.stdout.flush()

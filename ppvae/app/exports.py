@@ -301,7 +301,8 @@ def sample_run(
     Raises:
         ArgumentError: If ``num_samples`` is below 1, or the model needs columns, which
             :func:`~ppvae.app.workflow.predict_run` takes.
-        RunError: If the run cannot be read, or the folder cannot be written.
+        RunError: If the run cannot be read, its draws are not finite, or the folder cannot be
+            written.
     """
     expect(integer(1), "Use 64.", count=num_samples)
     run = load_run(folder, device=device)
@@ -317,6 +318,11 @@ def sample_run(
     arrays: dict[str, np.ndarray] = {}
     mean = None
     for name, node in sample_sites(trace).items():
+        if not torch.isfinite(node["value"]).all():
+            raise RunError(
+                f"sample: expected finite draws; got NaN or infinity in {name!r}. The weights are "
+                "damaged, or training diverged: fit the run again."
+            )
         arrays[name] = node["value"].cpu().numpy()
         if name == "x":
             mean = node["fn"].mean.cpu()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.callbacks import load_checkpoint
+from ppvae.runs.config import is_run, read_config
 from ppvae.runs.source import followed_reading, followed_source
 from ppvae.typing import JsonObject
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.options import parse_options
 
 __all__ = ["arguments_of"]
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = ("epochs", "batch_size", "learning_rate")
 
@@ -32,6 +36,12 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
     """
     state = load_checkpoint(folder)
     config = state["config"]
+    if is_run(folder) and read_config(folder)["id"] != state["id"]:
+        logger.warning(
+            "resume: the checkpoint is not of the run in %s, but of one with seed %s that was "
+            "begun there; when that ends well, it replaces the run (--out names another place).",
+            *(folder, state["run"].get("seed")),
+        )
     recipe = config.get("recipe") or {}
     shipped = ("ppvae.zoo:build", model.name)
     if (recipe.get("builder"), recipe.get("name")) not in (shipped, (model.path, None)):

@@ -165,7 +165,7 @@ class Regions:
             DataError: If there is not one value a region, or the name is not a NIfTI file's.
             MissingPackageError: If nibabel is not installed.
         """
-        nibabel = expect_package("regions", "nibabel", "formats")
+        nibabel = expect_package("regions", "nibabel", "images")
         if not str(path).endswith((".nii", ".nii.gz")):
             raise DataError(
                 f"path: expected .nii or .nii.gz; got {str(path)!r}. Name the file so."
@@ -207,7 +207,7 @@ def _read(image: str | Path | np.ndarray, name: str) -> _Volume:
     if isinstance(image, np.ndarray):
         return _Volume(image, None, name)
     path = existing(image)
-    nibabel = expect_package(path.name, "nibabel", "formats")
+    nibabel = expect_package(path.name, "nibabel", "images")
     try:
         file = nibabel.load(path)
         return _Volume(np.asanyarray(file.dataobj), np.asarray(file.affine), path.name)

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ppvae.errors import RunError
 from ppvae.plots.files import CAPTIONS, CONTROLS, FAILURES, Failure
-from ppvae.runs.config import read_config, read_history, read_metrics
+from ppvae.runs.config import read_config, read_history, read_metrics, verify
 from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.typing import JsonObject
@@ -139,6 +139,7 @@ def read(folder: str | Path) -> Facts:
     metrics = read_metrics(folder)
     _check_sections(folder / "config.json", config)
     history = read_history(folder, config["epochs"])
+    verify(folder, config)
     return Facts(
         config,
         _flat(metrics),

@@ -125,7 +125,7 @@ def read_config(folder: Path) -> JsonObject:
 def verify(folder: Path, config: JsonObject) -> None:
     """Check the config, the history and the metrics against the checksums in the config.
 
-    A run of format 1 has none. The report does not call this function.
+    A run of format 1 has none.
 
     Raises:
         RunError: If a checksum differs.

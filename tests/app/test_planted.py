@@ -9,12 +9,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
+import ppvae
 from ppvae.app import workflow
 from ppvae.app.cli import main
 from ppvae.app.comparison import _arviz
+from ppvae.app.resume import arguments_of
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.errors import DataError
+from ppvae.zoo import entry
 
 FIT = ["fit", "vae", "--epochs", "1", "--quiet", "--hidden", "4", "--checkpoint-every", "1"]
 
@@ -71,6 +75,26 @@ def test_no_command_writes_through_a_planted_link(
     else:
         assert status == 1
         assert "expected a file or folder of its own; got a link" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_named(place, caplog):
+    shutil.rmtree(place / "run" / "checkpoint")
+    shutil.copytree(place / "other" / "checkpoint", place / "run" / "checkpoint")
+    given = {"options": {}, "seed": 0, "data": None}
+    for folder, said in (("other", False), ("run", True)):
+        arguments_of(place / folder, entry("vae"), given)
+        assert ("the checkpoint is not of the run in" in caplog.text) == said
+
+
+def test_draws_that_are_not_finite_are_refused(place, capsys):
+    run = ppvae.load(place / "run")
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter.fill_(torch.finfo(parameter.dtype).max / 8)
+    run.save(place / "run")
+    assert main(["sample", str(place / "run")]) == 1
+    assert "expected finite draws; got NaN or infinity in 'x'" in capsys.readouterr().err
+    assert not (place / "run" / "samples").exists()
 
 
 def test_a_folder_that_the_user_names_may_be_a_link(place):

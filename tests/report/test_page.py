@@ -14,7 +14,7 @@ import pytest
 from ppvae import report
 from ppvae.report import words
 from ppvae.runs.folder import RunError
-from tests.report.folders import controls, folder
+from tests.report.folders import controls, folder, seal
 
 
 class Page(HTMLParser):
@@ -131,6 +131,7 @@ def test_metrics_of_any_kind_are_listed(run):
         "flag": True,
     }
     (run / "metrics.json").write_text(json.dumps(metrics))
+    seal(run)
     rows = re.findall(
         r'title="([^"]*)">[^<]*</th><td class="value">([^<]*)<',
         report.write(run).read_text(encoding="utf-8"),
@@ -150,10 +151,20 @@ def test_metrics_of_any_kind_are_listed(run):
 def test_a_bare_config_still_makes_a_page(run):
     config = json.loads((run / "config.json").read_text())
     needed = ("kind", "format", "id", "status", "epochs", "seed", "weights")
-    bare = {name: config[name] for name in needed}
+    bare = {name: config[name] for name in needed} | {"format": 1}  # It has no checksums.
     (run / "config.json").write_text(json.dumps(bare))
     page = Page(report.write(run).read_text(encoding="utf-8"))
     assert "A fitted pair" in page.text
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "history.csv"])
+def test_numbers_of_another_run_are_refused(run, name):
+    text = (run / name).read_text("utf-8")
+    changed = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), text)
+    assert changed != text
+    (run / name).write_text(changed, "utf-8")
+    with pytest.raises(RunError, match="expected the checksum"):
+        report.write(run)
 
 
 DAMAGE = {
@@ -211,6 +222,7 @@ def test_parts_of_another_type_are_damage(run, path, value):
 def test_a_number_too_large_for_a_float_is_shown_and_not_judged(run):
     metrics = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").write_text(json.dumps(metrics | {"untrusted": 10**400}))
+    seal(run)
     assert report.write(run).exists()
 
 
@@ -218,6 +230,7 @@ def test_what_was_done_to_the_data_is_said_first(run):
     config = json.loads((run / "config.json").read_text())
     config["data"]["notes"] = ["Two rows were left out: <b>empty</b>."]
     (run / "config.json").write_text(json.dumps(config))
+    seal(run)
     page = Page(report.write(run).read_text(encoding="utf-8"))
     assert "1 channel" in page.text
     assert "whole numbers from 0 to 9" in page.text
@@ -228,6 +241,7 @@ def test_the_description_of_the_data_stands_in_place_of_their_columns(run):
     config = json.loads((run / "config.json").read_text())
     config["data"]["description"] = "rows: 5 (train 5)\n  x: <b>image</b>"
     (run / "config.json").write_text(json.dumps(config))
+    seal(run)
     page = Page(report.write(run).read_text(encoding="utf-8"))
     assert page.text.index("x: <b>image</b>") < page.text.index("Verdict")
     assert "1 channel" not in page.text
@@ -318,6 +332,7 @@ def test_every_explanation_is_one_line(name):
 def test_the_command_is_without_the_place_of_the_program(run, said, shown):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"command": said}))
+    seal(run)
     source = report.write(run).read_text(encoding="utf-8")
     assert f"<pre><code>{shown}</code></pre>" in source
 

@@ -131,7 +131,7 @@ def trust(modules: Sequence[str]) -> None:
         try:
             with this_folder():
                 file = importlib.import_module(name).__file__
-        except (ImportError, ValueError) as error:
+        except (ImportError, TypeError, ValueError) as error:
             raise _untrusted(name, str(error)) from error
         if file is None:
             raise _untrusted(name, "a folder without code")
