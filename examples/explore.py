@@ -51,7 +51,11 @@ print(f"largest area measured {float(search.values.max()):.2f} at place {search.
 print(f"largest area anywhere {float(data['area'].max()):.2f}")
 print(search.calibration.verdict)
 mean, variance = surrogate.marginals(search.candidates)
-maps = {"area": data["area"], "predicted": mean[:, 0], "deviation": variance[:, 0].sqrt()}
+maps = {
+    "loop area, true": data["area"],
+    "loop area, predicted": mean[:, 0],
+    "standard deviation": variance[:, 0].sqrt(),
+}
 figure = plots.place_map(
     data["position"].numpy(), {k: v.numpy() for k, v in maps.items()}, places=search.places
 )

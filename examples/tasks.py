@@ -86,7 +86,7 @@ planted = np.asarray(TASK_CORRELATION)
 off = np.abs(learned - planted)[np.triu_indices(len(TASKS), 1)]
 print(f"task correlations off by {off.mean():.3f} on average, by {off.max():.3f} at most")
 print(f"share of the variance that is each datum's own {own:.3f} (drawn with none)")
-matrices = {"learned": learned, "drawn": planted}
-figure = plots.covariance(matrices, ticks=TASKS, label="correlation")
+matrices = {"learned from the data": learned, "used to simulate them": planted}
+figure = plots.covariance(matrices, ticks=TASKS, label="correlation of two tasks")
 figure.savefig(options.out)
 print(f"the correlations: {options.out}")

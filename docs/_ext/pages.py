@@ -1,7 +1,7 @@
 """Pages that are made: the API reference, a room a page, the gallery, and files of the repository.
 
-A gallery page is one script of examples/: its docstring, the picture that it drew
-(docs/pictures/NAME.png, where there is one), the command that drew it, and the script.
+A gallery page is one script of examples/: its docstring, the picture that it drew and what it
+printed (docs/pictures/NAME.png and NAME.txt, where they are), the command, and the script.
 """
 
 from __future__ import annotations
@@ -93,6 +93,10 @@ def write_gallery(folder: Path) -> None:
         command = command.strip() or f"python examples/{script.name}"
         if picture.exists():
             shown += f"*Drawn by* `{DRAWN.get(script.stem, command)}`.\n\n"
+        printed = DOCS / "pictures" / f"{script.stem}.txt"
+        if printed.exists():
+            lines = printed.read_text(encoding="utf-8").strip()
+            after = f"It prints:\n\n```text\n{lines}\n```\n\n{after}"
         _write(
             folder / f"{script.stem}.md",
             f"# {title}\n\n{before.strip()}\n\n{shown}```sh\n{command}\n```\n\n{after}\n\n"

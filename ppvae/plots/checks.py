@@ -25,7 +25,7 @@ def covariance(
     ticks: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     label: str = "covariance",
 ) -> Figure:
-    """A heat map of a covariance or correlation matrix, or several side by side by name.
+    """A heat map of a covariance or correlation matrix, or several side by side in one scale.
 
     Arguments:
         matrix: Matrix with shape (Q, Q), or several by title.
@@ -35,27 +35,28 @@ def covariance(
     Raises:
         ArgumentError: If a matrix is not square, or the number of ticks differs from its rows.
     """
-    matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
+    given = matrix if isinstance(matrix, Mapping) else {"": matrix}
+    matrices = {title: _square(values) for title, values in given.items()}
     names = ticks if isinstance(ticks, Mapping) else dict.fromkeys(matrices, ticks or ())
     wide = TEXT_WIDTH if len(matrices) > 1 else 4.6
     height = min(4.0, 0.82 * wide / len(matrices))
     figure = Figure(figsize=(wide, height), layout="constrained")
     panels = figure.subplots(1, len(matrices), squeeze=False).ravel()
-    for axes, (title, values) in zip(panels, matrices.items(), strict=True):
-        array = _square(values)
-        signed = float(array.min()) < -1e-6 * float(np.abs(array).max())
-        end = max(float(np.abs(array).max()), 1e-12)
+    # A colour stands for the same number in every panel.
+    end = max(*(float(np.abs(array).max()) for array in matrices.values()), 1e-12)
+    signed = min(float(array.min()) for array in matrices.values()) < -1e-6 * end
+    for axes, (title, array) in zip(panels, matrices.items(), strict=True):
         shown = axes.imshow(
             array,
             cmap=DIVERGING if signed else SEQUENTIAL,
             vmin=-end if signed else 0.0,
             vmax=end,
         )
-        bar = figure.colorbar(shown, ax=axes, label=label, shrink=0.8)
-        bar.outline.set_visible(False)
         axes.set_title(title, loc="left")
         axes.spines[:].set_visible(False)
         _name_rows(axes, list(names.get(title, ())), len(array))
+    bar = figure.colorbar(shown, ax=list(panels), label=label, shrink=0.8)
+    bar.outline.set_visible(False)
     return figure
 
 

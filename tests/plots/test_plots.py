@@ -236,8 +236,8 @@ def test_covariances_side_by_side():
     figure = plots.covariance({"Views": view, "Objects": signed}, ticks={"Views": list("wxyz")})
     first, second = strips(figure)
     assert_allclose(shown(first)[0], view)
-    assert first.images[0].get_clim() == (0.0, 1.5)
-    assert second.images[0].get_clim() == (-1.0, 1.0)
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (-1.5, 1.5)
+    assert first.images[0].cmap.name == second.images[0].cmap.name
     assert [t.get_text() for t in first.get_yticklabels()] == list("wxyz")
     assert {"Views", "Objects", "covariance"} <= texts(figure)
 
