@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from traceback import extract_tb
 from types import MethodType
 
 from pyro import poutine
@@ -95,6 +96,11 @@ def run_program(
                 f"in heads.Masked, or remove the rows. The program's own error: {first}"
             ) from error
         remedy = _remedy(module, text)
+        if remedy is None and _expands(error):
+            remedy = (
+                "A distribution could not be expanded to the rows of the data plate: give it one "
+                "entry per row, or use one of pyro.distributions, such as MixtureSameFamily."
+            )
         if remedy is None:
             remedy = "The error above was raised by the program itself."
             if isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
@@ -106,6 +112,14 @@ def run_program(
             f"{who}: expected a program of a batch with shapes {shapes}; got an error, {first}. "
             f"{remedy}"
         ) from error
+
+
+def _expands(error: Exception) -> bool:
+    """Whether an error was raised as a plate expanded a distribution."""
+    return any(
+        frame.name == "_pyro_sample" and frame.filename.endswith("broadcast_messenger.py")
+        for frame in extract_tb(error.__traceback__)
+    )
 
 
 def _remedy(module: nn.Module, text: str) -> str | None:

@@ -564,3 +564,25 @@ def test_programs_that_are_no_modules_are_refused_with_a_remedy(wrap, remedy):
         check_pair(model, wrap(guide), batch)
     with pytest.raises(ArgumentError, match=remedy):
         ppvae.fit(model, wrap(guide), batch, progress=False)
+
+
+class Unexpandable(dist.Normal):
+    """As a mixture of zuko, whose expand takes no list of sizes."""
+
+    def expand(self, batch_shape, _instance=None):
+        return super().expand(batch_shape + torch.Size(), _instance)
+
+
+def test_a_distribution_that_a_plate_cannot_expand_is_said_so():
+    def sample_x(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", Unexpandable(torch.zeros(()), 1.0))
+            return pyro.sample("x", dist.Normal(self.weight * z, 1.0).expand([N]), obs=x)
+
+    def guess(self, x):
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(self.weight * x, 1.0))
+
+    model, guide, _ = pair(sample_x, guess)
+    with pytest.raises(ContractError, match="expanded to the rows of the data plate"):
+        check_pair(model, guide, {"x": torch.randn(N)})
