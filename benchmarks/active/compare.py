@@ -12,7 +12,9 @@ With N places, of which K are the best 1 %, and n measurements, those at the sta
 - regret: the gap between the best place of all and the best one measured, over the gap at the
   median place;
 - first: the measurements until the first of the K best; a search without one counts all it made;
-- acceleration: (N + 1) / (K + 1), which random places need on average, over the mean of first;
+- acceleration: (N + 1) / (K + 1), the mean of first of random places, over the mean of first;
+- after the start: the same without the start that all share, over the seeds whose start has none
+  of the best: (N - s + 1) / (K + 1) over the mean of first - s, with s places at the start;
 - enhancement: the share of the K best that was measured, over n / N, the share that random places
   find on average (Liang et al., 2021, https://doi.org/10.1038/s41524-021-00656-9).
 
@@ -169,13 +171,16 @@ def summary(rows, y):
     results = {}
     for row in rows:
         results.setdefault(row["method"], {})[row["seed"]] = measures(row, y)
-    print("| method | seeds | " + " | ".join(names) + " | acceleration |")
-    print("|" + "---|" * (len(names) + 3))
+    print("| method | seeds | " + " | ".join(names) + " | acceleration | after the start |")
+    print("|" + "---|" * (len(names) + 4))
     best = max(1, round(0.01 * len(y)))
     for method, own in results.items():
         cells = [mean_error([found[name] for found in own.values()]) for name in names]
-        first = np.mean([found["first"] for found in own.values()])
-        cells.append(f"{(len(y) + 1) / (best + 1) / first:.2f}")
+        first = np.array([found["first"] for found in own.values()])
+        start = next(row["start"] for row in rows if row["method"] == method)
+        later = first[first > start] - start
+        cells.append(f"{(len(y) + 1) / (best + 1) / first.mean():.2f}")
+        cells.append(f"{(len(y) - start + 1) / (best + 1) / later.mean():.2f} ({len(later)})")
         print(f"| {method} | {len(own)} | " + " | ".join(cells) + " |")
     deep = results.get("residual", {})
     for method, own in results.items():
