@@ -14,7 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppvae import active, data, ensembles, evaluate, gp, load, objectives, plots, programs
+from ppvae import (
+    active,
+    data,
+    ensembles,
+    evaluate,
+    expected,
+    gp,
+    load,
+    objectives,
+    plots,
+    programs,
+)
 from ppvae.borders import expect_arguments, expect_fields, typed
 from ppvae.data import Dataset
 from ppvae.errors import ArgumentError, ContractError, PPVAEError
@@ -26,6 +37,7 @@ from ppvae.zoo.surrogates import deep_kernel_surrogate
 from tests.fitting.programs import pair, table
 
 if TYPE_CHECKING:
+    import fractions
     from fractions import Fraction
 
 
@@ -108,6 +120,25 @@ def decorated(codes: Tensor, *, run: Run | None = None) -> int:
 def test_a_decorator_between_hides_no_annotation():
     with pytest.raises(ArgumentError, match="codes: expected a tensor of real numbers; got 3"):
         decorated(3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("count", True), ("noise", True), ("sizes", [True])])
+def test_a_boolean_is_no_number(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected .*; got .*True"):
+        taking(**{name: value})
+
+
+@typed(measure=expected.taking(1))
+def measuring(measure: Callable[[int], float | fractions.Fraction]) -> float:
+    return float(measure(3))
+
+
+def test_names_that_a_type_checker_alone_knows_hide_nothing_else():
+    assert measuring(float) == 3
+    with pytest.raises(ArgumentError, match="measure: expected a function; got 3"):
+        measuring(3)
+    with pytest.raises(ArgumentError, match="measure: expected a function of 1 argument; got"):
+        measuring(lambda: 3)
 
 
 def test_values_held_to_the_annotations_of_a_function():
