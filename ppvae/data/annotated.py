@@ -1,6 +1,6 @@
 """AnnData: cells by genes with their annotations, from memory or a ``.h5ad`` file, and back.
 
-The package ``anndata`` is needed only for files (``pip install 'ppvae[extra]'``).
+The package ``anndata`` is needed only for files (``pip install 'ppvae[counts]'``).
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def h5ad(
 
     Raises:
         MissingPackageError: If anndata is not installed.
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read, or its writing was not finished.
     """
     anndata = expect_package(Path(path).name, "anndata", "counts")
     try:
         refuse_outside(Path(path))
+        _refuse_unfinished(Path(path))
         read = anndata.read_h5ad(path)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         if isinstance(error, DataError):
@@ -59,6 +60,22 @@ def h5ad(
             "Save it again with adata.write_h5ad."
         ) from error
     return from_anndata(read, layer=layer, missing_ok=missing_ok, like=like, **columns)
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """Refuse a file without the names of cells or genes, which anndata would number silently."""
+    import h5py
+
+    with h5py.File(path) as file:
+        for name in ("obs", "var"):
+            part = file.get(name)
+            if isinstance(part, h5py.Dataset):  # as anndata wrote them before 0.7
+                continue
+            if part is None or part.attrs.get("_index", "_index") not in part:
+                raise DataError(
+                    f"{path.name}: expected {name}, with the names of its rows; got none, so the "
+                    "file was not written to its end. Save it again with adata.write_h5ad."
+                )
 
 
 def from_anndata(

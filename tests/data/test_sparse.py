@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +98,9 @@ def test_annotated_cells_are_read_from_memory_and_from_a_file(annotated, tmp_pat
         )
         plain.var_names = pd.Index([f"gene{i}" for i in range(D)], dtype=object)
         plain.write_h5ad(tmp_path / "cells.h5ad")
+    read = ppdata.load(tmp_path / "cells.h5ad")
+    assert isinstance(read, Splits)
+    assert isinstance(read.train["x"], SparseRows)
     for data in (
         ppdata.from_anndata(cells, **columns),
         ppdata.h5ad(tmp_path / "cells.h5ad", **columns),
@@ -108,11 +112,12 @@ def test_annotated_cells_are_read_from_memory_and_from_a_file(annotated, tmp_pat
         assert data["batch"][:2].tolist() == [1, 0]
         assert data["c"].shape == (N, 1)
         assert data.names["x"][:2] == ("gene0", "gene1")
+    with h5py.File(tmp_path / "cells.h5ad", "a") as file:  # as a writer leaves it that fails
+        del file["obs"][file["obs"].attrs["_index"]]
+    with pytest.raises(DataError, match="expected obs, with the names of its rows; got none"):
+        ppdata.h5ad(tmp_path / "cells.h5ad")
     raw = ppdata.from_anndata(cells, layer="raw")
     assert np.array_equal(np.asarray(raw["x"]), 2 * dense)
-    read = ppdata.load(tmp_path / "cells.h5ad")
-    assert isinstance(read, Splits)
-    assert isinstance(read.train["x"], SparseRows)
     assert ppdata.as_splits(cells).train.num_rows == N
 
 
