@@ -94,7 +94,7 @@ SINCE = (
         "data/files.py",
         "if strange or not (codes == 0).any():",
         "if strange:",
-        ("data/test_data.py", "data/test_doors.py"),
+        ("data/test_hostile.py",),
         "split",
     ),
 )

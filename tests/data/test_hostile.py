@@ -61,3 +61,10 @@ def test_a_pipe_among_pictures_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="got a pipe, a device or a link to nothing, 'pipe.png'"):
         data.load(tmp_path)
+
+
+@pytest.mark.parametrize("split", [[1, 2, 2, 1], [2, 2, 2, 2], [0, 1, 2, 3]])
+def test_a_column_split_has_training_rows_and_no_fourth_part(tmp_path, split):
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 2)), split=split)
+    with pytest.raises(DataError, match="split"):
+        data.load(tmp_path / "d.npz")
