@@ -102,7 +102,7 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
             rest = covariance[..., :count, :count] - gain @ cross.mT
             return mean, rest.expand(*mean.shape[:-1], count, count)
 
-        def fantasize(self, X: Tensor, sampler: MCSampler, **settings: Any) -> Model:  # noqa: N803
+        def fantasize(self, X: Tensor, sampler: MCSampler, **settings: object) -> Model:  # noqa: N803
             """The model given measurements at X (..., P, F) that are drawn from it."""
             if self.given is not None:
                 raise ArgumentError(

@@ -24,6 +24,7 @@ from ppvae.active.acquisition import Acquisition, Asked, acquisition_named
 from ppvae.active.botorch_model import output_weights
 from ppvae.active.calibration import Calibration, calibration
 from ppvae.active.moves import Moves
+from ppvae.active.state import Step
 from ppvae.active.surrogate import Surrogate
 from ppvae.borders import expect_fields, typed
 from ppvae.errors import ArgumentError
@@ -33,26 +34,7 @@ from ppvae.programs import forked, placement
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Search", "Step", "explore"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One measurement.
-
-    Attributes:
-        place: Number of the candidate.
-        y: Result of the measurement, T numbers; NaN where the instrument failed.
-        noise: Known standard deviations of the result, if there are any.
-        mean: Earlier prediction of the weighted outputs; None before the first fit.
-        scale: Standard deviation of that prediction, including noise.
-    """
-
-    place: int
-    y: tuple[float, ...]
-    noise: tuple[float, ...] | None = None
-    mean: float | None = None
-    scale: float | None = None
+__all__ = ["Search", "explore"]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,29 @@ from ppvae.runs.weights import LARGEST, fill, gather, parse_tensors
 if TYPE_CHECKING:
     from ppvae.active.search import Search
 
-__all__ = ["SEARCH", "read_search", "write_search"]
+__all__ = ["SEARCH", "Step", "read_search", "write_search"]
 
 SEARCH = "search.json"
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        place: Number of the candidate.
+        y: Result of the measurement, T numbers; NaN where the instrument failed.
+        noise: Known standard deviations of the result, if there are any.
+        mean: Earlier prediction of the weighted outputs; None before the first fit.
+        scale: Standard deviation of that prediction, including noise.
+    """
+
+    place: int
+    y: tuple[float, ...]
+    noise: tuple[float, ...] | None = None
+    mean: float | None = None
+    scale: float | None = None
 
 
 def _settings(search: Search) -> dict[str, Any]:
@@ -94,8 +113,6 @@ def read_search(folder: Path, search: Search) -> None:
     Raises:
         RunError: If the folder's search has other candidates or settings, or is damaged.
     """
-    from ppvae.active.search import Step
-
     state = read_json(folder / SEARCH)
     try:
         settings, steps, file = state["settings"], state["steps"], state["surrogate"]

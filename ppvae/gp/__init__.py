@@ -1,8 +1,9 @@
 """Gaussian-process priors on latents, in weight space: exact mini-batches at a cost free of N."""
 
 from ppvae.gp.collapsed import CollapsedGP
-from ppvae.gp.embedded import EmbeddedGP, ExactWeights, columns_of_targets
+from ppvae.gp.embedded import EmbeddedGP
 from ppvae.gp.every import Every
+from ppvae.gp.exact_weights import ExactWeights, columns_of_targets
 from ppvae.gp.features import (
     Column,
     ExactFeatures,

@@ -29,27 +29,18 @@ from inspect import Parameter
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, register_kl
 
 from ppvae.borders import typed
 from ppvae.data.mapped import Columns
 from ppvae.distributions import Seen
 from ppvae.errors import ArgumentError, DataError
 from ppvae.expected import above, at_least
+from ppvae.gp.exact_weights import ExactWeights, columns_of_targets
 from ppvae.gp.features import ExactFeatures, FeatureMap
 from ppvae.nets.heads import Elementwise, Head, Masked
 from ppvae.programs import FitHooks, SizedByData, batches, signature
 
-__all__ = ["EmbeddedGP", "ExactWeights", "columns_of_targets"]
-
-
-class ExactWeights(dist.MultivariateNormal):
-    """The weights' exact posterior, whose KL is taken at the draw: the ELBO is then exact."""
-
-
-@register_kl(ExactWeights, Independent)
-def _kl_at_the_draw(q: ExactWeights, p: Independent[Distribution]) -> Tensor:
-    raise NotImplementedError
+__all__ = ["EmbeddedGP"]
 
 
 class EmbeddedGP(SizedByData, FitHooks):
@@ -402,18 +393,3 @@ class EmbeddedGP(SizedByData, FitHooks):
             self.mean = self.mean + gain * (error / total)[:, None]
             outer = gain[:, :, None] * gain[:, None, :]
             self.covariance = self.covariance - outer / total[:, None, None]
-
-
-@typed()
-def columns_of_targets(values: Tensor) -> Tensor:
-    """(N) or (N, T) to (N, T); what is missing is NaN.
-
-    Raises:
-        ArgumentError: If the values have another shape, or are booleans.
-    """
-    if values.dim() not in (1, 2) or values.dtype == torch.bool:
-        raise ArgumentError(
-            f"target: expected numbers with shape (N) or (N, T), NaN where one is missing; got "
-            f"{values.dtype} with shape {tuple(values.shape)}. Give each datum its targets."
-        )
-    return values[:, None] if values.dim() == 1 else values
