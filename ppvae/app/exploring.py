@@ -51,8 +51,7 @@ def explore_data(
     data: str | Path | None = None,
     scalar: str = "area",
     acquisition: str = "log-ei",
-    budget: int = 100,
-    start: int = 15,
+    measurements: tuple[int, int] = (15, 100),
     batch: int = 1,
     embedding: str = "residual",
     with_position: bool = False,
@@ -70,8 +69,7 @@ def explore_data(
             simulated lattice by default.
         scalar: Quantity of a spectrum to search for.
         acquisition: Name of an acquisition function.
-        budget: Measurements in all.
-        start: Measurements at random first.
+        measurements: Number of measurements at random first, and of all measurements.
         batch: Places chosen at a time.
         embedding: As of :func:`ppvae.zoo.surrogates.deep_gp`.
         with_position: Whether the position is an input of the kernel.
@@ -99,6 +97,7 @@ def explore_data(
     position, x = (torch.as_tensor(table[name]).to(dtype) for name in ("position", "x"))
     used = position if with_position or embedding == "position" else None
     model = deep_kernel_surrogate(x, position=used, embedding=embedding, seed=seed, **surrogate)
+    start, budget = measurements
     chosen = tuple(maps_at) or (start, (start + budget) // 2)
     if min(chosen) < 1:
         raise ArgumentError(

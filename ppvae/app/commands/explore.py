@@ -92,10 +92,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     given = dict(vars(arguments))
     moves = given.pop("price"), given.pop("reach")
+    measurements = given.pop("start"), given.pop("budget")
     progress = None if given.pop("quiet") else _said
     del given["command"]
     try:
-        exploration = explore_data(**given, moves=moves, progress=progress)
+        exploration = explore_data(
+            **given, measurements=measurements, moves=moves, progress=progress
+        )
     except Interrupted as interruption:
         interruption.remedy = (
             f"The measurements so far are saved in {arguments.out}; the same command goes on."
