@@ -41,6 +41,9 @@ def ending_on_signals() -> Iterator[None]:
     The fit then writes its checkpoint, if it has a :class:`~ppvae.fitting.Checkpoint`, and its
     run, and raises :class:`~ppvae.errors.Interrupted`. The command line uses this scope; a script
     may, in its main thread. The previous signal handlers are restored afterwards.
+
+    Raises:
+        Interrupted: By a fit in the scope, after a signal.
     """
 
     def note(number: int) -> None:

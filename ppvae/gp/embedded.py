@@ -253,7 +253,7 @@ class EmbeddedGP(SizedByData, FitHooks):
         Arguments:
             rows: Features, with shape (N, H).
             target: Measurements, with shape (N) or (N, T); NaN where there is none.
-            noise: Known standard deviations, likewise.
+            noise: Known standard deviations, with the shape and in the units of ``target``.
 
         Raises:
             ArgumentError: With a head, whose evidence has no closed form.
