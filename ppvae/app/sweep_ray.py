@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from ppvae.app.axes import Axis
-from ppvae.app.commands.common import this_folder
 from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
+from ppvae.app.users import entry_named
 from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.expected import expect_package
 from ppvae.signals import raising_on_signals
-from ppvae.zoo.entry import entry
 
 if TYPE_CHECKING:
     from ray.tune import Trainable, Tuner
@@ -126,8 +125,7 @@ def _work(tune: ModuleType, sweep: Sweep) -> type[Trainable]:
         def setup(self, config: Mapping[str, object]) -> None:
             self.texts = {name: _text(value) for name, value in config.items()}
             if path is not None:
-                with this_folder(path):
-                    entry(sweep.model)
+                entry_named(sweep.model, path)
 
         def step(self) -> dict[str, object]:
             elbos, errors = [], {}

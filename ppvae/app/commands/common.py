@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from unicodedata import category
 
+from ppvae.app.users import this_folder
 from ppvae.errors import ArgumentError
 from ppvae.typing import Keywords
 
@@ -28,7 +27,6 @@ __all__ = [
     "show",
     "show_report",
     "show_table",
-    "this_folder",
     "trust",
 ]
 
@@ -97,24 +95,6 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         help="module of your own whose code may be run to rebuild the model; without this "
         "option, only the models of ppvae list are rebuilt, whatever a run's folder asks for",
     )
-
-
-@contextmanager
-def this_folder(path: str = "") -> Iterator[None]:
-    """Import modules from this folder first: naming one is the consent to run it.
-
-    Later the folder comes last, so that no other file in it is imported in place of a package.
-
-    Arguments:
-        path: The folder, where another process was in it.
-    """
-    sys.path.insert(0, path)
-    try:
-        yield
-    finally:
-        sys.path.remove(path)
-        if path not in sys.path:
-            sys.path.append(path)
 
 
 def trust(modules: Sequence[str]) -> None:

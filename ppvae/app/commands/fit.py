@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from ppvae.app.commands.common import (
@@ -19,9 +18,9 @@ from ppvae.app.commands.common import (
     reading,
     show,
     show_report,
-    this_folder,
 )
 from ppvae.app.launch import launch
+from ppvae.app.users import entry_named
 from ppvae.errors import Interrupted
 from ppvae.typing import JsonObject
 
@@ -125,15 +124,14 @@ def _add_model_options(
     parser: argparse.ArgumentParser, shared: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> None:
     """Add the options of the model that the arguments name, if they name one."""
-    from ppvae.zoo import add_options, entry, names
+    from ppvae.zoo import add_options, names
 
     # The values of shared options are removed first: a folder named as a model is not a model.
     _, rest = shared.parse_known_args(arguments)
     for name in rest:
         if name not in names() and not USERS.fullmatch(name):
             continue
-        with nullcontext() if name in names() else this_folder():
-            model = entry(name)
+        model = entry_named(name)
         add_options(parser, model.options)
         parser.description = f"ppvae fit {name}: {model.help}"
         parser.formatter_class = argparse.RawDescriptionHelpFormatter

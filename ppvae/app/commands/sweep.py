@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from ppvae.app.commands.common import (
@@ -16,8 +15,8 @@ from ppvae.app.commands.common import (
     path_of,
     reading,
     show_table,
-    this_folder,
 )
+from ppvae.app.users import entry_named
 from ppvae.errors import Interrupted, RunError
 
 __all__ = ["add", "run"]
@@ -87,11 +86,9 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.axes import seeds_of
     from ppvae.app.sweep import Sweep, run_sweep
     from ppvae.fitting import keep_freed_memory
-    from ppvae.zoo import entry, names
 
     keep_freed_memory()
-    with nullcontext() if arguments.model in names() else this_folder():
-        entry(arguments.model)
+    entry_named(arguments.model)
     out = arguments.out or Path("sweeps") / re.sub(r"\W", "-", arguments.model)
     device = {} if arguments.device is None else {"device": arguments.device}
     sweep = Sweep(

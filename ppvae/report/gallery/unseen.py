@@ -117,7 +117,7 @@ def scores(
     assert prediction.log_density is not None
     assert x is not None
     each = errors(prediction.mean, x)
-    counted = ~x.isnan() if column is None else _compared(train, x)
+    counted = _compared(x, column, train)
     inside = (x >= prediction.lower) & (x <= prediction.upper)
     metrics = {
         "test_mse": float(each.mean()),
@@ -139,8 +139,10 @@ def errors(mean: Tensor, x: Tensor) -> Tensor:
     return each[count > 0]
 
 
-def _compared(train: Dataset, x: Tensor) -> Tensor:
-    """The elements of x that were seen and that vary over the training data (no border)."""
+def _compared(x: Tensor, column: Tensor | None, train: Dataset) -> Tensor:
+    """The elements of x that were seen and, if x is the column, vary in training (no border)."""
+    if column is None:
+        return ~x.isnan()
     rows = train.batch(torch.arange(min(4096, train.num_rows)))["x"]
     varies = (rows - rows.nanmean(0)).square().nanmean(0) > 1e-4
     return varies.to(x.device).expand_as(x) & ~x.isnan()
@@ -173,7 +175,7 @@ def predictions(subject: Subject) -> Figures:
             column_labels=None if labels is None else [f"{name} {int(p)}" for p in labels[:SHOWN]],
         )
         figures.append(("predictions.png", caption, figure))
-    varies = ~x.isnan() if column is None else _compared(subject.splits.train, x)
+    varies = _compared(x, column, subject.splits.train)
     if varies.any():
         caption = (
             "Ranks of the true values among predictions of held-out rows (varying elements only)."
