@@ -44,8 +44,8 @@ def _latent(subject: Subject, name: str) -> JsonObject:
     z = subject.vectors[name].cpu()
     if z.size(-1) < 2:
         return {}
-    order = z.var(0).argsort(descending=True)
-    a, b = sorted(order[:2].tolist())
+    order = subject.by_variance(name)
+    a, b = sorted(order[:2])
     rows = torch.linspace(0, len(z) - 1, min(POINTS, len(z))).long()
     classes = subject.batch.get("y")
     known = classes is not None and bool((classes >= 0).all())
@@ -59,7 +59,7 @@ def _latent(subject: Subject, name: str) -> JsonObject:
         "classes": classes.cpu()[rows].tolist() if known and classes is not None else None,
         "class_names": list(subject.splits.train.names.get("y", ())) or None,
         "data": _sheet(subject.observed[site][rows]) if site is not None else None,
-        **_decoded(subject, name, order.tolist(), z.size(-1)),
+        **_decoded(subject, name, order, z.size(-1)),
     }
 
 

@@ -46,7 +46,7 @@ def manifolds(subject: Subject) -> Figures:
         z = subject.vectors[latent]
         if z.size(-1) < 2:
             continue
-        a, b = sorted(z.var(0).topk(2).indices.tolist())
+        a, b = sorted(subject.by_variance(latent)[:2])
         caption = (
             f"Decoded means over dimensions {a + 1} and {b + 1} of {latent}, those that vary most"
         )
@@ -78,7 +78,7 @@ def traversals(subject: Subject) -> Figures:
         figure = plots.traversals(
             subject.decoder(latent, observed),
             z.size(-1),
-            dims=z.var(0).argsort(descending=True)[:DIMS].tolist(),
+            dims=subject.by_variance(latent)[:DIMS],
             by_channel=subject.observed[observed].size(1) == 3,
         )
         caption = (
@@ -104,6 +104,8 @@ def scatters(subject: Subject) -> Figures:
         colour, text = {"colour": view, "kind": kind, "name": "view"}, " by view"
     figures: Figures = []
     for latent, z in subject.vectors.items():
+        if len(z) < 2:
+            continue
         figure = plots.latents(z, **colour)  # type: ignore[arg-type]
         caption = f"Posterior means of {latent}{text}."
         figures.append((_named("latents", latent, not figures), caption, figure))

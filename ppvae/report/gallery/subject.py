@@ -129,6 +129,10 @@ class Subject:
             if on_reals(q) and self.latents[name].dim() == 2
         }
 
+    def by_variance(self, name: str) -> list[int]:
+        """Dimensions of a latent vector in order of the variance of its posterior means."""
+        return self.vectors[name].var(0, correction=0).argsort(descending=True).tolist()
+
     @cached_property
     def directions(self) -> dict[str, tuple[int, int]]:
         """Latent sites that hold a unit vector: where it starts in their values, and ends."""
