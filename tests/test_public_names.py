@@ -29,6 +29,9 @@ KINDS = ("shapes", "errors", "methods", "sources")
 CHECK = re.compile(r"\bexpect(_\w+)?\(|@typed\(\w")
 # Arguments that stand for others, which the docstring refers to.
 REST = {"self", "args", "kwargs"}
+DOTTED = re.compile(r"(?<![\w.])ppvae(?:\.[A-Za-z_]\w*)+")
+FILES = (".exe", ".rst", ".py", ".md", ".toml")
+OLD = {f"ppvae.{name}" for name in ("cli", "contract", "predict", "run", "workflow")}
 
 
 def public():
@@ -157,3 +160,48 @@ def test_a_name_without_words_is_counted():
         "methods": ["ppvae.models.Bare.run"],
         "sources": ["ppvae.models.Bare"],
     }
+
+
+def named(text):
+    """Dotted names of ours in a text, without those of files."""
+    return {name for name in DOTTED.findall(text) if not name.endswith(FILES)}
+
+
+def is_there(name):
+    """Whether a dotted name is a module or an attribute, by no old name."""
+    path, *rest = name.split(".")
+    value = importlib.import_module(path)
+    for part in rest:
+        path = f"{path}.{part}"
+        if path in OLD:
+            return False
+        try:
+            value = importlib.import_module(path)
+        except ModuleNotFoundError:
+            if not hasattr(value, part):
+                return False
+            value = getattr(value, part)
+    return True
+
+
+def test_a_name_in_words_is_there():
+    root = DOCS.parent
+    sources = [path for path in sorted((root / "ppvae").rglob("*.py")) if is_current(path)]
+    texts = {path: path.read_text("utf-8") for path in (*sources, *DOCS.rglob("*.md"))}
+    texts |= {root / page: (root / page).read_text("utf-8") for page in ("README.md",)}
+    assert len(sources) > 200
+    names = {name: path for path, text in texts.items() for name in named(text)}
+    assert len(names) > 200
+    missing = {name: str(path) for name, path in names.items() if not is_there(name)}
+    assert not missing
+
+
+def is_current(path):
+    return f"ppvae.{path.stem}" not in OLD or path.parent.name != "ppvae"
+
+
+def test_an_old_name_and_none_are_missing():
+    assert is_there("ppvae.programs.data_plate")
+    assert not is_there("ppvae.contract.data_plate")
+    assert not is_there("ppvae.runs.Run.encoded")
+    assert named("`ppvae.fit`, ppvae.exe and ppvae.evaluate.rst") == {"ppvae.fit"}

@@ -168,7 +168,7 @@ def from_anndata(
 
 
 def add_latents(data: AnnData, latents: Mapping[str, Tensor], *, prefix: str = "X_ppvae") -> None:
-    """Write latents, such as those of :meth:`ppvae.Run.encode`, into ``obsm`` of an AnnData.
+    """Write latents, such as those of :meth:`ppvae.runs.Run.encode`, into ``obsm`` of an AnnData.
 
     ``z`` becomes ``X_ppvae``, other sites ``X_ppvae_NAME``; class numbers go into ``obs``.
 

@@ -232,13 +232,13 @@ def _rows(sites: Sites) -> int:
         raise ContractError(
             f"no site of the model is in the plate {DATA_PLATE!r}: its sites are "
             f"{names[:SHOWN]}{more}. Wrap the datum-wise sites in `with "
-            "ppvae.contract.data_plate(...):`, in place of a loop over data."
+            "ppvae.programs.data_plate(...):`, in place of a loop over data."
         )
     dims = {frames(site)[DATA_PLATE] for site in sites.values() if DATA_PLATE in frames(site)}
     if dims != {-1}:
         raise ContractError(
             f"plate {DATA_PLATE!r}: expected dim=-1, the rightmost of the plates; got "
-            f"{sorted(dims)}. Use ppvae.contract.data_plate(...), and dim=-2 for plates within."
+            f"{sorted(dims)}. Use ppvae.programs.data_plate(...), and dim=-2 for plates within."
         )
     size = plates.pop()
     if isinstance(size, tuple):

@@ -113,7 +113,7 @@ def _check_event(role: str, name: str, site: Site, rows: int) -> None:
         raise ContractError(
             f"site {name!r}: expected the event shape of one datum; got {event}, which starts "
             f"with the {rows} rows of the batch, in the {role}. Sample it in "
-            f"ppvae.contract.data_plate(...), with .to_event({event_dim - 1})."
+            f"ppvae.programs.data_plate(...), with .to_event({event_dim - 1})."
         )
 
 

@@ -19,7 +19,7 @@ from ppvae.programs.traces import trace_program
 __all__ = ["SUBSAMPLED", "as_module_remedy", "refuse_functions", "run_program"]
 
 SUBSAMPLED = (
-    "Use ppvae.contract.data_plate(...): ppvae.fit draws the batches and scales global sites."
+    "Use ppvae.programs.data_plate(...): ppvae.fit draws the batches and scales global sites."
 )
 
 
