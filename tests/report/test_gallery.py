@@ -105,7 +105,8 @@ def test_a_pair_made_by_hand_gets_the_figures_that_apply(run, splits):
 def test_one_held_out_datum_is_drawn_where_one_is_enough(run, splits):
     subject = Subject(run, Splits(splits.train, None, splits.test.take(torch.tensor([0]))))
     shown = [file for file, _, _ in draw(subject)]
-    assert "traversals.png" in shown and "latents.png" not in shown
+    assert "traversals.png" in shown
+    assert "latents.png" not in shown
     assert interact(subject)
 
 
