@@ -260,6 +260,10 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
             f"column {name!r}: expected ids from {least}; got {int(numbers.min())}. "
             "Number them from 0; leave out rows where it is missing (-1)."
         )
+    absent = int((numbers == -1).sum())
+    if absent:
+        unknown = f"{name}: {absent} of {len(numbers)} rows are without a label (-1)"
+        note = f"{note}; {unknown}" if note else unknown
     return numbers, note
 
 

@@ -119,10 +119,7 @@ def coded(
         [-1 if gone else number_of[text] for text, gone in zip(texts, missing, strict=True)],
         dtype=np.int64,
     )
-    note = f"{name}: {_few(names)} numbered from 0 in this order"
-    if missing.any():
-        note += f"; {int(missing.sum())} missing"
-    return codes, names, note
+    return codes, names, f"{name}: {_few(names)} numbered from 0 in this order"
 
 
 def known_names(like: Spec | None, name: str) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
-from ppvae.data.features import is_text, matrix, numbers_of
+from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, known_names, known_unit
@@ -238,7 +238,8 @@ def from_frame(
             "the command line --columns x=NAME,NAME."
         )
     values, note = features(source, frame, x)
-    record = record.noted(note).renamed("x", x)
+    doubt = stand_ins("x", values, x) if isinstance(values, np.ndarray) else ""
+    record = record.noted(note, doubt).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):

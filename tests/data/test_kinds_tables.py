@@ -227,6 +227,37 @@ def test_typed_tables(tmp_path, kind):
     np.testing.assert_allclose(data.table(tmp_path / "t.parquet")["x"].numpy(), expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "number"),
+    [
+        ([0.1, -999.0, 0.3, 0.2], "-999"),
+        ([5, 99, 7, 6], "99"),
+        ([0.5, 1e20, 0.25, 1.0], "1e+20"),
+        ([3, 3, -99, 3], "-99"),
+        ([0.0, 99.0, 180.0, 360.0], ""),
+        ([97, 98, 99, 96], ""),
+        ([-999, -999, -999, -999], ""),
+        ([0.1, -998.0, 0.3, 0.2], ""),
+    ],
+)
+def test_numbers_that_may_stand_for_missing_values_are_named(tmp_path, values, number):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": values, "b": [2.5, 1.0, 4.0, 3.0]}).to_csv(path, index=False)
+    noted = [note for note in data.table(path).notes if "far from all other values" in note]
+    assert bool(noted) == bool(number)
+    if number:
+        assert f"a {number} (1 row); --na={number} reads" in noted[0]
+        read = data.table(path, na=[number], **ALL)
+        assert read["x"][:, 0].isnan().tolist() == [v == float(number) for v in values]
+        assert not [note for note in read.notes if "far from" in note]
+
+
+def test_rows_without_a_label_are_counted():
+    read = data.Dataset({"x": np.zeros((4, 2)), "y": np.array([-1, 1, -1, 1])})
+    assert read.notes == ("y: 2 of 4 rows are without a label (-1)",)
+    assert data.Dataset({"x": np.zeros((4, 2)), "y": np.arange(4)}).notes == ()
+
+
 def test_workbooks_say_which_sheet_was_read(tmp_path):
     pytest.importorskip("openpyxl")
     with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
