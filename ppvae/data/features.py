@@ -66,7 +66,7 @@ def stand_ins(name: str, values: np.ndarray, features: Sequence[str]) -> str:
     rows = values.reshape(len(values), -1)
     doubts, number = [], 0.0
     for end in (np.fmin.reduce(rows, 0), np.fmax.reduce(rows, 0)):
-        for i in np.flatnonzero([_is_fill(number) for number in end.tolist()]):
+        for i in [i for i, value in enumerate(end.tolist()) if _is_fill(value)]:
             others = rows[:, i][rows[:, i] != end[i]]
             others = others[~np.isnan(others)].astype(np.float64)
             if len(others) and np.abs(others - end[i]).min() > np.ptp(others):
