@@ -17,7 +17,14 @@ from types import FrameType
 
 from ppvae.errors import Interrupted
 
-__all__ = ["Cut", "cut_by_signals", "ending_on_signals", "pending_signal", "raising_on_signals"]
+__all__ = [
+    "Cut",
+    "cut_by_signals",
+    "ended_by_signals",
+    "ending_on_signals",
+    "pending_signal",
+    "raising_on_signals",
+]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PENDING: list[int] = []
@@ -70,6 +77,19 @@ def cut_by_signals() -> Iterator[None]:
         yield
     finally:
         _CUTTABLE.pop()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Raise Interrupted at once, within :func:`ending_on_signals`, while nothing is to be saved.
+
+    For the preparation of a fit: the data, the optimiser and what torch imports for it.
+    """
+    try:
+        with cut_by_signals():
+            yield
+    except Cut as cut:
+        raise Interrupted(_PENDING[0]) from cut
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import os
 import signal
@@ -28,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _let_threads_sleep()
+    # Python's last search for cycles goes through all that torch has made: two CPU seconds.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     try:
         with raising_on_signals():
             parsed = _parser(arguments).parse_args(arguments)

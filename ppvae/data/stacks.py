@@ -9,6 +9,7 @@ through ``rosettasciio``. All are in ``pip install 'ppvae[images]'``. Netpbm fil
 from __future__ import annotations
 
 import importlib
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,8 +133,11 @@ def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], tuple[np.ndarray, 
 
 
 def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
-    with tifffile.TiffFile(path) as file:
+    # A stream rather than a path: from a path, other files that this one names are read, too.
+    with tifffile.TiffFile(io.BytesIO(path.read_bytes()), _multifile=False) as file:
         first, *others = file.series
+        absent = sum(page is None for series in file.series for page in series)
+        _refuse_parts(path, {s.kind for s in file.series}, absent, is_ome=file.is_ome)
         if any(other.shape != first.shape or other.axes != first.axes for other in others):
             raise DataError(
                 f"{path.name}: expected pictures of one shape; got "
@@ -149,6 +153,26 @@ def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
             values, axes = np.stack([series.asarray() for series in file.series]), "N" + axes
         tag = file.pages[0].tags.get(ORIENTATION)
         return _upright(values, axes, 1 if tag is None else int(tag.value)), axes
+
+
+def _refuse_parts(path: Path, kinds: set[str], absent: int, *, is_ome: bool) -> None:
+    """Refuse a TIFF file that lacks pictures of its description, which would be read as zeros.
+
+    Raises:
+        DataError: If the description of an OME-TIFF names other files, or cannot be read; or if
+            pictures are absent.
+    """
+    if is_ome and kinds & {"generic", "uniform"}:
+        raise DataError(
+            f"{path.name}: expected an OME-TIFF with all of its pictures in one file; its "
+            "description names other files, which are not read, or is damaged. Save them as one "
+            "file, or as an array: .npz."
+        )
+    if absent:
+        raise DataError(
+            f"{path.name}: expected all pictures of its description; {absent} are not in the "
+            "file. Save those that are there as a file, or as an array: .npz."
+        )
 
 
 def _upright(values: np.ndarray, axes: str, orientation: int) -> np.ndarray:

@@ -34,7 +34,7 @@ from ppvae.programs.running import as_module_remedy
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
-from ppvae.signals import pending_signal
+from ppvae.signals import ended_by_signals, pending_signal
 from ppvae.typing import JsonObject
 
 __all__ = ["DivergenceError", "fit"]
@@ -133,11 +133,15 @@ def fit(  # noqa: D417
     if shards.rank > 0:
         folder, progress = None, False
         callbacks = [c for c in callbacks if not getattr(c, "main_process_only", False)]
-    placed = place(model, guide, splits, spec, replace(settings, seed=int(seed)))
+    # Processes that wait for each other end after a step, together.
+    ending = ended_by_signals if shards.size == 1 else nullcontext
+    with ending():
+        placed = place(model, guide, splits, spec, replace(settings, seed=int(seed)))
     on_device = placed.device.type in ("cpu", "cuda")
     fast = channels_last(placed.objective) if on_device else nullcontext()
     with forked(placed.device, seed=placed.settings.seed), fast:
-        training = assemble(placed, splits, shards)
+        with ending():
+            training = assemble(placed, splits, shards)
         training.config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)

@@ -157,10 +157,9 @@ def write_comparison(
     )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with written(out / PAGE) as new:
+        with written(out / PAGE) as new, written(out / TABLE) as table:
             new.write_text(page, encoding="utf-8")
-        with written(out / TABLE) as new:
-            _table(groups).to_csv(new, index=False)
+            _table(groups).to_csv(table, index=False)
     except OSError as error:
         raise RunError(
             f"--out: expected a folder that can be written; got {str(out)!r} "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pytest
 import ppvae
 from ppvae import report
 from ppvae.active import Search
+from ppvae.app import comparison
 from ppvae.app.cli import main
 from ppvae.app.workflow import fit_entry
 from ppvae.data import image_spectra
 from ppvae.errors import Interrupted
-from ppvae.fitting import ending_on_signals
+from ppvae.fitting import ending_on_signals, loop
 from ppvae.fitting.step import Step
+from ppvae.runs import files
 from ppvae.signals import raising_on_signals
 
 CODES = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
@@ -127,6 +130,29 @@ def test_a_signal_after_training_leaves_the_evaluation_to_do(
     assert not (out / "report.html").exists()
 
 
+@ENDED
+@pytest.mark.parametrize("command", ["fit", "sweep"])
+def test_a_signal_while_a_fit_is_prepared_ends_it_before_the_first_step(
+    data, tmp_path, monkeypatch, capsys, command: str, number: int, code: int
+) -> None:
+    if command == "sweep":
+        pytest.importorskip("optuna")
+    out = tmp_path / "new"
+    arguments = [command, "vae", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    steps: list[object] = []
+    monkeypatch.setattr(Step, "__call__", lambda self, batch: steps.append(batch))
+    monkeypatch.setattr(loop, "assemble", signalling(number, loop.assemble))
+    assert main(arguments + (["--set", "hidden=4"] if command == "sweep" else [])) == code
+    said = capsys.readouterr().err
+    again = (
+        f"goes on with what is left in {out}" if command == "sweep" else "give the same command"
+    )
+    assert f"ppvae: {signal.Signals(number).name}. " in said
+    assert again in said
+    assert not steps
+    assert not list(tmp_path.rglob("config.json"))
+
+
 @pytest.mark.parametrize("scope", [ending_on_signals, raising_on_signals])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(scope, number: int) -> None:
@@ -154,3 +180,22 @@ def test_an_interrupt_of_a_library_after_a_signal_names_the_signal() -> None:
     with pytest.raises(KeyboardInterrupt) as plain, raising_on_signals():
         raise KeyboardInterrupt
     assert not isinstance(plain.value, Interrupted)
+
+
+@ENDED
+def test_a_comparison_before_stays_as_it_was(
+    run, tmp_path, monkeypatch, capsys, number, code
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "comparison"
+    shutil.copytree(run, other)
+    command = ["compare", str(run), str(other), "--out", str(out), "--draws", "8"]
+    command += ["--device", "cpu", "--rows"]
+    assert main([*command, "4"]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for place, name in ((comparison, "splits_of"), (comparison, "likelihoods"), (files, "sync")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, signalling(number, getattr(place, name)))
+            assert main([*command, "3"]) == code
+        said = capsys.readouterr().err
+        assert f"ppvae: {signal.Signals(number).name}. Every file is complete" in said
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -304,6 +304,7 @@ def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("single_precision")  # As the workers of Ray have it.
 def test_ray_runs_the_grid_that_optuna_runs(tmp_path: Path) -> None:
     pytest.importorskip("ray.tune")
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 4)))

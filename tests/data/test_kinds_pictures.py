@@ -221,6 +221,47 @@ def test_a_tiff_cut_off_is_refused(tmp_path):
         data.images(tmp_path)
 
 
+def _ome(path, rows, planes):
+    """An OME-TIFF with ``rows`` pictures of 2 channels, its planes in files by name."""
+    pictures = "".join(
+        f'<TiffData IFD="{ifd}" FirstT="{t}" FirstC="{c}" FirstZ="0" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{name}</UUID></TiffData>'
+        for (t, c, ifd, name) in planes
+    )
+    sizes = 'SizeX="4" SizeY="4" SizeZ="1" SizeC="2"'
+    text = (
+        f'<OME UUID="urn:uuid:{path.name}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        f'DimensionOrder="XYZCT" Type="uint16" {sizes} SizeT="{rows}">{pictures}</Pixels>'
+        "</Image></OME>"
+    )
+    own = sum(name == path.name for *_, name in planes)
+    with pytest.importorskip("tifffile").TiffWriter(path) as file:
+        for number in range(own):
+            description = None if number else text
+            file.write(np.full((4, 4), 9, np.uint16), description=description, metadata=None)
+
+
+@pytest.mark.parametrize("other", ["c.ome.tif", "../out/b.ome.tif", "absent.ome.tif"])
+def test_an_ome_tiff_of_several_files_is_refused(tmp_path, other):
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    mine = (0, 0, 0, "a.ome.tif")
+    _ome(tmp_path / "out" / "b.ome.tif", 1, [(0, 0, 0, "b.ome.tif")])
+    _ome(tmp_path / "in" / "c.ome.tif", 1, [mine, (0, 1, 0, "c.ome.tif")])
+    _ome(tmp_path / "in" / "a.ome.tif", 1, [mine, (0, 1, 0, other)])
+    with pytest.raises(DataError, match="its description names other files, which are not read"):
+        data.images(tmp_path / "in")
+
+
+def test_pictures_that_an_ome_tiff_lacks_are_no_zeros(tmp_path):
+    planes = [(t, c, 2 * t + c, "a.ome.tif") for t in range(2) for c in range(2)]
+    _ome(tmp_path / "a.ome.tif", 2, planes)
+    assert data.images(tmp_path)["x"].shape == (2, 2, 4, 4)
+    _ome(tmp_path / "a.ome.tif", 5, planes)
+    with pytest.raises(DataError, match="expected all pictures of its description; 6 are not"):
+        data.images(tmp_path)
+
+
 @pytest.mark.parametrize("tag", range(1, 9))
 @pytest.mark.parametrize("bands", [1, 3])
 def test_orientation_is_followed_in_every_tiff(tmp_path, tag, bands):
