@@ -10,6 +10,7 @@ import argparse
 import torch
 
 import ppvae
+from ppvae import plots
 from ppvae.data import digits
 from ppvae.guides import ConditionalGuide
 from ppvae.models import ConditionalVAE
@@ -45,7 +46,6 @@ swapped = run.decode({"z": z}, y=y)["x"]
 print(f"{len(swapped)} images, a row a style: {tuple(swapped.reshape(8, 10, *shape).shape)}")
 
 if options.out:
-    from matplotlib import pyplot
-
-    rows = torch.cat([chosen["x"][:, None], swapped.reshape(8, 10, *shape)], 1)[:, :, 0]
-    pyplot.imsave(options.out, rows.permute(0, 2, 1, 3).flatten(2).flatten(0, 1), cmap="gray")
+    rows = torch.cat([chosen["x"][:, None], swapped.reshape(8, 10, *shape)], 1)
+    labels = ["image", *map(str, range(10))]
+    plots.images(rows, column_labels=labels).savefig(options.out)

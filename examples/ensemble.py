@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from ppvae import plots
 from ppvae.data import digits
 from ppvae.ensembles import fit_ensemble
 from ppvae.evaluate.scores import clustering_accuracy
@@ -61,7 +62,10 @@ for classes in options.classes:
 latents = {"z": torch.zeros(classes, 2), "y": torch.arange(classes)}
 mean, spread = ensemble.images(agreement.order, latents)
 if options.out:
-    from matplotlib import pyplot
-
-    maps = torch.stack([mean, 2 * spread])[:, :, 0].transpose(1, 2).flatten(2).flatten(0, 1)
-    pyplot.imsave(options.out, maps, cmap="viridis")
+    names = [f"class {k}\n{s:.2f}" for k, s in enumerate(agreement.stability)]
+    figure = plots.images(
+        torch.stack([mean, (2 * spread).clamp(max=1)]),
+        row_labels=["mean", "spread of\nmembers, x 2"],
+        column_labels=names,
+    )
+    figure.savefig(options.out)

@@ -4,7 +4,7 @@ z has two dimensions and x one, z_2 + z_1^2 with noise, so that p(z | x) is a cu
 normal posterior covers a part of it, a neural spline flow all of it. The second part learns a flow
 as p(z) together with the decoder, on data with a known density.
 A flow of zuko is a module that returns a distribution, which pyro.contrib.zuko wraps for Pyro.
-Run: pip install 'ppvae[flows]'; python examples/flows.py --epochs 60
+Run: pip install 'ppvae[flows]'; python examples/flows.py --epochs 60 --out moons.png
 """
 
 import argparse
@@ -14,6 +14,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 import zuko
+from matplotlib.figure import Figure
 from pyro.contrib.zuko import ZukoToPyro
 from torch import nn
 
@@ -27,6 +28,7 @@ from ppvae.programs import data_plate
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=60)
 parser.add_argument("--rows", type=int, default=1000, help="train on so many rows")
+parser.add_argument("--out", default=None, help="image file to write: draws of both priors")
 options = parser.parse_args()
 
 NOISE = 0.3
@@ -122,6 +124,7 @@ train, test = moons(options.rows), moons(500)
 print(f"log p(moons), exact       {moons_density(test).mean():.3f}")
 reference = dist.MultivariateNormal(train.mean(0), train.mT.cov())
 print(f"log p(moons), a normal    {reference.log_prob(test).mean():.3f}")
+draws = {"data": test}
 for name, prior, noise, rate in (("normal", None, 0.5, 5e-3), ("flow", FlowPrior(2), 0.1, 3e-3)):
     model = VAE(
         MLP(2, heads.Normal((2,), heads.Shared(noise)), hidden=[]),
@@ -132,3 +135,13 @@ for name, prior, noise, rate in (("normal", None, 0.5, 5e-3), ("flow", FlowPrior
     estimate = log_likelihood(run, {"x": test})
     print(f"log p(moons), prior a {name:<8}{estimate.log_likelihood.mean():.3f}", end="")
     print(f" (ELBO {estimate.elbo.mean():.3f})")
+    draws[f"draws, prior a {name}"] = model(size=500)
+
+if options.out:
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axes, (name, points) in zip(panels, draws.items(), strict=True):
+        axes.scatter(*points.detach().cpu().mT, s=3)
+        axes.set(title=name, xlabel="x1", aspect="equal")
+    panels[0].set(ylabel="x2")
+    figure.savefig(options.out)

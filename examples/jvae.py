@@ -3,7 +3,7 @@
 The class is summed over exactly, never sampled or relaxed. Each latent has a capacity that grows
 in training: the loss keeps KL(q(z|x) || p(z)) at C_z(t) and KL(q(y|x) || p(y)) at C_y(t). The data
 alone do not determine which images form a class; two further terms of the loss do.
-Run: python examples/jvae.py --epochs 30
+Run: python examples/jvae.py --epochs 30 --out classes.png
 """
 
 import argparse
@@ -12,6 +12,7 @@ import math
 import torch
 
 import ppvae
+from ppvae import plots
 from ppvae.data import digits
 from ppvae.evaluate.scores import clustering_accuracy
 from ppvae.guides import FactorizedGuide
@@ -23,6 +24,7 @@ from ppvae.programs import posterior
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--rows", type=int, default=None, help="number of training images")
+parser.add_argument("--out", default=None, help="image file to write: classes and styles")
 options = parser.parse_args()
 
 data = digits()
@@ -61,3 +63,14 @@ predicted = posterior(guide, {"x": test["x"]})["y"].probs.argmax(-1)
 print(f"validation ELBO      {run.history.column('val_elbo')[-1]:.1f} nats a digit")
 accuracy = clustering_accuracy(predicted, test["y"])
 print(f"clustering accuracy  {accuracy:.3f} (chance is about 0.2)")
+
+# Five styles drawn from the prior, each in all ten classes.
+if options.out:
+    style = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    z, y = style.repeat_interleave(10, 0), torch.arange(10).repeat(5)
+    figure = plots.images(
+        run.decode({"z": z, "y": y})["x"],
+        row_labels=[f"style {k}" for k in range(1, 6)],
+        column_labels=[f"class {k}" for k in range(10)],
+    )
+    figure.savefig(options.out)

@@ -2,7 +2,7 @@
 
 The latents of interest have units and priors: the positions of two Lorentzian lines, their widths
 and heights. The background, which physics does not determine, is a small network of z, kept smooth
-by a soft constraint in the objective. Run: python examples/peaks.py --epochs 150
+by a soft constraint in the objective. Run: python examples/peaks.py --epochs 150 --out peaks.png
 """
 
 import argparse
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import ppvae
+from ppvae import plots
 from ppvae.evaluate.scores import r2
 from ppvae.guides import FactorizedGuide
 from ppvae.nets import MLP, Sites, heads
@@ -22,6 +23,7 @@ from ppvae.programs import data_plate
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=150)
 parser.add_argument("--rows", type=int, default=2000, help="number of training spectra")
+parser.add_argument("--out", default=None, help="image file to write: estimates of one line")
 options = parser.parse_args()
 
 energy = torch.linspace(0.0, 10.0, 100)  # eV
@@ -107,3 +109,8 @@ run = ppvae.fit(
 estimates = run.encode({"x": x})
 for name in ("position", "width", "height"):
     print(f"{name:<10} R2 {r2(estimates[name], true[name]):.3f}")
+
+if options.out:
+    first = [torch.stack([of[name][:, 0] for name in true], 1) for of in (true, estimates)]
+    names = ("position (eV)", "width (eV)", "height")
+    plots.agreement(*first, names=names).savefig(options.out)

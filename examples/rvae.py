@@ -1,7 +1,8 @@
 """The shape of a three at any pose: rotation and translation as latent sites.
 
 Threes are rotated by any angle and shifted by some pixels, by known amounts that the model is not
-given. It separates angle, shift and shape. Run: python examples/rvae.py --epochs 100
+given. It separates angle, shift and shape.
+Run: python examples/rvae.py --epochs 100 --out upright.png
 """
 
 import argparse
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import ppvae
+from ppvae import plots
 from ppvae.data import posed_digits
 from ppvae.evaluate.scores import circular_correlation, linear_r2, shift_r2
 from ppvae.guides import Align, AmortizedGuide
@@ -20,6 +22,7 @@ from ppvae.nets import MLP, CanvasDecoder, EquivariantPose, heads
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)
 parser.add_argument("--rows", type=int, default=None, help="number of training images")
+parser.add_argument("--out", default=None, help="image file to write: threes put upright")
 options = parser.parse_args()
 
 data = posed_digits(3, rotation=math.pi, shift=0.1)
@@ -56,4 +59,8 @@ print(f"angle from the content z, R2  {linear_r2(codes['z'], angle):.3f}")
 
 # The same threes, all upright.
 upright = {**codes, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
-print(f"decoded upright: {tuple(run.decode(upright)['x'].shape)}")
+decoded = run.decode(upright)["x"]
+print(f"decoded upright: {tuple(decoded.shape)}")
+if options.out:
+    pairs = torch.stack([torch.as_tensor(test["x"])[:10], decoded[:10]])
+    plots.images(pairs, row_labels=["image", "decoded upright"]).savefig(options.out)

@@ -1,7 +1,8 @@
 """From an image to its spectrum, with error bars: an encoder-decoder between modalities.
 
 The "spectrum" of a rotated and shifted digit is its ink per column, with noise. The encoder takes
-the image, the decoder gives the spectrum. Run: python examples/ved.py --epochs 40
+the image, the decoder gives the spectrum.
+Run: python examples/ved.py --epochs 40 --out spectra.png
 """
 
 import argparse
@@ -9,6 +10,7 @@ import argparse
 import torch
 
 import ppvae
+from ppvae import plots
 from ppvae.data import digit_spectra
 from ppvae.guides import SourceGuide
 from ppvae.models import VAE
@@ -17,6 +19,7 @@ from ppvae.nets import MLP, ConvEncoder, heads
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=40)
 parser.add_argument("--rows", type=int, default=None, help="number of training images")
+parser.add_argument("--out", default=None, help="image file to write: predicted spectra")
 options = parser.parse_args()
 
 data = digit_spectra()
@@ -34,3 +37,7 @@ error = (prediction.mean - test["x"]).square().mean().sqrt()
 print(f"root mean squared error           {error:.3f}")
 print(f"predicted standard deviation      {prediction.scale.mean():.3f} (the noise alone is 0.1)")
 print(f"within the interval of 90 percent {inside.float().mean():.3f}")
+
+if options.out:
+    triple = (part.flatten(1) for part in (test["x"], prediction.mean, prediction.scale))
+    plots.predictions(*triple, number=6).savefig(options.out)

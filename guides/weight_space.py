@@ -79,7 +79,7 @@ class WeightSpaceGuide(FitHooks):
         return diagonal if self.lower is None else diagonal + self.lower.tril(-1)
 
     def weights_kl(self) -> Tensor:
-        r""":math:`\sum_l \mathrm{KL}(N(m_l, S_l) \| N(0, I))`, with shape ()."""
+        r""":math:`\sum_l \mathrm{KL}(N(m_l, S_l) \| N(0, I))`, in nats, with shape ()."""
         scales = self.scales()
         trace = scales.square().sum()
         if self.lower is not None:

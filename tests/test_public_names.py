@@ -24,7 +24,19 @@ from pages import ROOMS  # noqa: E402
 ROOMS_INSIDE = ("ppvae.nets.heads", "ppvae.gp.additive", "ppvae.evaluate.predict")
 # A shape, or a word for one.
 SHAPE = re.compile(r"\([^()]*\b[A-Z]\b[^()]*\)|\(\.\.\.[^()]*\)|shape|scalar|\(\)|number|dims?\b")
-KINDS = ("shapes", "errors", "methods", "sources")
+KINDS = ("shapes", "errors", "methods", "sources", "units")
+# Words for a number that has a unit, and the units of which one must be named.
+UNITS = {
+    r"(?i)\b(angles?|rotations?|rotated|turned)\b": (
+        r"(?i)radian|degree|\bpi\b|\\pi|3, 3|matri|quaternion|of a turn"
+    ),
+    r"(?i)\b(shifts?|shifted|translations?)\b": r"(?i)pixel|side|height|width",
+    r"\b(ELBOs?|KL|log[- ](likelihoods?|density|densities|evidence)|log p|log_prob"
+    r"|[Mm]utual information|[Ee]ntropy)\b": r"\bnats?\b",
+    r"(?i)\b(seconds?|timeout|waits?|duration)\b": r"(?i)second|minute|hour",
+}
+# Words for what is formed of such numbers and has no unit itself.
+UNITLESS = re.compile(r"(?i)\b(weights?|factor|mask|divided by|over that of|as a share)\b")
 # Calls and decorators by which arguments are checked.
 CHECK = re.compile(r"\bexpect(_\w+)?\(|@typed\(\w")
 # Arguments that stand for others, which the docstring refers to.
@@ -114,6 +126,23 @@ def owed(name, function, text):
         yield "errors", name
 
 
+def unitless(name, function, text):
+    """Numbers of a function, those it takes and those it returns, of which no unit is named."""
+    hints = {a: str(h) for a, h in getattr(function, "__annotations__", {}).items()}
+    own = re.split(r"\.\s|\n\n", function.__doc__ or "")[0]
+    said = {"return": own}
+    for _, argument, line in re.findall(r"^( *)\*{0,2}(\w+): (.*(?:\n\1 +.*)*)", text, re.M):
+        said.setdefault(argument, line)
+    numbers = (a for a, hint in hints.items() if re.search(r"\b(Tensor|float)\b", hint))
+    for number in numbers:
+        line = f"{number} {said.get(number, '')}"
+        if UNITLESS.search(line) or (inspect.isclass(function) and number not in said):
+            continue
+        for words, unit in UNITS.items():
+            if re.search(words, line) and not re.search(unit, text):
+                yield "units", f"{name}({number})"
+
+
 def lacking(names):
     """All that docstrings lack, by kind."""
     found = {kind: [] for kind in KINDS}
@@ -122,6 +151,7 @@ def lacking(names):
         functions = {name: (value, text)} if inspect.isfunction(value) else {}
         if inspect.isclass(value):
             functions |= {name: (value.__init__, text)} if "__init__" in vars(value) else {}
+            found["units"] += [what for _, what in unitless(name, value, text)]
             for method, function in methods_of(value):
                 own = inspect.getdoc(function)
                 functions |= {f"{name}.{method}": (function, f"{own}\n{text}")} if own else {}
@@ -130,7 +160,7 @@ def lacking(names):
             if re.match(r"ppvae\.(models|guides|distributions)\.", name):
                 found["sources"] += [name] * ("References:" not in paper)
         for full, (function, words) in functions.items():
-            for kind, what in owed(full, function, words):
+            for kind, what in (*owed(full, function, words), *unitless(full, function, words)):
                 found[kind].append(what)
     return found
 
@@ -153,12 +183,16 @@ def test_a_name_without_words_is_counted():
             """Words."""
             expect(integer(1), rows=rows)
 
+        def angle(self) -> float:
+            """The angle of a row."""
+
     found = lacking([("ppvae.models.Bare", Bare)])
     assert found == {
         "shapes": ["ppvae.models.Bare(rows)"],
         "errors": ["ppvae.models.Bare", "ppvae.models.Bare.count"],
         "methods": ["ppvae.models.Bare.run"],
         "sources": ["ppvae.models.Bare"],
+        "units": ["ppvae.models.Bare.angle(return)"],
     }
 
 

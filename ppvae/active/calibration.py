@@ -28,7 +28,7 @@ class Calibration:
         coverage: Share of these within the central 90 % interval.
         low: Lower end of the 95 % range of coverage by chance.
         high: Upper end of that range.
-        log_density: Mean log-density of the measurements.
+        log_density: Mean log-density of the measurements, in nats per measurement.
         verdict: One sentence.
     """
 

@@ -114,7 +114,7 @@ class Counts(TorchDistribution):
         return self.like(library=torch.where(seen > 1e-6, library.clamp_min(1), typical))
 
     def elements(self, value: Tensor) -> Tensor:
-        """The log-density of each element, zero where it is missing."""
+        """The log-density of each element, in nats, zero where it is missing."""
         seen = ~value.isnan() if self.missing else None
         x = value if seen is None else torch.where(seen, value, torch.zeros_like(value))
         inner = tuple(range(-len(self.event_shape), 0))

@@ -90,7 +90,7 @@ def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20)
 
 
 def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
-    r"""The mutual information gap: how far the best dimension is ahead of the second.
+    r"""The mutual information gap: the lead of the best dimension, as a share of the entropy.
 
     .. math::
         \frac1F \sum_j \frac{I(z_{(1)}; v_j) - I(z_{(2)}; v_j)}{H(v_j)}

@@ -33,7 +33,7 @@ class IntegratedGP(TorchDistribution):
     has_rsample = True
 
     def kl_share(self, loc: Tensor, variance: Tensor, log_det: Tensor) -> Tensor:
-        """Share of each datum in the KL from a normal, with shape (..., N).
+        """Share of each datum in the KL from a normal, in nats, with shape (..., N).
 
         Arguments:
             loc: Means, with shape (..., N, L).

@@ -31,7 +31,7 @@ class WeightedNormal(dist.Independent):
     Arguments:
         loc: Mean, with shape (N, L).
         scale: Standard deviation, with shape (N, L).
-        kl: Each datum's share of the KL of latents and weights, with shape (N).
+        kl: Each datum's share of the KL of latents and weights, in nats, with shape (N).
         pseudo: The normal pseudo-observations that the marginals come from, with shape (N | L),
             where there are any.
     """

@@ -22,7 +22,7 @@ __all__ = ["TurnedDecoder", "TurnedEncoder"]
 
 
 class TurnedDecoder(nn.Module):
-    """Latents (..., N, Z) and angles (N) to a distribution of images rotated by these angles.
+    """Latents (..., N, Z) and angles (N), in radians, to a distribution of images turned by them.
 
     Arguments:
         canvas: Network to a canvas (C, k H, k W), ending in ``heads.Raw``. The canvas is rotated
@@ -62,7 +62,7 @@ class TurnedDecoder(nn.Module):
 
 
 class TurnedEncoder(nn.Module):
-    """Rotates images (N, C, H, W) back by angles (N), then encodes them.
+    """Rotates images (N, C, H, W) back by angles (N), in radians, then encodes them.
 
     Arguments:
         encoder: Network from images to a distribution.

@@ -81,7 +81,7 @@ class Context:
         guide: The variational program.
         log_weights: Function that returns the logarithms of the importance weights, with shape
             (S, N); see :func:`ppvae.objectives.weights.log_weights`.
-        kl: KL by latent site, with shape (N), as in :class:`Terms`.
+        kl: KL by latent site, in nats, with shape (N), as in :class:`Terms`.
         log_likelihood_at: Function from values of latent sites, in place of the guide's draws, to
             :math:`E_q[\log p(x \mid \cdot)]` by observed site, with shape (N).
         enumerated: Latent sites that are summed exactly.

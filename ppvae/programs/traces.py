@@ -170,7 +170,7 @@ def rows_of(sites: Iterable[Site]) -> int:
 
 
 def log_prob(site: Site) -> Tensor:
-    """The log-density at a site's value, with its batch shape, scaled and masked as Pyro does."""
+    """The log-density at a site's value, in nats, with its batch shape, scaled and masked."""
     value = site["fn"].log_prob(site["value"])
     scaled: Tensor = scale_and_mask(value, site["scale"], site["mask"])
     return scaled
