@@ -5,6 +5,7 @@ The package ``anndata`` is needed only for files (``pip install 'ppvae[counts]'`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,10 +143,11 @@ def from_anndata(
     frame = data.obs.set_axis([str(c) for c in data.obs.columns], axis=1)
     columns, noted = roles_of("obs", frame, (), like, columns)
     left = [str(c) for c in frame.columns if c not in taken_by(columns)]
+    likely = [c for c in left if frame[c].dtype.kind not in "iufb"] or left  # text, categories
     others = sorted(set(data.layers) - {layer}) + (["X"] if layer is not None else [])
     record = record.noted(
         *noted.notes,
-        f"left out: columns of obs {', '.join(left[:12])}{AS_CLASS.format(left[0])}"
+        f"left out: columns of obs {', '.join(left[:12])}{AS_CLASS.format(likely[0])}"
         if left
         else "",
         f"left out: layers {', '.join(others)}; --layer names another" if others else "",
@@ -195,28 +197,39 @@ def add_latents(data: AnnData, latents: Mapping[str, Tensor], *, prefix: str = "
 
 
 def write_h5ad(data: AnnData, path: str | Path) -> None:
-    """Write a ``.h5ad`` file, the text of ``obs`` and ``var`` as objects.
+    """Write a ``.h5ad`` file, the text of its tables as objects.
 
-    anndata does not write the text type of pandas 3, in which it reads names and categories.
+    anndata does not write the text type of pandas 3, in which it reads names and categories. A
+    file that exists is replaced only by one that is complete.
 
     Arguments:
-        data: An ``anndata.AnnData``; its ``obs`` and ``var`` are changed to objects.
+        data: An ``anndata.AnnData``; text in ``obs``, ``var``, ``raw.var`` and tables of ``obsm``
+            and ``varm`` is changed to objects.
         path: The file.
 
     Raises:
         DataError: If something else in it cannot be written.
     """
-    for frame in (data.obs, data.var):
-        _as_objects(frame)
+    cells = data.copy() if data.is_view else data
+    tables = [cells.obs, cells.var, *cells.obsm.values(), *cells.varm.values()]
+    for frame in tables if cells.raw is None else [*tables, cells.raw.var]:
+        if hasattr(frame, "columns"):
+            _as_objects(frame)
+    place = Path(os.path.realpath(path))
+    partial = place.with_name(f".{place.stem}.partial{place.suffix}")
     try:
-        data.write_h5ad(path)
-    except (TypeError, NotImplementedError) as error:
-        Path(path).unlink(missing_ok=True)
+        cells.write_h5ad(partial)
+        os.replace(partial, place)
+    except OSError:
+        raise
+    except Exception as error:  # anndata's own errors have no common type.
         raise DataError(
             f"{Path(path).name}: expected an AnnData that anndata can write; it cannot "
-            f"({str(error).splitlines()[0]}). Convert text in uns, obsm and varm with "
-            ".astype(object), or write a table: .csv or .parquet."
+            f"({str(error).splitlines()[0]}). Convert text in uns with .astype(object), or write "
+            "a table: .csv or .parquet."
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _as_objects(frame: pd.DataFrame) -> None:

@@ -248,7 +248,7 @@ class EmbeddedGP(SizedByData, FitHooks):
         return torch.linalg.solve(inner, projected)[..., 0], inner
 
     def log_evidence(self, rows: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
-        r""":math:`\log p(y)` of all measurements, in nats, (); the ELBO has this value at every draw.
+        r""":math:`\log p(y)` of all measurements, in nats, (): the ELBO at every draw of w.
 
         Arguments:
             rows: Features, with shape (N, H).

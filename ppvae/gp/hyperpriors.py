@@ -23,7 +23,7 @@ __all__ = ["HyperPriors", "log_hyperprior"]
 
 
 def log_hyperprior(*modules: nn.Module) -> Tensor | None:
-    r""":math:`\sum_i \log p(\theta_i)` of the modules' GPyTorch priors, in nats, (); None without any."""
+    r""":math:`\sum_i \log p(\theta_i)` of the GPyTorch priors, in nats, (); None without any."""
     priors = {
         id(prior): (prior, closure, owner)
         for module in modules

@@ -115,7 +115,9 @@ def test_an_annotated_file_is_fitted_encoded_and_keeps_what_it_had(tmp_path):
     )
     var = pd.DataFrame({"symbol": ["x", "y", "z"]}, index=["g1", "g2", "g3"])
     counts = csr_array(rng.poisson(2.0, (20, 3)).astype(np.float32))
-    write_h5ad(anndata.AnnData(X=counts, obs=obs, var=var), tmp_path / "a.h5ad")
+    written = anndata.AnnData(X=counts, obs=obs, var=var)
+    written.raw = written  # as scanpy's users keep all genes
+    write_h5ad(written, tmp_path / "a.h5ad")
     settings = {"epochs": 1, "progress": False, "compile": False}
     options = {"hidden": (4,), "latent_dim": 2}
     fit_entry("vae", tmp_path / "run", data=tmp_path / "a.h5ad", options=options, **settings)
@@ -124,12 +126,22 @@ def test_an_annotated_file_is_fitted_encoded_and_keeps_what_it_had(tmp_path):
     assert list(cells.obs_names) == table["row"].tolist() == [f"cell{i}" for i in range(20)]
     assert cells.obs["kind"].tolist() == ["T", "B"] * 10
     assert list(map(str, cells.obs["note"])) == [f"n{i}" for i in range(20)]
-    assert list(cells.var["symbol"]) == ["x", "y", "z"]
+    assert list(cells.var["symbol"]) == list(cells.raw.var["symbol"]) == ["x", "y", "z"]
     np.testing.assert_array_equal(cells.X.toarray(), counts.toarray())
     np.testing.assert_allclose(cells.obsm["X_ppvae"][:, 0], table["z_0"])
     encode_run(tmp_path / "run", tmp_path / "b.h5ad", tmp_path / "c.h5ad")  # once more
     again = anndata.read_h5ad(tmp_path / "c.h5ad")
     np.testing.assert_allclose(again.obsm["X_ppvae"], cells.obsm["X_ppvae"])
+
+
+def test_what_cannot_be_annotated_leaves_the_file_that_was_there(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    cells = anndata.AnnData(np.zeros((2, 1), np.float32), uns={"call": print})
+    (tmp_path / "a.h5ad").write_text("before")
+    with pytest.raises(DataError, match=r"a\.h5ad: expected an AnnData that anndata can write"):
+        write_h5ad(cells, tmp_path / "a.h5ad")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5ad"]
+    assert (tmp_path / "a.h5ad").read_text() == "before"
 
 
 def test_missing_values_are_imputed_where_data_are_reconstructed(tmp_path, capsys):

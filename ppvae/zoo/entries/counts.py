@@ -74,7 +74,7 @@ def counts(
     if x.library is None:
         raise ArgumentError(
             "counts: expected counts (whole numbers from 0, some above 1) in x; got other values. "
-            "Pass raw counts (an AnnData's layer), or use vae."
+            "Pass raw counts (of an AnnData: --layer, or layer=), or use vae."
         )
     batches = int(columns["batch"]["classes"] or 0) if "batch" in columns else 0
     factors = math.prod(columns["c"]["shape"]) if "c" in columns else 0
