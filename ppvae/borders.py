@@ -51,6 +51,7 @@ from ppvae.expected import (
     Rule,
     article,
     expect,
+    one_of,
     within,
 )
 
@@ -84,7 +85,7 @@ def _rule(annotation: object) -> Rule | None:
     if origin in (Union, types.UnionType):
         return _union(inner)
     if origin is Literal:
-        return Rule(f"one of {', '.join(map(repr, inner))}", lambda v: _is_one_of(v, inner))
+        return one_of(inner)
     if origin is type:
         return _class(inner[0])
     if origin is np.ndarray:  # NDArray[...]
@@ -119,10 +120,6 @@ def _class(base: object) -> Rule | None:
         lambda v: isinstance(v, type) and issubclass(v, base),
         remedy="Pass the class, without calling it.",
     )
-
-
-def _is_one_of(value: object, values: Sequence[object]) -> bool:
-    return any(type(value) is type(one) and value == one for one in values)
 
 
 def _union(inner: Sequence[object]) -> Rule | None:

@@ -4,6 +4,9 @@ A check is a :class:`Rule`. :func:`expect` holds values to one; :mod:`ppvae.bord
 rules of a public function from its annotations. Paths, arrays and optional packages are brought
 into one form here, too. What depends on several arguments, on shapes or on a run is the function's
 own to refuse; values from a file are held to rules by :mod:`ppvae.runs.schema`.
+
+The command line's ``--help`` uses these rules and must be quick, so this module imports numpy and
+torch only where a function has to have them.
 """
 
 from __future__ import annotations
@@ -12,17 +15,20 @@ import importlib
 import inspect
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeGuard
 
 from ppvae.errors import ArgumentError, MissingPackageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "ARRAY",
@@ -51,6 +57,7 @@ __all__ = [
     "integer",
     "is_path",
     "number",
+    "one_of",
     "path_of",
     "taking",
     "within",
@@ -131,12 +138,26 @@ def _is_finite(value: object) -> bool:
         return False
 
 
+def _is_a(value: object, module: str, name: str) -> bool:
+    """Whether a value is of a class of a package, which is imported if there are such values."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    return _is_a(value, "torch", "Tensor")
+
+
+def _is_array(value: object) -> TypeGuard[np.ndarray]:
+    return _is_a(value, "numpy", "ndarray")
+
+
 def _are_rows(value: object) -> bool:
-    if not isinstance(value, Tensor):
+    if not _is_tensor(value):
         return True
-    if value.dim() == 0 or len(value) == 0 or value.dtype == torch.bool:
+    if value.dim() == 0 or len(value) == 0 or str(value.dtype) == "torch.bool":
         return False
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    return not value.is_floating_point() or bool(value.isfinite().all())
 
 
 SHARE = Rule("a number between 0 and 1", lambda v: not _is_number(v) or 0 < v < 1)
@@ -150,7 +171,7 @@ INTEGER = Rule(
     lambda v: isinstance(v, Integral) and not isinstance(v, bool) and abs(int(v)) < 2**63,
 )
 NUMBER = Rule("a finite number", _is_finite)
-FLAG = Rule("True or False", lambda v: isinstance(v, bool | np.bool_))
+FLAG = Rule("True or False", lambda v: isinstance(v, bool) or _is_a(v, "numpy", "bool_"))
 TEXT = Rule("text", lambda v: isinstance(v, str) and _is_text(v))
 PATH = Rule(
     "a path",
@@ -159,10 +180,10 @@ PATH = Rule(
 )
 TENSOR = Rule(
     "a tensor of real numbers",
-    lambda v: isinstance(v, Tensor) and not v.is_complex(),
+    lambda v: _is_tensor(v) and not v.is_complex(),
     remedy="Use torch.as_tensor.",
 )
-ARRAY = Rule("an array of numbers", lambda v: isinstance(v, np.ndarray) and v.dtype.kind in "biuf")
+ARRAY = Rule("an array of numbers", lambda v: _is_array(v) and v.dtype.kind in "biuf")
 SEQUENCE = Rule("a list or a tuple", lambda v: isinstance(v, Sequence) and not isinstance(v, str))
 FUNCTION = Rule("a function", callable, remedy="Pass one, without calling it.")
 REAL_ROWS = Rule(ROWS.words, lambda v: TENSOR.holds(v) and ROWS.holds(v), remedy=ROWS.remedy)
@@ -197,14 +218,22 @@ def number(least: float) -> Rule:
     return within(NUMBER, at_least(least))
 
 
+def one_of(values: Sequence[object]) -> Rule:
+    """One of these values, of their type: True is not 1."""
+    return Rule(
+        f"one of {', '.join(map(repr, values))}",
+        lambda v: any(type(v) is type(one) and v == one for one in values),
+    )
+
+
 def article(word: str) -> str:
     """The indefinite article of a word."""
     return "an" if word[0] in "AEIOUaeiou" else "a"
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        finite = not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+    if _is_tensor(value) or _is_array(value):
+        finite = not _is_tensor(value) or bool(value.isfinite().all())
         kind = f"{value.dtype} with shape {tuple(value.shape)}"
         return kind if finite else f"{kind}, not all of them finite"
     if isinstance(value, int) and abs(value) >= 2**63:
@@ -247,6 +276,8 @@ def expect_device(device: object) -> torch.device:
     Raises:
         ArgumentError: If there is no such device.
     """
+    import torch
+
     try:
         chosen = torch.device(device)  # type: ignore[call-overload]
     except (RuntimeError, TypeError) as error:
@@ -325,6 +356,8 @@ def as_numbers(name: str, value: object) -> Tensor:
     Raises:
         ArgumentError: If it does not hold real numbers.
     """
+    import torch
+
     refused = ArgumentError(
         f"{name}: expected real numbers; got {str(value)[:60]!r}. Use torch.as_tensor."
     )

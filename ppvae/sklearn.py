@@ -321,13 +321,13 @@ class VAETransformer(TransformerMixin, BaseEstimator):
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:
     if isinstance(random_state, bool):
-        raise ArgumentError("random_state: expected a whole number; got a boolean. Use 0.")
+        raise ArgumentError("random_state: expected an integer; got a boolean. Use 0.")
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:
         raise ArgumentError(
-            f"random_state: expected a whole number, None or a RandomState; got "
+            f"random_state: expected an integer, None or a RandomState; got "
             f"{str(random_state)[:60]!r}. Use 0."
         ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import INTEGER, NUMBER
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.options import parse_value
 
@@ -121,7 +122,7 @@ def _value(entry: Entry, name: str, text: str) -> object:
     try:
         return kind(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
+        wanted = (INTEGER if kind is int else NUMBER).words
         raise ArgumentError(
             f"--set {name}: expected {wanted}; got {text!r}. Write --set {name}=..."
         ) from None
@@ -149,7 +150,7 @@ def seeds_of(text: str) -> list[int]:
         seeds = []
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ArgumentError(
-            f"--seeds: expected whole numbers from 0, each once, as 0..4 or 0,3,7; got {text!r}. "
+            f"--seeds: expected integers >= 0, each once, such as 0..4 or 0,3,7; got {text!r}. "
             "Write --seeds 0..4."
         )
     return seeds

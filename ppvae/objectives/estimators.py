@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import above, at_least
+from ppvae.expected import above
 
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
 
@@ -121,13 +121,11 @@ class MINE(Estimator):
     mean: Tensor
     log_partition: Tensor
 
-    @typed(slack=at_least(0))
+    @typed(slack=above(0))
     def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ArgumentError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
-        if not slack > 0:
-            raise ArgumentError(f"slack: expected a number above 0; got {slack}. Use 1.")
         self.decay, self.slack = decay, slack
         self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(()))

@@ -11,6 +11,18 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import (
+    FLAG,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    Rule,
+    above,
+    at_least,
+    expect,
+    one_of,
+    within,
+)
 
 __all__ = [
     "AUTO",
@@ -29,7 +41,25 @@ AUTO, DEST = "auto", "option_"
 # The value of an option; and the type of an option, which Python's typing cannot express.
 Value: TypeAlias = "bool | int | float | str | tuple[int, ...]"
 Kind: TypeAlias = Any
-KINDS = (bool, int, float, str, tuple[int, ...])
+INTEGERS = Rule(
+    "integers such as 32,16", lambda v: isinstance(v, tuple) and all(map(INTEGER.holds, v))
+)
+KINDS: dict[Kind, Rule] = {
+    bool: FLAG,
+    int: INTEGER,
+    float: NUMBER,
+    str: Rule(TEXT.words, lambda v: TEXT.holds(v) or (isinstance(v, str) and not v)),
+    tuple[int, ...]: INTEGERS,
+}
+METAVARS: dict[Kind, str] = {
+    bool: "{true,false}",
+    int: "N",
+    float: "NUMBER",
+    str: "TEXT",
+    tuple[int, ...]: "N,N,...",
+}
+# Sizes and counts beyond this are slips, which torch would refuse late and in its own words.
+SMALL = Rule(f"a number below {2**31:,}", lambda v: abs(v) < 2**31)
 
 
 @dataclass(frozen=True)
@@ -53,21 +83,25 @@ class Option:
         """Whether the value is chosen from the data unless it is given."""
         return AUTO in (self.choices or ())
 
-    def rule(self, value: Value) -> str | None:
-        """The range in words, for a value outside it; None for a value within."""
+    def rules(self, kind: Kind) -> list[Rule]:
+        """The rules of a value of this type, each to be held after those before it."""
         if self.choices:
-            return None if value in self.choices else f"one of {', '.join(self.choices)}"
-        if isinstance(value, str):
-            return None
-        low = self.least if self.above is None else self.above
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(n, int) and abs(n) >= 2**31 for n in numbers):
-            return f"a number below {2**31:,}"
-        within = all(n >= low if self.above is None else n > low for n in numbers)
-        if within and all(map(math.isfinite, numbers)):
-            return None
-        bound = "from" if self.above is None else "above"
-        return f"a number {bound} {low:g}" if math.isfinite(low) else "a finite number"
+            return [one_of(self.choices)]
+        rule = KINDS[kind]
+        if kind in (bool, str):
+            return [rule]
+        limits = [at_least(self.least) if self.above is None else above(self.above)]
+        if not math.isfinite(self.least):
+            limits = []
+        if kind is float:
+            return [within(rule, limit) for limit in limits] or [rule]
+        each = [within(INTEGER, limit) for limit in (*limits, SMALL)]
+        return each if kind is int else [rule, *map(_of_each, each)]
+
+
+def _of_each(rule: Rule) -> Rule:
+    words = rule.words.replace(INTEGER.words, "integers")
+    return Rule(words, lambda values: all(map(rule.holds, values)))
 
 
 def option(
@@ -103,25 +137,16 @@ class Options:
         for f in fields(self):
             kind, declared = _declared(type(self))[f.name]
             value = getattr(self, f.name)
-            rule = declared.rule(value) if _is_a(value, kind) else _NAMES[kind]
-            if rule:
-                raise ArgumentError(
-                    f"{f.name}: expected {rule}; got {_written(value)}. "
-                    f"Leave it out for {_written(f.default)}."
-                )
+            for rule in declared.rules(kind):
+                expect(rule, f"Leave it out for {_written(f.default)}.", **{f.name: value})
+            object.__setattr__(self, f.name, _plain(value))
 
 
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"} | {
-    tuple[int, ...]: "whole numbers such as 32,16"
-}
-
-
-def _is_a(value: object, kind: Kind) -> bool:
-    if kind == tuple[int, ...]:
-        return isinstance(value, tuple) and all(_is_a(n, int) for n in value)
-    if kind in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)
+def _plain(value: Kind) -> Value:
+    """Numbers of numpy as Python's, which a run's config can hold."""
+    if isinstance(value, tuple):
+        return tuple(int(number) for number in value)
+    return value.item() if type(value).__module__ == "numpy" else value
 
 
 def _split(annotation: Kind) -> tuple[Kind, Option]:
@@ -202,31 +227,42 @@ def options_of(
 
 
 def _written(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected whole numbers such as 32,16; got {text!r}"
-        ) from None
+    """A value as the command line takes it, a number to six digits."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "yes", "1"):
-        return True
-    if text.lower() in ("false", "no", "0"):
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false; got {text!r}")
+    """True or false of a word.
+
+    Raises:
+        KeyError: If it is neither.
+    """
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return words[text.lower()]
+
+
+_PARSERS: dict[Kind, Callable[[str], Value]] = {
+    bool: _boolean,
+    int: int,
+    float: float,
+    str: str,
+    tuple[int, ...]: lambda text: tuple(map(int, text.split(","))),
+}
 
 
 def _converter(kind: Kind) -> Callable[[str], Value]:
-    if kind is bool:
-        return _boolean
-    converter: Callable[[str], Value] = kind if kind in (int, float, str) else _integers
-    return converter
+    def convert(text: str) -> Value:
+        try:
+            return _PARSERS[kind](text)
+        except (KeyError, ValueError):
+            words = KINDS[kind].words
+            raise argparse.ArgumentTypeError(f"expected {words}; got {text!r}") from None
+
+    return convert
 
 
 def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None:
@@ -244,7 +280,8 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
         kind, declared = _declared(options)[f.name]
         flag = "--" + f.name.replace("_", "-")
         chosen = f"{AUTO} with --data, else " if declared.is_chosen else ""
-        text = f"{declared.help} (default {chosen}{_written(f.default)})".strip()
+        default = f" (default {chosen}{_written(f.default)})" if f.default != "" else ""
+        text = f"{declared.help}{default}".strip()
         try:
             group.add_argument(
                 flag,
@@ -253,7 +290,7 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options]) -> None
                 default=argparse.SUPPRESS if declared.is_chosen else f.default,
                 choices=declared.choices,
                 help=text.replace("%", "%%"),
-                metavar=None if declared.choices else f.name.upper(),
+                metavar=None if declared.choices else METAVARS[kind],
             )
         except argparse.ArgumentError as error:
             raise ArgumentError(
@@ -285,10 +322,8 @@ def parse_value(options: type[Options], name: str, text: str) -> Value:
     kind = declared[name][0]
     try:
         value = _converter(kind)(text.replace("x", ",") if kind == tuple[int, ...] else text)
-    except (argparse.ArgumentTypeError, ValueError) as error:
-        raise ArgumentError(
-            f"{name}: expected {_NAMES[kind]}; got {text!r}. Leave it out for its default."
-        ) from error
+    except argparse.ArgumentTypeError as error:
+        raise ArgumentError(f"{name}: {error}. Leave it out for its default.") from error
     parse_options(options, {name: value})
     return value
 

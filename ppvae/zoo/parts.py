@@ -73,7 +73,7 @@ class ModulatedNetworks(Networks):
     network: Annotated[
         str,
         option(
-            "kind of networks; film: MLPs whose layers the conditions scale and shift",
+            "kind of networks; film: MLPs whose layers are scaled and shifted by the conditions",
             choices=("film", "mlp", "conv"),
         ),
     ] = "film"
@@ -87,7 +87,8 @@ class Teaching(Options):
         float, option("weight of the term that keeps the classes equally frequent")
     ] = 10.0
     consistency: Annotated[
-        float, option("weight of the term that keeps the class under small warps of an image")
+        float,
+        option("weight of the term that keeps the class unchanged by small warps of an image"),
     ] = 50.0
 
     def added(self, objective: ELBO, shape: tuple[int, ...], site: str) -> ELBO:

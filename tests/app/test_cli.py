@@ -239,7 +239,7 @@ def test_bad_commands_are_refused_in_words(tmp_path, capsys):
         capsys, "fit", "vae", "--epochs", "0", "--out", str(tmp_path / "new")
     )
     for option in ("--period", "--lengthscale"):
-        assert "a number above 0" in refused(
+        assert "a number > 0" in refused(
             capsys, "fit", "gpvae", option, "0", "--out", str(tmp_path / "new")
         )
     # A folder that has a model's name is no model.

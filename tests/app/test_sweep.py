@@ -52,13 +52,13 @@ def test_axes_are_values_or_ranges() -> None:
     [
         ("latent_dim", "NAME=VALUE"),
         ("latent_dim=", "NAME=VALUE"),
-        ("latent_dim=two", "a whole number"),
+        ("latent_dim=two", "an integer"),
         ("latent_dim=0,2", "latent_dim: expected"),
         ("latent_dim=2,2", "distinct"),
         ("latent_dim=5..2", "LOW below HIGH"),
         ("likelihood=normal..bernoulli", "LOW..HIGH"),
         ("width=2", "options: expected"),
-        ("epochs=many", "a whole number"),
+        ("epochs=many", "an integer"),
         ("learning_rate=1e-4..inf", "LOW..HIGH"),
     ],
 )

@@ -91,7 +91,7 @@ def test_an_entry_without_data_asks_for_them(module, capsys):
 
 def test_options_out_of_range_are_refused(module, capsys):
     assert main(["fit", f"{module}:tiny", "--data", "x.npy", "--width", "0"]) == 1
-    assert "width: expected a number from 1; got 0" in capsys.readouterr().err
+    assert "width: expected an integer >= 1; got 0" in capsys.readouterr().err
 
 
 def test_it_is_callable(module, tmp_path, monkeypatch):

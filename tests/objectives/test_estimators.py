@@ -142,5 +142,5 @@ def test_an_average_near_the_batches_is_left_as_it_is():
     for _ in range(200):
         joint, marginal = torch.randn(16) + 2, 0.5 * torch.randn(16, 15)
         assert capped.loss(joint, marginal) == free.loss(joint, marginal)
-    with pytest.raises(ValueError, match="slack: expected a number above 0; got 0"):
+    with pytest.raises(ValueError, match="slack: expected a number > 0; got 0"):
         MINE(slack=0)

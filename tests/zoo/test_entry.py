@@ -42,7 +42,7 @@ def test_an_entry_is_called_with_columns_of_any_kind(columns):
     assert isinstance(pair.model, ppvae.models.ConditionalVAE)
     assert pair.objective.weights == {"z": 4.0}
     assert pair.model.conditions.sizes == (2,)
-    with pytest.raises(ArgumentError, match="beta: expected a number from 0; got -1"):
+    with pytest.raises(ArgumentError, match="beta: expected a number >= 0; got -1"):
         zoo.cvae(columns, beta=-1.0)
 
 
@@ -64,7 +64,7 @@ def test_a_signature_is_read_with_its_groups_and_defaults():
         ("second", 3.0),
         ("third", "a"),
     ]
-    with pytest.raises(ArgumentError, match="first: expected a number from 1; got 0"):
+    with pytest.raises(ArgumentError, match="first: expected an integer >= 1; got 0"):
         parse_options(made.options, {"first": 0})
     with pytest.raises(ArgumentError, match="first: expected a whole number; got 1.5"):
         parse_options(made.options, {"first": 1.5})

@@ -11,6 +11,7 @@ from unicodedata import category
 
 from ppvae.app.users import this_folder
 from ppvae.errors import ArgumentError
+from ppvae.expected import is_path
 from ppvae.typing import Keywords
 
 __all__ = [
@@ -67,8 +68,6 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def path_of(text: str) -> Path:
     """A path; an empty text, which would be this folder, or one that is too long is refused."""
-    from ppvae.expected import is_path
-
     if not is_path(text):
         raise argparse.ArgumentTypeError(f"expected a path; got {text[:60]!r}")
     return Path(text)
@@ -92,8 +91,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="module of your own whose code may be run to rebuild the model; without this "
-        "option, only the models of ppvae list are rebuilt, whatever a run's folder asks for",
+        help="your module that may be imported to rebuild the model of the run; without this "
+        "option, only the models of ppvae list are rebuilt, whatever the run's folder asks for",
     )
 
 
@@ -159,7 +158,8 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         "crop",
         {
             "action": "store_true",
-            "help": "crop a picture to its centre before resizing, so that it is not stretched",
+            "help": "crop pictures around their centre before resizing, so that they are not "
+            "stretched",
         },
     ),
     (
@@ -178,7 +178,7 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "type": float,
             "nargs": 2,
             "metavar": ("LOW", "HIGH"),
-            "help": "values of pictures that become 0 and 1 (default: those of the file's type)",
+            "help": "pixel values that become 0 and 1 (default: the range of the file's type)",
         },
     ),
     (
@@ -187,14 +187,14 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         {
             "type": path_of,
             "metavar": "FILE",
-            "help": "table with a row for each picture: its file, then its class",
+            "help": "table of the pictures' classes, one row each: file, then class",
         },
     ),
     (
         "--sep",
         "sep",
         {
-            "metavar": "SIGN",
+            "metavar": "CHAR",
             "help": "separator of the fields of a table (default: detected, and reported)",
         },
     ),
@@ -202,14 +202,17 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
         "--decimal",
         "decimal",
         {
-            "metavar": "SIGN",
+            "metavar": "CHAR",
             "help": "decimal sign of a table (default: detected, and reported)",
         },
     ),
     (
         "--thousands",
         "thousands",
-        {"metavar": "SIGN", "help": "sign between groups of three digits in a table"},
+        {
+            "metavar": "CHAR",
+            "help": "sign between groups of three digits in a table, such as , in 1,000",
+        },
     ),
     (
         "--columns",
@@ -218,7 +221,7 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "nargs": "+",
             "type": _assigned,
             "metavar": "COLUMN=NAME",
-            "help": "which of a table's columns are x, y, c and so on, such as y=kind c=age,dose "
+            "help": "columns of a table that become x, y, c and so on, such as y=kind c=age,dose "
             "x=height,width",
         },
     ),

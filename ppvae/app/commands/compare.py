@@ -15,7 +15,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "compare",
-        help="runs side by side: a table and one report",
+        help="compare runs on the same data: a table and one report",
         description="Compare runs by the log-likelihood of the same held-out rows, with the "
         "latents integrated out, and by each run's own metrics. Runs that differ only in their "
         "seed share one row, with an interval over seeds.",
@@ -26,7 +26,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--data",
         type=path_of,
-        help="new data, all rows of which are scored (default: the test data)",
+        help="new data, every row of which is scored (default: the runs' test data)",
     )
     parser.add_argument(
         "--out",
@@ -35,13 +35,13 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="folder of the report (default comparison)",
     )
     parser.add_argument(
-        "--draws", type=int, default=256, help="posterior draws per datum (default 256)"
+        "--draws", type=int, default=256, help="number of posterior draws per datum (default 256)"
     )
     parser.add_argument(
         "--rows",
         type=int,
         default=1000,
-        help="number of rows scored, evenly spaced (default 1000)",
+        help="largest number of rows scored, evenly spaced (default 1000)",
     )
     add_trust(parser)
     add_device(parser)

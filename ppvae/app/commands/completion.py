@@ -19,9 +19,9 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "completion",
-        help="print a script of completions for a shell",
+        help="print a script that completes commands in a shell",
         description="Print a script with which a shell completes commands, models, options and "
-        "paths (extra completion).",
+        "paths. Needs the extra: pip install 'ppvae[completion]'.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,9 +14,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "encode",
-        help="latents of data as a table: means, standard deviations, classes, ELBO",
-        description="Write a row per datum: its name, the posterior mean and standard deviation "
-        "of each latent, the likeliest class with the probabilities of all, and the ELBO in nats.",
+        help="write the latents of data as a table: means, standard deviations, classes, ELBO",
+        description="Write a table with one row per datum: its name, the posterior mean and "
+        "standard deviation of each latent, the most probable class and the probability of "
+        "each, and the ELBO in nats.",
     )
     add_run(parser)
     parser.add_argument(

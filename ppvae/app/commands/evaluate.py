@@ -20,9 +20,15 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "plots and report.html.",
     )
     add_run(parser)
-    parser.add_argument("--data", type=path_of, help="new data, all rows of which are scored")
     parser.add_argument(
-        "--out", type=path_of, help="folder for new data (default RUN/evaluations/NAME)"
+        "--data",
+        type=path_of,
+        help="new data, every row of which is scored (default: the run's test data)",
+    )
+    parser.add_argument(
+        "--out",
+        type=path_of,
+        help="folder to write to, with --data (default RUN/evaluations/NAME)",
     )
     add_device(parser)
     parser.set_defaults(command=run)

@@ -20,15 +20,20 @@ __all__ = ["add", "run"]
 # The keys of ppvae.active.acquisition.ACQUISITIONS, which imports torch; a test compares them.
 NAMES = ("log-ei", "ucb", "thompson", "knowledge-gradient", "max-variance", "random")
 NUMBERS = (
-    ("--budget", int, 100, "measurements in all"),
-    ("--start", int, 15, "measurements at random before the first fit"),
-    ("--batch", int, 1, "places chosen at a time"),
-    ("--ensemble", int, 3, "deep kernels in the ensemble"),
-    ("--steps", int, 20, "optimiser steps per fit"),
+    ("--budget", int, 100, "total number of measurements"),
+    ("--start", int, 15, "number of random measurements before the first fit"),
+    ("--batch", int, 1, "number of places chosen at a time"),
+    ("--ensemble", int, 3, "number of deep kernels in the ensemble"),
+    ("--steps", int, 20, "optimiser steps of each later fit"),
     ("--first-steps", int, 200, "optimiser steps of the first fit"),
-    ("--price", float, 0.0, "what a unit of distance takes from a score"),
-    ("--reach", float, float("inf"), "longest move from place to place"),
-    ("--seed", int, 0, "seed of all random numbers"),
+    (
+        "--price",
+        float,
+        0.0,
+        "amount subtracted from the score of a place per unit of distance to it",
+    ),
+    ("--reach", float, float("inf"), "longest move from one place to the next"),
+    ("--seed", int, 0, "random seed"),
 )
 
 
@@ -36,10 +41,11 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "explore",
-        help="choose the next measurements, tried out on data that are known everywhere",
-        description="Try out a search on data that are known everywhere: a deep kernel, fitted to "
-        "the measurements so far, chooses the next place. With an instrument, use "
-        "ppvae.active.Search: ask it for a place, and tell it what was measured.",
+        help="simulate a search that chooses its measurements, on data that are known everywhere",
+        description="Simulate a search on data that are known everywhere: a deep kernel, fitted "
+        "to the measurements so far, chooses where to measure next. For measurements by an "
+        "instrument, use ppvae.active.Search in Python: ask it for a place, and tell it the "
+        "result.",
     )
     parser.add_argument(
         "--data",
@@ -51,7 +57,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "--out",
         type=path_of,
         default=Path("runs/explore"),
-        help="folder of the search; one that is there is continued (default runs/explore)",
+        help="folder of the search; if it holds one, that is continued (default runs/explore)",
     )
     parser.add_argument(
         "--scalar",
@@ -60,16 +66,19 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "peak:LOW:HIGH, ratio:LOW:HIGH:LOW:HIGH (default area)",
     )
     parser.add_argument(
-        "--acquisition", choices=NAMES, default=NAMES[0], help="how the worth of a place is judged"
+        "--acquisition",
+        choices=NAMES,
+        default=NAMES[0],
+        help=f"score by which the next place is chosen (default {NAMES[0]})",
     )
     parser.add_argument(
         "--embedding",
         choices=EMBEDDINGS,
         default=EMBEDDINGS[0],
-        help="network that embeds x for the kernel",
+        help=f"network that embeds x for the kernel (default {EMBEDDINGS[0]})",
     )
     parser.add_argument(
-        "--with-position", action="store_true", help="make the position an input of the kernel"
+        "--with-position", action="store_true", help="give the position to the kernel as well"
     )
     parser.add_argument(
         "--maps-at",
@@ -77,8 +86,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         nargs="+",
         default=(),
         metavar="N",
-        help="numbers of measurements after which the predictions are drawn (default: the start "
-        "and half of the rest); they are drawn at the end in any case",
+        help="numbers of measurements after which maps of the predictions are plotted (default: "
+        "the start and half of the rest); those at the end always are",
     )
     for flag, kind, default, text in NUMBERS:
         parser.add_argument(flag, type=kind, default=default, help=f"{text} (default {default})")

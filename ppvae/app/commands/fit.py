@@ -60,31 +60,33 @@ def _shared() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=path_of,
-        help="a folder of pictures, a table (.csv, .tsv, .parquet, ...), an .h5ad file, or a .npz "
-        "file with one array per column (x; y, c, object, view as the model needs; split: train, "
-        "validation, test); ppvae inspect shows how it is read (default: the model's own example "
-        "data)",
+        help="data: a folder of pictures, a table (.csv, .tsv, .parquet, ...), an .h5ad file, or "
+        "a .npz file with one array per column (x; y, c, object, view if the model needs "
+        "them; split: train, validation, test); ppvae inspect shows how they are read "
+        "(default: the model's own example data)",
     )
     parser.add_argument(
-        "--epochs", type=int, help="passes over the training data (default: the model's)"
+        "--epochs", type=int, help="number of passes over the training data (default: the model's)"
     )
-    parser.add_argument("--batch-size", type=int, help="number of rows per optimiser step")
-    parser.add_argument("--learning-rate", type=float, help="learning rate of the optimiser")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of all random numbers (default 0)"
+        "--batch-size", type=int, help="number of rows per optimiser step (default: the model's)"
     )
+    parser.add_argument(
+        "--learning-rate", type=float, help="learning rate of the optimiser (default: the model's)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="if OUT holds a run, replace it once this one has ended well (default: write to a "
-        "numbered folder beside it)",
+        help="replace the run in OUT, if there is one, once this run is complete (default: write "
+        "to a new folder with a number, such as OUT-2)",
     )
     parser.add_argument(
         "--resume",
         type=path_of,
         metavar="RUN",
-        help="continue a run that was stopped, in its folder and with its data and options; "
-        "--epochs counts the epochs that are already done",
+        help="continue an interrupted run, in its folder and with its data and options; --epochs "
+        "includes the epochs already done",
     )
     parser.add_argument(
         "--checkpoint-every",
@@ -99,21 +101,20 @@ def _shared() -> argparse.ArgumentParser:
         "--devices",
         type=int,
         metavar="N",
-        help="number of processes of this fit on this machine, one per GPU where there are GPUs; "
-        "each takes a share of every batch, and the result is that of one process, up to rounding",
+        help="number of processes on this machine, one per GPU if there are GPUs; each computes a "
+        "share of every batch, and the result is that of one process up to rounding",
     )
     group.add_argument(
         "--nodes",
         type=int,
         default=1,
         metavar="M",
-        help="number of machines; the same command is given on each (default 1)",
+        help="number of machines; run the same command on each (default 1)",
     )
     group.add_argument(
         "--meet",
         metavar="HOST:PORT",
-        help="where the processes of several machines find each other: one machine, and a port "
-        "that is free on it",
+        help="address at which the machines meet: the name of one of them, and a free port on it",
     )
     add_device(parser)
     add_reading(parser)
@@ -134,6 +135,11 @@ def _add_model_options(
         model = entry_named(name)
         add_options(parser, model.options)
         parser.description = f"ppvae fit {name}: {model.help}"
+        parser.epilog = None
+        for action in parser._actions:
+            if action.dest in model.fit and action.help:
+                default = f"(default {model.fit[action.dest]})"
+                action.help = action.help.replace("(default: the model's)", default)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         return
 

@@ -15,15 +15,19 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show how data are read: rows, columns, ranges, classes, and what is left out",
+        description="Show how a file or folder is read, without training: rows, columns, ranges, "
+        "classes, and what is left out.",
     )
     parser.add_argument(
         "data", type=path_of, metavar="DATA", help="a file, or a folder of pictures"
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="show what this model would do with the data"
+        "--model",
+        metavar="NAME",
+        help="also show what this model would do with the data: a name from ppvae list",
     )
     parser.add_argument(
-        "--out", type=path_of, help="contact sheet of the pictures to write: a .png file"
+        "--out", type=path_of, help="file (.png) to write a contact sheet of the pictures to"
     )
     add_reading(parser)
     parser.set_defaults(command=run)

@@ -12,7 +12,9 @@ __all__ = ["add", "run"]
 
 def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("list", help="show the models")
+    parser = commands.add_parser(
+        "list", help="list the models", description="List the models that ppvae fit trains."
+    )
     parser.set_defaults(command=run)
 
 

@@ -21,9 +21,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "predict",
-        help="predict images at objects and views, or at classes or factors",
-        description="Predict at every combination of the values given; writes means, standard "
-        "deviations and intervals to predictions.npz, and images to predictions.png.",
+        help="predict x at given objects and views, classes, factors or visits",
+        description="Predict x at every combination of the given values. Writes means, standard "
+        "deviations and intervals to predictions.npz, and a picture of them to "
+        "predictions.png.",
     )
     add_run(parser)
     for flag, column, kind, text in COLUMNS:
@@ -33,18 +34,20 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--at",
         type=path_of,
-        help="table (.csv, .parquet) with the model's columns, one row per prediction, in place "
-        "of the values above; -1 in the column of subjects is a new one, of whom nothing is known",
+        help="table (.csv, .parquet) of the columns that the model is given, one row per "
+        "prediction, in place of the options above; -1 in the column of subjects stands for a "
+        "new subject without any visit",
     )
     parser.add_argument(
         "--visits",
         type=path_of,
-        help="visits (.npz or a table, as for fit) of further subjects, or further ones of known "
-        "subjects: runs with an additive kernel then predict given them, without new training",
+        help="observed visits (.npz or a table, as for fit) of new subjects, or new ones of known "
+        "subjects; the predictions of a run with an additive kernel are then conditioned on "
+        "them, without training",
     )
     parser.add_argument("--out", type=path_of, help="folder to write to (default RUN/predictions)")
     parser.add_argument(
-        "--draws", type=int, default=200, help="predictive draws per datum (default 200)"
+        "--draws", type=int, default=200, help="number of predictive draws per datum (default 200)"
     )
     parser.add_argument(
         "--keep-draws", action="store_true", help="write the draws to predictions.npz as well"

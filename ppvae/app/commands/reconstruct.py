@@ -14,10 +14,10 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "reconstruct",
-        help="means of data decoded from their latents: .npz and a picture",
-        description="Decode the posterior mean of each datum into reconstructions.npz; values of "
-        "x that are missing (empty cells, NaN) are imputed there as x_imputed, with standard "
-        "deviations and 90 % intervals.",
+        help="reconstruct data from their latents: .npz and a picture",
+        description="Decode the posterior mean of each datum and write the result to "
+        "reconstructions.npz. Missing values of x (empty cells, NaN) are imputed there as "
+        "x_imputed, with standard deviations and 90 % intervals.",
     )
     add_run(parser)
     parser.add_argument(

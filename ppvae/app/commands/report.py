@@ -14,7 +14,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "report",
-        help="write report.html from the folder of a run",
+        help="write report.html again from the folder of a run",
         description="Write report.html again from the metrics and plots in the folder of a run, "
         "without evaluating it; ppvae evaluate does both.",
     )

@@ -15,8 +15,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser = commands.add_parser(
         "sample",
         help="draw data from the prior: .npz and a picture",
-        description="Draw latents from the prior and data from the decoder; writes samples.npz, "
-        "with the draws and their means, and a picture of them.",
+        description="Draw latents from the prior and decode them. Writes the draws and their "
+        "means to samples.npz, and a picture of them.",
     )
     add_run(parser)
     parser.add_argument("--count", type=int, default=64, help="number of draws (default 64)")

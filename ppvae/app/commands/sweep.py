@@ -26,15 +26,18 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "sweep",
-        help="many runs of a model: all combinations of values, or a search",
-        description="Run a model for all combinations of the values given by --set and of the "
-        "seeds; or, with --trials, search that many configurations, each with all seeds. Each run "
-        "has a folder of its own in OUT/runs. The same command given again, here or on another "
-        "machine that shares OUT, goes on with what is left; several at once share the work. "
+        help="run a model with many settings: all combinations of values, or a search",
+        description="Run a model with every combination of the values given by --set, and every "
+        "seed; or, with --trials, search over that many configurations, each with every seed. "
+        "Each run has its own folder in OUT/runs. The same command given again, here or on "
+        "another "
+        "machine that shares OUT, continues with what is left; several at once share the work. "
         "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[cluster]' for --engine ray.",
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a name from ppvae list, or module:function"
+        "model",
+        metavar="MODEL",
+        help="a name from ppvae list, or module:function of an entry of your own",
     )
     parser.add_argument(
         "--set",
@@ -42,7 +45,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         default=[],
         dest="sets",
         metavar="NAME=VALUES",
-        help="option of the model, or epochs, batch_size, learning_rate, clip_norm, average or "
+        help="option of the model (see ppvae fit MODEL --help), or epochs, batch_size, "
+        "learning_rate, clip_norm, average or "
         "patience, with its values: latent_dim=2,5,10; hidden=64x64,128 where one value is "
         "several numbers; learning_rate=1e-4..1e-2 for a range (with --trials)",
     )
@@ -52,7 +56,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--trials",
         type=int,
-        help="number of configurations for a search to try (default: no search, the full grid)",
+        help="number of configurations that a search tries (default: no search, but all "
+        "combinations)",
     )
     parser.add_argument(
         "--prune",
@@ -70,8 +75,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--address",
-        help="address of a Ray cluster, or auto (default with --engine ray: start one here); OUT "
-        "must be on a file system that its machines share",
+        help="address of a running Ray cluster, or auto to find one (default: with --engine ray, "
+        "start one on this machine); OUT must be on a file system that all its machines share",
     )
     parser.add_argument("--data", type=path_of, help="file or folder of data, as for ppvae fit")
     parser.add_argument("--out", type=path_of, help="folder of the sweep (default sweeps/MODEL)")

@@ -39,7 +39,7 @@ def _with_prior(model: nn.Module, guide: nn.Module) -> Mapping[str, object]:
 
 @register(
     "counts",
-    "VAE of counts such as gene expression: libraries, dispersion, batches",
+    "VAE of counts such as gene expression: library sizes, dispersion, batches",
     data="expression",
     fit={"epochs": 60, "batch_size": 128, "learning_rate": 2e-3},
     tune=_with_prior,
@@ -53,23 +53,23 @@ def counts(
     dispersion: Annotated[
         str,
         option(
-            "whether the dispersion is per gene, per gene and batch, or per gene and cell",
+            "what the dispersion depends on: the gene, gene and batch, or gene and cell",
             choices=("gene", "batch", "cell"),
         ),
     ] = "gene",
     library: Annotated[
         str,
         option(
-            "total count of a cell: as observed, a latent, or by the column size_factor",
+            "library size (total count) of a cell: observed, a latent, or the column size_factor",
             choices=("observed", "latent", "size-factor"),
         ),
     ] = "observed",
-    norm: Annotated[bool, option("whether the hidden layers are normalised")] = True,
+    norm: Annotated[bool, option("normalise the hidden layers")] = True,
     warmup: Annotated[
         int, option("optimiser steps over which the weight of the KL rises from 0")
     ] = 400,
 ) -> Pair:
-    """Counts are shares of a cell's library; the batch and covariates enter both networks."""
+    """Mean counts are shares of a cell's library; batch and covariates enter both networks."""
     x = observed(columns, likelihood)
     if x.library is None:
         raise ArgumentError(

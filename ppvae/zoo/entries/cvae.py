@@ -37,7 +37,7 @@ def _conditions(columns: Spec, num_classes: int, embedding: int, factor_dim: int
 
 @register(
     "cvae",
-    "conditional VAE: classes, continuous factors, or both are known",
+    "conditional VAE: given classes, continuous factors, or both",
     data="digits",
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
 )
@@ -46,19 +46,29 @@ def cvae(
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
     num_classes: Annotated[
-        int, option("number of classes in the column y; 0: as in the data")
+        int, option("number of classes in the column y; 0: as many as in the data")
     ] = 0,
-    embedding: Annotated[int, option("size of a learned vector per class; 0: one-hot")] = 0,
-    factor_dim: Annotated[int, option("factors in the column c; 0 counts them")] = 0,
+    embedding: Annotated[
+        int, option("size of the learned vector of each class; 0: one-hot vectors")
+    ] = 0,
+    factor_dim: Annotated[
+        int, option("number of factors in the column c; 0: as many as in the data")
+    ] = 0,
     nets: ModulatedNetworks = NETWORKS,
     full_covariance: Annotated[bool, option("full-covariance normal posterior")] = False,
     beta: Annotated[float, option("weight of the KL")] = 1.0,
-    warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
+    warmup: Annotated[
+        int, option("optimiser steps over which the weight of the KL rises from 0")
+    ] = 0,
     independence: Annotated[
-        float, option("weight of the dependence of z on y, or on c alone (HSIC)")
+        float,
+        option(
+            "weight of the penalty on dependence (HSIC) between z and y, or z and c if there is "
+            "no y"
+        ),
     ] = 0.0,
 ) -> Pair:
-    """The columns y and c enter the encoder and the decoder, so that z need not hold them."""
+    """The encoder and the decoder are given the columns y and c, so z need not encode them."""
     conditions = _conditions(columns, num_classes, embedding, factor_dim)
     heads = ppvae.nets.heads
     family = heads.FullNormal if full_covariance else heads.DiagonalNormal

@@ -57,7 +57,7 @@ def _arrange(splits: Splits, options: Any) -> Splits:
 
 @register(
     "dkl",
-    "deep kernel: a GP on a learned embedding of patches, measured at few of them",
+    "deep kernel: a GP on a learned embedding of patches, few of them measured",
     data=_data,
     missing_ok=("target",),
     fit={"epochs": 150, "batch_size": 100_000, "learning_rate": 5e-3, "validate_every": 25},
@@ -67,25 +67,32 @@ def dkl(
     columns: Spec,
     *,
     scalar: Annotated[
-        str, option("what is looked for in the column spectrum, where there is no target")
+        str,
+        option(
+            "number computed from the column spectrum as the target, if there is no column target"
+        ),
     ] = "area",
     measured: Annotated[
-        int, option("rows to train on that keep their target, at random; 0: all")
+        int, option("number of training rows that keep their target, chosen at random; 0: all")
     ] = 200,
     embedding: Annotated[
         str,
-        option("embedding: of a VAE of all patches, or a network alone", choices=("vae", "net")),
+        option(
+            "vae: embedding by a VAE of all patches; net: by a network of the measured ones",
+            choices=("vae", "net"),
+        ),
     ] = "vae",
     latent_dim: Annotated[int, option("dimensions of the embedding", least=1)] = 6,
     hidden: Annotated[tuple[int, ...], option("sizes of the hidden layers", least=1)] = (128, 64),
     frequencies: Annotated[
-        int, option("random frequencies of the kernel, two features each", least=1)
+        int, option("number of random frequencies of the kernel; each gives two features", least=1)
     ] = 64,
     weight: Annotated[
-        float, option("weight of the targets' evidence beside the patches' ELBO", above=0)
+        float,
+        option("weight of the evidence of the targets, added to the ELBO of the patches", above=0),
     ] = 30.0,
 ) -> Pair:
-    """A target is a GP of the patch's embedding; its weights' posterior is exact."""
+    """The target is a GP over the embedding; the posterior of the GP's weights is exact."""
     from gpytorch.kernels import MaternKernel
     from torch import nn
 

@@ -31,20 +31,24 @@ class Views(Options):
     view_kernel: Annotated[
         str,
         option(
-            "kernel over views, on a circle or on a line", choices=("periodic", "rbf", "matern")
+            "kernel over views: periodic on a circle, rbf and matern on a line",
+            choices=("periodic", "rbf", "matern"),
         ),
     ] = "periodic"
     frequencies: Annotated[
-        int, option("features of the view kernel: frequencies, twice as many on a line", least=1)
+        int,
+        option(
+            "number of frequencies that approximate the view kernel; on a line, doubled", least=1
+        ),
     ] = 4
     period: Annotated[float, option("period of the views, in the unit of the data", above=0)] = (
         2 * math.pi
     )
     lowest: Annotated[
-        float, option("on a line: lower end of the views to expect", least=-math.inf)
+        float, option("lower end of the range of views, for a kernel on a line", least=-math.inf)
     ] = 0.0
     highest: Annotated[
-        float, option("on a line: upper end of the views to expect", least=-math.inf)
+        float, option("upper end of the range of views, for a kernel on a line", least=-math.inf)
     ] = 1.0
     lengthscale: Annotated[float, option("initial lengthscale of the view kernel", above=0)] = 1.0
 
@@ -121,21 +125,28 @@ def gpvae(
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 64,
     rank: Annotated[
-        int, option("features per object, the rank of the object covariance", least=1)
+        int,
+        option(
+            "number of features of each object: the rank of the covariance between objects",
+            least=1,
+        ),
     ] = RANK,
     views: Views = PERIODIC,
     terms: Terms = NO_TERMS,
     noise: Annotated[
-        float, option("initial variance of the latents that the GP does not explain")
+        float, option("initial variance of the part of the latents that the GP does not explain")
     ] = 0.1,
     refresh: Annotated[
-        int, option("steps between two updates of the GP; 0: 8, or more where there are many data")
+        int,
+        option("optimiser steps between updates of the GP; 0: 8, or more if there are many data"),
     ] = 0,
-    leave_out: Annotated[float, option("weight of the leave-one-view-out likelihood")] = 1.0,
-    network: Annotated[str, option("kind of decoder", choices=("conv", "mlp"))] = "conv",
+    leave_out: Annotated[
+        float, option("weight of the likelihood of each view given the object's other views")
+    ] = 1.0,
+    network: Annotated[str, option("kind of the decoder", choices=("conv", "mlp"))] = "conv",
     hidden: Annotated[int, option("size of the hidden layers", least=1)] = 64,
     channels: Annotated[
-        tuple[int, ...], option("filters of the convolutional decoder", least=1)
+        tuple[int, ...], option("numbers of filters of the convolutional decoder", least=1)
     ] = (32, 16),
 ) -> Pair:
     """Latents of an object vary smoothly over its views, with a kernel that all objects share.

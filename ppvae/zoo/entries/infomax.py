@@ -39,11 +39,15 @@ class Critics(Options):
     """Estimates of mutual information."""
 
     estimator: Annotated[
-        str, option("estimator of the information", choices=tuple(ESTIMATORS))
+        str, option("estimator of the mutual information", choices=tuple(ESTIMATORS))
     ] = "mine"
-    critic: Annotated[str, option("form of the critics", choices=("separable", "joint"))] = (
-        "separable"
-    )
+    critic: Annotated[
+        str,
+        option(
+            "form of the critic: one network of each variable (separable) or of both (joint)",
+            choices=("separable", "joint"),
+        ),
+    ] = "separable"
 
     def term(
         self,
@@ -71,7 +75,7 @@ CRITICS, CONVS = Critics(), Networks(network="conv")
 
 @register(
     "infomax",
-    "VAE with a reward for information about x in the latent (InfoMax-VAE)",
+    "InfoMax-VAE: a VAE rewarded for the information about x in its latents",
     extends=vae,
     defaults={"network": "conv"},
     data="cells",
@@ -102,13 +106,15 @@ class Stages(Options):
     latent_dim: Annotated[int, option("dimensions of z2", least=1)] = 3
     first_latent_dim: Annotated[int, option("dimensions of z1", least=1)] = 100
     second_hidden: Annotated[
-        tuple[int, ...], option("hidden layers of the second encoder", least=1)
+        tuple[int, ...], option("sizes of the hidden layers of the second encoder", least=1)
     ] = (64, 64)
-    gamma: Annotated[float, option("weight of the first stage")] = 0.8
-    beta1: Annotated[float, option("weight of the KL of z1, within the first stage")] = 1.0
+    gamma: Annotated[float, option("weight of the first stage's reconstruction and KL")] = 0.8
+    beta1: Annotated[float, option("weight of the KL of z1 within the first stage")] = 1.0
     beta2: Annotated[float, option("weight of the KL of z2")] = 1.0
-    alpha1: Annotated[float, option("weight of I(x; z1), within the first stage")] = 1.0
-    alpha2: Annotated[float, option("weight of the information of z2")] = 1.0
+    alpha1: Annotated[float, option("weight of I(x; z1) within the first stage")] = 1.0
+    alpha2: Annotated[float, option("weight of I(x; z2), or of I(z1; z2) in two-stage-double")] = (
+        1.0
+    )
 
     def model(self, x: Observed, nets: Networks) -> nn.Module:
         """Both generative programs."""
@@ -137,7 +143,7 @@ STAGES = Stages()
 
 @register(
     "two-stage-single",
-    "two-stage InfoMax-VAE, one embedding for both codes",
+    "two-stage InfoMax-VAE: one embedding for both codes",
     data="cells",
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
 )
@@ -158,7 +164,7 @@ def two_stage_single(
 
 @register(
     "two-stage-double",
-    "two-stage InfoMax-VAE, the small code made from the large one",
+    "two-stage InfoMax-VAE: the small code is computed from the large one",
     data="cells",
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
 )

@@ -27,11 +27,19 @@ class Capacities(Options):
 
     capacity_z: Annotated[float, option("final target of the KL of z, in nats")] = 12.0
     capacity_y: Annotated[
-        float, option("final target for the classes, in nats; 0: their maximum")
+        float,
+        option(
+            "final target of the KL of the classes, in nats; 0: its maximum, the logarithm of "
+            "their number"
+        ),
     ] = 0.0
-    gamma_z: Annotated[float, option("weight of the distance to the target of z")] = 10.0
-    gamma_y: Annotated[float, option("weight of the distance to the classes' target")] = 100.0
-    steps: Annotated[int, option("steps over which the targets rise from 0")] = 1500
+    gamma_z: Annotated[
+        float, option("weight of the distance between the KL of z and its target")
+    ] = 10.0
+    gamma_y: Annotated[
+        float, option("weight of the distance between the KL of the classes and its target")
+    ] = 100.0
+    steps: Annotated[int, option("optimiser steps over which the targets rise from 0")] = 1500
 
     def objective(self, counts: dict[str, int]) -> ELBO:
         """The ELBO with these capacities, for discrete sites with these numbers of classes."""
@@ -52,7 +60,7 @@ CAPACITIES = Capacities()
 
 @register(
     "jvae",
-    "joint VAE: continuous and discrete latents, no labels",
+    "joint VAE: continuous and discrete latents, without labels",
     data="digits",
     fit={"epochs": 40, "batch_size": 128, "learning_rate": 2e-3},
 )
@@ -60,15 +68,18 @@ def jvae(
     columns: Spec,
     *,
     classes: Annotated[
-        tuple[int, ...], option("classes of each discrete site: y, y2, y3, ...", least=1)
+        tuple[int, ...],
+        option("number of classes of each discrete latent: y, y2, y3, ...", least=1),
     ] = (10,),
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 6,
     capacities: Capacities = CAPACITIES,
     teaching: Teaching = TEACHING,
     nets: Networks = CONVS,
-    join: Annotated[int, option("hidden layers of the decoder before the class is joined")] = 1,
+    join: Annotated[
+        int, option("number of hidden layers of the decoder before the class enters")
+    ] = 1,
 ) -> Pair:
-    """Discrete latents y, summed exactly, beside a continuous z."""
+    """Discrete latents y, which are summed out exactly, and a continuous latent z."""
     x, heads = observed(columns, nets.likelihood), ppvae.nets.heads
     if not classes or min(classes) < 2:
         raise ArgumentError(

@@ -30,15 +30,17 @@ class Terms(Options):
     kernel: Annotated[
         str,
         option(
-            "terms over the data's columns: const, cat(c), rbf(c), matern(c), linear(c), sm(c), "
-            "periodic(c, period), and obs(c) where c has missing values, joined by + and *"
+            "terms over columns of the data, joined by + and *: const, cat(c), rbf(c), matern(c), "
+            "linear(c), sm(c), "
+            "periodic(c, period); obs(c) is 1 where c is not missing"
         ),
     ] = KERNEL
     subject: Annotated[
         str, option("column of the subjects' ids (default: id, subject or object in the kernel)")
     ] = ""
     order: Annotated[
-        str, option("column that orders a subject's visits (default: age or view, if there)")
+        str,
+        option("column that orders a subject's visits (default: age or view, if there is one)"),
     ] = ""
 
     @property
@@ -75,7 +77,7 @@ def covariates(options: Any) -> tuple[str, ...]:
 
 @register(
     "longitudinal",
-    "additive GP prior over named columns; predicts later visits of subjects",
+    "VAE with an additive GP prior over named columns; predicts later visits of subjects",
     data="visits",
     columns=("x",),
     missing_ok=("x",),
@@ -88,13 +90,13 @@ def longitudinal(
     *,
     terms: Terms = TERMS,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 16,
-    noise: Annotated[float, option("initial share of variance that no term explains")] = 0.1,
+    noise: Annotated[float, option("initial share of the variance that no term explains")] = 0.1,
     leave_out: Annotated[
         float, option("weight of the likelihood of later visits given earlier ones")
     ] = 1.0,
     hidden: Annotated[int, option("size of the hidden layers", least=1)] = 64,
     filters: Annotated[
-        tuple[int, ...], option("filters of the convolutional decoder", least=1)
+        tuple[int, ...], option("numbers of filters of the convolutional decoder", least=1)
     ] = (32, 16),
 ) -> Pair:
     """Latents are sums of GPs, each a function of a column or of a product of columns.

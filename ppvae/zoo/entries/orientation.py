@@ -26,14 +26,18 @@ class Search(Options):
     """Search over rotations in the first steps, and modes of the posterior."""
 
     modes: Annotated[int, option("number of modes of the rotation's posterior", least=1)] = 4
-    search: Annotated[int, option("number of first steps that search over rotations; 0: none")] = (
-        1000
-    )
+    search: Annotated[
+        int, option("number of initial optimiser steps that search over rotations; 0: none")
+    ] = 1000
     searched: Annotated[
-        int, option("number of rotations compared in a step of the search", least=1)
+        int, option("number of rotations compared in each step of the search", least=1)
     ] = 384
     contents: Annotated[
-        int, option("number of contents in a step of the search, one per kind of object", least=1)
+        int,
+        option(
+            "number of contents compared in each step of the search: one per kind of object",
+            least=1,
+        ),
     ] = 1
 
     def objective(self) -> ELBO:
@@ -64,7 +68,7 @@ def _check(splits: Splits) -> None:
 
 @register(
     "so3vae",
-    "VAE that separates the rotation in space of each picture from its content",
+    "VAE that separates the 3D rotation of each pictured object from its content",
     data="turned_solids",
     fit={"epochs": 60, "batch_size": 64, "learning_rate": 2e-3},
     check=_check,

@@ -31,26 +31,35 @@ class Poses(Options):
 
     rotation: Annotated[
         float,
-        option("width of the prior of angles, radians; 0: no rotation, pi or more: any angle"),
+        option(
+            "standard deviation of the prior of angles, in radians; 0: no rotation; pi or more: "
+            "any angle"
+        ),
     ] = math.pi
     translation: Annotated[
-        float, option("width of the prior of shifts, in half image sides; 0: none")
+        float,
+        option("standard deviation of the prior of shifts, in half image sides; 0: no shifts"),
     ] = 0.0
-    scale: Annotated[float, option("width of the prior of the log size; 0: none")] = 0.0
+    scale: Annotated[
+        float, option("standard deviation of the prior of the logarithm of the size; 0: one size")
+    ] = 0.0
     pose: Annotated[
         str, option("network that estimates the pose", choices=("equivariant", "conv", "mlp"))
     ] = "equivariant"
     angles: Annotated[
-        int, option("rotated copies that the equivariant network compares", least=1)
+        int, option("number of rotated copies that the equivariant network compares", least=1)
     ] = 16
     decoder: Annotated[
         str,
         option(
-            "decoder: one picture, resampled (canvas), or a network of position (coordinates)",
+            "canvas: a picture that is resampled at the pose; coordinates: a network of the "
+            "position",
             choices=("canvas", "coordinates"),
         ),
     ] = "canvas"
-    undo: Annotated[bool, option("encode the content from the image with its pose undone")] = True
+    undo: Annotated[bool, option("undo the pose of the image before its content is encoded")] = (
+        True
+    )
 
     def given_to(self, pair: Pair, columns: Spec, sizes: Sequence[int], modes: int = 1) -> Pair:
         """The pair with poses, its decoder and encoder replaced.
@@ -141,16 +150,22 @@ def rvae(
     columns: Spec,
     *,
     modes: Annotated[
-        int, option("modes of the angle's posterior, evenly around the circle", least=1)
+        int,
+        option(
+            "number of modes of the angle's posterior, spaced evenly around the circle", least=1
+        ),
     ] = 2,
     condition: Annotated[
         str,
-        option("known columns that z need not hold: classes, factors", choices=tuple(CONDITIONS)),
+        option(
+            "columns that the model is given, as in cvae: classes y, factors c",
+            choices=tuple(CONDITIONS),
+        ),
     ] = "none",
     poses: Poses = POSES,
     **options: Any,
 ) -> Pair:
-    """A vae, or a cvae with --condition, with rotation, translation or scale as latents."""
+    """A vae (with --condition, a cvae) with rotation, translation or scale as latents."""
     sizes = [options["latent_dim"]]
     if condition == "none":
         return poses.given_to(vae(columns, **options), columns, sizes, modes)
@@ -167,13 +182,13 @@ def rvae(
     data="posed_digits",
 )
 def trvae(columns: Spec, **options: Any) -> Pair:
-    """An rvae with shifts; with --rotation 0, shifts alone, which suit spectra, too."""
+    """An rvae that also infers shifts; with --rotation 0, shifts alone, as in spectra."""
     return rvae(columns, **options)
 
 
 @register(
     "jrvae",
-    "joint VAE of images at any angle: classes without labels, separate from poses",
+    "joint VAE of images at any angle: classes without labels, separate from the pose",
     extends=jvae,
     data=_turned,
 )

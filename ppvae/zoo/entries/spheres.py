@@ -16,7 +16,7 @@ MLPS = Networks()
 
 @register(
     "svae",
-    "hyperspherical VAE: latents on a sphere, Euclidean ones beside it",
+    "hyperspherical VAE: latents on a sphere, optionally with Euclidean ones",
     data="digits",
     fit={"epochs": 60, "batch_size": 128, "learning_rate": 1e-3},
 )
@@ -24,19 +24,24 @@ def svae(
     columns: Spec,
     *,
     latent_dim: Annotated[
-        int, option("length of the unit vectors; the sphere has one dimension less", least=2)
+        int,
+        option(
+            "number of components of the unit vector z; the sphere has one dimension fewer",
+            least=2,
+        ),
     ] = 3,
-    euclidean: Annotated[
-        int, option("number of normal latents beside the direction; 0: none")
-    ] = 0,
+    euclidean: Annotated[int, option("number of further, normal latents; 0: none")] = 0,
     family: Annotated[
-        str, option("posterior of a direction", choices=("power-spherical", "von-mises-fisher"))
+        str,
+        option("family of the posterior of z", choices=("power-spherical", "von-mises-fisher")),
     ] = "power-spherical",
     nets: Networks = MLPS,
     beta: Annotated[float, option("weight of the KL")] = 1.0,
-    warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
+    warmup: Annotated[
+        int, option("optimiser steps over which the weight of the KL rises from 0")
+    ] = 0,
 ) -> Pair:
-    """Directions z with a uniform prior, so that the latent space has neither edge nor centre."""
+    """Unit vectors z with a uniform prior: the latent space has neither edge nor centre."""
     x = observed(columns, nets.likelihood)
     heads, priors = ppvae.nets.heads, ppvae.nets
     direction = (

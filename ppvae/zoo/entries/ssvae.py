@@ -26,12 +26,14 @@ CONVS, TEACHING = Networks(network="conv", hidden=(128, 128)), Teaching()
 class Labels(Options):
     """Rows of the training data that keep their label."""
 
-    labels: Annotated[int, option("rows that keep their label; 0 leaves the data as they are")] = (
-        100
-    )
-    labels_seed: Annotated[int, option("seed of the choice of those rows")] = 0
+    labels: Annotated[
+        int, option("number of training rows that keep their label; 0: all that have one")
+    ] = 100
+    labels_seed: Annotated[
+        int, option("random seed of the choice of rows that keep their label")
+    ] = 0
     repeat: Annotated[
-        float, option("share of all rows that repetitions of labelled rows make up")
+        float, option("copies of labelled rows that are added, as a share of the number of rows")
     ] = 0.25
 
 
@@ -107,7 +109,7 @@ def _arrange(splits: Splits, options: Any) -> Splits:
 
 @register(
     "ssvae",
-    "semi-supervised VAE: classes or targets are known of some data",
+    "semi-supervised VAE: classes or targets are known for some of the data",
     data="digits",
     missing_ok=("x", "c"),
     fit={"epochs": 40, "batch_size": 200, "learning_rate": 1e-3},
@@ -117,16 +119,22 @@ def ssvae(
     columns: Spec,
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 16,
-    num_classes: Annotated[int, option("classes in the column y; 0 counts them")] = 0,
-    factor_dim: Annotated[int, option("regression targets in the column c; 0 counts them")] = 0,
+    num_classes: Annotated[
+        int, option("number of classes in the column y; 0: as many as in the data")
+    ] = 0,
+    factor_dim: Annotated[
+        int, option("number of regression targets in the column c; 0: as many as in the data")
+    ] = 0,
     kept: Labels = KEPT,
     nets: Networks = CONVS,
     supervision: Annotated[float, option("weight of the loss on known labels")] = 50.0,
     teaching: Teaching = TEACHING,
-    start: Annotated[float, option("weight of the KL of z at first; it falls to 1")] = 8.0,
-    steps: Annotated[int, option("steps over which it falls")] = 1000,
+    start: Annotated[float, option("initial weight of the KL of z, which falls to 1")] = 8.0,
+    steps: Annotated[
+        int, option("optimiser steps over which the weight of the KL of z falls to 1")
+    ] = 1000,
 ) -> Pair:
-    """Where y or c is known it is a point, where not it is inferred; z holds the rest."""
+    """y and c are observed where they are known and inferred elsewhere; z encodes the rest."""
     x = observed(columns, nets.likelihood)
     heads, objectives = ppvae.nets.heads, ppvae.objectives
     factors = math.prod(columns["c"]["shape"]) if "c" in columns else factor_dim

@@ -16,7 +16,7 @@ MLPS = Networks()
 
 @register(
     "vae",
-    "variational autoencoder, beta-VAE",
+    "variational autoencoder; beta-VAE",
     data="digits",
     fit={"epochs": 60, "batch_size": 128, "learning_rate": 1e-3},
 )
@@ -26,10 +26,12 @@ def vae(
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
     nets: Networks = MLPS,
     full_covariance: Annotated[bool, option("full-covariance normal posterior")] = False,
-    beta: Annotated[float, option("weight of the KL (beta-VAE)")] = 1.0,
-    warmup: Annotated[int, option("steps over which the weight of the KL rises from 0")] = 0,
+    beta: Annotated[float, option("weight of the KL; other than 1: a beta-VAE")] = 1.0,
+    warmup: Annotated[
+        int, option("optimiser steps over which the weight of the KL rises from 0")
+    ] = 0,
 ) -> Pair:
-    """Latents z with a standard normal prior, and an amortised normal posterior."""
+    """Latents z with a standard normal prior and an amortised normal posterior."""
     x = observed(columns, nets.likelihood)
     heads = ppvae.nets.heads
     family = heads.FullNormal if full_covariance else heads.DiagonalNormal

@@ -20,7 +20,7 @@ KINDS = ("mlp", "conv")
 
 @register(
     "ved",
-    "encoder-decoder between modalities: from 'source' to 'x', with error bars",
+    "encoder-decoder between modalities: predicts x from source, with uncertainty",
     data="digit_spectra",
     fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
 )
@@ -28,8 +28,8 @@ def ved(
     columns: Spec,
     *,
     latent_dim: Annotated[int, option("dimensions of z", least=1)] = 8,
-    encoder: Annotated[str, option("kind of encoder, of the source", choices=KINDS)] = "conv",
-    decoder: Annotated[str, option("kind of decoder, of x", choices=KINDS)] = "mlp",
+    encoder: Annotated[str, option("kind of the encoder of source", choices=KINDS)] = "conv",
+    decoder: Annotated[str, option("kind of the decoder of x", choices=KINDS)] = "mlp",
     hidden: Annotated[
         tuple[int, ...], option("sizes of the hidden layers of the MLPs", least=1)
     ] = (256, 256),
@@ -38,7 +38,7 @@ def ved(
     ] = "normal",
     beta: Annotated[float, option("weight of the KL")] = 1.0,
 ) -> Pair:
-    """The column source is encoded and x is decoded: p(x | source), with its spread."""
+    """The column source is encoded into z and x is decoded from it: p(x | source)."""
     if "source" not in columns:
         raise ArgumentError(
             f"ved: expected columns 'source' and 'x'; got {list(columns)}. Name what is given "
