@@ -59,6 +59,7 @@ __all__ = [
     "number",
     "one_of",
     "path_of",
+    "real_path",
     "taking",
     "within",
 ]
@@ -335,6 +336,18 @@ def path_of(name: str, value: object) -> Path:
     if not isinstance(text, str) or not is_path(text):
         raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a file or a folder.")
     return Path(text)
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path, with links followed.
+
+    ``Path.resolve`` does the same, but fails on a circle of links, which the system then refuses
+    where the path is opened, in an error that the caller catches.
+
+    Arguments:
+        path: A path, which need not exist.
+    """
+    return Path(os.path.realpath(path))
 
 
 def is_path(text: str) -> bool:

@@ -17,6 +17,7 @@ from ppvae.data import Dataset
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.evaluate.compare import ComparedRun, likelihoods, ranked
+from ppvae.expected import real_path
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
@@ -72,7 +73,7 @@ def compare_runs(
         RunError: If a run cannot be read, has no test data, or was tested on other data.
     """
     paths = [Path(folder) for folder in folders]
-    if len({os.path.realpath(path) for path in paths}) < 2:
+    if len({real_path(path) for path in paths}) < 2:
         raise ArgumentError(
             f"compare: expected at least two folders of runs; got {len(paths)}. Name another run."
         )
@@ -109,7 +110,7 @@ def compare_runs(
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The last parts of the folders' paths, as many as are needed to tell the folders apart."""
-    places = [Path(os.path.realpath(path)).parts for path in paths]
+    places = [real_path(path).parts for path in paths]
     for length in range(1, max(map(len, places)) + 1):
         names = ["/".join(parts[-length:]) for parts in places]
         if len(set(names)) == len(names):

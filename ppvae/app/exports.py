@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from ppvae.data.files import compared_scale, refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
-from ppvae.expected import expect, integer
+from ppvae.expected import expect, integer, real_path
 from ppvae.programs import (
     batches,
     check_values,
@@ -170,7 +169,7 @@ def encode_run(
             f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
             "Use --out latents.csv."
         )
-    if path.suffix.lower() != ".h5ad" and os.path.realpath(path) == os.path.realpath(data):
+    if path.suffix.lower() != ".h5ad" and real_path(path) == real_path(data):
         raise ArgumentError(
             f"out: expected another file than the data, which would be lost; got {str(out)!r}. "
             "Use --out latents.csv."
@@ -253,7 +252,7 @@ def _write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A link that the user names is followed; the file that it leads to changes completely.
-        with written(Path(os.path.realpath(path))) as new:
+        with written(real_path(path)) as new:
             if path.suffix.lower() == ".h5ad":
                 _annotate(new, table, source)
             elif path.suffix.lower() == ".npz":
@@ -388,7 +387,7 @@ def _write_arrays(
     """Write ``NAME.npz`` and, for pictures (N, P, C, H, W), ``NAME.png`` with P side by side."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = Path(os.path.realpath(folder))
+        place = real_path(folder)
         values: Keywords = arrays
         with written(place / f"{name}.npz") as new:
             np.savez_compressed(new, **values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ppvae.data.record import BLANK, Record
 from ppvae.data.tables import TABLES, column_of, read_table
 from ppvae.errors import ArgumentError, DataError, RunError
 from ppvae.evaluate.predict import Prediction, predict
+from ppvae.expected import real_path
 from ppvae.gp.additive import AdditivePrior, given_visits, shares
 from ppvae.programs import placement, signature
 from ppvae.runs.files import written
@@ -105,7 +105,7 @@ def predict_run(
             table = shares(prior)
             arrays["terms"] = np.array([*table])
             arrays["shares"] = torch.stack([*table.values()]).cpu().numpy()
-        place = Path(os.path.realpath(folder))
+        place = real_path(folder)
         with written(place / "predictions.npz") as new:
             np.savez_compressed(new, **arrays)
     except OSError as error:

@@ -9,7 +9,6 @@ that stopped goes on, and the table of all runs.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Protocol, TypeAlias
 from ppvae.app.axes import Axis, axes_of, split_values
 from ppvae.app.workflow import checked_data, evaluate_run, fit_entry
 from ppvae.errors import ArgumentError, RunError
-from ppvae.expected import expect, expect_device, integer
+from ppvae.expected import expect, expect_device, integer, real_path
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
@@ -71,7 +70,7 @@ class Sweep:
 
     def definition(self) -> JsonObject:
         """The settings that must not change when a sweep is continued; ``trials`` may grow."""
-        data = None if self.data is None else os.path.realpath(self.data)
+        data = None if self.data is None else str(real_path(self.data))
         search = self.trials is not None
         sets = {"sets": sorted(self.sets), "seeds": list(self.seeds), "search": search}
         # Folders of sweeps before there was a choice name no engine.

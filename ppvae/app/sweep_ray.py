@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from ppvae.app.axes import Axis
 from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
 from ppvae.app.users import entry_named
 from ppvae.errors import ArgumentError, PPVAEError, RunError
-from ppvae.expected import expect_package
+from ppvae.expected import expect_package, real_path
 from ppvae.signals import raising_on_signals
 
 if TYPE_CHECKING:
@@ -65,11 +64,9 @@ def run_ray(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
         os.environ.setdefault(name, value)
     ray = expect_package("ppvae sweep --engine ray", "ray", "cluster")
     tune = expect_package("ppvae sweep --engine ray", "ray.tune", "cluster")
-    data = None if sweep.data is None else Path(os.path.realpath(sweep.data))
+    data = None if sweep.data is None else real_path(sweep.data)
     with _cluster(ray, sweep.address):
-        results = _tuner(
-            tune, replace(sweep, out=Path(os.path.realpath(sweep.out)), data=data), axes
-        ).fit()
+        results = _tuner(tune, replace(sweep, out=real_path(sweep.out), data=data), axes).fit()
     trials: dict[tuple[object, ...], Trial] = {}
     for result in results:
         texts = {axis.name: _text(result.config[axis.name]) for axis in axes}

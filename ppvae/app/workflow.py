@@ -7,7 +7,6 @@ They add ``arviz.nc``, ``plots/*.png`` and ``report.html`` to the files that
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from ppvae.app.predictions import predict_run
 from ppvae.data import Splits, load
 from ppvae.data.files import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError
+from ppvae.expected import real_path
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import seeded
 from ppvae.runs.files import inside
@@ -180,7 +180,7 @@ def evaluate_run(
     max_rows: int | None = report.SUMMARY_ROWS
     if data is not None:
         assert splits.test is not None
-        if os.path.realpath(target) == os.path.realpath(folder):
+        if real_path(target) == real_path(folder):
             raise RunError(
                 f"out: expected another folder than the run's; got {str(out)!r}. "
                 "Name another: --out."
@@ -190,7 +190,7 @@ def evaluate_run(
         fitted = run.config.get("source_digest")
         run.config |= noted_source(data)
         run.config["evaluation"] = {
-            "run": os.path.realpath(folder),
+            "run": str(real_path(folder)),
             "rows": splits.test.num_rows,
             "fitted": fitted is not None and fitted == run.config["source_digest"],
         }

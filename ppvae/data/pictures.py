@@ -18,7 +18,7 @@ from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
-from ppvae.expected import at_least
+from ppvae.expected import at_least, real_path
 from ppvae.typing import Spec
 
 __all__ = ["images"]
@@ -145,8 +145,8 @@ def _walked(folder: Path) -> list[Path]:
     seen, paths = set(), []
     for top, folders, files in os.walk(folder, followlinks=True, onerror=stop):
         paths += [Path(top) / file for file in files]
-        seen.add(os.path.realpath(top))
-        folders[:] = [f for f in folders if os.path.realpath(os.path.join(top, f)) not in seen]
+        seen.add(real_path(top))
+        folders[:] = [f for f in folders if real_path(os.path.join(top, f)) not in seen]
     return sorted(paths)
 
 

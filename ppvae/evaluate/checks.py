@@ -28,7 +28,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.rows import thinned
-from ppvae.evaluate.scoring import covered, crps, interval_score, pit
+from ppvae.evaluate.scoring import crps, interval_score, pit
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
 from ppvae.evaluate.statistics import STATISTICS, Statistic, intensity
 from ppvae.expected import SEQUENCE, expect, integer
@@ -53,7 +53,8 @@ class StatisticCheck:
         replicated: :math:`T(\tilde x_n^s)`, with shape (S, N).
         p_values: :math:`P(T(\tilde x_n) \geq T(x_n))`, ties randomised, with shape (N).
         p_value: The same for the mean of the statistic over all data.
-        coverage: Share of data with a statistic within the central interval, by interval.
+        coverage: Share of data with a statistic within the central interval, by interval: those
+            whose p-value is as far from its ends as the interval's.
     """
 
     observed: Tensor
@@ -70,7 +71,9 @@ class Check:
     Attributes:
         statistics: Checks of statistics, by name.
         pit: Probability integral transform of each element, ties randomised, with shape (N, ...).
-        coverage: Share of data that each interval covers, at each element, with shape (...).
+        coverage: Share of data that each interval covers, at each element, with shape (...):
+            those with a PIT from :math:`(1 - k) / 2` to :math:`(1 + k) / 2`, which for a right
+            model is k on average, with few draws and for discrete data, too.
         crps: Continuous ranked probability score, the mean over elements, with shape (N).
         interval_score: Score of each interval, the mean over elements, with shape (N).
     """
@@ -199,7 +202,7 @@ def _check(
     return Check(
         statistics=checks,
         pit=joined["pit"],
-        coverage={k: joined[f"covered/{k}"].double().nanmean(0) for k in intervals},
+        coverage={k: _within(joined["pit"], k).nanmean(0) for k in intervals},
         crps=joined["crps"],
         interval_score={k: joined[f"score/{k}"] for k in intervals},
     )
@@ -228,7 +231,6 @@ def _compare(
         "crps": _by_datum(seen(crps(drawn, truth))),
     }
     for probability in intervals:
-        results[f"covered/{probability}"] = seen(covered(drawn, truth, probability))
         results[f"score/{probability}"] = _by_datum(
             seen(interval_score(drawn, truth, probability))
         )
@@ -240,6 +242,12 @@ def _compare(
         results[f"replicated/{name}"] = flat.reshape(drawn.shape[:2]).T
     results["seen"] = ~missing.flatten(1).all(1)
     return {key: value.cpu() for key, value in results.items()}
+
+
+def _within(ranks: Tensor, probability: float) -> Tensor:
+    """One where a PIT is within the central interval of this probability, zero outside, or NaN."""
+    inside = ((ranks - 0.5).abs() <= probability / 2).double()
+    return inside.masked_fill(ranks.isnan(), torch.nan)
 
 
 def _by_datum(value: Tensor) -> Tensor:
@@ -268,11 +276,11 @@ def _statistic(
             "rows that were observed, or site= for another observed site."
         )
     observed, replicated = results[f"observed/{name}"][seen], results[f"replicated/{name}"][seen].T
-    overall = pit(replicated.mean(1), observed.mean())
+    overall, own = pit(replicated.mean(1), observed.mean()), pit(replicated, observed)
     return StatisticCheck(
         observed=observed,
         replicated=replicated,
-        p_values=1 - pit(replicated, observed),
+        p_values=1 - own,
         p_value=1 - float(overall),
-        coverage={k: float(covered(replicated, observed, k).double().mean()) for k in intervals},
+        coverage={k: float(_within(own, k).mean()) for k in intervals},
     )

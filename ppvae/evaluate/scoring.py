@@ -77,6 +77,8 @@ def randomised(below: Tensor, equal: Tensor, num_draws: int) -> Tensor:
 def interval(draws: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """The ends of the central interval that contains this share of the draws, each (...).
 
+    A further draw is within it with probability p (S - 1) / (S + 1), p being that share.
+
     Raises:
         ArgumentError: If the probability is not between 0 and 1, or there are no two draws.
     """
@@ -110,6 +112,9 @@ def _ordered(draws: Tensor) -> Tensor:
 @on_one_device
 def covered(draws: Tensor, truth: Tensor, probability: float) -> Tensor:
     """Whether the truth is in the central interval, including its ends: boolean (...).
+
+    The interval is that of :func:`interval`, which with few draws is too narrow for a truth with
+    the distribution of the draws; :func:`pit` is uniform with any number of them.
 
     Arguments:
         draws: Draws, with shape (S, ...).

@@ -54,7 +54,7 @@ def held_out(facts: Facts) -> Finding | None:
     if facts.number("active_units") == 0 and not informing(facts):
         return Finding(
             "caution",
-            f"{text}: {part} data fit as well, but the latents have no part in it. "
+            f"{text}: {part} data fit as well, but the latents do not contribute to it. "
             "Raise the KL's weight slowly, or weaken the decoder.",
         )
     if part in _NOT_HELD_OUT:
@@ -64,9 +64,9 @@ def held_out(facts: Facts) -> Finding | None:
 
 _NOT_HELD_OUT: Final = {
     "evaluated": "Whether the weights were fitted to these rows is not recorded: pass "
-    "ppvae.data.Splits with test data to measure what carries over.",
+    "ppvae.data.Splits with test data to measure how the model generalises.",
     "fitted": "These are all rows of the data that the run was fitted with, its training data "
-    "among them: evaluate without --data, or on other data, to measure what carries over.",
+    "among them: evaluate without --data, or on other data, to measure how the model generalises.",
 }
 
 
@@ -92,13 +92,14 @@ def null_model(facts: Facts) -> Finding | None:
         f"ELBO {shown(elbo)} nats per {facts.part} datum, against {shown(null)} without any latent"
     )
     if elbo > null + NOTICED:
-        return Finding("ok", f"{text} (each element by itself).")
+        return Finding("ok", f"{text} (independent elements).")
     if elbo > null:
         return Finding(
             "caution",
-            f"{text} (each element by itself): hardly better than no model. Either the elements "
-            "have little in common, or the latents have not yet learned it.",
+            f"{text} (independent elements): hardly better than no model. Either the "
+            "elements are nearly independent, or the latents have not yet learned what they have "
+            "in common.",
         )
     if likelihood is not None and likelihood > null:
-        return Finding("caution", f"{text}: the model is better only by its log likelihood.")
-    return Finding("bad", f"{text} (each element by itself): worse than no model.")
+        return Finding("caution", f"{text}: only the log likelihood of the model is better.")
+    return Finding("bad", f"{text} (independent elements): worse than no model.")

@@ -35,7 +35,7 @@ def informed(facts: Facts) -> Finding | None:
     text = f"Information about each datum, in nats: {parts}"
     limit = facts.number("information_limit")
     if limit is not None and any(lower > _LIMITED * limit for lower, _ in bounds.values()):
-        text += f" (the lower bound of so few rows is at most {shown(limit, 2)})"
+        text += f" (with so few rows, the lower bound cannot exceed {shown(limit, 2)})"
     return Finding("ok", f"{text}.")
 
 
@@ -56,8 +56,9 @@ def critic_behind(facts: Facts) -> Finding | None:
         if estimate is not None and estimate < lower - max(nats, share * lower):
             return Finding(
                 "caution",
-                f"The critic of x and {site} lags: its estimate is {shown(estimate, 2)} nats, and "
-                f"there are at least {shown(lower, 2)}. The reward for information had little "
+                f"The critic of x and {site} lags behind: it estimates {shown(estimate, 2)} nats, "
+                f"but there are at least {shown(lower, 2)}. The reward for information had "
+                "little "
                 "effect: train longer, or give the critic more updates or a higher learning rate.",
             )
     return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
+from ppvae.expected import real_path
 from ppvae.report.facts import Facts, read
 from ppvae.report.held_out import doubt
 from ppvae.report.html import page_of, scripted
@@ -41,7 +41,7 @@ def write(folder: str | Path) -> Path:
     folder = Path(folder)
     page = render(read(folder))
     try:
-        with written(Path(os.path.realpath(folder)) / FILE) as temporary:
+        with written(real_path(folder) / FILE) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise RunError(

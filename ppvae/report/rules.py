@@ -48,12 +48,15 @@ def ended(facts: Facts) -> Finding:
     seconds = facts.number("train_seconds")
     when = "" if seconds is None else f" in {duration(seconds)}"
     findings: dict[str, tuple[Mark, str]] = {
-        "completed": ("ok", f"{epochs} run to the end{when}."),
+        "completed": ("ok", f"Completed {epochs}{when}."),
         "stopped": (
             "ok",
             f"Stopped early after {epochs}{when}: validation no longer improved.",
         ),
-        "interrupted": ("caution", f"Interrupted after {epochs}{when}. Resume it to go on."),
+        "interrupted": (
+            "caution",
+            f"Interrupted after {epochs}{when}. Resume the run to continue.",
+        ),
         "diverged": (
             "bad",
             f"Diverged after {epochs}: a number was not finite. The weights are the last "
@@ -62,7 +65,7 @@ def ended(facts: Facts) -> Finding:
     }
     status = facts.config.get("status")
     return Finding(
-        *findings.get(str(status), ("caution", f"Ended as {status!r}, after {epochs}."))
+        *findings.get(str(status), ("caution", f"Ended with status {status!r} after {epochs}."))
     )
 
 
@@ -73,7 +76,7 @@ def level(facts: Facts) -> Finding | None:
         return None
     if len(values) < FEWEST:
         return _too_short(
-            facts, f"Too few epochs to tell whether the {name} is level: train for more."
+            facts, f"Too few epochs to tell whether the {name} is level: train for more epochs."
         )
     if not all(map(math.isfinite, values)):
         return Finding("bad", f"The {name} is not finite at some epoch.")
@@ -95,7 +98,7 @@ def level(facts: Facts) -> Finding | None:
     if steps is not None and steps < FEWEST_STEPS:
         return _too_short(
             facts,
-            f"Only {steps} steps of the optimiser, too few to tell whether the {name} is level: "
+            f"Only {steps} optimiser steps, too few to tell whether the {name} is level: "
             "train for more epochs, or in smaller batches.",
         )
     best = max(range(len(values)), key=values.__getitem__)
@@ -105,13 +108,13 @@ def level(facts: Facts) -> Finding | None:
         if kept:
             return Finding(
                 "ok",
-                f"The {name} was best at epoch {epochs[best]} and fell after it; the weights of "
+                f"The {name} was best at epoch {epochs[best]} and fell afterwards; the weights of "
                 "that epoch were kept.",
             )
         objective = facts.section("objective")
         weighted = any(objective.get(part) for part in ("weights", "capacity", "terms"))
         advice = (
-            "the objective weights its terms, so this may be the price of a larger weight"
+            "the objective weights its terms, and a larger weight of another term may be why"
             if weighted
             else "end training there (patience, restore_best), or look for the cause"
         )
@@ -120,7 +123,7 @@ def level(facts: Facts) -> Finding | None:
             f"The {name} has fallen by {shown(fall, 2)} nats since epoch {epochs[best]}: "
             f"{advice}.",
         )
-    return Finding("ok", f"The {name} is level: it moved by {shown(rise, 2)} nats over {last}.")
+    return Finding("ok", f"The {name} is level: it changed by {shown(rise, 2)} nats over {last}.")
 
 
 def _too_short(facts: Facts, text: str) -> Finding:
@@ -142,7 +145,7 @@ def generalises(facts: Facts) -> Finding | None:
     if gap > tolerance:
         return Finding(
             "caution",
-            f"{text}: part of what the model learned does not carry over. Use more data, a "
+            f"{text}: part of what the model learned does not generalise. Use more data, a "
             "smaller network or restore_best.",
         )
     if -gap > tolerance:
@@ -150,9 +153,9 @@ def generalises(facts: Facts) -> Finding | None:
             "unknown",
             f"{text}: the two are not measured in the same way (in training the weights move, the "
             "noise differs and, with some models, so does the likelihood), so they do not say "
-            "whether what the model learned carries over. Compare with test data: ppvae evaluate.",
+            "whether the model generalises. Compare with test data: ppvae evaluate.",
         )
-    return Finding("ok", f"{text}: what the model learned carries over.")
+    return Finding("ok", f"{text}: the model generalises.")
 
 
 def latents_used(facts: Facts) -> Finding | None:
@@ -171,14 +174,14 @@ def latents_used(facts: Facts) -> Finding | None:
     if len(unused) == len(ends):
         return Finding(
             "bad",
-            f"The latents carry nothing: the posterior of {', '.join(unused)} is the prior. "
+            f"The latents are not used: the posterior of {', '.join(unused)} equals the prior. "
             "Raise the KL's weight slowly, or weaken the decoder.",
         )
     if unused:
         return Finding(
             "caution",
-            f"Unused: the posterior of {', '.join(unused)} is the prior. Leave it out, or raise "
-            "the KL's weight slowly.",
+            f"Not used: the posterior of {', '.join(unused)} equals the prior. Leave it out, or "
+            "raise the KL's weight slowly.",
         )
     nats = ", ".join(
         f"{site} {shown(value)}" + " (shared by all data)" * (site in facts.shared)
@@ -196,7 +199,7 @@ def units(facts: Facts) -> Finding | None:
         text = "No dimension of the continuous latents has a mean that varies with the data"
         others = informing(facts)
         if others:
-            return Finding("caution", f"{text}; only {', '.join(others)} tells data apart.")
+            return Finding("caution", f"{text}; only {', '.join(others)} distinguishes data.")
         return Finding("bad", f"{text}.")
     of = "1 dimension of the latents varies" if active == 1 else None
     of = of or f"{active:g} dimensions of the latents vary"
@@ -216,15 +219,16 @@ def pareto(facts: Facts) -> Finding | None:
         # The encoder saw no such rows in training; the predictions do not use it.
         return Finding(
             "caution",
-            f"{text}: their log likelihood under the encoder is uncertain, as it was not trained "
-            "on such rows. Predictions do not use the encoder: rely on their errors and coverage "
-            "below, and take log likelihoods from ppvae.evaluate.refined_log_likelihood.",
+            f"{text}: their log likelihood under the encoder, which was not trained on such "
+            "rows, is uncertain. Predictions do not use the encoder: rely on their errors and "
+            "coverage below, and take log likelihoods from "
+            "ppvae.evaluate.refined_log_likelihood.",
         )
     often = "some" if share <= fair else "most"
     return Finding(
         "caution",
         f"{text}: for {often} data the guide is not the exact posterior, and their log likelihood "
-        "is uncertain. Train longer, or use a guide of a richer family; until then rely on "
+        "is uncertain. Train longer, or use a guide from a richer family; until then rely only on "
         "predictions that were checked against data.",
     )
 
@@ -261,12 +265,12 @@ def unseen_views(facts: Facts) -> Finding | None:
     error_text = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
     others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
     where = "unseen views" if "copying the last visit" not in known else "held-out visits"
-    text = f"Mean squared error {error_text} a pixel at {where}, against {others}"
+    text = f"Mean squared error {error_text} per pixel at {where}, against {others}"
     ratio = min(known.values()) / max(error, 1e-300)
     if ratio >= 2:
         return Finding("ok", f"{text}: {ratio:.1f} times smaller.")
     if ratio > 1 and min(known.values()) - error > 2 * (spread or 0.0):
-        return Finding("caution", f"{text}: better, but less than twice.")
+        return Finding("caution", f"{text}: smaller, but by less than a factor of two.")
     return Finding("bad", f"{text}: no better than a prediction without a model.")
 
 
@@ -308,7 +312,14 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         *(ended, level, generalises, latents_used, informed, critic_behind, turned, units),
     ),
     "Is the posterior trustworthy?": (pareto, coverage),
-    "What does it predict?": (unseen_views, told_apart, poses, orientations, held_out, null_model),
+    "Does it predict unseen data?": (
+        unseen_views,
+        told_apart,
+        poses,
+        orientations,
+        held_out,
+        null_model,
+    ),
 }
 
 # The short answer by question and worst mark.
@@ -325,10 +336,10 @@ QUESTIONS: Final[dict[str, dict[Mark, str]]] = {
         "bad": "No",
         "unknown": "Not measured",
     },
-    "What does it predict?": {
-        "ok": "It holds on data it has not seen",
-        "caution": "It holds in part on data it has not seen",
-        "bad": "Nothing of use",
+    "Does it predict unseen data?": {
+        "ok": "Yes",
+        "caution": "In part",
+        "bad": "No",
         "unknown": "Not measured",
     },
 }
@@ -353,7 +364,7 @@ def verdict(facts: Facts) -> list[Answer]:
         mark = max((f.mark for f in findings), key=_SEVERITY.index)
         short = QUESTIONS[question][mark]
         if facts.part in ("evaluated", "fitted"):
-            short = short.replace("data it has not seen", "the rows that were evaluated")
+            question = question.replace("unseen data", "the evaluated rows")
         answers.append(Answer(question, mark, short, findings))
     return answers
 

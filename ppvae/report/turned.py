@@ -16,13 +16,14 @@ ERRORS: Final = (10.0, 45.0)
 
 
 def turned(facts: Facts) -> Finding | None:
-    """Whether the data show rotations at all; two at random are some 130 degrees apart."""
+    """Whether the data show rotations at all; two at random are about 130 degrees apart."""
     spread = facts.number("rotation_spread/rotation")
     if spread is None or spread >= STILL:
         return None
     return Finding(
         "caution",
-        f"All data are found at one rotation, within {shown(spread, 2)} degrees: these pictures "
+        f"All data are inferred to have one rotation, to within {shown(spread, 2)} degrees: these "
+        "pictures "
         "are not turned, or the rotation is not used. Use a vae, or search longer (--search).",
     )
 
@@ -34,11 +35,11 @@ def orientations(facts: Facts) -> Finding | None:
         return None
     good, fair = ERRORS
     mark: Mark = "ok" if error <= good else "caution" if error <= fair else "bad"
-    text = f"Rotations are found within {shown(error, 2)} degrees (median)"
+    text = f"Rotations are inferred to within {shown(error, 2)} degrees (median)"
     if mark == "ok":
         return Finding(mark, f"{text}, up to one change of frame.")
     return Finding(
         mark,
-        f"{text}, up to one change of frame: two at random are some 130 degrees apart, and an "
-        "object that some rotations leave as it is cannot do better. Search longer (--search).",
+        f"{text}, up to one change of frame: two random rotations are about 130 degrees apart, "
+        "and those of an object with symmetries cannot be inferred. Search longer (--search).",
     )

@@ -23,7 +23,9 @@ _RESULTS = {
     "test_mse": Meaning(
         "Test error", "MSE per pixel", "Mean squared error of the predictions; lower is better."
     ),
-    "test_mse_se": Meaning("its standard error", "MSE per pixel", "Over the test images."),
+    "test_mse_se": Meaning(
+        "Standard error of the test error", "MSE per pixel", "Over the test data."
+    ),
     "mse_train_mean": Meaning(
         "Error of the mean", "MSE per pixel", "Error of predicting the training mean."
     ),
@@ -39,7 +41,7 @@ _RESULTS = {
     "accuracy": Meaning(
         "Accuracy",
         "share",
-        "Share of data in the right class; learned classes are matched to them first.",
+        "Share of data in the right class; learned classes are matched first.",
     ),
     "angle_correlation": Meaning(
         "Angles", "correlation", "Circular correlation with the true angles; 1 is perfect."
@@ -49,13 +51,17 @@ _RESULTS = {
         "Angle left in the content", "R\u00b2", "How well z predicts the angle; 0 is perfect."
     ),
     "label_knn": Meaning(
-        "Labels", "share", "Data with the label of most of 5 neighbours in the latents."
+        "Labels",
+        "share",
+        "Data with the majority label of their 5 nearest neighbours in latent space.",
     ),
     "batch_mixing": Meaning(
-        "Mixing of batches", "share", "Entropy of neighbours' batches; 1 is mixed, 0 is apart."
+        "Mixing of batches", "share", "Entropy of the neighbours' batches; 1: mixed, 0: separate."
     ),
     "rmse": Meaning("Root mean squared error", "unit of x", "Error of the predictions."),
-    "predicted_sd": Meaning("Predicted deviation", "unit of x", "Mean over the predictions."),
+    "predicted_sd": Meaning(
+        "Predicted standard deviation", "unit of x", "Mean over the predictions."
+    ),
     "elbo": Meaning(
         "ELBO", "nats per datum", "Lower bound of the log likelihood; higher is better."
     ),
@@ -63,7 +69,9 @@ _RESULTS = {
         "Log likelihood", "nats per datum", "Estimate with the latents integrated out."
     ),
     "null_log_likelihood": Meaning(
-        "Without any latent", "nats per datum", "Log likelihood of the elements by themselves."
+        "Without any latent",
+        "nats per datum",
+        "Log likelihood of a model with independent elements.",
     ),
     "rate": Meaning(
         "Rate", "nats per datum", "KL of posterior and prior: information and mismatch together."
@@ -71,7 +79,9 @@ _RESULTS = {
     "distortion": Meaning(
         "Distortion", "nats per datum", "Minus the expected log likelihood given the latents."
     ),
-    "pareto_k": Meaning("Pareto k", "", "Mean over the data; the share above 0.7 decides."),
+    "pareto_k": Meaning(
+        "Pareto k", "", "Mean over the data; the share above 0.7 is what matters."
+    ),
     "untrusted": Meaning(
         "Pareto k above 0.7", "share", "Share of data whose importance weights cannot be trusted."
     ),
@@ -79,14 +89,22 @@ _RESULTS = {
         "Effective draws", "draws", "Effective number of importance draws per datum."
     ),
     "information": Meaning(
-        "Information", "nats", "Lower bound of what the latent tells about its datum."
+        "Lower bound of the information",
+        "nats",
+        "Information in the latent about its datum, at least.",
     ),
-    "information_upper": Meaning("Information, at most", "nats", "Upper bound of the same."),
+    "information_upper": Meaning(
+        "Upper bound of the information",
+        "nats",
+        "Information in the latent about its datum, at most.",
+    ),
     "information_limit": Meaning(
         "Limit of the lower bound", "nats", "Logarithm of the number of rows compared."
     ),
     "mutual_information": Meaning(
-        "Mutual information", "nats", "The critic's estimate, between the latents and the data."
+        "Mutual information",
+        "nats",
+        "The critic's estimate of the information between latents and data.",
     ),
     "active_units": Meaning(
         "Active units",
@@ -95,10 +113,10 @@ _RESULTS = {
     ),
 }
 _CIRCUMSTANCES = {
-    "train_seconds": Meaning("Training time", "s", "Validation included, evaluation not."),
+    "train_seconds": Meaning("Training time", "s", "Including validation, without evaluation."),
     "epochs": Meaning("Epochs", "", "Passes over the training data."),
-    "best_epoch": Meaning("Best epoch", "", "Best by the ELBO on the validation data."),
-    "best_val_elbo": Meaning("Best validation ELBO", "nats per datum", "At that epoch."),
+    "best_epoch": Meaning("Best epoch", "", "Epoch with the highest ELBO of the validation data."),
+    "best_val_elbo": Meaning("Best validation ELBO", "nats per datum", "At the best epoch."),
     "n_train": Meaning("Training data", "rows", "Rows that the weights were fitted to."),
     "n_validation": Meaning(
         "Validation data", "rows", "Rows monitored in training, not fitted to."

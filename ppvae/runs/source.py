@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ppvae.errors import RunError
+from ppvae.expected import real_path
 from ppvae.runs.schema import OPTIONS, check_fields, optional
 from ppvae.typing import JsonObject, Keywords
 
@@ -72,12 +73,12 @@ def noted_source(data: str | Path | None, reading: Keywords | None = None) -> di
     """
     noted: dict[str, object] = {"source": None, "source_digest": None}
     if data is not None:
-        path = Path(os.path.realpath(data))
+        path = real_path(data)
         noted = {"source": str(path), "source_digest": digest_of_data(path)}
     if reading is not None:
         options = dict(reading)
         if options.get("labels") is not None:
-            table = Path(os.path.realpath(options["labels"]))
+            table = real_path(options["labels"])
             options["labels"] = str(table)
             noted["labels_digest"] = digest_of_data(table)
         noted["reading"] = options

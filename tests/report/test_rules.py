@@ -53,7 +53,7 @@ FALLEN = [-100 - 100 * 0.7**e - max(0, e - 15) for e in range(40)]
 TEN = {"data": {"columns": {"y": {"classes": 10}}}}
 
 CASES = [
-    (rules.ended, status("completed"), "ok", "7 epochs run to the end in 61 s"),
+    (rules.ended, status("completed"), "ok", "Completed 7 epochs in 61 s"),
     (rules.ended, status("stopped"), "ok", "Stopped early after 7"),
     (rules.ended, status("interrupted"), "caution", "Interrupted after 7"),
     (rules.ended, status("diverged"), "bad", "Diverged after 7"),
@@ -74,15 +74,25 @@ CASES = [
         "caution",
         "still rose by 4 nats over the last 8 of 40 epochs, 10 % of its gain over a model without",
     ),
-    (rules.level, curve(SLOW), "ok", "level: it moved by 4 nats"),
-    (rules.level, stepped(30), "caution", "Only 30 steps .* too few to tell"),
+    (rules.level, curve(SLOW), "ok", "level: it changed by 4 nats"),
+    (rules.level, stepped(30), "caution", "Only 30 optimiser steps, too few to tell"),
     (rules.level, stepped(30, gain=9.0), "caution", "in smaller batches.$"),
     (rules.level, stepped(30, gain=0.4), "bad", "It is not noticeably better"),
     (rules.level, stepped(100, gain=0.4), "ok", "training ELBO is level"),
     (rules.level, Facts(), None, ""),
     (rules.level, curve(LEVEL, val_elbo=FALLEN), "caution", "validation ELBO has fallen"),
-    (rules.generalises, curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]), "ok", "carries over"),
-    (rules.generalises, curve(LEVEL, val_elbo=[v - 30 for v in LEVEL]), "caution", "not carry"),
+    (
+        rules.generalises,
+        curve(LEVEL, val_elbo=[v - 3 for v in LEVEL]),
+        "ok",
+        "the model generalises",
+    ),
+    (
+        rules.generalises,
+        curve(LEVEL, val_elbo=[v - 30 for v in LEVEL]),
+        "caution",
+        "not generalise",
+    ),
     (
         rules.generalises,
         curve(LEVEL, val_elbo=[v + 30 for v in LEVEL]),
@@ -91,8 +101,13 @@ CASES = [
     ),
     (rules.generalises, curve(LEVEL), None, ""),
     (rules.latents_used, curve([1.0, 12.5], "kl/z"), "ok", "z 12.5"),
-    (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "carry nothing"),
-    (rules.latents_used, curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}), "caution", "of y is"),
+    (rules.latents_used, curve([1.0, 0.001], "kl/z"), "bad", "are not used"),
+    (
+        rules.latents_used,
+        curve([1.0, 3.0], "kl/z", **{"kl/y": [1, 0.0]}),
+        "caution",
+        "of y equals",
+    ),
     (
         rules.latents_used,
         Facts(
@@ -109,7 +124,7 @@ CASES = [
         informed.informed,
         metric(information=6.8, information_upper=20.0, information_limit=6.9),
         "ok",
-        "z 6.8 to 20 .*at most 6.9",
+        "z 6.8 to 20 .*cannot exceed 6.9",
     ),
     (
         informed.informed,
@@ -127,7 +142,7 @@ CASES = [
         "of b is the same .* at most 0.02 nats",
     ),
     (informed.informed, metric(information=1.0), None, ""),
-    (informed.critic_behind, criticised(2.0), "caution", "x and z lags.* is 2 nats.*at least 5"),
+    (informed.critic_behind, criticised(2.0), "caution", "x and z lags.* 2 nats.*at least 5"),
     (informed.critic_behind, criticised(4.5), None, ""),
     (informed.critic_behind, criticised(2.0, "information_x_w"), None, ""),
     (informed.critic_behind, metric(), None, ""),
@@ -138,7 +153,7 @@ CASES = [
         rules.units,
         metric(active_units=0.0, **{"information/y": 1.0, "information_upper/y": 1.1}),
         "caution",
-        "only y tells data apart",
+        "only y distinguishes data",
     ),
     (rules.units, metric(), None, ""),
     (rules.poses, metric(angle_correlation=0.98, shift_r2=0.95), "ok", "0.98 .*; .* 0.95"),
@@ -165,8 +180,18 @@ CASES = [
     (rules.coverage, metric(coverage_90=0.5), "bad", "too narrow"),
     (rules.coverage, metric(coverage_90=1.0), "bad", "too wide"),
     (rules.coverage, metric(), None, ""),
-    (rules.unseen_views, metric(**GOOD), "ok", "0.0184 \u00b1 0.0004 a pixel.*4.2 times smaller"),
-    (rules.unseen_views, metric(**GOOD | {"test_mse": 0.06}), "caution", "less than twice"),
+    (
+        rules.unseen_views,
+        metric(**GOOD),
+        "ok",
+        "0.0184 \u00b1 0.0004 per pixel.*4.2 times smaller",
+    ),
+    (
+        rules.unseen_views,
+        metric(**GOOD | {"test_mse": 0.06}),
+        "caution",
+        "less than a factor of two",
+    ),
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.0775}), "bad", "no better"),
     (rules.unseen_views, metric(**GOOD | {"test_mse": 0.2}), "bad", "without a model"),
     (rules.unseen_views, metric(test_mse=0.02, mse_train_mean=0.08), "ok", "4.0 times"),
@@ -192,7 +217,7 @@ CASES = [
         held_out.null_model,
         metric(elbo=-90.0, null_log_likelihood=-100.0),
         "ok",
-        "each element by itself",
+        "independent elements",
     ),
     (
         held_out.null_model,
@@ -204,7 +229,7 @@ CASES = [
         held_out.null_model,
         metric(elbo=-101.0, null_log_likelihood=-100.0, log_likelihood=-99.0),
         "caution",
-        "only by its log likelihood",
+        "only the log likelihood",
     ),
     (
         held_out.null_model,
@@ -267,7 +292,7 @@ CASES = [
             history=curve(LEVEL).history,
         ),
         "caution",
-        "no part in it",
+        "do not contribute",
     ),
     (held_out.held_out, metric(elbo=-101.0), None, ""),
     (held_out.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
@@ -323,7 +348,7 @@ def test_best_weights_kept_are_no_reason_for_caution():
 
 def test_a_weighted_objective_may_cost_elbo():
     facts = Facts({"objective": {"weights": {"z": 4.0}}}, history=curve(FALLEN).history)
-    assert "price of a larger weight" in rules.level(facts).text
+    assert "larger weight of another term" in rules.level(facts).text
     assert "patience" in rules.level(curve(FALLEN)).text
 
 
@@ -345,13 +370,13 @@ def test_a_run_that_is_not_finished_is_not_condemned_for_its_predictions():
 
 def test_rows_that_may_have_been_trained_on_are_not_called_unseen():
     numbers = {"elbo": -90.0, "null_log_likelihood": -100.0}
-    known = verdict(Facts({}, numbers | {"n_test": 10}, trained()))[2].short
-    assert known == "It holds on data it has not seen"
-    given = verdict(Facts({}, numbers | {"n_test": 0}, trained()))[2].short
-    assert given == "It holds on the rows that were evaluated"
+    known = verdict(Facts({}, numbers | {"n_test": 10}, trained()))[2]
+    assert (known.question, known.short) == ("Does it predict unseen data?", "Yes")
+    given = verdict(Facts({}, numbers | {"n_test": 0}, trained()))[2]
+    assert (given.question, given.short) == ("Does it predict the evaluated rows?", "Yes")
     config = {"evaluation": {"fitted": True}}
     again = verdict(Facts(config, numbers | {"n_test": 10}, trained()))[2]
-    assert again.short == "It holds on the rows that were evaluated"
+    assert (again.question, again.short) == (given.question, given.short)
     assert any("its training data among them" in finding.text for finding in again.findings)
 
 

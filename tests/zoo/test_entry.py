@@ -66,9 +66,9 @@ def test_a_signature_is_read_with_its_groups_and_defaults():
     ]
     with pytest.raises(ArgumentError, match="first: expected an integer >= 1; got 0"):
         parse_options(made.options, {"first": 0})
-    with pytest.raises(ArgumentError, match="first: expected a whole number; got 1.5"):
+    with pytest.raises(ArgumentError, match="first: expected an integer >= 1; got 1.5"):
         parse_options(made.options, {"first": 1.5})
-    with pytest.raises(ArgumentError, match="third: expected a word; got 3"):
+    with pytest.raises(ArgumentError, match="third: expected text; got 3"):
         parse_options(made.options, {"third": 3})
 
 

@@ -62,4 +62,10 @@ def share_figure(subject: Subject) -> Figures:
             below = below + value
         axes.set(xlabel="latent", ylabel="share of variance", ylim=(0, 1))
         figure.legend(loc="outside right upper", frameon=False)
-    return [("shares.png", "Shares of the latents' variance by term of the kernel.", figure)]
+    return [
+        (
+            "shares.png",
+            "Share of each latent's variance that each term of the kernel explains.",
+            figure,
+        )
+    ]

@@ -46,7 +46,9 @@ def reconstructions(subject: Subject) -> Figures:
         several = len(part.observed) > 1
         below = mean.dim() == 4
         words = (
-            "Data above, encoded and decoded below" if below else "Data, and their decoded means"
+            "Data (above) and their reconstructions (below)"
+            if below
+            else "Data, and their reconstructions"
         )
         caption = f"{words}{several * f' (site {site})'}."
         figures.append(
@@ -176,5 +178,6 @@ def translation(subject: Subject) -> Figures:
         figure = plots.reconstructions(
             x.flatten(1), prediction.mean.flatten(1), prediction.scale.flatten(1)
         )
-    caption = "Predicted from the source alone, with two standard deviations, beside the measured."
+    caption = "Predictions from the source alone, with two standard deviations, and measured "
+    "values."
     return [("predictions.png", caption, figure)]

@@ -47,9 +47,7 @@ def manifolds(subject: Subject) -> Figures:
         if z.size(-1) < 2:
             continue
         a, b = sorted(subject.by_variance(latent)[:2])
-        caption = (
-            f"Decoded means over dimensions {a + 1} and {b + 1} of {latent}, those that vary most"
-        )
+        caption = f"Decoded means over dimensions {a + 1} and {b + 1} of {latent}, which vary most"
         if count:
             figure = plots.manifold(
                 {

@@ -164,7 +164,7 @@ def predictions(subject: Subject) -> Figures:
         what, labels = "Ten held-out rows", batch.get(subject.additive.subject or "")
     if x.dim() == 4:
         caption = (
-            f"{what}: true, predicted from the training data and the row's columns, their "
+            f"{what}: truth, prediction from the training data and the row's columns, their "
             "difference, and the predicted standard deviation."
         )
         name = "object" if subject.additive is None else subject.additive.subject
