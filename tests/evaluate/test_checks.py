@@ -39,6 +39,19 @@ def test_p_values_are_uniform_on_the_models_own_data():
         assert (coverage - probability).abs().max() < 0.13
 
 
+@pytest.mark.parametrize("num_draws", [2, 4, 16])
+def test_coverage_of_a_right_model_does_not_depend_on_the_number_of_draws(num_draws):
+    run = linear_run()
+    data = {"x": run.model.draw(2000)}
+    found = check_predictions(
+        run, data, statistics=SUMS, intervals=(0.5, 0.9), num_draws=num_draws, max_rows=None
+    )
+    for probability, coverage in found.coverage.items():
+        assert float(coverage.mean()) == pytest.approx(probability, abs=0.03)
+    for check in found.statistics.values():
+        assert check.coverage[0.9] == pytest.approx(0.9, abs=0.03)
+
+
 def test_p_values_are_extreme_on_data_from_another_model():
     run = linear_run()
     wide = run.model.bias.detach() + 2.5 * (run.model.draw(200) - run.model.bias.detach())
