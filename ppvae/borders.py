@@ -22,6 +22,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from inspect import Parameter, signature, unwrap
+from numbers import Rational
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -227,6 +228,20 @@ def _rules(
             yield name, [one for one in (rule, limits) if one is not None]
 
 
+def _plain(value: object) -> object:
+    """Python's own number for one of numpy, or a fraction; a list or a tuple with such ones.
+
+    ``np.uint8(200) * 2`` overflows, and few functions of torch take ``np.int64(2)``.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Rational) and not isinstance(value, int):
+        return float(value)
+    if type(value) in (list, tuple) and any(isinstance(v, np.generic) for v in value):
+        return type(value)(map(_plain, value))
+    return value
+
+
 def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Hold the arguments of a function to its annotations, and to ranges.
 
@@ -252,10 +267,10 @@ def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 names: dict[str, object] = getattr(unwrap(function), "__globals__", {})
                 rules = dict(_rules(annotations, names, ranges))
             try:
-                given = declared.bind(*args, **kwargs).arguments
+                bound = declared.bind(*args, **kwargs)
             except TypeError:
                 return function(*args, **kwargs)  # It says itself which argument is missing.
-            for name, value in given.items():
+            for name, value in bound.arguments.items():
                 parameter = declared.parameters[name]
                 if parameter.kind == Parameter.VAR_POSITIONAL:
                     each = [(name, one) for one in value]
@@ -265,7 +280,8 @@ def typed(**ranges: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     each = [(name, value)]
                 for label, one in each:
                     _refuse(label, one, rules[name], default=parameter.default)
-            return function(*args, **kwargs)
+                bound.arguments[name] = _plain(value)
+            return function(*bound.args, **bound.kwargs)
 
         return checked
 

@@ -156,9 +156,21 @@ def _is_array(value: object) -> TypeGuard[np.ndarray]:
 def _are_rows(value: object) -> bool:
     if not _is_tensor(value):
         return True
-    if value.dim() == 0 or len(value) == 0 or str(value.dtype) == "torch.bool":
-        return False
-    return not value.is_floating_point() or bool(value.isfinite().all())
+    unusable = str(value.dtype).endswith(("bool", "uint16", "uint32", "uint64"))
+    return value.dim() > 0 and len(value) > 0 and not unusable and _are_moderate(value)
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Whether a tensor has values, one at each place."""
+    return str(value.layout) == "torch.strided" and not (value.is_nested or value.is_meta)
+
+
+def _are_moderate(value: Tensor) -> bool:
+    """Whether numbers are finite, and their squares, too."""
+    if not value.is_floating_point() or value.numel() == 0:
+        return True
+    wide = value.detach() if value.itemsize >= 4 else value.detach().float()
+    return bool(wide.square().amax().isfinite())
 
 
 SHARE = Rule("a number between 0 and 1", lambda v: not _is_number(v) or 0 < v < 1)
@@ -181,7 +193,7 @@ PATH = Rule(
 )
 TENSOR = Rule(
     "a tensor of real numbers",
-    lambda v: _is_tensor(v) and not v.is_complex(),
+    lambda v: _is_tensor(v) and _is_dense(v) and not v.is_complex(),
     remedy="Use torch.as_tensor.",
 )
 ARRAY = Rule("an array of numbers", lambda v: _is_array(v) and v.dtype.kind in "biuf")
@@ -234,9 +246,15 @@ def article(word: str) -> str:
 
 def _shown(value: object) -> str:
     if _is_tensor(value) or _is_array(value):
-        finite = not _is_tensor(value) or bool(value.isfinite().all())
         kind = f"{value.dtype} with shape {tuple(value.shape)}"
-        return kind if finite else f"{kind}, not all of them finite"
+        if _is_tensor(value) and not _is_dense(value):
+            return f"{kind}, {value.layout} on {value.device}"
+        if not _is_tensor(value) or _are_moderate(value):
+            return kind
+        most = float(value.detach().abs().max())
+        return (
+            f"{kind}, {f'up to {most:.3g}' if math.isfinite(most) else 'not all of them finite'}"
+        )
     if isinstance(value, int) and abs(value) >= 2**63:
         return f"{str(value)[:30]}, more than 64 bits hold"
     if isinstance(value, Mapping):

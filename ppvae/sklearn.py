@@ -255,6 +255,7 @@ class VAETransformer(TransformerMixin, BaseEstimator):
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> Numbers:
         kinds = [np.float64, np.float32]
+        X = X.detach() if isinstance(X, torch.Tensor) else X
         if self.shape is not None and getattr(X, "dtype", None) == np.uint8:
             raise ArgumentError(
                 "X: expected pictures with intensities in [0, 1]; got uint8. Pass X / 255."

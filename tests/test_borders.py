@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction as Ratio
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
 import torch
+from gpytorch.kernels import RBFKernel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -214,6 +216,11 @@ CALLS: dict[str, Callable[[], object]] = {
     "builders of numbers": lambda: load("run", builders=[3]),
     "members of nothing": lambda: ensembles.fit_ensemble(lambda: None, {"x": X}, seeds=[0]),
     "pictures turned by no spline": lambda: data.rotated_digits(order=-1),
+    "codes without values": lambda: evaluate.active_units(X.to("meta")),
+    "codes that are sparse": lambda: evaluate.active_units(X.to_sparse()),
+    "codes whose squares are infinite": lambda: evaluate.active_units(X.double() * 1e300),
+    "codes of torch's stored integers": lambda: evaluate.kmeans(X.to(torch.uint16), 2),
+    "rows without values": lambda: Dataset({"x": X}).batch(torch.arange(3).to("meta")),
     "two figures of booleans": lambda: evaluate.crps(X > 0, X[0] > 0),
 }
 
@@ -222,6 +229,18 @@ CALLS: dict[str, Callable[[], object]] = {
 def test_entry_points_refuse_in_words(name):
     with pytest.raises(PPVAEError, match="expected .*; got "):
         CALLS[name]()
+
+
+@typed()
+def doubled(count: int, share: float = 0.5, *, flag: bool = False) -> tuple[object, ...]:
+    return count * 2, share, flag
+
+
+def test_numbers_of_numpy_do_not_overflow():
+    assert doubled(np.uint8(200), np.float32(0.5), flag=np.bool_(True)) == (400, 0.5, True)
+    assert type(doubled(np.uint8(200))[0]) is int
+    assert doubled(1, Ratio(1, 4)) == (2, 0.25, False)
+    assert len(gp.RandomFeatures(RBFKernel(), dim=np.int64(2), seed=np.int64(1)).frequencies) > 0
 
 
 def test_columns_of_a_table_are_names(tmp_path):
@@ -234,6 +253,14 @@ def test_columns_of_a_table_are_names(tmp_path):
 def run() -> Run:
     settings = {"epochs": 1, "batch_size": 16, "seed": 0, "progress": False, "compile": False}
     return fit(*pair(), {"x": table(32)}, **settings)
+
+
+def test_draws_may_be_counted_by_a_number_of_numpy(run):
+    given = {"data": {"x": table(4)}, "intervals": (0.5,)}
+    checks = [
+        evaluate.check_predictions(run, **given, num_draws=count) for count in (200, np.uint8(200))
+    ]
+    assert torch.equal(*(check.crps for check in checks))
 
 
 def test_latents_are_those_of_the_model(run):

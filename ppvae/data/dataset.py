@@ -220,6 +220,10 @@ class Dataset(Mapping[str, Column]):
     def _row_numbers(self, rows: Tensor | np.ndarray | Sequence[int]) -> Tensor:
         try:
             numbers = torch.as_tensor(rows)
+            if numbers.is_meta:
+                numbers = torch.zeros(())
+            elif numbers.dtype in (torch.uint16, torch.uint32, torch.uint64):
+                numbers = numbers.long()
         except (RuntimeError, TypeError, ValueError):
             numbers = torch.zeros(())
         if numbers.dtype == torch.bool and tuple(numbers.shape) == (self.num_rows,):
@@ -317,6 +321,7 @@ class Dataset(Mapping[str, Column]):
             DataError: If ``rows`` are no numbers of rows.
         """
         numbers = isinstance(rows, Tensor) and rows.dim() == 1 and rows.dtype in INTEGERS
+        numbers = numbers and not (isinstance(rows, Tensor) and rows.is_meta)
         if not (numbers or isinstance(rows, slice)) or not isinstance(dtype, torch.dtype):
             raise DataError(
                 f"batch: expected a slice or a tensor (B) of row numbers, and a dtype; got "

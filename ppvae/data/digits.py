@@ -133,8 +133,8 @@ def rotated_digits(
     unseen = ~torch.isin(torch.as_tensor(test["object"]), torch.as_tensor(train["object"]))
     if unseen.any():
         raise DataError(
-            f"rotated_digits: {int(unseen.sum())} test objects have no training image. "
-            "Drop fewer images, or use more angles."
+            f"rotated_digits: expected a training image of each test object; got none of "
+            f"{int(unseen.sum())}. Drop fewer images, or use more angles."
         )
     return Splits(train, valid, test)
 

@@ -31,7 +31,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.rows import plain_elbo, thinned
 from ppvae.evaluate.sites import sites_of
-from ppvae.expected import expect, integer
+from ppvae.expected import TEXT, expect, integer
 from ppvae.objectives import Context
 from ppvae.programs import (
     batches,
@@ -120,6 +120,7 @@ def information(
             or has no density, or if there are fewer than two rows.
     """
     expect(integer(1), num_draws=num_draws)
+    expect(TEXT, "Use 'z'.", site=site)
     columns, _ = thinned(run, data, max_rows)
     columns = columns.select(*(name for name in columns if name != site))
     rows = columns.num_rows

@@ -177,6 +177,7 @@ def _check(
     seed: int,
 ) -> Check:
     expect(integer(2), "Use 200.", num_draws=num_draws)
+    num_draws = int(num_draws)  # Of numpy's small integers, products overflow.
     expect(SEQUENCE, "Use (0.5, 0.9).", intervals=intervals)
     parts: list[dict[str, Tensor]] = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):

@@ -149,6 +149,7 @@ def to_arviz(
         ("chunk", 1 if chunk is None else chunk, 1),
     ):
         expect(integer(least), **{name: value})
+    num_draws = int(num_draws)  # Of numpy's small integers, products overflow.
     columns, rows = thinned(run, data, max_rows)
     store = store_for(path)
     try:

@@ -18,7 +18,7 @@ from ppvae.expected import ROWS, above, at_least
 from ppvae.objectives.critics import Critic, critic_between
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.programs import as_columns, explained, trace_program
-from ppvae.programs.batches import placed
+from ppvae.programs.batches import placement
 from ppvae.programs.sites import nodes_of
 
 __all__ = ["information_of", "measure", "train_critic"]
@@ -73,7 +73,7 @@ def measure(
     """The estimate in nats from pairs that the critic was not trained on.
 
     Arguments:
-        critic: A trained one; both columns are moved to its device.
+        critic: A trained one; both columns are moved to its device and dtype.
         estimator: The one it was trained with.
         a: With shape (N, ...).
         b: With shape (N, ...).
@@ -87,7 +87,7 @@ def measure(
             f"a and b: expected as many of each; got {len(a)} and {len(b)}. Draw them from the "
             "same rows."
         )
-    a, b = placed(critic, {"a": a, "b": b}).values()
+    a, b = (value.to(placement(critic)) for value in (a, b))
     size = min(block, len(a))
     rows = len(a) // size * size
     with torch.no_grad():

@@ -134,6 +134,18 @@ def test_hilbert_features_are_gpytorchs_kernel(kernel, num_features, tolerance):
     torch.testing.assert_close(features.covariance(a, b), exact, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize(("lengthscale", "period"), [(1.0, 2 * math.pi), (2.0, 5.0)])
+def test_fourier_features_are_the_periodic_kernel(lengthscale, period):
+    features = FourierFeatures(
+        angular_kernel(lengthscale, period=period), num_frequencies=9, period=period
+    )
+    places = torch.linspace(0, 2 * period, 11)
+    rows = features(places)
+    waves = (math.pi * (places[:, None] - places) / period).sin()
+    expected = (-2 * waves.square() / lengthscale**2).exp()
+    torch.testing.assert_close(rows @ rows.mT, expected, rtol=0, atol=1e-6)
+
+
 def test_the_spectral_density_is_the_kernels_fourier_transform():
     tau = torch.linspace(-40, 40, 40_001)
     omega = torch.tensor([0.0, 0.7, 2.0, 6.0])

@@ -14,9 +14,9 @@ from ppvae.programs import hooks_of
 P, Q, D = 4, 3, 2
 
 
-def test_a_calibrated_scale_is_trained_by_predicted_views_alone_where_there_are_any():
+def problem(decoder):
+    """A GP-prior pair of P objects in Q views, and the batch of all of them."""
     prior = GPPrior(ObjectTable(P, 2), FourierFeatures(num_frequencies=2), latent_dim=2, folds=Q)
-    decoder = Calibrated(MLP(2, heads.Normal((D,)), hidden=[4]))
     model = GPVAE(prior, decoder)
     guide = GPGuide(MLP(D, heads.DiagonalNormal(2), hidden=[4]), prior)
     cells = torch.cartesian_prod(torch.arange(P), torch.arange(Q))
@@ -28,6 +28,12 @@ def test_a_calibrated_scale_is_trained_by_predicted_views_alone_where_there_are_
     }
     for hook in hooks_of(model, guide):
         hook.prepare(batch)
+    return model, guide, batch
+
+
+def test_a_calibrated_scale_is_trained_by_predicted_views_alone_where_there_are_any():
+    decoder = Calibrated(MLP(2, heads.Normal((D,)), hidden=[4]))
+    model, guide, batch = problem(decoder)
     scale = [*decoder.net.parameters(), decoder.raw_freedom]
     mean = list(decoder.decoder.parameters())
 
@@ -50,3 +56,13 @@ def test_a_calibrated_scale_is_trained_by_predicted_views_alone_where_there_are_
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_latents_are_drawn_from_the_prediction_without_the_view(monkeypatch):
+    model, guide, batch = problem(MLP(2, heads.Normal((D,)), hidden=[4]))
+    _, context = ELBO()(model, guide, num_data=P * Q).evaluate(batch)
+    monkeypatch.setattr(torch, "randn_like", torch.ones_like)
+    p = context.p["z"]
+    z = p.left_out(batch["index"]) + p.variance.sqrt()
+    expected = -context.log_likelihood_at({"z": z})["x"].mean()
+    torch.testing.assert_close(LeaveViewOut()(context), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from ppvae.guides import AmortizedGuide, Orient
 from ppvae.models import VAE, OrientedDecoder
 from ppvae.nets import MLP, FlatRotation, heads
 from ppvae.objectives import ELBO, Linear, RotationSearch
+from ppvae.objectives.rotations import _preference
 from ppvae.programs import decode, encode, posterior
 from ppvae.report.facts import Facts
 from ppvae.report.rules import verdict
@@ -81,6 +83,14 @@ def test_the_search_moves_the_guide_to_where_pictures_fit():
         objective.advance()
     assert before > 0.8
     assert error() < 0.4
+
+
+def test_contents_are_preferred_against_the_average_over_data():
+    q, contents = dist.Normal(torch.randn(5, 2), 0.7), torch.randn(3, 2)
+    log_q = q.log_prob(contents[:, None]).sum(-1)  # (C, N)
+    expected = (log_q - log_q.logsumexp(1, keepdim=True)).mT[..., None]
+    found = _preference(dist.Independent(q, 1), contents)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_ramp_may_begin_later():

@@ -52,3 +52,16 @@ def test_data_below_the_threshold_count_nothing():
     assert consistency("jvae", threshold=0.0)[1].extras["consistency_y"] > 0
     with pytest.raises(ValueError, match="threshold from 0 to below 1; got 1"):
         Consistency(flip, threshold=1.0)
+
+
+def test_the_gradient_is_that_at_a_fixed_target():
+    pair, terms = consistency("jvae")
+    q, changed = (pair.guide.encoder(x)["y"] for x in (pair.batch["x"], flip(pair.batch["x"])))
+    target = q.probs.detach()
+    expected = (target * (target.log() - changed.logits)).sum(-1).mean()
+    parameters = list(pair.guide.parameters())
+    found, right = (
+        torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        for loss in (terms.extras["consistency_y"], expected)
+    )
+    torch.testing.assert_close(found, right)

@@ -129,3 +129,16 @@ def test_where_there_is_no_information_none_is_found(estimator, kind):
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="steps: expected at least 1; got 0"):
         train_critic(critic_between((1,), (1,)), MINE(), lambda: correlated(1.0, 1, 8), steps=0)
+
+
+def test_the_rate_of_a_critic_falls_over_the_last_half_of_the_steps(monkeypatch):
+    rates, step = [], torch.optim.Adam.step
+
+    def noted(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    critic = critic_between((1,), (1,), hidden=[4])
+    train_critic(critic, InfoNCE(), lambda: correlated(1.0, 1, 8), steps=8, learning_rate=0.1)
+    assert rates == pytest.approx([0.1] * 5 + [0.075, 0.05, 0.025])

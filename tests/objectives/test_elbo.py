@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
@@ -57,12 +58,15 @@ class ExactGuide(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> None:
+    def posterior(self, x: Tensor) -> dist.MultivariateNormal:
         w, s2 = self.model.weight, self.model.sigma**2
         precision = torch.eye(Z) + w.T @ w / s2
         loc = torch.linalg.solve(precision, w.T @ (x - self.model.bias).T / s2).T
+        return dist.MultivariateNormal(loc, precision_matrix=precision)
+
+    def forward(self, x: Tensor) -> None:
         with data_plate(x):
-            pyro.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision))
+            pyro.sample("z", self.posterior(x))
 
 
 class Mixture(nn.Module):
@@ -398,3 +402,51 @@ def test_unknown_sites_and_bad_numbers_are_refused():
         ELBO()(model, guide, num_data=0)
     with pytest.raises(ValueError, match="distinct names"):
         ELBO() + Penalty("p", lambda c: c.values["z"]) + Penalty("p", lambda c: c.values["z"])
+
+
+class MaskedLatents(nn.Module):
+    """A model, or a guide with ``net``, whose latent does not count where ``seen`` is false."""
+
+    def __init__(self, net: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, seen: Tensor) -> None:
+        loc = torch.zeros(D) if self.net is None else self.net(x)
+        with data_plate(x):
+            with poutine.mask(mask=seen):
+                z = pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+            if self.net is None:
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def test_a_masked_latent_costs_nothing_in_closed_form_too():
+    model, guide = MaskedLatents(), MaskedLatents(nn.Linear(D, D))
+    batch = {"x": torch.randn(N, D), "seen": torch.arange(N) % 3 > 0}
+    objective = ELBO()(model, guide)
+    kl = objective(batch).kl["z"]
+    closed = 0.5 * (guide.net(batch["x"]) / 0.5).square().sum(-1)
+    torch.testing.assert_close(kl, closed * batch["seen"])
+    torch.manual_seed(0)
+    found = objective(batch).elbo.sum()
+    torch.manual_seed(0)
+    expected = -TraceMeanField_ELBO().differentiable_loss(model, guide, **batch)
+    torch.testing.assert_close(found, expected)
+
+
+class ThroughAuxiliary(ExactGuide):
+    """The exact posterior at an auxiliary site, and the latent at its value."""
+
+    def forward(self, x: Tensor) -> None:
+        with data_plate(x):
+            u = pyro.sample("u", self.posterior(x), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(u, event_dim=1))
+
+
+def test_the_weights_through_an_auxiliary_site_are_the_evidence():
+    model = LinearGaussian()
+    x = torch.randn(N, D)
+    terms, context = ELBO(num_particles=3)(model, ThroughAuxiliary(model)).evaluate({"x": x})
+    evidence = model.log_evidence(x)
+    torch.testing.assert_close(context.log_weights(), evidence.expand(3, N))
+    torch.testing.assert_close(terms.elbo, evidence)
