@@ -251,10 +251,7 @@ def _shown(value: object) -> str:
             return f"{kind}, {value.layout} on {value.device}"
         if not _is_tensor(value) or _are_moderate(value):
             return kind
-        most = float(value.detach().abs().max())
-        return (
-            f"{kind}, {f'up to {most:.3g}' if math.isfinite(most) else 'not all of them finite'}"
-        )
+        return f"{kind}, up to {float(value.detach().abs().max()):.3g}"
     if isinstance(value, int) and abs(value) >= 2**63:
         return f"{str(value)[:30]}, more than 64 bits hold"
     if isinstance(value, Mapping):
