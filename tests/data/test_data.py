@@ -308,7 +308,7 @@ def test_nothing_is_fetched_unless_asked():
         ({"held_out": 16}, "from 0 to 15"),
         ({"drop": 1.0}, "shares from 0"),
         ({"num_objects": 401}, "1 to 400"),
-        ({"num_objects": 40, "drop": 0.97}, "expected a training image of each test object; got none of 1"),
+        ({"num_objects": 40, "drop": 0.97}, "a training image of each test object; got none of 1"),
     ],
 )
 def test_protocols_that_cannot_be_are_refused(options, message):

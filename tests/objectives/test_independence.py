@@ -112,3 +112,25 @@ def test_a_discrete_site_is_refused_and_data_without_the_column_pass():
         (ELBO() + Independence("y", "c"))(pair.model, pair.guide)(batch)
     terms = (ELBO() + Independence("z", "angle"))(pair.model, pair.guide)(pair.batch)
     assert float(terms.extras["dependence_z_angle"]) == 0
+
+
+def test_the_width_of_the_kernel_has_no_slope():
+    """As if it were fixed: with a slope, the term would shrink all of z."""
+    z, y = torch.randn(9, 2, requires_grad=True), torch.randn(9, 1)
+
+    def kernel(rows):
+        squares = (rows[:, None] - rows).square().sum(-1)
+        width = squares.sum().detach() / (len(rows) * (len(rows) - 1))
+        return (-squares / width).exp() * (1 - torch.eye(len(rows)))
+
+    def hsic(a, b):
+        n = len(a)
+        mixed = (a @ b).sum() * 2 / (n - 2)
+        return (a * b).sum() + a.sum() * b.sum() / ((n - 1) * (n - 2)) - mixed
+
+    a, b = kernel(z), kernel(y)
+    expected = hsic(a, b) / (hsic(a, a) * hsic(b, b)).sqrt()
+    found = dependence(z, y)
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad(value, z)[0] for value in (found, expected))
+    torch.testing.assert_close(*slopes)
