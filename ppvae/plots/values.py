@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
+from ppvae.expected import TENSOR, expect
 
 __all__ = [
     "Array",
@@ -28,12 +29,17 @@ Values: TypeAlias = Tensor | np.ndarray
 def as_array(values: Values) -> Array:
     """An array in float64 with the same shape; uint8 intensities 0..255 become 0..1.
 
-    NaN is kept: a value that is missing is not drawn.
+    NaN is kept, and stands for values that are masked: what is missing is not drawn.
 
     Raises:
         ArgumentError: If the values are not real numbers.
     """
-    found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(np.float64).filled(np.nan)
+    if isinstance(values, Tensor):
+        expect(TENSOR, "Pass a tensor or an array.", values=values)
+        values = values.detach().cpu().numpy()
+    found = np.asarray(values)
     if found.dtype.kind not in "biuf":
         raise ArgumentError(
             f"values: expected real numbers; got {found.dtype} with shape {found.shape}. Pass a "

@@ -17,7 +17,9 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from ppvae import plots
+from ppvae.errors import ArgumentError
 from ppvae.plots.style import COLOURS, CYCLIC, TEXT_WIDTH
+from ppvae.plots.values import as_array
 from ppvae.runs.folder import RunError
 from ppvae.runs.history import History
 
@@ -453,3 +455,11 @@ def test_figures_of_one_name_are_refused(tmp_path):
         plots.save(tmp_path, [("a.png", "", figure), ("a", "", figure)])
     with pytest.raises(RunError, match="plain file names"):
         plots.save(tmp_path, [("../a.png", "", figure)])
+
+
+def test_masked_values_are_missing_and_tensors_have_values():
+    hidden = np.ma.array([1, 2], mask=[False, True])
+    np.testing.assert_array_equal(as_array(hidden), [1.0, np.nan])
+    for tensor in (torch.zeros(2, device="meta"), torch.eye(2).to_sparse()):
+        with pytest.raises(ArgumentError, match="values: expected a tensor of real numbers; got"):
+            as_array(tensor)
