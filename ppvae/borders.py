@@ -237,8 +237,9 @@ def _plain(value: object) -> object:
         return value.item()
     if isinstance(value, Rational) and not isinstance(value, int):
         return float(value)
-    if type(value) in (list, tuple) and any(isinstance(v, np.generic) for v in value):
-        return type(value)(map(_plain, value))
+    if isinstance(value, list | tuple) and any(isinstance(v, np.generic) for v in value):
+        plain = [_plain(one) for one in value]
+        return plain if type(value) is list else tuple(plain) if type(value) is tuple else value
     return value
 
 

@@ -217,6 +217,9 @@ CALLS: dict[str, Callable[[], object]] = {
     "members of nothing": lambda: ensembles.fit_ensemble(lambda: None, {"x": X}, seeds=[0]),
     "pictures turned by no spline": lambda: data.rotated_digits(order=-1),
     "codes without values": lambda: evaluate.active_units(X.to("meta")),
+    "classes without values": lambda: evaluate.clustering_accuracy(
+        torch.arange(20), torch.arange(20).to("meta")
+    ),
     "codes that are sparse": lambda: evaluate.active_units(X.to_sparse()),
     "codes whose squares are infinite": lambda: evaluate.active_units(X.double() * 1e300),
     "codes of torch's stored integers": lambda: evaluate.kmeans(X.to(torch.uint16), 2),

@@ -35,7 +35,7 @@ def as_array(values: Values) -> Array:
         ArgumentError: If the values are not real numbers.
     """
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     if isinstance(values, Tensor):
         expect(TENSOR, "Pass a tensor or an array.", values=values)
         values = values.detach().cpu().numpy()

@@ -55,7 +55,7 @@ def on_one_device(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def moved(*args: P.args, **kwargs: P.kwargs) -> R:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        if len({tensor.device for tensor in tensors}) < 2:
+        if len({tensor.device for tensor in tensors}) < 2 or any(t.is_meta for t in tensors):
             return function(*args, **kwargs)
         ours = [v.to(tensors[0].device) if isinstance(v, Tensor) else v for v in args]
         named = {
