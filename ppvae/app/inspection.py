@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from ppvae import plots
+from ppvae.app.users import entry_named
 from ppvae.data import Splits, describe, load
 from ppvae.errors import DataError, PPVAEError, RunError
 from ppvae.programs import columns_of
 from ppvae.typing import Keywords
-from ppvae.zoo.entry import entry
+from ppvae.zoo.entry import Entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import auto_options, parse_options
 
@@ -42,20 +43,19 @@ def inspect_data(
     """
     options = dict(reading or {})
     if model is not None:
-        model_entry = entry(model)
+        model_entry = entry_named(model)
         options = model_entry.reading(path, parse_options(model_entry.options, {}), options)
     splits = load(path, **options)
     lines = [str(describe(splits))]
     if model is not None:
-        lines.append(_with_model(splits, model))
+        lines.append(_with_model(splits, model_entry))
     if out is not None:
         lines.append(_sheet(splits, Path(out)))
     return "\n".join(lines)
 
 
-def _with_model(splits: Splits, name: str) -> str:
+def _with_model(splits: Splits, model_entry: Entry) -> str:
     """A paragraph on the fit of a model: the error that it would raise, or the model's size."""
-    model_entry = entry(name)
     try:
         options = parse_options(model_entry.options, auto_options(model_entry.options))
         arranged = model_entry.arrange(splits, options)
@@ -64,10 +64,10 @@ def _with_model(splits: Splits, name: str) -> str:
         with torch.random.fork_rng(devices=[]):
             pair = model_entry.build(spec, options)[:2]
     except PPVAEError as error:
-        return f"{name}: would be refused: {error}"
+        return f"{model_entry.name}: would be refused: {error}"
     count = sum(p.numel() for module in pair for p in module.parameters())
     used = [column for column in arranged.train if column in columns_of(*pair)]
-    lines = [f"{name}: {count:,} parameters, built for columns {', '.join(used)}"]
+    lines = [f"{model_entry.name}: {count:,} parameters, built for columns {', '.join(used)}"]
     return "\n".join([*lines, *[f"  {sentence}"] * bool(sentence)])
 
 

@@ -154,7 +154,7 @@ def _conditions(run: Run, spec: Spec) -> list[str]:
     if not needed:
         raise ArgumentError(
             f"predict: expected a run whose model takes object, view, y or c; got one that takes "
-            f"{list(taken)} alone. Its report shows what it draws and reconstructs."
+            f"{list(taken)} alone. Use ppvae sample or ppvae reconstruct."
         )
     return needed
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ppvae.zoo.entry import Entry
 
-__all__ = ["entry_named", "this_folder"]
+__all__ = ["entry_named", "this_folder", "trusting"]
 
 
 @contextmanager
@@ -47,3 +47,9 @@ def entry_named(name: str, path: str = "") -> Entry:
         return entry(name)
     with this_folder(path):
         return entry(name)
+
+
+def trusting(name: str) -> str:
+    """The flag by which a command rebuilds runs of this entry; empty for a shipped one."""
+    module, colon, _ = name.partition(":")
+    return f" --trust {module}" if colon else ""

@@ -110,7 +110,7 @@ def fit_entry(
     except Interrupted as interruption:
         interruption.remedy = (
             f"The run is saved in {out}, without its evaluation. Evaluate it with: "
-            f"ppvae evaluate {out}"
+            f"ppvae evaluate {out}{trusting(name)}"
         )
         raise
     return run

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ppvae._trusted import BUILDERS
 from ppvae.errors import ArgumentError, DataError
+from ppvae.expected import article
 from ppvae.typing import Keywords, Spec
 from ppvae.zoo.options import Options, groups_of, options_of, parse_options
 
@@ -290,9 +291,7 @@ def entry(name: str) -> Entry:
         ArgumentError: If there is none of that name.
     """
     if not isinstance(name, str):
-        raise ArgumentError(
-            f"name: expected text; got a {type(name).__name__}. Name one of {names()}."
-        )
+        raise ArgumentError(f"name: expected text; got {_kind(name)}. Name one of {names()}.")
     if name in MODULES:
         module = importlib.import_module(f"{SHIPPED}{MODULES[name]}")
         shipped: Entry = getattr(module, name.replace("-", "_"))
@@ -315,10 +314,15 @@ def entry(name: str) -> Entry:
     if not isinstance(value, Entry):
         raise ArgumentError(
             f"model: expected {attribute!r} of {where!r} to be an entry; got "
-            f"{'nothing' if value is None else type(value).__name__}. Decorate the function that "
+            f"{'nothing' if value is None else _kind(value)}. Decorate the function that "
             "returns model, guide and objective with ppvae.zoo.register(name, summary)."
         )
     return value
+
+
+def _kind(value: object) -> str:
+    kind = type(value).__name__
+    return f"{article(kind)} {kind}"
 
 
 def build(name: str, spec: Spec, **options: object) -> Pair:

@@ -10,6 +10,7 @@ import pytest
 
 import ppvae
 from ppvae.app.cli import main
+from ppvae.app.users import trusting
 
 SOURCE = '''
 from typing import Annotated
@@ -63,6 +64,8 @@ def test_it_is_explained_fitted_and_evaluated(module, tmp_path, capsys):
     assert config["recipe"]["builder"] == f"{module}:tiny"
     assert config["recipe"]["options"] == {"width": 3, "beta": 1.0}
     assert "a tiny VAE" in (out / "report.html").read_text()
+    assert main(["inspect", "x.npy", "--model", f"{module}:tiny"]) == 0
+    assert "tiny: 27 parameters, built for columns x" in capsys.readouterr().out
     elbo = json.loads((out / "metrics.json").read_text())["elbo"]
     (out / "report.html").unlink()
     assert main(["evaluate", str(out), "--device", "cpu"]) == 0
@@ -73,7 +76,7 @@ def test_it_is_explained_fitted_and_evaluated(module, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("{module}:plain", "to be an entry; got function"),
+        ("{module}:plain", "to be an entry; got a function"),
         ("{module}:taken", "seed: expected options that ppvae fit has no flag for; got --seed"),
         ("{module}:other", "to be an entry; got nothing"),
         ("no_such_module:tiny", "a module 'no_such_module' on the path"),
@@ -99,3 +102,8 @@ def test_it_is_callable(module, tmp_path, monkeypatch):
     entry = ppvae.zoo.entry(f"{module}:tiny")
     model, guide, objective = entry({"x": np.zeros((4, 3), "f4")}, beta=4.0)
     assert objective.weights == {"z": 4.0}
+
+
+def test_commands_that_are_suggested_trust_its_module():
+    assert trusting("my_module:tiny") == " --trust my_module"
+    assert trusting("vae") == ""

@@ -16,7 +16,7 @@ from ppvae.app.commands.common import (
     reading,
     show_table,
 )
-from ppvae.app.users import entry_named
+from ppvae.app.users import entry_named, trusting
 from ppvae.errors import Interrupted, RunError
 
 __all__ = ["add", "run"]
@@ -134,4 +134,5 @@ def run(arguments: argparse.Namespace) -> None:
     if len(done) > 1 and len(done) == len(sweep.seeds):
         print(f"ensemble: ppvae.ensembles.load({str(out)!r})")
     if len(done) > 1:
-        print(f"compare: ppvae compare {out / 'runs'}/* --out {out / 'comparison'}")
+        places = f"{out / 'runs'}/* --out {out / 'comparison'}"
+        print(f"compare: ppvae compare {places}{trusting(arguments.model)}")
