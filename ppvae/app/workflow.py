@@ -16,6 +16,7 @@ from typing import Any
 from ppvae import report
 from ppvae.app.exports import entry_of, new_rows
 from ppvae.app.predictions import predict_run
+from ppvae.app.users import trusting
 from ppvae.data import Splits, load
 from ppvae.data.files import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError

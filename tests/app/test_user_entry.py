@@ -65,7 +65,7 @@ def test_it_is_explained_fitted_and_evaluated(module, tmp_path, capsys):
     assert config["recipe"]["options"] == {"width": 3, "beta": 1.0}
     assert "a tiny VAE" in (out / "report.html").read_text()
     assert main(["inspect", "x.npy", "--model", f"{module}:tiny"]) == 0
-    assert "tiny: 27 parameters, built for columns x" in capsys.readouterr().out
+    assert "tiny: 26 parameters, built for columns x" in capsys.readouterr().out
     elbo = json.loads((out / "metrics.json").read_text())["elbo"]
     (out / "report.html").unlink()
     assert main(["evaluate", str(out), "--device", "cpu"]) == 0
