@@ -10,14 +10,19 @@ import copy
 from functools import partial
 from typing import Any, TypeVar
 
-from pyro.infer.autoguide import AutoCallable, AutoGuide, AutoGuideList
+from pyro.infer.autoguide import (
+    AutoCallable,
+    AutoGuide,
+    AutoGuideList,
+    AutoLaplaceApproximation,
+)
 from pyro.poutine.guide import GuideMessenger
 from torch import nn
 
 from ppvae.errors import ContractError
 from ppvae.programs.sites import DATA_PLATE
 
-__all__ = ["check_rows", "copied", "program_of", "refuse_effectful", "unprepared"]
+__all__ = ["check_rows", "copied", "program_of", "refuse_unsuitable", "unprepared"]
 
 T = TypeVar("T")
 
@@ -43,12 +48,21 @@ def unprepared(*modules: nn.Module) -> list[str]:
     ]
 
 
-def refuse_effectful(guide: nn.Module) -> None:
-    """Refuse an automatic guide that runs the model itself.
+def refuse_unsuitable(guide: nn.Module) -> None:
+    """Refuse an automatic guide that runs the model itself, or that is a point after training.
+
+    ``AutoLaplaceApproximation`` is trained as a point; the covariance comes from a further call
+    after that, so that every evaluation of the trained guide would have a width of zero.
 
     Raises:
-        ContractError: If the guide is one.
+        ContractError: If the guide is one, or has one as its part.
     """
+    if any(isinstance(part, AutoLaplaceApproximation) for part in _automatic(guide)):
+        raise ContractError(
+            "guide AutoLaplaceApproximation: expected a guide whose training gives it a width; got "
+            "one that is a point until its laplace_approximation is called. Use "
+            "AutoMultivariateNormal, or AutoDelta for a point."
+        )
     if isinstance(guide, GuideMessenger):
         raise ContractError(
             f"guide {type(guide).__name__}: expected a program of the latent sites alone; got one "

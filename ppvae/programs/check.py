@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ppvae.distributions.supports import on_reals, support_of
 from ppvae.errors import ContractError
-from ppvae.programs.automatic import refuse_effectful
+from ppvae.programs.automatic import refuse_unsuitable
 from ppvae.programs.contract import DATA_PLATE
 from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
 from ppvae.programs.order import without_closed_form
@@ -56,7 +56,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     """
     refuse_functions(model=model, guide=guide)
     _refuse_columns(batch)
-    refuse_effectful(guide)
+    refuse_unsuitable(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with validated(), evaluating(model, guide), forked(*_tensors(batch)):
         guide_trace = run_program(guide, "guide", batch)

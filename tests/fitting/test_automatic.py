@@ -184,6 +184,12 @@ def test_an_automatic_guide_may_be_a_part_of_a_guide():
     assert float(ours) == pytest.approx(theirs, rel=1e-4)
 
 
+def test_a_laplace_approximation_which_training_leaves_a_point_is_refused():
+    model = Regression()
+    with pytest.raises(ContractError, match="is a point until its laplace_approximation"):
+        check_pair(model, autoguide.AutoLaplaceApproximation(model), data())
+
+
 def test_guides_that_run_the_model_are_refused():
     model = Regression()
     with pytest.raises(ContractError, match="got one that runs the model"):
