@@ -59,7 +59,7 @@ def refuse_unsuitable(guide: nn.Module) -> None:
     """
     if any(isinstance(part, AutoLaplaceApproximation) for part in _automatic(guide)):
         raise ContractError(
-            "guide AutoLaplaceApproximation: expected a guide whose training gives it a width; got "
+            "guide AutoLaplaceApproximation: expected a guide with a width after training; got "
             "one that is a point until its laplace_approximation is called. Use "
             "AutoMultivariateNormal, or AutoDelta for a point."
         )
