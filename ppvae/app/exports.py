@@ -20,6 +20,7 @@ from ppvae.data.files import compared_scale, refuse_unlike, rows, suiting
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
+from ppvae.evaluate.sites import expect_column, sites_of
 from ppvae.expected import expect, integer, real_path
 from ppvae.programs import (
     batches,
@@ -340,10 +341,9 @@ def reconstruct_run(
 ) -> dict[str, np.ndarray]:
     """Decode the posterior mean of each datum; write ``reconstructions.npz`` and a picture.
 
-    The archive has ``x``, ``x_mean`` and ``row``, the names of the rows or their numbers. Where
-    values of x are missing it also has ``x_imputed``, x with their posterior predictive means in
-    these places, ``x_imputed_sd``, and ``x_imputed_lower`` and ``x_imputed_upper``, the ends of
-    their central 90 % intervals (:func:`ppvae.evaluate.impute`).
+    The archive has ``x``, ``x_mean`` and ``row``, the rows' names or numbers. Where values of x are
+    missing it has the imputed ones (:func:`ppvae.evaluate.impute`) as ``x_imputed``, with
+    ``x_imputed_sd``, and their 90 % intervals from ``x_imputed_lower`` to ``x_imputed_upper``.
 
     Arguments:
         folder: Folder of the run.
@@ -353,13 +353,15 @@ def reconstruct_run(
         seed: Random seed of the draws of missing values.
 
     Raises:
+        ArgumentError: If the model does not observe the column x as it is.
         DataError: If the data cannot be used.
         RunError: If the run cannot be read, or the folder cannot be written.
     """
     run = load_run(folder, device=device)
     columns = new_rows(run, data)
     means, inputs = [], []
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(run.model, run.guide):
+        expect_column(sites_of(run, next(batches(run.guide, columns, 1))), "x")
         for batch in batches(run.guide, columns, 1024):
             latents = {k: v for k, v in encode(run.guide, batch).items() if k not in batch}
             latents = {k: v for k, v in latents.items() if not k.endswith("_probs")}
@@ -367,11 +369,8 @@ def reconstruct_run(
             inputs.append(batch["x"].cpu())
     x, mean = torch.cat(inputs), torch.cat(means)
     names = columns.row_names
-    arrays = {
-        "x": x.numpy(),
-        "x_mean": mean.numpy(),
-        "row": np.arange(len(x)) if names is None else names.astype(str),
-    }
+    row = np.arange(len(x)) if names is None else names.astype(str)
+    arrays = {"x": x.numpy(), "x_mean": mean.numpy(), "row": row}
     if bool(x.isnan().any()):
         imputed = impute(run, columns, seed=seed)
         arrays |= {"x_imputed": imputed.mean.numpy(), "x_imputed_sd": imputed.scale.numpy()}

@@ -18,7 +18,7 @@ from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.draws import posterior_draws
 from ppvae.evaluate.rows import expect_run, spaced
-from ppvae.evaluate.sites import sites_of
+from ppvae.evaluate.sites import expect_column, sites_of
 from ppvae.expected import NUMBER_SHARE, at_least, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run
@@ -73,7 +73,8 @@ def impute(
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2, or ``interval`` is not between 0 and 1.
+        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, or the
+            model does not observe the column as it is.
     """
     expect(integer(2), "Use 200.", num_draws=num_draws)
     expect(NUMBER_SHARE, interval=interval)
@@ -86,7 +87,9 @@ def impute(
     sites = None
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         for batch in batches(run.guide, data, at_once):
-            sites = sites_of(run, batch) if sites is None else sites
+            if sites is None:
+                sites = sites_of(run, batch)
+                expect_column(sites, column)
             drawn = posterior_draws(run, batch, sites, num_draws).observed[column]
             x = batch[column]
             seen = ~x.isnan()

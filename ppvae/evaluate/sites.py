@@ -16,7 +16,7 @@ from pyro import poutine
 from pyro.distributions import MaskedDistribution
 from torch import Tensor, nn
 
-from ppvae.errors import ContractError, PPVAEError
+from ppvae.errors import ArgumentError, ContractError, PPVAEError
 from ppvae.programs import (
     DATA_PLATE,
     Structure,
@@ -33,6 +33,7 @@ from ppvae.runs.run import Run
 
 __all__ = [
     "Sites",
+    "expect_column",
     "masks_of",
     "observed_columns",
     "observed_values",
@@ -173,6 +174,26 @@ def observed_values(run: Run, batch: Mapping[str, Tensor], sites: Sites) -> dict
         trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
     nodes = nodes_of(trace)
     return {name: arranged(nodes[name], seen_value(nodes[name])) for name in sites.targets}
+
+
+def expect_column(sites: Sites, column: str) -> None:
+    """Refuse a pair that does not observe a column as it is, but as ``obs=x / x.sum()``, say.
+
+    Arguments:
+        sites: The pair's sites.
+        column: Name of the column, and of the site that observes it.
+
+    Raises:
+        ArgumentError: If no site of that name observes the column itself.
+    """
+    if column not in sites.targets or column in sites.computed:
+        computed = f"one computed from {sites.columns.get(column)!r}"
+        got = computed if column in sites.targets else f"the sites {list(sites.targets)}"
+        raise ArgumentError(
+            f"column: expected a site {column!r} that observes the column {column!r} itself; got "
+            f"{got}. Pass what the model observes as that column, or use Run.predict, whose "
+            "numbers are those of the site."
+        )
 
 
 def seen_value(node: Site) -> Tensor:

@@ -53,6 +53,25 @@ def test_every_kind_of_model_imputes(name):
     assert (found.scale[found.seen] == 0).all()
 
 
+class Shares(VAE):
+    """A model that observes the shares of x in its sum."""
+
+    def forward(self, x=None, *, size=None):
+        return super().forward(None if x is None else x / x.nansum(-1, keepdim=True), size=size)
+
+
+def test_a_column_that_the_model_observes_in_another_form_is_not_imputed():
+    decoder = Linear(torch.randn(D, Z), torch.randn(D))
+    run = Run(Shares(decoder, latent_dim=Z), AmortizedGuide(Exact(decoder)))
+    x = torch.rand(3, D)
+    x[0, 0] = NAN
+    with pytest.raises(ArgumentError, match="observes the column 'x' itself; got one computed"):
+        evaluate.impute(run, {"x": x})
+    plain = Run(VAE(decoder, latent_dim=Z), AmortizedGuide(Exact(decoder)))
+    with pytest.raises(ArgumentError, match=r"a site 'w' .* got the sites \['x'\]"):
+        evaluate.impute(plain, {"x": x, "w": x}, column="w")
+
+
 def test_imputation_refuses_settings_out_of_range():
     pair = build("vae, missing values")
     with pytest.raises(ArgumentError, match="num_draws: expected an integer >= 2"):
