@@ -341,7 +341,7 @@ def reconstruct_run(
 ) -> dict[str, np.ndarray]:
     """Decode the posterior mean of each datum; write ``reconstructions.npz`` and a picture.
 
-    The archive has ``x``, ``x_mean`` and ``row``, the rows' names or numbers. Where values of x are
+    The archive has ``x``, ``x_mean`` and ``row``, their names or numbers. Where values of x are
     missing it has the imputed ones (:func:`ppvae.evaluate.impute`) as ``x_imputed``, with
     ``x_imputed_sd``, and their 90 % intervals from ``x_imputed_lower`` to ``x_imputed_upper``.
 

@@ -69,7 +69,7 @@ def test_a_column_that_the_model_observes_in_another_form_is_not_imputed():
         evaluate.impute(run, {"x": x})
     plain = Run(VAE(decoder, latent_dim=Z), AmortizedGuide(Exact(decoder)))
     with pytest.raises(ArgumentError, match=r"a site 'w' .* got the sites \['x'\]"):
-        evaluate.impute(plain, {"x": x, "w": x}, column="w")
+        evaluate.impute(plain, {"x": torch.rand(3, D), "w": x}, column="w")
 
 
 def test_imputation_refuses_settings_out_of_range():
