@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
-from ppvae.evaluate.scores import clustering_accuracy, expect_same_length
+from ppvae.evaluate.scores import clustering_accuracy, expect_vectors
 from ppvae.expected import REAL_ROWS, expect
 from ppvae.programs.batches import on_one_device
 
@@ -45,12 +44,7 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
             data have a known class.
     """
     expect(REAL_ROWS, found=found, true=true)
-    expect_same_length("cluster_scores", found, true)
-    if found.dim() != 1 or true.dim() != 1:
-        raise ArgumentError(
-            f"cluster_scores: expected classes with shape (N); got {tuple(found.shape)} and "
-            f"{tuple(true.shape)}. Pass one class per datum."
-        )
+    expect_vectors("cluster_scores", "classes", found, true)
     found, true = found[true >= 0].cpu(), true[true >= 0].cpu()
     return ClusterScores(
         accuracy=clustering_accuracy(found, true),

@@ -14,6 +14,7 @@ __all__ = [
     "circular_correlation",
     "clustering_accuracy",
     "expect_same_length",
+    "expect_vectors",
     "linear_r2",
     "r2",
     "resultant_length",
@@ -39,6 +40,26 @@ def expect_same_length(name: str, a: Tensor, b: Tensor) -> None:
         )
 
 
+def expect_vectors(name: str, what: str, a: Tensor, b: Tensor) -> None:
+    """Refuse what are not two vectors of finite numbers, of one length of at least two.
+
+    Arguments:
+        name: Name of the score.
+        what: What the numbers are, in the plural.
+        a: A column.
+        b: Another column.
+
+    Raises:
+        ArgumentError: If they are such.
+    """
+    expect_same_length(name, a, b)
+    if a.dim() != 1 or b.dim() != 1:
+        raise ArgumentError(
+            f"{name}: expected {what} with shape (N); got {tuple(a.shape)} and "
+            f"{tuple(b.shape)}. Pass one per datum."
+        )
+
+
 @on_one_device
 def circular_correlation(a: Tensor, b: Tensor) -> float:
     r"""The circular correlation of angles, from -1 to 1, invariant to their offset.
@@ -60,12 +81,7 @@ def circular_correlation(a: Tensor, b: Tensor) -> float:
         | A correlation coefficient for circular data (Fisher and Lee, 1983), Biometrika 70
     """
     expect(REAL_ROWS, a=a, b=b)
-    expect_same_length("circular_correlation", a, b)
-    if a.dim() != 1 or b.dim() != 1:
-        raise ArgumentError(
-            f"circular_correlation: expected angles with shape (N); got {tuple(a.shape)} and "
-            f"{tuple(b.shape)}. Pass one angle per datum."
-        )
+    expect_vectors("circular_correlation", "angles", a, b)
     a, b = a.double(), b.double()
     # The sums over pairs, as products of sums over data.
     same = (a.cos() * b.cos()).sum() * (a.sin() * b.sin()).sum()
@@ -171,12 +187,7 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
         ArgumentError: If a shape is another, lengths differ, or N is below 2.
     """
     expect(REAL_ROWS, found=found, true=true)
-    expect_same_length("clustering_accuracy", found, true)
-    if found.dim() != 1 or true.dim() != 1:
-        raise ArgumentError(
-            f"clustering_accuracy: expected classes with shape (N); got {tuple(found.shape)} and "
-            f"{tuple(true.shape)}. Pass one class per datum."
-        )
+    expect_vectors("clustering_accuracy", "classes", found, true)
     names, ours = found.unique(return_inverse=True)
     known, theirs = true.unique(return_inverse=True)
     size = max(len(names), len(known))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ppvae.errors import RunError
-from ppvae.runs.files import digest_of, read_bytes, read_json
+from ppvae.runs.files import digest_of, is_kind, read_bytes, read_json
 from ppvae.runs.folder import CHECKPOINT, replaced, write_json
 from ppvae.runs.weights import LARGEST, parse_tensors
 
@@ -22,11 +22,7 @@ JSON, TENSORS = CHECKPOINT, "training.safetensors"
 
 def is_tree(folder: Path) -> bool:
     """Whether :func:`save_tree` wrote this folder, which may contain other files, too."""
-    try:
-        document = read_json(folder / JSON)
-    except RunError:
-        return False
-    return isinstance(document, dict) and document.get("kind") == KIND
+    return is_kind(folder / JSON, KIND)
 
 
 def save_tree(folder: Path, tree: object) -> None:

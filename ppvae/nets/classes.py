@@ -52,10 +52,6 @@ class OneHot(nn.Module):
     @typed(num_classes=at_least(1))
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ArgumentError(
-                f"num_classes: expected at least 1; got {num_classes}. Count them."
-            )
         self.num_classes = self.size = num_classes
         self.register_buffer("ids", torch.arange(num_classes), persistent=False)
         self.register_buffer("unit", torch.ones(()), persistent=False)

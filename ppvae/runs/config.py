@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import integer
-from ppvae.runs.files import digest_of, read_bytes, read_json
+from ppvae.runs.files import digest_of, is_kind, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import (
     NAMED,
@@ -80,11 +80,7 @@ DATA_RULES = {"columns": NAMED, "rows": NAMED}
 
 def is_run(folder: Path) -> bool:
     """Whether the folder holds a run, of any version."""
-    try:
-        config = read_json(folder / CONFIG)
-    except RunError:
-        return False
-    return isinstance(config, dict) and config.get("kind") == KIND
+    return is_kind(folder / CONFIG, KIND)
 
 
 def sealed(config: JsonObject) -> JsonObject:

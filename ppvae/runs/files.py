@@ -27,6 +27,7 @@ __all__ = [
     "digest_of",
     "inside",
     "is_folder",
+    "is_kind",
     "read_bytes",
     "read_json",
     "size_of",
@@ -41,6 +42,20 @@ TEXT_LIMIT = 256 * 2**20
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
+
+
+def is_kind(path: Path, kind: str) -> bool:
+    """Whether a path is a JSON file with this ``kind``.
+
+    Arguments:
+        path: Path of the file, which need not exist.
+        kind: The kind.
+    """
+    try:
+        document = read_json(path)
+    except RunError:
+        return False
+    return isinstance(document, dict) and document.get("kind") == kind
 
 
 def is_folder(path: Path) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "Parser",
     "Subparsers",
     "add_device",
+    "add_model",
     "add_reading",
     "add_run",
     "add_trust",
@@ -76,6 +77,15 @@ def path_of(text: str) -> Path:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device``."""
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one available)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the name of an entry, as the first argument."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name from ppvae list, or module:function of an entry of your own",
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from ppvae.app.commands.common import (
     Parser,
     Subparsers,
     add_device,
+    add_model,
     add_reading,
     path_of,
     printable,
@@ -43,11 +44,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         description="Train a model and write the folder of its run, with a report.",
         epilog="ppvae fit MODEL --help shows the options of a model.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a name from ppvae list, or module:function of an entry of your own",
-    )
+    add_model(parser)
     parser.set_defaults(command=run, given=tuple(arguments))
     if arguments and arguments[0] == "fit":
         _add_model_options(parser, shared, arguments[1:])

@@ -10,6 +10,7 @@ from pathlib import Path
 from ppvae.app.commands.common import (
     Subparsers,
     add_device,
+    add_model,
     add_reading,
     add_trust,
     path_of,
@@ -34,11 +35,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         "machine that shares OUT, continues with what is left; several at once share the work. "
         "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[cluster]' for --engine ray.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a name from ppvae list, or module:function of an entry of your own",
-    )
+    add_model(parser)
     parser.add_argument(
         "--set",
         action="append",

@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppvae.errors import ArgumentError
+from ppvae.borders import typed
+from ppvae.expected import at_least
 from ppvae.nets.heads.base import Elementwise, Head, Shape
 
 __all__ = ["Categorical", "Classes"]
@@ -23,11 +24,8 @@ class Categorical(Elementwise):
         ArgumentError: If ``num_classes`` is below 2.
     """
 
+    @typed(num_classes=at_least(2))
     def __init__(self, event_shape: Shape, *, num_classes: int) -> None:
-        if num_classes < 2:
-            raise ArgumentError(
-                f"num_classes: expected at least 2; got {num_classes}. Count them."
-            )
         super().__init__(event_shape, k=num_classes)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
@@ -48,12 +46,9 @@ class Classes(Head):
         ArgumentError: If ``num_classes`` is below 1.
     """
 
+    @typed(num_classes=at_least(1))
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ArgumentError(
-                f"num_classes: expected at least 1; got {num_classes}. Count them."
-            )
         self.event_shape, self.raw_shape = (), (num_classes,)
 
     def forward(self, raw: Tensor) -> dist.TorchDistribution:
