@@ -24,7 +24,8 @@ __all__ = ["check_vectorised"]
 
 _REMEDY = (
     "Write it for dimensions in front, as in (z.unsqueeze(-2) @ W).squeeze(-2) in place of z @ W, "
-    "s.unsqueeze(-1) in place of a scalar s beside a vector, "
+    "s.unsqueeze(-1) in place of a scalar s beside a vector, a site outside the data plate as it "
+    "is (its batch shape has a one for the rows), "
     "and torch.cat or mean over dimensions counted from the right (dim=-1)."
 )
 

@@ -43,6 +43,20 @@ def test_svi_trains_the_model_and_the_guide(elbo):
     assert sum(losses[-10:]) < sum(losses[:10])
 
 
+def test_svi_trains_programs_that_functions_give_their_columns():
+    model, guide = pair()
+    before = [p.detach().clone() for p in (*model.parameters(), *guide.parameters())]
+    svi = SVI(
+        lambda source, x: model(x),
+        lambda source, x: guide(source),
+        pyro.optim.Adam({"lr": 1e-2}),
+        Trace_ELBO(),
+    )
+    svi.step(source=torch.randn(8, 6), x=torch.randn(8, 6))
+    after = [*model.parameters(), *guide.parameters()]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 def test_svi_moves_two_models_of_one_class_apart():
     (first, guide), (second, _) = pair(), pair(1)
     before = [p.detach().clone() for p in second.parameters()]
