@@ -217,13 +217,22 @@ def _evaluated(annotation: object, names: Mapping[str, object]) -> object:
         return object
 
 
+def _each(limits: Rule) -> Rule:
+    """A range of numbers, also of those in a list or a tuple."""
+    return Rule(
+        limits.words,
+        lambda v: all(map(limits.holds, v if isinstance(v, list | tuple) else [v])),
+        remedy=limits.remedy,
+    )
+
+
 def _rules(
     annotations: Mapping[str, object], names: Mapping[str, object], ranges: Mapping[str, Rule]
 ) -> Iterator[tuple[str, list[Rule]]]:
     for name, annotation in annotations.items():
         rule, limits = _rule(_evaluated(annotation, names)), ranges.get(name)
         if rule is not None and limits is not None and NUMERIC in limits.words:
-            yield name, [within(rule, limits)]
+            yield name, [within(rule, _each(limits))]
         else:
             yield name, [one for one in (rule, limits) if one is not None]
 
@@ -324,3 +333,5 @@ def expect_fields(value: DataclassInstance, **ranges: Rule) -> None:
     for f in fields(value):
         given = getattr(value, f.name)
         _refuse(f.name, given, rules[f.name], default=f.default)
+        if _plain(given) is not given:
+            object.__setattr__(value, f.name, _plain(given))  # It may be frozen.

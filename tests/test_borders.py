@@ -24,6 +24,7 @@ from ppvae import (
     expected,
     gp,
     load,
+    nets,
     objectives,
     plots,
     programs,
@@ -220,6 +221,12 @@ CALLS: dict[str, Callable[[], object]] = {
     "classes without values": lambda: evaluate.clustering_accuracy(
         torch.arange(20), torch.arange(20).to("meta")
     ),
+    "a hidden layer of no units": lambda: nets.MLP(2, nets.heads.Normal((1,)), hidden=(4, 0)),
+    "negative channels": lambda: nets.ConvEncoder(
+        (1, 8, 8), nets.heads.DiagonalNormal(2), channels=(-4,)
+    ),
+    "a column that a terminal acts on": lambda: Dataset({"x\x1b[2J": X}),
+    "a recipe of such a name": lambda: Recipe("ppvae.zoo:build", name="vae\x1b[2J"),
     "codes that are sparse": lambda: evaluate.active_units(X.to_sparse()),
     "codes whose squares are infinite": lambda: evaluate.active_units(X.double() * 1e300),
     "codes of torch's stored integers": lambda: evaluate.kmeans(X.to(torch.uint16), 2),

@@ -21,7 +21,7 @@ __all__ = ["as_column", "expect_names", "refuse_non_finite"]
 
 
 def expect_names(what: str, names: Iterable[object]) -> None:
-    """Refuse names of columns that are not text.
+    """Refuse names of columns that are not text, or that a terminal would act on.
 
     Arguments:
         what: What holds the names, which opens the message.
@@ -31,7 +31,7 @@ def expect_names(what: str, names: Iterable[object]) -> None:
         DataError: If there is one.
     """
     for name in names:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or not name.isprintable():
             raise DataError(
                 f"{what}: expected names of columns; got {name!r}. Write a name, such as 'x'."
             )

@@ -9,7 +9,9 @@ import pyro.distributions as dist
 from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import AddedInputs, check_datum, over_leading, sizes_of
@@ -62,6 +64,7 @@ class ConvEncoder(nn.Module):
             there are more or fewer further inputs.
     """
 
+    @typed(channels=at_least(1), hidden=at_least(1))
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -178,6 +181,7 @@ class ConvDecoder(FeatureNetwork):
         | Convolutional Neural Network (Shi et al., 2016), https://arxiv.org/abs/1609.05158
     """
 
+    @typed(channels=at_least(1), hidden=at_least(1))
     def __init__(
         self,
         in_features: int | Sequence[int],

@@ -25,7 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets.heads import Head, Raw
 from ppvae.nets.heads.base import head_of
 from ppvae.nets.mlp import AddedInputs, sizes_of
@@ -171,6 +173,7 @@ class CoordinateDecoder(nn.Module):
 
     places: Tensor
 
+    @typed(hidden=at_least(1))
     def __init__(
         self,
         in_features: int | Sequence[int],

@@ -19,7 +19,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 
 __all__ = ["Beside", "BoundedLinear", "Mean", "NoEmbedding", "ResidualEmbedding"]
 
@@ -85,6 +87,7 @@ class ResidualEmbedding(nn.Module):
     center: Tensor
     axes: Tensor
 
+    @typed(hidden=at_least(1))
     def __init__(
         self,
         x: Tensor,

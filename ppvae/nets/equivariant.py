@@ -33,8 +33,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppvae.borders import typed
 from ppvae.distributions import WrappedNormal
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets.coordinate import Pose, grid, place_grid, resample
 from ppvae.nets.heads import positive
 from ppvae.nets.mlp import check_datum, over_leading
@@ -97,6 +99,7 @@ class EquivariantPose(nn.Module):
     turns: Tensor
     turned: Tensor
 
+    @typed(hidden=at_least(1))
     def __init__(
         self,
         shape: Sequence[int],

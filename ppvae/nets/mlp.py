@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 
@@ -94,7 +95,7 @@ class MLP(FeatureNetwork):
             inputs have another number or shape.
     """
 
-    @typed()
+    @typed(in_features=at_least(1), hidden=at_least(1))
     def __init__(
         self,
         in_features: int | Sequence[int],

@@ -23,7 +23,9 @@ from collections.abc import Callable, Sequence
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from ppvae.borders import typed
 from ppvae.errors import ArgumentError
+from ppvae.expected import at_least
 from ppvae.nets.featured import FeatureNetwork
 from ppvae.nets.heads import Head
 from ppvae.nets.mlp import AddedInputs, flattened, shape_of_input, sizes_of
@@ -47,6 +49,7 @@ class ModulatedMLP(FeatureNetwork):
             ``in_shape`` do not agree.
     """
 
+    @typed(hidden=at_least(1))
     def __init__(
         self,
         in_features: Sequence[int],

@@ -55,6 +55,11 @@ def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
     Raises:
         RunError: If the folder cannot be written, or holds something else.
     """
+    if folder.parts[:1] and folder.parts[0].startswith("~") and not folder.exists():
+        raise RunError(
+            f"out: expected a path; got {str(folder)!r}, in which the shell has not replaced the "
+            "'~'. Write the folder's path in full, or put a blank before it: --out ~/runs."
+        )
     if folder.exists() and not folder.is_dir():
         raise RunError(
             f"out: expected a folder; got the file {str(folder)!r}. Name another place."

@@ -82,6 +82,10 @@ class Recipe:
                 f"builder: expected 'module:function'; got {self.builder!r}. "
                 "Name an importable module and a function in it."
             )
+        if self.name is not None and not self.name.isprintable():
+            raise ArgumentError(
+                f"name: expected characters that can be printed; got {self.name!r}. Rename it."
+            )
         try:
             json.dumps(self.to_json(), allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -234,6 +234,7 @@ def test_bad_commands_are_refused_in_words(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     assert "other files" in refused(capsys, "fit", "vae", "--out", str(tmp_path / "mine"))
+    assert "has not replaced the '~'" in refused(capsys, "fit", "vae", "--out=~/mine")
     assert (tmp_path / "mine" / "thesis.tex").exists()
     assert "epochs" in refused(
         capsys, "fit", "vae", "--epochs", "0", "--out", str(tmp_path / "new")
