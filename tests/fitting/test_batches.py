@@ -35,6 +35,30 @@ def feed(data: Dataset, *, resident: bool, seed: int = 0, index: bool = True, wo
 
 
 @pytest.mark.parametrize("resident", [True, False])
+def test_each_epoch_of_a_fit_has_its_own_order(resident):
+    """That of one generator with the fit's seed, which goes on from epoch to epoch."""
+    model, guide = pair()
+    seen: list[torch.Tensor] = []
+    guide.register_forward_pre_hook(
+        lambda module, args, given: seen.append(given["x"]), with_kwargs=True
+    )
+
+    class Noted:
+        def __init__(self) -> None:
+            self.orders: list[list[float]] = []
+
+        def on_step_end(self, training) -> None:
+            self.orders.append(seen[-1][:, 0].tolist())
+
+    noted, rows = Noted(), torch.arange(7.0)[:, None].expand(-1, D)
+    settings = {"epochs": 3, "batch_size": 7, "seed": 5, "progress": False, "compile": False}
+    fit(model, guide, {"x": rows}, resident=resident, callbacks=[noted], **settings)
+    generator = torch.Generator().manual_seed(5)
+    expected = [torch.randperm(7, generator=generator).tolist() for _ in range(3)]
+    assert noted.orders == expected
+
+
+@pytest.mark.parametrize("resident", [True, False])
 def test_an_epoch_has_every_row_once_in_a_new_order(resident):
     batches = feed(dataset(), resident=resident)
     assert isinstance(batches, Resident if resident else Loaded)
