@@ -192,7 +192,6 @@ class Training:
     def _end_epoch(self, *, compiled: bool) -> None:
         self.epoch += 1
         self.done = 0
-        self.order = self.feed.generator.get_state()
         self.history.append(
             {"epoch": self.epoch, "step": self.steps, **self.record.finish()}
             | {"learning_rate": self.rate, "seconds": self.seconds}
