@@ -115,7 +115,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
         names = ["/".join(parts[-length:]) for parts in places]
         if len(set(names)) == len(names):
             return names
-    raise ArgumentError("compare: expected each run once; got one twice. Name others.")
+    raise ArgumentError("compare: expected each run once; got one twice. Leave it out.")
 
 
 def _same_rows(rows: Mapping[str, Dataset]) -> None:
@@ -130,9 +130,9 @@ def _same_rows(rows: Mapping[str, Dataset]) -> None:
         )
         if not same:
             raise RunError(
-                f"compare: expected runs tested on the same rows; {name!r} has {data.num_rows} "
-                f"other ones than the {reference.num_rows} of {first!r}. Name one set of data for "
-                "all: --data FILE."
+                f"compare: expected runs tested on the same rows; the {data.num_rows} of {name!r} "
+                f"are not the {reference.num_rows} of {first!r}. Score all on the same data: "
+                "--data FILE."
             )
 
 

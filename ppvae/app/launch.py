@@ -74,9 +74,9 @@ def launch(
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RunError(
-            f"--devices: expected {devices * nodes} processes to end well; process {rank} ended "
-            f"first, with status {failure.exitcode}. Its message is above; go on from the last "
-            "checkpoint, if there is one: --resume RUN."
+            f"--devices: expected {devices * nodes} processes to complete; process {rank} failed "
+            f"first, with status {failure.exitcode}. Its message is above; continue from the "
+            "last checkpoint, if there is one: --resume RUN."
         ) from error
     except SignalException as error:
         # The processes have received the signal, saved, and printed how to go on.

@@ -168,7 +168,9 @@ def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dic
             "give a table with these columns: --at."
         )
     if any(len(values) == 0 for values in columns.values()):
-        raise ArgumentError("predict: expected at least one value a column; got none. Give some.")
+        raise ArgumentError(
+            "predict: expected at least one value for each column; got none. Add one."
+        )
     tensors = []
     for name, values in columns.items():
         if spec[name].get("shape") not in ([], [1], None):
@@ -237,7 +239,7 @@ def _table_rows(
             f"column {subject!r}: expected subjects that the run was fitted to, "
             f"{', '.join(names[:4])}, ... ({len(names)} in all), or whose visits are given; got "
             f"{', '.join(new[:4])}. Give their visits (--visits FILE), or write -1 for a subject "
-            "that nothing is known of."
+            "without visits."
         )
     rows = {}
     for name in needed:
@@ -287,6 +289,7 @@ def _values(path: Path, column: str) -> np.ndarray:
         )
     if values is None:
         raise DataError(
-            f"{path.name}: expected a column {column!r}, whose visits they are; got none. Add it."
+            f"{path.name}: expected a column {column!r} with the subject of each visit; got none. "
+            "Add it."
         )
     return values

@@ -72,7 +72,8 @@ def exaggerate(
     """
     if start.dim() != 2:
         raise ArgumentError(
-            f"start: expected latents (N, Z); got {tuple(start.shape)}. Add a row."
+            f"start: expected latents (N, Z); got {tuple(start.shape)}. Pass a batch, such as "
+            "start[None]."
         )
     if steps < 1 or not length > 0:
         raise ArgumentError(

@@ -127,8 +127,8 @@ def null_log_likelihood(
             total += float(fn.log_prob(x).double().sum())
         except ValueError as error:
             raise DataError(
-                f"data: expected {column!r} with shape {shape} per datum and values that the "
-                f"likelihood has, none of them missing; got shape {tuple(x.shape[1:])} "
+                f"data: expected {column!r} with shape {shape} per datum and values in the "
+                f"support of the likelihood, none missing; got shape {tuple(x.shape[1:])} "
                 f"({str(error).splitlines()[0][:120]}). Score data like the training data."
             ) from error
     return total / scored.num_rows

@@ -280,8 +280,8 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
         computed = column is not None and observing.nodes[name]["value"] is not one[column]
         if node["is_observed"] and column is None:
             raise ArgumentError(
-                f"site {name!r}: expected to be free where nothing is observed; got a value "
-                f"whichever of {sorted(one)} is left out. Leave out the column that it is "
+                f"site {name!r}: expected no value where nothing is observed; got one whichever "
+                f"of {sorted(one)} is left out. Leave out the column that it is "
                 "computed from."
             )
     dims = [-dim for n in sample_sites(trace).values() for dim in frames(n).values()]

@@ -62,7 +62,7 @@ def expect_run(run: object) -> None:
     """
     if not isinstance(run, Run):
         raise ArgumentError(
-            f"run: expected a Run; got {str(run)[:60]!r}. Pass that which ppvae.fit or ppvae.load "
+            f"run: expected a Run; got {str(run)[:60]!r}. Pass what ppvae.fit or ppvae.load "
             "returns."
         )
 

@@ -25,7 +25,10 @@ def _draws(draws: Tensor, truth: Tensor) -> None:
         or truth.dtype == torch.bool
         or (truth.is_floating_point() and not bool(truth.isfinite().all()))
     ):
-        raise ArgumentError("truth: expected a tensor of finite real numbers; got another value.")
+        raise ArgumentError(
+            "truth: expected a tensor of finite real numbers; got another value. Use "
+            "torch.as_tensor, and leave out missing values."
+        )
     if draws.dim() != truth.dim() + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
         raise ArgumentError(
             f"draws: expected shape (S, ...) with S >= 2 for a truth with shape (...); got "

@@ -379,7 +379,7 @@ class Training:
         if state["epoch"] > self.epochs:
             raise ArgumentError(
                 f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
-                f"{self.epochs}. It counts all epochs, those before too."
+                f"{self.epochs}. It counts all epochs, including those already done."
             )
         state_differences(self.settings, state.get("settings", {}))
         before = copied(self._moving())

@@ -36,8 +36,8 @@ def _others(size: int, count: int | None, device: torch.device) -> Tensor:
     """Row numbers of the M others of each row, with shape (N, M)."""
     if size < 2:
         raise ArgumentError(
-            f"critic: expected at least 2 data, for each is told from the others; got {size}. "
-            "Choose a batch_size that leaves no row over."
+            f"critic: expected at least 2 data, as each is distinguished from the others; got "
+            f"{size}. Choose a batch_size that leaves no single row over."
         )
     shifts = torch.arange(1, min(count or size, size - 1) + 1, device=device)
     return (torch.arange(size, device=device)[:, None] + shifts) % size

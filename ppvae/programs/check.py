@@ -206,7 +206,7 @@ def _compare_names(latent: Sites, guide_sites: Sites) -> None:
     masked = [n for n in only_model if n.endswith("_unobserved")]
     if masked and not only_guide:
         raise ContractError(
-            f"site {masked[0]!r}: expected in the guide, too; got obs_mask in the model alone, "
+            f"site {masked[0]!r}: expected in the guide as well; got obs_mask in the model only, "
             "which makes a latent site of what is not observed. Sample it in the guide, or mask "
             "the density instead: with poutine.mask(mask=...)."
         )

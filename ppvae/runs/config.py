@@ -98,7 +98,7 @@ def read_config(folder: Path) -> JsonObject:
     path = folder / CONFIG
     config = read_json(path)
     if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise RunError(f"{path}: expected a {KIND}; got another. Name its folder.")
+        raise RunError(f"{path}: expected a {KIND}; got something else. Name the folder of a run.")
     if config.get("format") not in READABLE:
         raise RunError(
             f"{folder}: expected a run of format {' or '.join(map(str, READABLE))}; got "

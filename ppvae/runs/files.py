@@ -157,7 +157,7 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
         if size > limit:
             raise RunError(
                 f"{path}: expected at most {limit:,} bytes; got a damaged file of {size:,}. "
-                "Restore it from a copy; a large model is loaded into one that is handed in."
+                "Restore it from a copy; for a large model, pass model and guide to ppvae.load."
             )
         try:
             return file.read(size)  # Not limit, as a buffer of the given size is allocated.

@@ -60,7 +60,9 @@ class History(Sequence[Row]):
             KeyError: If no epoch has the name.
         """
         if name not in self.columns:
-            raise KeyError(f"history: expected one of {self.columns}; got {name!r}.")
+            raise KeyError(
+                f"history: expected one of {self.columns}; got {name!r}. Name one of them."
+            )
         return [row.get(name) for row in self._rows]
 
     def to_csv(self, path: str | Path) -> None:

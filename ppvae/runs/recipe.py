@@ -140,8 +140,9 @@ class Recipe:
                 return function
         module = self.builder.partition(":")[0]
         raise RunError(
-            f"recipe: expected a builder that is trusted; got {self.builder!r}, which the file "
-            "alone names. If you know it, pass it: ppvae.load(folder, builders=[function]), or "
+            f"recipe: expected a builder that is trusted; got {self.builder!r}, which only the "
+            "file names. If you know it, pass it: ppvae.load(folder, builders=[function]), "
+            "or "
             f"--trust {module} on the command line; or pass model and guide."
         )
 

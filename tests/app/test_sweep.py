@@ -235,7 +235,7 @@ def test_a_sweep_of_which_no_run_ends_says_so(
     assert main(["sweep", "vae", "--set", "latent_dim=13", *out]) == 1
     said = capsys.readouterr()
     assert "failed" in said.out
-    assert "expected runs that end; all 1 failed, the first with: training div" in said.err
+    assert "expected some runs to complete; all 1 failed, the first with: training div" in said.err
 
 
 def test_a_damaged_journal_is_named_and_its_runs_are_kept(tmp_path: Path, fits: list[Any]) -> None:

@@ -138,7 +138,7 @@ def test_visits_that_cannot_be_used(fitted, tmp_path):
             predict_run(folder, {}, tmp_path / "out", at=at, visits=path)
 
     x, ids, age = np.ones((2, 3)), np.array(["zoe", "zoe"]), np.array([1.0, 2.0])
-    refused("expected a column 'id', whose visits they are", x=x, age=age)
+    refused("expected a column 'id' with the subject of each visit", x=x, age=age)
     refused(r"each visit once; got rows \[0, 1\]", x=x, id=ids, age=np.ones(2))
     refused("column 'age': expected values from", x=x, id=ids, age=age * 100)
     refused("numbered from 0, in every row.*got -1 in row 1", x=x, id=["zoe", "-1"], age=age)

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
     failed = [trial for trial in trials if trial.status == "failed"]
     if trials and len(failed) == len(trials):
         raise RunError(
-            f"sweep: expected runs that end; all {len(failed)} failed, the first with: "
+            f"sweep: expected some runs to complete; all {len(failed)} failed, the first with: "
             f"{failed[0].error} Then start a new sweep: --out FOLDER."
         )
     done = [str(trial.folder) for trial in trials if trial.status == "completed"]

@@ -93,7 +93,7 @@ def counts(
         )
     if library == "size-factor" and tuple(columns.get("size_factor", {}).get("shape", (1,))):
         raise ArgumentError(
-            f"library: expected a column 'size_factor' with a number a cell; got columns "
+            f"library: expected a column 'size_factor' with one number per cell; got columns "
             f"{list(columns)}. Add it, or leave --library out."
         )
     head = x.head(per_datum=dispersion == "cell")

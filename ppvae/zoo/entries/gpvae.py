@@ -188,7 +188,7 @@ def _refuse_unused(terms: Terms, views: Views, rank: int) -> None:
     """Refuse options of the kernel that is not chosen."""
     if terms.kernel and (views != PERIODIC or rank != RANK):
         raise ArgumentError(
-            "kernel: expected no other option of the kernel over objects and views with it; got "
+            "kernel: expected no options of the kernel over objects and views beside it; got "
             f"{'another rank' if rank != RANK else 'options of the view kernel'}. Leave them "
             "out, or --kernel."
         )

@@ -83,8 +83,8 @@ def jvae(
     x, heads = observed(columns, nets.likelihood), ppvae.nets.heads
     if not classes or min(classes) < 2:
         raise ArgumentError(
-            f"classes: expected at least 2 of each site; got {classes}. "
-            "Use the model vae where there is one class."
+            f"classes: expected at least 2 for each discrete latent; got {classes}. "
+            "Use the model vae if there is one class."
         )
     counts = {f"y{i}" if i > 1 else "y": k for i, k in enumerate(classes, 1)}
     sites: dict[str, heads.Head] = {"z": heads.DiagonalNormal(latent_dim)}
