@@ -82,7 +82,7 @@ def test_seeds_are_replicates(runs: Path, tmp_path: Path) -> None:
 
 def test_runs_of_other_data_are_refused(runs: Path, tmp_path: Path) -> None:
     both = [runs / "b0", runs / "other"]
-    with pytest.raises(RunError, match=r"the same rows; 'other' has 12 .* --data FILE"):
+    with pytest.raises(RunError, match=r"the same rows; the 12 of 'other' .* --data FILE"):
         compare_runs(both, tmp_path)
     found = compare_runs(both, tmp_path, data=runs / "data.npz", num_particles=16)
     assert [group.seeds for group in found.groups] in ([[0], [0]], [[0, 0]])
