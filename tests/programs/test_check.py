@@ -536,7 +536,7 @@ def observe_x(self, z, x):
         (relaxed_prior, relaxed, "of the value alone.*RelaxedOneHotCategorical in place of"),
         (discrete_prior, relaxed, "which is continuous. Sample it from a discrete one"),
         (discrete_prior, bernoulli, "Sample each element as a site of its own"),
-        (model_of(with_obs_mask), sample_z, "'x_unobserved': expected in the guide, too"),
+        (model_of(with_obs_mask), sample_z, "'x_unobserved': expected in the guide as well"),
         (model_of(mask_of_numbers), sample_z, r"obs_mask=seen.bool\(\)"),
         (model_of(observe_x), poisson, "got Poisson.*that has rsample"),
         (model_of(observe_x), twice, r"Make the plate once, plate = data_plate\(x\)"),
