@@ -289,7 +289,7 @@ def test_damage_is_said_in_words(tmp_path, run, name, damage):
     ("changes", "message"),
     [
         ({"format": 3, "ppvae": "9.9"}, "format 1 or 2; got 3, written by ppvae 9.9"),
-        ({"kind": "bert"}, "expected a ppvae run; got another"),
+        ({"kind": "bert"}, "expected a ppvae run; got something else"),
         ({"weights": {}}, "expected the keys .*; got a damaged file"),
         ({"weights": None}, "expected the keys .*; got a damaged file"),
         ({"recipe": None}, "was fitted without one"),
