@@ -126,7 +126,7 @@ class CountVAE(FitHooks):
 def _expected(size_factor: Tensor | None) -> Tensor:
     if size_factor is None:
         raise ArgumentError(
-            "size_factor: expected a column, which this model knows the libraries by; got None. "
+            "size_factor: expected a column, which gives this model the library sizes; got None. "
             "Pass size_factor=..., about 1 each."
         )
     return size_factor

@@ -248,7 +248,7 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
         row = int(np.flatnonzero(series.notna().to_numpy())[place])
         raise DataError(
             f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
-            f"{row}. Mend it; or, if it stands for a missing value, say so: na=[...], on the "
+            f"{row}. Correct it; or, if it stands for a missing value, say so: na=[...], on the "
             f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
             "the command line --columns x=NAME,NAME."
         )

@@ -278,7 +278,7 @@ def divided(data: Dataset, source: str, seed: int | None) -> Splits:
     if strange or not (codes == 0).any():
         raise DataError(
             f"{source}: expected a column 'split' of 0 (train), 1 (validation), 2 (test) with "
-            f"some 0; got values {codes.unique().tolist()}. Mend or remove the column."
+            f"some 0; got values {codes.unique().tolist()}. Correct or remove the column."
         )
     rest = data.select(*[name for name in data if name != SPLIT])
     parts = [rest.take(codes == part) if (codes == part).any() else None for part in range(3)]

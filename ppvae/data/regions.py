@@ -184,7 +184,8 @@ class Regions:
         if kind not in "iufb" or (kind == "f" and np.isinf(given.values).any()):
             raise DataError(
                 f"{given.name}: expected finite real numbers, or NaN for what is missing; got "
-                f"{given.values.dtype}{', some infinite' if kind == 'f' else ''}. Mend the image."
+                f"{given.values.dtype}{', some infinite' if kind == 'f' else ''}. "
+                "Correct the image."
             )
         here, there = self._labels.affine, given.affine
         if here is not None and there is not None and not np.allclose(here, there, atol=1e-3):

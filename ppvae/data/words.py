@@ -66,7 +66,7 @@ def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:
             raise DataError(
                 f"{source}: expected a column 'split' of 0 (train), 1 (validation), 2 (test), or "
                 f"of the words train, validation, test; got values [{', '.join(seen)}]. "
-                "Mend or remove the column."
+                "Correct or remove the column."
             )
         codes.append(code)
     note = "split: words taken by their meaning" if array.dtype.kind in "OUS" else ""

@@ -32,7 +32,7 @@ def sizes_of(in_features: int | Sequence[int], name: str) -> tuple[int, ...]:
     sizes = (in_features,) if isinstance(in_features, int) else tuple(in_features)
     if not sizes or min(sizes) < 1:
         raise ArgumentError(
-            f"{name}: expected input sizes of at least 1; got {sizes}. Give one size an input."
+            f"{name}: expected input sizes of at least 1; got {sizes}. Give one size per input."
         )
     return sizes
 

@@ -278,7 +278,7 @@ def _decoded(decode: Decode, places: Tensor, number: int) -> Array:
     if len(images) != number:
         raise ArgumentError(
             f"decode: expected {number} images for as many latents; got {len(images)}. "
-            "Return one image a row."
+            "Return one image per row."
         )
     return images
 

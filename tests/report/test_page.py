@@ -170,7 +170,11 @@ def test_numbers_of_another_run_are_refused(run, name):
 DAMAGE = {
     "no config": ("config.json", None, "expected a file 'config.json'; got none"),
     "config": ("config.json", "{", "expected JSON; got a damaged file"),
-    "another's config": ("config.json", '{"kind": "web"}', "expected a ppvae run; got something else"),
+    "another's config": (
+        "config.json",
+        '{"kind": "web"}',
+        "expected a ppvae run; got something else",
+    ),
     "another version": (
         "config.json",
         '{"kind": "ppvae run", "format": 99, "ppvae": "9.0"}',
