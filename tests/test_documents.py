@@ -173,7 +173,7 @@ def test_pictures_of_the_gallery_are_of_examples_and_small():
     scripts = {script.stem for script in (ROOT / "examples").glob("*.py")}
     assert {picture.stem for picture in pictures} <= scripts
     assert {"atoms.png", "tasks.png", "tasks.txt"} <= {picture.name for picture in pictures}
-    assert all(picture.stat().st_size < 300_000 for picture in pictures)
+    assert all(picture.stat().st_size < 150_000 for picture in pictures)
 
 
 def test_extras_that_are_named_exist():

@@ -35,8 +35,9 @@ def agreement(true: Values, found: Values, *, names: tuple[str, ...] = ()) -> Fi
     figure = Figure(figsize=(0.4 + 3.0 * count, 3.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     for k, axes in enumerate(panels):
-        axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8)
+        middle = float(known[:, k].mean())
+        axes.axline((middle, middle), slope=1, color=MUTED, linewidth=0.8)
         axes.scatter(known[:, k], inferred[:, k], s=6, color=COLOURS[0], alpha=0.5, linewidths=0)
         name = names[k] if names else ""
-        axes.set(xlabel=f"{name} true".strip(), ylabel=f"{name} estimated".strip())
+        axes.set(xlabel=f"true {name}".strip(), ylabel=f"estimated {name}".strip())
     return figure

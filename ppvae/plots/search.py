@@ -77,13 +77,14 @@ def place_map(
             at[:, 1], at[:, 0], c=np.asarray(values), cmap=SEQUENTIAL, s=size, marker="s"
         )
         chosen = at[list(places)]
-        axes.scatter(
-            chosen[:, 1], chosen[:, 0], s=9, facecolors="none", edgecolors="red", linewidths=0.6
-        )
+        ring = {"facecolors": "none", "edgecolors": "red", "linewidths": 0.6}
+        marks = axes.scatter(chosen[:, 1], chosen[:, 0], s=9, label="measured", **ring)
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.set(title=name, xticks=[], yticks=[])
         figure.colorbar(drawn, ax=axes, shrink=0.85)
+    if len(places):
+        figure.legend(handles=[marks], loc="outside lower center")
     return figure
 
 
