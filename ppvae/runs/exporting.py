@@ -208,7 +208,7 @@ def _traced(example: _Example, part: Part) -> torch.export.ExportedProgram:
             )
     except Exception as error:
         raise ContractError(
-            f"export: expected, as its {part}, a program that torch.export can trace for any number "
+            f"export: expected, as its {part}, a program that torch.export traces for any number "
             f"of rows; got {type(example.module.program).__name__}, {_reason(error)}. "
             f"Use run.{part[:-2]}e instead."
         ) from error
