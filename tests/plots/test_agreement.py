@@ -12,7 +12,7 @@ from ppvae import plots
 def test_it_draws_a_panel_a_factor_with_its_values():
     true, found = torch.randn(20, 2), torch.randn(20, 2)
     figure = plots.agreement(true, found, names=("right", "up"))
-    assert [axes.get_xlabel() for axes in figure.axes] == ["right true", "up true"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["true right", "true up"]
     points = np.asarray(figure.axes[1].collections[0].get_offsets())
     np.testing.assert_allclose(points, torch.stack([true[:, 1], found[:, 1]], 1), rtol=1e-5)
     assert len(plots.agreement(true[:, 0], found[:, 0]).axes) == 1
