@@ -22,6 +22,7 @@ SETTINGS: Mapping[str, type] = {
     "average": float,
     "patience": int,
 }
+MOST_SEEDS = 10_000
 
 
 class Suggester(Protocol):
@@ -145,12 +146,16 @@ def seeds_of(text: str) -> list[int]:
     """
     low, dots, high = text.partition("..")
     try:
-        seeds = list(range(int(low), int(high) + 1)) if dots else [int(n) for n in text.split(",")]
+        if dots:  # One more than are allowed, of more than the memory may hold.
+            seeds = list(range(int(low), min(int(high), int(low) + MOST_SEEDS) + 1))
+        else:
+            seeds = [int(number) for number in text.split(",")]
     except ValueError:
         seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    distinct = 0 < len(set(seeds)) == len(seeds) <= MOST_SEEDS
+    if not distinct or min(seeds) < 0 or max(seeds) >= 2**63:
         raise ArgumentError(
-            f"--seeds: expected integers >= 0, each once, such as 0..4 or 0,3,7; got {text!r}. "
-            "Write --seeds 0..4."
+            f"--seeds: expected integers >= 0, each once, such as 0..4 or 0,3,7, at most "
+            f"{MOST_SEEDS:,}; got {text[:60]!r}. Write --seeds 0..4."
         )
     return seeds

@@ -382,6 +382,24 @@ def test_early_stopping_restores_the_best_weights():
     assert same(weights(*kept), best)
 
 
+def test_patience_is_counted_from_the_best_validation():
+    """Validations that are better, worse, better, ...: two worse ones in a row end the fit."""
+    model, guide = pair()
+    distances = [3.0, 4.0, 2.0, 4.0, 1.0, 4.0, 0.5, 4.0, 4.0, 0.1]
+
+    class Placed(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure=None):
+            model.bias.fill_(10 * distances.pop(0))
+
+    data = Splits(Dataset({"x": torch.randn(8, D)}), Dataset({"x": torch.randn(8, D)}))
+    given = {"epochs": 10, "batch_size": 8, "patience": 2, "compile": False}
+    run = quiet(model, guide, data, optimizer=lambda p, lr: Placed(p, lr), **given)
+    assert run.status == "stopped"
+    assert run.epochs == 9
+    assert run.metrics["best_epoch"] == 7
+
+
 def test_validation_comes_every_so_often_and_after_the_last_epoch():
     run = quiet(*pair(), epochs=5, validate_every=2)
     assert [r["epoch"] for r in run.history if "val_elbo" in r] == [2, 4, 5]
