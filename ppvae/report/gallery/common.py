@@ -178,6 +178,5 @@ def translation(subject: Subject) -> Figures:
         figure = plots.reconstructions(
             x.flatten(1), prediction.mean.flatten(1), prediction.scale.flatten(1)
         )
-    caption = "Predictions from the source alone, with two standard deviations, and measured "
-    "values."
+    caption = "Predictions from the source alone, with two standard deviations, and measurements."
     return [("predictions.png", caption, figure)]
