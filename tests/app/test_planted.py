@@ -152,3 +152,9 @@ def test_hdf5_with_data_in_other_files_is_refused(tmp_path):
     for name in ("external", "raw", "virtual"):
         with pytest.raises(DataError, match="expected data in the file itself"):
             refuse_outside(tmp_path / f"{name}.h5")
+
+
+def test_a_path_is_printed_without_its_escapes(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(workflow, "report_run", lambda run: Path(run) / "report.html")
+    assert main(["report", "a\x1b[2J"]) == 0
+    assert capsys.readouterr().out == "report: a\\x1b[2J/report.html\n"

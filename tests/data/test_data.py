@@ -229,6 +229,8 @@ def test_random_splits_cover_every_row_once():
     parts = data.split_rows(d, seed=4)
     assert [p.num_rows for p in parts] == [83, 10, 10]
     assert torch.equal(torch.cat([p["x"] for p in parts]).sort().values, d["x"])
+    assert torch.equal(data.split_rows(d, seed=4).test["x"], parts.test["x"])
+    assert not torch.equal(data.split_rows(d, seed=5).test["x"], parts.test["x"])
     with pytest.raises(DataError, match="leave rows to train on"):
         data.split_rows(d, validation=0.6, test=0.5)
 

@@ -76,3 +76,11 @@ def test_what_cannot_be_drawn_is_refused(options):
 def test_a_correlation_that_is_no_matrix_is_refused():
     with pytest.raises(ArgumentError, match="correlation: expected a list or a tuple, each"):
         tasks(**{**SMALL, "correlation": [1.0]})
+
+
+def test_networks_add_up_to_signals_of_one_variance():
+    """Whatever their number: the loadings shrink as there are more of them."""
+    for networks in (1, 16):
+        splits = tasks(num_subjects=600, num_regions=60, num_networks=networks, noise=0.0)
+        x = torch.as_tensor(splits.train["x"])[torch.as_tensor(splits.train["view"]) == 0]
+        assert x.var(0).mean().item() == pytest.approx(1.0, rel=0.35)

@@ -8,12 +8,13 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DivergenceError
 from ppvae.fitting import Checkpoint, fit
 from ppvae.fitting.callbacks import load_checkpoint
+from ppvae.fitting.record import Record
 from ppvae.guides import ConditionalGuide, SemiSupervisedGuide
 from ppvae.models import ConditionalVAE, SemiSupervisedVAE
 from ppvae.nets import MLP, Conditions, OneHot, heads
@@ -140,7 +141,18 @@ def test_a_validation_that_is_not_finite_is_an_event():
     with pytest.raises(DivergenceError, match=r"'val_.*rows 0, 1.* of the validation") as caught:
         quiet(pair()[0], guide, splits(), callbacks=[Start()])
     assert caught.value.run.epochs == 0
+    assert len(caught.value.run.history) == 0
     assert len(caught.value.run.config["faults"]) == 3
+
+
+def test_the_means_of_an_epoch_are_those_of_its_own_data():
+    record, epochs = Record([nn.Parameter(torch.zeros(1))]), []
+    for values in ((1.0, 4.0), (6.0, 9.0)):
+        for value, rows in zip(values, (2, 1), strict=True):
+            record.add({"elbo": torch.tensor(value)}, rows)
+            assert record.read() is None
+        epochs.append(record.finish())
+    assert epochs == [{"elbo": 2.0}, {"elbo": 7.0}]
 
 
 def test_labels_out_of_range_are_refused_wherever_they_are():

@@ -311,4 +311,4 @@ def show_report(folder: Path) -> None:
 
     answers = verdict(read(folder))
     print("; ".join(f"{answer.question} {answer.short}" for answer in answers) + ".")
-    print(f"report: {folder / 'report.html'}")
+    print(printable(f"report: {folder / 'report.html'}"))

@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppvae.app.commands.common import Subparsers, add_device, add_trust, path_of, show_table
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_trust,
+    path_of,
+    printable,
+    show_table,
+)
 
 __all__ = ["add", "run"]
 
@@ -73,4 +80,4 @@ def run(arguments: argparse.Namespace) -> None:
         print("!  probably too low: Pareto k is above 0.7, or there are few effective draws")
     if comparison.arviz is None:
         print(f"az.compare: not made, for {comparison.without}")
-    print(f"report: {comparison.report}")
+    print(printable(f"report: {comparison.report}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
 
 __all__ = ["add", "run"]
 
@@ -41,4 +41,4 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.exports import encode_run
 
     table = encode_run(arguments.run, arguments.data, arguments.out, device=arguments.device)
-    print(f"encoded: {len(table['row'])} data, in {arguments.out}")
+    print(printable(f"encoded: {len(table['row'])} data, in {arguments.out}"))

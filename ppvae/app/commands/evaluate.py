@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, show, show_report
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_run,
+    path_of,
+    printable,
+    show,
+    show_report,
+)
 
 __all__ = ["add", "run"]
 
@@ -46,5 +54,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.data is not None:
         own = ", those that the run was trained on among them: without --data its test rows alone"
         among = own if result.config["evaluation"]["fitted"] else ""
-        print(f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}{among}")
+        scored = f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}{among}"
+        print(printable(scored))
     show_report(folder)

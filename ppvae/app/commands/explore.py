@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"data: {printable(note)}")
     show(exploration.metrics)
     print(f"{exploration.search.calibration.verdict}.")
-    print(f"figures: {arguments.out / 'plots'}")
+    print(printable(f"figures: {arguments.out / 'plots'}"))
 
 
 def _said(search: Search) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
 
 __all__ = ["add", "run"]
 
@@ -80,4 +80,4 @@ def run(arguments: argparse.Namespace) -> None:
         interval=arguments.interval,
         device=arguments.device,
     )
-    print(f"predicted: {len(prediction.mean)} data, in {out}")
+    print(printable(f"predicted: {len(prediction.mean)} data, in {out}"))

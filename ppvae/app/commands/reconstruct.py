@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
 
 __all__ = ["add", "run"]
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     out = arguments.out or inside(arguments.run, "reconstructions")
     arrays = reconstruct_run(arguments.run, arguments.data, out, device=arguments.device)
-    print(f"reconstructed: {len(arrays['row'])} data, in {out}")
+    print(printable(f"reconstructed: {len(arrays['row'])} data, in {out}"))
     if "x_imputed" in arrays:
         missing = int(np.isnan(arrays["x"]).sum())
         print(f"imputed: {missing:,} missing values, as x_imputed with sd and 90 % intervals")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_run
+from ppvae.app.commands.common import Subparsers, add_run, printable
 
 __all__ = ["add", "run"]
 
@@ -26,4 +26,4 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the report, then print its path."""
     from ppvae.app.workflow import report_run
 
-    print(f"report: {report_run(arguments.run)}")
+    print(printable(f"report: {report_run(arguments.run)}"))

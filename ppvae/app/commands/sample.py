@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of
+from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
 
 __all__ = ["add", "run"]
 
@@ -39,4 +39,4 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         device=arguments.device,
     )
-    print(f"sampled: {arguments.count} data, in {out}")
+    print(printable(f"sampled: {arguments.count} data, in {out}"))
