@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from ppvae import ensembles
-from ppvae.data import Dataset
+from ppvae.data import Dataset, Splits
 from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
 from ppvae.errors import ArgumentError, RunError
 from ppvae.guides import AmortizedGuide, FactorizedGuide
 from ppvae.models import VAE, JointVAE
 from ppvae.nets import Sites, heads
 from ppvae.objectives import ELBO, Linear
-from ppvae.programs import decode
+from ppvae.programs import decode, seeded
+from ppvae.programs.batches import placement
 from ppvae.runs import Recipe
 from tests.pairs import PAIRS, K, build, decoder, encoder
 
@@ -37,7 +38,7 @@ def small() -> tuple[nn.Module, nn.Module, ELBO]:
 
 def test_renamed_classes_are_found_again():
     truth = torch.eye(4)[torch.randint(4, (200,))]
-    names = torch.stack([torch.randperm(4) for _ in range(5)])
+    names = torch.stack([torch.arange(4).roll(shift) for shift in (1, 0, 3, 2, 3)])
     probs = torch.stack([truth[:, name.argsort()] for name in names])
     # Of a match of the least in common, the second round would undo the first.
     for rounds in (0, 1, 5):
@@ -67,6 +68,18 @@ def test_one_member_agrees_with_itself_and_other_shapes_are_refused():
     assert (agreement(probs).stability == 1).all()
     with pytest.raises(ValueError, match=r"expected probabilities \(M, N, K\)"):
         agreement(probs[0])
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_members_are_ranked_by_validation_data_where_there_are_any(side_by_side):
+    x, _ = blocks(12)
+    data = Splits(Dataset({"x": x}), Dataset({"x": 1 - x}))
+    settings = {"epochs": 1, "device": "cpu", "seeds": [3], "side_by_side": side_by_side}
+    found = fit_ensemble(small, data, **settings)
+    model, guide = found.members[0]
+    with seeded(0, placement(model)), torch.no_grad():
+        terms = ELBO()(model, guide, num_data=12)({"x": (1 - x).to(placement(model))})
+    assert found.elbos[0] == pytest.approx(float(terms.elbo.mean()))
 
 
 # vmap takes neither a GP's table of encodings nor torch's sampler of Beta.

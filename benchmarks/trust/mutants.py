@@ -2,10 +2,11 @@
 
     python -m benchmarks.trust.mutants
 
-The repository is copied; each bug of :mod:`benchmarks.trust.planted` and
-:mod:`benchmarks.trust.planted_since` is put into the copy in turn,
-and the tests of its room run there until one fails. The tests that failed run once more, without
-a bug, and must pass. A bug whose text is not in its file exactly once is an error of this script.
+The repository is copied; each bug of :mod:`benchmarks.trust.planted`,
+:mod:`benchmarks.trust.planted_since` and :mod:`benchmarks.trust.planted_survivors` is put into the
+copy in turn, and the tests of its room run there until one fails. The tests that failed run once
+more, without a bug, and must pass. A bug whose text is not in its file exactly once is an error of
+this script.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pytest
 
 from benchmarks.trust.planted import MUTANTS, Mutant
 from benchmarks.trust.planted_since import SINCE
+from benchmarks.trust.planted_survivors import SURVIVED
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(
@@ -98,7 +100,7 @@ def main() -> None:
     parser.add_argument("--numbers", default="", help="bugs to plant, such as 3,17 (default all)")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.numbers.split(",") if number]
-    every = (*MUTANTS, *SINCE)
+    every = (*MUTANTS, *SINCE, *SURVIVED)
     chosen = dict(enumerate(every, start=1))
     if numbers:
         chosen = {number: chosen[number] for number in numbers}

@@ -1,0 +1,130 @@
+"""Bugs that survived a third list of 60, before each got a test."""
+
+from __future__ import annotations
+
+from benchmarks.trust.planted import Mutant
+
+__all__ = ["SURVIVED"]
+
+SURVIVED = (
+    Mutant(
+        "closed-form KL forgets the prior's mask",
+        "objectives/elbo.py",
+        'scale_and_mask(value, p["scale"], p["mask"])',
+        'scale_and_mask(value, p["scale"], None)',
+        ("objectives/test_elbo.py",),
+        "masked",
+    ),
+    Mutant(
+        "HSIC's width with gradient",
+        "objectives/independence.py",
+        "width.detach().clamp_min",
+        "width.clamp_min",
+        ("objectives/test_independence.py",),
+        "slope",
+    ),
+    Mutant(
+        "consistency's target with gradient",
+        "objectives/consistency.py",
+        "probs.detach()",
+        "probs",
+        ("objectives/test_consistency.py",),
+        "fixed_target",
+    ),
+    Mutant(
+        "the critic's rate falls from the start",
+        "objectives/measuring.py",
+        "min(1.0, 2 * (1 - t / steps))",
+        "min(1.0, 1 - t / steps)",
+        ("objectives/test_critics.py",),
+        "rate_of",
+    ),
+    Mutant(
+        "preference normalised over data",
+        "objectives/rotations.py",
+        "log_q.logsumexp(1, keepdim=True)",
+        "log_q.logsumexp(0, keepdim=True)",
+        ("models/test_orientation.py",),
+        "preferred",
+    ),
+    Mutant(
+        "auxiliary with the wrong sign in weights",
+        "objectives/weights.py",
+        "            value = -value\n",
+        "            pass\n",
+        ("objectives/test_elbo.py",),
+        "auxiliary",
+    ),
+    Mutant(
+        "left-out draws with the variance as scale",
+        "gp/leave_out.py",
+        "p.variance.sqrt() * torch.randn_like",
+        "p.variance * torch.randn_like",
+        ("gp/test_leave_out.py",),
+        "drawn",
+    ),
+    Mutant(
+        "Fourier's mean counted twice",
+        "gp/features/fourier_features.py",
+        "        cosines[0] /= 2\n",
+        "",
+        ("gp/test_features.py",),
+        "fourier",
+    ),
+    Mutant(
+        "stale is not reset",
+        "fitting/training.py",
+        'Best(means["elbo"], self.epoch, 0, tensors)',
+        'Best(means["elbo"], self.epoch, self.best.stale, tensors)',
+        ("fitting/test_fit.py",),
+        "patience",
+    ),
+    Mutant(
+        "history of steps that were undone",
+        "fitting/training.py",
+        "History(list(self.history)[: self.epoch])",
+        "History(list(self.history))",
+        ("fitting/test_numbers.py",),
+        "event",
+    ),
+    Mutant(
+        "epoch counts not reset",
+        "fitting/record.py",
+        "        self.totals, self.count = {}, 0\n        return means",
+        "        self.totals = {}\n        return means",
+        ("fitting/test_numbers.py",),
+        "own_data",
+    ),
+    Mutant(
+        "a split without its seed",
+        "data/splits.py",
+        "torch.Generator().manual_seed(seed)",
+        "torch.Generator().manual_seed(0)",
+        ("data/test_data.py",),
+        "splits",
+    ),
+    Mutant(
+        "loadings without their scale",
+        "data/tasks.py",
+        " / num_networks**0.5",
+        "",
+        ("data/test_tasks.py",),
+        "networks",
+    ),
+    Mutant(
+        "ELBOs of the training data",
+        "ensembles/members.py",
+        "splits.train if splits.validation is None else splits.validation",
+        "splits.train",
+        ("test_ensembles.py",),
+        "ranked",
+    ),
+    Mutant(
+        "the first member as reference",
+        "ensembles/agreement.py",
+        "probs[reference], probs.new_empty(0)",
+        "probs[0], probs.new_empty(0)",
+        ("test_ensembles.py",),
+        "renamed",
+    ),
+)
