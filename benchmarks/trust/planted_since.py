@@ -69,8 +69,8 @@ SINCE = (
     Mutant(
         "tensors that stay on the device they are on",
         "programs/batches.py",
-        "if len({tensor.device for tensor in tensors}) < 2:",
-        "if len({tensor.device for tensor in tensors}) < 9:",
+        "len({tensor.device for tensor in tensors}) < 2 or",
+        "len({tensor.device for tensor in tensors}) < 9 or",
         ("programs/test_devices.py", "test_on_gpu.py"),
     ),
     Mutant(
