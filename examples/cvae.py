@@ -1,7 +1,8 @@
 """One style in all digits: a VAE conditioned on the class.
 
 z represents the style, which the class does not determine; with another class at the same z, the
-digit changes and the style stays.
+digit changes and the style stays. The picture shows eight test images, and the style of each in
+all ten classes.
 Run: python examples/cvae.py --epochs 30 --out swapped.png
 """
 
@@ -43,7 +44,7 @@ chosen = data.test.batch(slice(0, 8))
 style = run.encode(chosen)["z"]
 z, y = style.repeat_interleave(10, 0), torch.arange(10).repeat(8)
 swapped = run.decode({"z": z}, y=y)["x"]
-print(f"{len(swapped)} images, a row a style: {tuple(swapped.reshape(8, 10, *shape).shape)}")
+print(f"{len(swapped)} images, one row per style: {tuple(swapped.reshape(8, 10, *shape).shape)}")
 
 if options.out:
     rows = torch.cat([chosen["x"][:, None], swapped.reshape(8, 10, *shape)], 1)

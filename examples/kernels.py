@@ -4,7 +4,8 @@ Spectra of 40 samples that are rotated and age: the position of each line depend
 the angle, and drifts at the sample's own rate. Angles and times are irregular; no two spectra have
 the same of both. A window of time is left out of the training data; the GP predicts it, which a
 VAE cannot do. Kernels are those of GPyTorch, a prior on the time scale is a term of the objective,
-and there are two latents without a GP.
+and there are two latents without a GP. The picture shows the sample that drifts fastest, at one
+angle; between the dashed lines no spectrum was seen.
 Run: python examples/kernels.py --epochs 100 --out ageing.png
 """
 

@@ -2,7 +2,8 @@
 
 The latents of interest have units and priors: the positions of two Lorentzian lines, their widths
 and heights. The background, which physics does not determine, is a small network of z, kept smooth
-by a soft constraint in the objective. Run: python examples/peaks.py --epochs 150 --out peaks.png
+by a soft constraint in the objective. The picture shows estimates of each first line against the
+truth. Run: python examples/peaks.py --epochs 150 --out peaks.png
 """
 
 import argparse

@@ -62,5 +62,5 @@ upright = {**codes, "rotation": torch.zeros(len(angle)), "translation": torch.ze
 decoded = run.decode(upright)["x"]
 print(f"decoded upright: {tuple(decoded.shape)}")
 if options.out:
-    pairs = torch.stack([torch.as_tensor(test["x"])[:10], decoded[:10]])
+    pairs = torch.stack([test.batch(slice(0, 10))["x"], decoded[:10]])
     plots.images(pairs, row_labels=["image", "decoded upright"]).savefig(options.out)

@@ -55,6 +55,6 @@ print(f"largest step of the encoded rotation over a usual one, along a full turn
 
 if options.out:
     decoded = run.decode({name: values[:10] for name, values in codes.items()})["x"]
-    rows = [torch.as_tensor(data.test["x"])[:10], decoded, pictures[:90:9]]
+    rows = [data.test.batch(slice(0, 10))["x"], decoded, pictures[:90:9]]
     labels = ["test picture", "decoded at its\nencoded rotation", "decoded along\na full turn"]
     plots.images(torch.stack(rows), row_labels=labels).savefig(options.out)

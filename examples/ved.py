@@ -1,7 +1,8 @@
 """From an image to its spectrum, with error bars: an encoder-decoder between modalities.
 
 The "spectrum" of a rotated and shifted digit is its ink per column, with noise. The encoder takes
-the image, the decoder gives the spectrum.
+the image, the decoder gives the spectrum. The picture shows six test spectra; the features are the
+columns of the image.
 Run: python examples/ved.py --epochs 40 --out spectra.png
 """
 

@@ -71,7 +71,7 @@ def write_api(folder: Path) -> None:
     )
 
 
-# The commands that drew pictures which are smaller than those of full runs.
+# The commands of pictures and texts that are kept of smaller runs.
 DRAWN = {
     "atoms": "python examples/atoms.py --epochs 12 --size 320",
     "explore": "python examples/explore.py --fast",
@@ -96,7 +96,8 @@ def write_gallery(folder: Path) -> None:
         printed = DOCS / "pictures" / f"{script.stem}.txt"
         if printed.exists():
             lines = printed.read_text(encoding="utf-8").strip()
-            after = f"It prints:\n\n```text\n{lines}\n```\n\n{after}"
+            said_by = f"`{DRAWN[script.stem]}` prints" if script.stem in DRAWN else "It prints"
+            after = f"{said_by}:\n\n```text\n{lines}\n```\n\n{after}"
         _write(
             folder / f"{script.stem}.md",
             f"# {title}\n\n{before.strip()}\n\n{shown}```sh\n{command}\n```\n\n{after}\n\n"
