@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppvae import ensembles
+from ppvae import ensembles, load
 from ppvae.data import Dataset, Splits
 from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
 from ppvae.errors import ArgumentError, RunError
@@ -261,6 +261,10 @@ def test_runs_that_differ_in_their_seed_alone_are_an_ensemble(tmp_path):
         )
 
     trained = members(1, (3, 5))
+    members(1, (4,))
+    pruned = load(tmp_path / "runs" / "seed=4")
+    pruned.status, pruned.config["pruned"] = "stopped", 1
+    pruned.save(tmp_path / "runs" / "seed=4")
     loaded = ensembles.load(tmp_path)
     assert loaded.seeds == [3, 5]
     for (model, guide), (other, its) in zip(loaded.members, trained.members, strict=True):

@@ -127,4 +127,12 @@ SURVIVED = (
         ("test_ensembles.py",),
         "renamed",
     ),
+    Mutant(
+        "pruned runs as members",
+        "ensembles/saved.py",
+        ' or "pruned" in config',
+        "",
+        ("test_ensembles.py",),
+        "differ_in_their_seed",
+    ),
 )
