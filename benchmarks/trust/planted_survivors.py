@@ -135,4 +135,12 @@ SURVIVED = (
         ("test_ensembles.py",),
         "differ_in_their_seed",
     ),
+    Mutant(
+        "whole numbers of 25 bits in float32",
+        "data/features.py",
+        "(size > 2**24)",
+        "(size > 2**26)",
+        ("data/test_values.py",),
+        "bits",
+    ),
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ppvae.data.features import Precision
 from ppvae.data.values import describe_values, values_of
 
 NAN = math.nan
@@ -57,3 +58,10 @@ def test_what_stands_in_the_last_rows_of_a_large_column_counts():
     values = describe_values(x)
     assert (values.low, values.high, values.binary) == (0, 1, True)
     assert values.mean[-1] == pytest.approx(1 / 3)
+
+
+def test_whole_numbers_of_more_than_24_bits_keep_their_last_digit():
+    for most, fine in ((2**24, False), (2**24 + 1, True)):
+        precision = Precision(1)
+        precision.add(np.array([[0], [most]]))
+        assert precision.fine.tolist() == [fine]
