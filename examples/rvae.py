@@ -1,8 +1,9 @@
 """The shape of a three at any pose: rotation and translation as latent sites.
 
 Threes are rotated by any angle and shifted by some pixels, by known amounts that the model is not
-given. It separates angle, shift and shape.
-Run: python examples/rvae.py --epochs 100 --out upright.png
+given. It separates angle, shift and shape. The picture shows ten of them and their shapes at one
+pose, whose angle is the model's own zero.
+Run: python examples/rvae.py --epochs 100 --out shapes.png
 """
 
 import argparse
@@ -22,7 +23,7 @@ from ppvae.nets import MLP, CanvasDecoder, EquivariantPose, heads
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)
 parser.add_argument("--rows", type=int, default=None, help="number of training images")
-parser.add_argument("--out", default=None, help="image file to write: threes put upright")
+parser.add_argument("--out", default=None, help="image file to write: shapes at one pose")
 options = parser.parse_args()
 
 data = posed_digits(3, rotation=math.pi, shift=0.1)
@@ -57,10 +58,10 @@ print(f"angle, circular correlation   {circular_correlation(codes['rotation'], a
 print(f"shift, R2                     {shift_r2(codes['translation'], shift, angle):.3f}")
 print(f"angle from the content z, R2  {linear_r2(codes['z'], angle):.3f}")
 
-# The same threes, all upright.
-upright = {**codes, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
-decoded = run.decode(upright)["x"]
-print(f"decoded upright: {tuple(decoded.shape)}")
+# The same threes, all at the pose that is zero for the model.
+at_zero = {**codes, "rotation": torch.zeros(len(angle)), "translation": torch.zeros_like(shift)}
+decoded = run.decode(at_zero)["x"]
+print(f"decoded at one pose: {tuple(decoded.shape)}")
 if options.out:
     pairs = torch.stack([test.batch(slice(0, 10))["x"], decoded[:10]])
-    plots.images(pairs, row_labels=["image", "decoded upright"]).savefig(options.out)
+    plots.images(pairs, row_labels=["image", "at one pose"]).savefig(options.out)
