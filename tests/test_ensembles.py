@@ -58,9 +58,29 @@ def test_dispersion_is_where_members_differ():
     found = agreement(probs)
     assert found.dispersion[0] == pytest.approx((2 * 3 / 16) ** 0.5)
     assert (found.dispersion[1:] == 0).all()
-    # Two of the six pairs, three times over, miss one of ten data of class 0.
-    assert found.stability[0] == pytest.approx((3 * 1 + 3 * 0.9) / 6)
-    assert found.stability[1] == pytest.approx((3 * 1 + 3 * 10 / 11) / 6)
+    # Three of the six pairs share 9 of 10 data of class 0, and 10 of 11 of class 1; by chance, of
+    # two sets with n and m of 20 data, n m / 20 are in both.
+    for k, (shared, n, m) in enumerate([(9, 10, 9), (10, 10, 11)]):
+        overlap, chance = shared / (n + m - shared), n * m / 20 / (n + m - n * m / 20)
+        expected = (3 * 1 + 3 * (overlap - chance) / (1 - chance)) / 6
+        assert found.stability[k] == pytest.approx(expected)
+
+
+def test_classes_that_say_nothing_are_not_stable():
+    same = torch.full((3, 50, 4), 0.25) + 1e-5 * torch.rand(3, 50, 4)
+    assert agreement(same).stability.abs().max() < 0.2
+    assert (agreement(torch.full((3, 50, 4), 0.25)).stability == 0).all()
+    unrelated = torch.rand(4, 4000, 3).softmax(-1)
+    assert agreement(unrelated).stability.abs().max() < 0.05
+    q = torch.rand(2, 30, 3).softmax(-1)
+    q[1] = 0.2 * q[1] + 0.8 * q[0]
+    chance = torch.minimum(q[0, :, None], q[1, None]).sum((0, 1))
+    every = torch.maximum(q[0, :, None], q[1, None]).sum((0, 1))
+    overlap = torch.minimum(q[0], q[1]).sum(0) / torch.maximum(q[0], q[1]).sum(0)
+    expected = (overlap - chance / every) / (1 - chance / every)
+    found = agreement(q, rounds=0)
+    assert torch.equal(found.order, torch.arange(3).expand(2, 3))
+    torch.testing.assert_close(found.stability, expected)
 
 
 def test_one_member_agrees_with_itself_and_other_shapes_are_refused():

@@ -358,8 +358,8 @@ ENSEMBLE = (
     Mutant(
         "stability that compares members with themselves",
         "ensembles/agreement.py",
-        "for second in aligned[i + 1 :]:",
-        "for second in aligned[i:]:",
+        "for second in precise[i + 1 :]:",
+        "for second in precise[i:]:",
         ENSEMBLES,
         "renamed or dispersion",
     ),

@@ -21,9 +21,12 @@ class Agreement:
     Attributes:
         mean: :math:`\bar q`, with shape (N, K).
         dispersion: d, with shape (N); 0 where all members agree.
-        stability: Agreement of the members on which data belong to each class, with shape (K):
-            :math:`\sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})`, the mean over pairs of
-            members; 1 if the class holds the same data in every member.
+        stability: Agreement of the members on which data belong to each class, with shape (K),
+            beyond chance: :math:`(J - E) / (1 - E)`, the mean over pairs of members, with
+            :math:`J = \sum_n \min(q_m, q_{m'}) / \sum_n \max(q_m, q_{m'})` and E its value
+            over all pairs of data, :math:`(n, n')` in place of :math:`(n, n)`. It is 1 if the
+            class holds the same data in every member, and 0 if the members' classes have nothing
+            to do with each other, or a class has the same probability for all data.
         order: :math:`\pi_m(k)`, with shape (M, K): the member's own number of class k.
     """
 
@@ -78,10 +81,23 @@ def _match(member: Tensor, target: Tensor) -> Tensor:
 def _stability(aligned: Tensor) -> Tensor:
     if len(aligned) == 1:
         return aligned.new_ones(aligned.size(-1))
-    overlaps = []
-    for i, first in enumerate(aligned):
-        for second in aligned[i + 1 :]:
+    found, precise = [], aligned.double()
+    for i, first in enumerate(precise):
+        for second in precise[i + 1 :]:
             shared = torch.minimum(first, second).sum(0)
-            either = torch.maximum(first, second).sum(0)
-            overlaps.append(shared / either.clamp_min(1e-12))
-    return torch.stack(overlaps).mean(0)
+            overlap = shared / torch.maximum(first, second).sum(0).clamp_min(1e-12)
+            total = first.sum(0) + second.sum(0)
+            by_chance = _shared_by_chance(first, second)
+            chance = by_chance / (total - by_chance).clamp_min(1e-12)
+            beyond = (overlap - chance) / (1 - chance).clamp_min(1e-9)
+            found.append(beyond)
+    return torch.stack(found).mean(0).to(aligned)
+
+
+def _shared_by_chance(first: Tensor, second: Tensor) -> Tensor:
+    """The sum of the smaller probabilities over all pairs of data, over N, with shape (K)."""
+    lower, upper = first.mT.contiguous(), second.mT.contiguous().sort(-1).values
+    sums = torch.cat([torch.zeros_like(upper[:, :1]), upper.cumsum(-1)], -1)
+    below = torch.searchsorted(upper, lower)  # How many of the second each of the first exceeds.
+    rows = upper.size(-1)
+    return (sums.gather(-1, below) + lower * (rows - below)).sum(-1) / rows
