@@ -75,7 +75,6 @@ def write_api(folder: Path) -> None:
 DRAWN = {
     "atoms": "python examples/atoms.py --epochs 12 --size 320",
     "explore": "python examples/explore.py --fast",
-    "rvae": "python examples/rvae.py --epochs 60 --out shapes.png",
     "svae": "python examples/svae.py --epochs 6",
 }
 
