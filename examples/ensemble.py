@@ -38,20 +38,20 @@ test = data.test.batch(slice(None))
 
 
 def build(classes):
-    sites = Sites({"z": heads.DiagonalNormal(6), "y": heads.Classes(classes)})
-    decoder = MLP([6, classes], heads.Bernoulli(shape), hidden=(128, 128), join=1)
+    sites = Sites({"z": heads.DiagonalNormal(2), "y": heads.Classes(classes)})
+    decoder = MLP([2, classes], heads.Bernoulli(shape), hidden=(128, 128), join=1)
     guide = FactorizedGuide(ConvEncoder(shape, sites))
     warp = Warp(shape, rotation=0.25, translation=0.1, scale=0.15, bend=0.08)
     steps = options.epochs * math.ceil(train.num_rows / 128)
     rise = Linear(0.0, math.log(classes), steps=max(1, steps // 3))
     objective = ELBO(
         capacity={
-            "z": Capacity(Linear(0.0, 12.0, steps=steps), gamma=10.0),
+            "z": Capacity(Linear(0.0, 4.0, steps=steps), gamma=10.0),
             "y": Capacity(rise, gamma=100.0),
         }
     )
     objective = objective + Balance("y", weight=100.0) + Consistency(warp, "y", weight=200.0)
-    return JointVAE(decoder, latent_dim=6, classes=classes), guide, objective
+    return JointVAE(decoder, latent_dim=2, classes=classes), guide, objective
 
 
 for classes in options.classes:
@@ -72,7 +72,7 @@ for classes in options.classes:
     print(f"  clustering accuracy   {accuracy:.3f}")
 
 # For the last number of classes: the decoded mean of each class, and where members differ.
-latents = {"z": torch.zeros(classes, 6), "y": torch.arange(classes)}
+latents = {"z": torch.zeros(classes, 2), "y": torch.arange(classes)}
 mean, spread = ensemble.images(agreement.order, latents)
 if options.out:
     names = [f"{k}: {s:.2f}" for k, s in enumerate(agreement.stability)]

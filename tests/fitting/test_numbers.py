@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DivergenceError
-from ppvae.fitting import Checkpoint, fit
+from ppvae.fitting import Checkpoint, fit, training
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.fitting.record import Record
 from ppvae.guides import ConditionalGuide, SemiSupervisedGuide
@@ -84,6 +84,20 @@ def test_rows_of_a_last_batch_with_one_row_more_are_named():
     data = {"x": splits().train["x"][:49]}
     with pytest.raises(DivergenceError, match=r"site '[xz]' in rows \d+.* of 17\)"):
         quiet(pair()[0], BreaksOnce(at=3, bound=0.0), data, retries=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_row_is_named_where_a_state_was_kept_within_the_epoch(monkeypatch, seed):
+    class BreaksAtRow(LinearGuide):
+        def forward(self, x: Tensor) -> None:
+            super().forward(x * torch.where(x[:, :1] == 9.0, torch.inf, 1.0))
+
+    monkeypatch.setattr(training, "READ_EVERY", 1)
+    x = splits().train["x"].clone()
+    x[x == 9.0] = 8.0
+    x[40] = 9.0
+    with pytest.raises(DivergenceError, match=r"in rows 40 \(1 of 16\)"):
+        quiet(pair()[0], BreaksAtRow(), {"x": x}, retries=0, seed=seed)
 
 
 def test_a_gradient_that_is_not_finite_is_named():
