@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from gpytorch.kernels import RBFKernel
@@ -299,6 +300,8 @@ def test_columns_of_other_names_are_not_ignored(run):
     assert len(prediction.mean) == 4
     with pytest.raises(ArgumentError, match=r"predict: expected a column .* \['x'.*got \['X'\]"):
         run.predict({"X": table(4)}, num_draws=4)
+    with pytest.raises(ArgumentError, match="columns: expected values by name; got a NAType"):
+        run.predict(pd.NA)
 
 
 def test_information_of_other_data_is_refused_in_words(run):

@@ -2,8 +2,7 @@
 
 A run's folder holds ``config.json``, ``weights.safetensors``, ``history.csv`` and
 ``metrics.json``; a report adds ``arviz.nc``, ``plots/`` and ``report.html``. It is written
-completely or not at all. Loading it runs no training step and no pickle, and calls no builder but
-a trusted one.
+completely or not at all. Loading runs no training step, no pickle and no builder but trusted ones.
 """
 
 from __future__ import annotations
@@ -235,10 +234,11 @@ class Run:
         """
         from ppvae.evaluate.predict import predict
 
-        return predict(self.model, columns or {}, guide=self.guide, **options).cpu()
+        given = {} if columns is None else columns
+        return predict(self.model, given, guide=self.guide, **options).cpu()
 
     def report(self, data: object, folder: str | Path) -> Path:
-        """Evaluate the run and write its folder with metrics, draws, plots and ``report.html``.
+        """Evaluate the run, and write metrics, draws, plots and ``report.html`` into a folder.
 
         Arguments:
             data: Data, as for :func:`ppvae.report.write_all`.
