@@ -143,4 +143,12 @@ SURVIVED = (
         ("data/test_values.py",),
         "bits",
     ),
+    Mutant(
+        "rows of a fault counted from the epoch's start",
+        "fitting/diagnose.py",
+        "order[training.done + number]",
+        "order[number]",
+        ("fitting/test_numbers.py",),
+        "state_was_kept",
+    ),
 )
