@@ -52,4 +52,4 @@ def test_two_processes_write_one_run(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert main(["fit", "vae", "--batch-size", "1", "--devices", "2", "--quiet"]) == 1
     said = capfd.readouterr().err
     assert "a row for each of 2 processes" in said
-    assert "process 0 ended first" in said or "process 1 ended first" in said
+    assert "process 0 failed first" in said or "process 1 failed first" in said
