@@ -148,4 +148,4 @@ def test_the_verdict_says_that_nothing_is_turned():
     wrong = Facts(metrics={"rotation_spread/rotation": 120.0, "rotation_error": 100.0})
     said = {answer.question: answer for answer in verdict(wrong)}
     assert "not turned" not in str(said)
-    assert said["Does it predict unseen data?"].mark == "bad"
+    assert said["Does it predict the evaluated rows?"].mark == "bad"

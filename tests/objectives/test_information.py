@@ -137,7 +137,7 @@ def test_a_site_that_depends_on_a_summed_class_is_refused():
 
 def test_a_batch_of_one_is_refused():
     batch = {"x": torch.rand(1, 1, 8, 8)}
-    with pytest.raises(ValueError, match="expected at least 2 data.*leaves no row over"):
+    with pytest.raises(ValueError, match="expected at least 2 data.*leaves no single row over"):
         fails(batch, term(batch))
 
 
