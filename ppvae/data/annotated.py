@@ -5,7 +5,6 @@ The package ``anndata`` is needed only for files (``pip install 'ppvae[counts]'`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.record import Record, known_names
 from ppvae.errors import DataError
-from ppvae.expected import expect_package
+from ppvae.expected import expect_package, real_path
 from ppvae.typing import Spec
 
 if TYPE_CHECKING:
@@ -215,11 +214,11 @@ def write_h5ad(data: AnnData, path: str | Path) -> None:
     for frame in tables if cells.raw is None else [*tables, cells.raw.var]:
         if hasattr(frame, "columns"):
             _as_objects(frame)
-    place = Path(os.path.realpath(path))
+    place = real_path(path)
     partial = place.with_name(f".{place.stem}.partial{place.suffix}")
     try:
         cells.write_h5ad(partial)
-        os.replace(partial, place)
+        partial.replace(place)
     except OSError:
         raise
     except Exception as error:  # anndata's own errors have no common type.

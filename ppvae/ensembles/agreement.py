@@ -84,14 +84,16 @@ def _stability(aligned: Tensor) -> Tensor:
     found, precise = [], aligned.double()
     for i, first in enumerate(precise):
         for second in precise[i + 1 :]:
-            shared = torch.minimum(first, second).sum(0)
-            overlap = shared / torch.maximum(first, second).sum(0).clamp_min(1e-12)
             total = first.sum(0) + second.sum(0)
-            by_chance = _shared_by_chance(first, second)
-            chance = by_chance / (total - by_chance).clamp_min(1e-12)
-            beyond = (overlap - chance) / (1 - chance).clamp_min(1e-9)
-            found.append(beyond)
+            overlap = _overlap(torch.minimum(first, second).sum(0), total)
+            chance = _overlap(_shared_by_chance(first, second), total)
+            found.append((overlap - chance) / (1 - chance).clamp_min(1e-9))
     return torch.stack(found).mean(0).to(aligned)
+
+
+def _overlap(shared: Tensor, total: Tensor) -> Tensor:
+    """What two memberships share, of all that either holds: min + max is their total."""
+    return shared / (total - shared).clamp_min(1e-12)
 
 
 def _shared_by_chance(first: Tensor, second: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def expect_same_length(name: str, a: Tensor, b: Tensor) -> None:
 
 
 def expect_vectors(name: str, what: str, a: Tensor, b: Tensor) -> None:
-    """Refuse what are not two vectors of finite numbers, of one length of at least two.
+    """Refuse all but two vectors of finite numbers, of one length of at least two.
 
     Arguments:
         name: Name of the score.
@@ -50,7 +50,7 @@ def expect_vectors(name: str, what: str, a: Tensor, b: Tensor) -> None:
         b: Another column.
 
     Raises:
-        ArgumentError: If they are such.
+        ArgumentError: If they are anything else.
     """
     expect_same_length(name, a, b)
     if a.dim() != 1 or b.dim() != 1:

@@ -84,9 +84,8 @@ def measure(
     """
     if len(a) != len(b):
         raise ArgumentError(
-            f"a and b: expected equal numbers of rows; got {len(a)} and {len(b)}. Draw them from "
-            "the "
-            "same rows."
+            f"a and b: expected equal numbers of rows; got {len(a)} and {len(b)}. Draw them "
+            "from the same rows."
         )
     a, b = (value.to(placement(critic)) for value in (a, b))
     size = min(block, len(a))

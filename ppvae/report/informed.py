@@ -58,8 +58,8 @@ def critic_behind(facts: Facts) -> Finding | None:
                 "caution",
                 f"The critic of x and {site} lags behind: it estimates {shown(estimate, 2)} nats, "
                 f"but there are at least {shown(lower, 2)}. The reward for information had "
-                "little "
-                "effect: train longer, or give the critic more updates or a higher learning rate.",
+                "little effect: train longer, or give the critic more updates or a higher "
+                "learning rate.",
             )
     return None
 

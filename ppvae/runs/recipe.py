@@ -142,8 +142,7 @@ class Recipe:
         raise RunError(
             f"recipe: expected a builder that is trusted; got {self.builder!r}, which only the "
             "file names. If you know it, pass it: ppvae.load(folder, builders=[function]), "
-            "or "
-            f"--trust {module} on the command line; or pass model and guide."
+            f"or --trust {module} on the command line; or pass model and guide."
         )
 
     def _matching(self, builder: Builder) -> Callable[..., Built] | None:

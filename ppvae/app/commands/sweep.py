@@ -31,8 +31,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         description="Run a model with every combination of the values given by --set, and every "
         "seed; or, with --trials, search over that many configurations, each with every seed. "
         "Each run has its own folder in OUT/runs. The same command given again, here or on "
-        "another "
-        "machine that shares OUT, continues with what is left; several at once share the work. "
+        "another machine that shares OUT, continues with what is left; several at once "
+        "share the work. "
         "Needs the extra: pip install 'ppvae[sweep]', or 'ppvae[cluster]' for --engine ray.",
     )
     add_model(parser)
