@@ -72,12 +72,7 @@ def write_api(folder: Path) -> None:
 
 
 # The commands of pictures and texts that are kept of smaller runs.
-DRAWN = {
-    "atoms": "python examples/atoms.py --epochs 12 --size 320",
-    "ensemble": "python examples/ensemble.py --members 2 --out classes.png",
-    "explore": "python examples/explore.py --fast",
-    "svae": "python examples/svae.py --epochs 6",
-}
+DRAWN = {"ensemble": "python examples/ensemble.py --out classes.png"}
 
 
 def write_gallery(folder: Path) -> None:
