@@ -34,6 +34,9 @@ __all__ = ["MutualInformation"]
 class MutualInformation(Term):
     r""":math:`-\alpha(t) \, \hat I(a; b)`: a reward for mutual information.
 
+    A fit's history has the term as ``information_a_b``, and the critic's loss,
+    :math:`-\hat I(a; b)`, as ``critic/information_a_b``: both fall as information rises.
+
     Arguments:
         first: Name of a, a site or a column of floating-point numbers.
         second: Name of b, in the same way; at least one of the two is a latent site.
