@@ -1,9 +1,12 @@
 """An informative latent: InfoMax-VAE on cells, with explanations of a classifier.
 
-The objective is the ELBO with a large weight on the KL, plus alpha times the mutual information
-I(x; z), which a critic with its own optimiser estimates during training (MINE). Afterwards: the
-information estimated by a new critic, the cells that are fitted worst, and pictures moved from one
-class towards another, along the gradient of a small classifier.
+The objective is the ELBO plus alpha times the mutual information I(x; z), which a critic with its
+own optimiser estimates during training (MINE). Afterwards: the information estimated by a new
+critic, the cells that are fitted worst, and pictures moved from one class towards another, along
+the gradient of a small classifier of the codes: here the marker moves out to the membrane.
+
+The likelihood is a normal one with a learned scale. Cells are dark: by a Bernoulli likelihood a
+latent of pictures of this size gains less than its KL costs, and nothing is encoded.
 Run: python examples/infomax.py --epochs 30 --out path.png
 """
 
@@ -31,12 +34,12 @@ options = parser.parse_args()
 
 torch.manual_seed(0)
 data = cells(options.rows, size=32)
-shape, latent_dim = tuple(data.train["x"].shape[1:]), 6
+shape, latent_dim = tuple(data.train["x"].shape[1:]), 10
 
-model = VAE(ConvDecoder(latent_dim, heads.Bernoulli(shape)), latent_dim=latent_dim)
+model = VAE(ConvDecoder(latent_dim, heads.Normal(shape)), latent_dim=latent_dim)
 guide = AmortizedGuide(ConvEncoder(shape, heads.DiagonalNormal(latent_dim)))
 critic = critic_between(shape, (latent_dim,))
-objective = ELBO(weights={"z": 4.0}) + MutualInformation("x", "z", critic, weight=4.0)
+objective = ELBO() + MutualInformation("x", "z", critic)
 run = ppvae.fit(model, guide, data, objective, epochs=options.epochs, seed=0)
 
 device = next(guide.parameters()).device  # fit has chosen it.
@@ -57,7 +60,11 @@ for _ in range(200):
     loss.backward()
     optimizer.step()
 
-start = encode(guide, test)["z"][test["y"] == 0][:6]
+codes = encode(guide, test)["z"]
+share = (classifier(codes).argmax(1) == test["y"]).float().mean()
+print(f"classifier           {share:.2f} of test cells right, by chance 0.25")
+
+start = codes[test["y"] == 0][:6]
 path = exaggerate(
     lambda z: model.decoder(z).mean,
     lambda x: classifier(guide.encoder(x).mean),
