@@ -25,6 +25,9 @@ from ppvae.programs import SizedByData
 if TYPE_CHECKING:
     from ppvae.gp.additive.terms import Additive, Term
 
+# Least share of a kernel's variance that its features hold at the lengthscale that is given.
+HELD = 0.95
+
 __all__ = [
     "RBF",
     "Categorical",
@@ -182,11 +185,12 @@ class Line(Factor):
         name: Name of the factor on the command line.
         kernel: Kernel of one coordinate, in units of half the training range.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: Number J of features (:class:`~ppvae.gp.HilbertFeatures`).
+        num_features: Number J of features (:class:`~ppvae.gp.HilbertFeatures`), or None for usual.
         margin: Largest distance of predictions from the training data, in training ranges.
     """
 
     scale: Tensor
+    usual = 16
 
     def __init__(
         self,
@@ -194,10 +198,13 @@ class Line(Factor):
         name: str,
         kernel: Kernel,
         lengthscale: float | None,
-        num_features: int,
+        num_features: int | None,
         margin: float,
     ) -> None:
         given = "" if lengthscale is None else f", {lengthscale:g}"
+        count = self.usual if num_features is None else num_features
+        if given and count != self.usual:
+            given += f", {count}"
         super().__init__(column, f"{name}({column}{given})")
         if margin < 0 or (lengthscale is not None and not lengthscale > 0):
             raise ArgumentError(
@@ -207,9 +214,7 @@ class Line(Factor):
         self.lengthscale_given = lengthscale
         self.margin = margin
         reach = 1 + 2 * margin
-        self.features = HilbertFeatures(
-            kernel, (-reach, reach), num_features=num_features, boundary=1.25
-        )
+        self.features = HilbertFeatures(kernel, (-reach, reach), num_features=count, boundary=1.25)
         self.register_buffer("scale", torch.zeros(2, dtype=torch.float64))
 
     @property
@@ -230,7 +235,21 @@ class Line(Factor):
             self.scale.copy_(torch.stack([(low + high) / 2, (high - low) / 2]))
             if self.lengthscale_given is not None:
                 self.features.kernel.lengthscale = self.lengthscale_given / float(self.scale[1])
+                self._check_features()
         self.check(values)
+
+    def _check_features(self) -> None:
+        """Refuse a lengthscale too short for the features: the kernel would be a longer one."""
+        shares = self.features.shares()
+        share = float(shares[: self.num_features][-1])
+        needed = int((shares < HELD).sum()) + 1
+        if share < HELD:
+            name = self.written.partition("(")[0]
+            raise DataError(
+                f"{self.written}: expected features that hold {HELD:.0%} of the kernel's variance "
+                f"on the range of {self.column!r}; got {share:.0%} with {self.num_features}. "
+                f"Write {name}({self.column}, {self.lengthscale:g}, {needed}) for {needed}."
+            )
 
     def check(self, values: Tensor) -> None:
         centre, half = self.scale.tolist()
@@ -255,16 +274,21 @@ class RBF(Line):
     Arguments:
         column: Name of the column.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: Number of features of the approximation.
+        num_features: Number of features of the approximation, 12 by default.
         margin: Largest distance of predictions from the training data, in training ranges.
+
+    Raises:
+        DataError: In training, if ``lengthscale`` is too short for that number of features.
     """
+
+    usual = 12
 
     def __init__(
         self,
         column: str,
         lengthscale: float | None = None,
+        num_features: int | None = None,
         *,
-        num_features: int = 12,
         margin: float = 0.25,
     ) -> None:
         kernel = RBFKernel()
@@ -278,18 +302,21 @@ class Matern(Line):
     Arguments:
         column: Name of the column.
         lengthscale: Initial lengthscale in the column's unit; half the range by default.
-        num_features: Number of features of the approximation.
+        num_features: Number of features of the approximation, 16 by default.
         margin: Largest distance of predictions from the training data, in training ranges.
         nu: Smoothness: 0.5, 1.5 or 2.5.
+
+    Raises:
+        DataError: In training, if ``lengthscale`` is too short for that number of features.
     """
 
     def __init__(
         self,
         column: str,
         lengthscale: float | None = None,
+        num_features: int | None = None,
         *,
         nu: float = 2.5,
-        num_features: int = 16,
         margin: float = 0.25,
     ) -> None:
         kernel = MaternKernel(nu=nu)

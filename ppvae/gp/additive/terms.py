@@ -195,9 +195,9 @@ FACTOR = re.compile(r"\s*(\w+)\s*(?:\(\s*(\w+)?\s*((?:,\s*[^,()]+)*)\))?\s*")
 def parse(text: str) -> Additive:
     """An expression such as ``rbf(age) + cat(id) + rbf(age)*cat(sex)``.
 
-    Kinds: ``const``, ``cat(column)``, ``rbf(column[, lengthscale])``, ``matern(column[,
-    lengthscale])``, ``periodic(column[, period])``, ``linear(column)``, ``sm(column[,
-    mixtures])``, ``obs(column)``.
+    Kinds: ``const``, ``cat(column)``, ``rbf(column[, lengthscale[, features]])``,
+    ``matern(column[, lengthscale[, features]])``, ``periodic(column[, period])``,
+    ``linear(column)``, ``sm(column[, mixtures])``, ``obs(column)``.
 
     Raises:
         ArgumentError: If a factor is written otherwise.
@@ -213,11 +213,12 @@ def _factor(text: str, kernel: str) -> Factor:
     match = FACTOR.fullmatch(text)
     kind, column, numbers = match.groups() if match else (None, None, None)
     try:
-        values = [float(number) for number in (numbers or "").split(",") if number.strip()]
+        texts = [number for number in (numbers or "").split(",") if number.strip()]
+        values = [*map(float, texts[:1]), *map(int, texts[1:])]
     except ValueError:
         values, kind = [], None
     given = [] if column is None else [column]
-    most = {"rbf": 1, "matern": 1, "periodic": 1, "sm": 1}.get(kind or "", 0)
+    most = {"rbf": 2, "matern": 2, "periodic": 1, "sm": 1}.get(kind or "", 0)
     if kind not in KINDS or bool(given) == (kind == "const") or len(values) > most:
         kinds = ", ".join(f"{name}(column)" for name in KINDS if name != "const")
         raise ArgumentError(

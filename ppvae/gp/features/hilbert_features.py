@@ -151,6 +151,13 @@ class HilbertFeatures(FeatureMap):
                 "(--lowest and --highest of gpvae); beyond it the kernel is not known."
             )
 
+    @torch.no_grad()
+    def shares(self) -> Tensor:
+        """Shares of the kernel's variance that the first 1, ..., 4096 functions hold, (4096)."""
+        steps = torch.arange(1, 4097).to(self.frequencies)
+        density = _density_at(self.kernel, steps * math.pi / (2 * self.half_width))
+        return density.cumsum(0) / density.sum()
+
     def forward(self, values: Tensor) -> Tensor:
         low, high = self.domain
         place = values.double()[..., None] - ((low + high) / 2 - self.half_width)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import gpytorch
 import pytest
 import torch
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, DataError
 from ppvae.gp.additive import (
     RBF,
     AdditivePrior,
@@ -48,7 +50,17 @@ def test_terms_of_the_same_columns_are_told_apart_and_may_be_named():
 
 @pytest.mark.parametrize(
     "text",
-    ["rbf", "rbf(age", "foo(age)", "rbf(age) + ", "rbf(age, x)", "cat(id, 3)", "const(age)", ""],
+    [
+        "rbf",
+        "rbf(age",
+        "foo(age)",
+        "rbf(age) + ",
+        "rbf(age, x)",
+        "cat(id, 3)",
+        "rbf(age, 2, 1.5)",
+        "const(age)",
+        "",
+    ],
 )
 def test_a_text_that_is_no_kernel_is_refused_with_an_example(text):
     with pytest.raises(ArgumentError, match=r"kernel: expected factors const.*Write it as in"):
@@ -132,3 +144,21 @@ def test_shares_of_variance_add_to_one_and_are_printed_in_order():
     lines = share_table(prior).splitlines()
     assert [line.split()[0] for line in lines] == ["age", "id", "noise"]
     assert lines[0].split()[1:] == ["69.9", "%", "60", "80"]
+
+
+def test_a_lengthscale_too_short_for_the_features_is_refused_with_the_number_needed():
+    t = torch.arange(4000.0)
+    factor = parse("matern(t, 20)").terms[0].factors[0]
+    with pytest.raises(DataError, match=r"matern\(t, 20\): expected features that hold 95%") as e:
+        factor.prepare(t)
+    advised = re.search(r"Write (matern\(t, 20, (\d+)\))", str(e.value))
+    kernel = parse(advised[1])
+    assert kernel.written == advised[1]
+    factor = kernel.terms[0].factors[0]
+    factor.prepare(t)
+    assert factor.num_features == int(advised[2])
+    rows = factor(torch.tensor([2000.0, 2020.0, 2040.0]))
+    exact = gpytorch.kernels.MaternKernel(nu=2.5)
+    exact.lengthscale = 1.0
+    expected = exact(torch.tensor([[0.0], [1.0], [2.0]])).to_dense()[0].double()
+    assert torch.allclose(rows @ rows[0], expected.detach(), atol=0.1)
