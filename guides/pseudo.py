@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from ppvae.data.mapped import Columns
 from ppvae.expected import expect, integer
 from ppvae.gp import Every, GPPrior, WeightedNormal
+from ppvae.gp.state import spreads
 from ppvae.programs import FitHooks, batches, data_plate, evaluating
 
 __all__ = ["PseudoGuide"]
@@ -156,7 +157,7 @@ class PseudoGuide(FitHooks):
             f = self.prior.rows(object, view)
             v1 = self.prior.variances()[1].to(f)
             fitted = f @ self.mean
-            spread = torch.einsum("...h,lhk,...k->...l", f, self.covariance, f).clamp_min(0)
+            spread = spreads(f, self.covariance).clamp_min(0)
             share = v1 / (v1 + pseudo.variance)
             own = share * pseudo.variance
             squares = share.square() * ((pseudo.mean - fitted).square() + spread)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ppvae.data.dataset import Dataset
@@ -104,6 +103,8 @@ def lattice(
             f"lattice: expected a patch from 4 pixels to the image's size, at least four "
             f"spacings; got patch {patch}, size {size} and spacing {spacing}. Use a larger image."
         )
+    from scipy.spatial import cKDTree
+
     rng = np.random.default_rng(seed)
     place, species, domain = _crystal(rng, size, spacing, np.asarray(angles, dtype=float))
     shift, gradient = _displaced(rng, place, size, strain)
@@ -143,6 +144,8 @@ def _crystal(
     rng: np.random.Generator, size: int, spacing: float, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions (row, column) of all sites, their sublattice 0 or 1, and their domain."""
+    from scipy.spatial import cKDTree
+
     reach = int(2 * size / spacing) + 2
     steps = np.arange(-reach, reach + 1)
     first, second = (part.reshape(-1, 1) for part in np.meshgrid(steps, steps))

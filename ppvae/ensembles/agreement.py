@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -74,6 +73,8 @@ def agreement(probs: Tensor, *, reference: int = 0, rounds: int = 5) -> Agreemen
 
 def _match(member: Tensor, target: Tensor) -> Tensor:
     """The member's own number of each class of the target, with shape (K)."""
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment((target.mT @ member).cpu().numpy(), maximize=True)
     return torch.as_tensor(columns)[torch.as_tensor(rows).argsort()].to(member.device)
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.stats import kstest
 from torch import Tensor
 
 from ppvae.data import Dataset
@@ -70,6 +69,8 @@ def uniformity(u: Tensor) -> float:
     Raises:
         ArgumentError: If the shape is another, or the numbers are not real.
     """
+    from scipy.stats import kstest
+
     expect(REAL_ROWS, u=u)
     if u.dim() != 1:
         raise ArgumentError(

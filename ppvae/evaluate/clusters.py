@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 from ppvae.evaluate.scores import clustering_accuracy, expect_vectors
@@ -43,6 +42,8 @@ def cluster_scores(found: Tensor, true: Tensor) -> ClusterScores:
         ArgumentError: If a shape is another, lengths differ, or fewer than two
             data have a known class.
     """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     expect(REAL_ROWS, found=found, true=true)
     expect_vectors("cluster_scores", "classes", found, true)
     found, true = found[true >= 0].cpu(), true[true >= 0].cpu()

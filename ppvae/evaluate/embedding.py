@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.covariance import GraphicalLassoCV
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ppvae.borders import typed
@@ -45,6 +41,8 @@ def tsne(codes: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     References:
         | Visualizing Data using t-SNE (van der Maaten and Hinton, 2008), JMLR 9
     """
+    from sklearn.manifold import TSNE
+
     rows = _rows(codes, 4)
     perplexity = min(perplexity, (len(rows) - 1) / 3)
     method = TSNE(perplexity=perplexity, init="pca", random_state=seed)
@@ -83,6 +81,8 @@ def kmeans(codes: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
     Raises:
         ArgumentError: If there are fewer codes than clusters, or a number is out of its range.
     """
+    from sklearn.cluster import KMeans
+
     expect(integer(1), clusters=clusters)
     expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
     rows = _rows(codes, clusters)
@@ -118,6 +118,9 @@ def dependencies(codes: Tensor) -> Dependencies:
     References:
         | Sparse inverse covariance estimation with the graphical lasso (Friedman et al., 2008)
     """
+    from sklearn.covariance import GraphicalLassoCV
+    from sklearn.preprocessing import StandardScaler
+
     rows = _rows(codes, 10)
     if rows.shape[1] < 2 or not (rows.std(0) > 0).all():
         raise ArgumentError(

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.data.mapped import ColumnsLike
@@ -243,6 +242,8 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
         ArgumentError: If a shape is another, ``k`` is below 1, or batch numbers are negative or
             not integers.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     expect(integer(1), k=k)
     expect(REAL_ROWS, z=z, batch=batch)
     expect_same_length("batch_mixing", z, batch)

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -83,6 +80,8 @@ def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20)
         factors: Factors, with shape (N, F).
         bins: Number of bins of each histogram.
     """
+    from sklearn.metrics import mutual_info_score
+
     values, columns = _checked(codes, factors, least=1)
     levels = [_levels(column, bins) for column in columns]
     dims = [_levels(dim.double(), bins) for dim in values.unbind(1)]
@@ -104,6 +103,8 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
         | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018)
         | https://arxiv.org/abs/1802.04942
     """
+    from sklearn.metrics import mutual_info_score
+
     _, columns = _checked(codes, factors, least=2)
     information = mutual_information_matrix(codes, factors, bins=bins)
     levels = [_levels(column, bins) for column in columns]
@@ -137,6 +138,8 @@ def sap(codes: Tensor, factors: Tensor) -> float:
 
 
 def _alone(dim: Tensor, column: Tensor) -> float:
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
     method = LogisticRegression(max_iter=1000) if is_class(column) else LinearRegression()
     return max(0.0, score(method, dim, column))
 
@@ -164,6 +167,8 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         | A Framework for the Quantitative Evaluation of Disentangled Representations
         | (Eastwood and Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
     """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
     expect(integer(1), "Use 50.", trees=trees)
     expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
     values, columns = _checked(codes, factors, least=2)

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     import xarray
     from arviz import InferenceData
 
-__all__ = ["to_arviz"]
+__all__ = ["to_arviz", "write_arviz"]
 
 # Numbers of one site drawn at once; the layers of a decoder hold many times as many.
 BUDGET = 2**20
@@ -143,6 +143,46 @@ def to_arviz(
         ArgumentError: If a number is out of range, or the path ends in something else.
         ContractError: If the data lack a column.
     """
+    store = _filled(path, run, data, num_draws, max_rows, prior_rows, unseen, chunk, seed)
+    return container(store.open())
+
+
+def write_arviz(
+    path: str | Path,
+    run: Run,
+    data: ColumnsLike,
+    *,
+    num_draws: int,
+    max_rows: int | None = None,
+    prior_rows: int = 50,
+    unseen: ColumnsLike | None = None,
+) -> None:
+    """Write the file of :func:`to_arviz` without opening it, which would import ArviZ.
+
+    Arguments:
+        path: As for :func:`to_arviz`, as all the others are.
+        run: Its model and guide.
+        data: Data that the model observes.
+        num_draws: Draws per datum.
+        max_rows: Largest number of rows; None for all.
+        prior_rows: Rows whose prior is drawn from.
+        unseen: Columns to predict at.
+    """
+    _filled(path, run, data, num_draws, max_rows, prior_rows, unseen)
+
+
+def _filled(
+    path: str | Path | None,
+    run: Run,
+    data: ColumnsLike,
+    num_draws: int,
+    max_rows: int | None,
+    prior_rows: int,
+    unseen: ColumnsLike | None,
+    chunk: int | None = None,
+    seed: int = 0,
+) -> Store:
+    """A finished store with the draws that :func:`to_arviz` describes."""
     for name, value, least in (
         ("num_draws", num_draws, 1),
         ("prior_rows", prior_rows, 0),
@@ -167,10 +207,11 @@ def to_arviz(
         for name in ("", *filled):
             about = {"description": DESCRIPTIONS[name]} if name in DESCRIPTIONS else {}
             store.describe(name, {**attributes, **about, **export.attributes(name)})
-        return container(store.open())
+        store.finish()
     except BaseException:
         store.discard()
         raise
+    return store
 
 
 def _chunk(sites: Sites, num_draws: int) -> int:

@@ -20,7 +20,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -93,7 +93,7 @@ def log_likelihood(
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         num_particles: Posterior draws S per datum; memory does not grow with S.
-        batch_size: Rows at a time.
+        batch_size: Largest number of rows at a time; fewer where all their draws would not fit.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
@@ -101,19 +101,36 @@ def log_likelihood(
         ContractError: If the data lack a column.
     """
     expect(integer(1), "Use 64.", num_particles=num_particles)
+    expect(integer(1), batch_size=batch_size)
     columns, parts = columns_of(run, data), []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-        for batch in batches(run.guide, columns, batch_size):
-            parts.append(_estimate(run, columns, batch, num_particles))
+        # All draws of a few rows at once, as each pass encodes its rows: only where those of one
+        # row are too many, several passes.
+        size = _size(run, columns)
+        at_once = min(num_particles, max(1, BUDGET // size))
+        rows = min(batch_size, max(1, BUDGET // (at_once * size)))
+        full = plain_elbo(run, columns, num_particles=at_once)
+        passes = [full] * (num_particles // at_once)
+        if rest := num_particles % at_once:
+            passes.append(plain_elbo(run, columns, num_particles=rest))
+        for batch in batches(run.guide, columns, rows):
+            parts.append(_estimate(passes, batch, num_particles))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return LikelihoodEstimate(**values, num_particles=num_particles)
 
 
+def _size(run: Run, data: Dataset) -> int:
+    """Numbers of all sites of one datum and draw, over all classes."""
+    batch = next(batches(run.guide, data, 1))
+    _, context = plain_elbo(run, data).evaluate(batch)
+    return sum(math.prod(fn.batch_shape) * math.prod(fn.event_shape) for fn in context.p.values())
+
+
 def _estimate(
-    run: Run, data: Dataset, batch: Mapping[str, Tensor], num_particles: int
+    passes: Sequence[Objective], batch: Mapping[str, Tensor], num_particles: int
 ) -> dict[str, Tensor]:
     weights, rates, distortions = [], [], []
-    for objective in _passes(run, data, batch, num_particles):
+    for objective in passes:
         terms, context = objective.evaluate(batch)
         weights.append(context.log_weights().double())
         share = objective.spec.num_particles / num_particles
@@ -134,22 +151,6 @@ def _estimate(
     return {name: value.cpu() for name, value in values.items()}
 
 
-def _passes(
-    run: Run, data: Dataset, batch: Mapping[str, Tensor], num_particles: int
-) -> Iterator[Objective]:
-    """Plain objectives that together draw ``num_particles``, as many at once as fit in memory."""
-    one = plain_elbo(run, data)
-    _, context = one.evaluate({name: column[:1] for name, column in batch.items()})
-    sites = [math.prod(fn.batch_shape) * math.prod(fn.event_shape) for fn in context.p.values()]
-    rows = len(next(iter(batch.values())))
-    at_once = min(num_particles, max(1, BUDGET // (rows * sum(sites))))
-    full = plain_elbo(run, data, num_particles=at_once)
-    for _ in range(num_particles // at_once):
-        yield full
-    if rest := num_particles % at_once:
-        yield plain_elbo(run, data, num_particles=rest)
-
-
 def summary(
     run: Run,
     data: ColumnsLike,
@@ -166,7 +167,7 @@ def summary(
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
         num_particles: Posterior draws S per datum.
         max_rows: Number of rows used, evenly spaced; None for all.
-        batch_size: Rows at a time.
+        batch_size: Largest number of rows at a time.
         seed: Random seed of the draws.
 
     Returns:

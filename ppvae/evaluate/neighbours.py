@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -69,6 +67,8 @@ def knn_overlap(data: Tensor, codes: Tensor, *, k: int = 10) -> float:
         codes: With shape (N, ...).
         k: Neighbours, less than half of N.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     _checked(data, codes, k)
     first, second = (
         NearestNeighbors(n_neighbors=k).fit(_rows(values)).kneighbors(return_distance=False)
@@ -91,6 +91,8 @@ def neighbours(data: Tensor, codes: Tensor, *, ks: Sequence[int] = (5, 10, 20, 5
     Raises:
         ArgumentError: If lengths differ, or a number of neighbours is half of N or more.
     """
+    from sklearn.manifold import trustworthiness
+
     expect(SEQUENCE, "Use (5, 10).", ks=ks)
     for k in ks:
         _checked(data, codes, k)

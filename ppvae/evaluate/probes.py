@@ -6,16 +6,15 @@ quantity, scored by R2.
 
 from __future__ import annotations
 
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import train_test_split
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.expected import REAL_ROWS, expect, integer
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin, RegressorMixin
 
 __all__ = ["is_class", "knn_probe", "linear_probe", "score"]
 
@@ -39,6 +38,8 @@ def score(
     Raises:
         ArgumentError: If the lengths differ, or fewer than four rows are known.
     """
+    from sklearn.model_selection import train_test_split
+
     if len(features) != len(target):
         raise ArgumentError(
             f"probe: expected features and a target of one length; got {len(features)} and "
@@ -74,6 +75,10 @@ def linear_probe(features: Tensor, target: Tensor) -> float:
     Raises:
         ArgumentError: If lengths differ, fewer than four rows are known, or classes are not (N).
     """
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     expect(REAL_ROWS, features=features, target=target)
     method = LogisticRegression(max_iter=1000) if is_class(target) else Ridge(alpha=1e-3)
     return score(make_pipeline(StandardScaler(), method), features, target)
@@ -90,6 +95,8 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
     Raises:
         ArgumentError: If ``k`` is below 1, or half of N or more.
     """
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
     expect(integer(1), k=k)
     expect(REAL_ROWS, features=features, target=target)
     if 2 * k >= len(features):

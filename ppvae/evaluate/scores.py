@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
@@ -187,6 +186,8 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
         ArgumentError: If a shape is another, lengths differ, or N is below 2.
     """
     expect(REAL_ROWS, found=found, true=true)
+    from scipy.optimize import linear_sum_assignment
+
     expect_vectors("clustering_accuracy", "classes", found, true)
     names, ours = found.unique(return_inverse=True)
     known, theirs = true.unique(return_inverse=True)

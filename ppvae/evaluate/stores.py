@@ -1,8 +1,8 @@
 """Stores that draws are written to piece by piece: memory, a netCDF file, or a zarr folder.
 
 Each store makes named arrays in named groups, of a size known beforehand, that are filled piece
-by piece (``array[slices] = values``), and is then opened as an xarray DataTree. The files are
-what xarray itself would write, without the whole ever being in memory.
+by piece (``array[slices] = values``), and is then finished and opened as an xarray DataTree. The
+files are what xarray itself would write, without the whole ever being in memory.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
-import xarray
 from numpy.typing import DTypeLike
 
 from ppvae.errors import ArgumentError
 
 if TYPE_CHECKING:
     import h5netcdf
+    import xarray
     from arviz import InferenceData
 
 __all__ = ["Memory", "NetCDF", "Store", "Zarr", "container", "store_for"]
@@ -67,8 +67,12 @@ class Store(ABC):
         """Set attributes of a group; "" is the root."""
 
     @abstractmethod
+    def finish(self) -> None:
+        """Close the store, and move its file or folder into place."""
+
+    @abstractmethod
     def open(self) -> xarray.DataTree:
-        """Close the store, and return its contents, lazily if they are on disk."""
+        """The contents of the finished store, read lazily if they are on disk."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -99,7 +103,12 @@ class Memory(Store):
     def describe(self, group: str, attributes: Attributes) -> None:
         self.attributes[group] = dict(attributes)
 
+    def finish(self) -> None:
+        pass
+
     def open(self) -> xarray.DataTree:
+        import xarray
+
         datasets = {"/": xarray.Dataset(attrs=self.attributes.get("", {}))}
         for group, variables in self.groups.items():
             attributes = dict(self.attributes.get(group, {}))
@@ -162,10 +171,14 @@ class NetCDF(Store):
     def describe(self, group: str, attributes: Attributes) -> None:
         self._group(group).attrs.update(attributes)
 
-    def open(self) -> xarray.DataTree:
+    def finish(self) -> None:
         self.file.close()
         os.replace(self.partial, self.path)
         self.partial.parent.rmdir()
+
+    def open(self) -> xarray.DataTree:
+        import xarray
+
         return xarray.open_datatree(self.path, engine="h5netcdf")
 
     def discard(self) -> None:
@@ -217,12 +230,16 @@ class Zarr(Store):
     def describe(self, group: str, attributes: Attributes) -> None:
         (self.root.require_group(group) if group else self.root).attrs.update(attributes)
 
-    def open(self) -> xarray.DataTree:
+    def finish(self) -> None:
         if self.path.is_symlink():
             self.path.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
         self.partial.parent.rmdir()
+
+    def open(self) -> xarray.DataTree:
+        import xarray
+
         return xarray.open_datatree(self.path, engine="zarr", consolidated=False, chunks=None)
 
     def discard(self) -> None:

@@ -21,6 +21,7 @@ from ppvae.errors import ArgumentError
 from ppvae.expected import ROWS
 from ppvae.gp.features import kronecker_rows, unit_rows
 from ppvae.gp.prior import GPPrior
+from ppvae.gp.state import spreads
 from ppvae.programs.batches import placed
 
 __all__ = ["infer_objects", "latents_of"]
@@ -102,7 +103,7 @@ def latents_of(prior: GPPrior, x: Tensor, views: Tensor) -> dist.TorchDistributi
     prior.views.check(views)
     v0, v1 = prior.variances()
     f = v0.sqrt() * kronecker_rows(x.double(), prior.views(views))
-    spread = torch.einsum("nh,lhk,nk->nl", f, prior.covariance.double(), f).clamp_min(0)
+    spread = spreads(f, prior.covariance.double()).clamp_min(0)
     loc = f @ prior.mean.double()
     dtype = prior.mean.dtype
     return dist.Normal(loc.to(dtype), (spread + v1).sqrt().to(dtype)).to_event(1)

@@ -30,7 +30,7 @@ from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every
 from ppvae.gp.features import FeatureMap
 from ppvae.gp.layout import Layout
-from ppvae.gp.state import GPState, weight_noise
+from ppvae.gp.state import GPState, spreads, weight_noise
 
 __all__ = ["GPPrior"]
 
@@ -238,7 +238,7 @@ class GPPrior(EncodedPrior):
                 self.layout.fold_codes,
             )
             return CollapsedGP(f, v1, frozen)
-        spread = torch.einsum("...h,lhk,...k->...l", f, self.covariance, f).clamp_min(0)
+        spread = spreads(f, self.covariance).clamp_min(0)
         return dist.Normal(f @ self.mean, (spread + v1).sqrt()).to_event(1)
 
     def _layout(self) -> Layout:

@@ -17,7 +17,10 @@ from torch import Tensor
 
 from ppvae.gp.layout import Layout
 
-__all__ = ["GPState", "weight_noise"]
+__all__ = ["GPState", "spreads", "weight_noise"]
+
+# Rows whose variances are computed at once.
+ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,19 @@ def weight_noise(
     """
     noise = layout.gram(x, r, variances.to(x).mT) * (v0 / v1.square())
     return covariance @ noise @ covariance
+
+
+def spreads(f: Tensor, covariance: Tensor) -> Tensor:
+    r""":math:`f_n^\top S_l f_n`: variances of :math:`f_n w_l`, with shape (..., N, L).
+
+    Arguments:
+        f: Features, with shape (..., N, H).
+        covariance: :math:`S_l`, which are symmetric, with shape (L, H, H).
+    """
+    # One matrix product on the covariances as they lie in memory, which einsum would copy.
+    stacked = covariance.flatten(0, 1)
+    parts = [
+        ((stacked @ rows.mT).unflatten(0, covariance.shape[:2]) * rows.mT).sum(1).mT
+        for rows in f.flatten(0, -2).split(ROWS)
+    ]
+    return torch.cat(parts).reshape(*f.shape[:-1], len(covariance))

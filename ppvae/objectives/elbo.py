@@ -241,13 +241,12 @@ class Objective(nn.Module):
                 num_data=self.num_data or 1,
             )
             sites = nodes_of(model_trace)
-            log_likelihood = {
-                name: reduce(sites[name], self._score(sites[name])) for name in structure.scored
-            }
+            scores = {name: self._score(sites[name]) for name in structure.scored}
+            log_likelihood = {name: reduce(sites[name], v) for name, v in scores.items()}
             kl = self._kls(structure, guide_trace, model_trace, reduce)
             averages = self.shards.averages(by_name(log_likelihood, kl))
             loss = self._weighted(averages, observed=log_likelihood, latent=kl)
-            context = self._context(batch, structure, guide_trace, model_trace, reduce, kl)
+            context = self._context(batch, structure, guide_trace, model_trace, reduce, kl, scores)
             extras = {term.name: term(context) for term in self.spec.terms}
             if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
@@ -344,9 +343,13 @@ class Objective(nn.Module):
         model_trace: poutine.Trace,
         reduce: PerDatum,
         kl: Mapping[str, Tensor],
+        scores: Mapping[str, Tensor],
     ) -> Context:
         sites = (*structure.latent, *structure.scored)
         q, p = nodes_of(guide_trace), nodes_of(model_trace)
+        # A term may have taken gradients from the scores.
+        known = {} if self.spec.terms else scores
+        weights = partial(log_weights, structure, guide_trace, model_trace)
         return Context(
             batch=batch,
             values={name: p[name]["value"] for name in sites},
@@ -359,13 +362,7 @@ class Objective(nn.Module):
             enumerated=structure.enumerated,
             shards=self.shards,
             structure=structure,
-            log_weights=partial(
-                log_weights,
-                structure,
-                guide_trace,
-                model_trace,
-                particles=self.spec.num_particles,
-            ),
+            log_weights=partial(weights, particles=self.spec.num_particles, scores=known),
             kl=kl,
             log_likelihood_at=partial(
                 self._log_likelihood_at, batch, structure, guide_trace, reduce

@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from pyro import poutine
@@ -26,7 +27,12 @@ __all__ = ["log_weights"]
 
 
 def log_weights(
-    structure: Structure, guide_trace: poutine.Trace, model_trace: poutine.Trace, *, particles: int
+    structure: Structure,
+    guide_trace: poutine.Trace,
+    model_trace: poutine.Trace,
+    *,
+    particles: int,
+    scores: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Tensor:
     r""":math:`\log w`, with shape (S, N).
 
@@ -39,6 +45,8 @@ def log_weights(
         guide_trace: Trace of the guide, run on N data.
         model_trace: Trace of the model, replayed against it.
         particles: Number of draws S, in the plate of particles if above one.
+        scores: Log-densities of observed sites that are known, with the shapes of
+            :func:`~ppvae.programs.log_prob`.
     """
     drawn, scored = nodes_of(guide_trace), nodes_of(model_trace)
     # By the plates within that of the data: sums over classes are taken within them.
@@ -50,7 +58,9 @@ def log_weights(
         if shared and name not in structure.enumerated:
             continue
         plates = frozenset(inner_dims(site))
-        value = log_prob(drawn[name] if shared else site)
+        value = scores.get(name)
+        if value is None:
+            value = log_prob(drawn[name] if shared else site)
         if name in structure.enumerated:
             absent = log_prob(drawn[name]) == -torch.inf
             value = torch.where(absent, -torch.inf, value)

@@ -11,6 +11,7 @@ from torch import nn
 from ppvae import evaluate, plots
 from ppvae.data import Splits, describe
 from ppvae.errors import ContractError
+from ppvae.evaluate.inference_data import write_arviz
 from ppvae.fitting.layout import channels_last
 from ppvae.plots.files import Failure
 from ppvae.report.gallery import Subject, draw, interact, measure
@@ -69,12 +70,12 @@ def _write_all(run: Run, data: object, folder: Path, max_rows: int | None) -> Pa
     run.metrics |= _null(subject, max_rows)
     run.save(folder)
     draws = partial(
-        evaluate.to_arviz,
+        write_arviz,
+        folder / "arviz.nc",
         run,
         held_out,
         num_draws=ARVIZ_DRAWS,
         max_rows=ARVIZ_ROWS,
-        path=folder / "arviz.nc",
     )
     try:
         draws(unseen=unseen(subject))

@@ -50,3 +50,16 @@ def test_lists_and_help_import_nothing_heavy(commands):
         check=True,
     )
     assert not HEAVY & set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_evaluations_import_only_what_they_compute_with():
+    probe = "import ppvae.app.workflow, json, sys; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", probe],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(json.loads(run.stdout.splitlines()[-1]))
+    assert not {"arviz", "pandas", "scipy.stats", "sklearn", "xarray"} & loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from torch import nn
 
 from ppvae.data import Dataset
 from ppvae.evaluate import log_likelihood, to_arviz
+from ppvae.evaluate.inference_data import write_arviz
 from ppvae.evaluate.pareto import leave_one_out
 from ppvae.evaluate.sites import observed_values, sites_of
 from ppvae.programs import ContractError, batches, data_plate
@@ -48,6 +50,19 @@ def names(tree):
         if callable(tree.groups)
         else {str(g).strip("/") for g in tree.groups if g != "/"}
     )
+
+
+def test_a_file_is_written_without_arviz_and_holds_the_same(tmp_path, monkeypatch):
+    run, data = pair_run("vae, mlp")
+    opened = to_arviz(run, data, num_draws=DRAWS)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "arviz", None)
+        write_arviz(tmp_path / "draws.nc", run, data, num_draws=DRAWS)
+    with xarray.open_datatree(tmp_path / "draws.nc", engine="h5netcdf") as written:
+        for name in ("posterior", "prior_predictive", "sample_stats"):
+            xarray.testing.assert_identical(
+                written[name].to_dataset().drop_attrs(), group(opened, name).drop_attrs()
+            )
 
 
 def observed_of(run, data):

@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import nn
 
 from ppvae.data import Dataset
-from ppvae.evaluate import log_likelihood, pareto_k, summary
+from ppvae.evaluate import likelihood, log_likelihood, pareto_k, summary
 from ppvae.programs import ContractError, data_plate
 from ppvae.runs.run import Run
-from tests.evaluate.programs import LinearGaussian, linear_run, pair_run
+from tests.evaluate.programs import D, LinearGaussian, Z, linear_run, pair_run
 from tests.pairs import PAIRS
 
 with warnings.catch_warnings():
@@ -107,6 +107,21 @@ def test_it_works_for_every_model_and_repeats(name):
     numbers = summary(run, data, num_particles=30)
     assert {"elbo", "log_likelihood", "untrusted"} <= numbers.keys()
     assert all(math.isfinite(value) for value in numbers.values())
+
+
+def test_rows_are_encoded_once_where_memory_is_short(monkeypatch):
+    run, encoded = linear_run(), []
+    x = run.model.draw(40)
+    # Enough for all draws of one row.
+    monkeypatch.setattr(likelihood, "BUDGET", 64 * (D + Z))
+    run.guide.register_forward_pre_hook(
+        lambda _, args, columns: encoded.append(len([*args, *columns.values()][0])),
+        with_kwargs=True,
+    )
+    found = log_likelihood(run, {"x": x}, num_particles=64)
+    assert len(x) <= sum(encoded) < 2 * len(x)
+    exact = run.model.log_evidence(x).double()
+    torch.testing.assert_close(found.log_likelihood, exact, rtol=0, atol=1e-3)
 
 
 def test_what_is_looked_at_does_not_move():

@@ -17,6 +17,7 @@ from ppvae.gp import (
     interpolate_latents,
     latents_of,
     leave_one_out,
+    state,
 )
 
 P, Q, M, L = 9, 6, 3, 4
@@ -50,6 +51,15 @@ def test_leave_one_out_is_every_refit():
         torch.testing.assert_close(predicted.mean[row], gain @ prior.table[rest])
         variance = covariance[row, row] - gain @ covariance[rest, row]
         torch.testing.assert_close(predicted.variance[row], variance.expand(L))
+
+
+def test_variances_are_the_quadratic_forms_of_each_latent(dtype):
+    rows, size = state.ROWS + 3, 5
+    f, root = torch.randn(2, rows, size), torch.randn(L, size, size)
+    covariance = root @ root.mT
+    found = state.spreads(f, covariance)
+    expected = torch.stack([((f @ s) * f).sum(-1) for s in covariance], -1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_leave_one_out_needs_training_data():
