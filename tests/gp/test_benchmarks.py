@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,3 +47,22 @@ def test_growth_and_new_objects(tmp_path):
     assert [r["rows"] for r in json.loads(path.read_text("utf-8"))["runs"]] == [4050, 8100]
     table = run("new_objects.py", "--epochs", 1, "--objects", 60)
     assert table.count("\n| ") >= 4
+
+
+def test_files_for_peers_and_scores_of_what_they_return(tmp_path):
+    run("exchange.py", "write", tmp_path, "--seed", 0)
+    parts = ("validation", "test")
+    asked = {name: np.load(tmp_path / f"{name}.npz")["x"] for name in parts}
+    found = {name: np.nan_to_num(x) + 0.1 for name, x in asked.items()}
+    np.savez(tmp_path / "found.npz", **found, cpu_seconds=7, settings="{}")
+    scores = run("exchange.py", "score", tmp_path, tmp_path / "found.npz")
+    assert re.search(r"test +found +0\.0100  7 CPU s", scores)
+
+
+def test_long_series(tmp_path):
+    run("long_series.py", "--seeds", 0, "--write", tmp_path)
+    x = np.load(tmp_path / "series0.npz")["x"]
+    np.savez(tmp_path / "found.npz", x=x)
+    scores = run("long_series.py", "--seeds", 0, "--score", tmp_path / "found.npz")
+    assert re.search(r"linear map of all features (\S+)\n", scores)[1] in scores.splitlines()[-1]
+    assert "two slowest of 3 latents" in run("long_series.py", "--epochs", 1, "--latents", 3)
