@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ from ppvae.data.mapped import MappedRows
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.spectra import spectral_image
+from ppvae.data.stored import refuse_packed, unwritten
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
 from ppvae.typing import Spec
 
 if TYPE_CHECKING:
+    import h5py
     from zarr.types import AnyArray
 
 __all__ = ["h5", "npy", "npz", "zarr"]
@@ -186,6 +189,13 @@ def zarr(
         notes = []
         for name, array in arrays.items():
             _refuse_pickled(path, array)
+            notes.append(
+                unwritten(name, array.nchunks_initialized, array.nchunks, array.fill_value)
+            )
+            step = max(1, array.chunks[0]) if array.ndim else 1
+            starts = range(0, array.shape[0] if array.ndim else 0, step)
+            blocks = (np.asarray(array[i : i + step]) for i in starts)
+            refuse_packed(path, name, dict(array.attrs), blocks)
             if name in ("x", "source") and array.ndim > 1:
                 rows = _Zarr(array, layout, name)
                 columns[name] = MappedRows(rows, np.arange(array.shape[0]))
@@ -257,13 +267,23 @@ def h5(
                 name: item.asstr()[...].astype(str) if item.dtype.kind == "O" else item[...]
                 for name, item in sets.items()
             }
+            notes = [_unwritten(name, item) for name, item in sets.items()]
+            for name, item in sets.items():
+                refuse_packed(path, name, item.attrs, [columns[name]])
     except (*UNREADABLE, RuntimeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{path.name}: expected an HDF5 file; it cannot be read ({error}). Copy it again."
         ) from error
-    return _dataset(path, columns, missing_ok, layout, like)
+    return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
+
+
+def _unwritten(name: str, item: h5py.Dataset) -> str:
+    if item.chunks is None:
+        return ""
+    pieces = math.prod(-(-n // chunk) for n, chunk in zip(item.shape, item.chunks, strict=True))
+    return unwritten(name, item.id.get_num_chunks(), pieces, item.fillvalue)
 
 
 def _dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from ppvae.expected import at_least
 from ppvae.typing import Keywords, Spec
 
 __all__ = [
+    "compare_values",
     "compared_scale",
     "divided",
     "load",
@@ -36,6 +38,8 @@ __all__ = [
     "suiting",
     "table_columns",
 ]
+
+logger = logging.getLogger(__name__)
 
 ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npz": npz,
@@ -212,6 +216,11 @@ def compared_scale(
                 f"with; got whole numbers from {facts.least:g} to {facts.most:g}. Transform them "
                 "as the run's data were, such as by a logarithm."
             )
+        if "library" in spec[name] and not facts.whole:
+            notes.append(
+                f"{name}: numbers with fractions, where the run was fitted with whole numbers; "
+                "check whether they were transformed"
+            )
         if size > 10 * before or 10 * size < before:
             notes.append(
                 f"{name}: {got}, where the run was fitted with {fitted}; check the unit or scale"
@@ -247,6 +256,29 @@ def refuse_mixed_bytes(
     ]
     if mixed:
         compared_scale(source, data.select(*mixed), spec, ranges())
+
+
+def compare_values(data: Dataset, spec: Spec, ranges: Mapping[str, Sequence[float]]) -> None:
+    """Compare new data with those that a run was fitted to, as far as both are in memory.
+
+    The log warns of values more than ten times as large as all of the training data.
+
+    Arguments:
+        data: New data.
+        spec: Spec of the columns of the run.
+        ranges: Smallest and largest number of the run's columns (:func:`ranges_of`).
+
+    Raises:
+        DataError: As :func:`refuse_mixed_bytes`.
+    """
+    refuse_mixed_bytes("data", data, spec, lambda: ranges)
+    for name in [name for name in ranges if isinstance(data.get(name), torch.Tensor)]:
+        facts, (low, high) = statistics(data, name), ranges[name]
+        if max(-facts.least, facts.most) > 10 * max(abs(low), abs(high)):
+            logger.warning(
+                f"{name}: values from {facts.least:g} to {facts.most:g}, where the run was fitted "
+                f"with {low:g} to {high:g}; check the unit or scale"
+            )
 
 
 def _reader(path: Path) -> Callable[..., Dataset]:

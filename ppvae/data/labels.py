@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppvae.data.columns import COLUMNS, found_as
-from ppvae.data.record import Record
+from ppvae.data.record import Record, composed
 from ppvae.data.roles import CLASSLIKE
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
@@ -78,7 +78,7 @@ def _matched(
     by_path: dict[str, list[int]] = defaultdict(list)
     by_name: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(frame.iloc[:, 0]):
-        written = PurePosixPath(str(text).strip().replace("\\", "/"))
+        written = PurePosixPath(composed(str(text)).strip().replace("\\", "/"))
         by_path[written.as_posix()].append(row)
         by_name[written.name].append(row)
     shared = defaultdict(set)
@@ -86,9 +86,9 @@ def _matched(
         shared[file.name].add(file)
     order, absent = [], []
     for file in files:
-        rows = by_path.get(file.as_posix()) or []
+        rows = by_path.get(composed(file.as_posix())) or []
         if not rows and len(shared[file.name]) == 1:
-            rows = by_name.get(file.name) or []
+            rows = by_name.get(composed(file.name)) or []
         if not rows:
             absent.append(file)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from ppvae.data.columns import kind_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["Record", "coded", "known_names", "known_unit", "recoded", "text_of"]
+__all__ = ["Record", "coded", "composed", "known_names", "known_unit", "recoded", "text_of"]
 
 # Texts that stand for a missing class.
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
@@ -126,7 +127,7 @@ def known_names(like: Spec | None, name: str) -> tuple[str, ...] | None:
     """Names by number that a fitted run has for a column; None where it has no such column."""
     spec = {} if like is None else like.get(name, {})
     if spec.get("names") is not None:
-        return tuple(map(str, spec["names"]))
+        return tuple(composed(str(name)) for name in spec["names"])
     classes = spec.get("classes")
     return None if classes is None else tuple(map(str, range(classes)))
 
@@ -175,10 +176,19 @@ def text_of(value: object) -> str:
     if value is None or value is np.ma.masked:
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip()
+        return composed(value.decode("utf-8", "replace")).strip()
     if isinstance(value, float):
         return "" if value != value else re.sub(r"\.0$", "", repr(value))
-    return str(value).strip()
+    return composed(str(value)).strip()
+
+
+def composed(text: str) -> str:
+    """Text in one form of Unicode, as é may be written as one character or as two.
+
+    Arguments:
+        text: A name.
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def _few(names: Sequence[str], limit: int = 8) -> str:

@@ -16,7 +16,7 @@ from ppvae.data.dataset import Dataset
 from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
-from ppvae.data.record import Record, coded, known_names, known_unit
+from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
 from ppvae.data.sniff import dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
@@ -107,7 +107,8 @@ def _large(path: Path, columns: Mapping[str, str | Sequence[str]]) -> LargeParqu
         file = LargeParquet(path, {*taken, *NAMED}, COUNTERS)
     except (ImportError, *UNREADABLE):
         return None  # What is wrong is said where any table is read.
-    return file if file.is_large else None
+    plain = all(composed(name) == name for name in file.names)
+    return file if file.is_large and plain else None
 
 
 def read_table(
@@ -131,7 +132,7 @@ def read_table(
             reader, engine = BINARY[path.suffix.lower()]
             frame = getattr(pd, reader)(path)
             notes = _workbook(path) if path.suffix.lower() == ".xlsx" else []
-            frame.columns = [str(column).strip() for column in frame.columns]
+            frame.columns = [composed(str(column)).strip() for column in frame.columns]
             # Typed columns hold a missing value's number rather than its text.
             numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
             return frame.replace([*na, *numbers], np.nan) if len(na) else frame, notes
@@ -151,7 +152,7 @@ def read_table(
                 low_memory=False,
                 skipinitialspace=True,
             )
-        frame.columns = [str(column).strip() for column in frame.columns]
+        frame.columns = [composed(str(column)).strip() for column in frame.columns]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
         return frame, [dialect.note]
@@ -214,8 +215,13 @@ def from_frame(
     x = (x,) if isinstance(x, str) else x
     if x is not None and not (isinstance(x, Sequence) and all(isinstance(n, str) for n in x)):
         raise DataError(f"x: expected names of columns; got {str(x)[:60]}. Pass x=['a', 'b'].")
-    frame, indexed = _with_levels(frame, {*(x or ()), *taken_by(columns or {})})
-    frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
+    x = None if x is None else [composed(name) for name in x]
+    columns = {
+        name: composed(given) if isinstance(given, str) else [composed(c) for c in given]
+        for name, given in (columns or {}).items()
+    }
+    frame, indexed = _with_levels(frame, {*(x or ()), *taken_by(columns)})
+    frame = frame.set_axis([composed(str(c)) for c in frame.columns], axis=1)
     for names, remedy in ((list(frame.columns), "Rename them"), (x or (), "Name each once")):
         twice = sorted({name for name in names if list(names).count(name) > 1})
         if twice:
@@ -223,7 +229,7 @@ def from_frame(
                 f"{source}: expected a name of its own for each column; got {twice[:6]} more than "
                 f"once. {remedy}."
             )
-    chosen, record = roles_of(source, frame, x, like, columns or {})
+    chosen, record = roles_of(source, frame, x, like, columns)
     taken = taken_by(chosen)
     used = {*taken, *(x or ()), *(known_names(like, "x") or ())}
     frame, row_names, record = without_counter(source, frame, used, record.noted(indexed))

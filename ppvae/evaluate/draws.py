@@ -235,17 +235,32 @@ def _trace(
     given: Mapping[str, Tensor] | None = None,
     replay: poutine.Trace | None = None,
 ) -> poutine.Trace:
-    with unvalidated():
-        return trace_program(
-            module,
-            batch,
-            structure,
-            particles=num_draws,
-            enumerate=False,
-            given=given,
-            replay=replay,
-            unscaled=True,
+    try:
+        with unvalidated():
+            trace = trace_program(
+                module,
+                batch,
+                structure,
+                particles=num_draws,
+                enumerate=False,
+                given=given,
+                replay=replay,
+                unscaled=True,
+            )
+    except NotImplementedError as error:
+        raise ContractError(
+            f"{type(module).__name__}: expected sites that can be drawn; got one that cannot: "
+            f"{str(error).strip().splitlines()[0]}. Give it a proper distribution, or leave out "
+            "draws of the prior (to_arviz(..., prior_rows=0))."
+        ) from error
+    missing = [name for name in structure.latent if name not in trace.nodes]
+    if missing:
+        raise ContractError(
+            f"{type(module).__name__}: expected the latent sites {list(structure.latent)} where "
+            f"nothing is observed, too; got a run without {missing}. Sample them whether or not "
+            "the data are given."
         )
+    return trace
 
 
 def _draws(

@@ -57,7 +57,7 @@ from ppvae.evaluate.names import Names, names_of
 from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
-from ppvae.evaluate.stores import Store, container, store_for
+from ppvae.evaluate.stores import Store, container, storing
 from ppvae.expected import expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
 from ppvae.runs.run import Run, describe
@@ -142,6 +142,7 @@ def to_arviz(
     Raises:
         ArgumentError: If a number is out of range, or the path ends in something else.
         ContractError: If the data lack a column.
+        RunError: If the file cannot be written.
     """
     store = _filled(path, run, data, num_draws, max_rows, prior_rows, unseen, chunk, seed)
     return container(store.open())
@@ -191,8 +192,7 @@ def _filled(
         expect(integer(least), **{name: value})
     num_draws = int(num_draws)  # Of numpy's small integers, products overflow.
     columns, rows = thinned(run, data, max_rows)
-    store = store_for(path)
-    try:
+    with storing(path) as store:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
             sites = sites_of(run, next(batches(run.guide, columns, 1)))
             export = _Export(run, store, sites, num_draws, chunk or _chunk(sites, num_draws))
@@ -208,9 +208,6 @@ def _filled(
             about = {"description": DESCRIPTIONS[name]} if name in DESCRIPTIONS else {}
             store.describe(name, {**attributes, **about, **export.attributes(name)})
         store.finish()
-    except BaseException:
-        store.discard()
-        raise
     return store
 
 

@@ -12,7 +12,8 @@ import shutil
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -20,14 +21,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, RunError
 
 if TYPE_CHECKING:
     import h5netcdf
     import xarray
     from arviz import InferenceData
 
-__all__ = ["Memory", "NetCDF", "Store", "Zarr", "container", "store_for"]
+__all__ = ["Memory", "NetCDF", "Store", "Zarr", "container", "storing"]
 
 Attributes: TypeAlias = Mapping[str, str | int | None]
 
@@ -131,7 +132,8 @@ class NetCDF(Store):
 
         self.path = path
         self.partial = _beside(path)
-        self.file = h5netcdf.File(self.partial, "w")
+        with _removed_on_error(self.partial):
+            self.file = h5netcdf.File(self.partial, "w")
 
     def _group(self, name: str) -> h5netcdf.Group:
         if not name:
@@ -182,7 +184,8 @@ class NetCDF(Store):
         return xarray.open_datatree(self.path, engine="h5netcdf")
 
     def discard(self) -> None:
-        self.file.close()
+        with suppress(OSError, RuntimeError):  # On a full disk, closing fails, too.
+            self.file.close()
         shutil.rmtree(self.partial.parent, ignore_errors=True)
 
 
@@ -199,7 +202,8 @@ class Zarr(Store):
             )
         self.path = path
         self.partial = _beside(path)
-        self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
+        with _removed_on_error(self.partial):
+            self.root = zarr.open_group(self.partial, mode="w", zarr_format=3)
 
     def create(
         self, group: str, name: str, dims: Sequence[str], shape: Sequence[int], dtype: DTypeLike
@@ -252,6 +256,16 @@ def _beside(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
 
 
+@contextmanager
+def _removed_on_error(partial: Path) -> Iterator[None]:
+    """Remove the new folder of a temporary path if the block raises."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(partial.parent, ignore_errors=True)
+        raise
+
+
 def pieces(dims: Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:
     """Compressed pieces of about a million bytes: few draws and samples, all of an image."""
     sizes = dict(zip(dims, shape, strict=True))
@@ -261,7 +275,7 @@ def pieces(dims: Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple({"draw": draws, "sample": samples}.get(d, n) for d, n in sizes.items())
 
 
-def store_for(path: str | Path | None) -> Store:
+def _store_for(path: str | Path | None) -> Store:
     """Memory without a path; a zarr folder if it ends in ``.zarr``; else a netCDF file.
 
     Raises:
@@ -278,6 +292,35 @@ def store_for(path: str | Path | None) -> Store:
             f"path: expected a name that ends in .nc or .zarr; got {path.name!r}. Use arviz.nc."
         )
     return NetCDF(path)
+
+
+@contextmanager
+def storing(path: str | Path | None) -> Iterator[Store]:
+    """Memory without a path, a zarr folder, or a netCDF file; discarded if the block raises.
+
+    Arguments:
+        path: A file, a folder, or None.
+
+    Raises:
+        ArgumentError: If the path ends in anything but ``.nc`` or ``.zarr``.
+        RunError: If it cannot be written.
+    """
+    store: Store | None = None
+    try:
+        store = _store_for(path)
+        yield store
+    except BaseException as error:
+        if store is not None:
+            store.discard()
+        # HDF5 has errors of its own, with the system's number in their text.
+        failed = isinstance(error, RuntimeError) and "errno = " in str(error)
+        if path is not None and (isinstance(error, OSError) or failed):
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise RunError(
+                f"path: could not write {str(path)!r} ({reason}). Free some space, or name "
+                "another place."
+            ) from error
+        raise
 
 
 def container(tree: xarray.DataTree) -> InferenceData | xarray.DataTree:

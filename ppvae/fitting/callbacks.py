@@ -138,6 +138,7 @@ STATE = {
     "rate": NUMBER,
     "seconds": NUMBER,
     "reference": optional(NUMBER),
+    "probe": optional(NUMBER),
     "id": TEXT,
     "config": NAMED,
     "settings": NAMED,

@@ -16,14 +16,30 @@ from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.tensors import State, named_tensors
+from ppvae.objectives.shards import ALONE
+from ppvae.programs import FitHooks, forked
+from ppvae.runs.files import digest_of
 from ppvae.runs.run import describe
 
 if TYPE_CHECKING:
     from ppvae.fitting.training import Training
 
-__all__ = ["check_state", "compare_identity", "identity", "state_differences"]
+__all__ = [
+    "check_state",
+    "compare_identity",
+    "compare_probe",
+    "identity",
+    "probe",
+]
 
 logger = logging.getLogger(__name__)
+
+# Properties that checkpoints of earlier versions lack.
+NAMES = "names of features, classes and objects"
+LATER = (NAMES,)
+# Rows whose ELBO shows whether a model computes what it did, and the largest difference of two
+# computations of it, as a share.
+PROBED, ROUNDING = 8, 1e-3
 
 # Settings that may differ; the result then is not that of one run in one go, as the log says.
 _MAY_DIFFER = ("validate_every", "patience", "restore_best", "retries", "compile", "workers")
@@ -46,6 +62,9 @@ def identity(training: Training) -> State:
         "critics": [critic.term.name for critic in step.critics],
         "weights": {name: list(p.shape) for name, p in training.objective.named_parameters()},
         "training data": fingerprint(training.train),
+        "names of features, classes and objects": digest_of(
+            {name: list(names) for name, names in training.train.names.items()}
+        ),
         "validation data": None if validation is None else fingerprint(validation),
         "objective": describe(training.objective.spec),
         "learning_rate": settings.learning_rate,
@@ -59,22 +78,78 @@ def identity(training: Training) -> State:
     }
 
 
-def compare_identity(mine: State, theirs: State) -> None:
-    """Refuse an identity that differs from another.
+def compare_identity(training: Training, state: State) -> None:
+    """Refuse a state of another identity, and log which other settings differ.
 
     Raises:
         ArgumentError: If they differ; the message names the first difference.
     """
+    mine, theirs = identity(training), state["run"]
     for name in mine:
+        if name in LATER and name not in theirs:
+            continue
         if mine[name] != theirs.get(name):
             raise ArgumentError(
                 f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
                 f"got {mine[name]}. Use the same arguments, or start a new run."
             )
+    _log_differences(training.settings, state.get("settings", {}))
 
 
-def state_differences(settings: Settings, before: State) -> None:
-    """Log which other settings differ from those of the run that stopped."""
+@torch.no_grad()
+def probe(training: Training) -> float | None:
+    """The plain ELBO of the first rows at the current weights, with fixed random numbers.
+
+    None if it is not finite or a few rows are no batch of the pair, if several processes share
+    the rows, or for a pair that learns from encodings, which are not those of now
+    (:meth:`~ppvae.programs.FitHooks.record`, ``settle``).
+    """
+    learns = any(
+        type(hook).record is not FitHooks.record or type(hook).settle is not FitHooks.settle
+        for hook in training.objective.hooks
+    )
+    if learns or training.shards is not ALONE:
+        return None
+    rows = slice(0, min(PROBED, training.train.num_rows))
+    batch = training.train.batch(rows, dtype=training.dtype, device=training.device)
+    modes = [(module, module.training) for module in training.objective.modules()]
+    with forked(training.device, seed=0):
+        training.objective.eval()
+        try:
+            value = float(training.plain(batch).elbo.mean())
+        except Exception:  # Such as that of a model for batches of one size.
+            return None
+        finally:
+            for module, mode in modes:
+                module.training = mode
+    return value if math.isfinite(value) else None
+
+
+def compare_probe(training: Training, before: State, expected: float | None) -> None:
+    """Refuse a model or a guide that computes something else than that of a run that stopped.
+
+    Arguments:
+        training: The training, with the weights of that run.
+        before: State that is restored if it is refused.
+        expected: What :func:`probe` returned in that run.
+
+    Raises:
+        ArgumentError: If the ELBO differs.
+    """
+    found = None if expected is None else probe(training)
+    if expected is None or found is None:
+        return
+    if abs(found - expected) > ROUNDING * max(1.0, abs(expected)):
+        training._put(before)
+        raise ArgumentError(
+            "resume: expected the model and the guide of the run that stopped, with an ELBO of "
+            f"{expected:.6g} in its first rows; got {found:.6g} at the same weights. A layer "
+            "without weights, a number that is no parameter or the code differs: use what that "
+            "run used, or start a new run."
+        )
+
+
+def _log_differences(settings: Settings, before: State) -> None:
     now = settings.to_json()
     names = [*_MAY_DIFFER, *(["epochs"] if settings.schedule is not None else [])]
     for name in names:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ppvae.data import Splits, as_splits
+from ppvae.data.files import ranges_of
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
@@ -199,6 +200,7 @@ def _config(
     return {
         "recipe": None if recipe is None else recipe.to_json(),
         "data": {"columns": splits.train.spec, "rows": rows},
+        "ranges": ranges_of(Splits(splits.train)) if training.settings.resident else {},
         "pair": {
             "model": type(training.objective.model).__name__,
             "guide": type(training.objective.guide).__name__,

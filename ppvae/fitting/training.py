@@ -19,7 +19,7 @@ from ppvae.data import Dataset
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.diagnose import rows_in_words
-from ppvae.fitting.identity import check_state, compare_identity, identity, state_differences
+from ppvae.fitting.identity import check_state, compare_identity, compare_probe, identity, probe
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
 from ppvae.fitting.record import Best, Fault, Record
@@ -357,6 +357,7 @@ class Training:
         """All that resuming bit for bit needs: numbers, strings, lists, dicts and tensors."""
         return {
             "run": identity(self),
+            "probe": probe(self),
             "settings": self.settings.to_json(),
             "id": self.run_id,
             "config": self.config,
@@ -375,13 +376,12 @@ class Training:
                 that would make the result a mixture of two runs.
             RunError: If the state is damaged; nothing is then changed.
         """
-        compare_identity(identity(self), state["run"])
+        compare_identity(self, state)
         if state["epoch"] > self.epochs:
             raise ArgumentError(
                 f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
                 f"{self.epochs}. It counts all epochs, including those already done."
             )
-        state_differences(self.settings, state.get("settings", {}))
         before = copied(self._moving())
         try:
             check_state(self, state)
@@ -395,3 +395,4 @@ class Training:
                 f"resume: expected the state of a training run; got a damaged one ({error!r}). "
                 "Go on from an earlier checkpoint."
             ) from error
+        compare_probe(self, before, state.get("probe"))

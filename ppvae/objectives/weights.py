@@ -21,7 +21,15 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ppvae.programs import DATA_PLATE, Structure, frames, inner_dims, log_prob, nodes_of
+from ppvae.programs import (
+    DATA_PLATE,
+    Structure,
+    frames,
+    inner_dims,
+    log_prob,
+    log_probability,
+    nodes_of,
+)
 
 __all__ = ["log_weights"]
 
@@ -60,10 +68,12 @@ def log_weights(
         plates = frozenset(inner_dims(site))
         value = scores.get(name)
         if value is None:
-            value = log_prob(drawn[name] if shared else site)
+            value = log_probability(drawn[name]) if shared else log_prob(site)
         if name in structure.enumerated:
-            absent = log_prob(drawn[name]) == -torch.inf
-            value = torch.where(absent, -torch.inf, value)
+            weight, counted = log_probability(drawn[name]), log_prob(drawn[name])
+            if not shared:  # Where a mask leaves out log q, the probabilities are still q's.
+                value = value + torch.where(weight == counted, torch.zeros_like(weight), weight)
+            value = torch.where(weight == -torch.inf, -torch.inf, value)
             summed.setdefault(plates, []).append(drawn[name]["infer"]["_enumerate_dim"])
         elif name in structure.auxiliary:
             value = -value

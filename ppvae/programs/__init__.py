@@ -37,6 +37,7 @@ from ppvae.programs.traces import (
     frames,
     inner_dims,
     log_prob,
+    log_probability,
     sample_sites,
     trace_program,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "hooks_of",
     "inner_dims",
     "log_prob",
+    "log_probability",
     "marginal_of",
     "marginals",
     "needs_index",

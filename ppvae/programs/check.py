@@ -138,6 +138,7 @@ def _structure(
         )
     scored = {n: s for n, s in model_sites.items() if n not in deterministic}
     rows = _rows(scored)
+    _compare_rows(rows, batch)
     if not latent:
         raise ContractError(
             "latent sites: expected at least one; got a model that observes all of its sites, and "
@@ -148,6 +149,7 @@ def _structure(
     for role, sites in (("model", scored), ("guide", {**guide_sites, **auxiliary})):
         for name, site in sites.items():
             _check_batch_shape(role, name, site)
+    _check_auxiliary(guide_sites, auxiliary)
     _compare_shapes(latent, guide_sites)
     _compare_supports(latent, guide_sites)
     enumerated = _check_estimators({**guide_sites, **auxiliary})
@@ -191,6 +193,21 @@ def _guide_sites(sites: Sites) -> tuple[Sites, Sites]:
         else:
             latent[name] = site
     return latent, auxiliary
+
+
+def _check_auxiliary(guide_sites: Sites, auxiliary: Sites) -> None:
+    """Refuse auxiliary sites whose entropy would be added to the ELBO for nothing."""
+    drawn = {name: site for name, site in auxiliary.items() if not site["is_observed"]}
+    fixed = [site for site in guide_sites.values() if isinstance(base_of(site["fn"]), Delta)]
+    free = sum(site["value"].numel() for site in drawn.values())
+    if len(drawn) == len(auxiliary) and free > sum(site["value"].numel() for site in fixed):
+        raise ContractError(
+            f"auxiliary sites {list(drawn)}: expected latent sites that are computed from them, "
+            "each pyro.sample(name, Delta(value, log_density=...)); got latents with a density of "
+            "their own, so that the ELBO would exceed the evidence. Draw the noise without "
+            "pyro.sample, or add the log-density of the auxiliary sites given the latents, log r: "
+            "pyro.factor(name, -log_r, has_rsample=True) in the guide."
+        )
 
 
 def _compare_names(latent: Sites, guide_sites: Sites) -> None:
@@ -247,6 +264,18 @@ def _rows(sites: Sites) -> int:
             f"of {size[1]}. {SUBSAMPLED}"
         )
     return int(size)
+
+
+def _compare_rows(rows: int, batch: Batch) -> None:
+    """Refuse a data plate of another size than the batch: all numbers are per row."""
+    lengths = {name: len(column) for name, column in batch.items() if isinstance(column, Tensor)}
+    if lengths and rows not in lengths.values():
+        raise ContractError(
+            f"plate {DATA_PLATE!r}: expected one entry per row, {next(iter(lengths.values()))}; "
+            f"got {rows}, of columns with lengths {lengths}. Sample what is within a row in a "
+            "plate of its own (dim=-2) or as an event, or reshape the data before the fit, so "
+            "that each is a row."
+        )
 
 
 def _refuse_random_loops(sites: Sites) -> None:

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ppvae.errors import ContractError
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
-from ppvae.programs.traces import frames, sample_sites, trace_program
+from ppvae.programs.traces import frames, log_probability, sample_sites, trace_program
 
 __all__ = ["Marginal", "absent", "marginal_of", "marginals"]
 
@@ -89,7 +88,7 @@ def _weights(structure: Structure, sites: Mapping[str, Site], dims: list[int]) -
     total = torch.zeros(())
     for name in structure.enumerated:
         site = sites[name]
-        score = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        score = log_probability(site)
         total = score + total.to(score)
     weights: Tensor = total.exp()
     first = min(dims)

@@ -22,6 +22,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta, MaskedDistribution, TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import HalfCauchy, HalfNormal, TransformedDistribution
 
 from ppvae.programs.traces import sample_sites, trace_program
 
@@ -54,7 +55,8 @@ def without_closed_form(
 
     These are the sites that depend, in the model, on a site drawn later in the guide; sites that
     model and guide mask or scale differently; and sites with a registered closed form that leaves
-    out a part of their density (``Delta`` with a log-density, masked distributions).
+    out a part of their density (``Delta`` with a log-density, masked distributions, several values
+    folded into one).
 
     Arguments:
         model: The generative program.
@@ -89,8 +91,22 @@ def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
 
 def _incomplete(fn: TorchDistribution) -> bool:
     while not isinstance(fn, Delta | MaskedDistribution) and hasattr(fn, "base_dist"):
+        if _folds(fn):
+            return True
         fn = fn.base_dist
     return isinstance(fn, Delta | MaskedDistribution)
+
+
+def _folds(fn: TorchDistribution) -> bool:
+    """Whether a transform maps several values to one, as abs does.
+
+    torch then takes the KL of what is transformed, which is right for halves of symmetric ones.
+    """
+    return (
+        isinstance(fn, TransformedDistribution)
+        and not isinstance(fn, HalfNormal | HalfCauchy)
+        and not all(transform.bijective for transform in fn.transforms)
+    )
 
 
 def _depends(

@@ -78,10 +78,11 @@ def run_program(
         replay: Trace of the guide that gives the latent sites their values.
 
     Raises:
-        ContractError: If the program raises.
+        ContractError: If the program raises, or changes a column in place.
     """
+    versions = _versions(batch)
     try:
-        return trace_program(module, batch, replay=replay)
+        trace = trace_program(module, batch, replay=replay)
     except PPVAEError as error:  # Its message is complete.
         raise ContractError(str(error)) from error
     except Exception as error:
@@ -112,6 +113,27 @@ def run_program(
             f"{who}: expected a program of a batch with shapes {shapes}; got an error, {first}. "
             f"{remedy}"
         ) from error
+    _refuse_changes(module, role, batch, versions)
+    return trace
+
+
+def _versions(batch: Mapping[str, Tensor]) -> dict[str, int]:
+    """The number of changes in place that torch has counted of each column."""
+    columns = {n: c for n, c in batch.items() if isinstance(c, Tensor) and not c.is_inference()}
+    return {name: column._version for name, column in columns.items()}
+
+
+def _refuse_changes(
+    module: nn.Module, role: str, batch: Mapping[str, Tensor], versions: Mapping[str, int]
+) -> None:
+    """Refuse a program that changes the data, which would differ from step to step."""
+    changed = [name for name, version in _versions(batch).items() if version != versions[name]]
+    if changed:
+        raise ContractError(
+            f"{role} {type(module).__name__}: expected a program that leaves its columns as they "
+            f"are; got one that changes {changed} in place. Compute a new tensor: x = x / 2 in "
+            "place of x /= 2, x.clamp(0, 1) in place of x.clamp_(0, 1)."
+        )
 
 
 def _expands(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.nn import PyroModule
 from pyro.poutine.enum_messenger import EnumMessenger
@@ -32,6 +33,7 @@ __all__ = [
     "frames",
     "inner_dims",
     "log_prob",
+    "log_probability",
     "rows_of",
     "sample_sites",
     "trace_program",
@@ -134,7 +136,21 @@ def trace_program(
         with pyro.settings.context(module_local_params=True), Given(given or {}):
             # The plate of particles inside Given: given values already have its dimension.
             trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
+    for node in nodes_of(trace).values():
+        if node["type"] == "sample" and _is_computed(node):
+            node["infer"]["_deterministic"] = True
     return trace
+
+
+def _is_computed(node: Site) -> bool:
+    """Whether a site is a computed value, as pyro.deterministic and poutine.reparam make them."""
+    fn = node["fn"]
+    return (
+        node["is_observed"]
+        and isinstance(fn, MaskedDistribution)
+        and fn._mask is False
+        and isinstance(fn.base_dist, Delta)
+    )
 
 
 def _keep_parameters(module: PyroModule) -> None:
@@ -176,6 +192,19 @@ def log_prob(site: Site) -> Tensor:
     return scaled
 
 
+def log_probability(site: Site) -> Tensor:
+    """The log-probability, with the batch shape, with which a site is drawn, whatever is masked.
+
+    Arguments:
+        site: The site in a trace of the guide.
+    """
+    fn = site["fn"]
+    while isinstance(fn, MaskedDistribution):
+        fn = fn.base_dist
+    value: Tensor = fn.log_prob(site["value"])
+    return value
+
+
 class PerDatum:
     """Reduces a tensor of a site to one number per datum, with shape (N).
 
@@ -206,8 +235,7 @@ class PerDatum:
         nodes = sample_sites(guide_trace)
         for name in structure.enumerated:
             site = nodes[name]
-            log_weight = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
-            self.enumerated.append((site["infer"]["_enumerate_dim"], log_weight))
+            self.enumerated.append((site["infer"]["_enumerate_dim"], log_probability(site)))
         sites = nodes_of(model_trace)
         self.rows = rows_of(sites[name] for name in (*structure.scored, *structure.latent))
 

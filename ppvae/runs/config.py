@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import platform
 import re
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
+
+from ppvae._version import __version__
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import integer
 from ppvae.runs.files import digest_of, is_kind, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import (
     NAMED,
+    NUMBER,
     OPTIONS,
     PAIRS,
     TEXT,
@@ -35,6 +43,7 @@ __all__ = [
     "check_digest",
     "configuration_of",
     "elbo_of",
+    "environment",
     "is_run",
     "read_config",
     "read_history",
@@ -73,6 +82,7 @@ RULES = {
     **dict.fromkeys(("recipe", "data", "fit", "pair"), optional(NAMED)),
     "reading": optional(OPTIONS),
     "ranges": optional(PAIRS),
+    "probe": optional(NUMBER),
 }
 WEIGHTS_RULES = {"sha256": DIGEST, "shared": TEXTS}
 DATA_RULES = {"columns": NAMED, "rows": NAMED}
@@ -226,3 +236,22 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
         for name, value in parts.items()
         if name not in CIRCUMSTANCES
     }
+
+
+def environment() -> JsonObject:
+    """Time, command and versions, for a run's ``config.json``."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+        "ppvae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": _version("pyro-ppl"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -12,6 +12,7 @@ Its numbers are compared with the run's before the file is written.
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,7 @@ from ppvae.programs import (
 )
 from ppvae.programs.threads import unvalidated
 from ppvae.runs.files import written
+from ppvae.runs.probe import ROWS, made_up_rows
 
 if TYPE_CHECKING:
     from ppvae.runs.run import Run
@@ -47,7 +49,7 @@ Part: TypeAlias = Literal["encoder", "decoder"]
 Tensors: TypeAlias = dict[str, Tensor]
 
 # Numbers of rows: of the example that is traced, and of the one that the file is checked with.
-TRACED, CHECKED = 2, 5
+TRACED, CHECKED = 2, ROWS
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 
 
@@ -131,22 +133,7 @@ def _rows(run: Run, data: ColumnsLike | None) -> Dataset:
                 f"data: expected at least {CHECKED} rows; got {columns.num_rows}. Pass more."
             )
         return columns.take(torch.arange(CHECKED))
-    spec = (run.config.get("data") or {}).get("columns") or {}
-    if not spec:
-        raise ArgumentError(
-            "data: expected rows, as the run does not record its columns; got none. Pass data=."
-        )
-    generator = torch.Generator().manual_seed(0)
-    drawn: Tensors = {}
-    for name, facts in spec.items():
-        shape = (CHECKED, *facts["shape"])
-        if facts.get("classes"):
-            drawn[name] = torch.arange(CHECKED).remainder(int(facts["classes"]))
-        elif facts["dtype"].startswith("float"):
-            drawn[name] = torch.rand(shape, generator=generator)
-        else:
-            drawn[name] = torch.randint(0, 2, shape, generator=generator)
-    return Dataset(drawn)
+    return made_up_rows(run)
 
 
 def _example(run: Run, part: Part, rows: Dataset) -> _Example:
@@ -244,7 +231,10 @@ def _compare(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor], part
 def _to_pt2(program: torch.export.ExportedProgram, path: Path, example: _Example) -> Tensors:
     """Write a file of torch.export, and run it."""
     with _quietly():
-        torch.export.save(program, path)
+        # In memory first: on a full disk, torch ends the process.
+        content = io.BytesIO()
+        torch.export.save(program, content)
+        path.write_bytes(content.getvalue())
         outputs: Tensors = torch.export.load(path).module()(example.inputs)
     return outputs
 

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -75,7 +75,8 @@ def refuse_unwritable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
             probe = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        probe.rmdir()
+        with suppress(FileNotFoundError):  # Another process that saves here may remove it.
+            probe.rmdir()
     except OSError as error:
         raise RunError(
             f"out: expected a place that can be written; got {str(folder)!r} "
@@ -109,18 +110,21 @@ def replaced(
     saving: Path | None = None
     try:
         folder.mkdir(exist_ok=True)
-        _finish(folder)
-        _sweep(folder)
-        saving = Path(tempfile.mkdtemp(prefix=SAVING, dir=folder))
-        with _held(saving):
+        with ExitStack() as locked:
+            with _held(folder, wait=True):
+                _finish(folder)
+                _sweep(folder)
+                saving = Path(tempfile.mkdtemp(prefix=SAVING, dir=folder))
+                locked.enter_context(_held(saving))
             yield saving
             for path in saving.iterdir():
                 sync(path)
             sync(saving)
-            for name in stale:
-                _remove(folder / name)
-            os.rename(saving, folder / PENDING)
-        _finish(folder)
+            with _held(folder, wait=True):
+                for name in stale:
+                    _remove(folder / name)
+                os.rename(saving, folder / PENDING)
+                _finish(folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(
@@ -156,14 +160,19 @@ def _sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Lock a folder within this scope; raise BlockingIOError if another process has locked it."""
+def _held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Lock a folder within this scope; raise BlockingIOError if another process has locked it.
+
+    Arguments:
+        folder: The folder.
+        wait: Whether to wait for the other process.
+    """
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)

@@ -7,13 +7,9 @@ completely or not at all. Loading runs no training step, no pickle and no builde
 
 from __future__ import annotations
 
-import platform
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ppvae._version import __version__
 from ppvae.borders import typed
 from ppvae.data import Dataset, as_dataset
-from ppvae.data.files import refuse_mixed_bytes
+from ppvae.data.files import compare_values
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import as_numbers, expect_device
@@ -37,6 +32,7 @@ from ppvae.runs.config import (
     METRICS,
     OWN,
     WEIGHTS,
+    environment,
     is_run,
     read_config,
     read_history,
@@ -47,6 +43,7 @@ from ppvae.runs.config import (
 from ppvae.runs.files import digest_of, size_of
 from ppvae.runs.folder import plain, replaced, write_json
 from ppvae.runs.history import History
+from ppvae.runs.probe import compare_probe, probe
 from ppvae.runs.recipe import Builder, Recipe
 from ppvae.runs.weights import LARGEST, fill, gather, read_weights
 from ppvae.typing import JsonObject
@@ -125,8 +122,9 @@ class Run:
                 "status": self.status,
                 "seed": self.seed,
                 "epochs": self.epochs,
-                **_environment(),
+                **environment(),
                 **self.config,
+                "probe": probe(self),
                 "weights": {"sha256": digests.pop(WEIGHTS), "shared": shared},
                 "files": digests,
             }
@@ -176,7 +174,7 @@ class Run:
                     f"column {name!r}: expected shape ({letters}), as in the training data; got "
                     f"{shape}. {'Pass the same features.' if narrow else remedy}"
                 )
-        refuse_mixed_bytes("data", columns, spec, lambda: self.config.get("ranges") or {})
+        compare_values(columns, spec, self.config.get("ranges") or {})
         return columns
 
     def _is_in(self, folder: Path) -> bool:
@@ -309,6 +307,7 @@ def load(
     verify(folder, config)
     if (model is None) != (guide is None):
         raise RunError("load: expected both model and guide, or neither; got one. Pass both.")
+    given = model is not None
     if model is None or guide is None:
         size = size_of(folder / WEIGHTS)
         if size > LARGEST:
@@ -335,6 +334,8 @@ def load(
     modules = run._modules()
     fill(modules, read_weights(folder, config, modules), config["weights"]["shared"])
     modules.eval()
+    if given:
+        compare_probe(run)
     if chosen is not None:
         modules.to(chosen)
     return run
@@ -380,21 +381,3 @@ def _recipe(folder: Path, config: JsonObject) -> Recipe:
             f"{folder / CONFIG}: expected a recipe with builder, name, options and spec; got a "
             f"damaged one ({error}). Restore it from a copy, or pass model and guide."
         ) from error
-
-
-def _environment() -> JsonObject:
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
-        "ppvae": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pyro": _version("pyro-ppl"),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

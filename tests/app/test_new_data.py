@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import ppvae
 from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
@@ -15,6 +16,9 @@ from ppvae.data import Dataset, Splits, as_splits
 from ppvae.data import load as load_data
 from ppvae.data.files import compared_scale, ranges_of
 from ppvae.errors import ArgumentError, DataError, RunError
+from ppvae.guides import AmortizedGuide
+from ppvae.models import VAE
+from ppvae.nets import MLP, heads
 from ppvae.runs.run import load
 
 OPTIONS = {"likelihood": "normal", "hidden": (4,), "latent_dim": 2}
@@ -36,6 +40,7 @@ SCALES = {
     "counts, bytes": (COUNTS, COUNTS.astype("u1"), "!got uint8, which is scaled"),
     "logarithms, counts": (np.log1p(COUNTS), COUNTS, "!whole numbers from .* logarithm"),
     "counts, more counts": (COUNTS, 5 * COUNTS, ""),
+    "counts, corrected": (COUNTS, COUNTS * 0.9, "with fractions, where the run was fitted"),
     "metres, millimetres": (COUNTS / 7, 1000 * COUNTS / 7, "check the unit or scale"),
     "millimetres, metres": (COUNTS / 7, COUNTS / 7000, "check the unit or scale"),
 }
@@ -52,6 +57,19 @@ def test_another_scale_is_refused_or_said(kind):
         return
     notes = compared_scale("a.npz", Dataset({"x": new}), run.spec, ranges)
     assert [words in note for note in notes] == [True] * bool(words)
+
+
+def test_encoding_values_of_another_scale_warns(caplog):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("f4")
+    head = heads.DiagonalNormal(2)
+    model = VAE(MLP(2, heads.Normal((3,)), hidden=[4]), latent_dim=2)
+    guide = AmortizedGuide(MLP(3, head, hidden=[4]))
+    run = ppvae.fit(model, guide, {"x": x}, epochs=1, progress=False, compile=False)
+    with caplog.at_level("WARNING", logger="ppvae"):
+        run.encode({"x": 2 * x})
+        assert not caplog.records
+        run.encode({"x": 1000 * x})
+    assert "check the unit or scale" in caplog.text
 
 
 def test_features_without_names_are_matched_by_order_with_a_note():
