@@ -20,6 +20,7 @@ parser.add_argument("--batch-size", type=int, default=128)
 parser.add_argument("--latent-dim", type=int, default=5)
 parser.add_argument("--beta", type=float, default=4.0)
 parser.add_argument("--alpha", type=float, default=4.0)
+parser.add_argument("--likelihood", default="bernoulli", help="of x, as of ppvae fit")
 parser.add_argument(
     "--critic-steps", type=int, default=600, help="training steps of the measuring critic"
 )
@@ -32,6 +33,7 @@ shared = {
     "beta": options.beta,
     "network": "conv" if options.data == "cells" else "mlp",
     "hidden": (256, 128),
+    "likelihood": options.likelihood,
 }
 rows = read(options.json) or {"vae": [], "infomax": []}
 for seed in options.seeds:
