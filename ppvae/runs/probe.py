@@ -21,7 +21,7 @@ from ppvae.programs import batch_for, copied, evaluating, seeded
 if TYPE_CHECKING:
     from ppvae.runs.run import Run
 
-__all__ = ["compare_probe", "made_up_rows", "probe"]
+__all__ = ["compare_probe", "differ", "made_up_rows", "probe"]
 
 # Number of rows, and the largest difference of two computations of the ELBO, as a share.
 ROWS, ROUNDING = 5, 1e-3
@@ -81,6 +81,16 @@ def probe(run: Run) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def differ(found: float, expected: float) -> bool:
+    """Whether two computations of an ELBO differ by more than rounding.
+
+    Arguments:
+        found: The one, in nats per datum.
+        expected: The other.
+    """
+    return abs(found - expected) > ROUNDING * max(1.0, abs(expected))
+
+
 def compare_probe(run: Run) -> None:
     """Warn in the log if a loaded run computes something else than the one that was saved.
 
@@ -89,9 +99,7 @@ def compare_probe(run: Run) -> None:
     """
     expected = run.config.get("probe")
     found = None if expected is None else probe(run)
-    if expected is None or found is None:
-        return
-    if abs(found - expected) > ROUNDING * max(1.0, abs(expected)):
+    if expected is not None and found is not None and differ(found, expected):
         logger.warning(
             "load: the model or the guide is not that of the run: its weights fit, but give an "
             f"ELBO of {found:.6g} where they gave {expected:.6g}, of the same made-up rows. A "
