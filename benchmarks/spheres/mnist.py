@@ -108,7 +108,7 @@ def measured(given, train, test, latents, dim, seed):
         learning_rate=given.learning_rate,
         schedule=cosine,
         device=given.device,
-        compile=latents != "von-mises-fisher",  # Draws by rejection cannot be traced.
+        compile=True,
         seed=seed,
         progress=False,
     )

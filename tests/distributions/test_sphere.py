@@ -258,3 +258,20 @@ def test_mean_directions_near_the_poles_are_kept_in_single_precision(family):
         assert ((drawn * loc).sum(-1) > 0.999).all()
         (slope,) = torch.autograd.grad(drawn.sum(), loc)
         assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [2, 3, 20, 100])
+@pytest.mark.parametrize("kappa", [0.01, 1.0, 100.0, 1e4])
+def test_single_precision_has_the_integrals_of_double_precision(dim, kappa):
+    # In float32 the rules have a third of the nodes.
+    loc = torch.eye(dim)[0]
+    found = []
+    t = VonMisesFisher(loc, torch.tensor(kappa)).sample((100,))[:, 0]
+    for dtype in (torch.float32, torch.float64):
+        at = torch.full((100,), kappa, dtype=dtype, requires_grad=True)
+        q = VonMisesFisher(loc.to(dtype), at)
+        (slope,) = torch.autograd.grad(q.entropy().sum(), at, retain_graph=True)
+        implicit = q._slope(t.to(dtype), at.detach(), q.resultant.detach())
+        found.append([v.detach().double() for v in (q.entropy(), slope * kappa, implicit)])
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-2, atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ppvae
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.fitting.draws import dims_of_draws
 from ppvae.fitting.prepare import for_processes
@@ -85,6 +86,15 @@ def test_draws_have_the_dimension_of_the_rows() -> None:
     objective = ELBO()(PPCA(), Dropping())
     objective.check(batch)
     assert dims_of_draws(objective, batch) == [0, None, 0]
+
+
+def test_draws_by_rejection_are_one_draw_of_the_rows() -> None:
+    data = {"x": torch.rand(9, 1, 4, 4)}
+    pair = ppvae.zoo.svae(data, latent_dim=3, hidden=(8,), family="von-mises-fisher")
+    objective = ELBO()(pair.model, pair.guide)
+    objective.check(data)
+    cosine, direction = dims_of_draws(objective, data)
+    assert (cosine, direction) == (0, 0)
 
 
 def test_a_program_that_mixes_rows_is_refused() -> None:
