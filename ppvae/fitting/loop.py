@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -37,6 +38,8 @@ from ppvae.runs.keeping import keep, write
 from ppvae.runs.run import Recipe, Run, describe, is_run
 from ppvae.signals import ended_by_signals, pending_signal
 from ppvae.typing import JsonObject
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DivergenceError", "fit"]
 
@@ -272,6 +275,10 @@ def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> Non
     with torch.no_grad():
         training.settle()
     run.config = training.config
+    cautions = [text for hook in training.objective.hooks if (text := hook.caution())]
+    if cautions:
+        run.config["cautions"] = cautions
+        logger.warning(" ".join(cautions))
     run.history = training.history
     run.epochs = training.epoch
     run.status = status

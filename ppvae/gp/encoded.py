@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.data.mapped import Columns
+from ppvae.gp.features import FeatureMap
 from ppvae.gp.weighted import WeightedNormal
 from ppvae.nets.priors import Prior
 from ppvae.programs import batches, evaluating, marginal_of
 from ppvae.programs.marginals import absent
 
-__all__ = ["EncodedPrior"]
+__all__ = ["HELD", "EncodedPrior"]
+
+# Least share of a kernel's variance that its features should hold.
+HELD = 0.95
 
 
 class EncodedPrior(Prior):
@@ -53,6 +57,18 @@ class EncodedPrior(Prior):
             for moment in (q.mean[..., self.block], q.variance[..., self.block])
         )
         return mean, variance
+
+    def caution(self) -> str:
+        maps = [part for part in self.modules() if isinstance(part, FeatureMap)]
+        return " ".join(
+            f"{part.name or type(part).__name__}: its {part.num_features} features hold "
+            f"{part.held():.0%} of the kernel's variance at the hyperparameters that were "
+            f"learned, less than {HELD:.0%}: the model's kernel is a smoother one. Train with "
+            "more features (num_features or num_frequencies; the third number in the text of a "
+            "kernel; --frequencies)."
+            for part in maps
+            if part.held() < HELD
+        )
 
     @torch.no_grad()
     def encode_all(self, guide: nn.Module, data: Columns, chunk: int) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ class FitHooks(nn.Module):
     ``advance`` ``Objective.advance``            after each optimiser step, outside the graph
     ``settle``  :func:`ppvae.fit`                before each evaluation and after the last step,
                                                  in evaluation mode, without gradients
+    ``caution`` :func:`ppvae.fit`                once, at its end
     =========== ================================ ===============================================
 
     A training loop of your own makes the same calls: ``prepare`` before its first step and
@@ -69,6 +70,10 @@ class FitHooks(nn.Module):
             guide: The variational program.
             data: The training data, as in :meth:`prepare`.
         """
+
+    def caution(self) -> str:
+        """What a user should know of the trained module, in sentences; empty for nothing."""
+        return ""
 
 
 def hooks_of(*modules: nn.Module) -> list[FitHooks]:

@@ -233,6 +233,12 @@ def pareto(facts: Facts) -> Finding | None:
     )
 
 
+def cautioned(facts: Facts) -> Finding | None:
+    """What the trained modules themselves caution about."""
+    texts = facts.config.get("cautions")
+    return Finding("caution", " ".join(map(str, texts))) if texts else None
+
+
 def coverage(facts: Facts) -> Finding | None:
     """Whether 90 % predictive intervals contain 90 % of the true values."""
     share = facts.number("coverage_90")
@@ -310,6 +316,7 @@ def poses(facts: Facts) -> Finding | None:
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Is it trained?": (
         *(ended, level, generalises, latents_used, informed, critic_behind, turned, units),
+        cautioned,
     ),
     "Is the posterior trustworthy?": (pareto, coverage),
     "Does it predict unseen data?": (

@@ -66,3 +66,19 @@ def test_long_series(tmp_path):
     scores = run("long_series.py", "--seeds", 0, "--score", tmp_path / "found.npz")
     assert re.search(r"linear map of all features (\S+)\n", scores)[1] in scores.splitlines()[-1]
     assert "two slowest of 3 latents" in run("long_series.py", "--epochs", 1, "--latents", 3)
+
+
+def test_missing_frames(tmp_path):
+    small = ("--train", 20, "--test", 10, "--epochs", 1)
+    simple = run("missing_frames.py", *small)
+    assert simple.count("mse ") == 6
+    assert "coverage_90_ink" in run("missing_frames.py", "--method", "angle", *small)
+    run("missing_frames.py", *small, "--write", tmp_path)
+    with np.load(tmp_path / "videos0.npz") as videos:
+        seen, time = videos["m_test_miss"][..., 0], videos["t_test_full"][..., 0]
+        missing = videos["seq_test_full"][seen == 0]
+        assert (np.diff(seen, axis=1) <= 0).all()
+    assert (np.sort(time, axis=1) == np.arange(100)).all()
+    # The frames that are asked for, in the order in which they are scored.
+    np.savez(tmp_path / "found.npz", mean=missing, cpu_seconds=7, settings="{}")
+    assert "mse 0.0000" in run("missing_frames.py", *small, "--score", tmp_path / "found.npz")

@@ -268,3 +268,21 @@ def angle_of(maximum: float) -> Tensor:
 def test_bad_input_is_refused_by_name(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+def test_the_share_that_features_hold_of_a_kernel_is_known():
+    kernel = MaternKernel(nu=0.5)
+    for scale in (0.02, 0.1, 1.0):
+        kernel.lengthscale = scale
+        features = HilbertFeatures(kernel, (-1.0, 1.0), num_features=32, boundary=1.25)
+        # Of the density 2 l / (1 + (l w)^2), up to the last frequency and half a step.
+        share = 2 / math.pi * math.atan(32.5 * math.pi / 2.5 * scale)
+        assert features.held() == pytest.approx(share, abs=0.01)
+    angles = torch.arange(4096, dtype=torch.float64) * 2 * math.pi / 4096
+    for scale in (0.3, 1.0):
+        kappa = (-2 * (angles / 2).sin().square() / scale**2).exp()
+        terms = torch.fft.rfft(kappa).real / 4096
+        share = float(terms[0] + 2 * terms[1:5].sum())
+        assert FourierFeatures(angular_kernel(scale), num_frequencies=4).held() == pytest.approx(
+            share, abs=1e-4
+        )

@@ -294,6 +294,8 @@ CASES = [
         "caution",
         "do not contribute",
     ),
+    (rules.cautioned, Facts(config={"cautions": ["rbf(age): 40%"]}), "caution", "rbf.age.: 40%"),
+    (rules.cautioned, Facts(), None, ""),
     (held_out.held_out, metric(elbo=-101.0), None, ""),
     (held_out.held_out, Facts(metrics=GOOD, history=curve(LEVEL).history), None, ""),
 ]
@@ -329,6 +331,7 @@ def test_every_rule_is_tested_with_every_outcome_it_can_have():
     tested = {rule for rule, *_ in CASES}
     assert tested == {rule for group in RULES.values() for rule in group}
     one_sided = {
+        rules.cautioned,
         rules.generalises,
         held_out.held_out,
         rules.pareto,

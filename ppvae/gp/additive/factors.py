@@ -19,14 +19,12 @@ from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, SpectralMixtureKer
 from torch import Tensor
 
 from ppvae.errors import ArgumentError, DataError
+from ppvae.gp.encoded import HELD
 from ppvae.gp.features import FeatureMap, FourierFeatures, HilbertFeatures, angular_kernel
 from ppvae.programs import SizedByData
 
 if TYPE_CHECKING:
     from ppvae.gp.additive.terms import Additive, Term
-
-# Least share of a kernel's variance that its features hold at the lengthscale that is given.
-HELD = 0.95
 
 __all__ = [
     "RBF",
@@ -215,6 +213,7 @@ class Line(Factor):
         self.margin = margin
         reach = 1 + 2 * margin
         self.features = HilbertFeatures(kernel, (-reach, reach), num_features=count, boundary=1.25)
+        self.features.name = self.written
         self.register_buffer("scale", torch.zeros(2, dtype=torch.float64))
 
     @property
@@ -241,7 +240,7 @@ class Line(Factor):
     def _check_features(self) -> None:
         """Refuse a lengthscale too short for the features: the kernel would be a longer one."""
         shares = self.features.shares()
-        share = float(shares[: self.num_features][-1])
+        share = self.features.held()
         needed = int((shares < HELD).sum()) + 1
         if share < HELD:
             name = self.written.partition("(")[0]
@@ -382,6 +381,7 @@ class Periodic(Factor):
         self.features: FeatureMap = FourierFeatures(
             angular_kernel(lengthscale, period), num_frequencies=num_frequencies, period=period
         )
+        self.features.name = self.written
 
     @property
     def num_features(self) -> int:

@@ -22,9 +22,11 @@ class FeatureMap(nn.Module, ABC):
 
     Attributes:
         num_features: R, the number of features.
+        name: What cautions call the kernel; empty for the class of the map.
     """
 
     num_features: int
+    name: str = ""
 
     @abstractmethod
     def forward(self, values: Tensor) -> Tensor:
@@ -40,6 +42,10 @@ class FeatureMap(nn.Module, ABC):
     def check_training(self, values: Tensor) -> None:
         """As :meth:`check`, for the training data; also refuse data that lack needed values."""
         self.check(values)
+
+    def held(self) -> float:
+        """Share of the kernel's variance that the features hold, at its hyperparameters."""
+        return 1.0
 
     def covariance(self, a: Tensor, b: Tensor | None = None) -> Tensor:
         """:math:`k(a, b)`, with shape (N, N')."""

@@ -121,6 +121,11 @@ class FourierFeatures(FeatureMap):
         coefficients = (self.cosines.double() @ kappa).clamp_min(1e-12)
         return coefficients / coefficients.sum()
 
+    @torch.no_grad()
+    def held(self) -> float:
+        kappa = self._kappa(self.nodes)
+        return float((self.cosines.double() @ kappa).sum() / kappa[0])
+
     def check(self, values: Tensor) -> None:
         single(values)
         finite(values, "views")

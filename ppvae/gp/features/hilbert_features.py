@@ -158,6 +158,9 @@ class HilbertFeatures(FeatureMap):
         density = _density_at(self.kernel, steps * math.pi / (2 * self.half_width))
         return density.cumsum(0) / density.sum()
 
+    def held(self) -> float:
+        return float(self.shares()[self.num_features - 1])
+
     def forward(self, values: Tensor) -> Tensor:
         low, high = self.domain
         place = values.double()[..., None] - ((low + high) / 2 - self.half_width)

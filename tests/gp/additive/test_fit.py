@@ -80,3 +80,16 @@ def test_training_moves_kernels_variances_and_the_calibrated_scale():
         if not torch.equal(before, after)
     }
     assert moved == {name for name, p in start.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(("scale", "few"), [(2.0, False), (0.02, True)])
+def test_features_too_few_for_the_learned_lengthscale_are_said_at_the_end(scale, few, caplog):
+    model, guide = pair()
+    (age,) = [f for term in model.prior.kernel for f in term if f.written == "rbf(age)"][:1]
+    age.features.kernel.lengthscale = scale
+    run = ppvae.fit(
+        model, guide, SPLITS.train, epochs=1, batch_size=9, progress=False, compile=False
+    )
+    texts = run.config.get("cautions", [])
+    assert any("rbf(age): its 12 features hold" in text for text in texts) is few
+    assert ("rbf(age): its 12 features hold" in caplog.text) is few
