@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import ppvae
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--epochs", "1", "--rows", "200"]
@@ -13,6 +18,7 @@ EXAMPLES = {
     "atoms.py": ["--epochs", "1", "--size", "128", "--out", "atoms.png"],
     "cvae.py": [*TINY, "--out", "swapped.png"],
     "ensemble.py": [*TINY, "--members", "2", "--classes", "3", "--out", "maps.png"],
+    "faces.py": ["--fast", "--out", "faces.png"],
     "flows.py": [*TINY, "--out", "flows.png"],
     "hierarchy.py": TINY,
     "explore.py": ["--fast", "--acquisition", "max-variance"],
@@ -52,3 +58,23 @@ def test_it_runs_and_says_something(name, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.strip()
     assert "nan" not in said
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("single_precision")
+def test_atoms_of_a_file_are_found_and_mapped(tmp_path, monkeypatch, capsys):
+    image, atoms, _ = ppvae.data.lattice(size=160)
+    # Counts of a camera on a slope of dirt, of which the example knows nothing.
+    counts = 2000 + 400 * image.numpy() + 3 * np.arange(160)
+    Image.fromarray(counts.round().astype(np.uint16)).save(tmp_path / "micrograph.png")
+    script = str(ROOT / "examples" / "atoms.py")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--image", "micrograph.png", "--epochs", "1", "--out", "maps.png"]
+    monkeypatch.setattr("sys.argv", [script, *asked])
+    runpy.run_path(script, run_name="__main__")
+    said = capsys.readouterr().out
+    assert int(re.match(r"(\d+) maxima", said)[1]) == pytest.approx(atoms.num_rows, rel=0.1)
+    bright = [float(value) for value in re.findall(r"brightness ([\d.]+)", said)]
+    assert len(bright) == 3
+    assert bright == sorted(bright)
+    assert (tmp_path / "maps.png").exists()

@@ -1,7 +1,8 @@
 """Pages that are made: the API reference, a room a page, the gallery, and files of the repository.
 
-A gallery page is one script of examples/: its docstring, the picture that it drew and what it
-printed (docs/pictures/NAME.png and NAME.txt, where they are), the command, and the script.
+A gallery page is one script of examples/: its docstring, the pictures that it drew and what it
+printed (docs/pictures/NAME.png, NAME-*.png and NAME.txt, where they are), the command, and the
+script.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def write_gallery(folder: Path) -> None:
         title, _, rest = said.partition("\n")
         title = title.rstrip(".")
         picture = DOCS / "pictures" / f"{script.stem}.png"
-        shown = f"![{title}](/pictures/{picture.name})\n\n" if picture.exists() else ""
+        pictures = [picture] if picture.exists() else []
+        pictures += sorted(picture.parent.glob(f"{script.stem}-*.png"))
+        shown = "".join(f"![{title}](/pictures/{file.name})\n\n" for file in pictures)
         before, _, asked = rest.partition("Run:")
         command, _, after = re.sub(r"\. |\n\n", "\0", asked, count=1).partition("\0")
         command = command.strip() or f"python examples/{script.name}"

@@ -7,6 +7,7 @@ from ppvae.data.dataset import Dataset
 from ppvae.data.describe import describe
 from ppvae.data.digits import digit_spectra, digits, posed_digits, rotated_digits
 from ppvae.data.expression import expression
+from ppvae.data.faces import faces
 from ppvae.data.files import load
 from ppvae.data.inputs import as_dataset, as_splits
 from ppvae.data.lattice import Micrograph, lattice
@@ -35,6 +36,7 @@ __all__ = [
     "digit_spectra",
     "digits",
     "expression",
+    "faces",
     "from_anndata",
     "h5",
     "h5ad",

@@ -25,7 +25,9 @@ def covariance(
     ticks: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     label: str = "covariance",
 ) -> Figure:
-    """A heat map of a covariance or correlation matrix, or several side by side in one scale.
+    """A heat map of a covariance or correlation matrix, or several in one scale.
+
+    Up to three are side by side, more in rows of two.
 
     Arguments:
         matrix: Matrix with shape (Q, Q), or several by title.
@@ -39,9 +41,14 @@ def covariance(
     matrices = {title: _square(values) for title, values in given.items()}
     names = ticks if isinstance(ticks, Mapping) else dict.fromkeys(matrices, ticks or ())
     wide = TEXT_WIDTH if len(matrices) > 1 else 4.6
-    height = min(4.0, 0.82 * wide / len(matrices))
+    across = len(matrices) if len(matrices) <= 3 else 2
+    down = -(-len(matrices) // across)
+    height = down * min(4.0, 0.82 * wide / across)
     figure = Figure(figsize=(wide, height), layout="constrained")
-    panels = figure.subplots(1, len(matrices), squeeze=False).ravel()
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in panels[len(matrices) :]:
+        axes.remove()
+    panels = panels[: len(matrices)]
     # A colour stands for the same number in every panel.
     end = max(*(float(np.abs(array).max()) for array in matrices.values()), 1e-12)
     signed = min(float(array.min()) for array in matrices.values()) < -1e-6 * end

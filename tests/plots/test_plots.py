@@ -232,6 +232,20 @@ def test_one_epoch_is_a_dot():
     assert {t.get_text() for t in axes.get_xticklabels()} <= {"0", "1", "2"}
 
 
+def test_more_than_three_covariances_are_in_rows_of_two():
+    figure = plots.covariance({name: torch.eye(3) for name in "abcde"})
+    boxes = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    places = [axes.get_subplotspec() for axes in boxes]
+    assert [(p.rowspan.start, p.colspan.start) for p in places] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (2, 0),
+    ]
+    assert figure.get_figheight() > 2 * figure.get_figwidth() / 2
+
+
 def test_covariances_side_by_side():
     view = torch.eye(4) + 0.5
     signed = torch.tensor([[1.0, -0.5], [-0.5, 1.0]])
