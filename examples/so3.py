@@ -4,12 +4,15 @@ A tripod is pictured at random rotations that the model never sees. It learns th
 of points and the rotation of each picture, up to one frame, which is its own to choose. The first
 steps compare pictures of the model at all rotations with the data: no encoder knows its way yet.
 
-Run: python examples/so3.py --epochs 60 --out turned.png. For a quick look: --fast. A mesh of your
-own is a solid, too: --mesh FILE.npz with the arrays "vertices" (V, 3) and "faces" (F, 3).
+Run: python examples/so3.py --epochs 60 --out turned.png. For a quick look: --fast. A mesh is a
+solid, too: --mesh FILE.gii (a surface in GIFTI; pip install nibabel) or FILE.npz, with the arrays
+"vertices" (V, 3) and "faces" (F, 3); --mesh brain is the left half of the brain that nilearn comes
+with (pip install nilearn).
 """
 
 import argparse
 import math
+from importlib.resources import files
 
 import numpy as np
 import torch
@@ -22,18 +25,28 @@ from ppvae.evaluate import path_ratio, rotation_errors
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=60)
 parser.add_argument("--rows", type=int, default=3000, help="pictures")
-parser.add_argument("--mesh", default=None, help="file with vertices and faces")
+parser.add_argument("--mesh", default=None, help="file with vertices and faces, or brain")
 parser.add_argument("--out", default=None, help="image file to write: pictures and decoded ones")
 parser.add_argument("--fast", action="store_true", help="2 epochs of 300 pictures")
 options = parser.parse_args()
 epochs, rows = (2, 300) if options.fast else (options.epochs, options.rows)
 
+
+def mesh(path):
+    """Vertices and faces of a file."""
+    if path == "brain":
+        path = str(files("nilearn") / "datasets/data/fsaverage5/pial_left.gii.gz")
+    if ".gii" in path:
+        import nibabel
+
+        return nibabel.load(path).agg_data(("pointset", "triangle"))
+    with np.load(path) as arrays:
+        return arrays["vertices"], arrays["faces"]
+
+
 solids = ["tripod"]
 if options.mesh:
-    with np.load(options.mesh) as arrays:
-        solids = [
-            mesh_solid(torch.as_tensor(arrays["vertices"]), torch.as_tensor(arrays["faces"]))
-        ]
+    solids = [mesh_solid(*(torch.as_tensor(values) for values in mesh(options.mesh)))]
 data = turned_solids(*solids, num=rows, size=20)
 
 # p(z) p(R) p(x | z, R), R uniform; the decoder turns its cloud of points by R.

@@ -78,3 +78,23 @@ def test_atoms_of_a_file_are_found_and_mapped(tmp_path, monkeypatch, capsys):
     assert len(bright) == 3
     assert bright == sorted(bright)
     assert (tmp_path / "maps.png").exists()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("single_precision")
+def test_a_surface_in_gifti_is_a_solid(tmp_path, monkeypatch, capsys):
+    nibabel = pytest.importorskip("nibabel")
+    vertices = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)
+    faces = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], np.int32)
+    arrays = [
+        nibabel.gifti.GiftiDataArray(values, intent=intent)
+        for values, intent in (
+            (vertices, "NIFTI_INTENT_POINTSET"),
+            (faces, "NIFTI_INTENT_TRIANGLE"),
+        )
+    ]
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=arrays), tmp_path / "solid.gii")
+    script = str(ROOT / "examples" / "so3.py")
+    monkeypatch.setattr("sys.argv", [script, "--fast", "--mesh", str(tmp_path / "solid.gii")])
+    runpy.run_path(script, run_name="__main__")
+    assert "rotation error" in capsys.readouterr().out
