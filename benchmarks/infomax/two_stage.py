@@ -18,6 +18,7 @@ parser.add_argument("--size", type=int, default=32)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--methods", nargs="+", help="only these of the table's columns")
 parser.add_argument("--epochs", type=int, default=150)
+parser.add_argument("--likelihood", default="bernoulli", help="of x, as of ppvae fit")
 parser.add_argument("--sweep", action="store_true", help="beta and gamma of the single embedding")
 parser.add_argument(
     "--critic-steps", type=int, default=600, help="training steps of the measuring critic"
@@ -60,7 +61,14 @@ for seed in options.seeds:
         kind, own = chosen[name]
         site = "z2" if kind.startswith("two") else "z"
         run, seconds = fit(
-            kind, splits, seed=seed, epochs=options.epochs, batch_size=96, latent_dim=3, **own
+            kind,
+            splits,
+            seed=seed,
+            epochs=options.epochs,
+            batch_size=96,
+            latent_dim=3,
+            likelihood=options.likelihood,
+            **own,
         )
         found = measured(run, splits, site=site, seed=seed, steps=options.critic_steps)
         found |= stability(run.history.column("loss")) | {"seconds": seconds}

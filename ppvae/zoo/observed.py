@@ -3,7 +3,8 @@
 The names of likelihoods are those of the command line; ``auto`` is chosen from the data:
 
 - 0 and 1 alone: ``bernoulli``;
-- in [0, 1]: ``bernoulli`` for images (grey values), ``continuous-bernoulli`` for others;
+- in [0, 1]: for images ``bernoulli`` where most values are near 0 or 1, else ``normal``;
+  ``continuous-bernoulli`` for others;
 - whole numbers from 0, some above 1: ``negative-binomial``;
 - any others: ``normal-per-feature``, with a location, a unit and a learned scale for each feature
   of a table, and one unit for all pixels of an image.
@@ -11,6 +12,7 @@ The names of likelihoods are those of the command line; ``auto`` is chosen from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,6 +30,9 @@ from ppvae.zoo.parts import LIKELIHOODS, UNITS
 __all__ = ["LIKELIHOODS", "Observed", "chosen_likelihood", "likelihood", "resolved"]
 
 COUNTS = ("poisson", "negative-binomial", "zero-inflated")
+# Standard deviation of an image's intensities, as a share of that of binary ones with their mean,
+# below which a Bernoulli likelihood's noise would hide them, and latents be left unused.
+BINARY = 0.5
 
 
 def likelihood(
@@ -171,6 +176,9 @@ def chosen_likelihood(splits: Splits) -> tuple[str, str]:
         return "bernoulli", "all values are 0 or 1"
     if values.low >= 0 and values.high <= 1:
         if x.ndim == 4:
+            mean, sd = values.mean[0], values.sd[0]
+            if sd < BINARY * math.sqrt(mean * (1 - mean)):
+                return "normal", f"images with intensities of {mean:.2g} +- {sd:.2g}"
             return "bernoulli", "images with intensities in [0, 1]"
         return "continuous-bernoulli", "all values are in [0, 1]"
     span = f"values from {values.low:g} to {values.high:g}"

@@ -8,7 +8,7 @@ import torch
 
 from ppvae import zoo
 from ppvae.app.workflow import fit_entry
-from ppvae.data import Dataset, Splits
+from ppvae.data import Dataset, Splits, cells
 from ppvae.errors import ArgumentError
 from ppvae.nets import heads
 from ppvae.objectives import ELBO
@@ -25,6 +25,8 @@ N = 24
         (RNG.integers(0, 2, (N, 5)) * 1.0, "bernoulli"),
         (RNG.random((N, 1, 6, 6)), "bernoulli"),
         (RNG.integers(0, 256, (N, 1, 6, 6)).astype(np.uint8), "bernoulli"),
+        (cells(10, size=16).train["x"], "normal"),
+        (1.0 - 0.1 * RNG.random((N, 1, 6, 6)), "normal"),
         (RNG.random((N, 5)), "continuous-bernoulli"),
         (RNG.poisson(3, (N, 5)), "negative-binomial"),
         (RNG.poisson(3, (N, 5)).astype("f4"), "negative-binomial"),
