@@ -35,8 +35,8 @@ def data_named(name, *, rows=None, size=32):
     return digits() if name == "digits" else cells(rows or 1500, size=size)
 
 
-def fit(name, splits, *, seed, epochs, batch_size=128, **options):
-    """A run of an entry, the seconds it took, and the batches' losses by epoch."""
+def fit(name, splits, *, seed, epochs, batch_size=128, learning_rate=1e-3, **options):
+    """A run of an entry, and the seconds it took; all entries learn at the same rate."""
     torch.manual_seed(seed)
     model, guide, objective = build(name, splits.train.spec, **options)
     started = time.perf_counter()
@@ -45,7 +45,12 @@ def fit(name, splits, *, seed, epochs, batch_size=128, **options):
         guide,
         splits._replace(validation=None),
         objective,
-        **{**entry(name).fit, "epochs": epochs, "batch_size": batch_size},
+        **{
+            **entry(name).fit,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+        },
         seed=seed,
         progress=False,
     )

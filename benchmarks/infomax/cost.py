@@ -46,7 +46,11 @@ for case, (data, shared, own) in [list(CASES.items())[i] for i in options.cases]
         for name, clock in clocks.items():
             torch.manual_seed(0)
             model, guide, objective = build(
-                name, data.spec, **shared, **(own if name == "infomax" else {})
+                name,
+                data.spec,
+                likelihood="bernoulli",
+                **shared,
+                **(own if name == "infomax" else {}),
             )
             rows = data.take(torch.arange(options.steps * 128) % data.num_rows)
             fit(

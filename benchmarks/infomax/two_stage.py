@@ -18,6 +18,7 @@ parser.add_argument("--size", type=int, default=32)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--methods", nargs="+", help="only these of the table's columns")
 parser.add_argument("--epochs", type=int, default=150)
+parser.add_argument("--learning-rate", type=float, default=1e-3)
 parser.add_argument("--likelihood", default="bernoulli", help="of x, as of ppvae fit")
 parser.add_argument("--sweep", action="store_true", help="beta and gamma of the single embedding")
 parser.add_argument(
@@ -66,6 +67,7 @@ for seed in options.seeds:
             seed=seed,
             epochs=options.epochs,
             batch_size=96,
+            learning_rate=options.learning_rate,
             latent_dim=3,
             likelihood=options.likelihood,
             **own,

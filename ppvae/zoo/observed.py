@@ -33,6 +33,9 @@ COUNTS = ("poisson", "negative-binomial", "zero-inflated")
 # Standard deviation of an image's intensities, as a share of that of binary ones with their mean,
 # below which a Bernoulli likelihood's noise would hide them, and latents be left unused.
 BINARY = 0.5
+# Initial scale of a normal likelihood: of numbers, and of pixels, whose residuals are smaller; a
+# scale moves by no more than the learning rate per step.
+NUMBERS, PIXELS = 0.3, 0.1
 
 
 def likelihood(
@@ -42,6 +45,7 @@ def likelihood(
     library: tuple[float, float] | None = None,
     units: tuple[Tensor, Tensor] | None = None,
     per_datum: bool = False,
+    pixels: bool = False,
 ) -> heads.Head:
     """A likelihood head by its name on the command line.
 
@@ -52,6 +56,7 @@ def likelihood(
         units: Mean and standard deviation of each feature: center and unit of a
             normal-per-feature, and where the shares and dispersions of counts start.
         per_datum: Whether the dispersion of counts differs by datum.
+        pixels: Whether the values are intensities in [0, 1], whose scale starts smaller.
 
     Raises:
         ArgumentError: If ``name`` is auto, or zero-inflated without a library.
@@ -62,6 +67,7 @@ def likelihood(
             "got other values. Use --likelihood auto."
         )
     center, unit = units or (None, None)
+    start = PIXELS if pixels else NUMBERS
     shares: Tensor | None = None
     log_theta: Tensor | None = None
     if center is not None and unit is not None and library is not None:
@@ -72,8 +78,8 @@ def likelihood(
     makers: dict[str, Callable[[], heads.Head]] = {
         "bernoulli": lambda: heads.Bernoulli(event_shape),
         "continuous-bernoulli": lambda: heads.ContinuousBernoulli(event_shape),
-        "normal": lambda: heads.Normal(event_shape, heads.Shared()),
-        "normal-per-pixel": lambda: heads.Normal(event_shape, heads.PerElement()),
+        "normal": lambda: heads.Normal(event_shape, heads.Shared(start)),
+        "normal-per-pixel": lambda: heads.Normal(event_shape, heads.PerElement(start)),
         UNITS: lambda: heads.Normal(
             event_shape, heads.Shared(shape=event_shape), center=center, unit=unit
         ),
@@ -112,6 +118,7 @@ class Observed:
         library: Mean and standard deviation of the logarithm of the totals; counts only.
         likelihood: Name of its likelihood; None for a column that is an input only.
         units: Mean and standard deviation of each feature, for a likelihood that uses them.
+        pixels: Whether the values are intensities stored as bytes, 0 to 255 for [0, 1].
     """
 
     shape: tuple[int, ...]
@@ -119,6 +126,7 @@ class Observed:
     library: tuple[float, float] | None = None
     likelihood: str | None = None
     units: tuple[Tensor, Tensor] | None = None
+    pixels: bool = False
 
     @classmethod
     def of(cls, spec: Spec, likelihood: str | None, column: str = "x") -> Observed:
@@ -135,6 +143,7 @@ class Observed:
             None if library is None else (library[0], library[1]),
             likelihood,
             units,
+            facts.get("dtype") == "uint8",
         )
 
     @property
@@ -154,6 +163,7 @@ class Observed:
             library=self.library,
             units=self.units,
             per_datum=per_datum,
+            pixels=self.pixels,
         )
         return self.scored(named)
 

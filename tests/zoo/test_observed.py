@@ -38,6 +38,16 @@ def test_auto_chooses_the_likelihood_that_suits_the_values(x, name):
     assert chosen_likelihood(Splits(Dataset({"x": x})))[0] == name
 
 
+@pytest.mark.parametrize("name", ["normal", "normal-per-pixel"])
+def test_the_scale_of_pixels_starts_near_their_residuals(name):
+    # From 0.3, at 0.002 a step, the scale of cells was still too large after 500 steps.
+    x = cells(10, size=16).train["x"]
+    for data, scale in ((x, 0.1), (torch.as_tensor(x) / 255, 0.3)):
+        model, *_ = zoo.build("vae", Dataset({"x": data}).spec, likelihood=name, latent_dim=2)
+        found = model.decoder(torch.zeros(1, 2)).base_dist.scale.mean().detach()
+        assert float(found) == pytest.approx(scale, rel=0.2)
+
+
 def test_auto_starts_from_the_units_of_the_data():
     x = RNG.standard_normal((N, 3)) * [1, 10, 1000] + [0, 5, -4000]
     splits = Splits(Dataset({"x": x}))

@@ -86,7 +86,7 @@ CRITICS, CONVS = Critics(), Networks(network="conv", likelihood="normal")
     extends=vae,
     defaults={"network": "conv", "likelihood": "normal"},
     data=small_cells,
-    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    fit={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3},
 )
 def infomax(
     columns: Spec,
@@ -152,7 +152,7 @@ STAGES = Stages()
     "two-stage-single",
     "two-stage InfoMax-VAE: one embedding for both codes",
     data=small_cells,
-    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    fit={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3},
 )
 def two_stage_single(
     columns: Spec, *, stages: Stages = STAGES, nets: Networks = CONVS, critics: Critics = CRITICS
@@ -173,7 +173,7 @@ def two_stage_single(
     "two-stage-double",
     "two-stage InfoMax-VAE: the small code is computed from the large one",
     data=small_cells,
-    fit={"epochs": 30, "batch_size": 128, "learning_rate": 1e-3},
+    fit={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3},
 )
 def two_stage_double(
     columns: Spec, *, stages: Stages = STAGES, nets: Networks = CONVS, critics: Critics = CRITICS
