@@ -29,10 +29,10 @@ from ppvae.data.splits import split_rows
 from ppvae.evaluate import linear_r2, tsne
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
-from ppvae.nets import ConvDecoder, ConvEncoder, heads
+from ppvae.nets import ConvDecoder, ConvEncoder, Standardized, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=24)
+parser.add_argument("--epochs", type=int, default=100)
 parser.add_argument("--rows", type=int, default=500, help="number of drawn faces")
 parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
 parser.add_argument("--latents", type=int, nargs="+", default=[20, 30, 50, 64])
@@ -69,23 +69,24 @@ class Watch:
         self.model, self.guide, self.epochs, self.rows = model, guide, epochs, {}
 
     def on_epoch_end(self, training):
-        if len(training.history) in self.epochs:
+        epoch = len(training.history)
+        if epoch in self.epochs:
             with training.settled():
                 codes = ppvae.programs.encode(self.guide, {"x": shown.to(training.device)})
-                self.rows[len(training.history)] = ppvae.programs.decode(self.model, codes)[
-                    "x"
-                ].cpu()
+                decoded = ppvae.programs.decode(self.model, codes)["x"]
+            self.rows[epoch] = decoded.cpu()
 
 
 errors = {"training": [], "unseen": [], "training, components": [], "unseen, components": []}
 for latent_dim in options.latents:
     torch.manual_seed(0)
-    likelihood = heads.Normal(shape, heads.Shared(0.3), center=x.mean(), unit=x.std())
+    likelihood = heads.Normal(shape, heads.Shared(0.3), center=x.mean(0), unit=x.std())
     decoder = ConvDecoder(
         latent_dim, likelihood, channels=(64, 32, 16, 16), last_channels=8, upsample="shuffle"
     )
     model = VAE(decoder, latent_dim=latent_dim)
-    guide = AmortizedGuide(ConvEncoder(shape, heads.DiagonalNormal(latent_dim)))
+    encoder = ConvEncoder(shape, heads.DiagonalNormal(latent_dim))
+    guide = AmortizedGuide(Standardized(encoder, x.mean(), x.std()))
     watch = Watch(model, guide, {1, options.epochs // 4, options.epochs})
     run = ppvae.fit(
         model,
