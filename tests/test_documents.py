@@ -31,7 +31,7 @@ SHOWN = {"coming-from.md": 3, "tools.md": 1}
 # Pages that need an optional package.
 NEEDS = {"coming-from.md": "anndata", "counts.md": "anndata"}
 # Options of other programs.
-OTHERS = {"--slow", "--extra-index-url"}
+OTHERS = {"--slow", "--extra-index-url", "--no-deps"}
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
