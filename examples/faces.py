@@ -133,7 +133,9 @@ if "y" in train:
 
 if options.out:
     labels = [*(f"train {n}" for n in range(1, 5)), *(f"unseen {n}" for n in range(1, 5))]
-    sheet = torch.stack(list(rows.values()))
+    # Rows with fewer than eight pictures, of few unseen ones, end with blanks.
+    blank = torch.full((8, *shape), torch.nan)
+    sheet = torch.stack([torch.cat([row, blank])[:8] for row in rows.values()])
     plots.images(sheet, row_labels=list(rows), column_labels=labels).savefig(options.out)
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")

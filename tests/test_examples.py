@@ -98,3 +98,20 @@ def test_a_surface_in_gifti_is_a_solid(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [script, "--fast", "--mesh", str(tmp_path / "solid.gii")])
     runpy.run_path(script, run_name="__main__")
     assert "rotation error" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("single_precision")
+def test_faces_of_a_folder_with_few_unseen_pictures(tmp_path, monkeypatch, capsys):
+    drawn = ppvae.data.faces(30, size=16).train
+    for number, (picture, worn) in enumerate(zip(drawn["x"], drawn["y"].tolist(), strict=True)):
+        folder = tmp_path / "pictures" / ("with" if worn else "bare")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    script = str(ROOT / "examples" / "faces.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [script, "--fast", "--folder", "pictures", "--out", "f.png"])
+    runpy.run_path(script, run_name="__main__")
+    assert "20 training pictures, 2 unseen, (3, 32, 32)" in capsys.readouterr().out
+    assert (tmp_path / "f.png").exists()
+    assert (tmp_path / "f-latents.png").exists()
