@@ -247,12 +247,28 @@ def splits_of(
         options = parse_options(model_entry.options, run.config["recipe"]["options"])
     if data is None:
         reading = followed_reading(Path(folder), run.config)
-        return run, model_entry, _splits(model_entry, options, source, reading)
+        splits = _splits(model_entry, options, source, reading)
+        if source is None:
+            _refuse_other_default_data(folder, run, splits)
+        return run, model_entry, splits
     rows = new_rows(run, data)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
     splits = Splits(rows, None, rows)
     arranged = splits if model_entry is None else model_entry.arrange(splits, options)
     return run, model_entry, Splits(arranged.train, None, arranged.held_out)
+
+
+def _refuse_other_default_data(folder: str | Path, run: Run, splits: Splits) -> None:
+    """Raise an error if an entry's own data have other shapes than when the run was fitted."""
+    recorded = (run.config.get("data") or {}).get("columns") or {}
+    for name in recorded.keys() & splits.train.spec.keys():
+        then, now = (tuple(spec[name]["shape"]) for spec in (recorded, splits.train.spec))
+        if then != now:
+            raise RunError(
+                f"{folder}: expected the data that the run was fitted to, with {name!r} of shape "
+                f"{then}; got the entry's own data of this version, with {now}. "
+                "Name the run's data: --data PATH."
+            )
 
 
 def _splits(

@@ -6,14 +6,17 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import ppvae
+from ppvae.app import workflow
 from ppvae.app.cli import main
 from ppvae.app.workflow import fit_entry, splits_of
+from ppvae.data import turned_solids
 from ppvae.errors import RunError
 from ppvae.fitting.step import Step
 from ppvae.runs.config import sealed
@@ -228,3 +231,13 @@ def test_a_sweep_ends_by_a_signal_and_goes_on(
     assert len(list((out / "runs").iterdir())) == 1
     assert main(sweep) == 0
     assert [ppvae.load(run).status for run in (out / "runs").iterdir()] == ["completed"] * 2
+
+
+def test_a_run_on_an_entrys_data_of_another_version_is_refused():
+    splits = turned_solids("cube", num=20, size=8)
+    recorded = {"x": {"shape": [1, 16, 16]}, "orientation": {"shape": [3, 3]}}
+    run = SimpleNamespace(config={"data": {"columns": recorded}})
+    with pytest.raises(RunError, match=r"shape \(1, 16, 16\); got .* with \(1, 8, 8\)"):
+        workflow._refuse_other_default_data("run", run, splits)
+    recorded["x"]["shape"] = [1, 8, 8]
+    workflow._refuse_other_default_data("run", run, splits)
