@@ -30,22 +30,22 @@ def faces(num_faces: int = 1000, *, size: int = 128, noise: float = 0.02, seed: 
     Columns: ``x`` uint8 (N, 3, size, size); ``y`` int64 (N), one of :data:`FACE_CLASSES`; and the
     factors, float32. Lengths are in half image sides.
 
-    ============== ====== ================================================================
-    column         shape  what
-    ============== ====== ================================================================
-    ``turn``       (N)    of the head to the right of the picture, radians
-    ``tilt``       (N)    of the head, radians counter-clockwise
-    ``smile``      (N)    -1 for corners of the mouth that hang, 1 for a smile
-    ``open_mouth`` (N)    0 to 1
-    ``face_width`` (N)    half the width of the face
-    ``eye_gap``    (N)    half the distance of the eyes
-    ``brow``       (N)    height of the brows above the eyes
-    ``hair_length`` (N)   from 0, short, to 1, down to the shoulders
-    ``skin``       (N)    0 light, 1 dark
-    ``hair``       (N, 2) 0 light, 1 dark; and the share of grey
-    ``light``      (N)    direction of the light: -1 from the left, 1 from the right
-    ``background`` (N, 3) red, green and blue
-    ============== ====== ================================================================
+    =============== ====== ===============================================================
+    column          shape  what
+    =============== ====== ===============================================================
+    ``turn``        (N)    of the head to the right of the picture, radians
+    ``tilt``        (N)    of the head, radians counter-clockwise
+    ``smile``       (N)    -1 for corners of the mouth that hang, 1 for a smile
+    ``open_mouth``  (N)    0 to 1
+    ``face_width``  (N)    half the width of the face
+    ``eye_gap``     (N)    half the distance of the eyes
+    ``brow``        (N)    height of the brows above the eyes
+    ``hair_length`` (N)    from 0, short, to 1, down to the shoulders
+    ``skin``        (N)    0 light, 1 dark
+    ``hair``        (N, 2) 0 light, 1 dark; and the share of grey
+    ``light``       (N)    direction of the light: -1 from the left, 1 from the right
+    ``background``  (N, 3) red, green and blue
+    =============== ====== ===============================================================
 
     Arguments:
         num_faces: Number of faces in all three parts together.
