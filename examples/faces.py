@@ -2,10 +2,11 @@
 
 The convolutional VAE of the lectures, batches of 16, on drawn faces with known factors
 (ppvae.data.faces), as no collection of real ones can be shipped. The first picture shows four
-training and four unseen faces after a few epochs and after many; a walk between two unseen faces;
-and an arithmetic of latents: glasses, the mean latent of faces with them minus that of faces
-without, put on unseen faces. The second, NAME-latents.png, shows the error of training and unseen
-pictures by the number of latents, beside as many principal components, and a t-SNE of the latents.
+training and four unseen faces after one, two and three thirds of the epochs: 400, 800 and 1,200
+steps. NAME-walks.png shows a walk between two unseen faces, and an arithmetic of latents: glasses,
+the mean latent of faces with them minus that of faces without, put on unseen faces.
+NAME-latents.png shows the error of training and unseen pictures by the number of latents, beside
+as many principal components, and a t-SNE of the latents.
 Run: python examples/faces.py --out faces.png
 
 Pictures of your own: `--folder FOLDER`; they are cropped and resized to `--size`. If they lie in
@@ -32,7 +33,7 @@ from ppvae.models import VAE
 from ppvae.nets import ConvDecoder, ConvEncoder, Standardized, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=100)
+parser.add_argument("--epochs", type=int, default=48)
 parser.add_argument("--rows", type=int, default=500, help="number of drawn faces")
 parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
 parser.add_argument("--latents", type=int, nargs="+", default=[20, 30, 50, 64])
@@ -87,7 +88,7 @@ for latent_dim in options.latents:
     model = VAE(decoder, latent_dim=latent_dim)
     encoder = ConvEncoder(shape, heads.DiagonalNormal(latent_dim))
     guide = AmortizedGuide(Standardized(encoder, x.mean(), x.std()))
-    watch = Watch(model, guide, {1, options.epochs // 4, options.epochs})
+    watch = Watch(model, guide, {options.epochs * n // 3 for n in (1, 2, 3)})
     run = ppvae.fit(
         model,
         guide,
@@ -123,20 +124,26 @@ for name in train:
 share = torch.linspace(0, 1, 8)[:, None]
 walk = run.decode({"z": new_z[:1] * (1 - share) + new_z[1:2] * share})["x"]
 rows = {"picture": shown} | {f"epoch {e}": seen for e, seen in watch.rows.items()}
-rows["between two"] = walk
+walks = {"from one to another": walk}
 if "y" in train:
     y, new_y = (torch.as_tensor(part["y"]) for part in (train, unseen))
     vector = z[y == 1].mean(0) - z[y == 0].mean(0)
     before = new_z[new_y == 0][:4]
     given = torch.stack([before, before + vector], 1).flatten(0, 1)
-    rows[f"without, with {classes[1]}"] = run.decode({"z": given})["x"]
+    walks[f"without, with {classes[1]}"] = run.decode({"z": given})["x"]
 
 if options.out:
     labels = [*(f"train {n}" for n in range(1, 5)), *(f"unseen {n}" for n in range(1, 5))]
+    out = Path(options.out)
     # Rows with fewer than eight pictures, of few unseen ones, end with blanks.
     blank = torch.full((8, *shape), torch.nan)
-    sheet = torch.stack([torch.cat([row, blank])[:8] for row in rows.values()])
-    plots.images(sheet, row_labels=list(rows), column_labels=labels).savefig(options.out)
+    for name, shown_rows, columns in (
+        (out.name, rows, labels),
+        (f"{out.stem}-walks{out.suffix}", walks, None),
+    ):
+        sheet = torch.stack([torch.cat([row, blank])[:8] for row in shown_rows.values()])
+        figure = plots.images(sheet, row_labels=list(shown_rows), column_labels=columns)
+        figure.savefig(out.with_name(name))
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -156,7 +163,6 @@ if options.out:
     right.scatter(
         *places[len(z) :].T, s=24, facecolor="none", edgecolor="k", lw=0.6, label="unseen"
     )
-    right.legend(frameon=False)
+    right.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.02))
     right.set(title="t-SNE of the latents", xticks=[], yticks=[])
-    out = Path(options.out)
     figure.savefig(out.with_name(f"{out.stem}-latents{out.suffix}"), dpi=150)

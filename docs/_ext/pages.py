@@ -75,7 +75,6 @@ def write_api(folder: Path) -> None:
 # The commands of pictures and texts that are kept of smaller runs.
 DRAWN = {
     "ensemble": "python examples/ensemble.py --out classes.png",
-    "faces": "python examples/faces.py --size 64 --latents 64 --out faces.png",
 }
 
 
