@@ -5,8 +5,9 @@ own optimiser estimates during training (MINE). Afterwards: the information esti
 critic, the cells that are fitted worst, and pictures moved from one class towards another, along
 the gradient of a small classifier of the codes: here the marker moves out to the membrane.
 
-The likelihood is a normal one with a learned scale. Cells are dark: by a Bernoulli likelihood a
-latent of pictures of this size gains less than its KL costs, and nothing is encoded.
+The likelihood is a normal one with a learned scale, which starts near the size of the residuals,
+as it moves by no more than the learning rate per step. Cells are dark: by a Bernoulli likelihood
+a latent of pictures of this size gains less than its KL costs, and nothing is encoded.
 Run: python examples/infomax.py --epochs 30 --out path.png
 """
 
@@ -36,7 +37,8 @@ torch.manual_seed(0)
 data = cells(options.rows, size=32)
 shape, latent_dim = tuple(data.train["x"].shape[1:]), 10
 
-model = VAE(ConvDecoder(latent_dim, heads.Normal(shape)), latent_dim=latent_dim)
+likelihood = heads.Normal(shape, heads.Shared(0.1))
+model = VAE(ConvDecoder(latent_dim, likelihood), latent_dim=latent_dim)
 guide = AmortizedGuide(ConvEncoder(shape, heads.DiagonalNormal(latent_dim)))
 critic = critic_between(shape, (latent_dim,))
 objective = ELBO() + MutualInformation("x", "z", critic)

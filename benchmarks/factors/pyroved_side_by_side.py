@@ -35,6 +35,7 @@ made.add_argument(
 )
 made.add_argument("--latent-dim", type=int, default=2)
 made.add_argument("--draws", type=int, default=10, help="posterior draws for the held-out ELBO")
+made.add_argument("--methods", nargs="+", help="pyroved and these of the table's rows only")
 made.set_defaults(rows=1000)
 options = made.parse_args()
 
@@ -63,7 +64,12 @@ def theirs():
     sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.utils": stub}
     import pyroved
 
-    chosen = {"latent_dim": options.latent_dim, "invariances": ["r"], "device": "cpu"}
+    chosen = {
+        "latent_dim": options.latent_dim,
+        "invariances": ["r"],
+        "device": "cpu",
+        "seed": options.seed,
+    }
     size = SHAPE[1:]
     model = (
         pyroved.models.jiVAE(size, discrete_dim=options.classes, **chosen)
@@ -71,7 +77,11 @@ def theirs():
         else pyroved.models.iVAE(size, **chosen)
     )
     trainer = pyroved.trainers.SVItrainer(
-        model, lr=RATE, device="cpu", enumerate_parallel=bool(options.classes)
+        model,
+        lr=RATE,
+        device="cpu",
+        enumerate_parallel=bool(options.classes),
+        seed=options.seed,
     )
     loader = pyroved.utils.init_dataloader(train[:, 0], batch_size=BATCH)
     clock = Epochs()
@@ -88,7 +98,7 @@ def theirs():
     return clock.seconds(), -loss / options.draws / len(test)
 
 
-def ours(kind, epochs=options.epochs, *, compiled=False, keep_memory=False):
+def ours(kind, epochs=options.epochs, *, compiled=False, keep_memory=False, own_sizes=False):
     if keep_memory:
         keep_freed_memory()
     torch.manual_seed(options.seed)
@@ -101,6 +111,9 @@ def ours(kind, epochs=options.epochs, *, compiled=False, keep_memory=False):
             MLP(sizes, heads.Raw(head.raw_shape), hidden=(128, 128), activation=nn.Tanh), head
         ),
     }[kind]()
+    if own_sizes:  # As pyroVED's: each map of the first layer initialised by its own size.
+        for linear in decoder.first.maps:
+            linear.reset_parameters()
     posed = PosedDecoder(decoder, rotation=1.0)
     sites = {"rotation": Angle(), "z": heads.DiagonalNormal(dim)}
     if classes:
@@ -142,6 +155,7 @@ results = {}
 for name, made in {
     "pyroved": theirs,
     "coordinates": lambda: ours("coordinates"),
+    "coordinates, own sizes": lambda: ours("coordinates", own_sizes=True),
     "coordinates, compiled": lambda: ours("coordinates", compiled=True),
     "canvas": lambda: ours("canvas"),
     "canvas, ten times the epochs": lambda: ours("canvas", 10 * options.epochs),
@@ -151,6 +165,8 @@ for name, made in {
         "coordinates", compiled=True, keep_memory=True
     ),
 }.items():
+    if options.methods and name not in ("pyroved", *options.methods):
+        continue
     seconds, elbo = made()
     results[name] = {
         "seconds_per_epoch": seconds,
