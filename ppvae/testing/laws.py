@@ -10,7 +10,8 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from ppvae.objectives import ELBO, Objective
-from ppvae.programs import arguments, evaluating, forked
+from ppvae.programs import arguments, evaluating, forked, trace_program
+from ppvae.programs.sites import nodes_of
 from ppvae.testing.slopes import Pathway, Slope
 from ppvae.testing.variant import Variant, demand
 
@@ -251,6 +252,30 @@ def predicts_without_observed_columns(variant: Variant) -> None:
         )
 
 
+def the_prior_is_the_same_without_data(variant: Variant) -> None:
+    """With its observed columns and without, the model draws each latent from the same prior."""
+    twin = variant.copy()
+    structure = next(iter(twin.objective().structures.values()))
+    hidden = {*structure.columns.values(), *structure.observed}
+    known = {name: v for name, v in twin.batch.items() if name not in hidden}
+    with evaluating(twin.model), forked(*twin.batch.values(), seed=twin.seed):
+        seen = nodes_of(trace_program(twin.model, twin.batch))
+        # Classes that are known in the batch are sampled without it: all sites have its values.
+        values = {n: seen[n]["value"] for n in (*structure.latent, *structure.observed)}
+        unseen = nodes_of(trace_program(twin.model, {**known, "size": twin.rows}, given=values))
+    for name in structure.latent:
+        if name not in unseen:
+            continue
+        p, q = (nodes[name]["fn"].log_prob(values[name]) for nodes in (seen, unseen))
+        demand(
+            that=p.shape == q.shape and torch.allclose(p, q, rtol=1e-4, atol=1e-5),
+            meaning=f"at the same values, the log-density of {name!r} in the model is "
+            f"{p.detach().flatten()[0]:.6g} with the data and {q.detach().flatten()[0]:.6g} "
+            "without. Fits would use one prior, and predictions another: let the prior depend on "
+            "columns that are not observed, such as conditions, and on other sites.",
+        )
+
+
 def evaluation_leaves_weights(variant: Variant) -> None:
     """An evaluation moves no parameter and no buffer."""
     twin = variant.copy()
@@ -304,6 +329,7 @@ LAWS: tuple[Law, ...] = (
     rows_do_not_mix,
     the_loss_falls,
     predicts_without_observed_columns,
+    the_prior_is_the_same_without_data,
     evaluation_leaves_weights,
     a_state_dict_carries_all,
     instances_are_independent,
