@@ -17,7 +17,7 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["as_column", "expect_names", "refuse_non_finite"]
+__all__ = ["as_column", "expect_names", "refuse_non_finite", "refuse_not_dense"]
 
 
 def expect_names(what: str, names: Iterable[object]) -> None:
@@ -92,7 +92,12 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     return column, note
 
 
-def _dense(name: str, tensor: Tensor) -> Tensor:
+def refuse_not_dense(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor without an array of values: nested, quantized, sparse, or on "meta".
+
+    Raises:
+        DataError: If it is one of these.
+    """
     if tensor.is_nested or tensor.is_quantized or tensor.is_meta:
         what, remedy = (
             ("a nested one", "Give every row the same shape: tensor.to_padded_tensor(...)")
@@ -107,6 +112,10 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
             f"column {name!r}: expected a dense tensor; got a sparse one ({tensor.layout}). "
             "Pass tensor.to_dense()."
         )
+
+
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    refuse_not_dense(name, tensor)
     if tensor.is_complex():
         raise _complex(name, str(tensor.dtype))
     if tensor.dtype == torch.uint64:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ppvae.distributions.supports import on_reals, support_of
 from ppvae.errors import ContractError
 from ppvae.programs.automatic import refuse_unsuitable
+from ppvae.programs.columns import refuse_columns
 from ppvae.programs.contract import DATA_PLATE
 from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
 from ppvae.programs.order import without_closed_form
@@ -55,7 +56,7 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
             wrong for several.
     """
     refuse_functions(model=model, guide=guide)
-    _refuse_columns(batch)
+    refuse_columns(batch)
     refuse_unsuitable(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with validated(), evaluating(model, guide), forked(*_tensors(batch)):
@@ -74,21 +75,6 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         check_densities("guide", sample_sites(guide_trace), structure.num_rows)
         check_vectorised(model, guide, batch, structure)
     return structure
-
-
-def _refuse_columns(batch: Batch) -> None:
-    if not isinstance(batch, Mapping):
-        raise ContractError(
-            f"batch: expected columns by name; got a {type(batch).__name__}. Pass {{'x': x}}."
-        )
-    for name, column in batch.items():
-        if not isinstance(name, str) or not (
-            isinstance(column, Tensor) or (name == "size" and type(column) is int)
-        ):
-            raise ContractError(
-                f"batch: expected tensors by name; got {name!r}, a {type(column).__name__}. "
-                "Use torch.as_tensor."
-            )
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
