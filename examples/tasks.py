@@ -7,7 +7,7 @@ subjects from their others, with intervals. Beside it: the mean of the task, the
 subject, and their sum; and the task correlation that was learned against the one that was drawn.
 The graphical lasso, its penalty chosen by cross-validation, says which tasks go together directly:
 of the latents of subjects who did all tasks, against the graph that was drawn. The second picture,
-NAME-latents.png, is a t-SNE of the latents by task and by subject.
+NAME-latents.png, is a t-SNE of the latents by task and by subject, or with --umap a UMAP.
 Run: python examples/tasks.py
 
 Data of your own: x (N, regions), object the subject and view the task, whole numbers from 0.
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 import ppvae
 from ppvae import plots
 from ppvae.data.tasks import TASK_CORRELATION, TASKS
-from ppvae.evaluate import dependencies, tsne
+from ppvae.evaluate import dependencies, tsne, umap
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp import FreeFormFeatures, GPPrior, ObjectTable
 from ppvae.guides import GPGuide
@@ -31,10 +31,11 @@ from ppvae.models import GPVAE
 from ppvae.nets import MLP, heads
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=300)
+parser.add_argument("--epochs", type=int, default=200)
 parser.add_argument("--subjects", type=int, default=60)
 parser.add_argument("--seed", type=int, default=0, help="of the data and of the fit")
 parser.add_argument("--fast", action="store_true", help="a few epochs of few subjects")
+parser.add_argument("--umap", action="store_true", help="in place of t-SNE; pip: umap-learn")
 parser.add_argument("--out", default="tasks.png", help="picture of the task correlations")
 options = parser.parse_args()
 subjects, epochs = (12, 10) if options.fast else (options.subjects, options.epochs)
@@ -64,7 +65,7 @@ run = ppvae.fit(
     {"x": rest, "object": subject, "view": task},
     epochs=epochs,
     batch_size=64,
-    learning_rate=5e-3,
+    learning_rate=2e-2,
     optimizer=grouped_adam((prior.parameters(), 3.0)),
     schedule=warmup_cosine(0.1, floor=0.01),
     seed=options.seed,
@@ -124,7 +125,7 @@ figure.savefig(options.out)
 print(f"the correlations: {options.out}")
 
 # Colours of tasks, and of the six subjects with the largest signals, all others in grey.
-places = tsne(z)
+places = umap(z) if options.umap else tsne(z)
 largest = torch.stack([z[subject == s].norm() for s in range(subjects)]).topk(6).indices
 figure = Figure(figsize=(8, 4), layout="constrained")
 left, right = figure.subplots(1, 2)
