@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from reading import GENES, make_counts
+from scipy import sparse
 
 import ppvae
 from ppvae.data import Splits
@@ -47,8 +48,6 @@ def mapped(folder: Path, rows: int) -> ppvae.data.Dataset:
 
 
 def counted(folder: Path, rows: int) -> ppvae.data.Dataset:
-    from scipy import sparse
-
     make_counts(folder / "counts.npz", rows)
     return ppvae.data.Dataset({"x": sparse.load_npz(folder / "counts.npz")})
 

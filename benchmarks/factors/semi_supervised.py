@@ -36,6 +36,13 @@ made.add_argument("--feature-epochs", type=int, default=20, help="epochs of that
 options = made.parse_args()
 data = images(options)
 noise = None
+fitted = {
+    "batch_size": 200,
+    "schedule": cosine,
+    "seed": options.seed,
+    "device": options.device,
+    "progress": False,
+}
 
 
 def encoded(data):
@@ -49,11 +56,7 @@ def encoded(data):
         guide,
         data.train,
         epochs=options.feature_epochs,
-        batch_size=200,
-        schedule=cosine,
-        seed=options.seed,
-        device=options.device,
-        progress=False,
+        **fitted,
     )
     with torch.no_grad():
         posteriors = [
@@ -122,11 +125,7 @@ for labels in options.labels:
             train,
             objective,
             epochs=options.epochs,
-            batch_size=200,
-            schedule=cosine,
-            seed=options.seed,
-            device=options.device,
-            progress=False,
+            **fitted,
         )
     test = batch_of(data.test, device_of(model))
     with torch.no_grad():

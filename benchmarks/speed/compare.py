@@ -18,7 +18,6 @@ import argparse
 import json
 import platform
 import statistics
-import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -27,7 +26,7 @@ import pyro
 import torch
 from contenders import contenders
 from rows import ROWS
-from turns import measure_turns, table_of_turns
+from turns import add_options, interpreters, measure_turns, table_of_turns
 
 import ppvae
 
@@ -132,7 +131,7 @@ def plot(results, path):
 
 
 def compare_turns(options):
-    options.peers = dict(peer.split("=", 1) for peer in options.peers)
+    options.peers = interpreters(options.peers)
     torch.set_num_threads(options.threads)
     results = {}
     print(json.dumps(machine(options)), flush=True)
@@ -158,17 +157,8 @@ def main():
     made.add_argument("--json", type=Path, help="write results here; rows already there are kept")
     made.add_argument("--plot", type=Path)
     turns = made.add_argument_group("contenders in processes of their own")
-    turns.add_argument(
-        "--peers",
-        nargs="*",
-        metavar="NAME=PYTHON",
-        help="jax, pythae or pyroved, with its interpreter; none for torch's contenders alone",
-    )
-    turns.add_argument("--contenders", nargs="+", help="only these")
-    turns.add_argument("--python", default=sys.executable, help="interpreter with ppvae")
+    add_options(turns)
     turns.add_argument("--steps", type=int, default=100, help="of a turn")
-    turns.add_argument("--threads", type=int, default=1)
-    turns.add_argument("--pin", action="store_true", help="use as many cores as threads")
     turns.add_argument("--tf32", action="store_true", help="allow TF32 in all products")
     options = made.parse_args()
     if options.peers is not None:

@@ -11,14 +11,13 @@ apart. A contender that has reached the goal is stopped.
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from compare import machine
-from turns import started
+from turns import add_options, interpreters, started
 
 from ppvae.data import mnist
 
@@ -62,14 +61,10 @@ def main():
     made.add_argument("--goal", type=float, default=-90.0, help="nats an image")
     made.add_argument("--epochs", type=int, default=30, help="at most")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON")
-    made.add_argument("--contenders", nargs="+", help="only these")
-    made.add_argument("--python", default=sys.executable, help="interpreter with ppvae")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--pin", action="store_true", help="use as many cores as threads")
+    add_options(made)
     made.add_argument("--json", type=Path)
     options = made.parse_args()
-    options.peers = dict(peer.split("=", 1) for peer in options.peers)
+    options.peers = interpreters(options.peers)
     options.device, options.tf32, options.cpu_time = "cpu", False, True
     data = mnist(options.mnist)
     runs = {}

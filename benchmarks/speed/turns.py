@@ -8,6 +8,7 @@ rounds; their spread is the middle half of the ratios within rounds.
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,25 @@ LACKING = {
     "pythae": ["rVAE", *CONV],
     "pyroved": CONV,
 }
+
+
+def add_options(parser):
+    """The options of scripts that run contenders: which, in which environments, on which cores."""
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        metavar="NAME=PYTHON",
+        help="jax, pythae or pyroved, with its interpreter; none for torch's contenders alone",
+    )
+    parser.add_argument("--contenders", nargs="+", help="only these")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with ppvae")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pin", action="store_true", help="use as many cores as threads")
+
+
+def interpreters(peers):
+    """The interpreter of each peer's environment, by the peer's name."""
+    return dict(peer.split("=", 1) for peer in peers or ())
 
 
 class Contender:

@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from ppvae.objectives import ELBO, Objective
-from ppvae.programs import arguments, evaluating, forked, trace_program
+from ppvae.programs import Structure, arguments, evaluating, forked, trace_program
 from ppvae.programs.sites import nodes_of
 from ppvae.testing.slopes import Pathway, Slope
 from ppvae.testing.variant import Variant, demand
@@ -233,15 +233,19 @@ def the_loss_falls(variant: Variant) -> None:
     demand(that=after < before, meaning=f"the loss went from {before:.6g} to {after:.6g}.")
 
 
+def _unseen(variant: Variant, structure: Structure) -> dict[str, Tensor | int]:
+    """The columns that are not observed, and the number of rows as ``size``."""
+    hidden = {*structure.columns.values(), *structure.observed}
+    known = {name: v for name, v in variant.batch.items() if name not in hidden}
+    return {**known, "size": variant.rows}
+
+
 def predicts_without_observed_columns(variant: Variant) -> None:
     """Without its observed columns the model samples them, in the same shape."""
     twin = variant.copy()
     structure = next(iter(twin.objective().structures.values()))
-    hidden = {*structure.columns.values(), *structure.observed}
-    known = {name: v for name, v in twin.batch.items() if name not in hidden}
-    sized = {**known, "size": twin.rows}
     with evaluating(twin.model), forked(*twin.batch.values(), seed=twin.seed):
-        drawn = twin.model(**arguments(twin.model, sized))
+        drawn = twin.model(**arguments(twin.model, _unseen(twin, structure)))
     if isinstance(drawn, Tensor) and len(structure.columns) == 1:
         (column,) = structure.columns.values()
         shape = twin.batch[column].shape
@@ -256,22 +260,20 @@ def the_prior_is_the_same_without_data(variant: Variant) -> None:
     """With its observed columns and without, the model draws each latent from the same prior."""
     twin = variant.copy()
     structure = next(iter(twin.objective().structures.values()))
-    hidden = {*structure.columns.values(), *structure.observed}
-    known = {name: v for name, v in twin.batch.items() if name not in hidden}
     with evaluating(twin.model), forked(*twin.batch.values(), seed=twin.seed):
         seen = nodes_of(trace_program(twin.model, twin.batch))
         # Classes that are known in the batch are sampled without it: all sites have its values.
         values = {n: seen[n]["value"] for n in (*structure.latent, *structure.observed)}
-        unseen = nodes_of(trace_program(twin.model, {**known, "size": twin.rows}, given=values))
+        unseen = nodes_of(trace_program(twin.model, _unseen(twin, structure), given=values))
     for name in structure.latent:
         if name not in unseen:
             continue
-        p, q = (nodes[name]["fn"].log_prob(values[name]) for nodes in (seen, unseen))
+        p, q = (n[name]["fn"].log_prob(values[name]).detach() for n in (seen, unseen))
         demand(
             that=p.shape == q.shape and torch.allclose(p, q, rtol=1e-4, atol=1e-5),
             meaning=f"at the same values, the log-density of {name!r} in the model is "
-            f"{p.detach().flatten()[0]:.6g} with the data and {q.detach().flatten()[0]:.6g} "
-            "without. Fits would use one prior, and predictions another: let the prior depend on "
+            f"{float(p.sum()):.6g} with the data and {float(q.sum()):.6g} without. "
+            "Fits would use one prior, and predictions another: let the prior depend on "
             "columns that are not observed, such as conditions, and on other sites.",
         )
 

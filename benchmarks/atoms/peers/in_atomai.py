@@ -7,7 +7,6 @@ has a standard deviation of half a turn. In an environment of its own (pip insta
     python benchmarks/atoms/peers/in_atomai.py atoms.npz atomai.npz
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -24,18 +23,10 @@ for name in ("mobilenet_v2", "resnet50", "vgg16"):
     setattr(sys.modules["torchvision.models"], name, None)
 sys.modules["torchvision.utils"].make_grid = None
 import atomai  # noqa: E402
+from common import options_of, patches, write  # noqa: E402
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("atoms", type=Path)
-parser.add_argument("out", type=Path)
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--noise", type=float, default=0.1, help="of a pixel; 1: as it comes")
-options = parser.parse_args()
-
-torch.set_num_threads(1)
-with np.load(options.atoms) as arrays:
-    x = arrays["x"][:, 0] / options.noise
+options = options_of(__doc__)
+x = patches(options) / options.noise
 model = atomai.models.rVAE(x.shape[1:], latent_dim=2, translation=False, seed=options.seed)
 started = time.process_time()
 model.fit(
@@ -48,5 +39,4 @@ model.fit(
     filename=str(Path(tempfile.mkdtemp()) / "model"),
 )
 seconds = time.process_time() - started
-mean, _ = model.encode(x)
-np.savez(options.out, z=mean[:, 1:], angle=mean[:, 0], cpu_seconds=seconds, epochs=options.epochs)
+write(options, model.encode(x)[0], seconds)

@@ -8,13 +8,10 @@ which is for binary pixels. In an environment of its own
     python benchmarks/atoms/peers/in_pyroved.py atoms.npz pyroved.npz
 """
 
-import argparse
 import sys
 import time
 import types
-from pathlib import Path
 
-import numpy as np
 import torch
 
 # Needed for one plot that is not drawn here.
@@ -22,18 +19,10 @@ stub = types.ModuleType("torchvision.utils")
 stub.make_grid = None
 sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.utils": stub}
 import pyroved  # noqa: E402
+from common import options_of, patches, write  # noqa: E402
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("atoms", type=Path)
-parser.add_argument("out", type=Path)
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--noise", type=float, default=0.1, help="of a pixel")
-options = parser.parse_args()
-
-torch.set_num_threads(1)
-with np.load(options.atoms) as arrays:
-    x = torch.as_tensor(arrays["x"])[:, 0]
+options = options_of(__doc__)
+x = torch.as_tensor(patches(options))
 model = pyroved.models.iVAE(
     tuple(x.shape[1:]),
     latent_dim=2,
@@ -50,6 +39,4 @@ started = time.process_time()
 for _ in range(options.epochs):
     trainer.step(loader)
 seconds = time.process_time() - started
-mean, _ = model.encode(x)
-mean = np.asarray(mean)
-np.savez(options.out, z=mean[:, 1:], angle=mean[:, 0], cpu_seconds=seconds, epochs=options.epochs)
+write(options, model.encode(x)[0], seconds)
