@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
 from ppvae.data.columns import found_as, kind_of
+from ppvae.data.files import warn_far
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
 from ppvae.data.tables import TABLES, column_of, read_table
@@ -87,6 +88,7 @@ def predict_run(
         given = _combinations(run, columns)
     else:
         given = _table_rows(run, Path(at), columns, spec, subject)
+    warn_far(given, run.config.get("ranges") or {})
     like = placement(model)
     moved = {
         name: value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)

@@ -14,9 +14,10 @@ import torch
 from ppvae.borders import typed
 from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
-from ppvae.data.columns import SPLIT, kind_of
+from ppvae.data.columns import MEASURED, SPLIT, kind_of
 from ppvae.data.dataset import Dataset
 from ppvae.data.describe import statistics
+from ppvae.data.mapped import Column
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pictures import images
 from ppvae.data.pillow import PICTURES
@@ -37,6 +38,7 @@ __all__ = [
     "rows",
     "suiting",
     "table_columns",
+    "warn_far",
 ]
 
 logger = logging.getLogger(__name__)
@@ -157,8 +159,8 @@ def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:
 
 
 def ranges_of(data: Splits) -> dict[str, tuple[float, float]]:
-    """Smallest and largest number of ``x`` and ``source``, as a model gets them."""
-    found = {name: statistics(data, name) for name in ("x", "source") if name in data.train}
+    """Smallest and largest number of ``x``, ``source``, ``c``, ``view``, as a model gets them."""
+    found = {name: statistics(data, name) for name in MEASURED if name in data.train}
     return {
         name: (facts.least, facts.most)
         for name, facts in found.items()
@@ -225,6 +227,21 @@ def compared_scale(
             notes.append(
                 f"{name}: {got}, where the run was fitted with {fitted}; check the unit or scale"
             )
+    return [*notes, *_far(data, ranges)]
+
+
+def _far(data: Mapping[str, Column], ranges: Mapping[str, Sequence[float]]) -> list[str]:
+    """Notes on known factors and views that are beyond those of a run by more than their range."""
+    notes = []
+    for name in [n for n in data if n in ranges and kind_of(n).kind in ("factor", "view")]:
+        values, (low, high) = torch.as_tensor(data[name]).double(), ranges[name]
+        beyond = torch.maximum(low - values, values - high).nan_to_num(-1)
+        if bool((beyond > high - low).any()):
+            notes.append(
+                f"{name}: values from {float(values.min()):g} to {float(values.max()):g}, where "
+                f"the run was fitted with {low:g} to {high:g}; check the unit, as a model knows "
+                "little so far from its data"
+            )
     return notes
 
 
@@ -261,7 +278,8 @@ def refuse_mixed_bytes(
 def compare_values(data: Dataset, spec: Spec, ranges: Mapping[str, Sequence[float]]) -> None:
     """Compare new data with those that a run was fitted to, as far as both are in memory.
 
-    The log warns of values more than ten times as large as all of the training data.
+    The log warns of values more than ten times as large as all of the training data, and of
+    factors and views far from theirs (:func:`warn_far`).
 
     Arguments:
         data: New data.
@@ -272,13 +290,26 @@ def compare_values(data: Dataset, spec: Spec, ranges: Mapping[str, Sequence[floa
         DataError: As :func:`refuse_mixed_bytes`.
     """
     refuse_mixed_bytes("data", data, spec, lambda: ranges)
-    for name in [name for name in ranges if isinstance(data.get(name), torch.Tensor)]:
+    known = [name for name in ("x", "source") if name in ranges]
+    for name in [name for name in known if isinstance(data.get(name), torch.Tensor)]:
         facts, (low, high) = statistics(data, name), ranges[name]
         if max(-facts.least, facts.most) > 10 * max(abs(low), abs(high)):
             logger.warning(
                 f"{name}: values from {facts.least:g} to {facts.most:g}, where the run was fitted "
                 f"with {low:g} to {high:g}; check the unit or scale"
             )
+    warn_far(data, ranges)
+
+
+def warn_far(data: Mapping[str, Column], ranges: Mapping[str, Sequence[float]]) -> None:
+    """Warn of factors and views far from those that a run was fitted to.
+
+    Arguments:
+        data: New columns.
+        ranges: Smallest and largest number of the run's columns (:func:`ranges_of`).
+    """
+    for note in _far(data, ranges):
+        logger.warning(note)
 
 
 def _reader(path: Path) -> Callable[..., Dataset]:

@@ -10,6 +10,7 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.expected import expect, integer
 from ppvae.objectives import ELBO, Objective
+from ppvae.programs.support import check_support
 from ppvae.runs.run import Run
 
 __all__ = ["columns_of", "expect_run", "plain_elbo", "spaced", "thinned"]
@@ -76,9 +77,12 @@ def columns_of(run: Run, data: ColumnsLike) -> Dataset:
 
     Raises:
         ArgumentError: If ``run`` is none, or as :meth:`ppvae.runs.Run.columns`.
+        DataError: If a value is outside the support of its likelihood.
     """
     expect_run(run)
-    return run.columns(data)
+    columns = run.columns(data)
+    check_support(run.model, run.guide, columns)
+    return columns
 
 
 def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset, Tensor]:
@@ -92,11 +96,15 @@ def thinned(run: Run, data: ColumnsLike, max_rows: int | None) -> tuple[Dataset,
     Raises:
         ArgumentError: If ``max_rows`` is below 1, or a column differs from the training data in
             its names or numbering.
+        DataError: If a value of these rows is outside the support of its likelihood.
     """
     if max_rows is not None:
         expect(integer(1), "Use 1000, or None for all rows.", max_rows=max_rows)
-    columns = columns_of(run, data)
-    if max_rows is None or columns.num_rows <= max_rows:
-        return columns, torch.arange(columns.num_rows)
-    rows = _evenly(columns.num_rows, max_rows)
-    return columns.take(rows), rows
+    expect_run(run)
+    columns = run.columns(data)
+    rows = torch.arange(columns.num_rows)
+    if max_rows is not None and columns.num_rows > max_rows:
+        rows = _evenly(columns.num_rows, max_rows)
+        columns = columns.take(rows)
+    check_support(run.model, run.guide, columns, rows)
+    return columns, rows

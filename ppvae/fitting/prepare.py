@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.data import Dataset, Splits
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, PPVAEError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, emulates_bfloat16
@@ -21,11 +23,13 @@ from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
 from ppvae.fitting.tensors import Average
 from ppvae.fitting.training import Training
 from ppvae.objectives import ELBO, Objective
+from ppvae.objectives.mixing import mixed_columns
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import (
     INDEX,
     check_rows,
     check_values,
+    evaluating,
     needs_index,
     own_generators,
     signature,
@@ -34,6 +38,9 @@ from ppvae.programs import (
 __all__ = ["Placed", "assemble", "for_processes", "place"]
 
 logger = logging.getLogger(__name__)
+
+# Rows by which it is found whether rows depend on each other.
+ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -261,10 +268,33 @@ def _check(placed: Placed, splits: Splits) -> None:
     check_rows(objective.guide)
     objective.check(batch)
     check_rows(objective.guide)
+    _warn_of_mixing(placed, batch)
     if placed.validation is not None:
         placed.plain.check(_first(placed, placed.validation))
     _check_classes(placed, splits, batch)
     check_values(objective.model, objective.guide, batch, splits)
+
+
+def _warn_of_mixing(placed: Placed, batch: dict[str, torch.Tensor]) -> None:
+    """Warn of a pair that is another one in evaluation mode for other rows of a batch."""
+    plain, few = placed.plain, {name: column[:ROWS] for name, column in batch.items()}
+    plain.structures = dict(placed.objective.structures)
+    try:
+        with evaluating(plain):
+            mixed = mixed_columns(plain, few)
+    except (PPVAEError, RuntimeError, ValueError, IndexError):
+        return  # A program of as many rows as the batch has; or one that has no gradients.
+    finally:
+        plain.structures = {}
+    if mixed:
+        warnings.warn(
+            f"model {type(plain.model).__name__} and guide {type(plain.guide).__name__}: expected "
+            f"each row to be computed by itself in evaluation mode; got rows that change with "
+            f"{mixed} of the rows that they are passed with, and so do encodings and evaluations. "
+            "Compute means, sorts and sums over dimensions of one datum, and statistics of all "
+            "data before the fit, or with BatchNorm, which keeps them.",
+            stacklevel=2,
+        )
 
 
 def _check_classes(placed: Placed, splits: Splits, batch: dict[str, torch.Tensor]) -> None:
@@ -288,6 +318,6 @@ def _dtype(module: nn.Module) -> torch.dtype:
     """The dtype that most of the weights have."""
     counts: dict[torch.dtype, int] = {}
     for parameter in module.parameters():
-        if parameter.is_floating_point():
+        if parameter.is_floating_point() and not is_lazy(parameter):
             counts[parameter.dtype] = counts.get(parameter.dtype, 0) + parameter.numel()
     return max(counts, key=lambda dtype: counts[dtype]) if counts else torch.get_default_dtype()

@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ppvae.borders import typed
 from ppvae.data import Dataset, as_dataset
@@ -23,7 +24,8 @@ Column = TypeVar("Column", Tensor, Tensor | int)
 
 def placement(module: nn.Module) -> Tensor:
     """A tensor with shape (0), of the dtype and on the device of a module's batches."""
-    parameters = (p for p in module.parameters() if p.is_floating_point())
+    floating = (p for p in module.parameters() if p.is_floating_point())
+    parameters = (p for p in floating if not is_lazy(p))
     like = next(parameters, None)
     return torch.empty(0) if like is None else like.new_empty(0)
 

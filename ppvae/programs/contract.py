@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import TypeVar
 
 import pyro
@@ -58,6 +59,11 @@ def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
         program = program_of(module)
         return {} if program is None else signature(program)
     parameters = dict(inspect.signature(module.forward).parameters)
+    if isinstance(
+        module.forward, partial
+    ):  # Decorated by a handler of Pyro, which names no column.
+        _, *declared = inspect.signature(type(module).forward).parameters.items()
+        parameters = dict(declared)
     columns = getattr(module, "columns", None)
     rest = [name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD]
     if not rest or columns is None:

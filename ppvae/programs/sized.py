@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["SizedByData", "sized_names"]
 
@@ -29,8 +30,9 @@ class SizedByData(nn.Module):
 
 
 def sized_names(module: nn.Module) -> set[str]:
-    """The full names of such buffers in a module and its sub-modules."""
-    return {
+    """The full names of such buffers in a module and its sub-modules, and of lazy parameters."""
+    state = module.state_dict(keep_vars=True)
+    return {name for name, value in state.items() if is_lazy(value)} | {
         f"{prefix}.{name}" if prefix else name
         for prefix, part in module.named_modules(remove_duplicate=False)
         if isinstance(part, SizedByData)

@@ -10,18 +10,20 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 
-from ppvae.data import Splits
+from ppvae.data import Dataset, Splits
 from ppvae.data.columns import CODED, kind_of
 from ppvae.data.describe import statistics, suitable
 from ppvae.errors import DataError, PPVAEError
-from ppvae.programs.batches import placement
+from ppvae.programs.batches import batch_for, placement
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.traces import sample_sites, trace_program
 
-__all__ = ["check_values"]
+__all__ = ["check_support", "check_values"]
 
 # Numbers of a column that are checked at a time.
 CHUNK = 2**22
+# Rows on which a fitted pair is run to see its distributions.
+FEW = 2
 
 
 def check_values(
@@ -56,27 +58,63 @@ def check_values(
             f"({str(error).splitlines()[0][:200]}). Check their range and scale."
         ) from error
     for name, fn in observed:
-        support = _elementwise(fn)
-        if support is None:
-            continue
         for part, data in splits._asdict().items():
-            if data is None or name not in data:
-                continue
-            column = data.select(name)
-            if str(column[name].dtype).endswith("uint8") and kind_of(name).intensity:
-                if bool(support.check(torch.arange(256) / 255).all()):
-                    continue
-            width = max(1, int(torch.Size(column[name].shape[1:]).numel()))
-            step = max(1, CHUNK // width)
-            for start in range(0, data.num_rows, step):
-                rows = column.batch(slice(start, start + step), dtype=dtype)[name]
-                outside = ~support.check(rows) & ~rows.isnan()
-                if name in CODED:
-                    outside &= rows != -1
-                if bool(outside.any()):
-                    first = outside.reshape(len(rows), -1).any(1).nonzero()[0, 0]
-                    value = rows[first][outside[first]].reshape(-1)[0]
-                    raise _refusal(splits, name, fn, float(value), start + int(first), part)
+            if data is not None and name in data:
+                _refuse_outside(name, fn, data, dtype, f" of the {part} data", splits)
+
+
+def check_support(
+    model: nn.Module, guide: nn.Module, data: Dataset, numbers: Tensor | None = None
+) -> None:
+    """Check that a fitted pair can score every row of new data.
+
+    Arguments:
+        model: The generative program.
+        guide: The variational program.
+        data: The rows; what a program cannot run on is left to those who run it.
+        numbers: Their numbers for the message, with shape (N); by default those in ``data``.
+
+    Raises:
+        DataError: If a value is outside the support of the distribution that observes it.
+    """
+    batch = batch_for(model, data, slice(0, FEW))
+    try:
+        observed = list(_observed(model, guide, batch))
+    except (ValueError, RuntimeError, IndexError):
+        return
+    for name, fn in observed:
+        _refuse_outside(name, fn, data, placement(model).dtype, "", data, numbers)
+
+
+def _refuse_outside(
+    name: str,
+    fn: TorchDistribution,
+    data: Dataset,
+    dtype: torch.dtype,
+    where: str,
+    everything: Dataset | Splits,
+    numbers: Tensor | None = None,
+) -> None:
+    """Refuse a column of which some value is outside the support of a distribution."""
+    support, column = _elementwise(fn), data.select(name)
+    if support is None:
+        return
+    if str(column[name].dtype).endswith("uint8") and kind_of(name).intensity:
+        if bool(support.check(torch.arange(256) / 255).all()):
+            return
+    width = max(1, int(torch.Size(column[name].shape[1:]).numel()))
+    step = max(1, CHUNK // width)
+    for start in range(0, data.num_rows, step):
+        rows = column.batch(slice(start, start + step), dtype=dtype)[name]
+        outside = ~support.check(rows) & ~rows.isnan()
+        if name in CODED:
+            outside &= rows != -1
+        if bool(outside.any()):
+            first = outside.reshape(len(rows), -1).any(1).nonzero()[0, 0]
+            value = float(rows[first][outside[first]].reshape(-1)[0])
+            row = start + int(first)
+            row = row if numbers is None else int(numbers[row])
+            raise _refusal(everything, name, fn, value, f"in row {row}{where}")
 
 
 def _observed(
@@ -90,9 +128,20 @@ def _observed(
         if not node["is_observed"]:
             continue
         same = [k for k, v in batch.items() if node["value"] is v]
-        names = same or [k for k in batch if k == site]
+        names = same or [k for k, v in batch.items() if k == site and _alike(node["value"], v)]
         if names:
             yield names[0], node["fn"]
+
+
+def _alike(value: Tensor, column: Tensor) -> bool:
+    """Whether a site's value has a column's numbers, such as with axes of size one.
+
+    A program may observe a function of the column instead, such as whether it exceeds a threshold.
+    """
+    if value.numel() != column.numel():
+        return False
+    value = value.reshape(column.shape).to(column)
+    return bool(((value == column) | column.isnan()).all())
 
 
 def _elementwise(fn: Distribution) -> constraints.Constraint | None:
@@ -112,19 +161,18 @@ def _elementwise(fn: Distribution) -> constraints.Constraint | None:
 
 
 def _refusal(
-    splits: Splits, name: str, fn: Distribution, value: float, row: int, part: str
+    data: Dataset | Splits, name: str, fn: Distribution, value: float, where: str
 ) -> DataError:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     likelihood = type(fn).__name__.strip("_").removeprefix("Grey")
-    where = f"in row {row} of the {part} data"
     if name in CODED:
         return DataError(
             f"column {name!r}: expected numbers in the support of {likelihood}, one for each "
             f"class of the model; got {value:g} {where}. Build the model with more classes, or "
             "leave out these rows."
         )
-    facts = statistics(splits, name)
+    facts = statistics(data, name)
     return DataError(
         f"column {name!r}: expected values in the support of {likelihood}; got {value:g} {where} "
         f"(all rows: {facts.least:g} to {facts.most:g}). Choose a likelihood that suits: "

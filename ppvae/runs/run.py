@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.data import Dataset, as_dataset
-from ppvae.data.files import compare_values
+from ppvae.data.files import compare_values, warn_far
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import as_numbers, expect_device
@@ -226,13 +226,17 @@ class Run:
     def predict(self, columns: ColumnsLike | None = None, **options: Any) -> Prediction:
         """An observed site at known columns, on the CPU: :func:`ppvae.evaluate.predict.predict`.
 
+        The log warns of factors and views far from those of the training data.
+
         Arguments:
             columns: Known columns by name, each with shape (N, ...).
             options: Further arguments of that function, such as ``num_draws`` and ``interval``.
         """
         from ppvae.evaluate.predict import predict
+        from ppvae.programs import as_columns
 
-        given = {} if columns is None else columns
+        given = as_columns(self.model, {} if columns is None else columns)
+        warn_far(given, self.config.get("ranges") or {})
         return predict(self.model, given, guide=self.guide, **options).cpu()
 
     def report(self, data: object, folder: str | Path) -> Path:

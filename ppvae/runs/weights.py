@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ppvae.errors import RunError
 from ppvae.programs import sized_names, unprepared
@@ -51,11 +52,11 @@ def read_weights(folder: Path, config: JsonObject, modules: nn.Module) -> dict[s
         RunError: If there are none, or they are damaged.
     """
     path = folder / WEIGHTS
-    wanted = [value for value in modules.state_dict().values() if isinstance(value, Tensor)]
-    # Eight bytes per number, as the file may have a wider dtype than the modules.
-    limit = sum(8 * value.numel() + _LINE for value in wanted) + _HEADER
-    if sized_names(modules):  # The file determines their size.
-        limit = LARGEST
+    limit = LARGEST
+    if not sized_names(modules):  # Otherwise the file determines their size.
+        wanted = [value for value in modules.state_dict().values() if isinstance(value, Tensor)]
+        # Eight bytes per number, as the file may have a wider dtype than the modules.
+        limit = sum(8 * value.numel() + _LINE for value in wanted) + _HEADER
     content = read_bytes(path, limit)
     check_digest(path, content, config["weights"]["sha256"])
     return parse_tensors(path, content)
@@ -128,6 +129,8 @@ def fill(modules: nn.Module, weights: Mapping[str, Tensor], shared: Mapping[str,
             "Restore the folder from a copy, or train again."
         )
     for name, value in wanted.items():
+        if is_lazy(value):
+            value.materialize(offered[name].shape)
         # In place: a module shared by model and guide stays shared.
         value.data = offered[name].to(value.device, copy=True)
 

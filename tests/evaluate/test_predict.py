@@ -134,3 +134,15 @@ def test_calibration_does_not_put_simulated_logarithms_into_a_column():
     run, x = Run(Logged(), LoggedGuide()), torch.randn(5, 3).exp()
     with pytest.raises(ArgumentError, match=r"got \['x'\], computed from columns"):
         simulation_based_calibration(run, {"x": x}, num_datasets=4, num_draws=4)
+
+
+def test_factors_far_from_those_of_the_training_data_are_said(caplog):
+    run = Run(Linear(), nn.Identity(), config={"ranges": {"c": [0.0, 1.0], "x": [-9.0, 9.0]}})
+    with caplog.at_level("WARNING"):
+        run.predict({"c": torch.tensor([[0.0, 0.5, 1.9]])}, num_draws=2)
+        assert not caplog.messages
+        run.predict({"c": torch.tensor([[0.0, 0.5, -1.1]])}, num_draws=2)
+    assert caplog.messages == [
+        "c: values from -1.1 to 0.5, where the run was fitted with 0 to 1; check the unit, as a "
+        "model knows little so far from its data"
+    ]

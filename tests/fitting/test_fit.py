@@ -607,3 +607,48 @@ def test_bars_may_be_disabled_as_by_tqdm_disable(monkeypatch, capsys, compile):
     monkeypatch.setattr("ppvae.fitting.callbacks.tqdm", partial(tqdm, disable=True))
     quiet(*pair(), progress=True, compile=compile)
     assert capsys.readouterr().err == ""
+
+
+# Parameters and rows of one's own programs
+
+
+class Lazy(LinearGuide):
+    """Its layer takes its size from the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.LazyLinear(Z)
+
+
+def test_lazy_layers_are_trained_saved_and_loaded(tmp_path):
+    run = quiet(PPCA(), Lazy(), out=tmp_path / "run")
+    assert run.guide.net.weight.shape == (Z, D)
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    again = load(tmp_path / "run", PPCA(), Lazy())
+    assert same(weights(again.model, again.guide), weights(run.model, run.guide))
+
+
+class Centred(LinearGuide):
+    """The encoder sees x without its mean over the rows, or summed over those before."""
+
+    def __init__(self, over_rows) -> None:
+        super().__init__()
+        self.over_rows = over_rows
+
+    def forward(self, x: Tensor) -> None:
+        super().forward(self.over_rows(x))
+
+
+@pytest.mark.parametrize("over_rows", [lambda x: x - x.mean(0), lambda x: x.cumsum(0)])
+def test_rows_that_depend_on_others_are_warned_about(over_rows):
+    with pytest.warns(
+        UserWarning, match=r"guide Centred: expected each row .*change with \['x'\]"
+    ):
+        quiet(PPCA(), Centred(over_rows), epochs=1)
+
+
+def test_statistics_that_are_kept_are_no_mixture_of_rows(recwarn):
+    norm = nn.BatchNorm1d(D)
+    quiet(PPCA(), Centred(norm), epochs=1)
+    assert not [w for w in recwarn if "each row" in str(w.message)]
+    assert norm.running_mean.abs().sum() > 0

@@ -16,7 +16,7 @@ import ppvae
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.nets import MLP, heads
 from ppvae.objectives import ELBO
-from ppvae.programs import check_pair, data_plate
+from ppvae.programs import check_pair, data_plate, signature
 
 N = 6
 
@@ -564,6 +564,37 @@ def test_programs_that_are_no_modules_are_refused_with_a_remedy(wrap, remedy):
         check_pair(model, wrap(guide), batch)
     with pytest.raises(ArgumentError, match=remedy):
         ppvae.fit(model, wrap(guide), batch, progress=False)
+
+
+class Decorated(nn.Module):
+    """A mixture whose forward a handler of Pyro decorates, which hides its argument names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.randn(3, 5))
+
+    @config_enumerate
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            y = pyro.sample("y", dist.OneHotCategorical(torch.ones(3)))
+            return pyro.sample("x", dist.Normal(y @ self.means, 1.0).to_event(1), obs=x)
+
+
+class DecoratedGuide(Decorated):
+    @config_enumerate
+    def forward(self, x):
+        with data_plate(x):
+            pyro.sample("y", dist.OneHotCategorical(logits=x @ self.means.T))
+
+
+def test_the_arguments_of_a_decorated_program_are_known():
+    model, guide = Decorated(), DecoratedGuide()
+    assert list(signature(model)) == ["x", "size"]
+    assert list(signature(guide)) == ["x"]
+    columns = {"x": torch.randn(20, 5), "weight": torch.ones(20)}
+    run = ppvae.fit(model, guide, columns, epochs=1, batch_size=8, seed=0, progress=False)
+    decoded = run.decode(run.encode({"x": columns["x"]}))
+    assert decoded["x"].shape == (20, 5)
 
 
 class Unexpandable(dist.Normal):

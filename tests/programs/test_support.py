@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import ppvae
+from ppvae import evaluate
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DataError
 from ppvae.guides import AmortizedGuide
@@ -43,6 +45,48 @@ def test_a_value_outside_is_refused_wherever_it_is(head, value, suits, part):
         DataError, match=f"support of .*got {value:g} in row 17 of the {part}.*{suits}"
     ):
         ppvae.fit(*_pair(head), splits, epochs=1, batch_size=8, seed=0, progress=False)
+
+
+class Exceeds(VAE):
+    """Observes whether x exceeds 1/2, under the name of the column."""
+
+    def forward(self, x=None, *, size=None):
+        return super().forward(None if x is None else (x > 0.5).to(x), size=size)
+
+
+def test_a_function_of_a_column_is_not_held_to_the_columns_values():
+    model = Exceeds(MLP(2, heads.Bernoulli((3,)), hidden=[4]), latent_dim=2)
+    x = 9 * torch.rand(20, 3)
+    guide = _pair_kept[1]
+    run = ppvae.fit(model, guide, {"x": x}, epochs=1, batch_size=8, seed=0, progress=False)
+    assert np.isfinite(evaluate.summary(run, {"x": x})["elbo"])
+
+
+@pytest.mark.parametrize(
+    ("head", "value"),
+    [
+        (heads.Poisson, 2.5),
+        (heads.NegativeBinomial, -1.0),
+        (heads.ContinuousBernoulli, 1.5),
+        (partial(heads.Categorical, num_classes=4), 9.0),
+    ],
+)
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        lambda run, data: evaluate.summary(run, data),
+        lambda run, data: evaluate.log_likelihood(run, data, num_particles=2),
+        lambda run, data: evaluate.quality_of_fit(run, data),
+        lambda run, data: evaluate.to_arviz(run, data, num_draws=2),
+        lambda run, data: evaluate.check_reconstructions(run, data, num_draws=2, max_rows=1500),
+    ],
+)
+def test_evaluations_refuse_a_value_outside_in_any_batch(head, value, evaluation):
+    x = torch.zeros(3000, 3)
+    run = ppvae.fit(*_pair(head), {"x": x[:20]}, epochs=1, seed=0, progress=False)
+    x[2502, 1] = value
+    with pytest.raises(DataError, match=f"support of .*got {value:g} in row 2502 "):
+        evaluation(run, {"x": x})
 
 
 def test_values_inside_pass_and_draws_are_not_moved():
