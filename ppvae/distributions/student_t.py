@@ -35,12 +35,27 @@ class SharedStudentT(dist.StudentT):
     """
 
     def __init__(self, freedom: Tensor, loc: Tensor, scale: Tensor) -> None:
-        self.freedom = freedom
-        super().__init__(freedom, loc, scale, validate_args=False)
+        self.freedom, self.loc, self.scale = freedom, loc, scale
+        self.df = freedom.expand(loc.shape)
+        # Not the constructor of torch's class, which makes a chi-squared distribution per element.
+        torch.distributions.Distribution.__init__(self, loc.shape, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> SharedStudentT:
         shape = torch.Size(batch_shape)
         return SharedStudentT(self.freedom, self.loc.expand(shape), self.scale.expand(shape))
+
+    # Without torch's masks over all elements.
+    @property
+    def mean(self) -> Tensor:
+        """The means, with the shape of ``loc``; NaN where there is none."""
+        return self.loc.where(self.freedom > 1, torch.nan)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variances, with the shape of ``loc``; infinite or NaN where there is none."""
+        v = self.freedom
+        undefined = torch.where(v > 1, torch.inf, torch.nan).to(self.scale)
+        return torch.where(v > 2, self.scale.square() * v / (v - 2), undefined)
 
     def log_prob(self, value: Tensor) -> Tensor:
         v = self.freedom

@@ -34,8 +34,8 @@ from torch.nn import functional
 
 from ppvae.distributions import SharedStudentT
 from ppvae.errors import ArgumentError
+from ppvae.nets.convolved import convolved
 from ppvae.nets.featured import FeatureNetwork
-from ppvae.nets.mlp import over_leading
 
 __all__ = ["Calibrated", "CalibratedStudentT"]
 
@@ -153,17 +153,28 @@ class Calibrated(nn.Module):
     def _spread(self, features: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Degrees of freedom, with shape (), and scales, with shape (..., *event_shape)."""
         if self.is_image:
-            log_scale = over_leading(self._of_images, torch.cat([features, mean], -3), 3)
+            both = torch.cat(
+                [value.reshape(-1, *value.shape[-3:]) for value in (features, mean)], 1
+            )
+            log_scale = self._of_images(both).reshape(mean.shape)
         else:
             flat = mean.flatten(mean.dim() - len(self.event_shape))
             log_scale = self.net(torch.cat([features, flat], -1)).reshape(mean.shape)
         freedom = 2.05 + functional.softplus(self.raw_freedom).to(mean)
         return freedom, log_scale.clamp(*self.log_bounds).exp()
 
-    def _of_images(self, features: Tensor) -> Tensor:
-        """Log scales of images, with channels last, which is 1.5 times as fast for few filters."""
-        log_scale: Tensor = self.net(features.contiguous(memory_format=torch.channels_last))
-        return log_scale.contiguous()
+    def _of_images(self, joined: Tensor) -> Tensor:
+        """Log scales, with shape (N, C, H, W), of features and means."""
+        hidden = self.net[:2](joined)
+        last = self.net[2]
+        assert isinstance(last, nn.Conv2d)
+        return convolved(hidden, last).contiguous()
 
     def _declared(self, mean: Tensor, freedom: Tensor, scale: Tensor) -> dist.TorchDistribution:
         return self.decoder.head.declare(SharedStudentT(freedom, mean, scale))
+
+
+def _joined(*maps: Tensor) -> Tensor:
+    """Maps (..., C, H, W) as one (N, C, H, W), channels last, which is faster for few filters."""
+    pixels = [m.reshape(-1, *m.shape[-3:]).movedim(1, 3) for m in maps]
+    return torch.cat(pixels, 3).movedim(3, 1)

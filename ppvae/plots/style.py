@@ -1,6 +1,6 @@
 """The style of figures: one width, legible type, and colours for colour-blind readers.
 
-The style applies while a figure is made and drawn; ``matplotlib.rcParams`` are restored, and
+The style applies while a figure is made; ``matplotlib.rcParams`` are restored, and
 figures are made without pyplot, so that none stays open and no display is needed.
 """
 
@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Final, ParamSpec
 
 import matplotlib.style
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
@@ -88,14 +89,17 @@ def style() -> Iterator[None]:
 
 
 def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function's figure in the library's style, up to its last tick label."""
+    """Make a function's figure in the library's style, its tick labels included."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style():
             figure = function(*args, **kwargs)
-            # matplotlib makes tick labels when it draws, with the settings at that time.
-            figure.draw_without_rendering()
+            # matplotlib makes the first tick label of an axis when it is asked for it, with the
+            # settings at that time, and further ones like it.
+            for axis in figure.findobj(Axis):
+                assert isinstance(axis, Axis)
+                axis.get_major_ticks()
             return figure
 
     return wrapper

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
+from ppvae.distributions import SharedStudentT
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.programs.batches import batches, placed
 from ppvae.programs.contract import DATA_PLATE
@@ -95,7 +96,7 @@ def variance(fn: TorchDistribution) -> Tensor:
         NotImplementedError: If it has none in closed form.
     """
     base = element_of(fn)
-    if isinstance(base, torch.distributions.StudentT):
+    if isinstance(base, torch.distributions.StudentT) and not isinstance(base, SharedStudentT):
         finite = base.scale.square() * base.df / (base.df - 2)
         above_one = torch.where(base.df > 2, finite, torch.full_like(finite, torch.inf))
         return torch.where(base.df > 1, above_one, torch.full_like(finite, torch.nan))

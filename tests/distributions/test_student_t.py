@@ -44,3 +44,12 @@ def test_a_draw_has_the_gradient_of_the_scale():
     draw = fn.rsample()
     (gradient,) = torch.autograd.grad(draw.sum(), scale)
     torch.testing.assert_close(gradient, (draw / scale).detach())
+
+
+@pytest.mark.parametrize("freedom", [0.5, 1.0, 1.5, 2.0, 2.5, 80.0])
+def test_moments_are_those_of_torch_where_they_exist_and_where_not(freedom):
+    loc, scale = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.3], [5.0]])
+    values = (torch.tensor(freedom), *torch.broadcast_tensors(loc, scale))
+    ours, theirs = SharedStudentT(*values), dist.StudentT(*values)
+    torch.testing.assert_close(ours.mean, theirs.mean, equal_nan=True)
+    torch.testing.assert_close(ours.variance, theirs.variance, equal_nan=True)
