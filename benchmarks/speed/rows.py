@@ -230,6 +230,18 @@ def infomax() -> tuple[nn.Module, nn.Module, ELBO]:
     return model, guide, ELBO() + MutualInformation("x", "z", critic, weight=2.0)
 
 
+def table(width: int, size: int, hidden: tuple[int, ...], latent: int) -> Row:
+    """A VAE of a table of numbers, whose steps are short."""
+    return Row(
+        pair=lambda: (
+            VAE(MLP(latent, heads.Normal((width,)), hidden=hidden), latent_dim=latent),
+            AmortizedGuide(MLP((width,), heads.DiagonalNormal(latent), hidden=hidden)),
+            ELBO(),
+        ),
+        batch=lambda: {"x": torch.randn(size, width)},
+    )
+
+
 ROWS = {
     "VAE, MLP": Row(
         pair=lambda: (
@@ -240,6 +252,8 @@ ROWS = {
         batch=lambda: grey(128, *DIGIT),
         twin=lambda: Twin(mlp(Numbers((2 * LATENT,))), MLP(LATENT, Numbers(DIGIT), hidden=HIDDEN)),
     ),
+    "VAE, 10 numbers": table(10, 64, (32,), 2),
+    "VAE, 30 numbers": table(30, 128, (128, 128), 8),
     "VAE, conv 64 x 64 x 3": conv((3, 64, 64), 32),
     "VAE, conv 128 x 128 x 3": conv((3, 128, 128), 16),
     "rVAE": Row(

@@ -25,6 +25,7 @@ from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear
 from ppvae.programs import data_plate
 from tests.fitting.programs import D, Z, pair, splits
+from tests.fitting.test_callbacks import StopAfter
 from tests.fitting.test_critics import Regression
 from tests.pairs import PAIRS, build
 
@@ -464,11 +465,23 @@ def test_it_is_by_default_for_long_runs_only(backend):
     assert not run.metrics["compiled"]
     assert run.config["fit"]["compile"] == "auto"
     assert "compile_seconds" not in run.metrics
-    assert pays(torch.device("cpu"), 10_000)
-    assert not pays(torch.device("cpu"), 9_999)
-    assert not pays(torch.device("mps"), 10_000)
+    assert pays(torch.device("cpu"), 8_000)
+    assert not pays(torch.device("cpu"), 7_999)
+    assert not pays(torch.device("mps"), 8_000)
     with pytest.raises(ValueError, match='compile: expected True, False or "auto"; got maybe'):
         quiet(*pair(), compile="maybe")
+
+
+def test_a_resumed_run_is_compiled_as_the_run_that_it_resumes(backend, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "FROM_STEPS", 13 * 4)
+    first, rest = [StopAfter(11), Checkpoint(tmp_path / "c")], [StopAfter(12)]
+    stopped, resumed = (
+        quiet(*pair(), callbacks=first),
+        quiet(*pair(), callbacks=rest, resume=tmp_path / "c"),
+    )
+    assert stopped.metrics["compiled"]
+    assert resumed.metrics["compiled"], "one epoch was left of thirteen"
+    assert not quiet(*pair(), epochs=12).metrics["compiled"]
 
 
 def test_the_cache_forgets_what_was_used_longest_ago(backend, monkeypatch):
