@@ -83,7 +83,9 @@ def file_for(name: str, folder: Path) -> Path:
     return save(folder, **changes)
 
 
+GP = ["--latent-dim", "4", "--rank", "3", "--channels", "4,4", "--hidden", "8"]
 SMALL = {
+    "gpvae": GP,
     "ssvae": ["--labels", "12"],
     "dkl": ["--measured", "40", "--hidden", "16", "--frequencies", "8"],
     "longitudinal": ["--kernel", "cat(object) + rbf(view)"],
@@ -129,10 +131,9 @@ def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, 
 def gp_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("gp")
     data = file_for("gpvae", folder)
-    small = ["--latent-dim", "4", "--rank", "3", "--channels", "4,4", "--hidden", "8"]
     out = folder / "run"
     fit = ["fit", "gpvae", "--data", str(data), "--out", str(out), "--epochs", "2", "--quiet"]
-    assert main([*fit, "--device", "cpu", *small]) == 0
+    assert main([*fit, "--device", "cpu", *GP]) == 0
     return out
 
 
@@ -155,10 +156,9 @@ def test_views_on_a_line(kernel, tmp_path, capsys):
     view = (np.arange(ROWS) // 6 % 8).astype(np.float32) - 3
     data = save(tmp_path, view=view, y=None, c=None, source=None)
     out = tmp_path / "run"
-    small = ["--latent-dim", "4", "--rank", "3", "--channels", "4,4", "--hidden", "8"]
     where = ["--view-kernel", kernel, "--lowest", "-3.5", "--highest", "5", "--lengthscale", "2"]
     fit = ["fit", "gpvae", "--data", str(data), "--out", str(out), "--epochs", "1", "--quiet"]
-    assert main([*fit, *where, *small, "--device", "cpu"]) == 0
+    assert main([*fit, *where, *GP, "--device", "cpu"]) == 0
     capsys.readouterr()
     predict = ["predict", str(out), "--objects", "1", "--draws", "5", "--out", str(tmp_path / "p")]
     assert main([*predict, "--views", "4.5"]) == 0

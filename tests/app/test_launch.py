@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ppvae
@@ -41,7 +42,9 @@ def test_numbers_that_make_no_sense_are_refused(devices: int, nodes: int, meet: 
 @pytest.mark.slow
 @pytest.mark.usefixtures("single_precision")
 def test_two_processes_write_one_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    small = ["--network", "mlp", "--hidden", "8", "--epochs", "1", "--quiet"]
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).random((300, 1, 8, 8), np.float32))
+    data = ["--data", str(tmp_path / "data.npz"), "--quiet"]
+    small = ["--network", "mlp", "--hidden", "8", "--epochs", "1", *data]
     assert main(["fit", "vae", *small, "--devices", "2", "--out", str(tmp_path / "two")]) == 0
     assert main(["fit", "vae", *small, "--out", str(tmp_path / "one")]) == 0
     two, one = (ppvae.load(tmp_path / name) for name in ("two", "one"))
@@ -49,7 +52,7 @@ def test_two_processes_write_one_run(tmp_path: Path, capfd: pytest.CaptureFixtur
     for name, value in one.model.state_dict().items():
         assert (value - two.model.state_dict()[name]).abs().max() < 1e-4
     capfd.readouterr()
-    assert main(["fit", "vae", "--batch-size", "1", "--devices", "2", "--quiet"]) == 1
+    assert main(["fit", "vae", "--batch-size", "1", "--devices", "2", *data]) == 1
     said = capfd.readouterr().err
     assert "a row for each of 2 processes" in said
     assert "process 0 failed first" in said or "process 1 failed first" in said

@@ -54,9 +54,9 @@ def test_any_number_goes_on_where_a_process_was_killed(tmp_path: Path) -> None:
         together(2, killed, str(tmp_path / "checkpoint"))
     expected = fitted("gpvae")
     one = resumed(str(tmp_path / "checkpoint"))
-    more = [together(n, resumed, str(tmp_path / "checkpoint"))[0] for n in (2, 4)]
+    three = together(3, resumed, str(tmp_path / "checkpoint"))[0]
     assert len(one["history"]) == len(expected["history"])
-    for found in (one, *more):
+    for found in (one, three):
         assert largest_difference(expected, found) < 1e-5
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -13,25 +12,34 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
+FOLDER = ROOT / "benchmarks" / "gp"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("single_precision"),
+]
 
 
-def run(script, *arguments):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "gp" / script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script in this process, as imports take longer than fits; returns what it prints."""
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def in_this_process(script, *arguments):
+        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield in_this_process
+    # Other folders have modules of these names, too.
+    for file in FOLDER.glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 # The methods that differ most; all nine are run by the benchmark itself.
 @pytest.mark.parametrize("mode", ["joint", "alternating", "weight-space", "rotation-aware"])
-def test_methods_of_rotated_digits(mode, tmp_path):
+def test_methods_of_rotated_digits(mode, run, tmp_path):
     path = tmp_path / "found.json"
     run("rotated_digits.py", "--mode", mode, "--epochs", 1, "--objects", 60, "--json", path)
     found = json.loads(path.read_text("utf-8"))["runs"][0]
@@ -41,7 +49,7 @@ def test_methods_of_rotated_digits(mode, tmp_path):
         assert f"| {mode} | 1 | 1 |" in run("rotated_digits.py", "--table", path)
 
 
-def test_growth_and_new_objects(tmp_path):
+def test_growth_and_new_objects(run, tmp_path):
     path = tmp_path / "scaling.json"
     run("scaling.py", "--rows", 4050, 8100, "--steps", 1, "--json", path)
     assert [r["rows"] for r in json.loads(path.read_text("utf-8"))["runs"]] == [4050, 8100]
@@ -49,7 +57,7 @@ def test_growth_and_new_objects(tmp_path):
     assert table.count("\n| ") >= 4
 
 
-def test_files_for_peers_and_scores_of_what_they_return(tmp_path):
+def test_files_for_peers_and_scores_of_what_they_return(run, tmp_path):
     run("exchange.py", "write", tmp_path, "--seed", 0)
     parts = ("validation", "test")
     asked = {name: np.load(tmp_path / f"{name}.npz")["x"] for name in parts}
@@ -59,7 +67,7 @@ def test_files_for_peers_and_scores_of_what_they_return(tmp_path):
     assert re.search(r"test +found +0\.0100  7 CPU s", scores)
 
 
-def test_long_series(tmp_path):
+def test_long_series(run, tmp_path):
     run("long_series.py", "--seeds", 0, "--write", tmp_path)
     x = np.load(tmp_path / "series0.npz")["x"]
     np.savez(tmp_path / "found.npz", x=x)
@@ -68,7 +76,7 @@ def test_long_series(tmp_path):
     assert "two slowest of 3 latents" in run("long_series.py", "--epochs", 1, "--latents", 3)
 
 
-def test_missing_frames(tmp_path):
+def test_missing_frames(run, tmp_path):
     small = ("--train", 20, "--test", 10, "--epochs", 1)
     simple = run("missing_frames.py", *small)
     assert simple.count("mse ") == 6
