@@ -38,6 +38,7 @@ from ppvae.nets.priors import (
     StandardNormal,
     VampPrior,
 )
+from ppvae.nets.scaled import ScaledDecoder, ScaledEncoder, shared_scale
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
 from ppvae.nets.turned import TurnedDecoder, TurnedEncoder
 from ppvae.nets.warp import Warp
@@ -78,6 +79,8 @@ __all__ = [
     "Pose",
     "Prior",
     "ResidualEmbedding",
+    "ScaledDecoder",
+    "ScaledEncoder",
     "Shift",
     "Sites",
     "Stages",
@@ -93,6 +96,7 @@ __all__ = [
     "masked_shape",
     "place_grid",
     "resample",
+    "shared_scale",
     "transform_grid",
     "wigner",
 ]
