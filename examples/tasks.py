@@ -4,9 +4,10 @@ Signals of 94 regions of the brain in six motor tasks (ppvae.data.tasks), drawn 
 correlation of the tasks. A GP prior with a covariance of its own over the tasks
 (FreeFormFeatures), independent from subject to subject, predicts the left-out task of half of the
 subjects from their others, with intervals. Beside it: the mean of the task, the mean of the
-subject, and their sum; and the task correlation that was learned against the one that was drawn.
+subject, and their sum; and the task correlations that were learned, with intervals, against those
+that were drawn (the second picture, NAME-intervals.png).
 The graphical lasso, its penalty chosen by cross-validation, says which tasks go together directly:
-of the latents of subjects who did all tasks, against the graph that was drawn. The second picture,
+of the latents of subjects who did all tasks, against the graph that was drawn. The third picture,
 NAME-latents.png, is a t-SNE of the latents by task and by subject, or with --umap a UMAP.
 Run: python examples/tasks.py
 
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 import ppvae
 from ppvae import plots
 from ppvae.data.tasks import TASK_CORRELATION, TASKS
-from ppvae.evaluate import dependencies, tsne, umap
+from ppvae.evaluate import dependencies, tsne, umap, view_correlation
 from ppvae.fitting import grouped_adam, warmup_cosine
 from ppvae.gp import FreeFormFeatures, GPPrior, ObjectTable
 from ppvae.guides import GPGuide
@@ -90,20 +91,31 @@ print(f"share of values in 90 % intervals {inside.double().mean():.3f}")
 
 # The latents' correlation of two tasks of one subject, v0 R: the kernel's R and the share v1 that
 # is each datum's own are not determined apart, as many pairs of them have the same likelihood.
-with torch.no_grad():
-    rows = views(torch.arange(len(TASKS), device=prior.mean.device)).cpu()
-    v0, v1 = (float(v) for v in prior.variances())
-    kernel = (rows @ rows.mT).numpy()
-learned, planted = v0 * kernel + v1 * np.eye(len(TASKS)), np.asarray(TASK_CORRELATION)
+seen = {"x": rest, "object": subject, "view": task}
+posterior = view_correlation(run, seen, names=TASKS)
+learned, planted = posterior.learned.numpy(), np.asarray(TASK_CORRELATION)
 pairs = np.triu_indices(len(TASKS), 1)
-off, off_kernel = np.abs(learned - planted)[pairs], np.abs(kernel - planted)[pairs]
+off, v1 = np.abs(learned - planted)[pairs], prior.variances()[1].item()
+off_kernel = np.abs(learned / (1 - v1) - planted)[pairs]
 print(f"task correlations off by {off.mean():.3f} on average, by {off.max():.3f} at most")
 print(f"  of the kernel alone, {off_kernel.mean():.3f} and {off_kernel.max():.3f}")
 print(f"share of the variance that is each datum's own {v1:.3f} (drawn with none)")
+print(f"{'two tasks':<25}  learned   mean   90 % interval  drawn")
+hits = 0
+for row, i, j in zip(posterior.rows(), *pairs, strict=True):
+    true, (low, high) = planted[i, j], (row["lower"], row["upper"])
+    hits += low <= true <= high
+    names = f"{row['first']}, {row['second']}"
+    print(
+        f"{names:<25}  {learned[i, j]:7.2f}  {row['mean']:5.2f}   {low:5.2f} to {high:5.2f}"
+        f"  {true:5.2f}{'' if low <= true <= high else '  outside'}"
+    )
+print(f"{hits} of {len(pairs[0])} intervals hold the correlation that was drawn", end="; ")
+print(f"Pareto k {posterior.pareto_k:.2f}, {posterior.effective:.0f} effective draws")
 
 # Each latent of each subject who did all tasks is one observation of the tasks. Two tasks are
 # joined in the graph if they are correlated given all others.
-z = run.encode({"x": rest, "object": subject, "view": task})["z"]
+z = run.encode(seen)["z"]
 whole = torch.bincount(subject, minlength=subjects)[subject] == len(TASKS)
 order = (subject[whole] * len(TASKS) + task[whole]).argsort()
 by_task = z[whole][order].reshape(-1, len(TASKS), latents).transpose(1, 2).flatten(0, 1)
@@ -128,6 +140,14 @@ matrices = {
 figure = plots.covariance(matrices, ticks=TASKS, label="of two tasks")
 figure.savefig(options.out)
 print(f"the correlations: {options.out}")
+out = Path(options.out)
+figure = plots.correlation_intervals(
+    *(posterior.mean, posterior.lower, posterior.upper),
+    ticks=TASKS,
+    truth=planted,
+    label="correlation of two tasks, 90 % interval",
+)
+figure.savefig(out.with_name(f"{out.stem}-intervals{out.suffix}"))
 
 # Colours of tasks, and of the six subjects with the largest signals, all others in grey.
 places = umap(z) if options.umap else tsne(z)
@@ -142,5 +162,4 @@ for n, s in enumerate(largest.tolist()):
 for axes, title in ((left, "latents by task"), (right, "by subject: six of them")):
     axes.set(title=title, xticks=[], yticks=[])
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.02))
-out = Path(options.out)
 figure.savefig(out.with_name(f"{out.stem}-latents{out.suffix}"), dpi=150)

@@ -40,6 +40,7 @@ from ppvae.evaluate.refined import RefinedLikelihood, refined_log_likelihood
 from ppvae.evaluate.scores import circular_correlation, clustering_accuracy, linear_r2, r2
 from ppvae.evaluate.scoring import covered, crps, interval, interval_score, pit
 from ppvae.evaluate.statistics import STATISTICS, Statistic
+from ppvae.evaluate.view_correlation import ViewCorrelation, view_correlation
 from ppvae.evaluate.windows import encode_windows
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Statistic",
     "StatisticCheck",
     "Surgery",
+    "ViewCorrelation",
     "active_units",
     "align_rotations",
     "amortization_gap",
@@ -113,4 +115,5 @@ __all__ = [
     "tsne",
     "umap",
     "uniformity",
+    "view_correlation",
 ]

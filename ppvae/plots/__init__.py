@@ -4,6 +4,7 @@ from ppvae.plots.agreement import agreement
 from ppvae.plots.atoms import over_image
 from ppvae.plots.checks import calibration, covariance, method_errors, pareto_k
 from ppvae.plots.files import save
+from ppvae.plots.intervals import correlation_intervals
 from ppvae.plots.latent import densities, latents, manifold, prior_range, traversals
 from ppvae.plots.pictures import images, methods_by_object, predictions, reconstructions
 from ppvae.plots.search import (
@@ -20,6 +21,7 @@ from ppvae.plots.training import loss_by_term
 __all__ = [
     "agreement",
     "calibration",
+    "correlation_intervals",
     "covariance",
     "densities",
     "directions",

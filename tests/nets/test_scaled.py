@@ -1,4 +1,4 @@
-"""The scale that encoder and decoder share: no change of the model, and a faster way to its best."""
+"""The scale that encoder and decoder share: the same model, and a faster way to its optimum."""
 
 import pyro.distributions as dist
 import pytest
