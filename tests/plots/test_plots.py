@@ -79,6 +79,7 @@ EVERY = {
     ),
     "loss_by_term": lambda: plots.loss_by_term(history()),
     "covariance": lambda: plots.covariance(torch.eye(5)),
+    "correlation intervals": lambda: plots.correlation_intervals(*_ends(4), truth=torch.eye(4)),
     "latents": lambda: plots.latents(torch.randn(30, 4), colour=torch.arange(30) % 3),
     "manifold": lambda: plots.manifold(decode, number=3),
     "traversals": lambda: plots.traversals(decode, 2, number=3),
@@ -245,6 +246,30 @@ def test_more_than_three_covariances_are_in_rows_of_two():
         (2, 0),
     ]
     assert figure.get_figheight() > 2 * figure.get_figwidth() / 2
+
+
+def _ends(size):
+    mean = torch.linspace(-0.5, 0.9, size * size).view(size, size)
+    return mean, mean - 0.2, mean + 0.1
+
+
+def test_each_pair_has_its_interval_in_the_order_of_the_means():
+    mean, lower, upper = _ends(3)
+    figure = plots.correlation_intervals(mean, lower, upper, ticks=list("xyz"), truth=mean + 0.05)
+    (axes,) = figure.axes
+    pairs = [(0, 1), (0, 2), (1, 2)]  # ascending, as their means are
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x, y", "x, z", "y, z"]
+    segments = axes.collections[0].get_segments()
+    for (i, j), segment in zip(pairs, segments, strict=True):
+        np.testing.assert_allclose(segment[:, 0], [lower[i, j], upper[i, j]])
+    dots, drawn = axes.lines[1:]
+    np.testing.assert_allclose(dots.get_xdata(), [mean[pair] for pair in pairs])
+    np.testing.assert_allclose(drawn.get_xdata(), [mean[pair] + 0.05 for pair in pairs], rtol=1e-6)
+
+
+def test_of_many_pairs_those_furthest_from_zero_are_shown():
+    figure = plots.correlation_intervals(*_ends(20))
+    assert "60 of 190 pairs, those furthest from zero" in texts(figure)
 
 
 def test_covariances_side_by_side():
@@ -451,6 +476,14 @@ BAD = {
     "not finite": (
         lambda: plots.latents(torch.tensor([[1.0, 2.0], [math.nan, 0.0]])),
         "expected finite numbers; got 1",
+    ),
+    "intervals": (
+        lambda: plots.correlation_intervals(*_ends(3)[:2], torch.eye(2)),
+        r"one Q >= 2; got mean \(3, 3\), lower \(3, 3\), upper \(2, 2\)",
+    ),
+    "intervals' ticks": (
+        lambda: plots.correlation_intervals(*_ends(3), ticks=["a"]),
+        "ticks: expected 3",
     ),
     "square": (lambda: plots.covariance(torch.rand(2, 3)), r"square matrix; got shape \(2, 3\)"),
     "ticks": (lambda: plots.covariance(torch.eye(3), ticks=["a"]), "ticks: expected 3"),
