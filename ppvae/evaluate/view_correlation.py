@@ -169,7 +169,7 @@ def view_correlation(
     with forked(seed=seed):
         sites, learned = view_sites(run, columns, batch_size=batch_size)
     if names is None:
-        levels = free_prior(run).views.values.tolist()
+        levels = free_prior(run)[1].tolist()
         names = columns.names.get("view") or tuple(f"{level:g}" for level in levels)
     if len(names) != len(learned):
         raise ArgumentError(
@@ -228,7 +228,7 @@ def _draw(sites: ViewSites, number: int, concentration: float) -> tuple[Tensor, 
     def loss() -> Tensor:
         optimizer.zero_grad()
         value = -log_density(mode)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():

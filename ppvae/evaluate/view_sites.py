@@ -85,15 +85,14 @@ def view_sites(run: Run, columns: Dataset, *, batch_size: int = 1024) -> tuple[V
     Raises:
         ArgumentError: As for :func:`ppvae.evaluate.view_correlation`.
     """
-    prior = free_prior(run)
+    prior, levels = free_prior(run)
     objects, views = (torch.as_tensor(columns[name]).cpu() for name in ("object", "view"))
-    levels = prior.views.values.cpu()
     prior.check({"object": objects, "view": views})
     who, object_codes = torch.unique(objects, dim=0, return_inverse=True)
     view_codes = (views.double()[:, None] - levels).abs().argmin(1)
     present = torch.zeros(len(who), len(levels), dtype=torch.int64)
     present.index_put_((object_codes, view_codes), torch.ones_like(view_codes), accumulate=True)
-    _check_design(prior, who, present)
+    _check_design(prior, who, levels, present)
     means, variances = _encodings(run, prior, columns, batch_size)
 
     device = prior.raw_noise.device
@@ -119,27 +118,28 @@ def view_sites(run: Run, columns: Dataset, *, batch_size: int = 1024) -> tuple[V
     return ViewSites(value, 1 / site, known, there), learned
 
 
-def free_prior(run: Run) -> GPPrior:
-    """The model's prior with a free covariance of views.
+def free_prior(run: Run) -> tuple[GPPrior, Tensor]:
+    """The model's prior with a free covariance of views, and the Q views in ascending order.
 
     Raises:
         ArgumentError: If the model has none, or several, or there are fewer than two views.
     """
     priors = [part for part in run.model.modules() if isinstance(part, GPPrior)]
-    if len(priors) != 1 or not isinstance(priors[0].views, FreeFormFeatures):
+    views = priors[0].views if len(priors) == 1 else None
+    if not isinstance(views, FreeFormFeatures):
         got = [f"GPPrior with {type(part.views).__name__}" for part in priors] or ["no GPPrior"]
         raise ArgumentError(
             "view_correlation: expected a model with one GPPrior and FreeFormFeatures as its "
             f"views; got {', '.join(got)}. Fit one as examples/tasks.py does."
         )
-    if len(priors[0].views.values) < 2:
+    if len(views.values) < 2:
         raise ArgumentError(
             "view_correlation: expected two or more views; got one. There is nothing to correlate."
         )
-    return priors[0]
+    return priors[0], views.values.cpu()
 
 
-def _check_design(prior: GPPrior, who: Tensor, present: Tensor) -> None:
+def _check_design(prior: GPPrior, who: Tensor, levels: Tensor, present: Tensor) -> None:
     if len(who) < 2:
         raise ArgumentError(
             f"object: expected two or more objects; got {len(who)}. Each is one observation of "
@@ -149,7 +149,7 @@ def _check_design(prior: GPPrior, who: Tensor, present: Tensor) -> None:
         p, q = (present > 1).nonzero()[0].tolist()
         raise ArgumentError(
             f"object and view: expected at most one datum each; got {int(present[p, q])} of "
-            f"object {who[p].tolist()} in view {float(prior.views.values[q]):g}. Average them."
+            f"object {who[p].tolist()} in view {float(levels[q]):g}. Average them."
         )
     with torch.no_grad():
         x = prior.objects(who.to(prior.raw_noise.device)).double()
