@@ -1,4 +1,4 @@
-"""Modules with buffers sized by the training data, such as one entry per subject."""
+"""Modules with tensors sized by the training data, such as one entry per subject."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["SizedByData", "sized_names"]
 
 
 class SizedByData(nn.Module):
-    """A module that takes the shapes of some persistent buffers from a loaded state dict.
+    """A module that takes the shapes of some tensors from a loaded state dict.
 
     Attributes:
-        sized_by_data: Names of these buffers.
+        sized_by_data: Names of these persistent buffers and parameters.
     """
 
     sized_by_data: tuple[str, ...] = ()
@@ -25,12 +25,16 @@ class SizedByData(nn.Module):
         for name in self.sized_by_data:
             saved = state_dict.get(prefix + name)
             if saved is not None:
-                setattr(self, name, getattr(self, name).new_zeros(saved.shape))
+                sized = getattr(self, name).new_zeros(saved.shape)
+                if name in self._parameters:
+                    getattr(self, name).data = sized
+                else:
+                    setattr(self, name, sized)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def sized_names(module: nn.Module) -> set[str]:
-    """The full names of such buffers in a module and its sub-modules, and of lazy parameters."""
+    """The full names of such tensors in a module and its sub-modules, and of lazy parameters."""
     state = module.state_dict(keep_vars=True)
     return {name for name, value in state.items() if is_lazy(value)} | {
         f"{prefix}.{name}" if prefix else name

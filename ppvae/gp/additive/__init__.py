@@ -20,6 +20,7 @@ from ppvae.gp.additive.factors import (
     Periodic,
     SpectralMixture,
 )
+from ppvae.gp.additive.free_form import FreeForm
 from ppvae.gp.additive.leaving import leave_subjects_out, leave_visits_out
 from ppvae.gp.additive.objective import LeaveVisitsOut
 from ppvae.gp.additive.prior import AdditivePrior
@@ -38,6 +39,7 @@ __all__ = [
     "Constant",
     "Contribution",
     "Factor",
+    "FreeForm",
     "LeaveVisitsOut",
     "Linear",
     "Matern",

@@ -33,9 +33,10 @@ from ppvae.errors import ArgumentError, DataError
 from ppvae.gp.additive.arrow import Arrow, Blocks
 from ppvae.gp.additive.checks import check_columns, check_distinct, check_training
 from ppvae.gp.additive.distribution import AdditiveGP, Held, LeftOut
+from ppvae.gp.additive.factors import Factor
 from ppvae.gp.additive.leaving import leave_out
 from ppvae.gp.additive.scaled import ScaledKernel
-from ppvae.gp.additive.terms import Additive, parse
+from ppvae.gp.additive.terms import Additive, Term, parse
 from ppvae.gp.additive.visits import Visits
 from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every
@@ -81,7 +82,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
 
     def __init__(
         self,
-        kernel: Additive | str,
+        kernel: Additive | Term | Factor | str,
         *,
         latent_dim: int,
         subject: str | None = None,
@@ -92,6 +93,10 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         site: str = "z",
         refresh: int | None = None,
     ) -> None:
+        if isinstance(kernel, Factor):
+            kernel = Term(kernel)
+        if isinstance(kernel, Term):
+            kernel = Additive(kernel)
         super().__init__(
             parse(kernel) if isinstance(kernel, str) else kernel,
             latent_dim=latent_dim,

@@ -110,10 +110,23 @@ def _subject(kernel: Additive, name: str | None) -> str | None:
     """The subject's column."""
     categorical = [f.column for term in kernel for f in term if isinstance(f, Categorical)]
     if name is None:
-        return next((known for known in SUBJECTS if known in categorical), None)
+        name = next((known for known in SUBJECTS if known in categorical), None)
+    if name is None:
+        return None
     if name not in categorical:
         raise ArgumentError(
             f"subject: expected a categorical column of the kernel, {sorted(set(categorical))}; "
             f"got {name!r}. Add cat({name}) to the kernel, or name another column."
+        )
+    others = [
+        f.written
+        for term in kernel
+        for f in term
+        if f.column == name and not isinstance(f, Categorical)
+    ]
+    if others:
+        raise ArgumentError(
+            f"kernel: expected cat({name}) alone of the subjects' column, as subjects are "
+            f"independent; got {others[0]}. Copy the column under another name for that term."
         )
     return name

@@ -26,6 +26,7 @@ from ppvae.gp.additive.factors import (
     Periodic,
     SpectralMixture,
 )
+from ppvae.gp.additive.free_form import FreeForm
 from ppvae.gp.features import kronecker_rows
 
 __all__ = ["Additive", "Term", "parse"]
@@ -182,6 +183,7 @@ class Additive(nn.Module):
 KINDS: dict[str, Callable[..., Factor]] = {
     "const": Constant,
     "cat": Categorical,
+    "free": FreeForm,
     "rbf": RBF,
     "matern": Matern,
     "periodic": Periodic,
@@ -195,7 +197,8 @@ FACTOR = re.compile(r"\s*(\w+)\s*(?:\(\s*(\w+)?\s*((?:,\s*[^,()]+)*)\))?\s*")
 def parse(text: str) -> Additive:
     """An expression such as ``rbf(age) + cat(id) + rbf(age)*cat(sex)``.
 
-    Kinds: ``const``, ``cat(column)``, ``rbf(column[, lengthscale[, features]])``,
+    Kinds: ``const``, ``cat(column)``, ``free(column)``,
+    ``rbf(column[, lengthscale[, features]])``,
     ``matern(column[, lengthscale[, features]])``, ``periodic(column[, period])``,
     ``linear(column)``, ``sm(column[, mixtures])``, ``obs(column)``.
 

@@ -30,9 +30,8 @@ class Terms(Options):
     kernel: Annotated[
         str,
         option(
-            "terms over columns of the data, joined by + and *: const, cat(c), rbf(c), matern(c), "
-            "linear(c), sm(c), "
-            "periodic(c, period); obs(c) is 1 where c is not missing"
+            "terms over columns of the data, joined by + and *: const, cat(c), free(c), rbf(c), "
+            "matern(c), linear(c), sm(c), periodic(c, period); obs(c) is 1 where c is not missing"
         ),
     ] = KERNEL
     subject: Annotated[

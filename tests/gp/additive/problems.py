@@ -20,7 +20,8 @@ def columns(sizes=(5, 1, 3, 4, 2, 7)) -> dict[str, Tensor]:
     ids = ids[torch.randperm(len(ids))]
     age = 10 * torch.rand(len(ids), dtype=torch.float64)
     disease = torch.where(ids % 2 == 0, age - 5, torch.nan)
-    return {"id": ids, "age": age, "sex": (ids // 3) % 2, "disease": disease}
+    task = torch.arange(len(ids)) % 3
+    return {"id": ids, "age": age, "sex": (ids // 3) % 2, "disease": disease, "task": task}
 
 
 def prior_of(data, *, kernel=KERNEL, **options) -> AdditivePrior:

@@ -26,6 +26,7 @@ KERNELS = pytest.mark.parametrize(
         " + matern(disease)*obs(disease)*cat(id)",
         "cat(id) + rbf(age)*cat(id)",
         "rbf(age) + rbf(age)*cat(sex)",
+        "rbf(age) + free(task) + free(task)*rbf(age)*cat(id)",
     ],
 )
 

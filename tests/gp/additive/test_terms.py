@@ -13,6 +13,7 @@ from ppvae.gp.additive import (
     RBF,
     AdditivePrior,
     Categorical,
+    FreeForm,
     Linear,
     Matern,
     Observed,
@@ -24,7 +25,7 @@ from ppvae.gp.additive import (
     share_table,
     shares,
 )
-from tests.gp.additive.problems import L, columns, fill, prior_of
+from tests.gp.additive.problems import L, columns, covariances, fill, prior_of
 
 
 def test_an_expression_is_what_its_text_says():
@@ -102,6 +103,52 @@ def test_a_linear_kernels_diagonal_is_one_on_average():
     factor = Linear("t")
     factor.prepare(t)
     assert float(factor(t).square().mean()) == pytest.approx(1.0)
+
+
+def test_a_free_form_is_gpytorchs_index_kernel_and_gives_each_subject_one_of_their_own():
+    data = columns()
+    prior = AdditivePrior(FreeForm("task") * Categorical("id"), latent_dim=L).double()
+    (free, _) = next(iter(prior.kernel))
+    parameters = list(prior.parameters())
+    prior.prepare(data)
+    assert any(free.root is parameter for parameter in parameters)
+    with torch.no_grad():
+        free.root.copy_(torch.randn(3, 3))
+    index = gpytorch.kernels.IndexKernel(num_tasks=3, rank=3).double()
+    index.covar_factor.data.copy_(free.root / free.root.norm(dim=1, keepdim=True))
+    index.raw_var_constraint = gpytorch.constraints.Positive(transform=torch.exp)
+    index.raw_var.data.fill_(-100.0)
+    between = index.covar_matrix.to_dense()
+    expected = between[data["task"]][:, data["task"]]
+    rows = free(data["task"])
+    torch.testing.assert_close(rows @ rows.mT, expected)
+    torch.testing.assert_close(free.correlation(), between)
+    # Of the latents of a subject alone, with all shares of variance and the noise.
+    v = prior.variances()[0]
+    own = data["id"] == data["id"][0]
+    dense = covariances(prior, data)[0][own][:, own]
+    by_hand = v[0] * expected[own][:, own] + v[1] * torch.eye(int(own.sum())).double()
+    torch.testing.assert_close(dense, by_hand)
+
+
+def test_a_free_form_is_restored_with_its_categories():
+    data = columns()
+    prior = prior_of(data, kernel="rbf(age) + free(task)*cat(id)")
+    with torch.no_grad():
+        next(iter(list(prior.kernel)[1])).root.add_(torch.randn(3, 3))
+    fresh = AdditivePrior("rbf(age) + free(task)*cat(id)", latent_dim=L).double()
+    fresh.load_state_dict(prior.state_dict())
+    prior.eval(), fresh.eval()
+    for moments in zip(prior.moments(data), fresh.moments(data), strict=True):
+        torch.testing.assert_close(*moments)
+    with pytest.raises(DataError, match="'task'.*categories that the training data have, 0, 1, 2"):
+        fresh.moments({**data, "task": torch.full_like(data["task"], 7)})
+
+
+@pytest.mark.parametrize("factor", ["free(id)", "rbf(id)"])
+def test_another_kernel_of_the_subjects_is_refused(factor):
+    with pytest.raises(ArgumentError, match=f"cat.id. alone.*got {re.escape(factor)}"):
+        AdditivePrior(f"cat(id) + {factor}*rbf(age)", latent_dim=L)
 
 
 def test_missing_values_are_alike_and_unlike_all_others():
