@@ -146,6 +146,14 @@ def view_correlation(
     r"""The posterior of the total correlation C of latents between views, :math:`v_0 R` off the
     diagonal.
 
+    .. math::
+        y_{p \cdot l} \sim N\left(0, \; a_l^2 C_{tt} + \mathrm{diag}(1 / \lambda)\right), \qquad
+        \lambda_n = \frac{1}{s_n^2} - (K^{-1})_{nn}, \qquad
+        \lambda_n y_n = \lambda_n m_n + (K^{-1} m)_n
+
+    for the views t of object p: from the guide's :math:`N(m_n, s_n^2)` the prior N(0, K) that was
+    learned is divided out, so that what is left is what the data themselves say of the latents.
+
     Arguments:
         run: Run whose model has a :class:`~ppvae.gp.GPPrior` with
             :class:`~ppvae.gp.FreeFormFeatures` over the views, and objects that are independent.
