@@ -148,11 +148,13 @@ def view_correlation(
 
     .. math::
         y_{p \cdot l} \sim N\left(0, \; a_l^2 C_{tt} + \mathrm{diag}(1 / \lambda)\right), \qquad
-        \lambda_n = \frac{1}{s_n^2} - (K^{-1})_{nn}, \qquad
-        \lambda_n y_n = \lambda_n m_n + (K^{-1} m)_n
+        \lambda_n = \frac{1}{s_n^2} - P_{nn}, \qquad
+        y_n = \Big(\lambda_n + P_{nn} + \sum_{n' \neq n} P_{nn'} \, b_{n'n}\Big)
+            \frac{m_n}{\lambda_n}
 
-    for the views t of object p: from the guide's :math:`N(m_n, s_n^2)` the prior N(0, K) that was
-    learned is divided out, so that what is left is what the data themselves say of the latents.
+    for the views t of object p: from the encoder's :math:`N(m_n, s_n^2)` the prior
+    :math:`N(0, P^{-1})` that was learned is divided out (b is the slope of one view's encodings
+    on another's), so that what is left is what the data themselves say of the latents.
 
     Arguments:
         run: Run whose model has a :class:`~ppvae.gp.GPPrior` with

@@ -1,12 +1,22 @@
 r"""Gaussian sites: what the data alone say of the latents of each object in a set of views.
 
-The mean-field guide :math:`q(z_n) = N(m_n, s_n^2)` of a datum is, at its optimum, the product of
-the prior N(0, K) of the object's views and of a Gaussian site that stands for the likelihood (the
-indices of object and latent left out):
+At the optimum of the ELBO the mean-field guide :math:`q(z_n) = N(m_n, s_n^2)` of a datum joins the
+prior N(0, K) of its object's views to a Gaussian site :math:`N(y_n; z_n, 1 / \lambda_n)` that
+stands for the likelihood (the indices of object and latent left out; P is the inverse of K):
 
 .. math::
-    \lambda_n = \frac{1}{s_n^2} - (K^{-1})_{nn}, \qquad
-    \lambda_n y_n = \lambda_n m_n + (K^{-1} m)_n
+    \frac{1}{s_n^2} = \lambda_n + P_{nn}, \qquad
+    (\lambda_n + P_{nn}) \, m_n = \lambda_n y_n
+        - \sum_{n' \neq n} P_{nn'} \, E[m_{n'} \mid x_n]
+
+An encoder sees x_n and not the object's other data, so that their means enter by what x_n says of
+them: :math:`E[m_{n'} \mid x_n] = b_{n'n} m_n`, with b the slope of the encodings of one view on
+those of another, over all objects that have both. Hence
+
+.. math::
+    \lambda_n = \frac{1}{s_n^2} - P_{nn}, \qquad
+    y_n = \Big(\lambda_n + P_{nn} + \sum_{n' \neq n} P_{nn'} \, b_{n'n}\Big)
+        \frac{m_n}{\lambda_n}
 
 References:
     | Expectation Propagation for Approximate Bayesian Inference (Minka, 2001), on sites
@@ -113,8 +123,11 @@ def view_sites(run: Run, columns: Dataset, *, batch_size: int = 1024) -> tuple[V
     site = 1 / s2 - own
     known = there[:, None] & (site > LEAST * own)
     site = torch.where(known, site, torch.ones_like(site))
-    value = m + (precision @ m[..., None])[..., 0] / site
-    value = torch.where(known, value, torch.zeros_like(value))
+    # Slopes (Q', Q) of the means in view q' on those in view q; means of absent views are zero.
+    squares = torch.einsum("plq,pr->rq", m.square(), there.double())
+    slopes = torch.einsum("plr,plq->rq", m, m) / squares.clamp_min(1e-12)
+    others = (precision[:, 0] * slopes.mT).sum(-1)[:, None]  # the view's own slope is one
+    value = torch.where(known, (1 + others / site) * m, torch.zeros_like(m))
     return ViewSites(value, 1 / site, known, there), learned
 
 
