@@ -42,6 +42,9 @@ def shared_scale(
 
     Returns:
         The two with one parameter in common; hand them to a model and a guide.
+
+    Raises:
+        ArgumentError: If ``latent_dim`` is below 1.
     """
     log_scale = nn.Parameter(torch.zeros(latent_dim))
     return ScaledEncoder(encoder, log_scale), ScaledDecoder(decoder, log_scale)
