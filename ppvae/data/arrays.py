@@ -354,4 +354,8 @@ def _pictures(x: np.ndarray, layout: Layout, name: str = "x") -> tuple[np.ndarra
             f"{name}: channels last, (N, {first}, {middle}, {last}), taken as (N, {last}, "
             f"{first}, {middle})"
         )
-    return x, ""
+    unusual = layout == "auto" and (first > 4 or last <= 4)
+    note = (
+        f"{name}: channels first, {first} of {middle} x {last}; --layout last takes the last axis"
+    )
+    return x, note if unusual else ""

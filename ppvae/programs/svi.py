@@ -36,6 +36,12 @@ def declare_parameters(frame: FrameType | None) -> None:
     collectors = [h for h in _PYRO_STACK if isinstance(h, TraceMessenger) and h.param_only]
     if not collectors:
         return
+    if "pyro.ops.jit" in _callers(frame):
+        raise ContractError(
+            "pyro.infer.SVI: expected an ELBO that runs the programs at each step; got one of "
+            "Pyro's compiled ones (Jit), which look parameters up in the global store. Use "
+            "Trace_ELBO, TraceMeanField_ELBO or TraceEnum_ELBO; ppvae.fit compiles its steps."
+        )
     module = next(_modules(frame), None)
     if module is None:
         raise ContractError(
@@ -43,10 +49,16 @@ def declare_parameters(frame: FrameType | None) -> None:
             "function, whose parameters it cannot see. Call pyro.module(...) in it for each of "
             "its networks, or make it a torch.nn.Module."
         )
+    prefix = f"{type(module).__name__}-{id(module):x}."
     learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    nodes = collectors[-1].trace.nodes.values()
-    declared = {id(node["value"].unconstrained()) for node in nodes if node["value"] is not None}
-    if all(id(parameter) in declared for parameter in learned.values()):
+    nodes = collectors[-1].trace.nodes.items()
+    # Each particle of an ELBO has traces of its own, in which the parameters are declared again.
+    others = {
+        id(node["value"].unconstrained())
+        for name, node in nodes
+        if node["value"] is not None and not name.startswith(prefix)
+    }
+    if all(id(parameter) in others for parameter in learned.values()):
         return  # The caller has declared them, by pyro.module.
     for hook in hooks_of(module):
         if type(hook).record is not FitHooks.record or type(hook).advance is not FitHooks.advance:
@@ -55,7 +67,7 @@ def declare_parameters(frame: FrameType | None) -> None:
                 f"{type(hook).__name__}, which keeps a state of the training data. Use ppvae.fit."
             )
     for name, parameter in learned.items():
-        _declare(f"{type(module).__name__}-{id(module):x}.{name}", parameter)
+        _declare(prefix + name, parameter)
 
 
 def _declare(name: str, parameter: nn.Parameter) -> None:
@@ -69,6 +81,15 @@ def _declare(name: str, parameter: nn.Parameter) -> None:
 
     statement: Any = effectful(own, type="param")
     statement(name, constraint=constraints.real, event_dim=None, name=name)
+
+
+def _callers(frame: FrameType | None) -> set[str]:
+    """The names of the modules whose functions are running."""
+    names = set()
+    while frame is not None:
+        names.add(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
+    return names
 
 
 def _modules(frame: FrameType | None) -> Iterator[nn.Module]:

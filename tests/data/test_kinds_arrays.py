@@ -333,3 +333,15 @@ def test_types_and_byte_orders_keep_their_values(tmp_path_factory, kind, order, 
     for read in (Dataset({"x": array}), data.npy(folder / "a.npy"), data.npz(folder / "a.npz")):
         x = read.batch(slice(None), dtype=torch.float64)["x"]
         np.testing.assert_allclose(x.numpy(), array.astype(float) / scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((9, 9, 9), True), ((4, 4, 4), True), ((32, 3, 32), True), ((3, 8, 9), False)],
+)
+def test_channels_that_may_be_another_axis_are_said(tmp_path, shape, said):
+    np.savez(tmp_path / "a.npz", x=np.ones((2, *shape)))
+    read = data.load(tmp_path / "a.npz", seed=None).train
+    assert read["x"].shape == (2, *shape)
+    note = f"x: channels first, {shape[0]} of {shape[1]} x {shape[2]}"
+    assert any(text.startswith(note) for text in read.notes) == said

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer import (
+    SVI,
+    JitTrace_ELBO,
+    Predictive,
+    RenyiELBO,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
 from torch import nn
 
 from ppvae.errors import ContractError
@@ -41,6 +52,38 @@ def test_svi_trains_the_model_and_the_guide(elbo):
     after = [*model.parameters(), *guide.parameters()]
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert sum(losses[-10:]) < sum(losses[:10])
+
+
+@pytest.mark.parametrize("elbo", [Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, RenyiELBO])
+def test_svi_takes_the_slope_of_every_particle(elbo):
+    model, guide = pair()
+    x, slopes = torch.randn(8, 6), []
+    programs = {
+        "plain": (model, guide),
+        "declared": tuple(partial(declared, name, p) for name, p in [("m", model), ("g", guide)]),
+    }
+    for first, second in programs.values():
+        torch.manual_seed(0)
+        loss = elbo(num_particles=3)
+        with poutine.trace(param_only=True):
+            loss.loss_and_grads(first, second, x)
+        slopes.append([p.grad.clone() for p in (*model.parameters(), *guide.parameters())])
+        model.zero_grad()
+        guide.zero_grad()
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    pyro.clear_param_store()
+
+
+def declared(name, program, x):
+    pyro.module(name, program)
+    return program(x)
+
+
+def test_svi_with_a_compiled_elbo_is_refused():
+    svi = SVI(*pair(), pyro.optim.Adam({"lr": 1e-2}), JitTrace_ELBO())
+    with pytest.raises(ContractError, match="got one of Pyro's compiled ones"):
+        svi.step(torch.randn(8, 6))
 
 
 def test_svi_trains_programs_that_functions_give_their_columns():
