@@ -124,12 +124,82 @@ def planted():
     return run, {"x": x[:20]}, {"x": x[20:]}
 
 
-def test_planted_differences_are_called_and_no_others():
-    found = evaluate.differential_expression(*planted(), num_draws=5)
-    assert found.called.tolist() == [False, True, True, False, False, False]
-    assert found.log_fold_change[1:].tolist() == pytest.approx([2, -2, 0, 0, 0], abs=0.01)
-    assert float(found.upper[1] - found.lower[1]) < 0.01
-    assert found.expected_fdr == 0
+class Two(nn.Module):
+    """Two groups by the sign of the first latent, and log shares that a network has of them."""
+
+    def __init__(self, log_share):
+        super().__init__()
+        self.log_share = nn.Parameter(log_share)  # (2, G)
+
+    def forward(self, z):
+        share = torch.where(z > 0, self.log_share[0], self.log_share[1])
+        return Counts(share, torch.full_like(share[..., :1], 4.0), prior=(6.0, 0.1))
+
+
+class Marked(nn.Module):
+    """The group is told by which of the first two genes has more counts."""
+
+    def forward(self, x):
+        return Normal(2 * (x[:, :1] > x[:, 1:2]).to(x.dtype) - 1, 1e-3).to_event(1)
+
+
+def simulated(genes=400, cells=150, changed=40, seed=0):
+    """Cells of two groups, the true change of each gene in log2, and what networks say of it.
+
+    The networks have learned half of the change of some genes, and a change of others that is not.
+    """
+    made = torch.Generator().manual_seed(seed)
+    log_share = torch.randn(genes, generator=made)
+    log_share[:2] = 3.0
+    change = torch.zeros(genes)
+    change[0], change[1] = 2.0, -2.0
+    change[2 : 2 + changed] = torch.randn(changed, generator=made)
+    network = change.clone()
+    network[2 : 2 + changed // 2] *= 0.5
+    network[-50:] += 0.5 * torch.randn(50, generator=made)
+
+    def both(change):
+        return torch.stack([log_share + change / 2, log_share - change / 2]).log_softmax(-1)
+
+    true = both(change)
+    totals = torch.full((2, cells, 1), 2000.0)
+    gamma = torch.distributions.Gamma(math.exp(4.0), math.exp(4.0))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        x = torch.poisson(totals * true.exp()[:, None] * gamma.sample((2, cells, genes)))
+    run = Run(CountVAE(Two(both(network)), latent_dim=1), CountGuide(Marked()))
+    ratio = (true[0] - true[1]) / math.log(2)
+    return run, {"x": x[0]}, {"x": x[1]}, ratio
+
+
+def test_changes_are_those_of_the_counts_where_networks_are_wrong():
+    run, first, second, true = simulated()
+    found = evaluate.differential_expression(run, first, second, num_draws=5)
+    inside = (found.lower <= true) & (true <= found.upper)
+    assert 0.85 < float(inside.double().mean()) < 0.99
+    assert float((found.log_fold_change - true).abs().mean()) < 0.05
+    network = run.model.decoder.log_share.detach()
+    assert float(((network[0] - network[1]) / math.log(2) - true).abs().mean()) > 0.1
+    wrong = found.called & (true.abs() <= 0.5)
+    assert int(wrong.sum()) <= 2
+    assert int((found.called & ~wrong).sum()) > 0.7 * int((true.abs() > 0.5).sum())
+
+
+def test_no_gene_is_called_between_halves_of_one_group():
+    run, first, _, _ = simulated()
+    halves = {"x": first["x"][::2]}, {"x": first["x"][1::2]}
+    found = evaluate.differential_expression(run, *halves, num_draws=5, delta=0.2)
+    assert not found.called.any()
+    assert 0.85 < float(((found.lower <= 0) & (found.upper >= 0)).double().mean())
+
+
+def test_missing_counts_and_genes_without_counts_change_nothing():
+    run, first, second, _ = simulated(genes=100, cells=80)
+    empty = [{"x": torch.where(torch.arange(100) == 7, 0.0, c["x"])} for c in (first, second)]
+    found = evaluate.differential_expression(run, *empty, num_draws=3)
+    assert found.log_fold_change.isfinite().all()
+    assert not found.called[7]
+    assert float(found.upper[7] - found.lower[7]) > 1.0  # Nothing is known of it.
 
 
 def test_expression_is_by_the_names_of_the_field():
