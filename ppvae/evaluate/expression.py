@@ -3,8 +3,8 @@ r"""Gene expression in a fitted VAE of counts: shares of the library, and differ
 .. math::
     P_g = P\left(|\log_2 \bar\rho_{ag} - \log_2 \bar\rho_{bg}| > \delta\right)
 
-for the mean shares of two groups of cells, a and b. Genes are called in the order of :math:`P_g`; the expected share
-of false calls among the first k is the mean of :math:`1 - P_g` over them.
+for the mean shares of two groups of cells, a and b. Genes are called in the order of :math:`P_g`;
+the expected share of false calls among the first k is the mean of :math:`1 - P_g` over them.
 
 References:
     | scVI (Lopez et al., 2018), https://doi.org/10.1038/s41592-018-0229-2
