@@ -35,6 +35,7 @@ from ppvae.objectives import ELBO, Balance, Capacity, Consistency, Linear
 
 made = parser(__doc__, epochs=4)
 made.add_argument("--members", type=int, default=8)
+made.add_argument("--classes", type=int, default=10, help="classes that the models are offered")
 made.add_argument("--latent-dim", type=int, default=6)
 made.add_argument("--capacity", type=float, default=12.0, help="capacity of z, in nats")
 made.add_argument("--gamma-z", type=float, default=10.0)
@@ -56,11 +57,11 @@ steps = options.epochs * math.ceil(data.train.num_rows / 128)
 
 def build():
     dim, head = options.latent_dim, heads.Bernoulli(SHAPE)
-    sites = Sites({"z": heads.DiagonalNormal(dim), "y": heads.Classes(10)})
+    sites = Sites({"z": heads.DiagonalNormal(dim), "y": heads.Classes(options.classes)})
     encoder = ConvEncoder(SHAPE, sites, channels=[16, 32], hidden=128)
-    decoder = MLP([dim, 10], head, hidden=(128, 128), join=1)
+    decoder = MLP([dim, options.classes], head, hidden=(128, 128), join=1)
     if options.pose:
-        canvas = MLP([dim, 10], heads.Raw(head.raw_shape), hidden=(128, 128), join=1)
+        canvas = MLP([dim, options.classes], heads.Raw(head.raw_shape), hidden=(128, 128), join=1)
         widths = {"rotation": 0.3, "translation": 0.1, "scale": 0.1}
         decoder = PosedDecoder(CanvasDecoder(canvas, head), **widths)
         pose = Sites({"rotation": Angle(), "translation": Shift(), "scale": LogScale()})
@@ -69,13 +70,19 @@ def build():
         )
     capacity = {
         "z": Capacity(Linear(0.0, options.capacity, steps=max(1, steps)), gamma=options.gamma_z),
-        "y": Capacity(Linear(0.0, math.log(10), steps=max(1, steps // 3)), gamma=options.gamma_y),
+        "y": Capacity(
+            Linear(0.0, math.log(options.classes), steps=max(1, steps // 3)), gamma=options.gamma_y
+        ),
     }
     objective = ELBO(capacity=capacity) + Balance("y", weight=options.balance)
     if options.consistency:
         warp = Warp(SHAPE, rotation=0.25, translation=0.1, scale=0.15, bend=0.08)
         objective = objective + Consistency(warp, weight=options.consistency)
-    return JointVAE(decoder, latent_dim=dim), FactorizedGuide(encoder), objective
+    return (
+        JointVAE(decoder, latent_dim=dim, classes=options.classes),
+        FactorizedGuide(encoder),
+        objective,
+    )
 
 
 x = batch_of(data.test)["x"]
@@ -109,7 +116,7 @@ best = max(range(len(seeds)), key=elbos.__getitem__)
 accuracies = [clustering_accuracy(p.argmax(-1), y) for p in probs]
 found = agreement(probs, reference=best)
 named = found.mean.argmax(-1)
-table = torch.bincount(named * 10 + y, minlength=100).reshape(10, 10)
+table = torch.bincount(named * 10 + y, minlength=options.classes * 10).reshape(-1, 10)
 wrong = table.argmax(1)[named] != y
 report(
     options,
