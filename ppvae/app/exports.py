@@ -108,9 +108,10 @@ def rows_like(run: Run, data: str | Path, spec: Spec) -> Dataset:
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
     refuse_unlike(Path(data).name, columns, spec)
-    for note in compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {}):
+    scale = compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {})
+    columns = columns.noted(*scale)
+    for note in columns.notes:
         logger.warning(note)
-        columns = columns.noted(note)
     return columns
 
 

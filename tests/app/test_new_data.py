@@ -72,6 +72,22 @@ def test_encoding_values_of_another_scale_warns(caplog):
     assert "check the unit or scale" in caplog.text
 
 
+def test_what_a_reader_did_to_new_data_is_said(tmp_path, caplog):
+    grey, colour = tmp_path / "grey", tmp_path / "colour"
+    for folder, size in ((grey, (8, 8)), (colour, (8, 8, 3))):
+        folder.mkdir()
+        for n in range(12):
+            pixels = RNG.integers(0, 255, size, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{n}.png")
+    given = {"data": grey, "epochs": 1, "options": {"hidden": (4,), "latent_dim": 2}}
+    fit_entry("vae", tmp_path / "run", progress=False, **given)
+    with caplog.at_level("WARNING", logger="ppvae"):
+        encode_run(tmp_path / "run", grey, tmp_path / "a.csv")
+        assert "turned to grey" not in caplog.text
+        encode_run(tmp_path / "run", colour, tmp_path / "b.csv")
+    assert "colour turned to grey" in caplog.text
+
+
 def test_features_without_names_are_matched_by_order_with_a_note():
     named = Splits(Dataset({"x": pd.DataFrame(COUNTS, columns=["a", "b", "c"])}))
     plain = Splits(Dataset({"x": COUNTS}))
