@@ -147,17 +147,20 @@ def _shrunk(found: Tensor, variance: Tensor, generator: torch.Generator) -> Tens
     scales = torch.tensor(_SCALES, dtype=found.dtype).square()
     wide = variance.unsqueeze(-1) + scales
     weights, center = torch.full_like(scales, 1 / len(scales)), found.median()
-    for _ in range(200):  # EM.
+
+    def memberships() -> Tensor:
         density = -0.5 * ((found - center).square().unsqueeze(-1) / wide + wide.log())
-        belongs = (density + weights.log()).softmax(-1)
+        return (density + weights.log()).softmax(-1)
+
+    for _ in range(200):  # EM.
+        belongs = memberships()
         weights = belongs.mean((0, 1)).clamp_min(1e-9)
         precision = belongs / wide
         center = (precision * found.unsqueeze(-1)).sum() / precision.sum()
     centers = center + (found.size(0) / precision.sum()).sqrt() * torch.randn(
         _DRAWS, 1, 1, dtype=found.dtype, generator=generator
     )
-    density = -0.5 * ((found - center).square().unsqueeze(-1) / wide + wide.log())
-    chances = (density + weights.log()).softmax(-1).cumsum(-1)
+    chances = memberships().cumsum(-1)
     size = (_DRAWS, *found.shape)
     lot = torch.rand(size, generator=generator)
     component = torch.zeros(size, dtype=torch.int64)

@@ -59,9 +59,8 @@ def signature(module: nn.Module) -> dict[str, inspect.Parameter]:
         program = program_of(module)
         return {} if program is None else signature(program)
     parameters = dict(inspect.signature(module.forward).parameters)
-    if isinstance(
-        module.forward, partial
-    ):  # Decorated by a handler of Pyro, which names no column.
+    # Decorated by a handler of Pyro, which names no column.
+    if isinstance(module.forward, partial):
         _, *declared = inspect.signature(type(module).forward).parameters.items()
         parameters = dict(declared)
     columns = getattr(module, "columns", None)
