@@ -271,7 +271,7 @@ def unseen_views(facts: Facts) -> Finding | None:
     error_text = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
     others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
     where = "unseen views" if "copying the last visit" not in known else "held-out visits"
-    text = f"Mean squared error {error_text} per pixel at {where}, against {others}"
+    text = f"Mean squared error {error_text} per element at {where}, against {others}"
     ratio = min(known.values()) / max(error, 1e-300)
     if ratio >= 2:
         return Finding("ok", f"{text}: {ratio:.1f} times smaller.")

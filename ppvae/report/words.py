@@ -21,16 +21,16 @@ class Meaning(NamedTuple):
 # One row per metric, in the report's order; metrics without a row come before train_seconds.
 _RESULTS = {
     "test_mse": Meaning(
-        "Test error", "MSE per pixel", "Mean squared error of the predictions; lower is better."
+        "Test error", "MSE per element", "Mean squared error of the predictions; lower is better."
     ),
     "test_mse_se": Meaning(
-        "Standard error of the test error", "MSE per pixel", "Over the test data."
+        "Standard error of the test error", "MSE per element", "Over the test data."
     ),
     "mse_train_mean": Meaning(
-        "Error of the mean", "MSE per pixel", "Error of predicting the training mean."
+        "Error of the mean", "MSE per element", "Error of predicting the training mean."
     ),
     "mse_nearest_view": Meaning(
-        "Error of the nearest view", "MSE per pixel", "Error of copying the nearest view."
+        "Error of the nearest view", "MSE per element", "Error of copying the nearest view."
     ),
     "test_log_likelihood": Meaning(
         "Log predictive density", "nats per datum", "Mean over the test data; higher is better."

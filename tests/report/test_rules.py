@@ -184,7 +184,7 @@ CASES = [
         rules.unseen_views,
         metric(**GOOD),
         "ok",
-        "0.0184 \u00b1 0.0004 per pixel.*4.2 times smaller",
+        "0.0184 \u00b1 0.0004 per element.*4.2 times smaller",
     ),
     (
         rules.unseen_views,

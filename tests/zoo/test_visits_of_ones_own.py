@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from ppvae import zoo
-from ppvae.app.workflow import evaluate_run, fit_entry, predict_run
+from ppvae.app.workflow import evaluate_run, fit_entry, predict_run, splits_of
 from ppvae.errors import ArgumentError, DataError
 from ppvae.evaluate.predict import predict
 from ppvae.gp.additive import given_visits
+from ppvae.report.gallery import Subject
+from ppvae.report.gallery.additive import correlation_figure
 
 OPTIONS = {
     "kernel": "cat(id) + rbf(age) + rbf(dose)*obs(dose) + cat(arm)*obs(arm)",
@@ -197,3 +199,35 @@ def test_a_row_without_a_subject_is_refused(files, tmp_path):
             options=OPTIONS,
             epochs=1,
         )
+
+
+def test_tasks_with_a_free_correlation_and_doses_in_fractions(tmp_path):
+    """As a user's file has them: text, and doses in float64, which training converts."""
+    rng, rows = np.random.default_rng(0), 36
+    names = np.array(["foot", "hand", "rest"])
+    study = {
+        "x": rng.normal(size=(rows, 4)),
+        "id": np.array([f"s{i // 3:02d}" for i in range(rows)]),
+        "task": names[np.arange(rows) % 3],
+        "dose": np.array([0.1, 0.2, 0.7])[np.arange(rows) // 6 % 3],
+        "split": np.where(np.isin(np.arange(rows), (29, 32, 35)), 2, 0),
+    }
+    np.savez(tmp_path / "study.npz", **study)
+    options = {"kernel": "cat(dose) + free(task)*cat(id)", "latent_dim": 2, "hidden": 4}
+    settings = {"epochs": 1, "progress": False, "compile": False, "device": "cpu"}
+    folder = tmp_path / "run"
+    fit_entry("gpvae", folder, data=tmp_path / "study.npz", options=options, **settings)
+    (tmp_path / "at.csv").write_text("id,task,dose\ns01,hand,0.2\n-1,rest,0.7\n")
+    prediction, given = predict_run(folder, {}, tmp_path, at=tmp_path / "at.csv", num_draws=4)
+    assert prediction.mean.shape == (2, 4)
+    assert given["task"].tolist() == [1, 2]
+
+    run, _, splits = splits_of(folder)
+    [(file, caption, drawn)] = correlation_figure(Subject(run, splits))
+    assert file == "correlations.png"
+    assert "without an interval" in caption
+    axes = drawn.axes[0]
+    free = next(iter(list(run.model.prior.kernel)[1]))
+    np.testing.assert_allclose(axes.images[0].get_array(), free.correlation().detach())
+    assert axes.get_title(loc="left") == "task: free(task)*cat(id)"
+    assert [label.get_text() for label in axes.get_yticklabels()] == names.tolist()

@@ -132,11 +132,11 @@ class Categorical(Factor):
 
     def prepare(self, values: Tensor) -> None:
         if len(self.levels) == 0:
-            self.levels = values.double().unique()
+            self.levels = _codes(values).unique()
         self.check(values)
 
     def check(self, values: Tensor) -> None:
-        values = values.double()
+        values = _codes(values)
         unknown = values[~torch.isin(values, self.levels)]
         if len(unknown) > 0:
             raise DataError(
@@ -146,7 +146,12 @@ class Categorical(Factor):
             )
 
     def forward(self, values: Tensor) -> Tensor:
-        return (values.double()[:, None] == self.levels).double()
+        return (_codes(values)[:, None] == self.levels).double()
+
+
+def _codes(values: Tensor) -> Tensor:
+    """In float64. Fractions as float32 has them, to which training converts a float64 column."""
+    return (values.float() if values.is_floating_point() else values).double()
 
 
 class Linear(Factor):

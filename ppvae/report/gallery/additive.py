@@ -1,17 +1,18 @@
-"""The terms of an additive GP prior: their shares of variance, and errors at later visits."""
+"""The terms of an additive GP prior: shares of variance, correlations, errors at later visits."""
 
 from __future__ import annotations
 
 import torch
 from matplotlib.figure import Figure
 
-from ppvae.gp.additive import AdditivePrior, shares
+from ppvae import plots
+from ppvae.gp.additive import AdditivePrior, FreeForm, shares
 from ppvae.plots.style import style
 from ppvae.report.gallery.listed import figure, metric
 from ppvae.report.gallery.subject import Figures, Subject
 from ppvae.report.gallery.unseen import as_column, errors, mean_of, scores
 
-__all__ = ["metrics", "share_figure"]
+__all__ = ["correlation_figure", "metrics", "share_figure"]
 
 
 @metric
@@ -69,3 +70,26 @@ def share_figure(subject: Subject) -> Figures:
             figure,
         )
     ]
+
+
+@figure(35)
+def correlation_figure(subject: Subject) -> Figures:
+    """The correlation of the categories of each ``free(column)`` of the kernel."""
+    if subject.additive is None:
+        return []
+    found, ticks, names = {}, {}, subject.splits.train.names
+    for term in subject.additive.kernel:
+        for factor in term:
+            if isinstance(factor, FreeForm):
+                title = f"{factor.column}: {term.written}"
+                found[title] = factor.correlation().detach().cpu()
+                levels, words = factor.categories.levels.tolist(), names.get(factor.column)
+                ticks[title] = [words[int(c)] if words else f"{c:g}" for c in levels]
+    if not found:
+        return []
+    caption = (
+        "Correlation of categories in each free term of the kernel, as learned: without the "
+        "other terms and the noise, and without an interval. With few subjects it is uncertain."
+    )
+    drawn = plots.covariance(found, ticks=ticks, label="correlation")
+    return [("correlations.png", caption, drawn)]
