@@ -339,12 +339,7 @@ class SpectralMixture(Line):
     """
 
     def __init__(
-        self,
-        column: str,
-        num_mixtures: int = 2,
-        *,
-        num_features: int = 24,
-        margin: float = 0.25,
+        self, column: str, num_mixtures: int = 2, *, num_features: int = 24, margin: float = 0.25
     ) -> None:
         kernel = SpectralMixtureKernel(num_mixtures=int(num_mixtures))
         frequencies = torch.arange(int(num_mixtures)).float() * 0.5
