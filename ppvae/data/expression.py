@@ -25,7 +25,7 @@ __all__ = ["expression"]
 def expression(
     *,
     num_cells: int = 3000,
-    num_genes: int = 500,
+    num_genes: int = 5000,
     num_factors: int = 8,
     num_types: int = 6,
     num_batches: int = 2,

@@ -2,7 +2,7 @@
 
 from ppvae.plots.agreement import agreement
 from ppvae.plots.atoms import over_image
-from ppvae.plots.checks import calibration, covariance, method_errors, pareto_k
+from ppvae.plots.checks import calibration, covariance, expected_counts, method_errors, pareto_k
 from ppvae.plots.files import save
 from ppvae.plots.intervals import correlation_intervals
 from ppvae.plots.latent import densities, latents, manifold, prior_range, traversals
@@ -26,6 +26,7 @@ __all__ = [
     "densities",
     "directions",
     "embedding_by_value",
+    "expected_counts",
     "images",
     "latents",
     "learning_curves",

@@ -14,7 +14,7 @@ from ppvae.expected import SHARE, above, at_least
 from ppvae.plots.style import COLOURS, DIVERGING, MUTED, SEQUENTIAL, TEXT_WIDTH, styled
 from ppvae.plots.values import Array, Values, as_array
 
-__all__ = ["calibration", "covariance", "method_errors", "pareto_k"]
+__all__ = ["calibration", "covariance", "expected_counts", "method_errors", "pareto_k"]
 
 
 @typed()
@@ -91,6 +91,56 @@ def _square(values: Values) -> Array:
             "not. Leave out the rows and columns that are missing."
         )
     return array
+
+
+@typed()
+@styled
+def expected_counts(observed: Values, expected: Values) -> Figure:
+    """Observed counts against expected ones: each value, and the mean of each feature.
+
+    On the left, axes are logarithmic in one plus the count, and a colour stands for a number of
+    values; on the right, features without a count are left out.
+
+    Arguments:
+        observed: Counts with shape (N, D); missing values (nan) are left out.
+        expected: Their expectations, with the same shape.
+
+    Raises:
+        ArgumentError: If the shapes differ, or are not (N, D).
+    """
+    x, mean = as_array(observed), as_array(expected)
+    if x.ndim != 2 or x.shape != mean.shape or not x.size:
+        raise ArgumentError(
+            f"expected_counts: expected two arrays with shape (N, D); got {x.shape} and "
+            f"{mean.shape}. Pass the decoded means of the same counts."
+        )
+    there = ~np.isnan(x)
+    figure = Figure(figsize=(TEXT_WIDTH, 3.1), layout="constrained")
+    values, means = figure.subplots(1, 2)
+    pair = np.log1p(mean[there]), np.log1p(x[there])
+    end = max(float(pair[0].max()), float(pair[1].max()), 1e-12) * 1.02
+    bins = values.hexbin(
+        *pair, gridsize=50, bins="log", extent=(0, end, 0, end), cmap=SEQUENTIAL, mincnt=1, lw=0
+    )
+    places = [0, *(10.0**power for power in range(1 + int(end / np.log(10))))]
+    ticks, labels = [np.log1p(place) for place in places], [f"{place:.0f}" for place in places]
+    values.set_xticks(ticks, labels)
+    values.set_yticks(ticks, labels)
+    values.axline((0, 0), slope=1, color=MUTED, lw=1)
+    values.set(xlabel="expected count", ylabel="observed count", aspect="equal")
+    bar = figure.colorbar(bins, ax=values, label="number of values", shrink=0.8)
+    bar.outline.set_visible(False)
+    number = np.maximum(there.sum(0), 1)
+    by_feature = [np.where(there, array, 0).sum(0) / number for array in (mean, x)]
+    shown = (by_feature[0] > 0) & (by_feature[1] > 0)
+    means.scatter(*(m[shown] for m in by_feature), s=4, lw=0, alpha=0.5, color=COLOURS[0])
+    means.set(
+        xscale="log", yscale="log", xlabel="mean expected count", ylabel="mean observed count"
+    )
+    if shown.any():
+        place = float(by_feature[0][shown].min())
+        means.axline((place, place), (10 * place, 10 * place), color=MUTED, lw=1)
+    return figure
 
 
 @typed()

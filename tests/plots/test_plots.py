@@ -85,6 +85,7 @@ EVERY = {
     "traversals": lambda: plots.traversals(decode, 2, number=3),
     "densities": lambda: plots.densities(torch.randn(50, 3), torch.randn(50, 3)),
     "method_errors": lambda: plots.method_errors({"a": 0.1, "b": 0.2}, {"a": 0.01}),
+    "expected_counts": lambda: plots.expected_counts(torch.ones(9, 6).cumsum(1), torch.rand(9, 6)),
     "calibration": lambda: plots.calibration(torch.rand(200)),
     "pareto_k": lambda: plots.pareto_k(torch.rand(100)),
 }
@@ -144,6 +145,15 @@ def test_other_channels_have_a_row_each(channels):
 def test_counts_keep_their_range():
     x = torch.tensor([0.0, 40.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
     assert strips(plots.images(x))[0].images[0].get_clim() == (0.0, 40.0)
+
+
+def test_expected_counts_have_a_point_per_feature_and_leave_missing_values_out():
+    observed = torch.tensor([[0.0, 3.0, 100.0], [0.0, float("nan"), 300.0]])
+    expected = torch.tensor([[0.0, 2.0, 150.0], [0.5, 9.0, 250.0]])
+    values, means, *_ = plots.expected_counts(observed, expected).axes
+    assert values.collections[0].get_array().sum() == 5
+    assert_allclose(means.collections[0].get_offsets(), [[2.0, 3.0], [200.0, 200.0]])
+    assert [label.get_text() for label in values.get_xticklabels()] == ["0", "1", "10", "100"]
 
 
 def test_images_break_into_rows():
@@ -470,6 +480,10 @@ BAD = {
     "rows": (
         lambda: plots.reconstructions(torch.rand(2, 4), torch.rand(3, 4)),
         "expected one number of rows; got 2, 3",
+    ),
+    "counts": (
+        lambda: plots.expected_counts(torch.rand(2, 4), torch.rand(2, 3)),
+        r"expected two arrays with shape \(N, D\); got \(2, 4\) and \(2, 3\)",
     ),
     "colour": (lambda: plots.latents(torch.rand(4, 2), colour=torch.rand(3)), "rows; got 4, 3"),
     "one row": (lambda: plots.latents(torch.rand(1, 3)), "at least two rows"),

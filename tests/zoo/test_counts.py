@@ -17,6 +17,8 @@ from ppvae.errors import ArgumentError
 from ppvae.guides import CountGuide
 from ppvae.models import CountVAE
 from ppvae.objectives import ELBO
+from ppvae.report.gallery.registry import draw
+from ppvae.report.gallery.subject import Subject
 from ppvae.runs.run import Run
 from tests.measured import measured
 
@@ -258,3 +260,10 @@ def test_a_run_is_measured_by_its_labels_and_batches():
     assert found["batch_mixing"] == pytest.approx(evaluate.batch_mixing(z, batch))
     bare = held_out.take(torch.arange(20)).select("x", "batch")
     assert set(measured(run, bare)) == {"batch_mixing"}
+
+
+def test_a_report_shows_counts_against_the_expected_ones():
+    splits = small()
+    subject = Subject(Run(*zoo.build("counts", splits.train.spec)[:2]), splits)
+    names = {name for name, _, _ in draw(subject)}
+    assert {"counts.png", "reconstructions.png"} <= names

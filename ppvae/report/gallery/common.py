@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 SHOWN, MEASURED, PREDICTED = 10, 1024, 500
+# Most counts of a datum that can be read as a curve; more are drawn by gallery.counts alone.
+CURVE = 200
 
 
 @figure(50)
@@ -39,7 +41,10 @@ def reconstructions(subject: Subject) -> Figures:
     rows = torch.linspace(0, data.num_rows - 1, min(SHOWN, data.num_rows)).long()
     part = Subject(subject.run, data.take(rows))
     latents = {name: part.latents[name] for name in part.sites}
+    counts = subject.likelihood is not None and subject.likelihood.head.is_count
     for site, value in part.observed.items():
+        if counts and value.dim() == 2 and value.size(1) > CURVE:
+            continue
         mean = decode(part.run.model, latents, columns=part.batch, site=site)[site]
         if mean.shape != value.shape or mean.dim() not in (2, 4) or not mean.isfinite().all():
             continue

@@ -1,15 +1,36 @@
-"""How the latents of counts keep known labels and mix batches."""
+"""How counts agree with the expected ones, and how their latents keep labels and mix batches."""
 
 from __future__ import annotations
 
 import torch
 
+from ppvae import plots
 from ppvae.evaluate import batch_mixing, knn_probe
 from ppvae.evaluate.probes import is_class
-from ppvae.report.gallery.listed import metric
-from ppvae.report.gallery.subject import Subject
+from ppvae.programs import decode
+from ppvae.report.gallery.listed import figure, metric
+from ppvae.report.gallery.subject import Figures, Subject
 
-__all__ = ["metrics"]
+__all__ = ["expected", "metrics"]
+
+
+@figure(60)
+def expected(subject: Subject) -> Figures:
+    """Held-out vectors of counts against their reconstructions."""
+    likelihood = subject.likelihood
+    if likelihood is None or not likelihood.head.is_count:
+        return []
+    figures: Figures = []
+    for site, value in subject.observed.items():
+        latents = {name: subject.latents[name] for name in subject.sites}
+        mean = decode(subject.run.model, latents, columns=subject.batch, site=site)[site]
+        if mean.shape == value.shape and mean.dim() == 2:
+            caption = (
+                "Held-out counts against those that their reconstructions expect: each value, and "
+                "means by feature."
+            )
+            figures.append(("counts.png", caption, plots.expected_counts(value, mean)))
+    return figures
 
 
 @metric

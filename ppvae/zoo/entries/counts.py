@@ -47,7 +47,7 @@ def _with_prior(model: nn.Module, guide: nn.Module) -> Mapping[str, object]:
 def counts(
     columns: Spec,
     *,
-    latent_dim: Annotated[int, option("dimensions of z", least=1)] = 10,
+    latent_dim: Annotated[int, option("dimensions of z", least=1)] = 100,
     hidden: Annotated[tuple[int, ...], option("sizes of the hidden layers", least=1)] = (128,),
     likelihood: Annotated[str, option("distribution of a count", choices=KINDS)] = "zero-inflated",
     dispersion: Annotated[
