@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,9 @@ class Every(nn.Module):
 
     Arguments:
         steps: Between two times.
-        grows: Let it be more with many data, for work that passes over all of them: as many as
-            take a sixteenth of the rows, so that its share of a step does not grow.
+        adapts: Let it follow the data, for work that passes over all of them: at most as many as a
+            pass takes, so that large batches are not trained against old results, and at least as
+            many as take a sixteenth of the rows, so that its share of a step does not grow.
 
     Raises:
         ArgumentError: If ``steps`` is below 1.
@@ -32,10 +35,10 @@ class Every(nn.Module):
     age: Tensor
 
     @typed(steps=at_least(1))
-    def __init__(self, steps: int, *, grows: bool = False) -> None:
+    def __init__(self, steps: int, *, adapts: bool = False) -> None:
         super().__init__()
         self.steps = steps
-        self.grows = grows
+        self.adapts = adapts
         self.rows, self.batch_size = 0, 1
         self.register_buffer("age", torch.zeros((), dtype=torch.int64), persistent=False)
         self._age: int | None = None
@@ -53,9 +56,10 @@ class Every(nn.Module):
     @property
     def interval(self) -> int:
         """Current number of steps between two times."""
-        if not self.grows:
+        if not self.adapts:
             return self.steps
-        return max(self.steps, self.rows // (_SHARE * self.batch_size))
+        a_pass = max(1, math.ceil(self.rows / self.batch_size))
+        return max(min(self.steps, a_pass), self.rows // (_SHARE * self.batch_size))
 
     def due(self) -> bool:
         """Count one step, and return whether the work is due after it."""

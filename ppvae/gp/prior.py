@@ -50,9 +50,8 @@ class GPPrior(EncodedPrior):
         floor: The least :math:`v_1`.
         site: Name of the latent site with this prior.
         refresh: Optimiser steps between two solutions of the GP. The features' gradient is
-            computed at every step; with 1, it is exact at every step. By default 8, or the steps
-            in which a sixteenth of the data are encoded if these are more, so that the cost of a
-            step does not grow with the data.
+            computed at every step; with 1, it is exact at every step. By default 8, or fewer if a
+            pass over the data takes fewer, or more with many data (:class:`~ppvae.gp.Every`).
         folds: Largest number of groups of views that :class:`~ppvae.gp.LeaveViewOut` leaves out,
             each in turn; 0 if it is not used.
 
@@ -109,7 +108,7 @@ class GPPrior(EncodedPrior):
         self.latent_dim = latent_dim
         self.floor = floor
         self.site = site
-        self.refresh = Every(_REFRESH if refresh is None else refresh, grows=refresh is None)
+        self.refresh = Every(_REFRESH if refresh is None else refresh, adapts=refresh is None)
         self.folds = folds
         share = (noise - floor) / (1 - floor)
         self.raw_noise = nn.Parameter(torch.tensor(share).logit())

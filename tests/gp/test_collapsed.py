@@ -437,11 +437,13 @@ def test_with_many_data_the_gp_is_solved_after_a_sixteenth_of_them(refresh, expe
     assert solved == list(range(expected, 61, expected))
 
 
-def test_with_few_data_the_gp_is_solved_every_eight_steps():
+@pytest.mark.parametrize(("share", "expected"), [(0, 8), (1 / 3, 3), (1, 1)])
+def test_with_few_data_the_gp_is_solved_every_eight_steps_or_every_pass(share, expected):
     model, _, data = make_pair()
     prior = model.prior
     prior.prepare(data)
-    assert prior.refresh.interval == 8
+    prior.refresh.note(max(1, math.ceil(share * len(data["view"]))))
+    assert prior.refresh.interval == expected
 
 
 def test_leave_view_out_asks_for_folds():

@@ -251,6 +251,36 @@ def test_a_guide_that_observes_is_refused():
         check_pair(model, guide, batch)
 
 
+@pytest.mark.parametrize("seed", [torch.manual_seed, pyro.set_rng_seed])
+@pytest.mark.parametrize("role", ["guide", "model"])
+def test_a_program_that_seeds_its_draws_is_refused(seed, role):
+    def seeding(self, x):
+        seed(0)
+        sample_z(self, x)
+
+    def observe(self, z, x):
+        if role == "model":
+            seed(0)
+        pyro.sample("x", dist.Normal(z[..., :1] + 0 * x, 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(model_of(observe), seeding if role == "guide" else sample_z)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    with pytest.raises(ContractError, match=f"{role} Program: expected other draws at every step"):
+        check_pair(model, guide, batch)
+    torch.testing.assert_close(torch.get_rng_state(), state)
+
+
+def test_a_program_may_seed_draws_of_its_own():
+    def observe(self, z, x):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            weight = torch.randn(5)
+        pyro.sample("x", dist.Normal(z[..., :1] + weight, 1.0).to_event(1), obs=x)
+
+    check_pair(*pair(model_of(observe), sample_z))
+
+
 def test_an_error_of_the_program_keeps_its_traceback():
     def observe(self, z, x):
         raise KeyError("key: expected a; got b. Use c.")

@@ -67,8 +67,8 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
         noise: Initial value of :math:`v_0`.
         floor: Smallest value of :math:`v_0`.
         site: Name of the latent site with this prior.
-        refresh: Number of optimiser steps between two solutions of the GP; by default 16, or more
-            with many data (:class:`~ppvae.gp.Every`).
+        refresh: Number of optimiser steps between two solutions of the GP; by default 16, or fewer
+            if a pass over the data takes fewer, or more with many data (:class:`~ppvae.gp.Every`).
 
     Raises:
         ArgumentError: If an argument is out of range, or the kernel has no such subject.
@@ -111,7 +111,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
             )
         self.order = order
         self.site = site
-        self.refresh = Every(_REFRESH if refresh is None else refresh, grows=refresh is None)
+        self.refresh = Every(_REFRESH if refresh is None else refresh, adapts=refresh is None)
         self.visits: Visits | None = None
         self.columns_seen: dict[str, Tensor] = {}
         own = Arrow.prior(0, latent_dim, 0, 0, dtype=torch.float64)
