@@ -24,7 +24,7 @@ from ppvae.errors import DataError
 from ppvae.evaluate.rows import spaced
 from ppvae.evaluate.sites import sites_of
 from ppvae.expected import at_least
-from ppvae.nets import Head, heads
+from ppvae.nets import Calibrated, Head, heads
 from ppvae.programs import nodes_of, trace_program
 from ppvae.programs.densities import element_of
 from ppvae.runs.run import Run
@@ -76,11 +76,17 @@ def likelihood_of(run: Run, batch: Mapping[str, Tensor]) -> Likelihood | None:
     if head is None:
         return None
     families: set[type] = set()
-    handle = head.register_forward_hook(lambda *call: families.add(type(element_of(call[2]))))
+    handles = [
+        module.register_forward_hook(lambda *call: families.add(type(element_of(call[2]))))
+        for module in run.model.modules()
+        # The calibrated form of a head has a family of its own, of the head's mean.
+        if module is head or (isinstance(module, Calibrated) and module.decoder.head is head)
+    ]
     try:
         trace = trace_program(run.model, batch, replay=trace_program(run.guide, batch))
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     same = type(element_of(nodes_of(trace)[site]["fn"])) in families
     return Likelihood(sites.columns[site], head) if same else None
 

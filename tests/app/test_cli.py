@@ -92,6 +92,10 @@ SMALL = {
 }
 
 
+# A GP of targets, and pairs that observe several sites.
+WITHOUT_NULL_MODEL = {"dkl", "two-stage-single", "two-stage-double"}
+
+
 @pytest.mark.parametrize("name", names())
 def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, capsys):
     data, out = file_for(name, tmp_path), tmp_path / "run"
@@ -103,6 +107,7 @@ def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, 
     metrics = json.loads((out / "metrics.json").read_text())
     assert COMMON | ALSO.get(name, set()) <= metrics.keys()
     assert all(np.isfinite(metrics[key]) for key in ("elbo", "log_likelihood"))
+    assert ("null_log_likelihood" in metrics) == (name not in WITHOUT_NULL_MODEL)
     assert metrics["epochs"] == 1
     assert metrics["n_test"] == 12
     with (out / "history.csv").open() as file:
