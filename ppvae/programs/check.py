@@ -19,9 +19,10 @@ from ppvae.programs.order import without_closed_form
 from ppvae.programs.precision import check_devices, check_precision
 from ppvae.programs.running import SUBSAMPLED, refuse_functions, run_program
 from ppvae.programs.scopes import evaluating, forked
+from ppvae.programs.seeding import marked, refuse_seeds
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
-from ppvae.programs.threads import own_generators, validated
+from ppvae.programs.threads import validated
 from ppvae.programs.traces import frames, sample_sites
 from ppvae.programs.vectorised import check_vectorised
 
@@ -60,11 +61,11 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     refuse_unsuitable(guide)
     # evaluating(): a check must not change state that a module learns from batches.
     with validated(), evaluating(model, guide), forked(*_tensors(batch)):
-        mark = _marked()
+        mark = marked()
         guide_trace = run_program(guide, "guide", batch)
-        _refuse_seeds("guide", guide, mark)
+        refuse_seeds("guide", guide, mark)
         model_trace = run_program(model, "model", batch, replay=guide_trace)
-        _refuse_seeds("model", model, mark)
+        refuse_seeds("model", model, mark)
         _refuse_store(guide, guide_trace)
         _refuse_store(model, model_trace)
         for trace in (guide_trace, model_trace):
@@ -82,29 +83,6 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     return [column for column in batch.values() if isinstance(column, Tensor)]
-
-
-def _marked() -> int | None:
-    """Seed the generator with a number that no program would choose, drawn by the caller's.
-
-    Returns:
-        The seed; None where the program's draws come from a generator that it cannot seed.
-    """
-    if own_generators() is not None:
-        return None
-    mark = int(torch.randint(2**62, ()))
-    torch.default_generator.manual_seed(mark)
-    return mark
-
-
-def _refuse_seeds(role: str, program: nn.Module, mark: int | None) -> None:
-    """Refuse a program that seeds the generator, and so draws the same numbers at every step."""
-    if mark is not None and torch.initial_seed() != mark:
-        raise ContractError(
-            f"{role} {type(program).__name__}: expected other draws at every step; got a program "
-            "that seeds torch's generator, so that all steps have the same noise. Seed the fit, "
-            "fit(seed=...), or seed within torch.random.fork_rng()."
-        )
 
 
 def _refuse_store(module: nn.Module, trace: poutine.Trace) -> None:
