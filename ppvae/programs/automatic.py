@@ -7,6 +7,7 @@ to sites: one value for a global site, and one per row of the batch for a site i
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +23,14 @@ from torch import nn
 from ppvae.errors import ContractError
 from ppvae.programs.sites import DATA_PLATE
 
-__all__ = ["check_rows", "copied", "program_of", "refuse_unsuitable", "unprepared"]
+__all__ = [
+    "check_rows",
+    "copied",
+    "program_of",
+    "refuse_unsuitable",
+    "unprepared",
+    "with_models",
+]
 
 T = TypeVar("T")
 
@@ -37,6 +45,17 @@ def program_of(guide: AutoGuide) -> nn.Module | None:
     while isinstance(model, partial):
         model = model.args[-1]
     return model if isinstance(model, nn.Module) else None
+
+
+def with_models(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and its parts, and those of the models that automatic guides run but do not own."""
+    for part in module.modules():
+        yield part
+        for model in getattr(part, "_model", None) or ():
+            while isinstance(model, partial):
+                model = model.args[-1]
+            if isinstance(model, nn.Module):
+                yield from model.modules()
 
 
 def unprepared(*modules: nn.Module) -> list[str]:

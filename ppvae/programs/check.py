@@ -369,6 +369,11 @@ def _check_estimators(sites: Sites) -> tuple[str, ...]:
                 f"site {name!r}: expected a reparameterised distribution or an enumerated one in "
                 f"the guide; got {describe(fn)}. {remedy}"
             )
+        if name in enumerated and site["infer"].get("num_samples") is not None:
+            raise ContractError(
+                f"site {name!r}: expected a sum over all values of a site that is marked for "
+                f"enumeration; got num_samples={site['infer']['num_samples']} in infer. Remove it."
+            )
         if name in enumerated and not _is_enumerable(fn):
             several = fn.event_dim > 0 and base_of(fn).has_enumerate_support
             remedy = "Sample each element as a site of its own." if several else "Remove the mark."

@@ -23,6 +23,7 @@ from pyro import poutine
 from pyro.distributions import Delta, MaskedDistribution, TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import HalfCauchy, HalfNormal, TransformedDistribution
+from torch.distributions.kl import _KL_REGISTRY
 
 from ppvae.programs.traces import sample_sites, trace_program
 
@@ -56,7 +57,7 @@ def without_closed_form(
     These are the sites that depend, in the model, on a site drawn later in the guide; sites that
     model and guide mask or scale differently; and sites with a registered closed form that leaves
     out a part of their density (``Delta`` with a log-density, masked distributions, several values
-    folded into one).
+    folded into one), or is that of a base class that draws or scores otherwise.
 
     Arguments:
         model: The generative program.
@@ -90,11 +91,21 @@ def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
 
 
 def _incomplete(fn: TorchDistribution) -> bool:
-    while not isinstance(fn, Delta | MaskedDistribution) and hasattr(fn, "base_dist"):
-        if _folds(fn):
+    while not isinstance(fn, Delta | MaskedDistribution):
+        if _folds(fn) or _overrides(fn):
             return True
+        if not hasattr(fn, "base_dist"):
+            return False
         fn = fn.base_dist
-    return isinstance(fn, Delta | MaskedDistribution)
+    return True
+
+
+def _overrides(fn: TorchDistribution) -> bool:
+    """Whether draws or log-densities are defined below all classes with a registered KL."""
+    known = {kind for pair in _KL_REGISTRY for kind in pair if isinstance(fn, kind)}
+    known |= {HalfCauchy}  # Its KL is that of the entire Cauchy distribution.
+    owners = [next(c for c in type(fn).__mro__ if m in vars(c)) for m in ("rsample", "log_prob")]
+    return not all(any(issubclass(kind, owner) for kind in known) for owner in owners)
 
 
 def _folds(fn: TorchDistribution) -> bool:

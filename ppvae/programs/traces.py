@@ -20,6 +20,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from ppvae.programs.automatic import with_models
 from ppvae.programs.contract import DATA_PLATE, arguments
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
@@ -122,7 +123,7 @@ def trace_program(
     # Constructing a plate calls the active handlers, too.
     with tracing():
         program: Callable[..., object] = module
-        for part in module.modules():
+        for part in with_models(module):
             if isinstance(part, PyroModule):
                 _keep_parameters(part)
         if particles is not None:

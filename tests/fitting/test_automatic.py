@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, autoguide
+from pyro.nn import PyroModule, PyroSample
 from torch import nn
 
 import ppvae
@@ -128,6 +129,31 @@ def test_an_automatic_guide_obeys_the_laws_and_keeps_its_model():
     assert program_of(guide) is model
     copied(guide)
     assert program_of(guide) is model
+
+
+class Bayesian(PyroModule):
+    """w ~ N(0, I) as an attribute, x_n ~ N(c_n w, 1/4), as Pyro's regression is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = PyroSample(dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    def forward(self, c, x=None, *, size=None):
+        w = self.w
+        with data_plate(c, x, size=size):
+            return pyro.sample("x", dist.Normal((c * w).sum(-1), NOISE), obs=x)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_module_of_pyro_with_an_automatic_guide(parts):
+    model, batch = Bayesian(), data(12)
+    guide = autoguide.AutoNormal(model)
+    if parts:
+        guide = autoguide.AutoGuideList(model)
+        guide.append(autoguide.AutoNormal(poutine.block(model, expose=["w"])))
+    terms = ELBO()(model, guide, num_data=12)(batch)
+    assert torch.isfinite(terms.elbo).all()
+    assert set(terms.kl) == {"w"}
 
 
 def test_one_value_a_row_is_refused_in_mini_batches():

@@ -7,7 +7,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer import Trace_ELBO
 from torch import nn
+from torch.distributions import register_kl
 
 from ppvae.objectives import ELBO
 from ppvae.programs import check_pair, data_plate
@@ -198,3 +200,82 @@ def test_model_and_guide_may_mask_differently(masked):
         terms.kl["z"], torch.where(batch["seen"], kl, unseen), atol=0.1, rtol=0
     )
     assert (terms.log_likelihood["x"][~batch["seen"]] == 0).all()
+
+
+class Squared(dist.Normal):
+    """A density of its own below a class with a registered KL."""
+
+    def log_prob(self, value):
+        return 2 * super().log_prob(value)
+
+
+class Clamped(dist.Normal):
+    """Draws of its own below a class with a registered KL."""
+
+    def rsample(self, sample_shape=()):
+        return super().rsample(torch.Size(sample_shape)).clamp(-1, 1)
+
+
+class Registered(Squared):
+    """With a KL of its own."""
+
+
+@register_kl(Registered, dist.Normal)
+def _of_registered(q, p):
+    return torch.full(q.batch_shape, 7.0)
+
+
+class Scalar(nn.Module):
+    """p(z) p(x | z), or q(z | x), with z of a given class."""
+
+    def __init__(self, kind: type, *, guide: bool = False) -> None:
+        super().__init__()
+        self.kind, self.guide = kind, guide
+        self.loc = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        with data_plate(x):
+            if self.guide:
+                return pyro.sample("z", self.kind(self.loc * x, 0.3))
+            z = pyro.sample("z", self.kind(torch.zeros(()), 1.0))
+            return pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("prior", "posterior"),
+    [(Squared, dist.Normal), (dist.Normal, Clamped), (dist.Normal, Registered)],
+)
+def test_the_closed_form_of_a_base_class_is_not_that_of_a_class_with_another_density(
+    prior, posterior
+):
+    model, guide = Scalar(prior), Scalar(posterior, guide=True)
+    batch = {"x": torch.randn(4)}
+    found = ELBO(num_particles=20_000)(model, guide)(batch)
+    if posterior is Registered:
+        assert (found.kl["z"] == 7).all()
+        return
+    loss = Trace_ELBO(num_particles=20_000, vectorize_particles=True, max_plate_nesting=1)
+    with torch.no_grad():
+        expected = -loss.loss(model, guide, **batch) / 4
+    assert float(found.elbo.detach().mean()) == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample detected")
+def test_a_kl_that_torch_can_only_compute_with_gradients_is_taken_at_the_draws():
+    class Precision(Scalar):
+        def forward(self, x):
+            with data_plate(x):
+                df = torch.tensor(25.0 if self.guide else 20.0)
+                tril = self.loc.exp() * torch.eye(2) if self.guide else torch.eye(2)
+                w = pyro.sample("w", dist.Wishart(df, scale_tril=tril))
+                if not self.guide:
+                    pyro.sample("x", dist.Normal(w[..., 0, 0], 1.0), obs=x)
+
+    model, guide = Precision(dist.Normal), Precision(dist.Normal, guide=True)
+    with torch.no_grad():
+        found = ELBO(num_particles=20_000)(model, guide)({"x": torch.randn(4)}).kl["w"]
+    tril = guide.loc.detach().exp() * torch.eye(2)
+    q = torch.distributions.Wishart(torch.tensor(25.0), scale_tril=tril)
+    p = torch.distributions.Wishart(torch.tensor(20.0), scale_tril=torch.eye(2))
+    expected = torch.distributions.kl_divergence(q, p).detach().expand(4)
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.02)

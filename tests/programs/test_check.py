@@ -526,6 +526,18 @@ def bernoulli(self, x):
         pyro.sample("z", fn, infer={"enumerate": "parallel"})
 
 
+def one_bit(self, x):
+    with data_plate(x):
+        z = pyro.sample("z", dist.Bernoulli(0.5))
+        pyro.sample("x", dist.Normal(z[..., None] * torch.ones(5), 1.0).to_event(1), obs=x)
+
+
+def two_draws(self, x):
+    with data_plate(x):
+        infer = {"enumerate": "parallel", "num_samples": 2}
+        pyro.sample("z", dist.Bernoulli(logits=self.weight * x[:, 0]), infer=infer)
+
+
 def with_obs_mask(self, z, x):
     seen = torch.arange(N) % 2 == 0
     pyro.sample(
@@ -566,6 +578,7 @@ def observe_x(self, z, x):
         (relaxed_prior, relaxed, "of the value alone.*RelaxedOneHotCategorical in place of"),
         (discrete_prior, relaxed, "which is continuous. Sample it from a discrete one"),
         (discrete_prior, bernoulli, "Sample each element as a site of its own"),
+        (one_bit, two_draws, "a sum over all values.*got num_samples=2"),
         (model_of(with_obs_mask), sample_z, "'x_unobserved': expected in the guide as well"),
         (model_of(mask_of_numbers), sample_z, r"obs_mask=seen.bool\(\)"),
         (model_of(observe_x), poisson, "got Poisson.*that has rsample"),
