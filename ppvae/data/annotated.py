@@ -132,6 +132,8 @@ def from_anndata(
         notes.append("x: genes put into the order that the run was fitted with")
         notes.append(f"left out: {extra} genes that the run was not fitted with" * (extra > 0))
         genes = known
+    if data.isbacked:
+        data = data.to_memory()
     x = data.X if layer is None else data.layers[layer]
     if x is None:
         raise DataError(
@@ -150,6 +152,7 @@ def from_anndata(
         if left
         else "",
         f"left out: layers {', '.join(others)}; --layer names another" if others else "",
+        "left out: raw" if data.raw is not None else "",
     )
     for name, given in columns.items():
         wanted = [given] if isinstance(given, str) else list(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
@@ -59,13 +59,14 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
         return rows, f"{name}: a sparse matrix, made dense a batch at a time{counts}"
     if isinstance(value, np.memmap) and value.ndim > 1 and not kind_of(name).coded:
         _refuse_dtype(name, value)
+        _refuse_empty(name, value)
         if name == "mask":
             for span in spans(value):
                 _flags(rows_of(value, span))
         return value, ""
     note = ""
     if isinstance(value, Tensor):
-        column = _dense(name, value.detach())
+        column = _dense(name, value.detach()).resolve_neg()
     else:
         array, note = _array(name, value, missing_ok)
         column = torch.from_numpy(np.require(native(array), requirements=["C", "W"]))
@@ -74,11 +75,7 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
             f"column {name!r}: expected one row per datum; got a single number. "
             "Give it the shape (N, ...)."
         )
-    if 0 in column.shape[1:]:
-        raise DataError(
-            f"column {name!r}: expected at least one number per datum; got the shape "
-            f"{tuple(column.shape)}. Check the selection of features."
-        )
+    _refuse_empty(name, column)
     if name == "mask":
         return _flags(column), note
     if column.dtype == torch.bool:
@@ -90,6 +87,14 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
     if not column.is_floating_point() and column.dtype != torch.int64 and not intensity:
         column = column.long()
     return column, note
+
+
+def _refuse_empty(name: str, column: Tensor | np.ndarray) -> None:
+    if 0 in column.shape[1:]:
+        raise DataError(
+            f"column {name!r}: expected at least one number per datum; got the shape "
+            f"{tuple(column.shape)}. Check the selection of features."
+        )
 
 
 def refuse_not_dense(name: str, tensor: Tensor) -> None:
@@ -276,16 +281,19 @@ def _ids(name: str, column: Tensor) -> tuple[Tensor, str]:
     return numbers, note
 
 
-def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) -> int:
+def refuse_non_finite(
+    name: str, column: Column, *, missing_ok: bool = False, features: Sequence[str] = ()
+) -> int:
     """Refuse NaN and infinity, reading by chunks; return the number of missing values.
 
     Arguments:
         name: Name of the column.
         column: Values of the column.
         missing_ok: Whether NaN is accepted, as a missing value.
+        features: Names of the numbers of a row, where rows are vectors.
 
     Raises:
-        DataError: If there is one; the message names the row.
+        DataError: If there is one; the message names the row, and the feature if it has a name.
     """
     if isinstance(column, SparseRows):  # Checked in the constructor.
         return 0
@@ -302,11 +310,12 @@ def refuse_non_finite(name: str, column: Column, *, missing_ok: bool = False) ->
     for rows in spans(column):
         chunk = rows_of(column, rows)
         good = ~torch.isinf(chunk) if missing_ok else torch.isfinite(chunk)
-        bad = ~good.reshape(len(chunk), -1).all(1)
-        if bad.any():
-            row = rows.start + int(bad.nonzero()[0])
+        if not good.all():
+            row, *place = (~good).nonzero()[0].tolist()
+            named = len(place) == 1 and len(features) == good.shape[1]
+            where = f"row {rows.start + row}" + f" of {features[place[0]]!r}" * named
             raise DataError(
-                f"column {name!r}: expected finite numbers; got NaN or infinity in row {row}. "
+                f"column {name!r}: expected finite numbers; got NaN or infinity in {where}. "
                 "Remove the row, or name the column in missing_ok if the model takes missing "
                 "values."
             )

@@ -89,7 +89,10 @@ class Dataset(Mapping[str, Column]):
         if self.num_rows == 0:
             raise DataError("dataset: expected at least one row; got 0. Check the selection.")
         for name, column in self._columns.items():
-            missing = refuse_non_finite(name, column, missing_ok=name in allowed)
+            features = self.record.names.get(name, ())
+            missing = refuse_non_finite(
+                name, column, missing_ok=name in allowed, features=features
+            )
             if missing:
                 total = math.prod(column.shape)
                 note = f"{name}: {missing:,} of {total:,} values are missing"

@@ -43,6 +43,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# Least number of values per row for which rows that are equal are the same datum.
+LONG = 16
+
 ARRAYS: dict[str, Callable[..., Dataset]] = {
     ".npz": npz,
     ".npy": npy,
@@ -335,7 +338,7 @@ def divided(data: Dataset, source: str, seed: int | None) -> Splits:
         note = f"rows: divided 80 / 10 / 10 % at random with seed {seed}"
         if round(data.num_rows / 10) == 0:
             note = f"rows: all {data.num_rows} are training data, as they are too few to divide"
-        return split_rows(data.noted(note), seed=seed)
+        return _compared(split_rows(data.noted(note), seed=seed))
     codes = torch.as_tensor(data[SPLIT]).long()
     strange = sorted(set(codes.unique().tolist()) - {0, 1, 2})
     if strange or not (codes == 0).any():
@@ -346,4 +349,19 @@ def divided(data: Dataset, source: str, seed: int | None) -> Splits:
     rest = data.select(*[name for name in data if name != SPLIT])
     parts = [rest.take(codes == part) if (codes == part).any() else None for part in range(3)]
     assert parts[0] is not None
-    return Splits(parts[0], parts[1], parts[2])
+    return _compared(Splits(parts[0], parts[1], parts[2]))
+
+
+def _compared(splits: Splits) -> Splits:
+    """The splits, with a note if pictures or long rows of x are in training and beyond it."""
+    parts = [part for part in splits if part is not None]
+    columns = [part.get("x") for part in parts]
+    resident = [c for c in columns if isinstance(c, torch.Tensor) and c[0].numel() >= LONG]
+    if len(resident) < max(2, len(parts)):
+        return splits
+    train, *others = [[row.tobytes() for row in column.numpy()] for column in resident]
+    known = set(train)
+    repeated = sum(row in known for rows in others for row in rows)
+    total = sum(map(len, others))
+    note = f"x: {repeated} of {total} rows of validation and test are rows of training, too"
+    return splits._replace(train=splits.train.noted(note)) if repeated else splits

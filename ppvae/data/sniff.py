@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from ppvae.errors import DataError
 
 __all__ = ["Dialect", "dialect_of", "refuse_short"]
@@ -82,7 +84,7 @@ def dialect_of(
     elif len(lines) >= LINES:
         rows.pop()  # The last row may continue in lines that were not read.
     header, body = tuple(field.strip() for field in rows[0]), [row for row in rows[1:] if row]
-    _check_header(path, header, separator)
+    _check_header(path, header, body)
     _check_widths(path, header, enumerate(body))
     if decimal is None:
         decimal = "." if thousands == "," else _decimal(path, separator, body)
@@ -91,7 +93,7 @@ def dialect_of(
     between = NAMES.get(separator, repr(separator))
     sign = " and decimal commas" if decimal == "," else ""
     note = f"{path.name}: fields between {between}{sign}"
-    if sum(NUMBER.fullmatch(name) is not None for name in header) == len(header):
+    if any(NUMBER.fullmatch(name) for name in header):
         note += f"; the first line, {header[0]} to {header[-1]}, taken as names"
     if hint is not None:
         note += f"; the line {hint[0].strip()} says so"
@@ -200,16 +202,40 @@ def _separator(path: Path, lines: list[str]) -> str:
     return ","
 
 
-def _check_header(path: Path, header: tuple[str, ...], separator: str) -> None:
+def _is_datum(
+    header: Sequence[str], numbers: Sequence[float], body: Sequence[Sequence[str]]
+) -> bool:
+    """Whether a first line with numbers resembles the rows below it.
+
+    Most of its numbers lie in the ranges of their columns, and its texts recur in theirs. Numbers
+    at equal distances, such as years or wavelengths, are names.
+    """
+    steps = np.diff(numbers)
+    if not numbers or (len(steps) > 1 and np.allclose(steps, steps[0])) or steps.tolist() == [1]:
+        return False
+    alike = 0
+    for name, column in zip(header, zip(*body, strict=False), strict=False):
+        values = [float(field) for field in column if NUMBER.fullmatch(field)]
+        if NUMBER.fullmatch(name):
+            alike += bool(values) and min(values) <= float(name) <= max(values)
+        else:
+            alike += bool(name) and name in (field.strip() for field in column)
+    return alike > len(header) / 2
+
+
+def _check_header(path: Path, header: tuple[str, ...], body: Sequence[Sequence[str]]) -> None:
     named = [name for name in header if name]
     twice = sorted({name for name in named if named.count(name) > 1})
     numbers = [float(name) for name in named if NUMBER.fullmatch(name)]
     rising = all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
     falling = all(a > b for a, b in zip(numbers, numbers[1:], strict=False))
-    if len(numbers) == len(header) and (twice or not (rising or falling) or len(header) < 3):
+    disordered = twice or not (rising or falling) or len(header) < 3
+    bare = len(numbers) == len(header) and disordered
+    if bare or _is_datum(header, numbers, body):
         raise DataError(
-            f"{path.name}: expected the names of the columns in the first line; got numbers "
-            f"({', '.join(header[:6])}). Add a line of names."
+            f"{path.name}: expected the names of the columns in the first line; got "
+            f"{'numbers' if bare else 'a row like those below it'} ({', '.join(header[:6])}). Add "
+            "a line of names."
         )
     if twice:
         raise DataError(

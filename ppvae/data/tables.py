@@ -152,7 +152,9 @@ def read_table(
                 low_memory=False,
                 skipinitialspace=True,
             )
-        frame.columns = [composed(str(column)).strip() for column in frame.columns]
+        names = [composed(str(column)).strip() for column in frame.columns]
+        # numpy.savetxt writes "# " before the names.
+        frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
         return frame, [dialect.note]
@@ -212,6 +214,8 @@ def from_frame(
     Raises:
         DataError: If a column cannot be used as it is.
     """
+    if not len(frame):
+        raise DataError(f"{source}: expected at least one row; got 0. Check the file.")
     x = (x,) if isinstance(x, str) else x
     if x is not None and not (isinstance(x, Sequence) and all(isinstance(n, str) for n in x)):
         raise DataError(f"x: expected names of columns; got {str(x)[:60]}. Pass x=['a', 'b'].")

@@ -281,6 +281,24 @@ def test_any_number_is_read_by_any_way(tmp_path_factory, dtype, fortran, mapped)
     assert x.tolist() == values[[3, 1]].tolist()
 
 
+def test_a_file_without_features_and_a_view_of_negated_numbers(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 0)))
+    with pytest.raises(DataError, match=r"got the shape \(3, 0\)"):
+        data.npy(tmp_path / "x.npy")
+    imaginary = (torch.ones(2, 3) + 2j).conj().imag  # torch negates it when it is read
+    assert Dataset({"x": imaginary})["x"].numpy().tolist() == [[-2.0] * 3] * 2
+
+
+def test_rows_of_training_that_are_in_other_parts_are_counted(tmp_path):
+    x = np.random.default_rng(0).random((8, 16), np.float32)
+    x[7] = x[0]
+    np.savez(tmp_path / "t.npz", x=x, split=[0, 0, 0, 0, 1, 1, 2, 2])
+    note = "x: 1 of 4 rows of validation and test are rows of training, too"
+    assert note in data.load(tmp_path / "t.npz").train.notes
+    np.savez(tmp_path / "t.npz", x=x[:7], split=[0, 0, 0, 0, 1, 1, 2])
+    assert not any("rows of training" in n for n in data.load(tmp_path / "t.npz").train.notes)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -292,6 +310,7 @@ def test_any_number_is_read_by_any_way(tmp_path_factory, dtype, fortran, mapped)
         ("x", np.ma.masked_equal([[1.0], [9.0]], 9), "1 hidden values"),
         ("x", np.array(["2020-01-01"], "M8[s]"), "dates or durations"),
         ("x", [[1.0], [2.0, 3.0]], "ragged"),
+        ("x", np.zeros((3, 0)), r"the shape \(3, 0\)"),
         ("y", np.zeros((3, 2)), "several ones, or none"),
         ("y", np.full((3, 2), 5), r"shape \(N\); got \(N, 2\)"),
     ],

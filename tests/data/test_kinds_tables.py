@@ -43,6 +43,13 @@ TEXTS = {
     "exponents": ("t.csv", b"a,b\n1e3,-2.5E-1\n", {}, [[1000, -0.25]]),
     "units in the header": ("t.csv", b"a (cm),b [kg]\n1,2\n", {}, [[1, 2]]),
     "wavelengths as header": ("t.csv", b"400.5,401,402\n1,2,3\n", {}, [[1, 2, 3]]),
+    "years as header": (
+        "t.csv",
+        b"id,2019,2020\nu,2018,2021\nv,2020,2019\n",
+        {},
+        [[2018, 2021], [2020, 2019]],
+    ),
+    "names behind a hash": ("t.csv", b"# y,a,b\n1,2,3\n0,5,6\n", {}, [[2, 3], [5, 6]]),
     "booleans": ("t.csv", b"a,b\nTrue,2\nFalse,3\n", {}, [[1, 2], [0, 3]]),
     "dates beside numbers": ("t.csv", b"a,b\n2024-01-01,2\n2024-01-02,3\n", {}, [[2], [3]]),
     "names of rows": ("t.csv", b"id,a\nr1,2\nr2,3\n", {}, [[2], [3]]),
@@ -130,7 +137,19 @@ TEXTS = {
     "exponents of Fortran": ("t.csv", b"a,b\n1.0D+02,2\n", {}, r"got '1.0D\+02'"),
     "underscores": ("t.csv", b"a,b\n1_000,2\n", {}, "got '1_000'"),
     "complex": ("t.csv", b"a,b\n1+2j,2\n", {}, r"got '1\+2j'"),
-    "infinity": ("t.csv", b"a,b\n1,inf\n", {}, "NaN or infinity in row 0"),
+    "infinity": ("t.csv", b"a,b\n1,inf\n", {}, "NaN or infinity in row 0 of 'b'"),
+    "no header, classes": (
+        "t.csv",
+        b"5.1,3.5,1.4,setosa\n4.9,3.0,1.4,setosa\n5.3,3.7,1.3,setosa\n",
+        {},
+        "got a row like those below it",
+    ),
+    "no header, falling numbers": (
+        "t.csv",
+        b"5.1,3.5,1.4\n4.9,3.0,1.4\n5.3,3.7,1.3\n",
+        {},
+        "got a row like those below it",
+    ),
     "beyond floating point": ("t.csv", b"a,b\n1,1e400\n", {}, "infinity in row 0|got '1e400'"),
     "a question mark": ("t.csv", b"a,b\n?,2\n13,3\n", {}, r"--na '\?'"),
     "text alone": ("t.csv", b"a,b\nx,y\n", {}, "expected numeric columns"),
@@ -211,6 +230,7 @@ TYPED = {
     "missing booleans": (pd.DataFrame({"a": pd.array([True, None], "boolean")}), "NaN"),
     "times": (pd.DataFrame({"a": pd.to_datetime(["2024-01-01"]), "b": [1]}), "--columns x="),
     "durations": (pd.DataFrame({"a": pd.to_timedelta([1], unit="s"), "b": [1]}), "seconds"),
+    "no rows": (pd.DataFrame({"a": np.zeros(0)}), "at least one row; got 0"),
     "lists": (pd.DataFrame({"a": [1.0], "emb": [[1.0, 2.0]]}), "in each row"),
 }
 

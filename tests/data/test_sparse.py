@@ -87,6 +87,17 @@ def annotated():
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_annotated_cells_that_are_on_the_disk_are_read(annotated, tmp_path):
+    anndata = pytest.importorskip("anndata")
+    cells, dense = annotated
+    cells.raw = cells
+    ppdata.write_h5ad(cells, tmp_path / "cells.h5ad")
+    read = ppdata.from_anndata(anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r"))
+    np.testing.assert_array_equal(read.batch(slice(None))["x"].numpy(), dense)
+    assert "left out: raw" in read.notes
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_annotated_cells_are_read_from_memory_and_from_a_file(annotated, tmp_path):
     cells, dense = annotated
     columns = {"y": "cell_type", "batch": "donor", "c": ["age"]}
