@@ -312,8 +312,9 @@ def refuse_non_finite(
         good = ~torch.isinf(chunk) if missing_ok else torch.isfinite(chunk)
         if not good.all():
             row, *place = (~good).nonzero()[0].tolist()
-            named = len(place) == 1 and len(features) == good.shape[1]
-            where = f"row {rows.start + row}" + f" of {features[place[0]]!r}" * named
+            where = f"row {rows.start + row}"
+            if len(place) == 1 and len(features) == good.shape[1]:
+                where += f" of {features[place[0]]!r}"
             raise DataError(
                 f"column {name!r}: expected finite numbers; got NaN or infinity in {where}. "
                 "Remove the row, or name the column in missing_ok if the model takes missing "

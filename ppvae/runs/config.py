@@ -19,6 +19,7 @@ from ppvae.expected import integer
 from ppvae.runs.files import digest_of, is_kind, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import (
+    COLUMNS,
     NAMED,
     NUMBER,
     OPTIONS,
@@ -85,7 +86,7 @@ RULES = {
     "probe": optional(NUMBER),
 }
 WEIGHTS_RULES = {"sha256": DIGEST, "shared": TEXTS}
-DATA_RULES = {"columns": NAMED, "rows": NAMED}
+DATA_RULES = {"columns": COLUMNS, "rows": NAMED}
 
 
 def is_run(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from ppvae.errors import RunError
 from ppvae.expected import Rule
 
 __all__ = [
+    "COLUMNS",
     "LISTED",
     "NAMED",
     "NUMBER",
@@ -67,6 +68,13 @@ def _are_texts(value: object) -> bool:
 
 
 OPTIONS = Rule("options of a reader of data", _are_options)
+COLUMNS = Rule(
+    "names and properties of columns",
+    lambda v: (
+        isinstance(v, dict)
+        and all(isinstance(c, dict) and isinstance(c.get("shape"), list) for c in v.values())
+    ),
+)
 PAIRS = Rule(
     "names and pairs of numbers",
     lambda v: (
