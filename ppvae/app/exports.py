@@ -16,7 +16,8 @@ from ppvae import plots
 from ppvae.data import Dataset, Splits
 from ppvae.data.annotated import write_h5ad
 from ppvae.data.columns import COLUMNS
-from ppvae.data.files import compared_scale, refuse_unlike, rows, suiting
+from ppvae.data.files import refuse_unlike, rows, suiting
+from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood

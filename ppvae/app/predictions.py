@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
 from ppvae.data.columns import found_as, kind_of
-from ppvae.data.files import warn_far
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
+from ppvae.data.scales import warn_far
 from ppvae.data.tables import TABLES, column_of, read_table
 from ppvae.errors import ArgumentError, DataError, RunError
 from ppvae.evaluate.predict import Prediction, predict

@@ -18,7 +18,7 @@ from ppvae.app.exports import entry_of, new_rows
 from ppvae.app.predictions import predict_run
 from ppvae.app.users import trusting
 from ppvae.data import Splits, load
-from ppvae.data.files import ranges_of
+from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.expected import real_path
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main

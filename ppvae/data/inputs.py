@@ -104,7 +104,7 @@ def _named_table(data: object, like: Spec | None) -> Dataset | None:
 
 def _matched(what: str, part: object, train: Dataset) -> Dataset:
     """Validation or test data, with features, classes and identifiers as in the training data."""
-    from ppvae.data.files import ranges_of, refuse_mixed_bytes
+    from ppvae.data.scales import ranges_of, refuse_mixed_bytes
 
     features = train.names.get("x")
     like: Spec = {} if features is None else {"x": {"names": list(features)}}

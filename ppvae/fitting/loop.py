@@ -14,8 +14,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ppvae.data import Splits, as_splits
-from ppvae.data.files import ranges_of
 from ppvae.data.mapped import ColumnsLike
+from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint

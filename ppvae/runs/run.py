@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.data import Dataset, as_dataset
-from ppvae.data.files import compare_values, warn_far
 from ppvae.data.mapped import ColumnsLike
+from ppvae.data.scales import compare_values, warn_far
 from ppvae.errors import ArgumentError, RunError
 from ppvae.expected import as_numbers, expect_device
 from ppvae.objectives import ELBO

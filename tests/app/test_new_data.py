@@ -14,7 +14,7 @@ from ppvae.app.exports import encode_run, new_rows
 from ppvae.app.workflow import fit_entry, predict_run, splits_of
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.data import load as load_data
-from ppvae.data.files import compared_scale, ranges_of
+from ppvae.data.scales import compare_values, compared_scale, ranges_of
 from ppvae.errors import ArgumentError, DataError, RunError
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
@@ -57,6 +57,22 @@ def test_another_scale_is_refused_or_said(kind):
         return
     notes = compared_scale("a.npz", Dataset({"x": new}), run.spec, ranges)
     assert [words in note for note in notes] == [True] * bool(words)
+
+
+def test_a_single_feature_in_another_unit_is_said(tmp_path, caplog):
+    large, share = RNG.normal(size=30) * 1000, RNG.random(30)
+    fitted = load_data(_table(tmp_path / "t.csv", large=large, share=share), seed=None)
+    ranges = {name: list(ends) for name, ends in ranges_of(fitted).items()}
+    percent = load_data(_table(tmp_path / "q.csv", large=large, share=100 * share), seed=None)
+    (note,) = compared_scale("q.csv", percent.train, fitted.train.spec, ranges)
+    assert note.startswith("x: share from ")
+    assert "large" not in note
+    with caplog.at_level("WARNING", "ppvae"):
+        compare_values(percent.train, fitted.train.spec, ranges)
+        compare_values(percent.train.noted(note), fitted.train.spec, ranges)
+    assert caplog.messages == [note]
+    few = load_data(_table(tmp_path / "f.csv", large=[0.1], share=[0.5]), seed=None)
+    assert not compared_scale("f.csv", few.train, few.train.spec, {**ranges, "x": [-1.0, 1.0]})
 
 
 def test_encoding_values_of_another_scale_warns(caplog):
