@@ -24,12 +24,16 @@ __all__ = ["check_support", "check_values"]
 CHUNK = 2**22
 # Rows on which a fitted pair is run to see its distributions.
 FEW = 2
+# Standard deviation from which on a known factor is called large.
+LARGE = 5.0
 
 
 def check_values(
     model: nn.Module, guide: nn.Module, batch: Mapping[str, Tensor], splits: Splits
 ) -> None:
     """Check every row of all splits: values in the support, class numbers without gaps.
+
+    Factors far from -2 to 2, such as years, are warned of.
 
     Arguments:
         model: The generative program.
@@ -45,6 +49,7 @@ def check_values(
     dtype = placement(model).dtype
     for name in [name for name in batch if name in splits.train]:
         _warn_gaps(splits, name)
+        _warn_unscaled(splits.train, name)
         _refuse_coinciding(splits, name, dtype)
     try:
         observed = list(_observed(model, guide, batch))
@@ -178,6 +183,26 @@ def _refusal(
         f"(all rows: {facts.least:g} to {facts.most:g}). Choose a likelihood that suits: "
         f"{', '.join(suitable(facts))} (--likelihood on the command line), or scale the data."
     )
+
+
+def _warn_unscaled(train: Dataset, name: str) -> None:
+    """Warn of known factors with which networks train poorly, such as years."""
+    if kind_of(name).kind != "factor":
+        return
+    factors = torch.as_tensor(train[name]).double().reshape(train.num_rows, -1)
+    for i, column in enumerate(factors.T):
+        known = column[~column.isnan()]
+        if len(known) < 2:
+            continue
+        m, s = float(f"{known.mean():.6g}"), float(f"{known.std():.3g}")
+        if s and (s > LARGE or abs(m) > 2 * LARGE * s or known.abs().max() < 0.5 / LARGE):
+            warnings.warn(
+                f"column {name!r}: expected factors of about -2 to 2; got factor {i} with a mean "
+                f"of {m:g} and a standard deviation of {s:g}, with which networks train poorly. "
+                f"Scale it, in new data, too: ({name} - {m:g}) / {s:g}.",
+                stacklevel=2,
+            )
+            return
 
 
 def _warn_gaps(splits: Splits, name: str) -> None:

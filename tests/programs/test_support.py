@@ -13,9 +13,9 @@ import ppvae
 from ppvae import evaluate
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DataError
-from ppvae.guides import AmortizedGuide
-from ppvae.models import VAE
-from ppvae.nets import MLP, heads
+from ppvae.guides import AmortizedGuide, ConditionalGuide
+from ppvae.models import VAE, ConditionalVAE
+from ppvae.nets import MLP, Conditions, heads
 from ppvae.programs import check_values
 
 
@@ -126,3 +126,38 @@ def test_times_that_coincide_in_the_precision_of_the_model_are_refused():
         check_values(*pair, columns, Splits(Dataset(columns)))
     columns["view"] = times - 1.7e9
     check_values(*pair, columns, Splits(Dataset(columns)))
+
+
+@pytest.mark.parametrize(
+    ("c", "scaled"),
+    [
+        (lambda u: 2000 + 40 * u, False),
+        (lambda u: 10 + u, False),
+        (lambda u: 1e-6 * u, False),
+        (lambda u: torch.stack([u, 100 * u], 1), False),
+        (lambda u: u, True),
+        (lambda u: (u > 0.97).float(), True),
+        (lambda u: torch.full_like(u, 2020.0), True),
+    ],
+)
+def test_factors_of_a_size_that_networks_do_not_take_are_warned_of(c, scaled):
+    torch.manual_seed(0)
+    c = c(torch.rand(40))
+    conditions = Conditions(factor_dim=1 if c.dim() == 1 else 2)
+    sizes = [2, *conditions.sizes]
+    model = ConditionalVAE(MLP(sizes, heads.Normal((3,)), hidden=[4]), conditions, latent_dim=2)
+    guide = ConditionalGuide(
+        MLP([3, *conditions.sizes], heads.DiagonalNormal(2), hidden=[4]), conditions
+    )
+    data = Dataset({"x": torch.randn(40, 3), "c": c})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        batch = data.batch(slice(0, 4), dtype=torch.get_default_dtype())
+        check_values(model, guide, batch, Splits(data))
+    assert len(said) == (not scaled)
+    if said:
+        text = str(said[0].message)
+        assert "Scale it, in new data, too: (c - " in text
+        mean, sd = map(float, text.partition("(c - ")[2].rstrip(".").split(") / "))
+        column = c if c.dim() == 1 else c[:, 1]
+        assert ((column - mean) / sd).abs().max() < 4
