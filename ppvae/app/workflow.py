@@ -46,6 +46,12 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# The metrics that a fit gives; all others are of the data that were evaluated.
+_OF_THE_FIT = """
+    train_seconds epochs n_train n_validation n_test seed compiled compile_seconds retries
+    best_epoch best_val_elbo
+""".split()
+
 
 def fit_entry(
     name: str,
@@ -187,7 +193,8 @@ def evaluate_run(
                 "Name another: --out."
             )
         refuse_unwritable(target, is_run)
-        run.metrics |= {"n_test": splits.test.num_rows}
+        kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
+        run.metrics = kept | {"n_test": splits.test.num_rows}
         fitted = run.config.get("source_digest")
         run.config |= noted_source(data)
         run.config["evaluation"] = {

@@ -265,10 +265,13 @@ def unseen_views(facts: Facts) -> Finding | None:
         "copying the last visit": facts.number("mse_last_visit"),
     }
     known = {name: value for name, value in naive.items() if value is not None}
-    if error is None or not known:
+    if error is None:
         return None
     spread = facts.number("test_mse_se")
     error_text = shown(error, 3) + ("" if spread is None else f" \u00b1 {shown(spread, 2)}")
+    if not known:
+        end = "per element; predictions without a model, to compare it with, were not made here."
+        return Finding("unknown", f"Mean squared error {error_text} {end}")
     others = " and ".join(f"{shown(value, 3)} for {name}" for name, value in known.items())
     where = "unseen views" if "copying the last visit" not in known else "held-out visits"
     text = f"Mean squared error {error_text} per element at {where}, against {others}"

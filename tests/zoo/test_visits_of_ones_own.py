@@ -175,8 +175,12 @@ def test_subjects_are_asked_for_by_name(files, suffix, tmp_path):
         DataError, match="subjects that the run was fitted to, patient a.*got patient z"
     ):
         predict_run(tmp_path / "run", {}, tmp_path / "out", at=table)
+    assert "mse_train_mean" in run.metrics
     again = evaluate_run(tmp_path / "run", data=data)
     assert again.metrics["n_test"] == 24
+    # The data of the fit are not at hand, and what was found for its test data is of those.
+    assert "mse_train_mean" not in again.metrics
+    assert again.metrics["n_train"] == run.metrics["n_train"]
 
 
 def test_a_gap_that_the_kernel_does_not_name_is_refused(files, tmp_path):

@@ -40,7 +40,8 @@ def columns(path, subjects):
     disease_age = parts["disease_age"].nan_to_num(nan=0.0) / 10
     told = (parts["age"] / 10 - 1, disease_age, parts["sex"], 1 - parts["sex"], parts["disease"])
     own = nn.functional.one_hot(parts["id"], subjects)
-    return torch.cat([torch.stack(told, 1), own], 1).float(), parts["x"].flatten(1)
+    kind = torch.get_default_dtype()
+    return torch.cat([torch.stack(told, 1), own], 1).to(kind), parts["x"].flatten(1).to(kind)
 
 
 def additive(size):
@@ -163,6 +164,8 @@ def main(options):
     torch.manual_seed(options.seed)
     np.random.seed(options.seed)  # noqa: NPY002 (theirs)
     torch.set_num_threads(1)
+    if options.double:
+        torch.set_default_dtype(torch.float64)
     subjects = int(np.load(options.folder / "train.npz")["id"].max()) + 1
     x, y = columns(options.folder / "train.npz", subjects)
     rows = {"X": x, "Y": y.nan_to_num(nan=0.0), "masks": ~y.isnan()}
@@ -179,7 +182,7 @@ def main(options):
         found = {}
         for part in ("validation", "test"):
             asked = columns(options.folder / f"{part}.npz", subjects)[0]
-            found[part] = peer.predict(asked).view(-1, 1, 36, 36).numpy()
+            found[part] = peer.predict(asked).view(-1, 1, 36, 36).float().numpy()
         settings = {k: str(v) for k, v in vars(options).items()} | {"trained": done}
         np.savez(options.out, **found, cpu_seconds=spent, settings=json.dumps(settings))
         true = np.load(options.folder / "test.npz")["x"]
@@ -197,5 +200,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU s at most")
     parser.add_argument("--every", type=int, default=5, help="epochs between predictions")
     parser.add_argument("--inducing", type=int, default=60, help="points")
+    parser.add_argument("--double", action="store_true", help="float64")
     parser.add_argument("--seed", type=int, default=0)
     main(parser.parse_args())

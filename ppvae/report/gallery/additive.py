@@ -29,9 +29,10 @@ def metrics(subject: Subject) -> dict[str, float]:
 
 def _last_visits(subject: Subject, prior: AdditivePrior) -> dict[str, float]:
     """The error of each subject's last visit in the training data, copied to its later ones."""
-    if prior.subject is None or prior.order is None or subject.predicted is None:
+    train = subject.train
+    if prior.subject is None or prior.order is None or subject.predicted is None or train is None:
         return {}
-    batch, train = subject.predicted[0], subject.splits.train
+    batch = subject.predicted[0]
     x = as_column(*subject.predicted)
     if x is None:
         return {}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppvae.data import as_splits
+from ppvae.data import Dataset, as_splits
 from ppvae.distributions import Blocks, rotation_matrix, unit_vector
 from ppvae.distributions.supports import on_reals, support_of
 from ppvae.evaluate.null import Likelihood, likelihood_of
@@ -59,6 +59,11 @@ class Subject:
     def __init__(self, run: Run, data: object) -> None:
         self.run = run
         self.splits = as_splits(data)
+
+    @property
+    def train(self) -> Dataset | None:
+        """The data of the fit; None where others are evaluated, and these are not at hand."""
+        return None if "evaluation" in self.run.config else self.splits.train
 
     @cached_property
     def batch(self) -> dict[str, Tensor]:

@@ -82,9 +82,9 @@ def unseen_metrics(subject: Subject) -> dict[str, float]:
     if data is None or subject.predicted is None:
         return {}
     metrics, x = scores(subject, *subject.predicted), as_column(*subject.predicted)
-    if x is None:
+    if x is None or subject.train is None:
         return metrics
-    nearest = nearest_view(subject.splits.train, data, period=_period(subject))
+    nearest = nearest_view(subject.train, data, period=_period(subject))
     return {**metrics, "mse_nearest_view": float(errors(nearest.to(x), x).mean())}
 
 
@@ -106,7 +106,7 @@ def as_column(batch: Mapping[str, Tensor], prediction: Prediction) -> Tensor | N
 def scores(
     subject: Subject, batch: Mapping[str, Tensor], prediction: Prediction
 ) -> dict[str, float]:
-    """Errors, density and coverage of predictions, and the error of the training mean.
+    """Errors, density and coverage of predictions; of the data of the fit, of its mean too.
 
     Arguments:
         subject: The run and its data.
@@ -125,8 +125,8 @@ def scores(
         "test_log_likelihood": float(prediction.log_density.mean()),
         "coverage_90": float(inside[counted].double().mean()),
     }
-    if column is not None:
-        mean = mean_of(train).to(x).expand_as(x)
+    if column is not None and subject.train is not None:
+        mean = mean_of(subject.train).to(x).expand_as(x)
         metrics["mse_train_mean"] = float(errors(mean, x).mean())
     return metrics
 
