@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import Parameter
 from traceback import extract_tb
 from types import MethodType
 
@@ -181,7 +182,10 @@ def _remedy(module: nn.Module, text: str) -> str | None:
             "Columns other than 'mask' arrive as numbers: make it boolean in the program, as in "
             "obs_mask=seen.bool()."
         )
-    if any(p.kind is p.VAR_POSITIONAL for p in signature(module).values()):
+    if "pyro.param statements" in text:
+        return "Make its parameters attributes, as torch.nn.Parameter or pyro.nn.PyroParam."
+    kinds = {p.kind for p in signature(module).values()}
+    if kinds & {Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY}:
         return (
             "Name the columns in its forward, as in forward(self, x); if it is a network, "
             "wrap it in ppvae.guides.AmortizedGuide(network)."

@@ -180,8 +180,9 @@ def _refusal(
     facts = statistics(data, name)
     return DataError(
         f"column {name!r}: expected values in the support of {likelihood}; got {value:g} {where} "
-        f"(all rows: {facts.least:g} to {facts.most:g}). Choose a likelihood that suits: "
-        f"{', '.join(suitable(facts))} (--likelihood on the command line), or scale the data."
+        f"(all rows: {facts.least:g} to {facts.most:g}). Choose a likelihood "
+        f"of ppvae.nets.heads that suits: {', '.join(suitable(facts))} (--likelihood on the "
+        "command line), or scale the data."
     )
 
 

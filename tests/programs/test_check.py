@@ -10,6 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, config_enumerate
+from pyro.nn import PyroModule
 from torch import nn
 
 import ppvae
@@ -638,6 +639,34 @@ def test_the_arguments_of_a_decorated_program_are_known():
     run = ppvae.fit(model, guide, columns, epochs=1, batch_size=8, seed=0, progress=False)
     decoded = run.decode(run.encode({"x": columns["x"]}))
     assert decoded["x"].shape == (20, 5)
+
+
+class Positional(nn.Module):
+    def forward(self, x, /):
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(x, 1.0).to_event(1))
+
+
+class Stored(PyroModule):
+    """Parameters in the global store, as Pyro's EasyGuide is used."""
+
+    def forward(self, x):
+        with data_plate(x):
+            loc = pyro.param("loc", torch.zeros(2))
+            pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+
+
+@pytest.mark.parametrize(
+    ("guide", "remedy"),
+    [
+        (Positional, "Name the columns in its forward"),
+        (Stored, "Make its parameters attributes, as torch.nn.Parameter or pyro.nn.PyroParam"),
+    ],
+)
+def test_programs_as_pyro_alone_takes_them_are_refused_with_a_remedy(guide, remedy):
+    model, _, batch = pair(model_of(observe_x), sample_z)
+    with pytest.raises(ContractError, match=remedy):
+        check_pair(model, guide(), batch)
 
 
 class Unexpandable(dist.Normal):

@@ -6,8 +6,11 @@ import warnings
 from functools import partial
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 import ppvae
 from ppvae import evaluate
@@ -16,7 +19,7 @@ from ppvae.errors import DataError
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
 from ppvae.nets import MLP, Conditions, heads
-from ppvae.programs import check_values
+from ppvae.programs import check_values, data_plate
 
 
 def _pair(head):
@@ -161,3 +164,24 @@ def test_factors_of_a_size_that_networks_do_not_take_are_warned_of(c, scaled):
         mean, sd = map(float, text.partition("(c - ")[2].rstrip(".").split(") / "))
         column = c if c.dim() == 1 else c[:, 1]
         assert ((column - mean) / sd).abs().max() < 4
+
+
+class Tutorial(nn.Module):
+    """A decoder's Bernoulli without validation, as in Pyro's tutorial of the VAE."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(2, 3)
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            fn = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
+            return pyro.sample("x", fn.to_event(1), obs=x)
+
+
+def test_fractions_under_a_bernoulli_of_pyro_are_sent_to_the_head_that_takes_them():
+    x = torch.rand(20, 3)
+    with pytest.raises(DataError, match=r"likelihood of ppvae.nets.heads that suits: bernoulli"):
+        check_values(Tutorial(), _pair(heads.Bernoulli)[1], {"x": x}, Splits(Dataset({"x": x})))
+    check_values(*_pair(heads.Bernoulli), {"x": x}, Splits(Dataset({"x": x})))
