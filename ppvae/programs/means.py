@@ -30,7 +30,7 @@ from ppvae.distributions import SharedStudentT
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.programs.batches import batches, placed
 from ppvae.programs.contract import DATA_PLATE
-from ppvae.programs.densities import element_of
+from ppvae.programs.densities import describe, element_of
 from ppvae.programs.scopes import evaluating, explained, seeded
 from ppvae.programs.sites import Site
 from ppvae.programs.threads import tracing
@@ -106,8 +106,14 @@ def variance(fn: TorchDistribution) -> Tensor:
 
 def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
     # A flow of pyro.contrib.zuko draws by a call alone, as pyro.sample does.
-    with seeded(0):
-        where = fn()
+    try:
+        with seeded(0):
+            where = fn()
+    except NotImplementedError as error:
+        raise ContractError(
+            f"{describe(fn)}: expected a distribution with a mean or draws; got one with neither. "
+            "Give its site a proper distribution, such as a wide Normal."
+        ) from error
     with seeded(0, where):
         parts = [fn(torch.Size((AT_ONCE,))).detach() for _ in range(DRAWS // AT_ONCE)]
     draws = torch.cat(parts)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
 from ppvae.data import Dataset
-from ppvae.programs import batches, decode, encode, evaluating, placement, posterior, seeded
+from ppvae.errors import ContractError
+from ppvae.programs import (
+    batches,
+    data_plate,
+    decode,
+    encode,
+    evaluating,
+    placement,
+    posterior,
+    seeded,
+)
 from tests.pairs import PLAIN, build
 
 laws = pytest.mark.parametrize("name", PLAIN)
@@ -89,3 +101,22 @@ def test_batches_are_all_rows_in_order_as_the_module_takes_them():
     assert placement(nn.Identity()).dtype == torch.get_default_dtype()
     with pytest.raises(ValueError, match="batch_size: expected an integer >= 1; got 0"):
         next(batches(module, data, 0))
+
+
+class Improper(nn.Module):
+    """p(z) is constant over the plane."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(2, 3)
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            flat = dist.ImproperUniform(dist.constraints.real_vector, (), (2,))
+            z = pyro.sample("z", flat)
+            return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+
+
+def test_a_prior_without_draws_cannot_be_decoded_from():
+    with pytest.raises(ContractError, match="expected a distribution with a mean or draws"):
+        decode(Improper(), {"z": torch.zeros(4, 2)})
