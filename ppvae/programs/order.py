@@ -101,11 +101,20 @@ def _incomplete(fn: TorchDistribution) -> bool:
 
 
 def _overrides(fn: TorchDistribution) -> bool:
-    """Whether draws or log-densities are defined below all classes with a registered KL."""
-    known = {kind for pair in _KL_REGISTRY for kind in pair if isinstance(fn, kind)}
-    known |= {HalfCauchy}  # Its KL is that of the entire Cauchy distribution.
-    owners = [next(c for c in type(fn).__mro__ if m in vars(c)) for m in ("rsample", "log_prob")]
-    return not all(any(issubclass(kind, owner) for kind in known) for owner in owners)
+    """Whether no class with a registered KL draws and scores as ``fn``, or leaves it to ``fn``."""
+    for kind in {kind for pair in _KL_REGISTRY for kind in pair if isinstance(fn, kind)}:
+        given = [(_owner(type(fn), name), _owner(kind, name)) for name in ("rsample", "log_prob")]
+        known = [(own, theirs) for own, theirs in given if theirs is not None]
+        if known and all(own is theirs for own, theirs in known):
+            return False
+    # Its KL is that of the entire Cauchy distribution.
+    return _owner(type(fn), "log_prob") is not HalfCauchy
+
+
+def _owner(kind: type, method: str) -> type | None:
+    """The class that defines a method of a distribution; None for abstract ones."""
+    owner = next((c for c in kind.__mro__ if method in vars(c)), None)
+    return None if owner is None or owner.__name__ == "Distribution" else owner
 
 
 def _folds(fn: TorchDistribution) -> bool:

@@ -11,8 +11,12 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.distributions import register_kl
 
+from ppvae.distributions import PowerSpherical, SphericalUniform
+from ppvae.gp.additive.distribution import AdditiveGP
+from ppvae.gp.collapsed import CollapsedGP
 from ppvae.objectives import ELBO
 from ppvae.programs import check_pair, data_plate
+from ppvae.programs.order import _incomplete, _overrides
 
 W = torch.tensor([1.0, -0.7, 0.3])
 
@@ -258,6 +262,27 @@ def test_the_closed_form_of_a_base_class_is_not_that_of_a_class_with_another_den
     with torch.no_grad():
         expected = -loss.loss(model, guide, **batch) / 4
     assert float(found.elbo.detach().mean()) == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", [AdditiveGP, CollapsedGP, PowerSpherical, SphericalUniform])
+def test_the_closed_forms_of_ours_stay(kind):
+    assert not _overrides(kind.__new__(kind))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        dist.Normal(torch.zeros(2), 1.0).to_event(1),
+        dist.MultivariateNormal(torch.zeros(2), torch.eye(2)),
+        dist.LogNormal(torch.zeros(2), 1.0),
+        dist.Gamma(torch.ones(2), 1.0),
+        dist.Dirichlet(torch.ones(2)),
+        dist.HalfNormal(torch.ones(2)),
+        dist.HalfCauchy(torch.ones(2)),
+    ],
+)
+def test_the_closed_forms_of_torch_stay(fn):
+    assert not _incomplete(fn)
 
 
 @pytest.mark.filterwarnings("ignore:Singular sample detected")
