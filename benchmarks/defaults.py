@@ -74,7 +74,12 @@ def row(name: str, result: dict[str, Any]) -> str:
         The row, in Markdown.
     """
     metrics = result["metrics"]
-    cells = [f"{metrics[key]:.4g}" if key in metrics else "-" for key in COMMON]
+    cells = []
+    for key in COMMON:  # Of several latents, each by its name.
+        parts = [
+            f"{v:.4g} ({k[len(key) + 1 :]})" for k, v in metrics.items() if k.startswith(f"{key}/")
+        ]
+        cells.append(f"{metrics[key]:.4g}" if key in metrics else ", ".join(parts) or "-")
     own = [
         f"{key} {value:.3g}"
         for key, value in metrics.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import ppvae
-from ppvae.data import Splits, digits, mnist
+from ppvae.data import Dataset, Splits, digits, mnist
 
 SHAPE = (1, 28, 28)
 
@@ -17,6 +17,7 @@ SHAPE = (1, 28, 28)
 def parser(description, *, epochs):
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--mnist", help="folder of MNIST's files; else the embedded 5,000 digits")
+    made.add_argument("--uci", action="store_true", help="scikit-learn's 1,797 digits instead")
     made.add_argument("--epochs", type=int, default=epochs)
     made.add_argument("--rows", type=int, help="number of training images")
     made.add_argument("--seed", type=int, default=0)
@@ -26,10 +27,24 @@ def parser(description, *, epochs):
 
 
 def images(options):
+    if options.uci:
+        return another_collection()
     data = mnist(options.mnist) if options.mnist else digits()
     if options.rows is None:
         return data
     return Splits(data.train.take(torch.arange(options.rows)), data.validation, data.test)
+
+
+def another_collection():
+    """The digits of the UCI repository that scikit-learn has, enlarged from 8 x 8 to 28 x 28."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    x = torch.as_tensor(found.images / 16, dtype=torch.float32)[:, None]
+    x = torch.nn.functional.interpolate(x, SHAPE[1:], mode="bilinear").clamp(0, 1)
+    data = Dataset({"x": x, "y": torch.as_tensor(found.target).long()})
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return Splits(data.take(order[500:]), None, data.take(order[:500]))
 
 
 def batch_of(data, device="cpu"):
