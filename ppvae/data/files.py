@@ -194,7 +194,8 @@ def _compared(splits: Splits) -> Splits:
     resident = [c for c in columns if isinstance(c, torch.Tensor) and c[0].numel() >= LONG]
     if len(resident) < max(2, len(parts)):
         return splits
-    train, *others = [[row.tobytes() for row in column.numpy()] for column in resident]
+    # Hashes, of which a row takes a few bytes however long it is.
+    train, *others = [[hash(row.tobytes()) for row in column.numpy()] for column in resident]
     known = set(train)
     repeated = sum(row in known for rows in others for row in rows)
     total = sum(map(len, others))
