@@ -114,16 +114,8 @@ def resolved(entry, splits, options, chosen):
     return resolve(splits, parse_options(entry.options, given))
 
 
-def scvi(train, options):
-    """Seconds of the processor to fit, and encoder and decoder."""
-    import anndata
-    import scvi as peer
-
-    peer.settings.seed = options.seed
-    data = anndata.AnnData(train)
-    peer.model.SCVI.setup_anndata(data)
-    kind = {"zero-inflated": "zinb", "negative-binomial": "nb"}[options.likelihood]
-    model = peer.model.SCVI(data, n_latent=options.latent, n_hidden=128, gene_likelihood=kind)
+def trained(model, options):
+    """Train an scVI model on all of its cells; seconds of the processor."""
     plan = {} if options.kl_epochs is None else {"n_epochs_kl_warmup": options.kl_epochs}
     started = time.process_time()
     model.train(
@@ -134,7 +126,20 @@ def scvi(train, options):
         plan_kwargs=plan,
         datasplitter_kwargs={"drop_last": False},
     )
-    seconds = time.process_time() - started
+    return time.process_time() - started
+
+
+def scvi(train, options):
+    """Seconds of the processor to fit, and encoder and decoder."""
+    import anndata
+    import scvi as peer
+
+    peer.settings.seed = options.seed
+    data = anndata.AnnData(train)
+    peer.model.SCVI.setup_anndata(data)
+    kind = {"zero-inflated": "zinb", "negative-binomial": "nb"}[options.likelihood]
+    model = peer.model.SCVI(data, n_latent=options.latent, n_hidden=128, gene_likelihood=kind)
+    seconds = trained(model, options)
     module = model.module.eval()
 
     def posterior(x):

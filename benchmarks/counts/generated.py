@@ -33,6 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import ppvae
+from benchmarks.counts.compare import trained
 from ppvae import evaluate
 
 NEIGHBOURS, DRAWS = 15, 16
@@ -88,17 +89,7 @@ def scvi(splits, options, seed):
         gene_likelihood="zinb",
         encode_covariates=options.encode_batch,
     )
-    plan = {} if options.kl_epochs is None else {"n_epochs_kl_warmup": options.kl_epochs}
-    started = time.process_time()
-    model.train(
-        max_epochs=options.epochs,
-        train_size=1.0,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        plan_kwargs=plan,
-        datasplitter_kwargs={"drop_last": False},
-    )
-    seconds = time.process_time() - started
+    seconds = trained(model, options)
     z = [model.get_latent_representation(part) for part in (train, test)]
     return *z, elbo_of(model.module.eval(), splits.test, seed), seconds
 

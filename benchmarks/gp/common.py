@@ -24,13 +24,19 @@ def build(data, **options):
 def train(model, guide, splits, objective=None, *, epochs, seed, fast=(), **options):
     """``ppvae.fit`` with the zoo entry's settings; ``fast`` parameters learn 2.5 times faster."""
     schedule = warmup_cosine(0.1, floor=0.01)
-    defaults = {**ENTRY.fit, "schedule": schedule, "epochs": epochs, "validate_every": epochs}
+    adam = grouped_adam((list(fast), 2.5), betas=(0.9, 0.99))
+    defaults = {
+        **ENTRY.fit,
+        "optimizer": adam,
+        "schedule": schedule,
+        "epochs": epochs,
+        "validate_every": epochs,
+    }
     return ppvae.fit(
         model,
         guide,
         splits.train,
         objective,
-        optimizer=grouped_adam((list(fast), 2.5), betas=(0.9, 0.99)),
         seed=seed,
         device="cpu",
         progress=False,

@@ -12,6 +12,7 @@ order. The modes:
     alternating     the same in Casale's phases: kernel held, kernel alone, all together
     disjoint        a VAE, then the kernel and the object table on its frozen codes
     weight-space    no encoder: a posterior of the GP's weights
+    natural         the same, the posterior trained by natural gradients
     pseudo          encodings as pseudo-observations
     cvae            told the angle; z is the mean over the object's training images
     livae           a VAE; latents interpolated between the two neighbouring angles
@@ -131,12 +132,60 @@ def predict_gp_plain(model, part):
     return decode(model.decoder.decoder, gp_latents(model, objects, views))
 
 
-def weight_space(splits, options, seed):
+class Natural(torch.optim.Adam):
+    r"""Adam, and natural gradients for the weights' posterior :math:`N(m, s^2)`.
+
+    .. math::
+        s^{-2} \leftarrow s^{-2} + 2 \rho \, \partial L / \partial s^2, \qquad
+        m \leftarrow m - \rho \, s^2 \, \partial L / \partial m
+
+    of the loss L of all data; :math:`\rho` follows the schedule of the learning rate.
+    """
+
+    def __init__(self, guide, groups, rate, step):
+        own = [guide.loc, guide.raw_scale]
+        super().__init__([{"params": own, "lr": rate}, *groups], lr=rate, betas=(0.9, 0.99))
+        self.guide, self.rate, self.length = guide, rate, step
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loc, raw = self.guide.loc, self.guide.raw_scale
+        slope, slope_raw = (p.grad * self.guide.num_data for p in (loc, raw))
+        loc.grad = raw.grad = None
+        super().step(closure)
+        rho = self.length * self.param_groups[0]["lr"] / self.rate
+        scale = self.guide.scales()
+        by_variance = slope_raw / raw.sigmoid() / (2 * scale)
+        # The prior's own precision, one, is the least that a posterior can have.
+        scale = (scale.pow(-2) + 2 * rho * by_variance).clamp_min(1.0).rsqrt()
+        raw.copy_(scale.expm1().log())
+        loc.sub_(rho * scale.square().mT * slope)
+
+
+def natural(splits, options, seed):
+    return weight_space(splits, options, seed, step=options.step)
+
+
+def weight_space(splits, options, seed, *, step=None):
     model, _, _ = build(splits.train, leave_out=0.0, refresh=NEVER, **options.settings)
     model.decoder = model.decoder.decoder
     guide = WeightSpaceGuide(model.prior)
     fast = [*model.prior.parameters(), *(p for n, p in guide.named_parameters(recurse=False))]
-    train(model, guide, splits, epochs=options.epochs, seed=seed, fast=fast)
+    chosen = {}
+    if step is not None:
+
+        def optimizer(given, rate):
+            known = {id(p) for p in (guide.loc, guide.raw_scale)}
+            quick = {id(p) for p in fast}
+            rest = [p for p in given if id(p) not in known]
+            groups = [
+                {"params": [p for p in rest if id(p) in quick], "lr": 2.5 * rate},
+                {"params": [p for p in rest if id(p) not in quick], "lr": rate},
+            ]
+            return Natural(guide, groups, rate, step)
+
+        chosen["optimizer"] = optimizer
+    train(model, guide, splits, epochs=options.epochs, seed=seed, fast=fast, **chosen)
     return parameters(model, guide), lambda part: predict_gp(model, part)
 
 
@@ -219,6 +268,7 @@ MODES = {
     "alternating": alternating,
     "disjoint": disjoint,
     "weight-space": weight_space,
+    "natural": natural,
     "pseudo": pseudo,
     "cvae": cvae,
     "livae": livae,
@@ -280,6 +330,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--objects", type=int, default=400, help="fewer for a trial")
     parser.add_argument("--settings", type=json.loads, default={}, help="options of gpvae, JSON")
+    parser.add_argument("--step", type=float, default=0.1, help="length of natural's steps")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", help="only print a table of results")
     options = parser.parse_args()

@@ -20,7 +20,8 @@ _SHARE = 16
 class Every(nn.Module):
     """Counts steps, and tells when the work is due.
 
-    The count is a buffer, so that a checkpoint keeps it; it is read from the device once a run.
+    The count and the largest batch are buffers, so that a checkpoint keeps them; they are read
+    from the device once a run.
 
     Arguments:
         steps: Between two times.
@@ -33,6 +34,7 @@ class Every(nn.Module):
     """
 
     age: Tensor
+    largest: Tensor
 
     @typed(steps=at_least(1))
     def __init__(self, steps: int, *, adapts: bool = False) -> None:
@@ -40,13 +42,16 @@ class Every(nn.Module):
         self.steps = steps
         self.adapts = adapts
         self.rows, self.batch_size = 0, 1
-        self.register_buffer("age", torch.zeros((), dtype=torch.int64), persistent=False)
+        for name in ("age", "largest"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64), persistent=False)
         self._age: int | None = None
+        self._largest = 0
 
     def reset(self, rows: int = 0) -> None:
         """Count from zero, for data with ``rows`` rows."""
         self.rows, self.batch_size = rows, 1
         self.age.zero_()
+        self.largest.zero_()
         self._age = None
 
     def note(self, batch_size: int) -> None:
@@ -63,8 +68,12 @@ class Every(nn.Module):
 
     def due(self) -> bool:
         """Count one step, and return whether the work is due after it."""
-        if self._age is None:  # The one time that a resumed run's count is read.
-            self._age = int(self.age)
+        if self._age is None:  # The one time that a resumed run's counts are read.
+            self._age, self._largest = int(self.age), int(self.largest)
+            self.batch_size = max(self.batch_size, self._largest)
+        if self.batch_size != self._largest:
+            self._largest = self.batch_size
+            self.largest.fill_(self._largest)
         self._age += 1
         self.age += 1
         return self._age % self.interval == 0

@@ -446,6 +446,19 @@ def test_with_few_data_the_gp_is_solved_every_eight_steps_or_every_pass(share, e
     assert prior.refresh.interval == expected
 
 
+def test_a_resumed_prior_is_solved_after_the_same_steps():
+    prior, resumed = make_prior().refresh, make_prior().refresh
+    for every, sizes in ((prior, (24, 25)), (resumed, (24,))):
+        every.reset(97)
+        if every is resumed:
+            every.age.copy_(prior.age)
+            every.largest.copy_(prior.largest)
+        for size in sizes:
+            every.note(size)
+            every.due()
+    assert prior.interval == resumed.interval == 4
+
+
 def test_leave_view_out_asks_for_folds():
     model, guide, data = make_pair()
     rows = torch.arange(4)
