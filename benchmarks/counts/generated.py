@@ -10,8 +10,8 @@ anndata), and ``pca`` takes principal components of log-normalised counts.
 To show, for test cells: the ELBO beside that of the null model, a share and a dispersion for each
 gene (nats a cell); R2 of the factors by a linear map and by 15 neighbours, and the share of types
 right by 15 neighbours, all fitted on the training cells' latents; batch mixing of all cells within
-each type (1: mixed, 0: apart). The ceiling of the factors is that of a linear map from themselves
-with the noise of counts, which is not known; principal components stand beside instead.
+each type (1: mixed, 0: apart). ``within_types_linear`` is R2 of the linear map beyond the types'
+means.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def parser(description, *, epochs):
 
 def images(options):
     if options.uci:
-        return another_collection()
-    data = mnist(options.mnist) if options.mnist else digits()
+        data = another_collection()
+    else:
+        data = mnist(options.mnist) if options.mnist else digits()
     if options.rows is None:
         return data
     return Splits(data.train.take(torch.arange(options.rows)), data.validation, data.test)

@@ -43,7 +43,7 @@ from common import (
 from torch import nn
 
 from ppvae.data import Splits, rotated_digits
-from ppvae.fitting import Phase, Phases
+from ppvae.fitting import Phase, Phases, grouped_adam
 from ppvae.gp import interpolate_latents
 from ppvae.guides import (
     AmortizedGuide,
@@ -142,16 +142,16 @@ class Natural(torch.optim.Adam):
     of the loss L of all data; :math:`\rho` follows the schedule of the learning rate.
     """
 
-    def __init__(self, guide, groups, rate, step):
-        own = [guide.loc, guide.raw_scale]
-        super().__init__([{"params": own, "lr": rate}, *groups], lr=rate, betas=(0.9, 0.99))
-        self.guide, self.rate, self.length = guide, rate, step
+    def __init__(self, guide, adam, step):
+        groups = [{"params": group["params"], "lr": group["lr"]} for group in adam.param_groups]
+        super().__init__(groups, betas=(0.9, 0.99))
+        self.guide, self.rate, self.length = guide, groups[0]["lr"], step
 
     @torch.no_grad()
     def step(self, closure=None):
         loc, raw = self.guide.loc, self.guide.raw_scale
         slope, slope_raw = (p.grad * self.guide.num_data for p in (loc, raw))
-        loc.grad = raw.grad = None
+        loc.grad = raw.grad = None  # Adam leaves them as they are.
         super().step(closure)
         rho = self.length * self.param_groups[0]["lr"] / self.rate
         scale = self.guide.scales()
@@ -173,18 +173,8 @@ def weight_space(splits, options, seed, *, step=None):
     fast = [*model.prior.parameters(), *(p for n, p in guide.named_parameters(recurse=False))]
     chosen = {}
     if step is not None:
-
-        def optimizer(given, rate):
-            known = {id(p) for p in (guide.loc, guide.raw_scale)}
-            quick = {id(p) for p in fast}
-            rest = [p for p in given if id(p) not in known]
-            groups = [
-                {"params": [p for p in rest if id(p) in quick], "lr": 2.5 * rate},
-                {"params": [p for p in rest if id(p) not in quick], "lr": rate},
-            ]
-            return Natural(guide, groups, rate, step)
-
-        chosen["optimizer"] = optimizer
+        adam = grouped_adam((fast, 2.5))
+        chosen["optimizer"] = lambda given, rate: Natural(guide, adam(given, rate), step)
     train(model, guide, splits, epochs=options.epochs, seed=seed, fast=fast, **chosen)
     return parameters(model, guide), lambda part: predict_gp(model, part)
 
@@ -330,7 +320,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--objects", type=int, default=400, help="fewer for a trial")
     parser.add_argument("--settings", type=json.loads, default={}, help="options of gpvae, JSON")
-    parser.add_argument("--step", type=float, default=0.1, help="length of natural's steps")
+    parser.add_argument("--step", type=float, default=0.003, help="length of natural's steps")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", help="only print a table of results")
     options = parser.parse_args()
