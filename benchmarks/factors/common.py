@@ -22,6 +22,9 @@ def parser(description, *, epochs):
     made.add_argument("--rows", type=int, help="number of training images")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--device", default=None)
+    made.add_argument(
+        "--compile", action="store_true", help="compile the steps, however few they are"
+    )
     made.add_argument("--json", type=Path, help="write the results here, too")
     return made
 
@@ -50,6 +53,11 @@ def another_collection():
 
 def batch_of(data, device="cpu"):
     return data.batch(slice(None), device=device)
+
+
+def compiled(options):
+    """The argument ``compile`` of a fit."""
+    return True if options.compile else "auto"
 
 
 def device_of(module):

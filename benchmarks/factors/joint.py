@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import SHAPE, Clock, batch_of, device_of, images, parser, report
+from common import SHAPE, Clock, batch_of, compiled, device_of, images, parser, report
 from sklearn.metrics import roc_auc_score
 
 from ppvae.ensembles import agreement, class_probs, fit_ensemble
@@ -101,6 +101,7 @@ for seed in range(options.seed, options.seed + options.members):
             learning_rate=2e-3,
             schedule=cosine,
             device=options.device,
+            compile=compiled(options),
         )
     guide = one.members[0][1]
     members[f"probs_{seed}"] = class_probs(guide, {"x": x.to(device_of(guide))}).cpu().numpy()

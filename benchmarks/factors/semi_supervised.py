@@ -15,7 +15,7 @@ posterior.
 import math
 
 import torch
-from common import SHAPE, Clock, batch_of, device_of, images, parser, report
+from common import SHAPE, Clock, batch_of, compiled, device_of, images, parser, report
 
 import ppvae
 from ppvae.fitting import cosine
@@ -41,8 +41,20 @@ fitted = {
     "schedule": cosine,
     "seed": options.seed,
     "device": options.device,
+    "compile": compiled(options),
     "progress": False,
 }
+
+
+class Jitter(torch.nn.Module):
+    """Adds normal noise, with a standard deviation for each feature."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    def forward(self, x):
+        return x + self.scale * torch.randn_like(x)
 
 
 def encoded(data):
@@ -104,7 +116,7 @@ for labels in options.labels:
         size = len(noise)
         shape, head = (size,), heads.Normal((size,))
         classifier = MLP(size, heads.Classes(10), hidden=(256, 256))
-        change = lambda x: x + noise * torch.randn_like(x)  # noqa: E731
+        change = Jitter(noise)
     decoder = MLP([dim, 10], head, hidden=hidden, join=1)
     model = SemiSupervisedVAE(decoder, latent_dim=dim, num_classes=10)
     encoder = MLP([size, 10], heads.DiagonalNormal(dim), hidden=hidden, in_shape=shape, join=1)

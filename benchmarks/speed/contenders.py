@@ -29,13 +29,22 @@ RATE = 1e-3
 NAMES = ("eager", "compiled", "Pyro SVI", "hand-written", "hand-written, compiled")
 
 
-def library(row: Row, device: torch.device, *, compile: bool) -> tuple[Callable[[], object], str]:
+def library(
+    row: Row,
+    device: torch.device,
+    *,
+    compile: bool,
+    precision: torch.dtype | None = None,
+    factor: int = 1,
+) -> tuple[Callable[[], object], str]:
+    """A step, and the reason why it is not compiled; a batch is ``factor`` times the row's."""
     model, guide, spec = row.pair()
-    batch = {name: column.to(device) for name, column in row.batch().items()}
+    batches = [row.batch() for _ in range(factor)]
+    batch = {name: torch.cat([b[name] for b in batches]).to(device) for name in batches[0]}
     objective = spec(model, guide, num_data=len(batch["x"])).to(device).train()
     objective.check(batch)
     parameters, critics = split_parameters(objective)
-    gradients = Gradients(objective, parameters, context=bool(critics))
+    gradients = Gradients(objective, parameters, precision=precision, context=bool(critics))
     compiled = CompiledGradients(gradients) if compile else None
     step = Step(
         objective,

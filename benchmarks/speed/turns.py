@@ -47,6 +47,11 @@ def add_options(parser):
     parser.add_argument("--python", default=sys.executable, help="interpreter with ppvae")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pin", action="store_true", help="use as many cores as threads")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="make the contenders side by side, so that their seconds of making say nothing",
+    )
 
 
 def interpreters(peers):
@@ -80,7 +85,7 @@ class Contender:
             env=os.environ | limits,
             preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
         )
-        self.making = self.answer()
+        self.making = None
 
     def answer(self):
         line = self.process.stdout.readline()
@@ -100,7 +105,7 @@ class Contender:
 
 
 def started(name, options, data, test=None, seed=0):
-    """The processes of all contenders of a row, made one after the other."""
+    """The processes of all contenders of a row, made one after the other or side by side."""
     row = ROWS[name]
     environments = {"own": options.python, **options.peers}
     task = {
@@ -114,6 +119,7 @@ def started(name, options, data, test=None, seed=0):
         "tf32": options.tf32,
     }
     cores = set(sorted(os.sched_getaffinity(0))[: options.threads]) if options.pin else None
+    making = []
     for environment, python in environments.items():
         if name in LACKING.get(environment, ()):
             continue
@@ -121,10 +127,21 @@ def started(name, options, data, test=None, seed=0):
             slow = options.device == "cpu" and name in SLOW_ON_CPU.get(contender, ())
             if contender not in options.contenders if options.contenders else slow:
                 continue
-            try:
-                yield Contender(contender, python, task, options.threads, cores)
-            except RuntimeError as error:
-                print(f"left out: {error}", flush=True)
+            making.append(Contender(contender, python, task, options.threads, cores))
+            if not options.together:
+                yield from ready(making.pop())
+    for contender in making:
+        yield from ready(contender)
+
+
+def ready(contender):
+    """The contender, once it is made; nothing where it could not be."""
+    try:
+        contender.making = contender.answer()
+    except RuntimeError as error:
+        print(f"left out: {error}", flush=True)
+    else:
+        yield contender
 
 
 def measure_turns(name, options):

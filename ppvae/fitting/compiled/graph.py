@@ -73,6 +73,7 @@ class Graph:
         self.shapes = shapes_of(inputs)
         self._places, self._first = _places(module)
         self._graded: list[nn.Parameter] = []
+        self._unlike: set[int] | None = None
         state = self.state()
         trained = {id(parameter) for parameter in self.parameters}
         self._trained = [i for i, tensor in enumerate(state) if id(tensor) in trained]
@@ -119,9 +120,18 @@ class Graph:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def take(self, flat: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Set the gradients from the graph's results, and return the function's outputs."""
+        """Set the gradients from the graph's results, and return the function's outputs.
+
+        A compiler may lay a gradient out unlike its parameter, such as with padded rows, and does
+        so at every call: such a gradient is copied.
+        """
         outputs = len(flat) - len(self._graded)
-        for parameter, gradient in zip(self._graded, flat[outputs:], strict=True):
+        pairs = list(zip(self._graded, flat[outputs:], strict=True))
+        if self._unlike is None:
+            self._unlike = {i for i, (p, g) in enumerate(pairs) if not same_layout(g, p)}
+        for i, (parameter, gradient) in enumerate(pairs):
+            if i in self._unlike:
+                gradient = torch.empty_like(parameter).copy_(gradient)
             parameter.grad = gradient
         return flat[:outputs]
 
