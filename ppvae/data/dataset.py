@@ -12,6 +12,7 @@ from torch import Tensor
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
 from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
+from ppvae.data.pairing import refuse_other_rows
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
 from ppvae.data.values import facts_of, masked_rows, with_missing
@@ -41,7 +42,8 @@ class Dataset(Mapping[str, Column]):
 
     Raises:
         DataError: If columns differ in length, are empty, have a dtype that cannot be used or hold
-            NaN or infinity, or if ``y`` or ``object`` are not integers.
+            NaN or infinity, if ``y`` or ``object`` are not integers, or if the rows of columns of
+            pandas have other labels.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Dataset(Mapping[str, Column]):
         expect_names("dataset", columns)
         if not columns:
             raise DataError("dataset: expected at least one column; got none. Pass x=... .")
+        refuse_other_rows(columns)
         named = [missing_ok] if isinstance(missing_ok, str) else missing_ok
         allowed = [name for name in named if name != OWN]
         if OWN in named:

@@ -34,7 +34,7 @@ def labels_of(
     Raises:
         DataError: If a file has no row, or two rows with different labels.
     """
-    frame, notes = read_table(path)
+    frame, notes = read_table(path, labels=None)
     if frame.shape[1] < 2:
         raise DataError(
             f"{path.name}: expected the columns file and class; got {list(frame.columns)}. "

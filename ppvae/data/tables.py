@@ -6,6 +6,7 @@ import csv
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +18,14 @@ from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
-from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
+from ppvae.data.roles import (
+    COUNTERS,
+    NAMED,
+    features_of,
+    roles_of,
+    taken_by,
+    without_counter,
+)
 from ppvae.data.sniff import dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
@@ -83,7 +91,10 @@ def table(
     features: Features = matrix
     large = None if na else _large(path, columns)
     if large is None:
-        frame, notes = read_table(path, sep=sep, decimal=decimal, thousands=thousands, na=na)
+        given = [v for k, v in columns.items() if kind_of(k).coded and isinstance(v, str)]
+        frame, notes = read_table(
+            path, sep=sep, decimal=decimal, thousands=thousands, na=na, labels=given
+        )
     else:
         frame, notes, features = large.frame(), [], large.features
     data = from_frame(
@@ -118,8 +129,12 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     na: Sequence[str] = (),
+    labels: Sequence[str] | None = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a table as a DataFrame, with notes on how it was read.
+
+    Columns that hold classes or identifiers, by their name or as named in ``labels`` (None: all),
+    are read as text if one of their whole numbers begins with a zero, as 01 is not 1.
 
     Raises:
         DataError: If it cannot be read, or a package that reads it is not installed.
@@ -140,7 +155,8 @@ def read_table(
         with warnings.catch_warnings():
             # Rows wider than the header, after the lines that the dialect was detected from.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
+            read = partial(
+                pd.read_csv,
                 path,
                 sep=r"\s+" if dialect.separator == " " else dialect.separator,
                 decimal=dialect.decimal,
@@ -152,12 +168,14 @@ def read_table(
                 low_memory=False,
                 skipinitialspace=True,
             )
+            frame = read()
+            zeros = _with_zeros(frame, read, labels)
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
-        return frame, [dialect.note]
+        return frame, [dialect.note, *zeros]
     except ImportError as error:
         raise DataError(
             f"{path.name}: expected {engine} to be installed, which reads {path.suffix}; got none "
@@ -173,6 +191,29 @@ def read_table(
             f"read ({str(error).strip() or type(error).__name__}). "
             + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
+
+
+def _with_zeros(
+    frame: pd.DataFrame, read: Callable[..., pd.DataFrame], labels: Sequence[str] | None
+) -> list[str]:
+    """Put the text of labels such as 01 in the place of their numbers, and say so."""
+    whole = [
+        column
+        for column in frame.columns
+        if frame[column].dtype.kind in "iuf" and (labels is None or _is_label(column, labels))
+    ]
+    if not whole:
+        return []
+    texts = read(usecols=whole, dtype=str)
+    led = [c for c in whole if texts[c].str.fullmatch(r"\s*[+-]?0\d+\s*").any()]
+    for column in led:
+        frame[column] = texts[column].str.strip()
+    return [f"{column}: read as text, as some begin with 0" for column in led]
+
+
+def _is_label(column: object, labels: Sequence[str]) -> bool:
+    name = composed(str(column)).strip()
+    return name in labels or kind_of(known_as(name)).coded
 
 
 def _workbook(path: Path) -> list[str]:
