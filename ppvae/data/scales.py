@@ -205,8 +205,10 @@ def warn_far(data: Mapping[str, Column], ranges: Mapping[str, Sequence[float]]) 
     """Warn of factors and views far from those that a run was fitted to.
 
     Arguments:
-        data: New columns.
+        data: New columns; what the notes of a dataset say is not said again.
         ranges: Smallest and largest number of the run's columns (:func:`ranges_of`).
     """
+    said = data.notes if isinstance(data, Dataset) else ()
     for note in _far(data, ranges):
-        logger.warning(note)
+        if note not in said:
+            logger.warning(note)

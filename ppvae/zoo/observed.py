@@ -36,6 +36,9 @@ BINARY = 0.5
 # Initial scale of a normal likelihood: of numbers, and of pixels, whose residuals are smaller; a
 # scale moves by no more than the learning rate per step.
 NUMBERS, PIXELS = 0.3, 0.1
+# Likelihoods that take numbers as they are, and the sizes that a fit can reach from its start.
+AS_THEY_ARE = ("normal", "normal-per-pixel", "laplace")
+SMALL, LARGE = 0.01, 30.0
 
 
 def likelihood(
@@ -212,6 +215,8 @@ def resolved(splits: Splits, options: Options) -> tuple[dict[str, ColumnSpec], O
         changed: Keywords = {"likelihood": name}
         options = replace(options, **changed)
         sentence = f"likelihood: {name} ({reason}); --likelihood names another"
+    elif name in AS_THEY_ARE:
+        sentence = _doubt(splits, name)
     if spec["x"].get("missing"):
         parts = [sentence] if sentence else []
         sentence = "; ".join(
@@ -221,3 +226,16 @@ def resolved(splits: Splits, options: Options) -> tuple[dict[str, ColumnSpec], O
         values = describe_values(splits.train["x"])
         spec["x"] |= {"mean": list(values.mean), "sd": list(values.sd)}
     return spec, options, sentence
+
+
+def _doubt(splits: Splits, name: str) -> str:
+    """A sentence on numbers too large or too small for a likelihood; empty where they fit."""
+    values = describe_values(splits.train["x"])
+    size = max(abs(values.low), abs(values.high))
+    if size <= LARGE and max(values.sd) >= SMALL:
+        return ""
+    return (
+        f"likelihood: {name} takes x as it is, with values from {values.low:g} to "
+        f"{values.high:g}, and starts near 0 with a scale near 1: a fit may not get there; "
+        f"--likelihood {UNITS} gives each feature its own location and unit"
+    )

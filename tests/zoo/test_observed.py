@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,25 @@ def test_auto_starts_from_the_units_of_the_data():
     model, guide, objective = zoo.build("vae", spec, likelihood=chosen.likelihood)
     elbo = objective(model, guide)({"x": torch.as_tensor(x)}).elbo.mean()
     assert -60 < elbo < -5
+
+
+@pytest.mark.parametrize("name", ["normal", "normal-per-pixel", "laplace"])
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (
+            RNG.standard_normal((N, 3)) * 300 + 2000,
+            r"takes x as it is, with values from \d+.* to \d+",
+        ),
+        (RNG.standard_normal((N, 3)) * 1e-4, "--likelihood normal-per-feature gives each feature"),
+        (RNG.standard_normal((N, 3)) * 3, ""),
+        (RNG.integers(0, 256, (N, 1, 6, 6)).astype(np.uint8), ""),
+    ],
+)
+def test_numbers_that_a_likelihood_starts_far_from_are_named(x, said, name):
+    options = zoo.parse_options(zoo.entry("vae").options, {"likelihood": name})
+    sentence = resolved(Splits(Dataset({"x": x})), options)[2]
+    assert re.search(said, sentence) if said else not sentence
 
 
 def test_counts_start_near_their_null_model():
