@@ -18,14 +18,7 @@ from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
-from ppvae.data.roles import (
-    COUNTERS,
-    NAMED,
-    features_of,
-    roles_of,
-    taken_by,
-    without_counter,
-)
+from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
 from ppvae.data.sniff import dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
@@ -198,16 +191,18 @@ def _with_zeros(
 ) -> list[str]:
     """Put the text of labels such as 01 in the place of their numbers, and say so."""
     whole = [
-        column
-        for column in frame.columns
-        if frame[column].dtype.kind in "iuf" and (labels is None or _is_label(column, labels))
+        i
+        for i, column in enumerate(frame.columns)
+        if frame.dtypes.iloc[i].kind in "iuf" and (labels is None or _is_label(column, labels))
     ]
     if not whole:
         return []
     texts = read(usecols=whole, dtype=str)
-    led = [c for c in whole if texts[c].str.fullmatch(r"\s*[+-]?0\d+\s*").any()]
-    for column in led:
-        frame[column] = texts[column].str.strip()
+    led = []
+    for i, (_, text) in zip(whole, texts.items(), strict=True):
+        if text.str.fullmatch(r"\s*[+-]?0\d+\s*").any():
+            frame.isetitem(i, text.str.strip())
+            led.append(frame.columns[i])
     return [f"{column}: read as text, as some begin with 0" for column in led]
 
 

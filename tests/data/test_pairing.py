@@ -81,7 +81,8 @@ def test_other_whole_numbers_stay_numbers(tmp_path, values):
 def test_labels_of_pictures_keep_their_zeros(tmp_path):
     for i in range(3):
         Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / f"{i}.png")
-    (tmp_path / "labels.csv").write_text("file,stage\n0.png,01\n1.png,1\n2.png,01\n")
+    (tmp_path / "labels.csv").write_text("file,class,c\n0.png,01,05\n1.png,1,5\n2.png,01,7\n")
     made = data.images(tmp_path, labels=tmp_path / "labels.csv")
     assert made["y"].tolist() == [0, 1, 0]
+    assert made["c"].tolist() == [5, 5, 7]
     assert made.names["y"] == ("01", "1")
