@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import warnings
 import zipfile
@@ -19,7 +20,7 @@ from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
-from ppvae.data.sniff import dialect_of, refuse_short
+from ppvae.data.sniff import OPENERS, dialect_of, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -40,6 +41,7 @@ BINARY = {
     ".xlsx": ("read_excel", "openpyxl"),
 }
 TABLES = (*TEXTS, *BINARY)
+PIECE = 2**24  # Bytes of text that are searched at a time.
 
 
 def table(
@@ -162,7 +164,7 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
-            zeros = _with_zeros(frame, read, labels)
+            zeros = _with_zeros(frame, read, labels) if _may_have_zeros(path) else []
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
@@ -184,6 +186,23 @@ def read_table(
             f"read ({str(error).strip() or type(error).__name__}). "
             + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
+
+
+def _may_have_zeros(path: Path) -> bool:
+    """Whether a number of a text may begin with 0 and a digit; True for compressed text."""
+    if path.suffix.lower() in OPENERS:
+        return True
+    raw = np.memmap(path, np.uint8, "r")
+    if bytes(raw[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return True
+    before = np.frombuffer(b" \t\r\n,;|\"'+-", np.uint8)
+    for start in range(1, len(raw), PIECE):
+        part = raw[start - 1 : start + PIECE + 1]
+        zeros = np.flatnonzero(part[1:-1] == ord("0")) + 1
+        zeros = zeros[(part[zeros + 1] >= ord("0")) & (part[zeros + 1] <= ord("9"))]
+        if np.isin(part[zeros - 1], before).any():
+            return True
+    return False
 
 
 def _with_zeros(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +70,24 @@ def test_labels_that_begin_with_a_zero_keep_it(tmp_path, name, gap, codes):
     assert made[column].tolist() == (codes or [0, 1, -1, 0])
     assert made.names[column][:2] == ("01", "1")
     assert f"{name}: read as text, as some begin with 0" in made.record.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("t.csv", "utf-16"), ("t.csv.gz", "utf-8"), ("t.txt", "utf-8")]
+)
+def test_zeros_are_seen_in_any_file(tmp_path, name, encoding):
+    text = "a\ty\n1.5\t1\n2\t007\n"
+    path = tmp_path / name
+    path.write_bytes(
+        gzip.compress(text.encode()) if name.endswith("gz") else text.encode(encoding)
+    )
+    assert data.table(path).names["y"] == ("007", "1")
+
+
+@pytest.mark.parametrize("piece", range(1, 12))
+def test_zeros_are_seen_between_two_pieces(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr("ppvae.data.tables.PIECE", piece)
+    assert table(tmp_path, "a,y\n1.5,1\n2,007\n").names["y"] == ("007", "1")
 
 
 @pytest.mark.parametrize("values", [("0", "1", "2"), ("0", "1", "0.5e1"), ("0", "-0", "1")])
