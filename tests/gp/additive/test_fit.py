@@ -9,6 +9,7 @@ import ppvae
 from ppvae.data import visits
 from ppvae.evaluate.predict import predict
 from ppvae.fitting import Checkpoint
+from ppvae.fitting.compiled import gradients
 from ppvae.gp.additive import AdditivePrior, LeaveVisitsOut
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
@@ -66,9 +67,12 @@ def test_a_saved_run_predicts_the_same_later_visits(tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_steps_are_the_eager_ones():
-    eager, compiled = (train(1, compile=c).history[-1]["loss"] for c in (False, True))
-    assert compiled == pytest.approx(eager, rel=1e-4)
+def test_compiled_steps_are_the_eager_ones(monkeypatch):
+    # As traced: TorchInductor itself is tested on gpvae, and takes two minutes here.
+    monkeypatch.setattr(gradients, "inductor", lambda code, inputs: code)
+    eager, compiled = (train(1, compile=c) for c in (False, True))
+    assert compiled.metrics["compiled"]
+    assert compiled.history[-1]["loss"] == pytest.approx(eager.history[-1]["loss"], rel=1e-4)
 
 
 def test_training_moves_kernels_variances_and_the_calibrated_scale():
