@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppvae.data.columns import kind_of
 from ppvae.data.mapped import Column, MappedRows, native, rows_of, spans
+from ppvae.data.pairing import is_frame
 from ppvae.data.sparse import SparseRows, is_sparse
 from ppvae.errors import DataError
 
@@ -166,7 +167,7 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
     if isinstance(value, np.ma.MaskedArray):
         value, note = _unmasked(name, value, missing_ok)
     try:
-        array = _of_frame(value) if _is_frame(value) else np.asarray(value)
+        array = _of_frame(value) if is_frame(value) else np.asarray(value)
     except ValueError as error:
         raise DataError(
             f"column {name!r}: expected rows of one shape; got ragged ones ({error}). "
@@ -175,12 +176,6 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
     _refuse_dtype(name, array)
     refuse_beyond(name, array)
     return array, note
-
-
-def _is_frame(value: object) -> TypeGuard[pd.DataFrame]:
-    """Whether a value is a DataFrame of pandas, which is not imported for other values."""
-    kind = type(value)
-    return kind.__name__ == "DataFrame" and kind.__module__.startswith("pandas")
 
 
 def _of_frame(frame: pd.DataFrame) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ppvae.data.columns import COLUMNS, SPLIT, kind_of
 from ppvae.data.dataset import Dataset
+from ppvae.data.pairing import is_frame
 from ppvae.data.sparse import is_sparse
 from ppvae.data.splits import Splits
 from ppvae.errors import DataError
@@ -95,7 +96,7 @@ def _named_table(data: object, like: Spec | None) -> Dataset | None:
         from ppvae.data.annotated import from_anndata
 
         return from_anndata(data, like=like)
-    if type(data).__name__ == "DataFrame" and type(data).__module__.startswith("pandas"):
+    if is_frame(data):
         from ppvae.data.tables import from_frame
 
         return from_frame(data, like=like)

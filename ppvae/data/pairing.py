@@ -10,7 +10,7 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["refuse_other_rows"]
+__all__ = ["is_frame", "refuse_other_rows"]
 
 
 def refuse_other_rows(columns: Mapping[str, object]) -> None:
@@ -22,10 +22,9 @@ def refuse_other_rows(columns: Mapping[str, object]) -> None:
     Raises:
         DataError: If two columns disagree.
     """
-    labelled = {name: value.index for name, value in columns.items() if _is_labelled(value)}
-    for name, index in labelled.items():
-        first = next(iter(labelled))
-        other = labelled[first]
+    labelled = [(name, value.index) for name, value in columns.items() if _is_labelled(value)]
+    for name, index in labelled[1:]:
+        first, other = labelled[0]
         if len(index) != len(other) or index.equals(other):
             continue  # Another length is refused for any columns.
         same = set(index) == set(other)
@@ -45,11 +44,20 @@ def refuse_other_rows(columns: Mapping[str, object]) -> None:
         )
 
 
+def is_frame(value: object) -> TypeGuard[pd.DataFrame]:
+    """Whether a value is a DataFrame of pandas, which is not imported for other values."""
+    return _is_of_pandas(value, "DataFrame")
+
+
 def _is_labelled(value: object) -> TypeGuard[pd.Series | pd.DataFrame]:
-    """Whether a value is a Series or DataFrame, without importing pandas for other values."""
+    return _is_of_pandas(value, "Series", "DataFrame")
+
+
+def _is_of_pandas(value: object, *names: str) -> bool:
     kind = type(value)
-    return kind.__module__.startswith("pandas") and kind.__name__ in ("Series", "DataFrame")
+    return kind.__module__.startswith("pandas") and kind.__name__ in names
 
 
 def _is_counted(index: pd.Index) -> bool:
+    """Whether rows are numbered from 0, as they are where nobody has labelled them."""
     return type(index).__name__ == "RangeIndex" and bool(len(index) == 0 or index[0] == 0)

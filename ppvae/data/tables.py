@@ -164,7 +164,7 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
-            zeros = _with_zeros(frame, read, labels) if _may_have_zeros(path) else []
+            zeros = _with_zeros(path, frame, read, labels)
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
@@ -206,7 +206,10 @@ def _may_have_zeros(path: Path) -> bool:
 
 
 def _with_zeros(
-    frame: pd.DataFrame, read: Callable[..., pd.DataFrame], labels: Sequence[str] | None
+    path: Path,
+    frame: pd.DataFrame,
+    read: Callable[..., pd.DataFrame],
+    labels: Sequence[str] | None,
 ) -> list[str]:
     """Put the text of labels such as 01 in the place of their numbers, and say so."""
     whole = [
@@ -214,7 +217,7 @@ def _with_zeros(
         for i, column in enumerate(frame.columns)
         if frame.dtypes.iloc[i].kind in "iuf" and (labels is None or _is_label(column, labels))
     ]
-    if not whole:
+    if not whole or not _may_have_zeros(path):
         return []
     texts = read(usecols=whole, dtype=str)
     led = []
