@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 import ppvae
 from ppvae.data import cells, digits
+from ppvae.evaluate import kept_neighbours, neighbours
 from ppvae.objectives import ELBO, information_of
 from ppvae.programs import encode, posterior
 from ppvae.zoo import build, entry
@@ -76,9 +76,9 @@ def measured(run, splits, *, site="z", steps=1000, seed=0):
         "active units": int((codes["b"].var(0) > 0.01).sum()),
         "log-likelihood": float(terms.log_likelihood[observed].mean()),
         "KL": float(terms.kl[site].mean()),
-        "trustworthiness": float(
-            trustworthiness(test["x"].flatten(1), codes["b"], n_neighbors=10)
-        ),
+        **preservation(test["x"], codes["b"]),
+        "KL, lowest tenth": float(terms.kl[site].quantile(0.1)),
+        "KL, highest tenth": float(terms.kl[site].quantile(0.9)),
         "class accuracy": accuracy(codes["a"], train["y"], codes["b"], test["y"]),
     }
     found["ELBO"] = found["log-likelihood"] - found["KL"]
@@ -86,6 +86,25 @@ def measured(run, splits, *, site="z", steps=1000, seed=0):
         draws = [drawn(run, part, site) for part in (train, test)]
         found["factor information"] = factor_information(draws[0], train, draws[1], test)
     return found
+
+
+def preservation(x, codes):
+    """How neighbourhoods of the pixels are kept: by k, and at the centre and border of the codes.
+
+    The border is the half of the data whose codes are farthest from the mean code, in standard
+    deviations of each dimension.
+    """
+    ks = [k for k in (5, 10, 20) if k < len(x) / 2]
+    found = neighbours(x, codes, ks=ks)
+    scores = {f"trustworthiness, k = {k}": found.trustworthiness[k] for k in ks}
+    scores |= {f"continuity, k = {k}": found.continuity[k] for k in ks}
+    scores |= {f"neighbours kept, k = {k}": found.overlap[k] for k in ks}
+    scaled = (codes - codes.mean(0)) / codes.std(0).clamp_min(1e-6)
+    away = scaled.square().sum(1)
+    kept, border = kept_neighbours(x, codes), away > away.median()
+    scores["neighbours kept at the centre"] = float(kept[~border].mean())
+    scores["neighbours kept at the border"] = float(kept[border].mean())
+    return scores
 
 
 def accuracy(train, y, test, y_test):

@@ -25,7 +25,7 @@ from ppvae.evaluate.impute import Imputation, impute, seen_per_datum
 from ppvae.evaluate.inference_data import to_arviz
 from ppvae.evaluate.latents import Surgery, active_units, elbo_surgery, invariance
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood, summary
-from ppvae.evaluate.neighbours import Neighbours, knn_overlap, neighbours
+from ppvae.evaluate.neighbours import Neighbours, kept_neighbours, knn_overlap, neighbours
 from ppvae.evaluate.null import null_log_likelihood
 from ppvae.evaluate.orientations import (
     align_rotations,
@@ -88,6 +88,7 @@ __all__ = [
     "interval",
     "interval_score",
     "invariance",
+    "kept_neighbours",
     "kmeans",
     "knn_overlap",
     "knn_probe",

@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
 from ppvae.expected import REAL_ROWS, SEQUENCE, expect, integer
 
-__all__ = ["Neighbours", "knn_overlap", "neighbours"]
+__all__ = ["Neighbours", "kept_neighbours", "knn_overlap", "neighbours"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,22 @@ def _checked(data: Tensor, codes: Tensor, k: int) -> None:
         )
 
 
-def knn_overlap(data: Tensor, codes: Tensor, *, k: int = 10) -> float:
-    """The mean share of a datum's k nearest neighbours that data and codes have in common.
+def kept_neighbours(data: Tensor, codes: Tensor, *, k: int = 10) -> Tensor:
+    """For each datum, the share of its k nearest neighbours that data and codes have in common.
+
+    Unlike the scores of :func:`neighbours`, it says where in latent space neighbourhoods are kept.
+    Among N - 1 others at random, the share is k / (N - 1) on average.
 
     Arguments:
-        data: With shape (N, ...).
-        codes: With shape (N, ...).
-        k: Neighbours, less than half of N.
+        data: Data, with shape (N, ...).
+        codes: Codes, with shape (N, ...).
+        k: Number of neighbours, less than half of N.
+
+    Returns:
+        Shares between 0 and 1, with shape (N), on the CPU in float64.
+
+    Raises:
+        ArgumentError: If lengths differ, or k is half of N or more.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -75,7 +85,21 @@ def knn_overlap(data: Tensor, codes: Tensor, *, k: int = 10) -> float:
         for values in (data, codes)
     )
     shared = [len(np.intersect1d(a, b)) for a, b in zip(first, second, strict=True)]
-    return float(np.mean(shared)) / k
+    return torch.tensor(shared, dtype=torch.float64) / k
+
+
+def knn_overlap(data: Tensor, codes: Tensor, *, k: int = 10) -> float:
+    """The mean over the data of :func:`kept_neighbours`.
+
+    Arguments:
+        data: Data, with shape (N, ...).
+        codes: Codes, with shape (N, ...).
+        k: Number of neighbours, less than half of N.
+
+    Raises:
+        ArgumentError: As for :func:`kept_neighbours`.
+    """
+    return float(kept_neighbours(data, codes, k=k).mean())
 
 
 def neighbours(data: Tensor, codes: Tensor, *, ks: Sequence[int] = (5, 10, 20, 50)) -> Neighbours:

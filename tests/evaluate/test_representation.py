@@ -16,6 +16,7 @@ from ppvae.evaluate import (
     elbo_surgery,
     information,
     invariance,
+    kept_neighbours,
     kmeans,
     knn_overlap,
     knn_probe,
@@ -69,6 +70,7 @@ def test_overlap_by_hand():
     data = torch.tensor([[0.0], [1.0], [2.1], [10.0], [11.0], [12.1]])
     assert knn_overlap(data, data[[0, 1, 2, 5, 4, 3]], k=1) == pytest.approx(5 / 6)
     assert knn_overlap(data, -data, k=2) == 1
+    assert kept_neighbours(data, data[[0, 1, 2, 5, 4, 3]], k=1).tolist() == [1, 1, 1, 1, 0, 1]
     far = data[[0, 3, 1, 4, 2, 5]]
     assert knn_overlap(data, far, k=2) < 0.6
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import ppvae
 from ppvae.data import Dataset, Splits
+from ppvae.evaluate import kept_neighbours, knn_overlap
 from ppvae.plots import save
 from ppvae.plots.sheet import grey_limits
 from ppvae.programs import data_plate
@@ -96,10 +97,26 @@ def test_a_pair_made_by_hand_gets_the_figures_that_apply(run, splits):
         "manifold.png",
         "traversals.png",
         "latents.png",
+        "divergence.png",
         "densities.png",
         "loss.png",
     ]
     assert set(measured(run, splits)) == {"accuracy/kind"}
+
+
+def test_it_is_shown_where_neighbours_are_kept(run, splits):
+    subject = Subject(run, Splits(splits.train, None, splits.train))
+    shown = {file: (caption, figure) for file, caption, figure in draw(subject)}
+    x, z = subject.observed["picture"], subject.vectors["style"]
+    caption, figure = shown["neighbours.png"]
+    assert f"by style: {knn_overlap(x, z):.2f} on average, {10 / 35:.2f} at random" in caption
+    (dots,) = figure.axes[0].collections
+    assert dots.get_array().tolist() == pytest.approx(kept_neighbours(x, z).tolist())
+    with torch.no_grad():
+        q = subject.posteriors["style"].base_dist
+        kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0, 1)).sum(-1)
+    (dots,) = shown["divergence.png"][1].axes[0].collections
+    assert dots.get_array().tolist() == pytest.approx(kl.tolist())
 
 
 def test_one_held_out_datum_is_drawn_where_one_is_enough(run, splits):

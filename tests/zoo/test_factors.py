@@ -92,7 +92,7 @@ def test_its_figures(name, files):
     data = splits(source=images()) if name == "ved" else splits()
     made = draw(Subject(fitted(name, data)[0], data))
     first = ["predictions.png"] * (name == "ved") + ["reconstructions.png"]
-    rest = ["traversals.png", "latents.png", "densities.png", "loss.png"]
+    rest = ["traversals.png", "latents.png", "divergence.png", "densities.png", "loss.png"]
     assert [file for file, _, _ in made] == [*first, *files, *rest]
     for _, caption, figure in made:
         assert caption.endswith(".")

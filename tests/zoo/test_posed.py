@@ -34,6 +34,9 @@ VARIANTS = [
 ]
 
 
+LATENT = ["latents.png", "divergence.png"]
+
+
 def columns():
     return {
         "x": images(),
@@ -142,9 +145,9 @@ def test_spectra_move():
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("rvae", ["manifold.png", "traversals.png", "latents.png", "angles.png"]),
-        ("trvae", ["manifold.png", "traversals.png", "latents.png", "angles.png", "shifts.png"]),
-        ("jrvae", ["classes.png", "manifold.png", "traversals.png", "latents.png", "angles.png"]),
+        ("rvae", ["manifold.png", "traversals.png", *LATENT, "angles.png"]),
+        ("trvae", ["manifold.png", "traversals.png", *LATENT, "angles.png", "shifts.png"]),
+        ("jrvae", ["classes.png", "manifold.png", "traversals.png", *LATENT, "angles.png"]),
     ],
 )
 def test_its_figures(name, files):

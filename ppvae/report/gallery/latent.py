@@ -6,17 +6,12 @@ import torch
 from torch import Tensor
 
 from ppvae import plots
-from ppvae.report.gallery.listed import figure
+from ppvae.report.gallery.listed import figure, named
 from ppvae.report.gallery.subject import Figures, Subject
 
 __all__ = ["by_class", "densities", "manifolds", "scatters", "traversals"]
 
 STYLES, STEPS, DIMS = 6, 8, 10
-
-
-def _named(file: str, site: str, first: bool) -> str:
-    """A file's name; the site is added for all but the first."""
-    return f"{file}.png" if first else f"{file}_{site}.png"
 
 
 @figure(60)
@@ -33,7 +28,7 @@ def by_class(subject: Subject) -> Figures:
         means = [subject.decoder(latent, observed, **{site: k})(styles) for k in shown]
         figure = plots.images(torch.stack(means, 1), column_labels=[str(k) for k in shown])
         caption = f"Decoded means: each row is one style {latent}, each column a class of {site}."
-        figures.append((_named("classes", site, not figures), caption, figure))
+        figures.append((named("classes", site, not figures), caption, figure))
     return figures
 
 
@@ -63,7 +58,7 @@ def manifolds(subject: Subject) -> Figures:
             figure = plots.manifold(
                 subject.decoder(latent, observed), z.size(-1), dims=(a, b), number=STEPS
             )
-        figures.append((_named("manifold", latent, not figures), f"{caption}.", figure))
+        figures.append((named("manifold", latent, not figures), f"{caption}.", figure))
     return figures
 
 
@@ -83,7 +78,7 @@ def traversals(subject: Subject) -> Figures:
             f"Decoded means along dimensions of {latent}, from \u22121.96 to 1.96 (95 % of a "
             "standard normal); other dimensions at 0, other latents at a typical datum."
         )
-        figures.append((_named("traversals", latent, not figures), caption, figure))
+        figures.append((named("traversals", latent, not figures), caption, figure))
     return figures
 
 
@@ -106,7 +101,7 @@ def scatters(subject: Subject) -> Figures:
             continue
         figure = plots.latents(z, **colour)  # type: ignore[arg-type]
         caption = f"Posterior means of {latent}{text}."
-        figures.append((_named("latents", latent, not figures), caption, figure))
+        figures.append((named("latents", latent, not figures), caption, figure))
     return figures
 
 
@@ -128,5 +123,5 @@ def densities(subject: Subject) -> Figures:
             "Where both are 0, the posterior is the standard normal, as if there were no data."
         )
         figure = plots.densities(mean[inferred], log_variance[inferred])
-        figures.append((_named("densities", latent, not figures), caption, figure))
+        figures.append((named("densities", latent, not figures), caption, figure))
     return figures

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ppvae.report.gallery.subject import Figures, Subject
 
-__all__ = ["FIGURES", "METRICS", "figure", "metric"]
+__all__ = ["FIGURES", "METRICS", "figure", "metric", "named"]
 
 DrawsFigures = Callable[[Subject], Figures]
 Measures = Callable[[Subject], dict[str, float]]
@@ -40,3 +40,8 @@ def metric(function: M) -> M:
     """Add a function to the metrics of every report."""
     METRICS.append(function)
     return function
+
+
+def named(file: str, site: str, first: bool) -> str:
+    """The name of a picture's file; the site is added for all but the first."""
+    return f"{file}.png" if first else f"{file}_{site}.png"
