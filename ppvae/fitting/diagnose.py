@@ -39,6 +39,7 @@ def diagnose(training: Training, fault: Fault) -> str:
             words = training.shards.first(_examined(training, batch, rows))
             if words:
                 return words
+        training.objective.begin(training.steps + number)
         training.step(batch)
     return ""
 

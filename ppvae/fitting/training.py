@@ -166,6 +166,7 @@ class Training:
         compiled = self.step.gradients.compile_seconds
         self.objective.train()
         for batch in islice(iter(self.feed), self.done, None):
+            self.objective.begin(self.steps)
             self.means = self.step(batch)
             self.steps += 1
             self.done += 1

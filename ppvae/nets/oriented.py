@@ -201,9 +201,9 @@ class PointDecoder(nn.Module):
         place, normal, width, opacity, level = cloud.split(self.sizes, -1)
         place, normal = place @ rotation.mT, normal @ rotation.mT  # (..., N, K, 3)
         bright = level + (normal @ self.light).unsqueeze(-1)
-        spread = positive(width + self.offset)
+        sharpness = -0.5 / positive(width + self.offset).square()
         right, upward = (
-            (-0.5 * ((place[..., i : i + 1] - axis) / spread).square()).exp()
+            ((place[..., i : i + 1] - axis).square() * sharpness).exp()
             for i, axis in ((0, self.across), (1, self.up))
         )  # (..., N, K, W) and (..., N, K, H)
         near = (functional.softplus(self.hiding) * place[..., 2:] + opacity).clamp(max=LARGEST)

@@ -27,14 +27,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
-import ppvae.objectives.kl  # noqa: F401  (registers closed forms)
 from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError, ContractError
 from ppvae.expected import at_least, expect, integer
+from ppvae.objectives.kl import site_kl
 from ppvae.objectives.schedules import Capacity, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.terms import Context, Term, Terms, by_name
@@ -160,6 +158,8 @@ class Objective(nn.Module):
 
     # Whether scales that programs set by poutine.scale are ignored, as in evaluations.
     unscaled: bool = False
+    # Names of the terms that are no longer computed, as their weights stay zero.
+    ended: frozenset[str] = frozenset()
 
     def __init__(
         self, spec: ELBO, model: nn.Module, guide: nn.Module, *, num_data: int | None = None
@@ -177,6 +177,7 @@ class Objective(nn.Module):
         self.structures: dict[frozenset[str], Structure] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
         self.hooks = tuple(hooks_of(model, guide, self.terms))
+        self.ends = {term.name: term.end for term in spec.terms if term.end is not None}
         self._frozen = [
             module
             for program in (model, guide)
@@ -196,6 +197,10 @@ class Objective(nn.Module):
         self.step += 1
         for hook in self.hooks:
             hook.advance()
+
+    def begin(self, step: int) -> None:
+        """Leave out the terms that have ended by an optimiser step, a number on the CPU."""
+        self.ended = frozenset(name for name, end in self.ends.items() if step >= end)
 
     def check(self, batch: Mapping[str, Tensor]) -> Structure:
         """Check the pair on a batch (N, ...), and that weights and capacities name its sites.
@@ -247,7 +252,10 @@ class Objective(nn.Module):
             averages = self.shards.averages(by_name(log_likelihood, kl))
             loss = self._weighted(averages, observed=log_likelihood, latent=kl)
             context = self._context(batch, structure, guide_trace, model_trace, reduce, kl, scores)
-            extras = {term.name: term(context) for term in self.spec.terms}
+            extras = {
+                term.name: loss.new_zeros(()) if term.name in self.ended else term(context)
+                for term in self.spec.terms
+            }
             if extras:
                 loss = torch.stack([loss, *extras.values()]).sum()
         return Terms(loss, log_likelihood, kl, extras, averages), context
@@ -313,7 +321,7 @@ class Objective(nn.Module):
                 pending.append(reduce(q, log_prob(q)))
                 continue
             p = priors[name]
-            value = reduce(p, _kl(q, p, analytic=self.spec.analytic and name not in sampled))
+            value = reduce(p, site_kl(q, p, analytic=self.spec.analytic and name not in sampled))
             kl[name] = torch.stack([value, *pending]).sum(0) if pending else value
             pending = []
         if pending:
@@ -381,17 +389,3 @@ class Objective(nn.Module):
         trace = self._trace(self.model, batch, structure, replay=guide_trace, given=values)
         sites = nodes_of(trace)
         return {name: reduce(sites[name], log_prob(sites[name])) for name in structure.scored}
-
-
-def _kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
-    """KL of one site, scaled and masked, in closed form or at the drawn value."""
-    if analytic:
-        try:
-            value = kl_divergence(q["fn"], p["fn"])
-        except NotImplementedError:
-            pass
-        else:
-            scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
-            return scaled
-    at_draw: Site = {**p, "value": q["value"]}
-    return log_prob(q) - log_prob(at_draw)

@@ -1,14 +1,44 @@
-r"""Closed-form KL divergences that neither torch nor Pyro registers.
+r"""The KL divergence of a site, and closed forms that neither torch nor Pyro registers.
 
 Importing this module registers them with :func:`torch.distributions.kl_divergence`.
 """
 
 from __future__ import annotations
 
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, register_kl
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+    register_kl,
+)
 
-__all__: list[str] = []
+from ppvae.programs import Site, log_prob
+
+__all__ = ["site_kl"]
+
+
+def site_kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
+    """KL of one site, scaled and masked, in closed form or at the drawn value.
+
+    Arguments:
+        q: The guide's site.
+        p: The model's site.
+        analytic: Whether the closed form is used where one is registered.
+    """
+    if analytic:
+        try:
+            value = kl_divergence(q["fn"], p["fn"])
+        except NotImplementedError:
+            pass
+        else:
+            scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
+            return scaled
+    at_draw: Site = {**p, "value": q["value"]}
+    return log_prob(q) - log_prob(at_draw)
 
 
 @register_kl(MultivariateNormal, Independent)

@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.borders import typed
-from ppvae.objectives.schedules import Schedule, as_schedule
+from ppvae.objectives.schedules import Ramp, Schedule, as_schedule
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import Structure
 
@@ -132,6 +132,18 @@ class Term(nn.Module, ABC):
     @abstractmethod
     def forward(self, context: Context) -> Tensor:
         """The contribution to the loss, with shape ()."""
+
+    @property
+    def end(self) -> int | None:
+        """The optimiser step from which on :func:`ppvae.fit` leaves the term out of eager steps.
+
+        By default, where the term has no critic and its ``weight`` is a ramp to zero, the end of
+        that ramp; otherwise None: it is always computed.
+        """
+        weight = getattr(self, "weight", None)
+        if not isinstance(weight, Ramp) or any(True for _ in self.critic_parameters()):
+            return None
+        return weight.after + weight.steps if weight.end == 0 else None
 
     def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
         """The distribution by which the ELBO scores an observed site; ``fn`` by default.

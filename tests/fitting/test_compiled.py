@@ -20,7 +20,7 @@ from ppvae.errors import Interrupted
 from ppvae.fitting import Checkpoint, ending_on_signals, fit
 from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
-from ppvae.fitting.compiled.graph import place_constants
+from ppvae.fitting.compiled.rewrites import copy_where_needed, place_constants
 from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear
 from ppvae.programs import data_plate
@@ -480,6 +480,24 @@ def test_constants_lie_where_their_operations_compute():
     places = {c.dtype: c.device.type for c in vars(code).values() if isinstance(c, torch.Tensor)}
     places |= {buffer.dtype: buffer.device.type for buffer in code.buffers()}
     assert places == {torch.get_default_dtype(): "meta", torch.int64: "cpu"}
+
+
+def test_a_view_copies_where_its_input_is_laid_out_otherwise_unless_it_is_written_to():
+    def step(x):
+        y = x * 2
+        y.view(6).mul_(3)
+        return (x + y).view(6)
+
+    x = torch.arange(6.0).reshape(2, 3)
+    code, expected = make_fx(step)(x), step(x)
+    copy_where_needed(code)
+    torch.testing.assert_close(code(x), expected)
+    called = [node.target for node in code.graph.nodes if node.op == "call_function"]
+    assert called.count(torch.ops.aten.view.default) == 1  # the one that mul_ writes through
+    code = make_fx(lambda x: x.view(6))(x)
+    copy_where_needed(code)
+    otherwise = x.t().contiguous().t()
+    torch.testing.assert_close(code(otherwise), otherwise.reshape(6))
 
 
 def test_it_is_by_default_for_long_runs_only(backend):

@@ -652,3 +652,19 @@ def test_statistics_that_are_kept_are_no_mixture_of_rows(recwarn):
     quiet(PPCA(), Centred(norm), epochs=1)
     assert not [w for w in recwarn if "each row" in str(w.message)]
     assert norm.running_mean.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("end", "last"), [(0.0, 2), (0.5, 11)])
+def test_a_term_is_left_out_once_its_weight_stays_zero(end, last):
+    steps = set()
+
+    def size(context):
+        steps.add(int(context.step))
+        return context.values["z"].square().sum(-1)
+
+    term = Penalty("size", size, weight=Linear(1.0, end, 2, after=1))
+    run = quiet(*pair(), splits(), ELBO() + term, epochs=3, batch_size=16, compile=False)
+    assert steps == set(range(last + 1))
+    sizes = run.history.column("size")
+    assert sizes[0] > 0
+    assert (sizes[-1] == 0) == (end == 0)

@@ -132,6 +132,8 @@ class CompiledGradients:
 
     def _build(self, batch: Batch) -> None:
         started = time.perf_counter()
+        # One graph for the whole run, so also with the terms that have ended.
+        self.eager.objective.begin(0)
         # Eager first: a program may set attributes in its first run that it then keeps.
         expected = self._try(self.eager, batch)
         try:

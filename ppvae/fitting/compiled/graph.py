@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from ppvae.fitting.compiled.rewrites import DECOMPOSITIONS, copy_where_needed, place_constants
 from ppvae.fitting.layout import same_layout
 from ppvae.programs import forked
 from ppvae.typing import Keywords
 
-__all__ = ["Function", "Graph", "UntraceableError", "first_line", "place_constants", "shapes_of"]
+__all__ = ["Function", "Graph", "UntraceableError", "first_line", "shapes_of"]
 
 Tensors = Mapping[str, Tensor]
 Function = Callable[[Tensors], tuple[Tensor, Sequence[Tensor]]]
@@ -88,10 +88,11 @@ class Graph:
         ]
         device = next(iter(self.parameters)).device
         with forked(device), _unchanged_attributes(module), _WithoutReading():
-            self.code: GraphModule = make_fx(flat, decomposition_table=_DECOMPOSITIONS)(
+            self.code: GraphModule = make_fx(flat, decomposition_table=DECOMPOSITIONS)(
                 *examples, *inputs.values()
             )
         _refuse_captured(self.code, module)
+        copy_where_needed(self.code)
         place_constants(self.code, device)
         self._signature = [
             f"{t.dtype} {tuple(t.shape)} {t.stride()} {t.device}"
@@ -192,21 +193,6 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
                     places.setdefault(id(tensor), []).append((store, leaf))
     return list(places.values()), [held[0] for held in places.values()]
 
-
-def _bias_apart(
-    bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
-) -> Tensor:
-    """A product, then a bias that the compiler adds in the kernel of the next operation.
-
-    On a CPU, torch's own operation copies the bias to every row before it multiplies, and
-    TorchInductor merges a product and a bias that stand side by side into that operation.
-    """
-    if a.device.type != "cpu" or (alpha, beta) != (1, 1):
-        return NotImplemented
-    return ((a @ b).unsqueeze(0) + bias).squeeze(0)
-
-
-_DECOMPOSITIONS = {torch.ops.aten.addmm.default: _bias_apart}
 
 _TENSORS = ("_parameters", "_buffers", "_modules")
 
@@ -361,21 +347,3 @@ def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
             raise UntraceableError(
                 f"a step uses a tensor that is neither a parameter nor a buffer ({what})"
             )
-
-
-def place_constants(code: GraphModule, device: torch.device) -> None:
-    """Move constants to the device on which every operation that takes them computes.
-
-    A number that a program writes into a tensor, as in ``x[..., 0] = 1``, is traced as a CPU
-    tensor; on CUDA it would be copied at each step, which a captured graph does not allow.
-
-    Arguments:
-        code: A traced graph, which is changed.
-        device: The device.
-    """
-    for node in code.graph.nodes:
-        if node.op == "get_attr":
-            values = [u.meta.get("val") for copied in node.users for u in copied.users]
-            places = {v.device for v in tree_leaves(values) if isinstance(v, Tensor)}
-            if places == {device}:
-                setattr(code, node.target, getattr(code, node.target).to(device))
