@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import logging
 import random
 import resource
 import zlib
@@ -38,6 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--device") == "cpu":  # Also where there is a GPU, which fit would take.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
+    # pytest attaches handlers to every logger that passes nothing on, several times in each test.
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.name.startswith("torch"):
+            logger.propagate = True
     # Tensors among the parameters of tests are made at collection, before any fixture.
     torch.set_default_dtype(getattr(torch, config.getoption("--dtype")))
     pyro.set_rng_seed(0)
@@ -125,7 +130,11 @@ def _isolated(request: pytest.FixtureRequest, dtype: torch.dtype) -> Iterator[No
     pyro.clear_param_store()
     try:
         with torch.random.fork_rng(), pyro.validation_enabled(True):
-            pyro.set_rng_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            # Without a GPU, torch.manual_seed formats the stack several times, for a later one.
+            seeded = torch if torch.cuda.is_available() else torch.default_generator
+            seeded.manual_seed(seed)
             yield
     finally:
         torch.set_default_dtype(dtype)
