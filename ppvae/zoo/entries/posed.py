@@ -191,7 +191,7 @@ def trvae(columns: Spec, **options: Any) -> Pair:
     "joint VAE of images at any angle: classes without labels, separate from the pose",
     extends=jvae,
     data=_turned,
-    fit={"epochs": 38, "batch_size": 128, "learning_rate": 2e-3, "validate_every": 5},
+    fit={"epochs": 34, "batch_size": 128, "learning_rate": 2e-3, "validate_every": 5},
 )
 def jrvae(columns: Spec, *, poses: Poses = POSES, **options: Any) -> Pair:
     """A jvae with rotation, translation or scale as latents."""
