@@ -177,7 +177,7 @@ class Objective(nn.Module):
         self.structures: dict[frozenset[str], Structure] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
         self.hooks = tuple(hooks_of(model, guide, self.terms))
-        self.ends = {term.name: term.end for term in spec.terms if term.end is not None}
+        self.ends = {t.name: t.idle_from for t in spec.terms if t.idle_from is not None}
         self._frozen = [
             module
             for program in (model, guide)

@@ -40,7 +40,7 @@ from ppvae.distributions import RotationUniform
 from ppvae.distributions.rotations import spread_rotations
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
-from ppvae.objectives.schedules import Linear, Schedule, as_schedule
+from ppvae.objectives.schedules import Linear, Schedule, as_schedule, zero_from
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import nodes_of, sample_sites, trace_program
 
@@ -85,6 +85,10 @@ class RotationSearch(Term):
         self.log_width = Linear(math.log(widths[0]), math.log(widths[1]), steps)
         self.weight = as_schedule(weight)
         self.register_buffer("grid", spread_rotations(rotations), persistent=False)
+
+    @property
+    def idle_from(self) -> int | None:
+        return zero_from(self.weight)
 
     def forward(self, context: Context) -> Tensor:
         x = context.batch["x"]

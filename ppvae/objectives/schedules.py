@@ -16,7 +16,16 @@ from torch import Tensor
 from ppvae.errors import ArgumentError
 from ppvae.expected import NUMBER, expect, integer, number
 
-__all__ = ["Capacity", "Constant", "Cosine", "Cyclic", "Linear", "Schedule", "as_schedule"]
+__all__ = [
+    "Capacity",
+    "Constant",
+    "Cosine",
+    "Cyclic",
+    "Linear",
+    "Schedule",
+    "as_schedule",
+    "zero_from",
+]
 
 
 class Schedule(ABC):
@@ -131,6 +140,17 @@ def as_schedule(value: float | Schedule) -> Schedule:
             "Use a number, or Linear(start, end, steps)."
         )
     return Constant(float(value))
+
+
+def zero_from(weight: Schedule) -> int | None:
+    """The step from which on a weight is zero: the end of a ramp to zero, else None.
+
+    Arguments:
+        weight: The schedule.
+    """
+    if not isinstance(weight, Ramp) or weight.end != 0:
+        return None
+    return weight.after + weight.steps
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppvae.borders import typed
-from ppvae.objectives.schedules import Ramp, Schedule, as_schedule
+from ppvae.objectives.schedules import Schedule, as_schedule, zero_from
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.programs import Structure
 
@@ -134,16 +134,13 @@ class Term(nn.Module, ABC):
         """The contribution to the loss, with shape ()."""
 
     @property
-    def end(self) -> int | None:
-        """The optimiser step from which on :func:`ppvae.fit` leaves the term out of eager steps.
+    def idle_from(self) -> int | None:
+        """The optimiser step from which on the term is zero; None, the default, if there is none.
 
-        By default, where the term has no critic and its ``weight`` is a ramp to zero, the end of
-        that ramp; otherwise None: it is always computed.
+        From there on :func:`ppvae.fit` leaves it out of eager steps. A term that is ``weight``
+        times a number returns :func:`ppvae.objectives.zero_from` of its weight.
         """
-        weight = getattr(self, "weight", None)
-        if not isinstance(weight, Ramp) or any(True for _ in self.critic_parameters()):
-            return None
-        return weight.after + weight.steps if weight.end == 0 else None
+        return None
 
     def likelihood(self, fn: TorchDistribution) -> TorchDistribution:
         """The distribution by which the ELBO scores an observed site; ``fn`` by default.
@@ -191,6 +188,10 @@ class Penalty(Term):
         self.name = name
         self.residual = residual
         self.weight = as_schedule(weight)
+
+    @property
+    def idle_from(self) -> int | None:
+        return zero_from(self.weight)
 
     def forward(self, context: Context) -> Tensor:
         penalty = context.shards.mean(context.expectation(self.residual(context)))

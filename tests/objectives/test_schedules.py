@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ppvae.errors import ArgumentError
-from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, as_schedule
+from ppvae.objectives.schedules import Constant, Cosine, Cyclic, Linear, as_schedule, zero_from
 
 STEPS = [0, 10, 25, 40, 50, 60, 1000]
 
@@ -31,6 +31,14 @@ STEPS = [0, 10, 25, 40, 50, 60, 1000]
 def test_values_before_within_and_after(schedule, expected):
     values = [float(schedule(torch.tensor(step))) for step in STEPS]
     assert values == pytest.approx(expected)
+
+
+def test_a_ramp_to_zero_is_zero_from_its_end():
+    ramp = Linear(5.0, 0.0, 40, after=10)
+    assert zero_from(ramp) == 50
+    assert float(ramp(torch.tensor(49))) > 0 == float(ramp(torch.tensor(50)))
+    assert zero_from(Linear(0.0, 1.0, 40)) is None
+    assert zero_from(Constant(0.0)) is None
 
 
 def test_a_ramp_of_no_steps_and_weights_that_are_no_numbers_are_refused():
