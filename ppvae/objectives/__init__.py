@@ -16,7 +16,15 @@ from ppvae.objectives.independence import Independence, dependence
 from ppvae.objectives.information import MutualInformation
 from ppvae.objectives.measuring import information_of, measure, train_critic
 from ppvae.objectives.rotations import RotationSearch
-from ppvae.objectives.schedules import Capacity, Constant, Cosine, Cyclic, Linear, Schedule, zero_from
+from ppvae.objectives.schedules import (
+    Capacity,
+    Constant,
+    Cosine,
+    Cyclic,
+    Linear,
+    Schedule,
+    zero_from,
+)
 from ppvae.objectives.shards import ALONE, Shards
 from ppvae.objectives.supervision import Supervision
 from ppvae.objectives.terms import Context, Penalty, Term, Terms
