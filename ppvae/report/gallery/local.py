@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from ppvae import plots
@@ -16,11 +18,23 @@ __all__ = ["divergences", "neighbourhoods"]
 K = 10
 NUMBERS = 2**25  # Most pixels whose distances are taken, which need 8 bytes each.
 
+# A latent vector's site, positions (N, Z), what they are coloured by (N), and a caption.
+Coloured = Iterator[tuple[str, Tensor, Tensor, str]]
+
 
 @figure(94)
 def neighbourhoods(subject: Subject) -> Figures:
     """Posterior means of a latent vector, by the share of a picture's neighbours that it keeps."""
-    figures: Figures = []
+    return _drawn("neighbours", "neighbours kept", _kept(subject))
+
+
+@figure(96)
+def divergences(subject: Subject) -> Figures:
+    """Posterior means of a latent vector, by the KL divergence of each datum's posterior."""
+    return _drawn("divergence", "KL, nats", _divergent(subject)) if subject.drawn_by else []
+
+
+def _kept(subject: Subject) -> Coloured:
     for latent, observed in subject.drawn_by.items():
         x = subject.observed[observed]
         x = x[: NUMBERS // x[0].numel()]
@@ -34,35 +48,28 @@ def neighbourhoods(subject: Subject) -> Figures:
             f"{latent}: {share.mean():.2f} on average, {K / (len(z) - 1):.2f} at random. Where "
             "it is low, data lie together for other reasons than their pixels."
         )
-        shown = plots.latents(z, colour=share, kind="continuous", name="neighbours kept")
-        figures.append((named("neighbours", latent, not figures), caption, shown))
-    return figures
+        yield latent, z, share, caption
 
 
-@figure(96)
-def divergences(subject: Subject) -> Figures:
-    """Posterior means of a latent vector, by the KL divergence of each datum's posterior."""
-    figures: Figures = []
-    if not subject.drawn_by:
-        return figures
-    kls = _kls(subject)
+def _divergent(subject: Subject) -> Coloured:
+    run = subject.run
+    with evaluating(run.model, run.guide), seeded(0, placement(run.guide)):
+        terms, _ = plain_elbo(run, subject.splits.held_out).evaluate(subject.batch)
     for latent in subject.drawn_by:
-        kl, z = kls.get(latent), subject.vectors[latent]
-        if kl is None or kl.shape != z.shape[:1] or len(z) < 2 or not bool(kl.isfinite().all()):
+        kl, z = terms.kl[latent].detach().cpu(), subject.vectors[latent]
+        if kl.shape != z.shape[:1] or len(z) < 2 or not bool(kl.isfinite().all()):
             continue
         caption = (
             f"Posterior means of {latent}; the colour is the divergence of each datum's posterior "
             f"from the prior, in nats: {kl.mean():.1f} on average. A datum at 0 is not told from "
             "others by its code."
         )
-        shown = plots.latents(z, colour=kl, kind="continuous", name="KL, nats")
-        figures.append((named("divergence", latent, not figures), caption, shown))
+        yield latent, z, kl, caption
+
+
+def _drawn(file: str, name: str, coloured: Coloured) -> Figures:
+    figures: Figures = []
+    for latent, z, colour, caption in coloured:
+        shown = plots.latents(z, colour=colour, kind="continuous", name=name)
+        figures.append((named(file, latent, not figures), caption, shown))
     return figures
-
-
-def _kls(subject: Subject) -> dict[str, Tensor]:
-    """KL of each latent site by datum, with shape (N) where it is one per datum."""
-    run = subject.run
-    with evaluating(run.model, run.guide), seeded(0, placement(run.guide)):
-        terms, _ = plain_elbo(run, subject.splits.held_out).evaluate(subject.batch)
-    return {name: kl.detach().cpu() for name, kl in terms.kl.items()}
