@@ -88,6 +88,7 @@ class RotationSearch(Term):
 
     @property
     def idle_from(self) -> int | None:
+        """The end of the ramp, if the weight is one to zero."""
         return zero_from(self.weight)
 
     def forward(self, context: Context) -> Tensor:

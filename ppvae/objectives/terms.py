@@ -191,6 +191,7 @@ class Penalty(Term):
 
     @property
     def idle_from(self) -> int | None:
+        """The end of the ramp, if the weight is one to zero."""
         return zero_from(self.weight)
 
     def forward(self, context: Context) -> Tensor:
