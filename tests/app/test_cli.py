@@ -17,6 +17,7 @@ import torch
 
 import ppvae
 from ppvae.app.cli import main
+from ppvae.report import writing
 from ppvae.zoo import entry, names
 
 ROWS, SIZE = 96, 12
@@ -97,7 +98,9 @@ WITHOUT_NULL_MODEL = {"dkl", "two-stage-single", "two-stage-double"}
 
 
 @pytest.mark.parametrize("name", names())
-def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, capsys):
+def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(
+    name, tmp_path, capsys, monkeypatch
+):
     data, out = file_for(name, tmp_path), tmp_path / "run"
     arguments = ["fit", name, "--data", str(data), "--out", str(out), "--epochs", "1", "--quiet"]
     assert main([*arguments, "--device", "cpu", *SMALL.get(name, [])]) == 0
@@ -124,6 +127,8 @@ def test_fit_writes_a_whole_run_that_loads_and_can_be_evaluated(name, tmp_path, 
     assert run.config["recipe"]["name"] == name
 
     before = metrics["elbo"]
+    if name not in ("vae", "gpvae"):  # The figures are those of the fit, and take a third of it.
+        monkeypatch.setattr(writing, "draw", lambda subject, failures: [])
     assert main(["evaluate", str(out), "--device", "cpu"]) == 0
     again = json.loads((out / "metrics.json").read_text())
     assert abs(again["elbo"] - before) < 1e-3 * max(1.0, abs(before))
