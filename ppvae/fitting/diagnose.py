@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,28 @@ from ppvae.programs import INDEX, forked
 if TYPE_CHECKING:
     from ppvae.fitting.training import Training
 
-__all__ = ["diagnose", "rows_in_words"]
+__all__ = ["diagnose", "loss_of_elbo", "rows_in_words"]
+
+
+def loss_of_elbo(elbos: Sequence[float]) -> str:
+    """What to know of a fit that ended far below its best epoch; empty if it did not.
+
+    Far is more than ten nats, and more than half of what the best epoch had gained on the first.
+    A divergence so slow, or so late, that no step is a fault ends like this.
+
+    Arguments:
+        elbos: The plain ELBO of each epoch, in nats per datum.
+    """
+    if len(elbos) < 3:
+        return ""
+    best, last = max(elbos), elbos[-1]
+    if best - last <= max(10.0, 0.5 * (best - elbos[0])):
+        return ""
+    return (
+        f"The ELBO fell from {best:.4g} in epoch {elbos.index(best) + 1} to {last:.4g} at the "
+        "end. Unless the objective asks for that, as weights that grow do, the fit has diverged: "
+        "lower the learning rate, set clip_norm, or train with restore_best."
+    )
 
 
 def diagnose(training: Training, fault: Fault) -> str:

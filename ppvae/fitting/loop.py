@@ -20,7 +20,7 @@ from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
-from ppvae.fitting.diagnose import diagnose
+from ppvae.fitting.diagnose import diagnose, loss_of_elbo
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.prepare import assemble, for_processes, place
 from ppvae.fitting.processes import processes
@@ -276,6 +276,9 @@ def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> Non
         training.settle()
     run.config = training.config
     cautions = [text for hook in training.objective.hooks if (text := hook.caution())]
+    if not training.settings.restore_best:
+        fallen = loss_of_elbo([row["elbo"] for row in training.history])
+        cautions += [fallen] if fallen else []
     if cautions:
         run.config["cautions"] = cautions
         logger.warning(" ".join(cautions))

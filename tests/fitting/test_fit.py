@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ppvae.data import Dataset, Splits
 from ppvae.errors import DataError
 from ppvae.fitting import DivergenceError, adam, cosine, fit
+from ppvae.fitting.diagnose import loss_of_elbo
 from ppvae.fitting.tensors import named_tensors
 from ppvae.objectives import ELBO, Linear, Penalty
 from ppvae.programs import ContractError
@@ -668,3 +669,33 @@ def test_a_term_is_left_out_once_its_weight_stays_zero(end, last):
     sizes = run.history.column("size")
     assert sizes[0] > 0
     assert (sizes[-1] == 0) == (end == 0)
+
+
+@pytest.mark.parametrize(
+    ("elbos", "word"),
+    [
+        ([2342.0, 3700.0, 3760.0, -2415.0], "fell from 3760 in epoch 3 to -2415 at the end"),
+        ([-200.0, -100.0, -160.0], "fell from -100 in epoch 2"),
+        ([-200.0, -100.0, -130.0], ""),
+        ([-200.0, -199.0, -205.0], ""),
+        ([-200.0, -300.0], ""),
+    ],
+)
+def test_a_fit_that_lost_what_it_had_gained_says_so(elbos, word):
+    said = loss_of_elbo(elbos)
+    assert word in said
+    assert bool(said) == bool(word)
+
+
+def test_a_late_divergence_is_a_caution_of_the_run(caplog):
+    class Spoil:
+        def on_epoch_end(self, training):
+            if training.epoch == 3:
+                with torch.no_grad():
+                    training.model.bias.fill_(100.0)
+
+    run = quiet(*pair(), epochs=4, callbacks=[Spoil()])
+    assert run.status == "completed"
+    assert "The ELBO fell from" in run.config["cautions"][0]
+    assert "The ELBO fell from" in caplog.text
+    assert "cautions" not in quiet(*pair(), epochs=4).config
