@@ -32,8 +32,6 @@ VARIANTS = [
     ("trvae", {"condition": "c", "network": "conv", "warmup": 5}),
     ("jrvae", {"decoder": "coordinates", "translation": 0.1}),
 ]
-
-
 LATENT = ["latents.png", "divergence.png"]
 
 
