@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
-from ppvae.expected import above
+from ppvae.expected import above, at_least
 
 __all__ = ["MINE", "NWJ", "SMILE", "DonskerVaradhan", "Estimator", "InfoNCE"]
 
@@ -104,29 +104,39 @@ class MINE(Estimator):
 
     The averages change when the critic is trained (``loss``), not when an estimate is computed.
 
+    A constant added to all scores leaves the estimate as it is, so that nothing keeps the level of
+    the scores where the averages can follow it. Over long fits it drifts, the two averages lag
+    differently, and in the end the critic diverges. The loss therefore has the further term
+    :math:`\mathrm{level} \, (\log \overline{e^{T(a_i, b_j)}})^2`, which does not move its optimum.
+
     Arguments:
         decay: Share d of the averages that a step of the critic keeps.
-        slack: Largest amount, in nats, by which :math:`\log \eta_{t - 1}` may exceed the batch's
-            own value.
+        slack: Largest difference, in nats, between :math:`\log \eta_{t - 1}` and the batch's own
+            value; the gradients of a batch's :math:`e^T` weigh at most :math:`e^\mathrm{slack}`.
+        level: Weight of the term that keeps the level of the scores; 0 leaves it out.
 
     Raises:
-        ArgumentError: If ``decay`` is not from 0 to below 1, or ``slack`` is not above 0.
+        ArgumentError: If ``decay`` is not from 0 to below 1, ``slack`` is not above 0, or
+            ``level`` is below 0.
 
     References:
         | MINE: Mutual Information Neural Estimation (Belghazi et al., 2018), equation 12
         | https://arxiv.org/abs/1801.04062
+        | Combating the Instability of Mutual Information-based Losses via Regularization
+        | (Choi and Lee, 2022)
+        | https://arxiv.org/abs/2011.07932
     """
 
     steps: Tensor
     mean: Tensor
     log_partition: Tensor
 
-    @typed(slack=above(0))
-    def __init__(self, decay: float = 0.99, *, slack: float = 1.0) -> None:
+    @typed(slack=above(0), level=at_least(0))
+    def __init__(self, decay: float = 0.99, *, slack: float = 1.0, level: float = 0.1) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ArgumentError(f"decay: expected 0 to below 1; got {decay}. Use 0.99.")
-        self.decay, self.slack = decay, slack
+        self.decay, self.slack, self.level = decay, slack, level
         self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("log_partition", torch.zeros(()))
@@ -137,9 +147,10 @@ class MINE(Estimator):
         keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
         mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)
         own = log_mean_exp(marginal).to(keep)
-        # Otherwise one huge score would stay in the average for thousands of steps, in which the
-        # critic would not be restrained.
-        before = self.log_partition.minimum(own + self.slack)
+        # Without the upper limit one huge score would stay in the average for thousands of steps,
+        # in which the critic would not be restrained; without the lower one the gradients of a
+        # batch with such a score would weigh 1 / (1 - decay).
+        before = self.log_partition.clamp(own - self.slack, own + self.slack)
         log_partition = torch.logaddexp(keep.log() + before, torch.log1p(-keep) + own)
         return mean, log_partition
 
@@ -156,7 +167,8 @@ class MINE(Estimator):
         self.steps += 1
         self.mean.copy_(mean)
         self.log_partition.copy_(log_partition)
-        return -self._estimate(joint, marginal, mean, log_partition)
+        estimate = self._estimate(joint, marginal, mean, log_partition)
+        return self.level * log_mean_exp(marginal).square() - estimate
 
     def measure(self, joint: Tensor, marginal: Tensor) -> Tensor:
         return joint.mean() - log_mean_exp(marginal)

@@ -79,7 +79,8 @@ def test_mine_divides_its_gradient_by_the_moving_average():
     torch.testing.assert_close(marginal.grad, -marginal.detach().exp() / 2 / eta)
     # Asked again it says the same: only training the critic moves the averages.
     assert mine(joint, marginal).item() == value
-    assert mine.loss(joint, marginal).item() == pytest.approx(-value)
+    own = math.log((math.exp(1) + math.exp(-1)) / 2)
+    assert mine.loss(joint, marginal).item() == pytest.approx(0.1 * own**2 - value)
     for _ in range(200):
         mine.loss(JOINT, MARGINAL)
     assert float(mine.mean) == pytest.approx(2.0)
@@ -87,7 +88,7 @@ def test_mine_divides_its_gradient_by_the_moving_average():
 
 
 def test_the_moving_average_has_a_third_of_the_deviation():
-    mine, plain = MINE(), DonskerVaradhan()
+    mine, plain = MINE(level=0.0), DonskerVaradhan()
     rows = [best_scores(4.0, 2, 64) for _ in range(300)]
     batches = torch.tensor([float(plain(*scores)) for scores in rows])
     smoothed = torch.tensor([-float(mine.loss(*scores)) for scores in rows])
@@ -134,6 +135,38 @@ def test_one_huge_score_does_not_leave_the_critic_without_a_hold():
     scores = marginal.clone().requires_grad_()
     (slope,) = torch.autograd.grad(mine.loss(joint, scores), scores)
     assert float(slope.sum()) > 0.3
+
+
+def test_one_huge_score_weighs_e_to_the_slack_at_most():
+    """Such a batch would otherwise count 1 / (1 - decay) = 100 times, and the critic diverge."""
+    mine = MINE(level=0.0)
+    joint, marginal = torch.zeros(8), torch.zeros(8, 7)
+    for _ in range(300):
+        mine.loss(joint, marginal)
+    for height in (3.0, 30.0):
+        scores = marginal.clone()
+        scores[0, 0] = height
+        scores.requires_grad_()
+        for loss in (-mine(joint, scores), mine.loss(joint, scores)):
+            (slope,) = torch.autograd.grad(loss, scores)
+            assert 0.9 < float(slope.sum()) <= math.e
+
+
+def test_the_level_of_the_scores_is_held():
+    """No estimate depends on it, so that without a further term nothing brings it back."""
+    found = {}
+    for weight in (0.1, 0.0):
+        mine, level = MINE(0.5, level=weight), torch.full((), 5.0, requires_grad=True)
+        optimizer = torch.optim.SGD([level], 0.1)
+        for _ in range(300):
+            optimizer.zero_grad()
+            mine.loss(JOINT + level, MARGINAL + level).backward()
+            optimizer.step()
+        found[weight] = math.log((1 + math.exp(2)) / 2) + level.item()
+    assert abs(found[0.1]) < 0.1
+    assert found[0.0] > 5
+    with pytest.raises(ValueError, match="level: expected a number >= 0; got -1"):
+        MINE(level=-1.0)
 
 
 def test_an_average_near_the_batches_is_left_as_it_is():
