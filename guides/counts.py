@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppvae.nets import OneHot
+from ppvae.nets import FactorScaling, OneHot
 from ppvae.programs import data_plate
 
 __all__ = ["CountGuide"]
@@ -31,15 +31,23 @@ class CountGuide(nn.Module):
         encoder: x, with shape (N, G), then indicators of the batch and covariates, if there are
             any, to a distribution of z.
         batches: Number of batches in the column ``batch``; 0 without that column.
+        scaling: The covariates in ``c`` as inputs of the encoder, the model's; None to pass them
+            as they are.
         latent_library: Whether the library is latent, with b and :math:`\sigma` learned.
     """
 
     def __init__(
-        self, encoder: nn.Module, *, batches: int = 0, latent_library: bool = False
+        self,
+        encoder: nn.Module,
+        *,
+        batches: int = 0,
+        scaling: FactorScaling | None = None,
+        latent_library: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.one_hot = OneHot(batches) if batches else None
+        self.scaling = scaling
         self.shift = nn.Parameter(torch.zeros(())) if latent_library else None
         self.raw_scale = nn.Parameter(torch.tensor(-2.0)) if latent_library else None
 
@@ -48,7 +56,8 @@ class CountGuide(nn.Module):
     ) -> Tensor:
         given = [] if self.one_hot is None or batch is None else [self.one_hot(batch)]
         if c is not None:
-            given.append(c.unsqueeze(-1) if c.dim() == 1 else c)
+            c = c.unsqueeze(-1) if c.dim() == 1 else c
+            given.append(c if self.scaling is None else self.scaling(c))
         with data_plate(x, *given):
             if self.shift is not None and self.raw_scale is not None:
                 loc = x.nansum(-1).clamp_min(1).log() + self.shift

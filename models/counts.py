@@ -23,7 +23,7 @@ from ppvae.borders import typed
 from ppvae.data.mapped import Columns
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
-from ppvae.nets import OneHot
+from ppvae.nets import FactorScaling, OneHot
 from ppvae.nets.priors import prior_or_normal
 from ppvae.programs import FitHooks, arguments, columns_of, data_plate
 
@@ -39,6 +39,7 @@ class CountVAE(FitHooks):
         latent_dim: Z, for :math:`p(z) = N(0, I)`.
         prior: Another p(z), or p(z | columns), as in :class:`~ppvae.models.VAE`.
         batches: Number of batches in the column ``batch``; 0 without that column.
+        scaling: The covariates in ``c`` as inputs of the decoder; None to pass them as they are.
         library: Mean and standard deviation of :math:`l` for each batch, with shape (B, 2), or
             (1, 2) without batches; None for the observed totals.
         log_theta: The initial :math:`\log \theta` of each batch and gene, with shape (B, G),
@@ -61,6 +62,7 @@ class CountVAE(FitHooks):
         latent_dim: int | None = None,
         prior: nn.Module | None = None,
         batches: int = 0,
+        scaling: FactorScaling | None = None,
         library: Tensor | None = None,
         log_theta: Tensor | None = None,
         typical: float | None = None,
@@ -78,6 +80,7 @@ class CountVAE(FitHooks):
             )
         self.decoder = decoder
         self.one_hot = OneHot(batches) if batches else None
+        self.scaling = scaling
         self.prior = prior_or_normal(prior, latent_dim, "CountVAE")
         self.register_buffer("library", library)
         self.log_theta = None if log_theta is None else nn.Parameter(log_theta)
@@ -103,7 +106,7 @@ class CountVAE(FitHooks):
         size: int | None = None,
         **columns: Tensor,
     ) -> Tensor:
-        given = known(self.one_hot, batch, c)
+        given = known(self.one_hot, self.scaling, batch, c)
         if self.typical is None:
             size_factor = None
         taken = {"batch": batch, "c": c, **columns}
@@ -132,7 +135,9 @@ def _expected(size_factor: Tensor | None) -> Tensor:
     return size_factor
 
 
-def known(one_hot: OneHot | None, batch: Tensor | None, c: Tensor | None) -> list[Tensor]:
+def known(
+    one_hot: OneHot | None, scaling: FactorScaling | None, batch: Tensor | None, c: Tensor | None
+) -> list[Tensor]:
     """The known columns of a datum, as inputs of networks.
 
     Raises:
@@ -147,5 +152,6 @@ def known(one_hot: OneHot | None, batch: Tensor | None, c: Tensor | None) -> lis
             )
         given.append(one_hot(batch))
     if c is not None:
-        given.append(c.unsqueeze(-1) if c.dim() == 1 else c)
+        c = c.unsqueeze(-1) if c.dim() == 1 else c
+        given.append(c if scaling is None else scaling(c))
     return given

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppvae.data.columns import MEASURED, kind_of
 from ppvae.data.dataset import Dataset
@@ -17,12 +18,44 @@ from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["compare_values", "compared_scale", "ranges_of", "refuse_mixed_bytes", "warn_far"]
+__all__ = [
+    "compare_values",
+    "compared_scale",
+    "far_from_unit",
+    "ranges_of",
+    "refuse_mixed_bytes",
+    "warn_far",
+]
 
 logger = logging.getLogger(__name__)
 
 # Number of rows of which the largest number says what size a feature has.
 FEW = 10
+# Standard deviation from which on a known factor is called large.
+LARGE = 5.0
+
+
+def far_from_unit(factors: Tensor) -> dict[int, tuple[float, float]]:
+    """Mean and standard deviation of each factor with which networks train poorly, such as years.
+
+    These factors have a standard deviation above 5, a mean of more than 10 standard deviations, or
+    no value beyond 0.1; a constant is left out.
+
+    Arguments:
+        factors: With shape (N, C) or (N); NaN where missing.
+
+    Returns:
+        Number of the factor to its mean, with six digits, and standard deviation, with three.
+    """
+    found = {}
+    for i, column in enumerate(factors.detach().cpu().double().reshape(len(factors), -1).T):
+        known = column[~column.isnan()]
+        if len(known) < 2:
+            continue
+        m, s = float(f"{known.mean():.6g}"), float(f"{known.std():.3g}")
+        if s and (s > LARGE or abs(m) > 2 * LARGE * s or known.abs().max() < 0.5 / LARGE):
+            found[i] = (m, s)
+    return found
 
 
 def ranges_of(data: Splits) -> dict[str, tuple[float, float]]:

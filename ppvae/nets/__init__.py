@@ -39,6 +39,7 @@ from ppvae.nets.priors import (
     VampPrior,
 )
 from ppvae.nets.scaled import ScaledDecoder, ScaledEncoder, shared_scale
+from ppvae.nets.scaling import FactorScaling
 from ppvae.nets.sites import Angle, LogScale, Shift, Sites
 from ppvae.nets.turned import TurnedDecoder, TurnedEncoder
 from ppvae.nets.warp import Warp
@@ -61,6 +62,7 @@ __all__ = [
     "CoordinateDecoder",
     "Embedding",
     "EquivariantPose",
+    "FactorScaling",
     "FeatureNetwork",
     "FlatRotation",
     "FlowPrior",

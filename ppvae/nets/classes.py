@@ -13,6 +13,7 @@ from ppvae.borders import typed
 from ppvae.data.mapped import Column
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
+from ppvae.nets.scaling import FactorScaling
 from ppvae.programs.hooks import FitHooks
 
 __all__ = ["Columns", "Conditions", "Embedding", "OneHot", "check_labels"]
@@ -89,7 +90,8 @@ class Conditions(FitHooks):
 
     Arguments:
         classes: Network for ``y``, :class:`OneHot` or :class:`Embedding`; None for no class.
-        factor_dim: Number of continuous factors in ``c``; 0 for none.
+        factor_dim: Number of continuous factors in ``c``; 0 for none. They are in any unit:
+            :class:`FactorScaling` brings those far from -2 to 2 to that size.
 
     Attributes:
         sizes: Sizes of the inputs, in order, for the networks' ``in_features``.
@@ -108,6 +110,7 @@ class Conditions(FitHooks):
             )
         self.classes = classes
         self.factor_dim = factor_dim
+        self.scaling = FactorScaling(factor_dim) if factor_dim else None
         class_size = () if classes is None else (classes.size,)
         self.sizes: tuple[int, ...] = (*class_size, *((factor_dim,) if factor_dim else ()))
 
@@ -129,15 +132,8 @@ class Conditions(FitHooks):
         inputs: list[Tensor] = []
         if self.classes is not None:
             inputs.append(self.classes(_given("y", y)))
-        if self.factor_dim:
-            c = _given("c", c)
-            c = c.unsqueeze(-1) if c.dim() == 1 else c
-            if c.size(-1) != self.factor_dim:
-                raise ArgumentError(
-                    f"c: expected shape (..., {self.factor_dim}); got {tuple(c.shape)}. "
-                    "Set factor_dim to the number of factors."
-                )
-            inputs.append(c)
+        if self.scaling is not None:
+            inputs.append(self.scaling(_given("c", c)))
         return tuple(inputs)
 
 

@@ -35,8 +35,8 @@ class MutualInformation(Term):
     r""":math:`-\alpha(t) \, \hat I(a; b)`: a reward for mutual information.
 
     A fit's history has the term as ``information_a_b``, and the critic's loss as
-    ``critic/information_a_b``, which is :math:`-\hat I(a; b)`, with :class:`MINE` plus a small term
-    for the level of the scores: both fall as information rises.
+    ``critic/information_a_b``, which is :math:`-\hat I(a; b)`, plus a small term for the level of
+    the scores with :class:`MINE`: both fall as information rises.
 
     Arguments:
         first: Name of a, a site or a column of floating-point numbers.

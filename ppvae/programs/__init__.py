@@ -26,7 +26,7 @@ from ppvae.programs.scopes import (
     seeded,
 )
 from ppvae.programs.sites import Site, nodes_of
-from ppvae.programs.sized import SizedByData, sized_names
+from ppvae.programs.sized import SizedByData, older_values, sized_names
 from ppvae.programs.structure import Structure
 from ppvae.programs.support import check_values
 from ppvae.programs.threads import own_generators, tracing
@@ -80,6 +80,7 @@ __all__ = [
     "marginals",
     "needs_index",
     "nodes_of",
+    "older_values",
     "own_generators",
     "placement",
     "posterior",

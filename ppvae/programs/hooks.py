@@ -36,7 +36,13 @@ class FitHooks(nn.Module):
 
     A training loop of your own makes the same calls: ``prepare`` before its first step and
     ``objective.advance()`` after each.
+
+    Attributes:
+        standardizes: Columns of factors that the module itself brings to the size that networks
+            train with; :func:`ppvae.fit` warns of others in units far from it.
     """
+
+    standardizes: tuple[str, ...] = ()
 
     def check(self, data: Columns) -> None:
         """Refuse data that cannot be evaluated or predicted.

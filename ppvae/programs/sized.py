@@ -1,13 +1,14 @@
-"""Modules with tensors sized by the training data, such as one entry per subject."""
+"""Tensors of a state dict that a module is lenient with: sized by the data, or new to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["SizedByData", "sized_names"]
+__all__ = ["SizedByData", "older_values", "sized_names"]
 
 
 class SizedByData(nn.Module):
@@ -41,4 +42,17 @@ def sized_names(module: nn.Module) -> set[str]:
         for prefix, part in module.named_modules(remove_duplicate=False)
         if isinstance(part, SizedByData)
         for name in part.sized_by_data
+    }
+
+
+def older_values(module: nn.Module) -> dict[str, Tensor]:
+    """Values of tensors that runs of older versions lack, by their full names.
+
+    They are those of the attribute ``absent_in_older`` of a sub-module: a mapping from the name of
+    a persistent buffer to the number that makes the module what it was before it had the buffer.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name: torch.full_like(getattr(part, name), value)
+        for prefix, part in module.named_modules(remove_duplicate=False)
+        for name, value in getattr(part, "absent_in_older", {}).items()
     }

@@ -13,8 +13,10 @@ from torch.distributions import Distribution, Independent, constraints
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import CODED, kind_of
 from ppvae.data.describe import statistics, suitable
+from ppvae.data.scales import far_from_unit
 from ppvae.errors import DataError, PPVAEError
 from ppvae.programs.batches import batch_for, placement
+from ppvae.programs.hooks import hooks_of
 from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.traces import sample_sites, trace_program
 
@@ -24,8 +26,6 @@ __all__ = ["check_support", "check_values"]
 CHUNK = 2**22
 # Rows on which a fitted pair is run to see its distributions.
 FEW = 2
-# Standard deviation from which on a known factor is called large.
-LARGE = 5.0
 
 
 def check_values(
@@ -33,7 +33,8 @@ def check_values(
 ) -> None:
     """Check every row of all splits: values in the support, class numbers without gaps.
 
-    Factors far from -2 to 2, such as years, are warned of.
+    Factors far from -2 to 2, such as years, are warned of, unless the pair scales them itself
+    (:class:`~ppvae.programs.FitHooks`).
 
     Arguments:
         model: The generative program.
@@ -47,9 +48,9 @@ def check_values(
             views differ that become equal in the precision of the model.
     """
     dtype = placement(model).dtype
-    for name in [name for name in batch if name in splits.train]:
+    names = [name for name in batch if name in splits.train]
+    for name in names:
         _warn_gaps(splits, name)
-        _warn_unscaled(splits.train, name)
         _refuse_coinciding(splits, name, dtype)
     try:
         observed = list(_observed(model, guide, batch))
@@ -62,6 +63,10 @@ def check_values(
             f"data: expected values that the model and the guide can compute with; got {ranges} "
             f"({str(error).splitlines()[0][:200]}). Check their range and scale."
         ) from error
+    scaled = {name for hook in hooks_of(model, guide) for name in hook.standardizes}
+    for name in names:
+        if name not in scaled or name in dict(observed):
+            _warn_unscaled(splits.train, name)
     for name, fn in observed:
         for part, data in splits._asdict().items():
             if data is not None and name in data:
@@ -190,20 +195,13 @@ def _warn_unscaled(train: Dataset, name: str) -> None:
     """Warn of known factors with which networks train poorly, such as years."""
     if kind_of(name).kind != "factor":
         return
-    factors = torch.as_tensor(train[name]).double().reshape(train.num_rows, -1)
-    for i, column in enumerate(factors.T):
-        known = column[~column.isnan()]
-        if len(known) < 2:
-            continue
-        m, s = float(f"{known.mean():.6g}"), float(f"{known.std():.3g}")
-        if s and (s > LARGE or abs(m) > 2 * LARGE * s or known.abs().max() < 0.5 / LARGE):
-            warnings.warn(
-                f"column {name!r}: expected factors of about -2 to 2; got factor {i} with a mean "
-                f"of {m:g} and a standard deviation of {s:g}, with which networks train poorly. "
-                f"Scale it, in new data, too: ({name} - {m:g}) / {s:g}.",
-                stacklevel=2,
-            )
-            return
+    for i, (m, s) in list(far_from_unit(torch.as_tensor(train[name])).items())[:1]:
+        warnings.warn(
+            f"column {name!r}: expected factors of about -2 to 2; got factor {i} with a mean "
+            f"of {m:g} and a standard deviation of {s:g}, with which networks train poorly. "
+            f"Scale it, in new data, too: ({name} - {m:g}) / {s:g}.",
+            stacklevel=2,
+        )
 
 
 def _warn_gaps(splits: Splits, name: str) -> None:

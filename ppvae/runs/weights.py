@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ppvae.errors import RunError
-from ppvae.programs import sized_names, unprepared
+from ppvae.programs import older_values, sized_names, unprepared
 from ppvae.runs.config import WEIGHTS, check_digest
 from ppvae.runs.files import read_bytes
 from ppvae.typing import JsonObject
@@ -87,6 +87,7 @@ def fill(modules: nn.Module, weights: Mapping[str, Tensor], shared: Mapping[str,
     """
     wanted = modules.state_dict(keep_vars=True)
     offered = {
+        **older_values(modules),
         **weights,
         **{alias: weights[name] for alias, name in shared.items() if name in weights},
     }

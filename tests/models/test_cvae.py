@@ -6,10 +6,13 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
+from torch import nn
 
 import ppvae
+from ppvae.errors import RunError
 from ppvae.nets import Conditions, Embedding, OneHot
 from ppvae.programs import ContractError, arguments
+from ppvae.runs.weights import fill, gather
 from tests.pairs import K, N, Z, build
 
 
@@ -118,3 +121,52 @@ def test_conditions_that_are_missing_or_do_not_fit_are_refused():
         Conditions()
     with pytest.raises(ValueError, match="num_classes"):
         OneHot(0)
+
+
+def _aged(**options):
+    """A fit to two curves of an age in years; the numbers of the model do not know the unit."""
+    torch.manual_seed(0)
+    age = 20 + 60 * torch.rand(400, 1)
+    x = torch.cat([((age - 50) / 6).sigmoid(), ((35 - age) / 6).sigmoid()], 1)
+    columns = {"x": (x > torch.rand(400, 2)).float(), "c": options.get("c", lambda a: a)(age)}
+    data = ppvae.data.Dataset(columns)
+    model, guide, objective = ppvae.zoo.build("cvae", data.spec, latent_dim=1, hidden=(16,))
+    settings = {"batch_size": 50, "learning_rate": 1e-2, "seed": 0, "progress": False}
+    return ppvae.fit(model, guide, data, objective, epochs=15, **settings), data, settings
+
+
+@pytest.fixture(scope="module")
+def aged():
+    return _aged()
+
+
+def test_factors_in_years_are_learned_as_those_of_unit_scale_are(aged):
+    run, data, _ = aged
+    m, s = data["c"].mean(), data["c"].std()
+    found = run.model.conditions.scaling
+    torch.testing.assert_close(found.center, m.reshape(1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.unit, s.reshape(1), rtol=1e-2, atol=0)
+    by_hand = _aged(c=lambda age: (age - m) / s)[0]
+    assert run.history[-1]["elbo"] == pytest.approx(by_hand.history[-1]["elbo"], abs=0.02)
+    # The null model, which has the rates of the whole data, and does not know the age.
+    rates = data["x"].mean(0)
+    null = torch.distributions.Bernoulli(rates).log_prob(data["x"]).sum(1).mean()
+    assert run.history[-1]["elbo"] > null + 0.2
+
+
+def test_a_saved_run_and_one_of_an_older_version_keep_the_unit_of_their_factors(aged, tmp_path):
+    run, data, settings = aged
+    weights, shared = gather(nn.ModuleList([run.model, run.guide]))
+    empty = ppvae.zoo.build("cvae", data.spec, latent_dim=1, hidden=(16,))
+    fill(nn.ModuleList(empty[:2]), weights, shared)
+    assert torch.equal(empty.model.conditions.scaling.unit, run.model.conditions.scaling.unit)
+    old = {name: value for name, value in weights.items() if "scaling" not in name}
+    kept = {name: of for name, of in shared.items() if "scaling" not in name}
+    assert len(old) == len(weights) - 3
+    empty = ppvae.zoo.build("cvae", data.spec, latent_dim=1, hidden=(16,))
+    fill(nn.ModuleList(empty[:2]), old, kept)
+    ppvae.fit(empty.model, empty.guide, data, epochs=1, **settings)
+    (given,) = empty.model.conditions(c=data["c"])
+    assert torch.equal(given, data["c"])
+    with pytest.raises(RunError, match="the file lacks"):
+        fill(nn.ModuleList(empty[:2]), dict(list(old.items())[1:]), kept)

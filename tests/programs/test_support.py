@@ -18,7 +18,7 @@ from ppvae.data import Dataset, Splits
 from ppvae.errors import DataError
 from ppvae.guides import AmortizedGuide, ConditionalGuide
 from ppvae.models import VAE, ConditionalVAE
-from ppvae.nets import MLP, Conditions, heads
+from ppvae.nets import MLP, Columns, Conditions, heads
 from ppvae.programs import check_values, data_plate
 
 
@@ -131,39 +131,51 @@ def test_times_that_coincide_in_the_precision_of_the_model_are_refused():
     check_values(*pair, columns, Splits(Dataset(columns)))
 
 
+def _given_factors(conditions, size):
+    decoder = MLP([2, size], heads.Normal((3,)), hidden=[4])
+    encoder = MLP([3, size], heads.DiagonalNormal(2), hidden=[4])
+    model = ConditionalVAE(decoder, conditions, latent_dim=2)
+    return model, ConditionalGuide(encoder, conditions)
+
+
 @pytest.mark.parametrize(
     ("c", "scaled"),
     [
         (lambda u: 2000 + 40 * u, False),
         (lambda u: 10 + u, False),
         (lambda u: 1e-6 * u, False),
-        (lambda u: torch.stack([u, 100 * u], 1), False),
+        (lambda u: torch.cat([u, 100 * u], 1), False),
         (lambda u: u, True),
         (lambda u: (u > 0.97).float(), True),
         (lambda u: torch.full_like(u, 2020.0), True),
     ],
 )
-def test_factors_of_a_size_that_networks_do_not_take_are_warned_of(c, scaled):
+def test_factors_of_a_size_that_networks_do_not_take_are_scaled_or_warned_of(c, scaled):
     torch.manual_seed(0)
-    c = c(torch.rand(40))
-    conditions = Conditions(factor_dim=1 if c.dim() == 1 else 2)
-    sizes = [2, *conditions.sizes]
-    model = ConditionalVAE(MLP(sizes, heads.Normal((3,)), hidden=[4]), conditions, latent_dim=2)
-    guide = ConditionalGuide(
-        MLP([3, *conditions.sizes], heads.DiagonalNormal(2), hidden=[4]), conditions
-    )
+    c = c(torch.rand(40, 1))
+    size = c.size(1)
     data = Dataset({"x": torch.randn(40, 3), "c": c})
+    batch = data.batch(slice(0, 4), dtype=torch.get_default_dtype())
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        batch = data.batch(slice(0, 4), dtype=torch.get_default_dtype())
-        check_values(model, guide, batch, Splits(data))
+        check_values(*_given_factors(Columns("c"), size), batch, Splits(data))
     assert len(said) == (not scaled)
+    conditions = Conditions(factor_dim=size)
+    conditions.scaling.prepare(data)
+    (given,) = conditions(c=c)
     if said:
         text = str(said[0].message)
         assert "Scale it, in new data, too: (c - " in text
         mean, sd = map(float, text.partition("(c - ")[2].rstrip(".").split(") / "))
-        column = c if c.dim() == 1 else c[:, 1]
-        assert ((column - mean) / sd).abs().max() < 4
+        torch.testing.assert_close(given[:, -1], (c[:, -1] - mean) / sd)
+        assert given.abs().max() < 4
+    assert torch.equal(given[:, :1], c[:, :1]) == (scaled or size > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_values(*_given_factors(conditions, size), batch, Splits(data))
+    # Once learned it stays: further fits and new data have the same units.
+    conditions.scaling.prepare(Dataset({"c": 3 * c + 5}))
+    assert torch.equal(conditions(c=c)[0], given)
 
 
 class Tutorial(nn.Module):

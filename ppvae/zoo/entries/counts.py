@@ -99,15 +99,19 @@ def counts(
     head = x.head(per_datum=dispersion == "cell")
     decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)), norm=norm)
     latent = library == "latent"
+    scaling = ppvae.nets.FactorScaling(factors) if factors else None
     model = ppvae.models.CountVAE(
         decoder,
         latent_dim=latent_dim,
         batches=batches,
+        scaling=scaling,
         library=_library(x, batches) if latent else None,
         log_theta=_dispersion(head, batches) if dispersion == "batch" else None,
         typical=math.exp(x.library[0]) if library == "size-factor" else None,
     )
-    guide = ppvae.guides.CountGuide(encoder, batches=batches, latent_library=latent)
+    guide = ppvae.guides.CountGuide(
+        encoder, batches=batches, scaling=scaling, latent_library=latent
+    )
     objectives = ppvae.objectives
     rising = {"z": objectives.Linear(0.0, 1.0, warmup)} if warmup else None
     return Pair(model, guide, objectives.ELBO(weights=rising))
