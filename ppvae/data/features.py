@@ -246,9 +246,10 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
     if numbers.isna().any():
         place = int(np.flatnonzero(numbers.isna().to_numpy())[0])
         row = int(np.flatnonzero(series.notna().to_numpy())[place])
+        remedy = "Correct it, or remove a row of units" if row == 0 else "Correct it"
         raise DataError(
             f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
-            f"{row}. Correct it; or, if it stands for a missing value, say so: na=[...], on the "
+            f"{row}. {remedy}; or, if it stands for a missing value, say so: na=[...], on the "
             f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
             "the command line --columns x=NAME,NAME."
         )

@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from ppvae.data.record import BLANK
 from ppvae.errors import DataError
 
 __all__ = ["Dialect", "dialect_of", "refuse_short"]
@@ -42,7 +43,8 @@ class Dialect:
         header: Names in the first line.
         note: Description of the dialect, in words.
         encoding: UTF-8, or UTF-16 if the file begins with its byte-order mark.
-        skipped: Number of lines before the header, such as Excel's ``sep=;``.
+        skipped: Number of lines before the header: Excel's ``sep=;``, comments, blank lines.
+        marked: Whether ``#`` and spaces stand before names that are separated by spaces.
     """
 
     separator: str
@@ -51,6 +53,7 @@ class Dialect:
     note: str
     encoding: str
     skipped: int = 0
+    marked: bool = False
 
 
 def dialect_of(
@@ -65,10 +68,13 @@ def dialect_of(
         DataError: If there is no header, names are repeated, rows differ in width from the
             header, or a comma could be a decimal sign or a separator of thousands.
     """
-    encoding, lines = _first_lines(path)
+    encoding, numbered = _first_lines(path)
+    numbers, lines = map(list, zip(*numbered, strict=True))
     hint = HINT.fullmatch(lines[0])
     if hint is not None:
         separator, lines = separator or hint[1], lines[1:]
+    remarks = _remarks(lines, separator)
+    lines = lines[remarks:]
     if separator is None:
         separator = _separator(path, lines)
     elif separator in ("tab", "\\t"):
@@ -78,9 +84,10 @@ def dialect_of(
             f"{path.name}: expected a separator of one character; got {separator!r}. "
             "Use --sep ';' or --sep tab."
         )
+    marked = separator == " " and lines[0].lstrip().startswith("#")
     rows = list(csv.reader(lines, delimiter=separator))
     if separator == " ":
-        rows = [line.split() for line in lines]
+        rows = [line.split() for line in [lines[0].lstrip("# "), *lines[1:]]]
     elif len(lines) >= LINES:
         rows.pop()  # The last row may continue in lines that were not read.
     header, body = tuple(field.strip() for field in rows[0]), [row for row in rows[1:] if row]
@@ -97,7 +104,10 @@ def dialect_of(
         note += f"; the first line, {header[0]} to {header[-1]}, taken as names"
     if hint is not None:
         note += f"; the line {hint[0].strip()} says so"
-    return Dialect(separator, decimal, header, note, encoding, int(hint is not None))
+    if remarks:
+        note += f"; left out: {remarks} line{'s' * (remarks > 1)} of comments (#) above the names"
+    first = numbers[int(hint is not None) + remarks]
+    return Dialect(separator, decimal, header, note, encoding, first, marked)
 
 
 def refuse_short(path: Path, dialect: Dialect) -> None:
@@ -108,13 +118,14 @@ def refuse_short(path: Path, dialect: Dialect) -> None:
     """
     opener = OPENERS.get(path.suffix.lower(), open)
     with opener(path, "rt", encoding=dialect.encoding, newline="") as file:
+        for _ in range(dialect.skipped):
+            next(file)
         if dialect.separator == " ":
             rows: Iterable[list[str]] = (line.split() for line in file)
         else:
             rows = csv.reader(file, delimiter=dialect.separator)
         filled = (row for row in rows if row)
-        for _ in range(dialect.skipped + 1):
-            next(filled, None)
+        next(filled, None)
         _check_widths(path, dialect.header, enumerate(filled))
 
 
@@ -156,18 +167,45 @@ def _decimal(path: Path, separator: str, rows: Sequence[Sequence[str]]) -> str:
     return "," if commas and not pointed else "."
 
 
-def _first_lines(path: Path) -> tuple[str, list[str]]:
-    """The encoding, and the first lines that are not blank."""
+def _remarks(lines: Sequence[str], separator: str | None) -> int:
+    """Number of first lines that are comments (``#``), rather than the names of the columns.
+
+    Some programs write ``#`` before the names. They are the last such line if it has as many fields
+    as the next, unless that one has names: texts where rows below it have numbers.
+    """
+    count = next((i for i, line in enumerate(lines) if not line.lstrip().startswith("#")), 0)
+
+    def fields(line: str, by: str | None) -> list[str]:
+        return line.split() if by in (None, " ") else next(csv.reader([line], delimiter=by))
+
+    if not count:
+        return 0
+    for by in (separator,) if separator and len(separator) == 1 else (*SEPARATORS, None):
+        last, first, *rows = (fields(line.lstrip("# "), by) for line in lines[count - 1 :])
+        if len(last) == len(first) and (len(last) > 1 or (by is None and _number(first[0]))):
+            named = all(field.strip().lower() not in BLANK for field in first)
+            below = any(map(_number, (field for row in rows for field in row)))
+            if not named or any(map(_number, first)) or not below:
+                return count - 1
+    return count
+
+
+def _number(field: str) -> bool:
+    return NUMBER.fullmatch(field) is not None
+
+
+def _first_lines(path: Path) -> tuple[str, list[tuple[int, str]]]:
+    """The encoding, and the first lines that are not blank, with their numbers from 0."""
     opener = OPENERS.get(path.suffix.lower(), open)
-    lines: list[str] = []
+    lines: list[tuple[int, str]] = []
     try:
         with opener(path, "rb") as file:
             marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
         encoding = "utf-16" if marked else "utf-8-sig"
         with opener(path, "rt", encoding=encoding, newline="") as file:
-            for line in file:
+            for number, line in enumerate(file):
                 if line.strip():
-                    lines.append(line)
+                    lines.append((number, line))
                 if len(lines) >= LINES:
                     break
     except (OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error) as error:
@@ -196,7 +234,7 @@ def _separator(path: Path, lines: list[str]) -> str:
         # The header decides between separators that fit equally well: names have no decimal comma.
         header = lines[0]
         return max(scores, key=lambda s: (scores[s] > 0.9, header.count(s)))
-    fields = [line.split() for line in lines]
+    fields = [line.split() for line in [lines[0].lstrip("# "), *lines[1:]]]
     if len(fields[0]) > 1 and all(len(row) == len(fields[0]) for row in fields):
         return " "
     return ","
