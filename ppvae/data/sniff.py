@@ -170,8 +170,8 @@ def _decimal(path: Path, separator: str, rows: Sequence[Sequence[str]]) -> str:
 def _remarks(lines: Sequence[str], separator: str | None) -> int:
     """Number of first lines that are comments (``#``), rather than the names of the columns.
 
-    Some programs write ``#`` before the names. They are the last such line if it has as many fields
-    as the next, unless that one has names: texts where rows below it have numbers.
+    Some programs write ``#`` before the names. They are the last such line if it has the width
+    of the next, unless that one has names: texts where rows below it have numbers.
     """
     count = next((i for i, line in enumerate(lines) if not line.lstrip().startswith("#")), 0)
 
