@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import ColumnSpec, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["predict_run"]
 
@@ -207,8 +211,17 @@ def _numbers_of(name: str, values: Sequence[object], spec: ColumnSpec) -> Tensor
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def _sources(name: str, columns: Sequence[str], spec: ColumnSpec) -> list[str]:
-    """The columns of a table that make up a column of the data; none if some are absent."""
+def _sources(
+    name: str, columns: Sequence[str], spec: ColumnSpec, roles: Mapping[str, str | Sequence[str]]
+) -> list[str]:
+    """The columns of a table that make up a column of the data; none if some are absent.
+
+    They are those that the run was fitted to (``--columns``), else the column of this name.
+    """
+    given = roles.get(name, ())
+    fitted = [given] if isinstance(given, str) else list(given)
+    if fitted and all(part in columns for part in fitted):
+        return fitted
     column = found_as(name, columns)
     parts = list(spec.get("names") or ()) if spec["classes"] is None else []
     if column is not None:
@@ -225,8 +238,10 @@ def _table_rows(
 ) -> dict[str, Tensor]:
     """The columns of a table that the model takes, one row per prediction."""
     needed = _conditions(run, spec)
-    frame, _ = read_table(path)
-    sources = {name: _sources(name, frame.columns, spec[name]) for name in needed}
+    reading = run.config.get("reading") or {}
+    frame = _frame(path, reading)
+    roles = reading.get("columns") or {}
+    sources = {name: _sources(name, frame.columns, spec[name], roles) for name in needed}
     absent = [name for name, parts in sources.items() if not parts]
     if absent or columns:
         raise ArgumentError(
@@ -256,6 +271,12 @@ def _table_rows(
     return rows
 
 
+def _frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
+    """A table, read as that of the training data was: the same words for missing values, say."""
+    names = ("sep", "decimal", "thousands", "na")
+    return read_table(path, **{name: reading[name] for name in names if reading.get(name)})[0]
+
+
 def _with_visits(run: Run, prior: AdditivePrior, path: Path, spec: Spec) -> tuple[nn.Module, Spec]:
     """The model given further visits, and the columns' spec with the names of new subjects."""
     subject = str(prior.subject)
@@ -264,7 +285,8 @@ def _with_visits(run: Run, prior: AdditivePrior, path: Path, spec: Spec) -> tupl
     facts["classes"] = None
     names = facts.get("names")
     if names is not None:
-        facts["names"] = [*names, *_strangers(_values(path, subject), names)]
+        reading = run.config.get("reading") or {}
+        facts["names"] = [*names, *_strangers(_values(path, subject, reading), names)]
     spec = {**spec, subject: facts}
     return given_visits(run.model, run.guide, rows_like(run, path, spec)), spec
 
@@ -275,11 +297,11 @@ def _strangers(values: np.ndarray, names: Sequence[str]) -> list[str]:
     return sorted(t for t in texts - {*names, "-1"} if t.lower() not in BLANK)
 
 
-def _values(path: Path, column: str) -> np.ndarray:
+def _values(path: Path, column: str, reading: Mapping[str, Any]) -> np.ndarray:
     """A column of a .npz file or a table."""
     values: np.ndarray | None
     if path.name.lower().endswith(TABLES):
-        frame, _ = read_table(existing(path))
+        frame = _frame(existing(path), reading)
         values = frame[column].to_numpy() if column in frame.columns else None
     elif path.suffix.lower() == ".npz":
         with np.load(existing(path), allow_pickle=False) as arrays:

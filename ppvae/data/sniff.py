@@ -8,7 +8,7 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ import numpy as np
 from ppvae.data.record import BLANK
 from ppvae.errors import DataError
 
-__all__ = ["Dialect", "dialect_of", "refuse_short"]
+__all__ = ["Dialect", "dialect_of", "refuse_odd_groups", "refuse_short"]
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -116,17 +116,47 @@ def refuse_short(path: Path, dialect: Dialect) -> None:
     Raises:
         DataError: If there is such a row, as in a file that was cut off.
     """
+    _check_widths(path, dialect.header, enumerate(_rows(path, dialect)))
+
+
+def refuse_odd_groups(path: Path, dialect: Dialect, thousands: str) -> list[int]:
+    """Numbers of the columns of texts with several such signs that are no numbers, such as dates.
+
+    Raises:
+        DataError: If a number has one sign that is not between groups of three digits.
+    """
+    sign, point = re.escape(thousands), re.escape(dialect.decimal)
+    grouped = re.compile(rf"[+-]?\d{{1,3}}({sign}\d{{3}})+({point}\d*)?([eE][+-]?\d+)?")
+    # What is a number once the signs are gone.
+    odd = re.compile(rf"[+-]?[\d{sign}]*({point}[\d{sign}]*)?([eE][+-]?\d+)?")
+    texts = set()
+    for number, row in enumerate(_rows(path, dialect)):
+        for i, (name, field) in enumerate(zip(dialect.header, map(str.strip, row), strict=False)):
+            if thousands not in field or grouped.fullmatch(field) or not odd.fullmatch(field):
+                continue
+            if field.count(thousands) == 1:
+                raise DataError(
+                    f"{path.name}: expected {thousands!r} between groups of three digits; got "
+                    f"{field!r} in row {number} of column {name!r}. Write the number plainly, or "
+                    "leave the sign of thousands out: --thousands."
+                )
+            texts.add(i)
+    return sorted(texts)
+
+
+def _rows(path: Path, dialect: Dialect) -> Iterator[list[str]]:
+    """The fields of all rows below the header that are not blank."""
     opener = OPENERS.get(path.suffix.lower(), open)
     with opener(path, "rt", encoding=dialect.encoding, newline="") as file:
         for _ in range(dialect.skipped):
             next(file)
         if dialect.separator == " ":
-            rows: Iterable[list[str]] = (line.split() for line in file)
+            rows: Iterator[list[str]] = (line.split() for line in file)
         else:
             rows = csv.reader(file, delimiter=dialect.separator)
         filled = (row for row in rows if row)
         next(filled, None)
-        _check_widths(path, dialect.header, enumerate(filled))
+        yield from filled
 
 
 def _check_widths(

@@ -20,7 +20,7 @@ from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
-from ppvae.data.sniff import OPENERS, dialect_of, refuse_short
+from ppvae.data.sniff import OPENERS, dialect_of, refuse_odd_groups, refuse_short
 from ppvae.data.words import factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -147,6 +147,7 @@ def read_table(
             numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
             return frame.replace([*na, *numbers], np.nan) if len(na) else frame, notes
         dialect = dialect_of(path, sep, decimal, thousands)
+        texts = refuse_odd_groups(path, dialect, thousands) if thousands else []
         with warnings.catch_warnings():
             # Rows wider than the header, after the lines that the dialect was detected from.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -161,6 +162,7 @@ def read_table(
                 skiprows=dialect.skipped + dialect.marked,
                 **({"header": None, "names": list(dialect.header)} if dialect.marked else {}),
                 na_values=list(na),
+                converters=dict.fromkeys(texts, lambda text: text.strip() or np.nan),
                 low_memory=False,
                 skipinitialspace=True,
             )

@@ -223,8 +223,8 @@ def _warn_gaps(splits: Splits, name: str) -> None:
 
 
 def _refuse_coinciding(splits: Splits, name: str, dtype: torch.dtype) -> None:
-    """Refuse views or factors, such as times since 1970, that are equal once rounded."""
-    if kind_of(name).kind not in ("view", "factor", "measurement"):
+    """Refuse views, factors or covariates, such as times since 1970, that rounding makes equal."""
+    if kind_of(name).kind not in ("view", "factor", "measurement", "column"):
         return
     for part in splits:
         if part is None or name not in part:
@@ -232,6 +232,8 @@ def _refuse_coinciding(splits: Splits, name: str, dtype: torch.dtype) -> None:
         values = part[name]
         if not isinstance(values, Tensor) or values.dtype not in (torch.float64, torch.int64):
             continue
+        if kind_of(name).kind == "column" and values.dtype == torch.int64:
+            continue  # Whole numbers of the user's own stay whole.
         if dtype == torch.float64 or (kind_of(name).kind == "measurement" and values.dim() != 2):
             continue
         flat = values.reshape(len(values), -1)

@@ -134,10 +134,13 @@ class FourierFeatures(FeatureMap):
         self.check(values)
         low, high = float(values.min()), float(values.max())
         turns = (high - low) / self.period
-        if turns > PERIODS:
+        # Whole numbers, such as hours or numbers of views, have a period that is whole, too.
+        numbered = turns > 1 and self.period % 1 != 0 and bool((values == values.round()).all())
+        if turns > PERIODS or numbered:
             warnings.warn(
-                f"views: expected to span a few periods of {self.period:g}; got {low:g} to "
-                f"{high:g}, {turns:.0f} periods. Set the period in the unit of the column "
+                f"views: expected to span a few periods of {self.period:g}; got "
+                f"{'whole numbers from ' if numbered else ''}{low:g} to {high:g}, "
+                f"{turns:.1f} periods. Set the period in the unit of the column "
                 "(period=360, or --period 360, for degrees), or wrap the column by its period "
                 "to train as it is.",
                 stacklevel=2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import ppvae
@@ -52,6 +52,21 @@ class Views(Options):
     ] = 1.0
     lengthscale: Annotated[float, option("initial lengthscale of the view kernel", above=0)] = 1.0
 
+    def in_unit(self, unit: str) -> Views:
+        """The same with a period in the unit of the views, where they have one.
+
+        Raises:
+            ArgumentError: If the kernel is periodic, and its period in this unit is not known.
+        """
+        if self.view_kernel != "periodic" or self.period != 2 * math.pi or unit in RADIANS:
+            return self
+        if unit in DEGREES:
+            return replace(self, period=360.0)
+        raise ArgumentError(
+            f"period: expected the period of the views in their unit, {unit!r}; got none. Pass "
+            "--period, such as 24 for the hours of a day, or --view-kernel rbf for a line."
+        )
+
     def features(self) -> FeatureMap:
         """The kernel as a feature map."""
         gp = ppvae.gp
@@ -70,6 +85,7 @@ class Views(Options):
 
 
 PERIODIC = Views()
+RADIANS, DEGREES = ("", "rad"), ("deg", "°", "degree", "degrees")
 NO_TERMS = Terms(kernel="")
 RANK = 32
 
@@ -167,7 +183,7 @@ def gpvae(
     else:
         prior = gp.GPPrior(
             gp.ObjectTable(columns["object"]["classes"] or 0, rank),
-            views.features(),
+            views.in_unit(columns["view"].get("unit") or "").features(),
             latent_dim=latent_dim,
             noise=noise,
             refresh=interval,
