@@ -59,7 +59,8 @@ def predict_run(
         out: Folder for ``predictions.npz`` and, for images, ``predictions.png`` (means above
             standard deviations, one row per object or per value of the first column).
         at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
-            ``columns``; an empty cell is a missing value.
+            ``columns``; it is read as the training data were. An empty cell is a missing value,
+            which additive kernels alone take.
         visits: A .npz file or a table of further visits, for a run with an additive kernel over
             subjects: x and the model's columns. Predictions are made given them, without new
             training, for subjects that the run was not fitted to and for those it was.
@@ -92,6 +93,8 @@ def predict_run(
         given = _combinations(run, columns)
     else:
         given = _table_rows(run, Path(at), columns, spec, subject)
+        if prior is None:
+            _refuse_missing(Path(at).name, given)
     warn_far(given, run.config.get("ranges") or {})
     like = placement(model)
     moved = {
@@ -269,6 +272,16 @@ def _table_rows(
         coded = whole or spec[name]["classes"] is not None
         rows[name] = torch.from_numpy(values.astype(np.int64 if coded else np.float32))
     return rows
+
+
+def _refuse_missing(source: str, columns: Mapping[str, Tensor]) -> None:
+    for name, values in columns.items():
+        rows = values.isnan().reshape(len(values), -1).any(1).nonzero()
+        if len(rows):
+            raise DataError(
+                f"{source}: expected a value of {name!r} in every row; got none in row "
+                f"{int(rows[0])}. Complete the row, or leave it out."
+            )
 
 
 def _frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:

@@ -151,6 +151,24 @@ def test_a_run_with_columns_by_role_is_loaded_again(measured, tmp_path, capsys):
     assert asked["y"].tolist() == [1, 0]
 
 
+def test_a_table_to_predict_at_is_read_as_that_of_the_fit(measured, tmp_path):
+    """The role of a column goes before its name, and words for missing values stay such words."""
+    data, columns = measured
+    columns |= {"c": np.full(30, 7.0)}
+    _table(data, **columns)
+    settings = {"options": {"likelihood": "normal", **OPTIONS}, "epochs": 1, "progress": False}
+    reading = {"columns": {"c": "dose"}, "na": ("-2",)}
+    fit_entry("cvae", tmp_path / "run", data=data, reading=reading, **settings)
+    _, asked = predict_run(tmp_path / "run", {}, tmp_path / "p", at=data, num_draws=2)
+    assert asked["c"].flatten().tolist() == columns["dose"].tolist()
+    at = _table(tmp_path / "at.csv", c=[1.5, 2.5])
+    _, asked = predict_run(tmp_path / "run", {}, tmp_path / "q", at=at, num_draws=2)
+    assert asked["c"].flatten().tolist() == [1.5, 2.5]
+    with pytest.raises(DataError, match="a value of 'c' in every row; got none in row 1"):
+        at = _table(tmp_path / "at.csv", dose=[1.5, -2])
+        predict_run(tmp_path / "run", {}, tmp_path / "r", at=at, num_draws=2)
+
+
 def test_columns_in_further_files_are_not_followed(tmp_path, quick):
     for name, values in (("x", np.ones((20, 3))), ("y", np.arange(20) % 2)):
         np.save(tmp_path / f"{name}.npy", values)

@@ -75,6 +75,24 @@ TEXTS = {
         {"thousands": ","},
         [[1234, 2], [5678901, 4]],
     ),
+    "groups and decimals, stated": (
+        "t.csv",
+        b"a;b;day ;d\n1.234,5;2,5;12.03.2020;1\n5;0,25;;2.345.678\n",
+        {"thousands": ".", "decimal": ","},
+        [[1234.5, 2.5, 1], [5, 0.25, 2345678]],
+    ),
+    "a decimal for a sign of thousands": (
+        "t.csv",
+        b"a;b\n1.234,5;2.5\n2,5;0.25\n",
+        {"thousands": ".", "decimal": ","},
+        "groups of three digits; got '2.5' in row 0 of column 'b'",
+    ),
+    "decimal commas for signs of thousands": (
+        "t.csv",
+        b"a;b\n1,5;2\n12,34;3\n",
+        {"thousands": ","},
+        "groups of three digits; got '1,5' in row 0 of column 'a'",
+    ),
     "decimal comma, stated": ("t.csv", b"a;b\n1,234;2\n", {"decimal": ","}, [[1.234, 2]]),
     "whole numbers beyond 2^24": (
         "t.csv",

@@ -88,11 +88,15 @@ def test_small_integers_are_ids_and_truth_values_are_not():
 
 def test_views_of_many_periods_are_warned_about():
     views = FourierFeatures(num_frequencies=2)
-    with pytest.warns(UserWarning, match=r"0 to 360, 57 periods. .*--period 360"):
+    with pytest.warns(UserWarning, match=r"0 to 360, 57.3 periods. .*--period 360"):
         views.check_training(torch.linspace(0, 360, 9))
+    with pytest.warns(UserWarning, match=r"whole numbers from 1 to 12, 1.8 periods"):
+        views.check_training(torch.arange(1.0, 13.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         views.check_training(torch.linspace(-math.pi, 3 * math.pi, 9))
+        views.check_training(torch.arange(-3.0, 4.0))
+        FourierFeatures(num_frequencies=2, period=24.0).check_training(torch.arange(48.0))
         FourierFeatures(num_frequencies=2, period=360.0).check_training(torch.linspace(0, 360, 9))
 
 

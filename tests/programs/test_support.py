@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -129,6 +130,11 @@ def test_times_that_coincide_in_the_precision_of_the_model_are_refused():
         check_values(*pair, columns, Splits(Dataset(columns)))
     columns["view"] = times - 1.7e9
     check_values(*pair, columns, Splits(Dataset(columns)))
+    # In a column of the user's own whole numbers stay whole, and others are rounded.
+    for age, refused in ((times + 0.5, True), (times.long(), False), (times - 1.7e9, False)):
+        columns = {"x": columns["x"], "age": age}
+        with pytest.raises(DataError, match="column 'age'.*equal") if refused else nullcontext():
+            check_values(*pair, columns, Splits(Dataset(columns)))
 
 
 def _given_factors(conditions, size):
