@@ -164,8 +164,8 @@ def test_a_table_to_predict_at_is_read_as_that_of_the_fit(measured, tmp_path):
     at = _table(tmp_path / "at.csv", c=[1.5, 2.5])
     _, asked = predict_run(tmp_path / "run", {}, tmp_path / "q", at=at, num_draws=2)
     assert asked["c"].flatten().tolist() == [1.5, 2.5]
+    at = _table(tmp_path / "at.csv", dose=[1.5, -2])
     with pytest.raises(DataError, match="a value of 'c' in every row; got none in row 1"):
-        at = _table(tmp_path / "at.csv", dose=[1.5, -2])
         predict_run(tmp_path / "run", {}, tmp_path / "r", at=at, num_draws=2)
 
 
