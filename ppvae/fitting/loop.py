@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.diagnose import diagnose, loss_of_elbo
 from ppvae.fitting.layout import channels_last
+from ppvae.fitting.plain import refuse_other_parameters, trainable
 from ppvae.fitting.prepare import assemble, for_processes, place
 from ppvae.fitting.processes import processes
 from ppvae.fitting.rates import RateSchedule
@@ -218,7 +219,12 @@ def _config(
 
 def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault | None]:
     """Run all epochs; return the status at the end, and the fault if there was one."""
-    on_step_end = [c.on_step_end for c in callbacks if hasattr(c, "on_step_end")]
+    known = trainable(training.objective) if callbacks else {}
+    stepping = [c for c in callbacks if hasattr(c, "on_step_end")]
+    on_step_end = [c.on_step_end for c in stepping]
+    # What comes with ppvae changes no module.
+    if any(not type(c).__module__.startswith("ppvae.") for c in stepping):
+        on_step_end.append(lambda training: _notice(training, known))
     patience = training.settings.patience
     try:
         _call(callbacks, "on_fit_start", training)
@@ -232,6 +238,8 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
                 if patience is not None and training.best.stale >= patience:
                     training.stop = True
                 _call(callbacks, "on_epoch_end", training)
+                if callbacks:
+                    _notice(training, known)
                 training.stop = bool(training.shards.agreed(int(training.stop)))
             number = training.shards.agreed(pending_signal() or 0)
             if number and training.epoch < training.epochs:
@@ -255,6 +263,12 @@ def _epoch(
     if training.validation is not None and training.done == 0 and due:
         return training.validate()
     return None
+
+
+def _notice(training: Training, known: Mapping[str, bool]) -> None:
+    """Let the step take note of what callbacks may have changed."""
+    refuse_other_parameters(training.objective, known)
+    training.step.gradients.notice()
 
 
 def _call(callbacks: Sequence[object], hook: str, training: Training) -> None:

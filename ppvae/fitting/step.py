@@ -39,6 +39,9 @@ class GradientFunction(Protocol):
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]: ...
 
+    def notice(self) -> None:
+        """Take note of what a callback may have changed in the modules."""
+
 
 def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """Adam in one fused kernel, where the device has one.
@@ -126,6 +129,9 @@ class Gradients:
         terms, context = self.evaluate(batch)
         self.objective.shards.backward(terms.loss, self.parameters)
         return terms.means(), context if self.context else None
+
+    def notice(self) -> None:
+        """Nothing: an eager step reads all anew."""
 
     def evaluate(self, batch: Batch) -> tuple[Terms, Context]:
         """The forward pass alone."""

@@ -16,7 +16,7 @@ from torch.fx import symbolic_trace
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from ppvae.errors import Interrupted
+from ppvae.errors import ArgumentError, Interrupted
 from ppvae.fitting import Checkpoint, ending_on_signals, fit
 from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
@@ -600,3 +600,75 @@ def test_a_captured_graph_trains_as_eager():
     runs = [quiet(*pair(), compile=compile, device="cuda") for compile in (True, False)]
     assert runs[0].metrics["compiled"]
     assert_same(*runs)
+
+
+class Setting:
+    """Sets something of the modules at the end of an epoch."""
+
+    def __init__(self, change, *, at=5) -> None:
+        self.change, self.at = change, at
+
+    def on_epoch_end(self, training):
+        if training.epoch == self.at:
+            self.change(training)
+
+
+class Scaled(nn.Module):
+    """A model whose latent has a weight that is a Python number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Linear(Z, D)
+        self.register_buffer("zero", torch.zeros(Z))
+        self.beta = 0.1
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            with pyro.poutine.scale(scale=self.beta):
+                z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.loc(z), 1.0).to_event(1), obs=x)
+
+
+class ScaledGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc, self.drop, self.beta = nn.Linear(D, Z), nn.Dropout(0.5), 0.1
+
+    def forward(self, x):
+        with data_plate(x), pyro.poutine.scale(scale=self.beta):
+            pyro.sample("z", dist.Normal(self.loc(self.drop(x)), 0.5).to_event(1))
+
+
+def scaled():
+    torch.manual_seed(0)
+    return Scaled(), ScaledGuide()
+
+
+def raise_beta(training):
+    training.model.beta = training.guide.beta = 0.8
+
+
+def end_dropout(training):
+    training.guide.drop.p = 0.0
+
+
+@pytest.mark.parametrize("change", [raise_beta, end_dropout])
+def test_a_number_that_a_callback_changes_ends_the_compiled_steps(backend, caplog, change):
+    callbacks = [Setting(change)]
+    ours = quiet(*scaled(), compile=True, callbacks=callbacks)
+    assert "from here on steps run in eager torch" in caplog.text
+    assert backend.calls == 1
+    assert_same(ours, quiet(*scaled(), compile=False, callbacks=callbacks))
+    kept = quiet(*scaled(), compile=True)
+    assert column(kept)[:5].tolist() == column(ours)[:5].tolist()
+    assert (column(kept)[5:] - column(ours)[5:]).abs().min() > 1e-2
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_parameters_that_a_callback_freezes_or_thaws_are_refused(backend, compiled, frozen):
+    model, guide = scaled()
+    guide.loc.requires_grad_(not frozen)
+    callbacks = [Setting(lambda training: guide.loc.requires_grad_(frozen), at=2)]
+    with pytest.raises(ArgumentError, match=r"got other ones: guide.loc.weight, guide.loc.bias"):
+        quiet(model, guide, compile=compiled, callbacks=callbacks)

@@ -26,6 +26,7 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from ppvae.fitting.compiled.graph import Graph, Tensors, UntraceableError, first_line
+from ppvae.fitting.plain import changed, plain_state
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context
@@ -116,6 +117,7 @@ class CompiledGradients:
         self._graph: Graph | None = None
         self._means: list[str] = []
         self._values: list[str] = []
+        self._plain: dict[str, object] = {}
         self._run: Step
 
     @property
@@ -136,6 +138,7 @@ class CompiledGradients:
         self.eager.objective.begin(0)
         # Eager first: a program may set attributes in its first run that it then keeps.
         expected = self._try(self.eager, batch)
+        self._plain = self._plain_state()
         try:
             graph = Graph(self._function, self.eager.objective, self.eager.parameters, batch)
             self._run = self._compile(graph, batch)
@@ -148,6 +151,21 @@ class CompiledGradients:
             logger.warning("compile: the steps run in eager torch, because %s.", self.reason)
         else:
             logger.info("compile: the step was compiled in %.1f s.", self.compile_seconds)
+
+    def notice(self) -> None:
+        """Return to eager steps if a number that the compiled step was traced with has changed.
+
+        Callbacks may do that: the weight of a KL, a probability of dropout.
+        """
+        if self._graph is None:
+            return
+        if what := changed(self._plain, self._plain_state()):
+            self._graph = None
+            self.reason = f"{what} has changed since it was compiled; keep it in a buffer"
+            logger.warning("compile: from here on steps run in eager torch, as %s.", self.reason)
+
+    def _plain_state(self) -> dict[str, object]:
+        return plain_state(self.eager.objective.model, self.eager.objective.guide)
 
     def _function(self, batch: Tensors) -> tuple[Tensor, list[Tensor]]:
         terms, context = self.eager.evaluate(batch)
