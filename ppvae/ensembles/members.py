@@ -103,6 +103,9 @@ class _Together:
     def __init__(self, stacked: Stacked) -> None:
         self.stacked = stacked
 
+    def notice(self) -> None:
+        """Nothing: each step reads all anew."""
+
     def __call__(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], None]:
         terms: Terms = self.stacked(batch)
         terms.loss.backward()

@@ -13,7 +13,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.data import Dataset, Splits
-from ppvae.errors import ArgumentError, PPVAEError
+from ppvae.errors import ArgumentError, DataError, PPVAEError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, emulates_bfloat16
@@ -108,6 +108,7 @@ def place(
         spec: Objective, before it is bound to the pair.
         settings: The settings of the fit, with a seed.
     """
+    _refuse_index(splits)
     objective = spec(model, guide, num_data=splits.train.num_rows)
     device = choose_device(settings.device, objective)
     objective.to(device)
@@ -123,10 +124,13 @@ def place(
         if part is not None:
             for hook in objective.hooks:
                 hook.check(part)
-    plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)
+    plain = ELBO(num_particles=spec.num_particles, analytic=spec.analytic)(
+        model, guide, num_data=train.num_rows
+    )
+    plain.unscaled = True  # As in evaluations: poutine.scale weighs training alone.
     return Placed(
         objective=objective,
-        plain=plain(model, guide, num_data=train.num_rows),
+        plain=plain,
         train=train.to(device) if resident else train,
         validation=validation,
         device=device,
@@ -139,6 +143,21 @@ def place(
         ),
         index=INDEX in {**signature(model), **signature(guide)} or needs_index(objective),
     )
+
+
+def _refuse_index(splits: Splits) -> None:
+    """Refuse a column ``index`` of the training data that is not the numbers of its rows."""
+    if INDEX not in splits.train:
+        return
+    rows = torch.as_tensor(splits.train[INDEX])
+    if rows.shape != (splits.train.num_rows,) or not bool(
+        (rows.cpu() == torch.arange(len(rows))).all()
+    ):
+        raise DataError(
+            f"column {INDEX!r}: expected the numbers of the training rows from 0, which a fit "
+            "adds itself under this name; got other values. Rename the column, in model and "
+            "guide too."
+        )
 
 
 def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -318,11 +319,18 @@ def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
             )
         p, q = latent[name]["fn"], site["fn"]
         for kind in ("event_shape", "batch_shape"):
-            if getattr(p, kind) != getattr(q, kind):
+            ours, theirs = tuple(getattr(p, kind)), tuple(getattr(q, kind))
+            if ours != theirs:
+                remedy = "Give both the same dimensions, declared with .to_event()."
+                if kind == "batch_shape" and math.prod(ours) == math.prod(theirs):
+                    remedy = (
+                        "A value that is reduced over a plate keeps a dimension of size one: draw "
+                        "that plate's entries as one event in both, .to_event(1), without the "
+                        "plate."
+                    )
                 raise ContractError(
-                    f"site {name!r}: {kind} is {tuple(getattr(p, kind))} in the model but "
-                    f"{tuple(getattr(q, kind))} in the guide. Give both the same dimensions, "
-                    "declared with .to_event()."
+                    f"site {name!r}: {kind} is {ours} in the model but {theirs} in the guide. "
+                    f"{remedy}"
                 )
 
 

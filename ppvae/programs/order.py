@@ -55,7 +55,7 @@ def without_closed_form(
     """The latent sites with a KL that must be estimated at the draws.
 
     These are the sites that depend, in the model, on a site drawn later in the guide; sites that
-    model and guide mask or scale differently; and sites with a registered closed form that leaves
+    model and guide mask or scale differently, as far as these rows tell; and sites with a registered closed form that leaves
     out a part of their density (``Delta`` with a log-density, masked distributions, several values
     folded into one), or is that of a base class that draws or scores otherwise.
 
@@ -86,7 +86,10 @@ def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
     if a is b:
         return True
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool((a == b).all())
+        if a.shape != b.shape or not bool((a == b).all()):
+            return False
+        # Two masks that are true throughout, as of complete rows, may differ in other rows.
+        return a.numel() == 1 or not bool((a == a.flatten()[0]).all())
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
 
 

@@ -20,6 +20,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from ppvae.errors import ContractError
 from ppvae.programs.automatic import with_models
 from ppvae.programs.contract import DATA_PLATE, arguments
 from ppvae.programs.sites import Site, nodes_of
@@ -234,14 +235,19 @@ class PerDatum:
         self.num_data = num_data
         self.enumerated = []
         nodes = sample_sites(guide_trace)
+        self.plates: list[tuple[int, str, set[str]]] = []
         for name in structure.enumerated:
             site = nodes[name]
-            self.enumerated.append((site["infer"]["_enumerate_dim"], log_probability(site)))
+            dim = site["infer"]["_enumerate_dim"]
+            self.enumerated.append((dim, log_probability(site)))
+            if inner := set(frames(site)) - {DATA_PLATE, PARTICLES}:
+                self.plates.append((dim, name, inner))
         sites = nodes_of(model_trace)
         self.rows = rows_of(sites[name] for name in (*structure.scored, *structure.latent))
 
     def __call__(self, site: Site, value: Tensor) -> Tensor:
         """Reduce ``value``, scaled and masked, with the batch shape of ``site``, to (N)."""
+        self._refuse_joint(site, value)
         value = self._expect(value)
         inner = inner_dims(site)
         if inner:
@@ -249,6 +255,18 @@ class PerDatum:
         if DATA_PLATE in frames(site):
             return value.reshape(-1)
         return (value.reshape(()) / self.num_data).expand(self.rows)
+
+    def _refuse_joint(self, site: Site, value: Tensor) -> None:
+        """Refuse a site that depends on all entries of a plate, each of which is enumerated."""
+        for dim, name, plates in self.plates:
+            outside = plates - set(frames(site))
+            if outside and _size(value, dim) > 1:
+                raise ContractError(
+                    f"{site['name']}: expected a site outside the plate {min(outside)!r} not to "
+                    f"depend on {name!r} in it, which is enumerated; it does. Each entry of the "
+                    f"plate is summed by itself, not all combinations: leave {name!r} out of the "
+                    f"enumeration, or draw {site['name']!r} in the plate, too."
+                )
 
     def expectation(self, value: Tensor) -> Tensor:
         """Reduce (..., N) to (N)."""

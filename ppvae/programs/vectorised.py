@@ -114,7 +114,14 @@ def _compare(
         for name, node in nodes_of(many).items()
         if node["type"] == "sample" and name not in sites
     }
-    one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
+    try:
+        one = sample_sites(trace_program(module, batch, given={**subsamples, **last}))
+    except RuntimeError as error:
+        raise ContractError(
+            f"{who}: expected values for several draws to be those for one, side by side; got "
+            f"some that the program cannot be run with alone ({str(error).splitlines()[0]}). "
+            f"{_with_ones(nesting)}{_REMEDY}"
+        ) from error
     if one.keys() != sites.keys():
         raise ContractError(
             f"{who}: expected the same sites in each run; got "
@@ -201,14 +208,18 @@ def _differs(
     several: tuple[int, ...],
     nesting: int,
 ) -> ContractError:
-    plates = ""
-    if nesting > 1:
-        ones = ", ".join(["S", *["1"] * (nesting - 1), "N"])
-        plates = (
-            "Values have a dimension of size one for each plate that they are not in, as "
-            f"({ones}, ...) for a latent in the data plate alone. "
-        )
     return ContractError(
         f"site {name!r}: expected {kind} {single} for several draws side by side, as for one; got "
-        f"{several} in the {who}. {plates}{_REMEDY}"
+        f"{several} in the {who}. {_with_ones(nesting)}{_REMEDY}"
+    )
+
+
+def _with_ones(nesting: int) -> str:
+    if nesting == 1:
+        return ""
+    ones = ", ".join(["S", *["1"] * (nesting - 1), "N"])
+    return (
+        "Values have a dimension of size one for each plate that they are not in, as "
+        f"({ones}, ...) for a latent in the data plate alone; a value that is reduced over a plate "
+        "needs that plate's entries as an event, .to_event(1). "
     )
