@@ -178,6 +178,34 @@ STRANGE = {
         (1, 5, 4, 4),
         51,
     ),
+    "two channels": (
+        np.full((4, 4, 2), 51, np.uint8),
+        {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [0]},
+        (1, 2, 4, 4),
+        51,
+    ),
+    "two channels in planes": (
+        np.full((2, 4, 4), 51, np.uint8),
+        {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": [0]},
+        (1, 2, 4, 4),
+        51,
+    ),
+    "colour and a channel": (
+        np.full((4, 4, 4), 51, np.uint8),
+        {"photometric": "rgb", "extrasamples": ["unspecified"]},
+        (1, 4, 4, 4),
+        51,
+    ),
+    "colour, transparency and a channel": (
+        np.full((4, 4, 5), 51, np.uint8),
+        {
+            "photometric": "rgb",
+            "planarconfig": "contig",
+            "extrasamples": ["unassalpha", "unspecified"],
+        },
+        (1, 5, 4, 4),
+        51,
+    ),
     "OME, times and channels": (
         np.full((2, 3, 4, 5), 6553, np.uint16),
         {"ome": True, "metadata": {"axes": "TCYX"}},
@@ -192,6 +220,16 @@ STRANGE = {
     ),
     "white is 0": (np.full((4, 4), 10, np.uint16), {"photometric": "miniswhite"}, "0 is white", 0),
     "complex": (np.full((4, 4), 1j, np.complex64), {}, "real numbers", 0),
+    "a palette, lying": (
+        np.full((4, 4), 1, np.uint8),
+        {
+            "photometric": "palette",
+            "colormap": np.zeros((3, 256), np.uint16),
+            "extratags": [(274, "H", 1, 6, True)],
+        },
+        "numbers of a palette",
+        0,
+    ),
 }
 
 
@@ -212,6 +250,14 @@ def test_tiff_files_keep_their_values_and_axes(tmp_path, kind):
             data.images(tmp_path, channels=1)
         small = data.images(tmp_path, size=(2, 2))["x"]
         np.testing.assert_allclose(small.double().numpy(), value, rtol=1e-5)
+
+
+def test_every_page_of_a_tiff_keeps_its_channels(tmp_path):
+    with pytest.importorskip("tifffile").TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.full((4, 4), 7, np.uint8))
+        file.write(np.full((4, 4, 2), 7, np.uint8), photometric="minisblack", extrasamples=[0])
+    with pytest.raises(DataError, match=r"a\.tif: expected pictures of one shape"):
+        data.images(tmp_path)
 
 
 def test_a_tiff_cut_off_is_refused(tmp_path):
