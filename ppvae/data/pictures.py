@@ -82,7 +82,7 @@ def images(
         record = record.noted("split: from the names of the folders")
     table: dict[str, np.ndarray] = {}
     if labels is not None:
-        table, record = labels_of(existing(labels), files, record, like)
+        table, record = labels_of(existing(labels), folder, files, record, like)
         if parts is not None and not np.array_equal(table.get(SPLIT, parts), parts):
             raise DataError(
                 f"{existing(labels).name}: expected the split that the names of the folders give; "

@@ -365,48 +365,6 @@ def test_one_folder_that_a_run_knows_is_a_class(tmp_path):
     assert "y" not in data.images(tmp_path)
 
 
-# A table of labels of two pictures, and the columns that it gives or the words of the refusal.
-LABELS = {
-    "class and split": (
-        "file,class,split\n1.png,cat,train\n2.png,dog,test\n",
-        {"y": [0, 1], "split": [0, 2]},
-    ),
-    "class after notes": ("file,notes,Y\n1.png,foo,cat\n2.png,bar,dog\n", {"y": [0, 1]}),
-    "label and factor": (
-        "file,label,c\n1.png,b,1.5\n2.png,a,2.5\n",
-        {"y": [1, 0], "c": [1.5, 2.5]},
-    ),
-    "class under another name": ("file,animal\n1.png,cat\n2.png,dog\n", {"y": [0, 1]}),
-    "a quantity": ("file;C\n1.png;1,5\n2.png;2,5\n", "name the column c if it is a quantity"),
-    "no header": ("1.png,cat\n2.png,dog\n", "first line is the table's header"),
-    "two labels": ("file,class\n1.png,cat\n1.png,dog\n2.png,dog\n", "one label for 1.png"),
-}
-
-
-@pytest.mark.parametrize("kind", LABELS)
-def test_tables_of_labels(tmp_path, kind):
-    text, expected = LABELS[kind]
-    (tmp_path / "p").mkdir()
-    for name in ("1", "2"):
-        (tmp_path / "p" / f"{name}.png").write_bytes(GREY)
-    (tmp_path / "l.csv").write_text(text)
-    if isinstance(expected, str):
-        with pytest.raises(DataError, match=expected):
-            data.images(tmp_path / "p", labels=tmp_path / "l.csv")
-        return
-    read = data.images(tmp_path / "p", labels=tmp_path / "l.csv")
-    assert {name: read[name].tolist() for name in read if name != "x"} == expected
-
-
-def test_a_table_and_folders_agree_on_the_split(tmp_path):
-    for path in ("train/1", "test/1"):
-        (tmp_path / "p" / path).parent.mkdir(parents=True)
-        (tmp_path / "p" / f"{path}.png").write_bytes(GREY)
-    (tmp_path / "l.csv").write_text("file,split\ntrain/1.png,test\ntest/1.png,train\n")
-    with pytest.raises(DataError, match=r"l\.csv: expected the split that the names"):
-        data.images(tmp_path / "p", labels=tmp_path / "l.csv")
-
-
 def _mrc(path):
     with pytest.importorskip("mrcfile").new(path) as file:
         file.set_data(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
