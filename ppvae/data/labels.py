@@ -198,9 +198,9 @@ def _matches(
             else:
                 shared[text].append(row)
             continue
-        tails = (start for start in range(1, len(text)) if text[start:] in files)
-        start = next(tails, None)
-        if start is not None:
+        tails = [start for start in range(1, len(text)) if text[start:] in files]
+        if tails:
+            start = tails[0]
             rank = 1 if text[start - 1] == folder else 2
             matches[text[start:]].append(_Match(rank, row, text[:start]))
         elif text and text[-1] in names:

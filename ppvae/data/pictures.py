@@ -16,7 +16,7 @@ from ppvae.data.pages import Plan
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
-from ppvae.data.words import part_of
+from ppvae.data.words import like_parts, part_of, parts_of
 from ppvae.errors import DataError
 from ppvae.expected import at_least, real_path
 from ppvae.typing import Spec
@@ -166,7 +166,7 @@ def _folders(
     parts = None
     for depth in range(max(len(file.parts) for file in files) - 1):
         tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
-        words = {top: part_of(top) for top in tops}
+        words = parts_of(tops)
         meant = {part for part in words.values() if part is not None}
         strange = sorted(top for top, part in words.items() if part is None)
         loose = [file for file in files if len(file.parts) <= depth + 1]
@@ -185,6 +185,25 @@ def _folders(
         files = [Path(*file.parts[:depth], *file.parts[depth + 1 :]) for file in files]
         break
     parents = ["" if file.parent == Path() else file.parent.as_posix() for file in files]
+    if parts is None and not (known and set(parents) <= {*known}):
+        _refuse_like_parts(folder, files)
     if len(set(parents)) < 2 and not (known and set(parents) <= {*known}):
         return parts, None
     return parts, np.array(parents, dtype=object)
+
+
+def _refuse_like_parts(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse folders of which most, but not certainly all, seem to be parts of a split.
+
+    Raises:
+        DataError: If there are such, as they would be classes and their pictures divided anew.
+    """
+    for depth in range(max(len(file.parts) for file in files) - 1):
+        tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
+        found = like_parts(tops)
+        if len(found) > len(tops) / 2:
+            raise DataError(
+                f"{folder.name}: expected folders of classes, or train, validation and test; got "
+                f"{found[:6]}, which may be either. Move the pictures into folders train, "
+                "validation and test above those of classes, or give classes other names."
+            )

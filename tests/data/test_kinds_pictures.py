@@ -87,6 +87,28 @@ TREES = {
     "a class called NA": (["EU/1", "NA/1"], None, [0, 1]),
     "no training data": (["val/1", "test/1"], "expected a folder train", None),
     "a folder beside splits": (["train/1", "test/1", "other/1"], "other", None),
+    "splits with a name before them": (
+        ["seg_train/a/1", "seg_train/b/1", "seg_test/b/1"],
+        [2, 0, 0],
+        [1, 0, 1],
+    ),
+    "splits with a number": (["train/a/1", "train/b/1", "test1/b/1"], [2, 0, 0], [1, 0, 1]),
+    "splits in capitals": (["xTrain/1", "xTest/1"], [2, 0], None),
+    "a folder beside splits with a name": (
+        ["seg_train/a/1", "seg_test/a/1", "seg_pred/1"],
+        "expected a folder train, and no other",
+        None,
+    ),
+    "splits in several folders": (["train1/1", "train2/1", "test1/1"], "may be either", None),
+    "splits and classes in one name": (["trainA/1", "trainB/1", "testA/1"], "may be either", None),
+    "splits in short": (["imagesTr/1", "imagesTs/1"], "may be either", None),
+    "splits of several sets": (["a_train/1", "a_test/1", "b_train/1"], "may be either", None),
+    "classes with a word of a split": (
+        ["train_station/1", "test_tube/1", "church/1", "farm/1"],
+        None,
+        [0, 1, 2, 3],
+    ),
+    "numbered classes": (["train1/1", "train2/1"], None, [0, 1]),
     "a picture beside splits": (["train/1", "test/1", "1"], "1.png", None),
 }
 
