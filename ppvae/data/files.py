@@ -106,8 +106,11 @@ def rows(
 
 
 def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Options by which a table's reader takes these columns as they are called; else none."""
-    is_table = bool(names) and str(path).lower().endswith(TABLES)
+    """Options by which the reader of a table, or of an AnnData's obs, takes these columns.
+
+    None for other files, whose columns all go by their own names.
+    """
+    is_table = bool(names) and str(path).lower().endswith((*TABLES, ".h5ad"))
     return {"columns": {name: name for name in names}} if is_table else {}
 
 

@@ -54,14 +54,16 @@ def images(
             resizing; otherwise they are stretched.
         channels: 1 for grey, 3 for colour, 2 or 4 with transparency; by default as in the files.
         range: Values that become 0 and 1, such as (0, 4095) for a camera with 12 bits.
-        labels: Table with the picture's path in the folder as first column, and the class as
-            second column or any of the columns ``y``, ``c``, ``view``, ``object``, ``batch`` and
+        labels: Table with the picture's path in the folder as first column, or its base name
+            where that is unique; and the class as second of two columns, or any of the columns
+            ``y`` (also called class, label or target), ``c``, ``view``, ``object``, ``batch`` and
             ``split``.
         missing_ok: Columns that may hold NaN.
         like: Spec of the columns of a fitted run; its classes and channels are used.
 
     Raises:
-        DataError: If a picture cannot be read, or the pictures do not fit together.
+        DataError: If a picture cannot be read, the pictures do not fit together, or it is not
+            certain what a folder or a column of the labels means.
     """
     folder = existing(folder)
     paths, skipped = _paths(folder) if folder.is_dir() else ([folder], [])
