@@ -119,9 +119,7 @@ def are_pictures(path: PathLike) -> bool:
     return _reader(existing(path)) is images
 
 
-def suiting(
-    path: PathLike, options: Keywords, *, labels: str | Path | None = None
-) -> dict[str, Any]:
+def suiting(path: PathLike, options: Keywords, *, labels: str | Path | None = None) -> Keywords:
     """The options that the reader of this file or folder has, except paths of further files.
 
     Arguments:

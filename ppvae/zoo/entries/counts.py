@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import ppvae
 from ppvae.errors import ArgumentError
@@ -37,16 +37,12 @@ def _with_prior(model: nn.Module, guide: nn.Module) -> Mapping[str, object]:
     return {"optimizer": optimizer}
 
 
-def _size_factor(options: Any) -> tuple[str, ...]:
-    return ("size_factor",) if options.library == "size-factor" else ()
-
-
 @register(
     "counts",
     "VAE of counts such as gene expression: library sizes, dispersion, batches",
     data="expression",
     fit={"epochs": 60, "batch_size": 128, "learning_rate": 2e-3},
-    covariates=_size_factor,
+    covariates=lambda options: ("size_factor",) if options.library == "size-factor" else (),
     tune=_with_prior,
 )
 def counts(
