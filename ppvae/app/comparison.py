@@ -53,6 +53,7 @@ def compare_runs(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    labels: str | Path | None = None,
     num_particles: int = 256,
     max_rows: int | None = 1000,
     device: str | None = None,
@@ -63,6 +64,7 @@ def compare_runs(
         folders: At least two folders of runs.
         out: Folder of the report.
         data: New data, all rows of which are scored; the runs' own test data by default.
+        labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
         num_particles: Draws of the guide per datum.
         max_rows: Number of rows that are scored, evenly spaced; None for all.
         device: Device of the runs.
@@ -82,7 +84,7 @@ def compare_runs(
     runs: dict[str, Run] = {}
     rows: dict[str, Dataset] = {}
     for name, path in zip(names, paths, strict=True):
-        run, _, splits = splits_of(path, data=data, device=device)
+        run, _, splits = splits_of(path, data=data, labels=labels, device=device)
         if splits.test is None:
             raise RunError(
                 f"{path}: expected test data, which the run was not fitted to; got none. Name "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +11,10 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppvae import plots
+from ppvae.app.outputs import write_arrays, write_table
 from ppvae.data import Dataset, Splits
-from ppvae.data.annotated import write_h5ad
 from ppvae.data.columns import COLUMNS
-from ppvae.data.files import refuse_unlike, rows, suiting
+from ppvae.data.files import are_pictures, refuse_unlike, rows, suiting
 from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
@@ -36,7 +34,6 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
-from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
@@ -66,19 +63,21 @@ def entry_of(run: Run) -> Entry | None:
     return entry(recipe["name"]) if shipped else REGISTRY.get(str(recipe.get("builder")))
 
 
-def new_rows(run: Run, data: str | Path) -> Dataset:
+def new_rows(run: Run, data: str | Path, *, labels: str | Path | None = None) -> Dataset:
     """All rows of new data, read as the run's own data, with the run's features, classes and ids.
 
     Arguments:
         run: Fitted run that the columns are matched with; its reading options are used where
             they apply to this kind of file.
         data: A file or a folder.
+        labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
 
     Raises:
         DataError: If the data cannot be read, lack a feature, have a class that the run lacks,
             rows of another shape, or values that the run's likelihood cannot score.
     """
-    columns = rows_like(run, data, (run.config.get("data") or {}).get("columns") or {})
+    spec = (run.config.get("data") or {}).get("columns") or {}
+    columns = rows_like(run, data, spec, labels=labels)
     needed = needed_columns(run.guide)
     if needed <= set(columns) and needed_columns(run.model) <= set(columns):
         first = next(batches(run.guide, columns, 8))
@@ -86,18 +85,22 @@ def new_rows(run: Run, data: str | Path) -> Dataset:
     return columns
 
 
-def rows_like(run: Run, data: str | Path, spec: Spec) -> Dataset:
+def rows_like(
+    run: Run, data: str | Path, spec: Spec, *, labels: str | Path | None = None
+) -> Dataset:
     """All rows of new data, as :func:`new_rows` reads them; their values are not checked.
 
     Arguments:
         run: Fitted run.
         data: A file or a folder.
         spec: Columns with the names that the data may have.
+        labels: Table of the classes of new pictures.
 
     Raises:
         DataError: If the data cannot be read, or their columns differ from ``spec``.
     """
-    options = suiting(data, run.config.get("reading") or {})
+    reading = run.config.get("reading") or {}
+    options = suiting(data, reading, labels=labels)
     model_entry = entry_of(run)
     may_miss: tuple[str, ...] = ()
     if model_entry is not None:
@@ -110,10 +113,17 @@ def rows_like(run: Run, data: str | Path, spec: Spec) -> Dataset:
     columns = columns.select(*[name for name in columns if name != "split"])
     refuse_unlike(Path(data).name, columns, spec)
     scale = compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {})
-    columns = columns.noted(*scale)
+    columns = columns.noted(*scale, _unlabelled(data, columns, reading))
     for note in columns.notes:
         logger.warning(note)
     return columns
+
+
+def _unlabelled(data: str | Path, columns: Dataset, reading: Keywords) -> str:
+    """A note on new pictures without classes, where the run's own are in a table; else empty."""
+    if reading.get("labels") is None or "y" in columns or not are_pictures(data):
+        return ""
+    return "y: no classes; --label-table names the table that has those of these pictures"
 
 
 def as_named(spec: Spec, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -143,6 +153,7 @@ def encode_run(
     data: str | Path,
     out: str | Path,
     *,
+    labels: str | Path | None = None,
     device: str | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
@@ -158,6 +169,7 @@ def encode_run(
         out: Path of the table: .csv, .parquet or .npz; or .h5ad, with means and standard
             deviations in ``obsm`` (``X_ppvae``, ``X_ppvae_sd``) and the rest in ``obs``, added
             to the contents of ``data`` if that is an .h5ad file, too.
+        labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
         device: Where to compute.
         seed: Random seed of the draws of the ELBO.
 
@@ -178,7 +190,7 @@ def encode_run(
             "Use --out latents.csv."
         )
     run = load_run(folder, device=device)
-    columns = new_rows(run, data)
+    columns = new_rows(run, data, labels=labels)
     names = columns.row_names
     table: dict[str, np.ndarray] = {
         "row": np.arange(columns.num_rows) if names is None else names.astype(str)
@@ -190,7 +202,7 @@ def encode_run(
         table[key] = np.concatenate([part[key] for part in parts])
     estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
     table["elbo"] = estimate.elbo.numpy()
-    _write_table(path, table, Path(data))
+    write_table(path, table, Path(data))
     return table
 
 
@@ -221,66 +233,6 @@ def _spread(q: TorchDistribution, mean: Tensor) -> Tensor | None:
     except NotImplementedError:
         return None
     return spread.reshape(mean.shape)
-
-
-def _annotate(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
-    """Write an .h5ad file, a copy of the data's or a new one, with latents in obsm and obs."""
-    import anndata
-    import pandas as pd
-
-    if source.suffix.lower() == ".h5ad":
-        cells = anndata.read_h5ad(source)
-    else:
-        index = pd.Index([str(row) for row in table["row"]], dtype=object)
-        cells = anndata.AnnData(obs=pd.DataFrame(index=index))
-    blocks: dict[str, list[np.ndarray]] = {}
-    for key, values in table.items():
-        match = re.fullmatch(r"(.+)_\d+(_sd)?", key)
-        if key == "row":
-            continue
-        if match is None or "_p_" in key:
-            kept = values if values.dtype.kind in "biuf" else pd.Categorical(values.astype(object))
-            cells.obs[f"ppvae_{key}"] = kept
-        else:
-            site = "" if match[1] == "z" else f"_{match[1]}"
-            blocks.setdefault(f"X_ppvae{site}{match[2] or ''}", []).append(values)
-    for name, columns in blocks.items():
-        cells.obsm[name] = np.stack(columns, 1)
-    write_h5ad(cells, path)
-
-
-def _write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:
-    import pandas as pd
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A link that the user names is followed; the file that it leads to changes completely.
-        with written(real_path(path)) as new:
-            if path.suffix.lower() == ".h5ad":
-                _annotate(new, table, source)
-            elif path.suffix.lower() == ".npz":
-                arrays: Keywords = table
-                with new.open("wb") as file:
-                    np.savez_compressed(file, **arrays)
-            elif path.suffix.lower() == ".csv":
-                pd.DataFrame(table).to_csv(new, index=False)
-            else:
-                pd.DataFrame(table).to_parquet(new, index=False)
-    except ImportError as error:
-        raise RunError(
-            f"out: expected {'anndata' if path.suffix == '.h5ad' else 'pyarrow'} to be installed, "
-            f"which writes {path.suffix}; got none. Install it (pip install 'ppvae[extra]'), or "
-            "use --out latents.csv."
-        ) from error
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"out: expected a place that can be written; got {str(path)!r} "
-        f"({error.strerror or error}). Name another: --out."
-    )
 
 
 def sample_run(
@@ -329,7 +281,7 @@ def sample_run(
         if name == "x":
             mean = node["fn"].mean.cpu()
             arrays["x_mean"] = mean.numpy()
-    _write_arrays(Path(out), "samples", arrays, None if mean is None else mean[:SHOWN, None])
+    write_arrays(Path(out), "samples", arrays, None if mean is None else mean[:SHOWN, None])
     return arrays
 
 
@@ -338,6 +290,7 @@ def reconstruct_run(
     data: str | Path,
     out: str | Path,
     *,
+    labels: str | Path | None = None,
     device: str | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
@@ -351,6 +304,7 @@ def reconstruct_run(
         folder: Folder of the run.
         data: A file or a folder; every row is reconstructed.
         out: A folder.
+        labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
         device: Where to compute.
         seed: Random seed of the draws of missing values.
 
@@ -360,7 +314,7 @@ def reconstruct_run(
         RunError: If the run cannot be read, or the folder cannot be written.
     """
     run = load_run(folder, device=device)
-    columns = new_rows(run, data)
+    columns = new_rows(run, data, labels=labels)
     means, inputs = [], []
     with torch.no_grad(), evaluating(run.model, run.guide):
         expect_column(sites_of(run, next(batches(run.guide, columns, 1))), "x")
@@ -378,23 +332,5 @@ def reconstruct_run(
         arrays |= {"x_imputed": imputed.mean.numpy(), "x_imputed_sd": imputed.scale.numpy()}
         arrays |= {f"x_imputed_{end}": getattr(imputed, end).numpy() for end in ("lower", "upper")}
     pairs = torch.stack([x[:SHOWN], mean[:SHOWN]], 1) if x.shape == mean.shape else None
-    _write_arrays(Path(out), "reconstructions", arrays, pairs)
+    write_arrays(Path(out), "reconstructions", arrays, pairs)
     return arrays
-
-
-def _write_arrays(
-    folder: Path, name: str, arrays: Mapping[str, np.ndarray], pictures: Tensor | None
-) -> None:
-    """Write ``NAME.npz`` and, for pictures (N, P, C, H, W), ``NAME.png`` with P side by side."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        place = real_path(folder)
-        values: Keywords = arrays
-        with written(place / f"{name}.npz") as new:
-            np.savez_compressed(new, **values)
-        if pictures is not None and pictures.dim() == 5:
-            shown = pictures.flatten(0, 1).clamp(0, 1)
-            with written(place / f"{name}.png") as new:
-                plots.images(shown, per_row=8).savefig(new)
-    except OSError as error:
-        raise _unwritable(folder, error) from error

@@ -18,6 +18,7 @@ from ppvae.app.exports import entry_of, new_rows
 from ppvae.app.predictions import predict_run
 from ppvae.app.users import trusting
 from ppvae.data import Splits, load
+from ppvae.data.files import suiting
 from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.expected import real_path
@@ -164,6 +165,7 @@ def evaluate_run(
     folder: str | Path,
     *,
     data: str | Path | None = None,
+    labels: str | Path | None = None,
     out: str | Path | None = None,
     device: str | None = None,
 ) -> Run:
@@ -175,14 +177,16 @@ def evaluate_run(
     Arguments:
         folder: Folder of the run.
         data: New data; by default, the data that the run was fitted with.
+        labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
         out: Folder of an evaluation on new data; ``evaluations/NAME`` in the run's by default.
         device: Where to compute.
 
     Raises:
+        ArgumentError: If ``labels`` or ``out`` is given without data.
         DataError: If new data lack a feature of the run, or have a class that the run lacks.
         RunError: If the run cannot be read, or the folder cannot be written.
     """
-    run, _, splits = splits_of(folder, data=data, device=device)
+    run, _, splits = splits_of(folder, data=data, labels=labels, device=device)
     target = evaluation_folder(folder, data, out)
     max_rows: int | None = report.SUMMARY_ROWS
     if data is not None:
@@ -196,7 +200,8 @@ def evaluate_run(
         kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
         run.metrics = kept | {"n_test": splits.test.num_rows}
         fitted = run.config.get("source_digest")
-        run.config |= noted_source(data)
+        reading = suiting(data, run.config.get("reading") or {}, labels=labels)
+        run.config |= noted_source(data, reading)
         run.config["evaluation"] = {
             "run": str(real_path(folder)),
             "rows": splits.test.num_rows,
@@ -234,13 +239,23 @@ def report_run(folder: str | Path) -> Path:
 
 
 def splits_of(
-    folder: str | Path, *, data: str | Path | None = None, device: str | None = None
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    labels: str | Path | None = None,
+    device: str | None = None,
 ) -> tuple[Run, Entry | None, Splits]:
     """A run, its entry if it has one, and its data; or new data, all of them as test data.
 
     Raises:
+        ArgumentError: If a table of labels is given without new data.
         RunError: If the run has no recipe, or its data are no longer there.
     """
+    if labels is not None and data is None:
+        raise ArgumentError(
+            f"labels: expected new pictures with it; got {str(labels)!r} alone. Name them: --data "
+            "PATH."
+        )
     run = load_run(folder, device=device)
     model_entry = entry_of(run)
     source = data if data is not None else followed_source(Path(folder), run.config)
@@ -258,7 +273,7 @@ def splits_of(
         if source is None:
             _refuse_other_default_data(folder, run, splits)
         return run, model_entry, splits
-    rows = new_rows(run, data)
+    rows = new_rows(run, data, labels=labels)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
     splits = Splits(rows, None, rows)
     arranged = splits if model_entry is None else model_entry.arrange(splits, options)

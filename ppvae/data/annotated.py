@@ -164,7 +164,7 @@ def from_anndata(
             )
         parts = []
         for column in wanted:
-            values, record = column_of("obs", name, frame[column].astype(object), record, like)
+            values, record = column_of("obs", name, frame[column], record, like)
             parts.append(values)
         arrays[name] = parts[0] if isinstance(given, str) else np.stack(parts, 1)
     names = list(map(str, data.obs_names))

@@ -24,6 +24,7 @@ from ppvae.expected import at_least
 from ppvae.typing import Keywords, Spec
 
 __all__ = [
+    "are_pictures",
     "divided",
     "load",
     "refuse_unlike",
@@ -105,18 +106,41 @@ def rows(
 
 
 def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Options by which a table's reader takes these columns as they are called; else none."""
-    is_table = bool(names) and str(path).lower().endswith(TABLES)
+    """Options by which the reader of a table, or of an AnnData's obs, takes these columns.
+
+    None for other files, whose columns all go by their own names.
+    """
+    is_table = bool(names) and str(path).lower().endswith((*TABLES, ".h5ad"))
     return {"columns": {name: name for name in names}} if is_table else {}
 
 
-def suiting(path: PathLike, options: Keywords) -> Keywords:
-    """The options that the reader of this file or folder has, except paths of further files."""
+def are_pictures(path: PathLike) -> bool:
+    """Whether a file or a folder is read as pictures."""
+    return _reader(existing(path)) is images
+
+
+def suiting(path: PathLike, options: Keywords, *, labels: str | Path | None = None) -> Keywords:
+    """The options that the reader of this file or folder has, except paths of further files.
+
+    Arguments:
+        path: The file or folder.
+        options: Options of a fitted run.
+        labels: Table of labels for these pictures; that of the run is of its own.
+
+    Raises:
+        DataError: If there is no reader, or a table of labels for what is no picture.
+    """
     reader = _reader(existing(path))
+    if labels is not None and reader is not images:
+        raise DataError(
+            f"labels: expected pictures with a table of labels; got {Path(path).name}. Leave it "
+            "out, on the command line --label-table; other files have the class in a column y."
+        )
     names = set(inspect.signature(reader).parameters) - {"labels", "columns"}
     if reader in (table, h5ad):
         names.add("columns")
-    return {name: value for name, value in options.items() if name in names}
+    suited = {name: value for name, value in options.items() if name in names}
+    return suited if labels is None else {**suited, "labels": labels}
 
 
 def refuse_unlike(source: str, data: Dataset, spec: Spec) -> None:

@@ -16,7 +16,7 @@ from ppvae.data.pages import Plan
 from ppvae.data.paths import PathLike, existing
 from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
-from ppvae.data.words import part_of
+from ppvae.data.words import like_parts, part_of, parts_of
 from ppvae.errors import DataError
 from ppvae.expected import at_least, real_path
 from ppvae.typing import Spec
@@ -54,14 +54,16 @@ def images(
             resizing; otherwise they are stretched.
         channels: 1 for grey, 3 for colour, 2 or 4 with transparency; by default as in the files.
         range: Values that become 0 and 1, such as (0, 4095) for a camera with 12 bits.
-        labels: Table with the picture's path in the folder as first column, and the class as
-            second column or any of the columns ``y``, ``c``, ``view``, ``object``, ``batch`` and
+        labels: Table with the picture's path in the folder as first column, or its base name
+            where that is unique; and the class as second of two columns, or any of the columns
+            ``y`` (also called class, label or target), ``c``, ``view``, ``object``, ``batch`` and
             ``split``.
         missing_ok: Columns that may hold NaN.
         like: Spec of the columns of a fitted run; its classes and channels are used.
 
     Raises:
-        DataError: If a picture cannot be read, or the pictures do not fit together.
+        DataError: If a picture cannot be read, the pictures do not fit together, or it is not
+            certain what a folder or a column of the labels means.
     """
     folder = existing(folder)
     paths, skipped = _paths(folder) if folder.is_dir() else ([folder], [])
@@ -82,7 +84,7 @@ def images(
         record = record.noted("split: from the names of the folders")
     table: dict[str, np.ndarray] = {}
     if labels is not None:
-        table, record = labels_of(existing(labels), files, record, like)
+        table, record = labels_of(existing(labels), folder, files, record, like)
         if parts is not None and not np.array_equal(table.get(SPLIT, parts), parts):
             raise DataError(
                 f"{existing(labels).name}: expected the split that the names of the folders give; "
@@ -166,7 +168,7 @@ def _folders(
     parts = None
     for depth in range(max(len(file.parts) for file in files) - 1):
         tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
-        words = {top: part_of(top) for top in tops}
+        words = parts_of(tops)
         meant = {part for part in words.values() if part is not None}
         strange = sorted(top for top, part in words.items() if part is None)
         loose = [file for file in files if len(file.parts) <= depth + 1]
@@ -185,6 +187,25 @@ def _folders(
         files = [Path(*file.parts[:depth], *file.parts[depth + 1 :]) for file in files]
         break
     parents = ["" if file.parent == Path() else file.parent.as_posix() for file in files]
+    if parts is None and not (known and set(parents) <= {*known}):
+        _refuse_like_parts(folder, files)
     if len(set(parents)) < 2 and not (known and set(parents) <= {*known}):
         return parts, None
     return parts, np.array(parents, dtype=object)
+
+
+def _refuse_like_parts(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse folders of which most, but not certainly all, seem to be parts of a split.
+
+    Raises:
+        DataError: If there are such, as they would be classes and their pictures divided anew.
+    """
+    for depth in range(max(len(file.parts) for file in files) - 1):
+        tops = {file.parts[depth] for file in files if len(file.parts) > depth + 1}
+        found = like_parts(tops)
+        if len(found) > len(tops) / 2:
+            raise DataError(
+                f"{folder.name}: expected folders of classes, or train, validation and test; got "
+                f"{found[:6]}, which may be either. Move the pictures into folders train, "
+                "validation and test above those of classes, or give classes other names."
+            )

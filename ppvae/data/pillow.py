@@ -88,25 +88,53 @@ def _altered(path: Path) -> bool:
     if path.suffix.lower() not in TIFF or not path.is_file() or not path.stat().st_size:
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as picture:
-                tags = getattr(picture, "tag_v2", {})
+        with _of_any_size(), Image.open(path) as picture:
+            for number in range(getattr(picture, "n_frames", 1)):
+                picture.seek(number)
+                if _loses(picture, number):
+                    return True
     except UnidentifiedImageError:
         return path.read_bytes()[:2] in (b"II", b"MM")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, EOFError, ValueError):
         return False  # Said in words where it is read.
-    bits = max(tags.get(258, (1,)))
+    return False
+
+
+def _loses(picture: Picture, number: int) -> bool:
+    """Whether Pillow would change the values or the channels of a page of a TIFF file."""
+    tags = getattr(picture, "tag_v2", {})
+    if number and tags.get(SUBFILE, 0) & REDUCED:
+        return False
+    bits, samples = max(tags.get(258, (1,))), tags.get(277, 1)
     signed, white = max(tags.get(339, (1,))), tags.get(262) == 0
     about = str(tags.get(270, ""))
     channels = re.findall(r'SizeC="(\d+)"|^channels=(\d+)', about, re.MULTILINE)
     return (
         (bits == 8 and signed == 2)
         or (bits == 32 and signed == 1)
-        or (bits > 8 and (white or tags.get(277, 1) > 1))
+        or (bits > 8 and (white or samples > 1))
+        or samples > len(picture.getbands())  # Such as RGBX, of which Pillow keeps RGB.
         or any(int(ome or imagej) > 1 for ome, imagej in channels)
         or tags.get(ORIENTATION, 1) > 4  # Pillow mixes the pixels of those without compression.
     )
+
+
+@contextmanager
+def _of_any_size() -> Iterator[None]:
+    """Pillow without its limit of pixels and its warnings.
+
+    `Plan` checks sizes, as it determines whether the picture will be made smaller.
+    """
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        Image.MAX_IMAGE_PIXELS = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextmanager
@@ -114,22 +142,15 @@ def _opened(path: Path) -> Iterator[Picture]:
     """An open picture of any size; errors in reading become DataError."""
     from PIL import Image
 
-    limit = Image.MAX_IMAGE_PIXELS
     try:
-        # `Plan` checks sizes, as it determines whether the picture will be made smaller.
-        Image.MAX_IMAGE_PIXELS = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as picture:
-                yield picture
+        with _of_any_size(), Image.open(path) as picture:
+            yield picture
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{path.name}: expected a picture; it cannot be read ({error}). Remove the file."
         ) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _page(path: Path, number: int | None, picture: Picture) -> Page:

@@ -148,6 +148,11 @@ def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
                 f"{path.name}: expected 0 as black; got a picture in which 0 is white. "
                 "Invert it, and save it again."
             )
+        if file.pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
+            raise DataError(
+                f"{path.name}: expected grey or colour; got numbers of a palette that Pillow does "
+                "not read. Save it as RGB."
+            )
         values, axes = first.asarray(), first.axes
         if others:
             values, axes = np.stack([series.asarray() for series in file.series]), "N" + axes

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
-from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
+from ppvae.data.features import is_flags, is_text, matrix, numbers_of, stand_ins
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
@@ -351,6 +351,8 @@ def column_of(
     Raises:
         DataError: If the values cannot be converted.
     """
+    import pandas as pd
+
     kind = kind_of(name)
     if kind.kind == "split":
         codes, note = split_codes(series.to_numpy(dtype=object, na_value=""), source)
@@ -362,6 +364,13 @@ def column_of(
         codes, names, note = coded(name, values, known_names(like, name))
         record = record.noted(note)
         return codes, record if names is None else record.renamed(name, names)
+    if isinstance(series.dtype, pd.CategoricalDtype) and series.cat.categories.dtype == bool:
+        series = series.astype(object)
+    numeric = name in COLUMNS or known_names(like, name) is None
+    # Flags beside missing ones; those without are numbers.
+    if numeric and is_text(series) and is_flags(series) and series.notna().any():
+        flags = series.where(series.notna(), np.nan).to_numpy(dtype=np.float64)
+        return flags, record.noted(f"{name}: false is 0, true is 1")
     if is_text(series) and name not in COLUMNS:
         texts = series.astype(object).where(series.notna(), None)
         return own_text(name, texts, record, like)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,14 +12,24 @@ from ppvae.data.record import BLANK, Record, coded, known_names, known_unit, tex
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["PARTS", "factor_of_text", "own_text", "part_of", "split_codes"]
+__all__ = [
+    "PARTS",
+    "factor_of_text",
+    "like_parts",
+    "own_text",
+    "part_of",
+    "parts_of",
+    "split_codes",
+]
 
 # The number of the part (train, validation, test) for each word.
 PARTS = {
     **dict.fromkeys(("train", "training", "fit"), 0),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), 1),
-    **dict.fromkeys(("test", "testing", "heldout", "eval", "evaluation"), 2),
+    **dict.fromkeys(("test", "testing", "heldout", "holdout", "eval", "evaluation"), 2),
 }
+# Further words that may mean a part at an end of a name, such as imagesTr.
+SHORT = {"tr": 0, "trn": 0, "ts": 2, "tst": 2}
 # Letters with an exponent of one digit, and signs: mg/m3, cm-1, °C. No digits as in 12:30 or 1,5.
 UNIT = (
     r"(?![xd][+-]?\d)(?:[/\u00b7*]?[^\W\d_](?:\^?-?\d(?!\d))?"
@@ -39,6 +50,58 @@ def part_of(word: str) -> int | None:
     plain = re.sub(r"[\s_-]", "", word.strip().lower())
     match = PARTED.fullmatch(plain)
     return PARTS.get(plain, None if match is None else PARTS.get(match[1]))
+
+
+def parts_of(names: Iterable[str]) -> dict[str, int | None]:
+    """The number of the part that each name of a folder means, as those of its neighbours show.
+
+    Besides names of :func:`part_of`, words with one beginning or a number count, such as
+    seg_train and seg_test, or train and test1, where each means another part and one is train.
+    """
+    strict = {name: part_of(name) for name in names}
+    loose = {name: _within(name) for name, part in strict.items() if part is None}
+    read = {name: found for name, found in loose.items() if found is not None}
+    if not read:
+        return strict
+    parts = [part for part in strict.values() if part is not None]
+    parts += [part for _, part in read.values()]
+    known = [("", part) for part in strict.values() if part is not None]
+    beginnings = {beginning for beginning, _ in [*known, *read.values()]}
+    if len(beginnings) > 1 or len(set(parts)) < max(2, len(parts)) or 0 not in parts:
+        return strict
+    return {name: read[name][1] if name in read else part for name, part in strict.items()}
+
+
+def _within(name: str) -> tuple[str, int] | None:
+    """What is written before the word of a part, and the part; None without such a word."""
+    words = _words(name)
+    for start in range(len(words)):
+        part = part_of(re.sub(r"\d+$", "", "".join(words[start:])))
+        if part is not None:
+            return " ".join(words[:start]), part
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case: train and A of trainA, seg and test1 of seg_test1."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.strip())
+    return [word.lower() for word in re.split(r"[\W_]+", apart) if word]
+
+
+def like_parts(names: Iterable[str]) -> list[str]:
+    """Names that begin or end with the word of a part; none unless train and another are there.
+
+    Arguments:
+        names: Names of folders beside each other.
+    """
+    found: dict[str, set[int]] = {}
+    for name in names:
+        words = [re.sub(r"\d+$", "", word) for word in _words(name)]
+        parts = {(PARTS | SHORT).get(word) for word in (words[:1] + words[-1:])} | {part_of(name)}
+        if parts != {None}:
+            found[name] = {part for part in parts if part is not None}
+    meant = set().union(*found.values())
+    return sorted(found) if 0 in meant and len(meant) > 1 else []
 
 
 def split_codes(values: ArrayLike, source: str) -> tuple[np.ndarray, str]:

@@ -11,7 +11,7 @@ import ppvae
 from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
-from ppvae.app.workflow import fit_entry, predict_run, splits_of
+from ppvae.app.workflow import evaluate_run, fit_entry, predict_run, splits_of
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.data import load as load_data
 from ppvae.data.scales import compare_values, compared_scale, ranges_of
@@ -167,6 +167,36 @@ def test_a_table_to_predict_at_is_read_as_that_of_the_fit(measured, tmp_path):
     at = _table(tmp_path / "at.csv", dose=[1.5, -2])
     with pytest.raises(DataError, match="a value of 'c' in every row; got none in row 1"):
         predict_run(tmp_path / "run", {}, tmp_path / "r", at=at, num_draws=2)
+
+
+def test_new_pictures_have_a_table_of_labels_of_their_own(tmp_path, quick, caplog):
+    for folder, number in (("old", 12), ("new", 4)):
+        (tmp_path / folder).mkdir()
+        for n in range(number):
+            pixels = RNG.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{n:02}.png")
+        files = [f"{n:02}.png" for n in range(number)]
+        _table(tmp_path / f"{folder}.csv", file=files, label=(["a", "b"] * number)[1 : number + 1])
+    run, new, table = tmp_path / "run", tmp_path / "new", tmp_path / "new.csv"
+    given = {"data": tmp_path / "old", "reading": {"labels": tmp_path / "old.csv"}}
+    options = {"hidden": (4,), "latent_dim": 2}
+    fit_entry("cvae", run, **given, options=options, epochs=1, progress=False)
+    assert new_rows(load(run), new, labels=table)["y"].tolist() == [1, 0, 1, 0]
+    command = ["--data", str(new), "--label-table", str(table), "--out"]
+    assert main(["encode", str(run), *command, str(tmp_path / "z.csv")]) in (0, None)
+    assert main(["reconstruct", str(run), *command, str(tmp_path / "r")]) in (0, None)
+    evaluated = evaluate_run(run, data=new, labels=table, out=tmp_path / "e")
+    assert evaluated.config["reading"]["labels"] == str(table.resolve())
+    _, _, splits = splits_of(tmp_path / "e")
+    assert len(splits.train["y"]) == 4
+    with caplog.at_level("WARNING", "ppvae"), pytest.raises(ArgumentError, match="y: expected"):
+        new_rows(load(run), new)
+    assert "--label-table names the table" in caplog.text
+    with pytest.raises(ArgumentError, match="expected new pictures with it"):
+        evaluate_run(run, labels=table)
+    np.savez(tmp_path / "n.npz", x=np.ones((2, 1, 8, 8)))
+    with pytest.raises(DataError, match=r"labels: expected pictures.*got n\.npz"):
+        encode_run(run, tmp_path / "n.npz", tmp_path / "z.csv", labels=table)
 
 
 def test_columns_in_further_files_are_not_followed(tmp_path, quick):

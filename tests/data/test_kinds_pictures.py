@@ -87,6 +87,28 @@ TREES = {
     "a class called NA": (["EU/1", "NA/1"], None, [0, 1]),
     "no training data": (["val/1", "test/1"], "expected a folder train", None),
     "a folder beside splits": (["train/1", "test/1", "other/1"], "other", None),
+    "splits with a name before them": (
+        ["seg_train/a/1", "seg_train/b/1", "seg_test/b/1"],
+        [2, 0, 0],
+        [1, 0, 1],
+    ),
+    "splits with a number": (["train/a/1", "train/b/1", "test1/b/1"], [2, 0, 0], [1, 0, 1]),
+    "splits in capitals": (["xTrain/1", "xTest/1"], [2, 0], None),
+    "a folder beside splits with a name": (
+        ["seg_train/a/1", "seg_test/a/1", "seg_pred/1"],
+        "expected a folder train, and no other",
+        None,
+    ),
+    "splits in several folders": (["train1/1", "train2/1", "test1/1"], "may be either", None),
+    "splits and classes in one name": (["trainA/1", "trainB/1", "testA/1"], "may be either", None),
+    "splits in short": (["imagesTr/1", "imagesTs/1"], "may be either", None),
+    "splits of several sets": (["a_train/1", "a_test/1", "b_train/1"], "may be either", None),
+    "classes with a word of a split": (
+        ["train_station/1", "test_tube/1", "church/1", "farm/1"],
+        None,
+        [0, 1, 2, 3],
+    ),
+    "numbered classes": (["train1/1", "train2/1"], None, [0, 1]),
     "a picture beside splits": (["train/1", "test/1", "1"], "1.png", None),
 }
 
@@ -178,6 +200,34 @@ STRANGE = {
         (1, 5, 4, 4),
         51,
     ),
+    "two channels": (
+        np.full((4, 4, 2), 51, np.uint8),
+        {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [0]},
+        (1, 2, 4, 4),
+        51,
+    ),
+    "two channels in planes": (
+        np.full((2, 4, 4), 51, np.uint8),
+        {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": [0]},
+        (1, 2, 4, 4),
+        51,
+    ),
+    "colour and a channel": (
+        np.full((4, 4, 4), 51, np.uint8),
+        {"photometric": "rgb", "extrasamples": ["unspecified"]},
+        (1, 4, 4, 4),
+        51,
+    ),
+    "colour, transparency and a channel": (
+        np.full((4, 4, 5), 51, np.uint8),
+        {
+            "photometric": "rgb",
+            "planarconfig": "contig",
+            "extrasamples": ["unassalpha", "unspecified"],
+        },
+        (1, 5, 4, 4),
+        51,
+    ),
     "OME, times and channels": (
         np.full((2, 3, 4, 5), 6553, np.uint16),
         {"ome": True, "metadata": {"axes": "TCYX"}},
@@ -192,6 +242,16 @@ STRANGE = {
     ),
     "white is 0": (np.full((4, 4), 10, np.uint16), {"photometric": "miniswhite"}, "0 is white", 0),
     "complex": (np.full((4, 4), 1j, np.complex64), {}, "real numbers", 0),
+    "a palette, lying": (
+        np.full((4, 4), 1, np.uint8),
+        {
+            "photometric": "palette",
+            "colormap": np.zeros((3, 256), np.uint16),
+            "extratags": [(274, "H", 1, 6, True)],
+        },
+        "numbers of a palette",
+        0,
+    ),
 }
 
 
@@ -212,6 +272,14 @@ def test_tiff_files_keep_their_values_and_axes(tmp_path, kind):
             data.images(tmp_path, channels=1)
         small = data.images(tmp_path, size=(2, 2))["x"]
         np.testing.assert_allclose(small.double().numpy(), value, rtol=1e-5)
+
+
+def test_every_page_of_a_tiff_keeps_its_channels(tmp_path):
+    with pytest.importorskip("tifffile").TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.full((4, 4), 7, np.uint8))
+        file.write(np.full((4, 4, 2), 7, np.uint8), photometric="minisblack", extrasamples=[0])
+    with pytest.raises(DataError, match=r"a\.tif: expected pictures of one shape"):
+        data.images(tmp_path)
 
 
 def test_a_tiff_cut_off_is_refused(tmp_path):
@@ -317,48 +385,6 @@ def test_one_folder_that_a_run_knows_is_a_class(tmp_path):
     like = {"y": {"names": ["cat", "dog"], "classes": 2}}
     assert data.images(tmp_path, like=like)["y"].tolist() == [1, 1]
     assert "y" not in data.images(tmp_path)
-
-
-# A table of labels of two pictures, and the columns that it gives or the words of the refusal.
-LABELS = {
-    "class and split": (
-        "file,class,split\n1.png,cat,train\n2.png,dog,test\n",
-        {"y": [0, 1], "split": [0, 2]},
-    ),
-    "class after notes": ("file,notes,Y\n1.png,foo,cat\n2.png,bar,dog\n", {"y": [0, 1]}),
-    "label and factor": (
-        "file,label,c\n1.png,b,1.5\n2.png,a,2.5\n",
-        {"y": [1, 0], "c": [1.5, 2.5]},
-    ),
-    "class under another name": ("file,animal\n1.png,cat\n2.png,dog\n", {"y": [0, 1]}),
-    "a quantity": ("file;C\n1.png;1,5\n2.png;2,5\n", "name the column c if it is a quantity"),
-    "no header": ("1.png,cat\n2.png,dog\n", "first line is the table's header"),
-    "two labels": ("file,class\n1.png,cat\n1.png,dog\n2.png,dog\n", "one label for 1.png"),
-}
-
-
-@pytest.mark.parametrize("kind", LABELS)
-def test_tables_of_labels(tmp_path, kind):
-    text, expected = LABELS[kind]
-    (tmp_path / "p").mkdir()
-    for name in ("1", "2"):
-        (tmp_path / "p" / f"{name}.png").write_bytes(GREY)
-    (tmp_path / "l.csv").write_text(text)
-    if isinstance(expected, str):
-        with pytest.raises(DataError, match=expected):
-            data.images(tmp_path / "p", labels=tmp_path / "l.csv")
-        return
-    read = data.images(tmp_path / "p", labels=tmp_path / "l.csv")
-    assert {name: read[name].tolist() for name in read if name != "x"} == expected
-
-
-def test_a_table_and_folders_agree_on_the_split(tmp_path):
-    for path in ("train/1", "test/1"):
-        (tmp_path / "p" / path).parent.mkdir(parents=True)
-        (tmp_path / "p" / f"{path}.png").write_bytes(GREY)
-    (tmp_path / "l.csv").write_text("file,split\ntrain/1.png,test\ntest/1.png,train\n")
-    with pytest.raises(DataError, match=r"l\.csv: expected the split that the names"):
-        data.images(tmp_path / "p", labels=tmp_path / "l.csv")
 
 
 def _mrc(path):

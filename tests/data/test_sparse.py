@@ -10,10 +10,14 @@ import torch
 from scipy import sparse
 
 from ppvae import data as ppdata
+from ppvae import zoo
 from ppvae.data import Dataset, Splits, split_rows
+from ppvae.data.files import rows
 from ppvae.data.sparse import SparseRows
+from ppvae.data.tables import from_frame
 from ppvae.data.values import describe_values
 from ppvae.errors import DataError
+from ppvae.zoo.options import parse_options
 
 N, D = 30, 8
 
@@ -130,6 +134,64 @@ def test_annotated_cells_are_read_from_memory_and_from_a_file(annotated, tmp_pat
     raw = ppdata.from_anndata(cells, layer="raw")
     assert np.array_equal(np.asarray(raw["x"]), 2 * dense)
     assert ppdata.as_splits(cells).train.num_rows == N
+
+
+FLAGS = np.arange(N) % 3 == 0
+# A column of obs that holds booleans, and the numbers that c has.
+TRUE = {
+    "booleans": (FLAGS, FLAGS * 1.0),
+    "objects": (FLAGS.astype(object), FLAGS * 1.0),
+    "categories": (pd.Categorical(FLAGS), FLAGS * 1.0),
+    "some missing": (pd.array([None, *FLAGS[1:]], "boolean"), np.r_[np.nan, FLAGS[1:]]),
+    "missing among objects": ([None, *FLAGS[1:].tolist()], np.r_[np.nan, FLAGS[1:]]),
+    "numbers as categories": (pd.Categorical(np.arange(N) / 4), np.arange(N) / 4),
+}
+
+
+@pytest.mark.parametrize("kind", TRUE)
+def test_booleans_of_obs_are_0_and_1_as_those_of_a_table(annotated, kind):
+    cells, _ = annotated
+    values, expected = TRUE[kind]
+    cells.obs["treated"] = pd.Series(values, index=cells.obs.index)
+    table = cells.obs[["age", "treated"]].reset_index(drop=True)
+    for name in ("c", "treated"):  # a dataset column, and one of the user's own
+        role, may = {name: "treated"}, {"missing_ok": [name]}
+        for read in (
+            ppdata.from_anndata(cells, **may, **role),
+            from_frame(table, x=["age"], columns=role, **may),
+        ):
+            np.testing.assert_array_equal(read[name], expected)
+    both = {"missing_ok": ["c"], "c": ["age", "treated"]}
+    read = ppdata.from_anndata(cells, **both)
+    np.testing.assert_array_equal(read["c"][:, 1], expected)
+    np.testing.assert_array_equal(
+        ppdata.from_anndata(cells, like=read.spec, **both)["c"], read["c"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_columns_that_a_model_reads_are_found_in_every_kind_of_file(annotated, tmp_path):
+    cells, dense = annotated
+    counts, gpvae = zoo.entry("counts"), zoo.entry("gpvae")
+    chosen = parse_options(counts.options, {"library": "size-factor"})
+    kernel = parse_options(gpvae.options, {"kernel": "rbf(dose)"})
+    factors = {"size_factor": np.arange(N) / N + 0.5, "dose": np.arange(N) % 4 / 2}
+    for name, values in factors.items():
+        cells.obs[name] = values
+    ppdata.write_h5ad(cells, tmp_path / "t.h5ad")
+    frame = pd.DataFrame(dense, columns=list(cells.var_names))
+    frame.assign(**factors).to_csv(tmp_path / "t.csv", index=False)
+    np.savez(tmp_path / "t.npz", x=dense, **factors)
+    for model, options, name in ((counts, chosen, "size_factor"), (gpvae, kernel, "dose")):
+        for file in ("t.h5ad", "t.csv", "t.npz"):
+            path = tmp_path / file
+            read = rows(path, **model.reading(path, options))
+            np.testing.assert_allclose(read[name], factors[name])
+    assert "columns" not in counts.reading(tmp_path / "t.h5ad", parse_options(counts.options, {}))
+    del cells.obs["size_factor"]
+    ppdata.write_h5ad(cells, tmp_path / "t.h5ad")
+    with pytest.raises(DataError, match="size_factor: expected columns of obs"):
+        rows(tmp_path / "t.h5ad", **counts.reading(tmp_path / "t.h5ad", chosen))
 
 
 def test_genes_and_categories_are_matched_by_name(annotated):

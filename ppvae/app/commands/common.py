@@ -264,6 +264,12 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
 )
 
 
+def add_label_table(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the table of the classes of new pictures."""
+    flag, _, how = next(option for option in READING if option[1] == "labels")
+    parser.add_argument(flag, dest="labels", **how)
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how pictures, tables and arrays are read."""
     group = parser.add_argument_group("reading data")

@@ -9,6 +9,7 @@ from pathlib import Path
 from ppvae.app.commands.common import (
     Subparsers,
     add_device,
+    add_label_table,
     add_trust,
     path_of,
     printable,
@@ -50,6 +51,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         default=1000,
         help="largest number of rows scored, evenly spaced (default 1000)",
     )
+    add_label_table(parser)
     add_trust(parser)
     add_device(parser)
     parser.set_defaults(command=run)
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.runs,
         arguments.out,
         data=arguments.data,
+        labels=arguments.labels,
         num_particles=arguments.draws,
         max_rows=arguments.rows,
         device=arguments.device,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_label_table,
+    add_run,
+    path_of,
+    printable,
+)
 
 __all__ = ["add", "run"]
 
@@ -32,6 +39,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         required=True,
         help="table to write: a .csv, .parquet, .npz or .h5ad file",
     )
+    add_label_table(parser)
     add_device(parser)
     parser.set_defaults(command=run)
 
@@ -40,5 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Encode, then print how many rows there are and where they are."""
     from ppvae.app.exports import encode_run
 
-    table = encode_run(arguments.run, arguments.data, arguments.out, device=arguments.device)
+    table = encode_run(
+        arguments.run,
+        arguments.data,
+        arguments.out,
+        labels=arguments.labels,
+        device=arguments.device,
+    )
     print(printable(f"encoded: {len(table['row'])} data, in {arguments.out}"))

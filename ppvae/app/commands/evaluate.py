@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ppvae.app.commands.common import (
     Subparsers,
     add_device,
+    add_label_table,
     add_run,
     path_of,
     printable,
@@ -38,6 +39,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         type=path_of,
         help="folder to write to, with --data (default RUN/evaluations/NAME)",
     )
+    add_label_table(parser)
     add_device(parser)
     parser.set_defaults(command=run)
 
@@ -47,7 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.app.workflow import evaluate_run, evaluation_folder
 
     result = evaluate_run(
-        arguments.run, data=arguments.data, out=arguments.out, device=arguments.device
+        arguments.run,
+        data=arguments.data,
+        labels=arguments.labels,
+        out=arguments.out,
+        device=arguments.device,
     )
     show(result.metrics)
     folder = evaluation_folder(arguments.run, arguments.data, arguments.out)

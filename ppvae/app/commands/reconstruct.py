@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppvae.app.commands.common import Subparsers, add_device, add_run, path_of, printable
+from ppvae.app.commands.common import (
+    Subparsers,
+    add_device,
+    add_label_table,
+    add_run,
+    path_of,
+    printable,
+)
 
 __all__ = ["add", "run"]
 
@@ -29,6 +36,7 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=path_of, help="folder to write to (default RUN/reconstructions)"
     )
+    add_label_table(parser)
     add_device(parser)
     parser.set_defaults(command=run)
 
@@ -41,7 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     from ppvae.runs.files import inside
 
     out = arguments.out or inside(arguments.run, "reconstructions")
-    arrays = reconstruct_run(arguments.run, arguments.data, out, device=arguments.device)
+    arrays = reconstruct_run(
+        arguments.run, arguments.data, out, labels=arguments.labels, device=arguments.device
+    )
     print(printable(f"reconstructed: {len(arrays['row'])} data, in {out}"))
     if "x_imputed" in arrays:
         missing = int(np.isnan(arrays["x"]).sum())

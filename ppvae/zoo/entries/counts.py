@@ -42,6 +42,7 @@ def _with_prior(model: nn.Module, guide: nn.Module) -> Mapping[str, object]:
     "VAE of counts such as gene expression: library sizes, dispersion, batches",
     data="expression",
     fit={"epochs": 60, "batch_size": 128, "learning_rate": 2e-3},
+    covariates=lambda options: ("size_factor",) if options.library == "size-factor" else (),
     tune=_with_prior,
 )
 def counts(
