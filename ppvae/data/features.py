@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Precision",
     "in_float64",
+    "is_beyond",
     "is_flags",
     "is_text",
     "matrix",
     "numbers_of",
+    "refuse_rounded",
     "refuse_written",
     "some_numbers",
     "stand_ins",
@@ -44,7 +46,7 @@ def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.n
     """The matrix of features: float32, or float64 where float32 would make numbers equal."""
     columns = [numbers_of(source, name, frame[name]) for name in names]
     for name, column in zip(names, columns, strict=True):
-        _refuse_rounded(source, name, column)
+        refuse_rounded(source, name, _exact(frame[name], column))
     fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
     for i, column in enumerate(columns):
@@ -124,12 +126,16 @@ class Precision:
         self.high = np.maximum(self.high, numbers.max(0, initial=-np.inf, where=known))
 
     @property
+    def size(self) -> np.ndarray:
+        """The largest absolute value of each feature, with shape (D)."""
+        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
+
+    @property
     def fine(self) -> np.ndarray:
         """Which features float32 would round in this way, with shape (D)."""
-        size = np.maximum(np.abs(self.low), np.abs(self.high))
         with np.errstate(invalid="ignore"):
-            close = self.high - self.low < 0.12 * size
-        large = (size > 2**24) & self.whole
+            close = self.high - self.low < 0.12 * self.size
+        large = (self.size > 2**24) & self.whole
         return np.asarray(self.changed & (large | self.beyond | close))
 
 
@@ -139,11 +145,13 @@ def _is_fine(column: np.ndarray) -> bool:
     return bool(precision.fine[0])
 
 
-def _refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
-    """Refuse different whole numbers, such as long identifiers, that float64 makes equal."""
-    if column.dtype.kind not in "iu" or not column.size:
-        return
-    if max(abs(int(column.min())), abs(int(column.max()))) <= 2**53:
+def refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
+    """Refuse different whole numbers, such as long identifiers, that float64 makes equal.
+
+    Raises:
+        DataError: If there are such numbers.
+    """
+    if not is_beyond(column):
         return
     exact = np.unique(column)
     if len(np.unique(exact.astype(np.float64))) < len(exact):
@@ -152,6 +160,21 @@ def _refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
             f"different ones that become equal near {exact[-1]}. Subtract a common offset, or "
             "leave the column out: x=[...], on the command line --columns x=NAME,NAME."
         )
+
+
+def _exact(series: pd.Series, column: np.ndarray) -> np.ndarray:
+    """The whole numbers that are there, where a type of pandas has missing ones beside them."""
+    kind = getattr(series.dtype, "kind", "O")
+    if isinstance(series.dtype, np.dtype) or kind not in "iu":
+        return column
+    return series.dropna().to_numpy(dtype=np.int64 if kind == "i" else np.uint64)
+
+
+def is_beyond(column: np.ndarray) -> bool:
+    """Whether some of the whole numbers are above 2**53, and so may be rounded by float64."""
+    if column.dtype.kind not in "iu" or not column.size:
+        return False
+    return max(abs(int(column.min())), abs(int(column.max()))) > 2**53
 
 
 def is_flags(series: pd.Series) -> bool:
