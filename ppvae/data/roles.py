@@ -10,6 +10,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, SPLIT, found_as, kind_of
 from ppvae.data.features import is_flags, is_text, refuse_written, some_numbers
+from ppvae.data.identifiers import IDENTIFIER
 from ppvae.data.record import Record, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
@@ -45,7 +46,6 @@ COUNTERS = re.compile(
     rf"|(?-i:\w*[a-z0-9]I[Dd])|(?P<counting>\w*[_ .-](?:index|idx|row|row[_ .-]?names?)"
     rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
-IDENTIFIER = re.compile(r"(?i)(\w*[_ .-])?id|(?-i:\w*[a-z0-9]I[Dd])")
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
 # How a column that was left out is read, for a note.
 AS_CLASS = "; --columns y={} reads one as classes"
