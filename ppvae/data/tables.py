@@ -338,4 +338,6 @@ def column_of(
         numbers, unit = factor_of_text(name, series.astype(object).where(series.notna(), None))
         known_unit(like, name, unit)
         return numbers, Record(record.names, {**record.units, **unit}, record.notes)
-    return numbers_of(source, str(series.name), series), record
+    numbers = numbers_of(source, str(series.name), series)
+    # uint8 of an array is an intensity; a table has none.
+    return (numbers.astype(np.int64) if numbers.dtype == np.uint8 else numbers), record
