@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -27,7 +26,6 @@ __all__ = [
     "refuse_rounded",
     "refuse_written",
     "some_numbers",
-    "stand_ins",
 ]
 
 # Numbers in forms that pandas reads as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
@@ -37,8 +35,6 @@ NUMBERLIKE = re.compile(
     r"([^\d\s]{0,8})\s*",
     re.IGNORECASE,
 )
-# Sizes of numbers that files have in place of missing values, besides 99, 999 and the like.
-FILLS = (1e20, 1e30, 1e36, 1e37, 32768.0, 2.0**31)
 DATE = re.compile(r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?")
 
 
@@ -52,44 +48,6 @@ def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.n
     for i, column in enumerate(columns):
         values[:, i] = column
     return values, in_float64(fine)
-
-
-def stand_ins(name: str, values: np.ndarray, features: Sequence[str]) -> str:
-    """A note on numbers such as -999, far from all others of their feature; empty without any.
-
-    Such a number often stands for a missing value. It has two or more digits, all of them 9, or
-    is in :data:`FILLS`, and its distance from the next value exceeds the range of all others.
-
-    Arguments:
-        name: Name of the dataset column.
-        values: Numbers with shape (N) or (N, D).
-        features: Names of the D features.
-    """
-    rows = values.reshape(len(values), -1)
-    doubts, number = [], 0.0
-    for end in (np.fmin.reduce(rows, 0), np.fmax.reduce(rows, 0)):
-        for i in [i for i, value in enumerate(end.tolist()) if _is_fill(value)]:
-            others = rows[:, i][rows[:, i] != end[i]]
-            others = others[~np.isnan(others)].astype(np.float64)
-            if len(others) and np.abs(others - end[i]).min() > np.ptp(others):
-                count = int((rows[:, i] == end[i]).sum())
-                number = float(end[i])
-                doubts.append(f"{features[i]} {number:.7g} ({count} row{'s' * (count > 1)})")
-    if not doubts:
-        return ""
-    more = f" and {len(doubts) - 6} more" if len(doubts) > 6 else ""
-    return (
-        f"{name}: far from all other values of a column: {', '.join(doubts[:6])}{more}; "
-        f"--na={number:.7g} reads such a number as missing"
-    )
-
-
-def _is_fill(number: float) -> bool:
-    """Whether a number is one that files use for missing values."""
-    size = abs(number)
-    if any(math.isclose(size, fill, rel_tol=1e-6) for fill in FILLS):
-        return True
-    return 10 <= size < 1e7 and size == int(size) and set(str(int(size))) == {"9"}
 
 
 def in_float64(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from ppvae.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDENTIFIER", "may_differ", "read_as_names", "with_texts"]
+__all__ = ["IDENTIFIER", "is_identifier", "may_differ", "read_as_names", "with_texts"]
 
 # Names of columns that hold identifiers, and further ones, of columns of a user's own.
 IDENTIFIER = re.compile(r"(?i)(\w*[_ .-])?id|(?-i:\w*[a-z0-9]I[Dd])")
@@ -34,6 +34,11 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 PIECE = 2**24  # Bytes of text that are searched at a time.
 
 
+def is_identifier(name: str) -> bool:
+    """Whether a column of the user's own holds names rather than quantities, by its name."""
+    return bool(IDENTIFIER.fullmatch(name) or NAMING.fullmatch(name))
+
+
 def read_as_names(name: str, texts: Iterable[str]) -> tuple[bool, str]:
     """Whether texts of a column of the user's own that are all numbers are names, and a note.
 
@@ -47,7 +52,7 @@ def read_as_names(name: str, texts: Iterable[str]) -> tuple[bool, str]:
     plain = list(dict.fromkeys(text.strip() for text in texts))
     led = next((text for text in plain if _is_led(text)), None)
     twins = _twins(plain)
-    if IDENTIFIER.fullmatch(name) or NAMING.fullmatch(name):
+    if is_identifier(name):
         return bool(led or twins), _note(name, led, twins)
     if twins and (led or len(twins[0]) > 15):  # which float64 rounds
         raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
-from ppvae.data.features import is_text, matrix, numbers_of, stand_ins
+from ppvae.data.features import is_text, matrix, numbers_of
 from ppvae.data.identifiers import may_differ, with_texts
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
@@ -278,8 +278,7 @@ def from_frame(
             "the command line --columns x=NAME,NAME."
         )
     values, note = features(source, frame, x)
-    doubt = stand_ins("x", values, x) if isinstance(values, np.ndarray) else ""
-    record = record.noted(note, doubt).renamed("x", x)
+    record = record.noted(note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
