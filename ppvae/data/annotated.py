@@ -15,6 +15,7 @@ from torch import Tensor
 from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.record import Record, known_names
+from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
 from ppvae.expected import expect_package, real_path
 from ppvae.typing import Spec
@@ -139,6 +140,9 @@ def from_anndata(
         raise DataError(
             f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
         )
+    if getattr(x, "dtype", None) == np.uint8 and not is_sparse(x):
+        x = np.asarray(x).astype(np.int64)  # uint8 of an array is an intensity.
+        notes.append("x: uint8 taken as counts, unscaled")
     record = Record(names={"x": genes}).noted(*notes)
     arrays: dict[str, object] = {"x": x if places is None else x[:, places]}
     frame = data.obs.set_axis([str(c) for c in data.obs.columns], axis=1)

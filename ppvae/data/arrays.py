@@ -18,7 +18,7 @@ from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
 from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.spectra import spectral_image
 from ppvae.data.stored import refuse_packed, unwritten
-from ppvae.data.words import factor_of_text, own_text, split_codes
+from ppvae.data.words import coded_names, factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
 from ppvae.typing import Spec
@@ -317,7 +317,11 @@ def _dataset(
             arrays[name], unit = factor_of_text(name, array)
             known_unit(like, name, unit)
             record = Record(record.names, {**record.units, **unit}, record.notes)
-        elif name not in COLUMNS and array.ndim == 1 and array.dtype.kind in "US":
+        elif (
+            name not in COLUMNS
+            and array.ndim == 1
+            and (array.dtype.kind in "US" or coded_names(like, name) is not None)
+        ):
             arrays[name], record = own_text(name, array, record, like)
         else:
             arrays[name] = array

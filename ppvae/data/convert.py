@@ -85,6 +85,8 @@ def as_column(name: str, value: object, *, missing_ok: bool = False) -> tuple[Co
         column, shaped = _ids(name, column)
         return column, "; ".join(filter(None, (note, shaped)))
     intensity = column.dtype == torch.uint8 and kind_of(name).intensity
+    if intensity and is_frame(value):
+        intensity, note = False, f"{name}: uint8 of a table taken as counts, unscaled"
     if not column.is_floating_point() and column.dtype != torch.int64 and not intensity:
         column = column.long()
     return column, note

@@ -15,6 +15,7 @@ from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.pairing import refuse_other_rows
 from ppvae.data.record import Record, recoded
 from ppvae.data.sparse import SparseRows
+from ppvae.data.stand_ins import stand_ins
 from ppvae.data.values import facts_of, masked_rows, with_missing
 from ppvae.errors import DataError
 from ppvae.expected import SEQUENCE, expect
@@ -31,7 +32,7 @@ class Dataset(Mapping[str, Column]):
     factor, ``object`` and ``view`` for GP priors. Images have shape (N, C, H, W). If ``x`` or
     ``source`` is uint8, it holds intensities from 0 to 255 and stays uint8 until :meth:`batch`
     scales it to [0, 1]; integers in other columns are not scaled. Booleans become 0 and 1, which
-    is noted.
+    is noted, as are numbers such as -999, which often stand for missing values.
 
     Arguments:
         columns: Tensors, arrays, masked or memory-mapped arrays, by column name.
@@ -100,6 +101,8 @@ class Dataset(Mapping[str, Column]):
                 total = math.prod(column.shape)
                 note = f"{name}: {missing:,} of {total:,} values are missing"
                 self.record = self.record.noted(note * (note not in self.record.notes))
+            if not any(note.startswith(f"{name}: far from") for note in self.record.notes):
+                self.record = self.record.noted(stand_ins(name, column, features))
         self.missing_ok = tuple(dict.fromkeys(allowed))
         if self.row_names is not None and len(self.row_names) != self.num_rows:
             raise DataError(

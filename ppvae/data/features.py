@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Precision",
     "in_float64",
+    "is_beyond",
     "is_flags",
     "is_text",
     "matrix",
     "numbers_of",
+    "refuse_rounded",
     "refuse_written",
     "some_numbers",
-    "stand_ins",
 ]
 
 # Numbers in forms that pandas reads as text: 1,234 and 12 % and $5 and <0.1 and 0x1F and 1.0D+02.
@@ -35,8 +35,6 @@ NUMBERLIKE = re.compile(
     r"([^\d\s]{0,8})\s*",
     re.IGNORECASE,
 )
-# Sizes of numbers that files have in place of missing values, besides 99, 999 and the like.
-FILLS = (1e20, 1e30, 1e36, 1e37, 32768.0, 2.0**31)
 DATE = re.compile(r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?")
 
 
@@ -44,50 +42,12 @@ def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.n
     """The matrix of features: float32, or float64 where float32 would make numbers equal."""
     columns = [numbers_of(source, name, frame[name]) for name in names]
     for name, column in zip(names, columns, strict=True):
-        _refuse_rounded(source, name, column)
+        refuse_rounded(source, name, _exact(frame[name], column))
     fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
     for i, column in enumerate(columns):
         values[:, i] = column
     return values, in_float64(fine)
-
-
-def stand_ins(name: str, values: np.ndarray, features: Sequence[str]) -> str:
-    """A note on numbers such as -999, far from all others of their feature; empty without any.
-
-    Such a number often stands for a missing value. It has two or more digits, all of them 9, or
-    is in :data:`FILLS`, and its distance from the next value exceeds the range of all others.
-
-    Arguments:
-        name: Name of the dataset column.
-        values: Numbers with shape (N) or (N, D).
-        features: Names of the D features.
-    """
-    rows = values.reshape(len(values), -1)
-    doubts, number = [], 0.0
-    for end in (np.fmin.reduce(rows, 0), np.fmax.reduce(rows, 0)):
-        for i in [i for i, value in enumerate(end.tolist()) if _is_fill(value)]:
-            others = rows[:, i][rows[:, i] != end[i]]
-            others = others[~np.isnan(others)].astype(np.float64)
-            if len(others) and np.abs(others - end[i]).min() > np.ptp(others):
-                count = int((rows[:, i] == end[i]).sum())
-                number = float(end[i])
-                doubts.append(f"{features[i]} {number:.7g} ({count} row{'s' * (count > 1)})")
-    if not doubts:
-        return ""
-    more = f" and {len(doubts) - 6} more" if len(doubts) > 6 else ""
-    return (
-        f"{name}: far from all other values of a column: {', '.join(doubts[:6])}{more}; "
-        f"--na={number:.7g} reads such a number as missing"
-    )
-
-
-def _is_fill(number: float) -> bool:
-    """Whether a number is one that files use for missing values."""
-    size = abs(number)
-    if any(math.isclose(size, fill, rel_tol=1e-6) for fill in FILLS):
-        return True
-    return 10 <= size < 1e7 and size == int(size) and set(str(int(size))) == {"9"}
 
 
 def in_float64(names: Sequence[str]) -> str:
@@ -124,12 +84,16 @@ class Precision:
         self.high = np.maximum(self.high, numbers.max(0, initial=-np.inf, where=known))
 
     @property
+    def size(self) -> np.ndarray:
+        """The largest absolute value of each feature, with shape (D)."""
+        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
+
+    @property
     def fine(self) -> np.ndarray:
         """Which features float32 would round in this way, with shape (D)."""
-        size = np.maximum(np.abs(self.low), np.abs(self.high))
         with np.errstate(invalid="ignore"):
-            close = self.high - self.low < 0.12 * size
-        large = (size > 2**24) & self.whole
+            close = self.high - self.low < 0.12 * self.size
+        large = (self.size > 2**24) & self.whole
         return np.asarray(self.changed & (large | self.beyond | close))
 
 
@@ -139,11 +103,13 @@ def _is_fine(column: np.ndarray) -> bool:
     return bool(precision.fine[0])
 
 
-def _refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
-    """Refuse different whole numbers, such as long identifiers, that float64 makes equal."""
-    if column.dtype.kind not in "iu" or not column.size:
-        return
-    if max(abs(int(column.min())), abs(int(column.max()))) <= 2**53:
+def refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
+    """Refuse different whole numbers, such as long identifiers, that float64 makes equal.
+
+    Raises:
+        DataError: If there are such numbers.
+    """
+    if not is_beyond(column):
         return
     exact = np.unique(column)
     if len(np.unique(exact.astype(np.float64))) < len(exact):
@@ -152,6 +118,21 @@ def _refuse_rounded(source: str, name: str, column: np.ndarray) -> None:
             f"different ones that become equal near {exact[-1]}. Subtract a common offset, or "
             "leave the column out: x=[...], on the command line --columns x=NAME,NAME."
         )
+
+
+def _exact(series: pd.Series, column: np.ndarray) -> np.ndarray:
+    """The whole numbers that are there, where a type of pandas has missing ones beside them."""
+    kind = getattr(series.dtype, "kind", "O")
+    if isinstance(series.dtype, np.dtype) or kind not in "iu":
+        return column
+    return series.dropna().to_numpy(dtype=np.int64 if kind == "i" else np.uint64)
+
+
+def is_beyond(column: np.ndarray) -> bool:
+    """Whether some of the whole numbers are above 2**53, and so may be rounded by float64."""
+    if column.dtype.kind not in "iu" or not column.size:
+        return False
+    return max(abs(int(column.min())), abs(int(column.max()))) > 2**53
 
 
 def is_flags(series: pd.Series) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppvae.data.columns import known_as
-from ppvae.data.features import Precision, in_float64, numbers_of
+from ppvae.data.features import Precision, in_float64, is_beyond, numbers_of, refuse_rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,22 +76,42 @@ class LargeParquet:
     def features(
         self, source: str, frame: pd.DataFrame, names: Sequence[str]
     ) -> tuple[np.ndarray, str]:
-        """As :func:`ppvae.data.features.matrix`, from batches of the file's rows."""
+        """As :func:`ppvae.data.features.matrix`, from batches of the file's rows.
+
+        Raises:
+            DataError: If float64 makes different whole numbers equal.
+        """
         others = [name for name in names if name not in self.plain]
         whole = {name: numbers_of(source, name, frame[name]) for name in others}
-        values, fine = self._filled(names, whole, np.float32)
+        for name, column in whole.items():
+            refuse_rounded(source, name, column)
+        values, precision = self._filled(names, whole, np.float32)
+        for name, size in zip(names, precision.size.tolist(), strict=True):
+            if size >= 2**53 and name not in whole and self.plain[name] in (np.int64, np.uint64):
+                self._refuse_rounded(source, name)
+        fine = [name for name, it_is in zip(names, precision.fine, strict=True) if it_is]
         if fine:
             values, _ = self._filled(names, whole, np.float64)
         note = f"{source}: read {self._step(len(names)):,} rows at a time"
         return values, "; ".join(filter(None, [note, in_float64(fine)]))
+
+    def _refuse_rounded(self, source: str, name: str) -> None:
+        """As :func:`ppvae.data.features.refuse_rounded`, from the large numbers of a column."""
+        large = []
+        for batch in self.file.iter_batches(BATCH, columns=[name]):
+            numbers = batch.column(0).drop_null().to_numpy(zero_copy_only=False)
+            if is_beyond(numbers):
+                large.append(np.unique(numbers))
+        if large:
+            refuse_rounded(source, name, np.concatenate(large))
 
     def _step(self, width: int) -> int:
         return max(1, BATCH // width)
 
     def _filled(
         self, names: Sequence[str], whole: Mapping[str, np.ndarray], dtype: type[np.floating]
-    ) -> tuple[np.ndarray, list[str]]:
-        """The matrix, and the names of features that float32 would change."""
+    ) -> tuple[np.ndarray, Precision]:
+        """The matrix, and what float32 would change in it."""
         values = np.empty((self.rows, len(names)), dtype)
         precision = Precision(len(names))
         read = [name for name in names if name not in whole]
@@ -108,5 +128,4 @@ class LargeParquet:
             if dtype == np.float32:
                 precision.add(block)
             start = stop
-        fine = precision.fine
-        return values, [name for name, is_fine in zip(names, fine, strict=True) if is_fine]
+        return values, precision

@@ -10,6 +10,7 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, SPLIT, found_as, kind_of
 from ppvae.data.features import is_flags, is_text, refuse_written, some_numbers
+from ppvae.data.identifiers import IDENTIFIER
 from ppvae.data.record import Record, known_names
 from ppvae.data.words import part_of
 from ppvae.errors import DataError
@@ -35,13 +36,16 @@ __all__ = [
 
 # Table columns that become dataset columns of the same names; x is made of the others.
 NAMED = tuple(name for name in COLUMNS if name not in ("x", "source"))
+# Names that tables have for a column without one, of pandas and of Parquet.
+NAMELESS = r"unnamed: \d+(?:\.\d+)*|__index_level_\d+__"
 # Names of columns that identify the rows, and those that do if they count them.
 COUNTING = r"#|n|i|no|nr|num|number|key|sample|obs|observation|record|case|entry|item|count"
+PLACE = r"(?:(?:row|cell|sample|obs|observation|record|case|entry|item)[_ .-]?)?(?:index|idx)|row"
 COUNTERS = re.compile(
-    r"(?i)(unnamed: \d+(\.\d+)*|(\w*[_ .-])?(index|idx|id|row|row[_ .-]?names?)"
-    rf"|(?-i:\w*[a-z0-9]I[Dd])|(row[_ .-]?)?(?P<counting>{COUNTING})\.?)?"
+    rf"(?i)(?:(?P<nameless>{NAMELESS})|(?P<plain>{PLACE}|row[_ .-]?names?)|(\w*[_ .-])?id"
+    rf"|(?-i:\w*[a-z0-9]I[Dd])|(?P<counting>\w*[_ .-](?:index|idx|row|row[_ .-]?names?)"
+    rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
-IDENTIFIER = re.compile(r"(?i)(\w*[_ .-])?id|(?-i:\w*[a-z0-9]I[Dd])")
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
 # How a column that was left out is read, for a note.
 AS_CLASS = "; --columns y={} reads one as classes"
@@ -144,22 +148,30 @@ def without_counter(
         values, match = frame[column], COUNTERS.fullmatch(column)
         if column in used or match is None:
             continue
-        nameless = column == "" or column.lower().startswith("unnamed")
+        nameless = column == "" or match["nameless"] is not None
         if nameless and position and not values.isna().all() and not _counts(values):
             raise DataError(
                 f"{source}: expected a name for each column; column {position}, after "
                 f"{frame.columns[position - 1]!r}, has none. Name it in the header."
             )
-        whole = pd.api.types.is_integer_dtype(values)
+        whole, unique = pd.api.types.is_integer_dtype(values), values.is_unique
         if nameless and bool(values.isna().all()):
             record = record.noted(f"left out: column {position} without a name, which is empty")
-        elif whole and (_counts(values) or (values.is_unique and not match["counting"])):
+        elif whole and (_counts(values) or (unique and not match["counting"])):
             names = [str(v) for v in values]
             record = record.noted(f"left out: column {column!r}, which numbers the rows")
-        elif position == 0 and values.is_unique and is_text(values):
+        elif position == 0 and unique and is_text(values):
             names = [str(v) for v in values]
             what = repr(column) if column else "without a name"
             record = record.noted(f"left out: the first column, {what}, which names the rows")
+        elif nameless or (whole and match["plain"] and _counts_again(values)):
+            repeats = "" if unique else ", some of which repeat"
+            what, remedy = f"column {column!r}", "--columns x=NAME,NAME keeps it"
+            if nameless:
+                what, remedy = "the first column, without a name", "name it if it is a feature"
+            record = record.noted(
+                f"left out: {what}, taken as labels of the rows{repeats}; {remedy}"
+            )
         else:
             continue
         frame = frame.drop(columns=column)
@@ -170,6 +182,14 @@ def _counts(values: pd.Series) -> bool:
     """Whether whole numbers count the rows from 0 or 1."""
     start = values.iloc[0] if len(values) else -1
     return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
+
+
+def _counts_again(values: pd.Series) -> bool:
+    """Whether whole numbers count from 0 or 1 several times, as those of stacked tables do."""
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    again = numbers[1:] == numbers[0]
+    steps = numbers[1:] == numbers[:-1] + 1
+    return bool(numbers[0] in (0, 1) and steps.any() and (steps | again).all())
 
 
 def features_of(
@@ -227,4 +247,18 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns object={name} makes it the object")
         elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and _counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
+        elif _may_number(name, frame[name]):
+            notes.append(
+                f"{said}, though its name is that of a number of rows; --columns x=NAME,NAME "
+                "leaves it out"
+            )
     return notes
+
+
+def _may_number(name: str, values: pd.Series) -> bool:
+    """Whether a feature has the name of an index, and no two rows one number, or a plain name."""
+    match = COUNTERS.fullmatch(name)
+    if match is None or values.dtype.kind not in "iu":
+        return False
+    named = re.search(r"(?i)(index|idx|row)$", name) is not None
+    return match["plain"] is not None or (named and bool(values.is_unique))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import warnings
 import zipfile
@@ -15,13 +14,14 @@ import numpy as np
 
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
-from ppvae.data.features import is_flags, is_text, matrix, numbers_of, stand_ins
+from ppvae.data.features import is_flags, is_text, matrix, numbers_of
+from ppvae.data.identifiers import may_differ, with_texts
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
-from ppvae.data.sniff import OPENERS, dialect_of, refuse_odd_groups, refuse_short
-from ppvae.data.words import factor_of_text, own_text, split_codes
+from ppvae.data.sniff import dialect_of, refuse_odd_groups, refuse_short
+from ppvae.data.words import coded_names, factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -41,7 +41,6 @@ BINARY = {
     ".xlsx": ("read_excel", "openpyxl"),
 }
 TABLES = (*TEXTS, *BINARY)
-PIECE = 2**24  # Bytes of text that are searched at a time.
 
 
 def table(
@@ -84,11 +83,18 @@ def table(
     """
     path = existing(path)
     features: Features = matrix
-    large = None if na else _large(path, columns)
+    large = None if na else _large(path, columns, like or {})
     if large is None:
-        given = [v for k, v in columns.items() if kind_of(k).coded and isinstance(v, str)]
+        coded_by = {k: v for k, v in columns.items() if kind_of(k).coded}
+        mine = {k: v for k, v in columns.items() if k not in COLUMNS}
         frame, notes = read_table(
-            path, sep=sep, decimal=decimal, thousands=thousands, na=na, labels=given
+            path,
+            sep=sep,
+            decimal=decimal,
+            thousands=thousands,
+            na=na,
+            labels=[*taken_by(coded_by)],
+            own=[*taken_by(mine), *(name for name in like or () if name not in COLUMNS)],
         )
     else:
         frame, notes, features = large.frame(), [], large.features
@@ -104,13 +110,15 @@ def table(
     return data.noted(*notes)
 
 
-def _large(path: Path, columns: Mapping[str, str | Sequence[str]]) -> LargeParquet | None:
+def _large(
+    path: Path, columns: Mapping[str, str | Sequence[str]], like: Spec
+) -> LargeParquet | None:
     """A Parquet file that is too large for a DataFrame; None for any other file."""
     if path.suffix.lower() != ".parquet":
         return None
-    taken = {c for v in columns.values() for c in ([v] if isinstance(v, str) else v)}
+    fitted = {c for name in like if name != "x" for c in (name, *(known_names(like, name) or ()))}
     try:
-        file = LargeParquet(path, {*taken, *NAMED}, COUNTERS)
+        file = LargeParquet(path, {*taken_by(columns), *fitted, *NAMED}, COUNTERS)
     except (ImportError, *UNREADABLE):
         return None  # What is wrong is said where any table is read.
     plain = all(composed(name) == name for name in file.names)
@@ -124,12 +132,14 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     na: Sequence[str] = (),
-    labels: Sequence[str] | None = (),
+    labels: Sequence[str] | None = None,
+    own: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a table as a DataFrame, with notes on how it was read.
 
-    Columns that hold classes or identifiers, by their name or as named in ``labels`` (None: all),
-    are read as text if one of their whole numbers begins with a zero, as 01 is not 1.
+    Columns that hold classes or identifiers, by their name or as named in ``labels`` (None: all)
+    or ``own`` (columns of the user's own), are read as text if one of their whole numbers begins
+    with a zero, as 01 is not 1, or if different texts are one number. So are text cells of Excel.
 
     Raises:
         DataError: If it cannot be read, or a package that reads it is not installed.
@@ -141,13 +151,17 @@ def read_table(
         if path.suffix.lower() in BINARY:
             reader, engine = BINARY[path.suffix.lower()]
             frame = getattr(pd, reader)(path)
-            notes = _workbook(path) if path.suffix.lower() == ".xlsx" else []
+            notes = []
+            if path.suffix.lower() == ".xlsx":
+                cells = partial(pd.read_excel, path, dtype=object)
+                texts = with_texts(frame, lambda i: cells(usecols=i), labels, own)
+                notes = [*_workbook(path), *texts]
             frame.columns = [composed(str(column)).strip() for column in frame.columns]
             # Typed columns hold a missing value's number rather than its text.
             numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
             return frame.replace([*na, *numbers], np.nan) if len(na) else frame, notes
         dialect = dialect_of(path, sep, decimal, thousands)
-        texts = refuse_odd_groups(path, dialect, thousands) if thousands else []
+        dated = refuse_odd_groups(path, dialect, thousands) if thousands else []
         with warnings.catch_warnings():
             # Rows wider than the header, after the lines that the dialect was detected from.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -162,18 +176,20 @@ def read_table(
                 skiprows=dialect.skipped + dialect.marked,
                 **({"header": None, "names": list(dialect.header)} if dialect.marked else {}),
                 na_values=list(na),
-                converters=dict.fromkeys(texts, lambda text: text.strip() or np.nan),
+                converters=dict.fromkeys(dated, lambda text: text.strip() or np.nan),
                 low_memory=False,
                 skipinitialspace=True,
             )
             frame = read()
-            zeros = _with_zeros(path, frame, read, labels)
+            texts = []
+            if own or may_differ(path):
+                texts = with_texts(frame, lambda i: read(usecols=i, dtype=str), labels, own)
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
-        return frame, [dialect.note, *zeros]
+        return frame, [dialect.note, *texts]
     except ImportError as error:
         raise DataError(
             f"{path.name}: expected {engine} to be installed, which reads {path.suffix}; got none "
@@ -189,51 +205,6 @@ def read_table(
             f"read ({str(error).strip() or type(error).__name__}). "
             + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
-
-
-def _may_have_zeros(path: Path) -> bool:
-    """Whether a number of a text may begin with 0 and a digit; True for compressed text."""
-    if path.suffix.lower() in OPENERS:
-        return True
-    raw = np.memmap(path, np.uint8, "r")
-    if bytes(raw[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return True
-    before = np.frombuffer(b" \t\r\n,;|\"'+-", np.uint8)
-    for start in range(1, len(raw), PIECE):
-        part = raw[start - 1 : start + PIECE + 1]
-        zeros = np.flatnonzero(part[1:-1] == ord("0")) + 1
-        zeros = zeros[(part[zeros + 1] >= ord("0")) & (part[zeros + 1] <= ord("9"))]
-        if np.isin(part[zeros - 1], before).any():
-            return True
-    return False
-
-
-def _with_zeros(
-    path: Path,
-    frame: pd.DataFrame,
-    read: Callable[..., pd.DataFrame],
-    labels: Sequence[str] | None,
-) -> list[str]:
-    """Put the text of labels such as 01 in the place of their numbers, and say so."""
-    whole = [
-        i
-        for i, column in enumerate(frame.columns)
-        if frame.dtypes.iloc[i].kind in "iuf" and (labels is None or _is_label(column, labels))
-    ]
-    if not whole or not _may_have_zeros(path):
-        return []
-    texts = read(usecols=whole, dtype=str)
-    led = []
-    for i, (_, text) in zip(whole, texts.items(), strict=True):
-        if text.str.fullmatch(r"\s*[+-]?0\d+\s*").any():
-            frame.isetitem(i, text.str.strip())
-            led.append(frame.columns[i])
-    return [f"{column}: read as text, as some begin with 0" for column in led]
-
-
-def _is_label(column: object, labels: Sequence[str]) -> bool:
-    name = composed(str(column)).strip()
-    return name in labels or kind_of(known_as(name)).coded
 
 
 def _workbook(path: Path) -> list[str]:
@@ -309,8 +280,7 @@ def from_frame(
             "the command line --columns x=NAME,NAME."
         )
     values, note = features(source, frame, x)
-    doubt = stand_ins("x", values, x) if isinstance(values, np.ndarray) else ""
-    record = record.noted(note, doubt).renamed("x", x)
+    record = record.noted(note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
@@ -371,11 +341,13 @@ def column_of(
     if numeric and is_text(series) and is_flags(series) and series.notna().any():
         flags = series.where(series.notna(), np.nan).to_numpy(dtype=np.float64)
         return flags, record.noted(f"{name}: false is 0, true is 1")
-    if is_text(series) and name not in COLUMNS:
+    if name not in COLUMNS and (is_text(series) or coded_names(like, name) is not None):
         texts = series.astype(object).where(series.notna(), None)
         return own_text(name, texts, record, like)
     if is_text(series):
         numbers, unit = factor_of_text(name, series.astype(object).where(series.notna(), None))
         known_unit(like, name, unit)
         return numbers, Record(record.names, {**record.units, **unit}, record.notes)
-    return numbers_of(source, str(series.name), series), record
+    numbers = numbers_of(source, str(series.name), series)
+    # uint8 of an array is an intensity; a table has none.
+    return (numbers.astype(np.int64) if numbers.dtype == np.uint8 else numbers), record

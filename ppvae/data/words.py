@@ -8,12 +8,14 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ppvae.data.identifiers import read_as_names
 from ppvae.data.record import BLANK, Record, coded, known_names, known_unit, text_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
 __all__ = [
     "PARTS",
+    "coded_names",
     "factor_of_text",
     "like_parts",
     "own_text",
@@ -168,33 +170,53 @@ def factor_of_text(name: str, values: ArrayLike) -> tuple[np.ndarray, dict[str, 
     return np.array(numbers), {name: unit} if unit else {}
 
 
+def coded_names(like: Spec | None, name: str) -> tuple[str, ...] | None:
+    """Names by number that a fitted run has for a column of the user's own; None without any.
+
+    Names of several columns that make up one are none of its numbers.
+    """
+    shape = ((like or {}).get(name) or {}).get("shape")
+    return None if shape else known_names(like, name)
+
+
 def own_text(
     name: str, values: ArrayLike, record: Record, like: Spec | None = None
 ) -> tuple[np.ndarray, Record]:
     """Text in a column of the user's own: numbers in one unit, else names numbered from 0.
 
+    Identifiers such as 007 and 1E1 are names, as they are not 7 and 10.
+
     Arguments:
         name: The column.
-        values: Text, with shape (N); blank text becomes NaN, and -1 stays -1.
+        values: Text, with shape (N); blank text becomes NaN, and -1 stays -1. Numbers are names
+            where the run has names.
         record: What was done so far.
         like: The columns' spec of a fitted run, whose names are used.
 
     Raises:
-        DataError: If a name or a unit is none that the run was fitted with.
+        DataError: If a name or a unit is none that the run was fitted with, or texts such as 8
+            and 08 may be one number or two names.
     """
-    texts, known = np.asarray(values, dtype=object), known_names(like, name)
+    texts, known = np.asarray(values, dtype=object), coded_names(like, name)
+    plain, note = [text_of(text) for text in texts.tolist()], ""
+    fitted = like is not None and name in like
     if known is None:
         try:
             numbers, unit = factor_of_text(name, texts)
         except DataError:
-            pass  # No numbers in one unit: names.
+            if fitted:
+                raise
         else:
-            known_unit(like, name, unit)
-            return numbers, Record(record.names, {**record.units, **unit}, record.notes)
-    unknown = np.array([str(text).strip() == "-1" for text in texts.tolist()])
-    rest = texts.copy()
+            are_names, note = (False, "") if fitted else read_as_names(name, plain)
+            if not are_names:
+                known_unit(like, name, unit)
+                units = {**record.units, **unit}
+                return numbers, Record(record.names, units, record.notes).noted(note)
+    unknown = np.array([text == "-1" for text in plain])
+    rest = np.array(plain, dtype=object)
     rest[unknown] = None
-    codes, names, note = coded(name, rest, known)
+    codes, names, numbered = coded(name, rest, known)
     blank = (codes < 0) & ~unknown
     record = record if names is None else record.renamed(name, names)
-    return np.where(blank, np.nan, codes) if blank.any() else codes, record.noted(note)
+    record = record.noted(note, numbered)
+    return np.where(blank, np.nan, codes) if blank.any() else codes, record

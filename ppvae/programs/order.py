@@ -55,9 +55,10 @@ def without_closed_form(
     """The latent sites with a KL that must be estimated at the draws.
 
     These are the sites that depend, in the model, on a site drawn later in the guide; sites that
-    model and guide mask or scale differently, as far as these rows tell; and sites with a registered closed form that leaves
-    out a part of their density (``Delta`` with a log-density, masked distributions, several values
-    folded into one), or is that of a base class that draws or scores otherwise.
+    model and guide mask or scale differently, as far as these rows tell; and sites with a
+    registered closed form that leaves out a part of their density (``Delta`` with a log-density,
+    masked distributions, several values folded into one), or is that of a base class that draws or
+    scores otherwise.
 
     Arguments:
         model: The generative program.

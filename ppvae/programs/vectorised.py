@@ -220,6 +220,6 @@ def _with_ones(nesting: int) -> str:
     ones = ", ".join(["S", *["1"] * (nesting - 1), "N"])
     return (
         "Values have a dimension of size one for each plate that they are not in, as "
-        f"({ones}, ...) for a latent in the data plate alone; a value that is reduced over a plate "
-        "needs that plate's entries as an event, .to_event(1). "
+        f"({ones}, ...) for a latent in the data plate alone; a value that is reduced over a "
+        "plate needs that plate's entries as an event, .to_event(1). "
     )

@@ -86,7 +86,7 @@ def test_zeros_are_seen_in_any_file(tmp_path, name, encoding):
 
 @pytest.mark.parametrize("piece", range(1, 12))
 def test_zeros_are_seen_between_two_pieces(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr("ppvae.data.tables.PIECE", piece)
+    monkeypatch.setattr("ppvae.data.identifiers.PIECE", piece)
     assert table(tmp_path, "a,y\n1.5,1\n2,007\n").names["y"] == ("007", "1")
 
 

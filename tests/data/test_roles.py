@@ -75,6 +75,9 @@ NUMBERED = {
     "key": ([0, 1, 2], True),
     "patientID": ([101, 107, 103], True),
     "sample_id": ([101, 107, 103], True),
+    "cell_index": ([101, 107, 103], True),
+    "row": ([101, 107, 103], True),
+    "body_mass_index": ([1, 2, 3], True),
     "key_of_life": ([0, 1, 2], False),
     "number": ([7, 1, 9], False),
     "grid": ([101, 107, 103], False),
@@ -98,9 +101,38 @@ def test_numbers_of_rows_are_no_feature(tmp_path, name):
     assert again["x"].tolist() == kept["x"].tolist()
 
 
+# The name of the first column, its values, and the words of the note that leaves it out, if any.
+LABELS = {
+    "stacked tables": ("", [0, 1, 0, 1], "without a name, taken as labels of the rows, some of"),
+    "drawn rows": ("", [7, 3, 3, 1], "some of which repeat; name it if it is a feature"),
+    "times": ("", [0.5, 1.5, 2.5, 2.75], "without a name, taken as labels of the rows; name it"),
+    "an index of Parquet": ("__index_level_0__", [2, 2, 5, 1], "some of which repeat; name it"),
+    "stacked tables, named": ("index", [1, 2, 3, 1], "'index', taken as labels of the rows, some"),
+    "a named feature": ("index", [7, 3, 3, 1], None),
+    "a feature of constant 0": ("index", [0, 0, 0, 0], None),
+    "a feature that is an index": ("body_mass_index", [21, 25, 31, 19], None),
+    "another": ("Gini index", [21, 25, 31, 19], None),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_rows_that_repeat_are_no_feature(tmp_path, kind):
+    name, values, said = LABELS[kind]
+    text = _columns(**{name: values, "a": [0.5, 1.5, 0.7, 0.9]})
+    read = _table(tmp_path, text)
+    if said is None:
+        assert read.names["x"] == (name, "a")
+        return
+    assert read.names["x"] == ("a",)
+    assert read.row_names is None
+    assert sum(said in note for note in read.notes) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
+        ("severity_index", [7, 5, 3], "its name is that of a number of rows"),
+        ("index", [7, 7, 3], "its name is that of a number of rows"),
         ("Y", [0, 1, 1], "--columns y=Y makes it the class"),
         ("label", [0, 1, 1], "--columns y=label makes it the class"),
         ("subject_id", [1, 1, 2], "--columns object=subject_id makes it the object"),

@@ -54,6 +54,30 @@ def test_counts_of_any_type_are_no_intensities(kind):
     assert torch.equal(data.batch(slice(None))["x"], expected)
 
 
+def test_bytes_of_cells_and_tables_are_counts(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    dense = np.array([[0, 200, 0], [3, 0, 1]], np.uint8)
+    cells = anndata.AnnData(dense.astype(np.float32), layers={"raw": dense})
+    table = pd.DataFrame(dense, columns=list("abc"))
+    made = {
+        "X": ppdata.from_anndata(anndata.AnnData(dense)),
+        "a layer": ppdata.from_anndata(cells, layer="raw"),
+        "some genes": ppdata.from_anndata(
+            cells[:, ::-1], layer="raw", like={"x": {"names": "012"}}
+        ),
+        "a column of a table": Dataset({"x": table}),
+        "pairs of tables": Dataset({"x": dense.astype(float), "source": table}),
+    }
+    for what, data in made.items():
+        batch = data.batch(slice(None))
+        np.testing.assert_array_equal(batch.get("source", batch["x"]), dense, err_msg=what)
+        assert any("taken as counts, unscaled" in note for note in data.notes), what
+    assert ppdata.as_splits(table).train.batch(slice(None))["x"].max() == 200
+    chosen = ppdata.tables.from_frame(table, x=["a"], columns={"source": ["b", "c"]})
+    assert chosen.batch(slice(None))["source"].max() == 200
+    assert Dataset({"x": dense}).batch(slice(None))["x"].max() < 1  # intensities
+
+
 def test_splits_stay_sparse_and_say_what_the_dense_ones_say():
     matrix, dense = counts()
     parts = split_rows(Dataset({"x": matrix}))
