@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from ppvae.app.commands.common import (
@@ -152,9 +154,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         return
     from ppvae.app.resume import arguments_of
-    from ppvae.app.workflow import fit_entry
-    from ppvae.fitting import Checkpoint, is_main, keep_freed_memory
-    from ppvae.runs.files import inside
+    from ppvae.fitting import keep_freed_memory
     from ppvae.zoo import entry
     from ppvae.zoo.options import read_options
 
@@ -169,7 +169,16 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if arguments.resume is not None:
         given = arguments_of(arguments.resume, model, given)
-    out = _folder(arguments, model.name)
+    with ExitStack() as held:
+        _fit(arguments, given, _folder(arguments, model.name, held))
+
+
+def _fit(arguments: argparse.Namespace, given: JsonObject, out: Path) -> None:
+    """Fit and show the result."""
+    from ppvae.app.workflow import fit_entry
+    from ppvae.fitting import Checkpoint, is_main
+    from ppvae.runs.files import inside
+
     every = arguments.checkpoint_every
     checkpoint = Checkpoint(
         inside(out, "checkpoint"), every=every, seconds=EACH_MINUTE if every is None else None
@@ -196,23 +205,29 @@ def run(arguments: argparse.Namespace) -> None:
     show_report(out)
 
 
-def _folder(arguments: argparse.Namespace, name: str) -> Path:
-    """The folder to write to: that of the run to resume, or one that holds no run."""
+def _folder(arguments: argparse.Namespace, name: str, held: ExitStack) -> Path:
+    """The folder to write to: that of the run to resume, or one that holds no run.
+
+    It is reserved until ``held`` is closed, so that a fit that is started meanwhile takes another.
+    """
     from ppvae.fitting import is_main
+    from ppvae.fitting.processes import launched
     from ppvae.runs.folder import CHECKPOINT, free_name
+    from ppvae.runs.reserving import reserve
     from ppvae.runs.run import is_run
 
-    if arguments.resume is not None:
-        return Path(arguments.out or arguments.resume)
-    wanted = arguments.out or Path("runs") / name
-    if arguments.overwrite:
-        return Path(wanted)
-    free = free_name(
-        wanted, lambda path: is_run(path) or (path / "checkpoint" / CHECKPOINT).exists()
-    )
+    wanted = Path(arguments.out or arguments.resume or Path("runs") / name)
+    only = arguments.resume is not None or arguments.overwrite
+
+    def is_taken(path: Path) -> bool:
+        return not only and (is_run(path) or (path / "checkpoint" / CHECKPOINT).exists())
+
+    if launched(os.environ) is not None:
+        free = free_name(wanted, is_taken)  # The same in all processes.
+    else:
+        free = reserve(wanted, is_taken, held, only=only)
     if free != wanted and is_main():
-        print(
-            f"ppvae: {wanted} holds a run; this one goes to {free} (--overwrite replaces it)",
-            file=sys.stderr,
-        )
+        holds = "holds a run" if is_taken(wanted) else "is reserved for a fit that still runs"
+        replaces = " (--overwrite replaces it)" if is_taken(wanted) else ""
+        print(f"ppvae: {wanted} {holds}; this one goes to {free}{replaces}", file=sys.stderr)
     return free
