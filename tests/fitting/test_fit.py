@@ -9,6 +9,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -699,3 +700,40 @@ def test_a_late_divergence_is_a_caution_of_the_run(caplog):
     assert "The ELBO fell from" in run.config["cautions"][0]
     assert "The ELBO fell from" in caplog.text
     assert "cautions" not in quiet(*pair(), epochs=4).config
+
+
+class LightPPCA(PPCA):
+    """With a tenth of the weight in training."""
+
+    def forward(self, x=None, *, size=None):
+        with poutine.scale(scale=0.1):
+            return super().forward(x, size=size)
+
+
+class LightGuide(LinearGuide):
+    def forward(self, x):
+        with poutine.scale(scale=0.1):
+            super().forward(x)
+
+
+def test_validation_leaves_out_scales_as_evaluations_do():
+    """poutine.scale weighs training alone; patience and restore_best go by the plain ELBO."""
+    (model, guide), data = pair(), splits()
+    light = LightPPCA(), LightGuide()
+    for ours, theirs in zip(light, (model, guide), strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    still = {"epochs": 1, "learning_rate": 1e-9}
+    found = [quiet(*p, data, **still).history[-1] for p in (light, (model, guide))]
+    assert found[0]["val_elbo"] == pytest.approx(found[1]["val_elbo"], rel=1e-5)
+    assert found[0]["elbo"] == pytest.approx(0.1 * found[1]["elbo"], rel=1e-5)
+
+
+def test_a_column_named_index_is_that_of_the_rows():
+    model, guide = pair()
+    x = torch.randn(20, D)
+    for index in (torch.arange(20).flip(0), torch.zeros(20, 2), torch.arange(20) + 1):
+        with pytest.raises(
+            DataError, match="column 'index': expected the numbers of the training"
+        ):
+            fit(model, guide, {"x": x, "index": index}, epochs=1, progress=False)
+    fit(model, guide, {"x": x, "index": torch.arange(20)}, epochs=1, progress=False)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributions import register_kl
 
 from ppvae.distributions import PowerSpherical, SphericalUniform
+from ppvae.errors import ContractError
 from ppvae.gp.additive.distribution import AdditiveGP
 from ppvae.gp.collapsed import CollapsedGP
 from ppvae.objectives import ELBO
@@ -204,6 +205,59 @@ def test_model_and_guide_may_mask_differently(masked):
         terms.kl["z"], torch.where(batch["seen"], kl, unseen), atol=0.1, rtol=0
     )
     assert (terms.log_likelihood["x"][~batch["seen"]] == 0).all()
+
+
+def test_masks_that_agree_where_all_is_known_may_differ_in_other_rows():
+    """The structure is read from one batch, here of rows that both mask nothing of."""
+
+    class Computed(Guide):
+        """Its mask is a tensor of its own."""
+
+        def forward(self, x, *, seen):
+            super().forward(x, seen=seen & True)
+
+    x, guide = torch.randn(6), Computed(masked=True)
+    whole = {"x": x, "seen": torch.ones(6, dtype=torch.bool)}
+    assert check_pair(Masked(), guide, whole).sampled == {"z"}
+    assert check_pair(Masked(), guide, {**whole, "seen": x > 0}).sampled == set()
+    assert check_pair(Masked(), Guide(masked=True), whole).sampled == set()
+
+
+class Votes(nn.Module):
+    """Votes y in a plate, and x of their mean, outside the plate."""
+
+    def __init__(self, *, outside: bool) -> None:
+        super().__init__()
+        self.weight, self.outside = nn.Parameter(torch.tensor(1.0)), outside
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            with pyro.plate("votes", 3, dim=-2):
+                y = pyro.sample("y", dist.Bernoulli(torch.tensor(0.3)))
+            y = y.mean(-2, keepdim=True) if self.outside else 0.0
+            return pyro.sample("x", dist.Normal(self.weight * y, 1.0), obs=x)
+
+
+class VotesGuide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(0.2))
+
+    def forward(self, x):
+        with data_plate(x), pyro.plate("votes", 3, dim=-2):
+            chance = (self.rate + 0.5 * x).sigmoid()
+            pyro.sample("y", dist.Bernoulli(chance), infer={"enumerate": "parallel"})
+
+
+def test_a_site_outside_a_plate_that_depends_on_all_its_enumerated_entries_is_refused():
+    x = torch.randn(6)
+    with pytest.raises(ContractError, match="outside the plate 'votes' not to depend on 'y'"):
+        ELBO()(Votes(outside=True), VotesGuide())({"x": x})
+    found = ELBO()(Votes(outside=False), VotesGuide())({"x": x})
+    p, q = torch.tensor(0.3), (0.2 + 0.5 * x).sigmoid()
+    kl = torch.distributions.kl_divergence(dist.Bernoulli(q), dist.Bernoulli(p.expand(6)))
+    torch.testing.assert_close(found.kl["y"], 3 * kl)
+    torch.testing.assert_close(found.log_likelihood["x"], dist.Normal(0.0, 1.0).log_prob(x))
 
 
 class Squared(dist.Normal):

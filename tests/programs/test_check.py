@@ -689,3 +689,36 @@ def test_a_distribution_that_a_plate_cannot_expand_is_said_so():
     model, guide, _ = pair(sample_x, guess)
     with pytest.raises(ContractError, match="expanded to the rows of the data plate"):
         check_pair(model, guide, {"x": torch.randn(N)})
+
+
+class Visits(nn.Module):
+    """z of a datum, and u of each of its three visits."""
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            with pyro.plate("visits", 3, dim=-2):
+                u = pyro.sample("u", dist.Normal(z, 1.0))
+                seen = None if x is None else x.T
+                return pyro.sample("x", dist.Normal(u, 0.5), obs=seen)
+
+
+class FromVisits(nn.Module):
+    """q(u | x), then q(z | mean of u): the plate's dimension is reduced."""
+
+    def __init__(self, *, keepdim: bool) -> None:
+        super().__init__()
+        self.slope, self.keepdim = nn.Parameter(torch.tensor(0.5)), keepdim
+
+    def forward(self, x):
+        with data_plate(x):
+            with pyro.plate("visits", 3, dim=-2):
+                u = pyro.sample("u", dist.Normal(self.slope * x.T, 0.5))
+            loc = self.slope * u.mean(-2, keepdim=self.keepdim)
+            pyro.sample("z", dist.Normal(loc, 0.5))
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_a_value_reduced_over_a_plate_is_refused_with_the_form_that_works(keepdim):
+    with pytest.raises(ContractError, match=r"entries as (one|an) event.*\.to_event\(1\)"):
+        check_pair(Visits(), FromVisits(keepdim=keepdim), {"x": torch.randn(5, 3)})
