@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Delta, TorchDistribution
@@ -23,7 +24,7 @@ from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.seeding import marked, refuse_seeds
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
-from ppvae.programs.threads import validated
+from ppvae.programs.threads import tracing, validated
 from ppvae.programs.traces import frames, sample_sites
 from ppvae.programs.vectorised import check_vectorised
 
@@ -63,10 +64,12 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
     # evaluating(): a check must not change state that a module learns from batches.
     with validated(), evaluating(model, guide), forked(*_tensors(batch)):
         mark = marked()
-        guide_trace = run_program(guide, "guide", batch)
-        refuse_seeds("guide", guide, mark)
-        model_trace = run_program(model, "model", batch, replay=guide_trace)
-        refuse_seeds("model", model, mark)
+        # A store of their own: pyro.module in another pair may have taken the names of theirs.
+        with tracing(), pyro.get_param_store().scope():
+            guide_trace = run_program(guide, "guide", batch)
+            refuse_seeds("guide", guide, mark)
+            model_trace = run_program(model, "model", batch, replay=guide_trace)
+            refuse_seeds("model", model, mark)
         _refuse_store(guide, guide_trace)
         _refuse_store(model, model_trace)
         for trace in (guide_trace, model_trace):

@@ -722,3 +722,31 @@ class FromVisits(nn.Module):
 def test_a_value_reduced_over_a_plate_is_refused_with_the_form_that_works(keepdim):
     with pytest.raises(ContractError, match=r"entries as (one|an) event.*\.to_event\(1\)"):
         check_pair(Visits(), FromVisits(keepdim=keepdim), {"x": torch.randn(5, 3)})
+
+
+class Registering(nn.Module):
+    """A program that registers its network, as Pyro's tutorials do."""
+
+    def __init__(self, *, guide: bool) -> None:
+        super().__init__()
+        self.net, self.guide = nn.Linear(2, 2), guide
+
+    def forward(self, x=None, *, size=None):
+        pyro.module("net of the guide" if self.guide else "net of the model", self.net)
+        with data_plate(x, size=size):
+            if self.guide:
+                return pyro.sample("z", dist.Normal(self.net(x), 0.5).to_event(1))
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.net(z), 0.5).to_event(1), obs=x)
+
+
+def test_pyro_module_of_one_pair_does_not_take_the_names_of_another():
+    pyro.clear_param_store()
+    kept = pyro.param("kept", torch.ones(2))
+    x = torch.randn(5, 2)
+    for _ in range(2):
+        pair = Registering(guide=False), Registering(guide=True)
+        assert check_pair(*pair, {"x": x}).latent == ("z",)
+        ppvae.fit(*pair, {"x": x}, epochs=1, progress=False)
+    assert pyro.param("kept") is kept
+    pyro.clear_param_store()
