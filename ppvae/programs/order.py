@@ -22,7 +22,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta, MaskedDistribution, TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import HalfCauchy, HalfNormal, TransformedDistribution
+from torch.distributions import HalfCauchy, HalfNormal, Transform, TransformedDistribution
 from torch.distributions.kl import _KL_REGISTRY
 
 from ppvae.programs.traces import sample_sites, trace_program
@@ -57,8 +57,8 @@ def without_closed_form(
     These are the sites that depend, in the model, on a site drawn later in the guide; sites that
     model and guide mask or scale differently, as far as these rows tell; and sites with a
     registered closed form that leaves out a part of their density (``Delta`` with a log-density,
-    masked distributions, several values folded into one), or is that of a base class that draws or
-    scores otherwise.
+    masked distributions, several values folded into one, transforms that are learned), or is that
+    of a base class that draws or scores otherwise.
 
     Arguments:
         model: The generative program.
@@ -75,6 +75,7 @@ def without_closed_form(
         or not _same(q[name]["scale"], p[name]["scale"])
         or _incomplete(q[name]["fn"])
         or _incomplete(p[name]["fn"])
+        or _transformed_apart(q[name]["fn"], p[name]["fn"])
     }
     order = [name for name in p if name in latent]
     for name, others in drawn_later(latent, order).items():
@@ -130,6 +131,29 @@ def _folds(fn: TorchDistribution) -> bool:
         isinstance(fn, TransformedDistribution)
         and not isinstance(fn, HalfNormal | HalfCauchy)
         and not all(transform.bijective for transform in fn.transforms)
+    )
+
+
+def _transformed_apart(q: TorchDistribution, p: TorchDistribution) -> bool:
+    """Whether both are transformed, by transforms with tensors of their own.
+
+    torch leaves transforms out of a KL where they are equal, as those of two parameters are that
+    start at one value: their gradient would be lost.
+    """
+    while hasattr(q, "base_dist") and hasattr(p, "base_dist"):
+        if isinstance(q, TransformedDistribution) and isinstance(p, TransformedDistribution):
+            pairs = zip(q.transforms, p.transforms, strict=False)
+            if any(a is not b and (_has_tensors(a) or _has_tensors(b)) for a, b in pairs):
+                return True
+        q, p = q.base_dist, p.base_dist
+    return False
+
+
+def _has_tensors(transform: object) -> bool:
+    parts = [*vars(transform).values(), *getattr(transform, "parts", ())]
+    return isinstance(transform, nn.Module) or any(
+        isinstance(part, Tensor) or (isinstance(part, Transform) and _has_tensors(part))
+        for part in parts
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import nn
-from torch.distributions import register_kl
+from torch.distributions import AffineTransform, register_kl
 
 from ppvae.distributions import PowerSpherical, SphericalUniform
 from ppvae.errors import ContractError
@@ -358,3 +358,31 @@ def test_a_kl_that_torch_can_only_compute_with_gradients_is_taken_at_the_draws()
     p = torch.distributions.Wishart(torch.tensor(20.0), scale_tril=torch.eye(2))
     expected = torch.distributions.kl_divergence(q, p).detach().expand(4)
     torch.testing.assert_close(found, expected, atol=0.1, rtol=0.02)
+
+
+class Moved(nn.Module):
+    """A latent moved by a transform of its own; in the guide, from x."""
+
+    def __init__(self, *, guide: bool) -> None:
+        super().__init__()
+        self.loc, self.guide = nn.Parameter(torch.tensor([1.0, 2.0])), guide
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            base = dist.Normal(0.3 * x if self.guide else torch.zeros(2), 0.5).to_event(1)
+            moved = [AffineTransform(self.loc, 2.0, event_dim=1)]
+            z = pyro.sample("z", dist.TransformedDistribution(base, moved))
+            return z if self.guide else pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def test_learned_transforms_that_start_equal_have_gradients_of_their_own():
+    """torch's KL leaves equal transforms out, and with them their gradients."""
+    x, pair = torch.randn(6, 2), (Moved(guide=False), Moved(guide=True))
+    assert check_pair(*pair, {"x": x}).sampled == {"z"}
+    found = ELBO(num_particles=20_000)(*pair)({"x": x}).kl["z"].mean()
+    slopes = torch.autograd.grad(found, [program.loc for program in pair])
+    # z ~ N(loc + 0.6 x, 1) and N(loc', 1): the KL is |loc + 0.6 x - loc'|^2 / 2.
+    torch.testing.assert_close(found, 0.18 * x.square().sum(1).mean(), atol=0.02, rtol=0)
+    slope = 0.6 * x.mean(0)
+    torch.testing.assert_close(slopes[0], -slope, atol=0.03, rtol=0)
+    torch.testing.assert_close(slopes[1], slope, atol=0.03, rtol=0)
