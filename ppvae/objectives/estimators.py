@@ -111,8 +111,8 @@ class MINE(Estimator):
 
     Arguments:
         decay: Share d of the averages that a step of the critic keeps.
-        slack: Largest difference, in nats, between :math:`\log \eta_{t - 1}` and the batch's own
-            value; the gradients of a batch's :math:`e^T` weigh at most :math:`e^\mathrm{slack}`.
+        slack: Largest amount, in nats, by which :math:`\log \eta_{t - 1}` may exceed the batch's
+            own value, and by which that may exceed :math:`\log \eta_t` in the gradient.
         level: Weight of the term that keeps the level of the scores; 0 leaves it out.
 
     Raises:
@@ -147,15 +147,16 @@ class MINE(Estimator):
         keep = (self.steps / (1 + self.steps)).clamp_max(self.decay)
         mean = keep * self.mean + (1 - keep) * joint.mean().to(keep)
         own = log_mean_exp(marginal).to(keep)
-        # Without the upper limit one huge score would stay in the average for thousands of steps,
-        # in which the critic would not be restrained; without the lower one the gradients of a
-        # batch with such a score would weigh 1 / (1 - decay).
-        before = self.log_partition.clamp(own - self.slack, own + self.slack)
+        # Otherwise one huge score would stay in the average for thousands of steps, in which the
+        # critic would not be restrained.
+        before = self.log_partition.minimum(own + self.slack)
         log_partition = torch.logaddexp(keep.log() + before, torch.log1p(-keep) + own)
         return mean, log_partition
 
     def _estimate(self, joint: Tensor, marginal: Tensor, mean: Tensor, log: Tensor) -> Tensor:
-        slope = joint.mean() - (marginal - log).exp().mean()
+        # A batch with a huge score would otherwise have gradients of weight 1 / (1 - decay).
+        divisor = log.maximum(log_mean_exp(marginal.detach()).to(log) - self.slack)
+        slope = joint.mean() - (marginal - divisor).exp().mean()
         return (mean - log) + (slope - slope.detach())
 
     def forward(self, joint: Tensor, marginal: Tensor) -> Tensor:

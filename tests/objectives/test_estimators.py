@@ -149,7 +149,7 @@ def test_one_huge_score_weighs_e_to_the_slack_at_most():
         scores.requires_grad_()
         for loss in (-mine(joint, scores), mine.loss(joint, scores)):
             (slope,) = torch.autograd.grad(loss, scores)
-            assert 0.9 < float(slope.sum()) <= math.e
+            assert 0.9 < float(slope.sum()) < math.e + 1e-4
 
 
 def test_the_level_of_the_scores_is_held():
