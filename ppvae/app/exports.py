@@ -21,6 +21,7 @@ from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
+from ppvae.evaluate.points import point_latents
 from ppvae.evaluate.sites import expect_column, sites_of
 from ppvae.expected import expect, integer, real_path
 from ppvae.programs import (
@@ -150,7 +151,8 @@ def encode_run(
 
     Columns: ``row``, the name or number of the row; ``NAME_i`` and ``NAME_i_sd``, the mean and
     standard deviation of dimension i of a latent; for a discrete latent, ``NAME``, the name of
-    the likeliest class, and ``NAME_p_CLASS``, the probability of each; ``elbo``, in nats.
+    the likeliest class, and ``NAME_p_CLASS``, the probability of each; ``elbo``, in nats,
+    unless the guide gives a latent of each datum as a point (``Delta``).
 
     Arguments:
         folder: Folder of the run.
@@ -188,8 +190,9 @@ def encode_run(
         parts = [_posterior(run, batch, classes) for batch in batches(run.guide, columns, 1024)]
     for key in parts[0]:
         table[key] = np.concatenate([part[key] for part in parts])
-    estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
-    table["elbo"] = estimate.elbo.numpy()
+    if not point_latents(run, columns):
+        estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
+        table["elbo"] = estimate.elbo.numpy()
     _write_table(path, table, Path(data))
     return table
 
