@@ -87,7 +87,9 @@ class MutualInformation(Term):
         self.weight = as_schedule(weight)
         self.critic_updates = updates
         self.critic_learning_rate = learning_rate
-        self.layouts: dict[str, tuple[int, int] | None] = {}
+        # Of the sites in the last context; numbers, so that a compiled step may set them.
+        self.nesting = 1
+        self.event_dims: dict[str, int] = {}
 
     def forward(self, context: Context) -> Tensor:
         estimate = self.information(context)
@@ -95,13 +97,20 @@ class MutualInformation(Term):
 
     def information(self, context: Context) -> Tensor:
         r""":math:`\hat I(a; b)` in nats, with shape ()."""
-        self.layouts = {name: _layout(context, name) for name in (self.first, self.second)}
+        self._read(context)
         return self.estimator(*self._scores(context))
 
     def measure(self, context: Context) -> float:
         r""":math:`\hat I(a; b)` in nats, for data that the critic was not trained on."""
-        self.layouts = {name: _layout(context, name) for name in (self.first, self.second)}
+        self._read(context)
         return measure(self.critic, self.estimator, *self._pair(context))
+
+    def _read(self, context: Context) -> None:
+        """Keep the layout of the sites' values, for the critic's steps after this one."""
+        structure = context.structure
+        self.nesting = 1 if structure is None else structure.max_plate_nesting
+        dims = {name: _event_dim(context, name) for name in (self.first, self.second)}
+        self.event_dims = {name: dim for name, dim in dims.items() if dim is not None}
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         return self.critic.parameters()
@@ -119,10 +128,9 @@ class MutualInformation(Term):
     def _draw(self, context: Context, name: str) -> Tensor:
         """The first particle's draws, with shape (N, ...)."""
         value = context.values[name] if name in context.values else context.batch[name]
-        layout = self.layouts.get(name)
-        if layout is not None:
-            nesting, event_dim = layout
-            while value.dim() > nesting + event_dim:
+        event_dim = self.event_dims.get(name)
+        if event_dim is not None:
+            while value.dim() > self.nesting + event_dim:
                 value = value[0]
             rows = value.dim() - event_dim - 1
             value = value.movedim(rows, 0)
@@ -131,8 +139,8 @@ class MutualInformation(Term):
         return value.unsqueeze(-1) if value.dim() == 1 else value
 
 
-def _layout(context: Context, name: str) -> tuple[int, int] | None:
-    """The dimensions of a site's plates and of its event; None for a column."""
+def _event_dim(context: Context, name: str) -> int | None:
+    """The number of dimensions of a site's event; None for a column."""
     if name not in context.values and name not in context.batch:
         raise ArgumentError(
             f"MutualInformation: expected one of the sites {sorted(context.values)} or the "
@@ -158,4 +166,4 @@ def _layout(context: Context, name: str) -> tuple[int, int] | None:
             f"{name!r} depends on {list(context.enumerated)}. Use a guide where it does not."
         )
     fn = context.p[name] if q is None else q
-    return structure.max_plate_nesting, len(fn.event_shape)
+    return len(fn.event_shape)
