@@ -69,7 +69,7 @@ def _write_all(run: Run, data: object, folder: Path, max_rows: int | None) -> Pa
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
     if "log_likelihood" not in run.metrics:
         points = list(point_latents(run, run.columns(held_out)))
-        reason = f"log_likelihood: {no_likelihood(points)}"
+        reason = no_likelihood(points)
         failures.append({"kind": "metric", "name": "log_likelihood", "reason": reason})
     run.metrics |= measure(subject, failures=failures)
     run.metrics |= _null(subject, max_rows)
