@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -15,7 +16,7 @@ from ppvae.guides import AmortizedGuide, FactorizedGuide
 from ppvae.models import VAE, JointVAE
 from ppvae.nets import Sites, heads
 from ppvae.objectives import ELBO, Linear
-from ppvae.programs import decode, seeded
+from ppvae.programs import data_plate, decode, seeded
 from ppvae.programs.batches import placement
 from ppvae.runs import Recipe
 from tests.pairs import PAIRS, K, build, decoder, encoder
@@ -302,3 +303,15 @@ def test_runs_that_differ_in_their_seed_alone_are_an_ensemble(tmp_path):
         ensembles.load(tmp_path / "nowhere")
     with pytest.raises(ArgumentError, match=r"no further options side by side; .*'out'"):
         fit_ensemble(small, {"x": x}, side_by_side=True, out=tmp_path)
+
+
+class BernoulliGuide(nn.Module):
+    def forward(self, x):
+        with data_plate(x):
+            pyro.sample("y", dist.Bernoulli(logits=x), infer={"enumerate": "parallel"})
+
+
+def test_the_probabilities_of_a_bernoulli_site_are_those_of_two_classes():
+    x = torch.randn(6)
+    probs = class_probs(BernoulliGuide(), {"x": x})
+    torch.testing.assert_close(probs, torch.stack([torch.sigmoid(-x), torch.sigmoid(x)], -1))

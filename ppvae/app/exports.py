@@ -19,8 +19,10 @@ from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
 from ppvae.evaluate.likelihood import log_likelihood
+from ppvae.evaluate.points import point_latents
 from ppvae.evaluate.sites import expect_column, sites_of
 from ppvae.expected import expect, integer, real_path
+from ppvae.objectives.classes import class_logits
 from ppvae.programs import (
     batches,
     check_values,
@@ -159,9 +161,9 @@ def encode_run(
 ) -> dict[str, np.ndarray]:
     """Write the posterior of each datum as a table: a row per datum, in the order of the data.
 
-    Columns: ``row``, the name or number of the row; ``NAME_i`` and ``NAME_i_sd``, the mean and
-    standard deviation of dimension i of a latent; for a discrete latent, ``NAME``, the name of
-    the likeliest class, and ``NAME_p_CLASS``, the probability of each; ``elbo``, in nats.
+    Columns: ``row``, the row's name or number; ``NAME_i`` and ``NAME_i_sd``, mean and standard
+    deviation of dimension i of a latent; of a discrete one, ``NAME``, the likeliest class, and
+    ``NAME_p_CLASS``, the probability of each; ``elbo``, in nats, but for guides of points.
 
     Arguments:
         folder: Folder of the run.
@@ -192,16 +194,15 @@ def encode_run(
     run = load_run(folder, device=device)
     columns = new_rows(run, data, labels=labels)
     names = columns.row_names
-    table: dict[str, np.ndarray] = {
-        "row": np.arange(columns.num_rows) if names is None else names.astype(str)
-    }
+    numbers = np.arange(columns.num_rows) if names is None else names.astype(str)
+    table: dict[str, np.ndarray] = {"row": numbers}
     classes = run.config["data"]["columns"]
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         parts = [_posterior(run, batch, classes) for batch in batches(run.guide, columns, 1024)]
-    for key in parts[0]:
-        table[key] = np.concatenate([part[key] for part in parts])
-    estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
-    table["elbo"] = estimate.elbo.numpy()
+    table |= {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    if not point_latents(run, columns):
+        estimate = log_likelihood(run, columns, num_particles=PARTICLES, seed=seed)
+        table["elbo"] = estimate.elbo.numpy()
     write_table(path, table, Path(data))
     return table
 
@@ -210,12 +211,11 @@ def _posterior(run: Run, batch: Mapping[str, Tensor], spec: Spec) -> dict[str, n
     table: dict[str, np.ndarray] = {}
     for site, q in posterior(run.guide, batch).items():
         if q.has_enumerate_support:
-            probs = q.probs.cpu().numpy()
+            probs = class_logits(q).exp().cpu().numpy()
             labels = (spec.get(site) or {}).get("names") or range(probs.shape[-1])
             names = np.array([str(label) for label in labels])
             table[site] = names[probs.argmax(-1)]
-            for i, name in enumerate(names):
-                table[f"{site}_p_{name}"] = probs[:, i]
+            table |= {f"{site}_p_{name}": probs[:, i] for i, name in enumerate(names)}
             continue
         mean = q.mean.flatten(1) if q.mean.dim() > 1 else q.mean[:, None]
         spread = _spread(q, mean)

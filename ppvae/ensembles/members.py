@@ -21,6 +21,7 @@ from ppvae.fitting.batches import columns_used, make_feed
 from ppvae.fitting.devices import choose_device
 from ppvae.fitting.step import Step, adam
 from ppvae.objectives import ELBO, Objective, Terms
+from ppvae.objectives.classes import class_logits
 from ppvae.programs import batches, decode, forked, hooks_of, placement, posterior, seeded
 
 __all__ = ["Ensemble", "class_probs", "fit_ensemble"]
@@ -92,7 +93,7 @@ def class_probs(
         chunk: Rows at a time.
     """
     pieces = [posterior(guide, part)[site] for part in batches(guide, batch, chunk)]
-    return torch.cat([q.probs.cpu() for q in pieces])
+    return torch.cat([class_logits(q).exp().cpu() for q in pieces])
 
 
 class _Together:

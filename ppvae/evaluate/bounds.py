@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor
 
 from ppvae.data import Dataset
@@ -41,9 +41,10 @@ from ppvae.programs import (
     seeded,
     trace_program,
 )
+from ppvae.programs.densities import base_of
 from ppvae.runs.run import Run
 
-__all__ = ["Information", "Pairs", "information", "posterior_of"]
+__all__ = ["Information", "Pairs", "information", "is_same", "posterior_of"]
 
 # Draws at a time; each is scored under the posteriors of all rows.
 CHUNK = 128
@@ -130,24 +131,12 @@ def information(
         )
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         q, context = posterior_of(run, columns, site)
-        batch = next(batches(run.guide, columns, rows))
-        again = sample_sites(trace_program(run.guide, batch))[site]["fn"]
-        draws = _draws(q, num_draws)
-        first, _ = draws[0]
-        # Up to rounding: a flow keeps the density of its own draws.
-        if not torch.allclose(q.log_prob(first), again.log_prob(first), rtol=1e-3, atol=1e-3):
-            raise ArgumentError(
-                f"site {site!r}: expected a posterior that depends on the columns alone; got one "
-                "that depends on another latent. Choose that one."
-            )
-        p = context.p[site]
+        draws, p = _draws(q, num_draws), context.p[site]
         sums = [0.0, 0.0, 0.0]
         for z, weight in draws:
             log = Pairs.of(q, z, others=True)
             assert log.others is not None
-            rate = (
-                log.own - p.log_prob(z) if _is_same(p, z) else torch.full_like(log.own, math.inf)
-            )
+            rate = log.own - p.log_prob(z) if is_same(p, z) else torch.full_like(log.own, math.inf)
             for i, bound in enumerate((log.own - log.mixed, log.own - log.others, rate)):
                 sums[i] += float(torch.where(weight > 0, bound * weight, 0.0).double().mean())
     lower, upper, kl = sums
@@ -163,15 +152,14 @@ def information(
 def posterior_of(run: Run, columns: Dataset, site: str) -> tuple[TorchDistribution, Context]:
     """A latent's posterior, one distribution per row, from one pass over all the columns.
 
-    The pass fixes the sites that this one may depend on, such as a pose.
-
     Arguments:
         run: Its model and guide.
         columns: Rows, all taken at once.
         site: A latent site.
 
     Raises:
-        ArgumentError: If there is no such latent site, or it has not one distribution per row.
+        ArgumentError: If there is no such latent site, if it has not one distribution per row or
+            no density, or if its posterior depends on another latent.
     """
     batch = next(batches(run.guide, columns, columns.num_rows))
     latent = sites_of(run, {k: v[:1] for k, v in batch.items()}).structure.latent
@@ -188,6 +176,20 @@ def posterior_of(run: Run, columns: Dataset, site: str) -> tuple[TorchDistributi
             f"{tuple(q.batch_shape)}. Choose a site in the data plate that depends on no "
             "enumerated one."
         )
+    if isinstance(base_of(q), Delta):
+        raise ArgumentError(
+            f"site {site!r}: expected a posterior with a density or probabilities; got a point "
+            "(Delta) per datum, whose KL and information have no finite value. Choose another "
+            "site, or a guide that draws this one from a distribution such as Normal."
+        )
+    again = sample_sites(trace_program(run.guide, batch))[site]["fn"]
+    z = q().detach()
+    # Up to rounding: a flow keeps the density of its own draws.
+    if not torch.allclose(q.log_prob(z), again.log_prob(z), rtol=1e-3, atol=1e-3):
+        raise ArgumentError(
+            f"site {site!r}: expected a posterior that depends on the columns alone; got one "
+            "that depends on another latent. Choose that one."
+        )
     return q, context
 
 
@@ -201,6 +203,11 @@ def _draws(q: TorchDistribution, num_draws: int) -> list[tuple[Tensor, Tensor]]:
     return [(z, torch.full((len(z),), 1 / num_draws, device=z.device)) for z in draws]
 
 
-def _is_same(p: TorchDistribution, z: Tensor) -> bool:
-    """Whether a prior is the same for all rows."""
+def is_same(p: TorchDistribution, z: Tensor) -> bool:
+    """Whether a prior is the same for all rows.
+
+    Arguments:
+        p: The prior, with batch shape (N).
+        z: Values of the latent, with shape (N, ...).
+    """
     return torch.allclose(p.log_prob(z.flip(0)), p.log_prob(z).flip(0))

@@ -5,7 +5,9 @@ r"""Simulation-based calibration: is the guide right on data that the model itse
     \quad\Rightarrow\quad \mathrm{rank}(z^\star \text{ among } z^s) \text{ uniform}
 
 if q is the posterior. In a model with latents per datum, each simulated datum is a data set, so
-that hundreds of data sets take a single pass.
+that hundreds of data sets take a single pass. Latents outside the data plate, which were learned
+from the training data, come from their posterior, the same values for the simulation and for the
+guide: :math:`w \sim q(w), z^\star \sim p(z \mid w), z^s \sim q(z \mid x, w)`.
 
 References:
     | Validating Bayesian Inference Algorithms with Simulation-Based Calibration
@@ -30,11 +32,14 @@ from ppvae.evaluate.scoring import pit
 from ppvae.evaluate.sites import sites_of
 from ppvae.expected import REAL_ROWS, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
+from ppvae.programs.shared import shared_draws
 from ppvae.runs.run import Run
 
 __all__ = ["Calibration", "simulation_based_calibration", "uniformity"]
 
 CHUNK = 128
+# Number that have the same values of latents outside the data plate.
+FEW = 16
 # Number of rows that show whether a site is observed at a column's own values.
 ROWS = 8
 
@@ -98,7 +103,8 @@ def simulation_based_calibration(
         seed: Random seed of the simulation; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If a number is below 2.
+        ArgumentError: If a number is below 2, if every latent is outside the data plate, or if a
+            site is observed at what is computed from a column.
     """
     expect(integer(2), "Use 200.", num_datasets=num_datasets)
     expect(integer(2), "Use 100.", num_draws=num_draws)
@@ -115,14 +121,22 @@ def simulation_based_calibration(
                 f"can replace; got {sorted(sites.computed)}, computed from columns. "
                 "Prepare the column first, and observe it itself: obs=x."
             )
-        for batch in batches(run.guide, columns, CHUNK):
+        shared = sites.structure.shared
+        if set(shared) == set(latent):
+            raise ArgumentError(
+                f"calibration: expected a latent in the data plate; got {list(latent)}, which all "
+                "data share. Each simulated datum is a data set of its own for the others only."
+            )
+        for batch in batches(run.guide, columns, FEW if shared else CHUNK):
             rows = len(next(iter(batch.values())))
-            truth = predictive_draws(run, batch, sites, 1, rows=rows, use_guide=False)
+            one = shared_draws(run.model, run.guide, batch, sites.structure, 1) if shared else {}
+            truth = predictive_draws(run, batch, sites, 1, rows=rows, use_guide=False, given=one)
             simulated = {sites.columns[k]: value[0] for k, value in truth.observed.items()}
             # Known labels would give the guide the true classes of other data.
             known = {k: v for k, v in sites.known(batch).items() if k not in latent}
-            draws = posterior_draws(run, {**known, **simulated}, sites, num_draws)
-            own = [name for name in latent if name not in truth.shared]
+            given = {name: v.expand(num_draws, *v.shape[1:]) for name, v in one.items()}
+            draws = posterior_draws(run, {**known, **simulated}, sites, num_draws, given=given)
+            own = [name for name in latent if name not in shared]
             ranks.append({n: pit(draws.latent[n], truth.latent[n][0]).cpu() for n in own})
             latents = {n: truth.latent[n][0].cpu() for n in own}
             datasets.append({**latents, **{n: v.cpu() for n, v in simulated.items()}})

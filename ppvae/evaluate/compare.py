@@ -23,9 +23,10 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, ContractError
 from ppvae.evaluate.likelihood import LikelihoodEstimate, log_likelihood
 from ppvae.evaluate.pareto import TRUSTED_K
+from ppvae.evaluate.points import no_likelihood, point_latents
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import observed_values, sites_of
 from ppvae.programs import batches, evaluating
@@ -88,6 +89,7 @@ def compare(
         ArgumentError: If there are fewer than two runs or two rows, or if the models do not
             observe the same values: densities of different data, such as pictures and their
             normalised copies, cannot be compared, nor a density with probabilities.
+        ContractError: If the guide of a run gives a latent of each datum as a point (``Delta``).
     """
     if len(runs) < 2:
         raise ArgumentError(
@@ -126,11 +128,15 @@ def likelihoods(
     Raises:
         ArgumentError: If there are fewer than two rows, or if the models do not observe the same
             values (:func:`compare`).
+        ContractError: If the guide of a run gives a latent of each datum as a point.
     """
     chosen = {name: thinned(run, data[name], max_rows)[0] for name, run in runs.items()}
     if min(columns.num_rows for columns in chosen.values()) < 2:
         raise ArgumentError("compare: expected at least two rows of data; got 1. Pass more.")
     _same_data(runs, chosen)
+    for name, run in runs.items():
+        if points := point_latents(run, chosen[name]):
+            raise ContractError(f"compare, run {name!r}: {no_likelihood(list(points))}")
     return {
         name: log_likelihood(
             run, chosen[name], num_particles=num_particles, batch_size=batch_size, seed=seed

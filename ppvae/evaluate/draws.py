@@ -19,6 +19,7 @@ from torch.distributions.constraints import Constraint
 from ppvae.distributions import Counts, rotation_matrix, unit_vector
 from ppvae.distributions.supports import support_of
 from ppvae.errors import ContractError
+from ppvae.evaluate.points import points_among
 from ppvae.evaluate.sites import Sites
 from ppvae.objectives.weights import log_weights
 from ppvae.programs import (
@@ -67,7 +68,8 @@ class Draws:
             (S, 1, ...) if they are the same for all data.
         rows: N.
         log_likelihood: Log-density of the data at each draw, by observed site, (S, N).
-        log_weight: :math:`\\log p(x, z^s) - \\log q(z^s \\mid x)`, with shape (S, N).
+        log_weight: :math:`\\log p(x, z^s) - \\log q(z^s \\mid x)`, with shape (S, N); None where
+            the guide gives a latent of each datum as a point (:mod:`ppvae.evaluate.points`).
     """
 
     latent: Mapping[str, Tensor]
@@ -116,19 +118,23 @@ def posterior_draws(
     model_trace = _trace(run.model, batch, structure, num_draws, replay=guide_trace)
     drawn = _draws(sites, model_trace, guide_trace, num_draws)
     nodes = {name: nodes_of(model_trace)[name] for name in sites.targets}
-    weights = log_weights(
-        replace(structure, enumerated=()),
-        guide_trace,
-        model_trace,
+    q, p = nodes_of(guide_trace), nodes_of(model_trace)
+    points = points_among(
+        structure,
+        {name: q[name]["fn"] for name in structure.latent},
+        {name: p[name]["fn"] for name in structure.latent},
+        {name: q[name]["value"] for name in structure.latent},
         particles=num_draws,
     )
+    plain = replace(structure, enumerated=())
+    weights = log_weights(plain, guide_trace, model_trace, particles=num_draws)
     return replace(
         drawn,
         observed={
             name: by_draw(node, _replicating(node)().detach()) for name, node in nodes.items()
         },
         log_likelihood={name: log_density(node, node["value"]) for name, node in nodes.items()},
-        log_weight=weights,
+        log_weight=None if points else weights,
     )
 
 

@@ -30,7 +30,8 @@ networks are not integrated out: compare on held-out data.
 ``sample_stats`` holds ``log_weight`` (log w), and per datum ``marginal_log_likelihood``
 (log p(x)), ``pareto_k`` (above 0.7 the estimate is not to be trusted) and ``effective_draws``;
 for each observed site ``log_likelihood_given_latents_<site>``, log p(x | z), which is no basis
-for comparisons.
+for comparisons. A guide that gives a latent of each datum as a point (``Delta``) has no weights,
+and its ``log_likelihood`` is left out.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ DESCRIPTIONS = {
     "sample_stats": "log_weight: log p(x, z) - log q(z | x). marginal_log_likelihood: log p(x). "
     "pareto_k: of the weights; above 0.7 the estimate is not to be trusted. effective_draws: of "
     "the weights. log_likelihood_given_latents_*: log p(x | z) at draws of q(z | x), too high to "
-    "compare models by.",
+    "compare models by. With a guide that gives a latent of each datum as a point (Delta), this "
+    "alone: there are no weights.",
     "prior": "Draws of the latents from the model, given the known columns alone.",
     "prior_predictive": "Draws of the data from the model, given the known columns alone.",
     "observed_data": "The data as the model observes them, by site.",
@@ -272,16 +274,16 @@ class _Export:
 
     def _densities(self, draws: Draws, at: int) -> None:
         """The log-likelihoods by which models are compared, and what else the weights say."""
-        weight = draws.log_weight
-        assert weight is not None
-        weight = weight.double()
+        stats = self.groups["sample_stats"]
+        for site, value in draws.log_likelihood.items():
+            stats.put(f"log_likelihood_given_latents_{site}", value[None], LEAD, at)
+        if draws.log_weight is None:
+            return
+        weight = draws.log_weight.double()
         sites = self.sites.targets
         name = sites[0] if len(sites) == 1 else "joint"
         self.groups["log_likelihood"].put(name, leave_one_out(weight)[None], LEAD, at)
-        stats = self.groups["sample_stats"]
         stats.put("log_weight", weight[None], LEAD, at)
-        for site, value in draws.log_likelihood.items():
-            stats.put(f"log_likelihood_given_latents_{site}", value[None], LEAD, at)
         total = weight.logsumexp(0)
         per_datum = {
             "marginal_log_likelihood": total - math.log(len(weight)),

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.bounds import Pairs, posterior_of
+from ppvae.evaluate.bounds import Pairs, is_same, posterior_of
 from ppvae.evaluate.rows import thinned
-from ppvae.expected import REAL_ROWS, expect, integer, number
+from ppvae.expected import REAL_ROWS, TEXT, expect, integer, number
 from ppvae.programs import evaluating, placement, seeded
 from ppvae.programs.batches import on_one_device
 from ppvae.runs.run import Run
@@ -85,20 +85,32 @@ def elbo_surgery(
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
-        site: A latent site.
+        site: A latent site whose posterior depends on the columns alone, and whose prior is the
+            same for all rows; a column of this name, which holds known values of the latent, is
+            left out.
         num_draws: Draws per datum.
         max_rows: Number of rows N, evenly spaced; N squared densities are evaluated, and the
             mutual information cannot exceed log N.
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If there is no such latent site, or the site is global.
+        ArgumentError: If there is no such latent site, if the site is global, if its posterior
+            depends on another latent or has no density, or if its prior differs between rows, as
+            p(z | c) or that of a site that depends on another latent.
     """
     expect(integer(1), "Use 16.", num_draws=num_draws)
+    expect(TEXT, "Use 'z'.", site=site)
     columns, _ = thinned(run, data, max_rows)
+    columns = columns.select(*(name for name in columns if name != site))
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         q, context = posterior_of(run, columns, site)
         p = context.p[site]
+        if not is_same(p, q().detach()):
+            raise ArgumentError(
+                f"site {site!r}: expected one prior for all rows, from which the mean posterior "
+                "may differ; got one that depends on a column or on another latent. Choose "
+                "another site, or use evaluate.information for bounds of its information."
+            )
         rate = own = mixed = 0.0
         for _ in range(num_draws):
             z = q().detach()

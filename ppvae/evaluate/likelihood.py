@@ -9,7 +9,8 @@ Enumerated sites are summed exactly (:mod:`ppvae.objectives.weights`). Where lab
 estimate is of :math:`p(x_n, y_n)`: leave the column out for :math:`p(x_n)`. Under a GP prior, it
 is the density of each datum given the training data. A latent outside the data plate is drawn
 from its posterior, so that the estimate is the predictive density of a datum given the training
-data; the ELBO of a datum includes 1/N of its KL, where N is the number of training data.
+data; the ELBO of a datum includes 1/N of its KL, where N is the number of training data. A guide
+that gives a latent of each datum as a point (``Delta``) has no density, and no such estimate.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
@@ -28,8 +29,10 @@ from torch import Tensor
 
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
+from ppvae.errors import ContractError
 from ppvae.evaluate.latents import active_units
 from ppvae.evaluate.pareto import TRUSTED_K, pareto_k
+from ppvae.evaluate.points import no_likelihood, point_latents
 from ppvae.evaluate.rows import columns_of, plain_elbo, thinned
 from ppvae.expected import expect, integer
 from ppvae.objectives import Objective
@@ -98,11 +101,23 @@ def log_likelihood(
 
     Raises:
         ArgumentError: If ``num_particles`` or ``batch_size`` is below 1.
-        ContractError: If the data lack a column.
+        ContractError: If the data lack a column, if the guide gives a latent of each datum as a
+            point (``Delta``), which has no density, or if a plate has a random part of its
+            entries.
     """
     expect(integer(1), "Use 64.", num_particles=num_particles)
     expect(integer(1), batch_size=batch_size)
-    columns, parts = columns_of(run, data), []
+    columns = columns_of(run, data)
+    points = point_latents(run, columns)
+    if points:
+        raise ContractError(f"log_likelihood: {no_likelihood(list(points))}")
+    return _estimates(run, columns, num_particles, batch_size, seed)
+
+
+def _estimates(
+    run: Run, columns: Dataset, num_particles: int, batch_size: int, seed: int
+) -> LikelihoodEstimate:
+    parts = []
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         # All draws of a few rows at once, as each pass encodes its rows: only where those of one
         # row are too many, several passes.
@@ -174,12 +189,22 @@ def summary(
         Means over the same rows, in nats per datum: ``elbo``, ``log_likelihood``, ``rate``,
         ``distortion``; ``pareto_k``, ``effective`` draws and the share of ``untrusted`` data
         (:class:`LikelihoodEstimate`); ``active_units``, the number of dimensions of continuous
-        latents that vary with the data, unless there are none or a single row.
+        latents that vary with the data, unless there are none or a single row. Where the guide
+        gives a latent of each datum as a point (``Delta``), what depends on its density is left
+        out: all but ``distortion`` and ``active_units``, and for classes ``elbo`` and ``rate``.
+
+    Raises:
+        ArgumentError: If ``num_particles``, ``max_rows`` or ``batch_size`` is below 1.
+        ContractError: If the data lack a column, or if a plate has a random part of its entries.
     """
     columns, _ = thinned(run, data, max_rows)
-    estimate = log_likelihood(
-        run, columns, num_particles=num_particles, batch_size=batch_size, seed=seed
-    ).means()
+    expect(integer(1), "Use 64.", num_particles=num_particles)
+    expect(integer(1), batch_size=batch_size)
+    points = point_latents(run, columns)
+    estimate = _estimates(run, columns, num_particles, batch_size, seed).means()
+    if points:
+        kept = {"distortion"} if any(points.values()) else {"distortion", "elbo", "rate"}
+        estimate = {name: value for name, value in estimate.items() if name in kept}
     active = _count_active(run, columns)
     return estimate if active is None else estimate | {"active_units": float(active)}
 

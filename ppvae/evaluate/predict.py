@@ -13,7 +13,7 @@ for a model conditioned on c it is :math:`p(x \mid c)`, and for one without colu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.data.mapped import ColumnsLike
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, ContractError
 from ppvae.evaluate.draws import (
     LEADING,
     by_draw,
@@ -41,7 +41,9 @@ from ppvae.programs import (
     columns_of,
     evaluating,
     explained,
+    forked,
     frames,
+    log_prob,
     placement,
     sample_sites,
     seeded,
@@ -121,8 +123,9 @@ def predict(
     Arguments:
         model: The generative program; run in evaluation mode.
         columns: Known columns, such as ``object`` and ``view``, each with shape (N, ...): tensors,
-            arrays, lists or numbers. An observed column is not used for the prediction, but for
-            ``log_density``.
+            arrays, lists or numbers. An observed column, of this or of another site, is not used
+            for the prediction: with two views x and k it is p(x), not p(x | k). That of the site
+            is used for ``log_density``.
         site: Observed site; by default ``x``, or the model's last site if there is no ``x``.
         num_draws: Number of draws S per datum.
         interval: Probability mass of the central interval from ``lower`` to ``upper``.
@@ -137,8 +140,9 @@ def predict(
     Raises:
         ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, the model
             has no such site, or takes none of the columns.
-        ContractError: If the model needs a column that is not given, or if the guide computes the
-            posterior of a latent outside the data plate from one.
+        ContractError: If the model needs a column that is not given, if it always observes another
+            site that depends on its latents, or if the guide computes the posterior of a latent
+            outside the data plate from a column that is not given.
         DataError: If a column does not hold numbers, or if columns differ in length.
     """
     given = as_columns(model, columns)
@@ -156,13 +160,13 @@ def predict(
     with scopes[0], scopes[1], scopes[2]:
         target = _target(model, {name: value[:1] for name, value in given.items()}, site)
         chunk = max(1, BUDGET // (num_draws * target.elements))
-        unobserved = {name: value for name, value in given.items() if name != target.column}
+        unobserved = {name: value for name, value in given.items() if name not in target.left}
         shared: dict[str, Tensor] = {}
         if guide is not None and not runs_on(guide, unobserved):
             shared = shared_draws(model, guide, given, target.structure, num_draws)
         for start in range(0, number, chunk):
             some = {name: value[start : start + chunk] for name, value in given.items()}
-            known = {k: v for k, v in some.items() if k != target.column}
+            known = {k: v for k, v in some.items() if k in unobserved}
             size = {"size": min(chunk, number - start)}
             trace, _ = predictive_trace(
                 model, {**known, **size}, target.structure, num_draws, guide=guide, given=shared
@@ -239,6 +243,7 @@ class _Target:
         structure: Structure of the model.
         elements: Number of elements of one value.
         computed: Whether the site's data are computed from the column.
+        left: Columns that are left out, as sites are observed at them.
     """
 
     site: str
@@ -246,6 +251,7 @@ class _Target:
     structure: Structure
     elements: int
     computed: bool
+    left: frozenset[str] = frozenset()
 
 
 def _rows(columns: Mapping[str, Tensor], rows: int | None) -> int:
@@ -274,9 +280,11 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
     without = {n: value for n, value in one.items() if n in needed or n != name}
     trace = trace_program(model, {**without, "size": 1})
     node = nodes_of(trace)[name]
-    column, computed = None, False
+    column, computed, left = None, False, frozenset[str]()
     if one:
-        column = observed_columns(model, one, observing).get(name)
+        columns = observed_columns(model, one, observing)
+        column = columns.get(name)
+        left = frozenset(columns.values()) - _always(model, one, columns, needed, column)
         computed = column is not None and observing.nodes[name]["value"] is not one[column]
         if node["is_observed"] and column is None:
             raise ArgumentError(
@@ -291,7 +299,36 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
         structure=Structure(latent=(), observed=(), max_plate_nesting=max(dims, default=1)),
         elements=max(1, node["fn"].event_shape.numel()),
         computed=computed,
+        left=left,
     )
+
+
+def _always(
+    model: nn.Module,
+    one: Mapping[str, Tensor],
+    columns: Mapping[str, str],
+    needed: Sequence[str],
+    column: str | None,
+) -> frozenset[str]:
+    """Columns that the model cannot run without and observes: conditions, if no latent matters."""
+    always = {site: c for site, c in columns.items() if c in needed and c != column}
+    if not always:
+        return frozenset()
+    given = {name: value for name, value in one.items() if name != column}
+    scores = []
+    for seed in (1, 2):
+        with forked(placement(model), seed=seed):
+            nodes = nodes_of(trace_program(model, {**given, "size": 1}))
+        scores.append({site: log_prob(nodes[site]) for site in always})
+    for site in always:
+        if not torch.equal(*(score[site] for score in scores)):
+            raise ContractError(
+                f"site {site!r}: expected to be sampled where nothing is observed, as it depends "
+                f"on the latents; got one that {type(model).__name__} always observes at "
+                f"{always[site]!r}, so that predictions would be neither given it nor without "
+                "it. Give that argument of forward the default None."
+            )
+    return frozenset(always.values())
 
 
 def _truth(

@@ -102,6 +102,7 @@ def refined_log_likelihood(
     Raises:
         ArgumentError: If a number is below 1, or the pair has other latents than one vector of
             real numbers per datum.
+        ContractError: As :func:`~ppvae.evaluate.log_likelihood`.
     """
     for name, value in {"steps": steps, "max_rows": max_rows, "num_draws": num_draws}.items():
         expect(integer(1), "Leave it out.", **{name: value})
@@ -109,6 +110,7 @@ def refined_log_likelihood(
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         batch = next(batches(run.guide, columns, columns.num_rows))
         site = _site(run, batch)
+        amortized = _estimate(run, columns, num_draws, seed).elbo
         estimates = []
         for program in (run.guide, run.model):
             start = sample_sites(trace_program(program, batch))[site]["fn"]
@@ -116,7 +118,6 @@ def refined_log_likelihood(
             refined = replace(run, guide=guide)
             _refine(refined, columns, batch, steps, learning_rate, num_particles)
             estimates.append(_estimate(refined, columns, num_draws, seed))
-        amortized = _estimate(run, columns, num_draws, seed).elbo
     elbos = torch.stack([e.elbo for e in estimates])
     weights = torch.stack([e.log_likelihood for e in estimates])
     return RefinedLikelihood(

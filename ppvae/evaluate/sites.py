@@ -29,6 +29,7 @@ from ppvae.programs import (
 )
 from ppvae.programs.means import arranged, is_density, is_site
 from ppvae.programs.sites import Site, nodes_of
+from ppvae.programs.traces import expect_whole
 from ppvae.runs.run import Run
 
 __all__ = [
@@ -134,11 +135,12 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
         batch: Columns by name.
 
     Raises:
-        ContractError: If the pair does not fit the batch.
+        ContractError: If the pair does not fit the batch, or if it has a random part of a plate.
     """
     structure = check_pair(run.model, run.guide, batch)
     guide_trace = trace_program(run.guide, batch)
     trace = trace_program(run.model, batch, replay=guide_trace)
+    expect_whole(trace)
     nodes = nodes_of(trace)
     targets = tuple(name for name in structure.observed if DATA_PLATE in frames(nodes[name]))
     columns = observed_columns(run.model, batch, trace, guide_trace)

@@ -31,10 +31,17 @@ def area(x: Tensor) -> Tensor:
 
 
 def edges(x: Tensor) -> Tensor:
-    """The mean absolute difference of neighbours, along rows and, in images, columns."""
-    total = x.diff(dim=-1).abs().flatten(1).mean(1)
-    if x.dim() == 4:
-        total = total + x.diff(dim=-2).abs().flatten(1).mean(1)
+    """The mean absolute difference of neighbours, along rows and, in images, columns.
+
+    A dimension with a single entry has no neighbours and adds nothing; where the last one (the
+    last two, of images) has none, the last dimension with several entries is used.
+    """
+    event = range(1, x.dim())
+    dims = [dim for dim in event[-2 if x.dim() == 4 else -1 :] if x.size(dim) > 1]
+    dims = dims or [dim for dim in event if x.size(dim) > 1][-1:]
+    total = x.new_zeros(len(x))
+    for dim in dims:
+        total = total + x.diff(dim=dim).abs().flatten(1).mean(1)
     return total
 
 

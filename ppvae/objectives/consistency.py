@@ -17,6 +17,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
+from ppvae.objectives.classes import class_logits, depends_on_classes, enumerated_site
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 from ppvae.programs import trace_program
@@ -33,13 +34,16 @@ class Consistency(Term):
 
     Arguments:
         change: T, from a column (N, ...) to the same shape, such as :class:`~ppvae.nets.Warp`.
-        site: An enumerated site that depends on no other.
+        site: A site of classes in the data plate, Categorical, Bernoulli or another with finitely
+            many values, whose posterior depends on the columns alone.
         column: Column that is changed.
         weight: :math:`\lambda`, a number or a schedule.
         threshold: Lower limit of the target's greatest probability, from 0 to below 1.
 
     Raises:
-        ArgumentError: If ``threshold`` or ``weight`` is out of its range.
+        ArgumentError: If ``threshold`` or ``weight`` is out of its range; when called on a batch,
+            if there is no such site or column, if the site has no finite number of values, or if
+            its posterior depends on an enumerated site.
 
     References:
         | Unsupervised Data Augmentation for Consistency Training (Xie et al., 2019)
@@ -74,11 +78,31 @@ class Consistency(Term):
         self.threshold = threshold
 
     def forward(self, context: Context) -> Tensor:
-        target = context.q[self.site].probs.detach()
+        """The weighted mean KL of a batch in nats, with shape ().
+
+        Raises:
+            ArgumentError: If there is no such site or column, or the site is of another kind.
+        """
+        q = enumerated_site("Consistency", context, self.site)
+        if depends_on_classes(context, q):
+            raise ArgumentError(
+                f"Consistency: expected a posterior of {self.site!r} that depends on the columns "
+                f"alone; got one that depends on another of the sites {list(context.enumerated)}. "
+                "Name that one."
+            )
         columns = {name: v for name, v in context.batch.items() if name != self.site}
+        if self.column not in columns:
+            raise ArgumentError(
+                f"Consistency: expected a column to change, of {sorted(columns)}; got "
+                f"{self.column!r}. Name one of them."
+            )
+        log_target = class_logits(q).detach()
+        target = log_target.exp()
         columns[self.column] = self.change(columns[self.column])
         trace = trace_program(context.guide, columns)
-        changed = nodes_of(trace)[self.site]["fn"]
-        kl = (torch.xlogy(target, target) - target * changed.logits).sum(-1)
+        log_changed = class_logits(nodes_of(trace)[self.site]["fn"])
+        # 0 log 0 = 0.
+        terms = target * (log_target - log_changed)
+        kl = torch.where(target > 0, terms, torch.zeros_like(terms)).sum(-1)
         mean = context.shards.mean(kl * (target.amax(-1) >= self.threshold))
         return self.weight(context.step).to(mean) * mean

@@ -370,6 +370,7 @@ class Objective(nn.Module):
             enumerated=structure.enumerated,
             shards=self.shards,
             structure=structure,
+            particles=self.spec.num_particles,
             log_weights=partial(weights, particles=self.spec.num_particles, scores=known),
             kl=kl,
             log_likelihood_at=partial(

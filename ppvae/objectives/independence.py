@@ -23,6 +23,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
+from ppvae.objectives.classes import latent_site
 from ppvae.objectives.schedules import Schedule, as_schedule
 from ppvae.objectives.terms import Context, Term
 
@@ -94,7 +95,8 @@ class Independence(Term):
         weight: :math:`\lambda`, a number or a schedule; some tens of nats are common.
 
     Raises:
-        ArgumentError: If ``weight`` is negative; when called, if the site is discrete.
+        ArgumentError: If ``weight`` is negative; when called, if there is no such latent site, or
+            it is discrete.
 
     References:
         | Information Constraints on Auto-Encoding Variational Bayes (Lopez et al., 2018)
@@ -119,8 +121,9 @@ class Independence(Term):
         """The weighted dependence in a batch, with shape (); zero without the column.
 
         Raises:
-            ArgumentError: If the site is discrete.
+            ArgumentError: If there is no such latent site, or it is discrete.
         """
+        q = latent_site("Independence", context, self.site)
         z = context.values[self.site]
         if self.column not in context.batch:
             # Data without the column, such as a validation set.
@@ -130,7 +133,7 @@ class Independence(Term):
                 f"Independence: expected a continuous site; {self.site!r} is discrete. "
                 "Name a continuous one."
             )
-        event = context.q[self.site].event_shape
+        event = q.event_shape
         z = context.shards.gather(z, z.dim() - len(event) - 1)
         rows = z.reshape(-1, z.shape[z.dim() - len(event) - 1], max(1, event.numel()))
         y = context.shards.gather(context.batch[self.column])

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import above, at_least
+from ppvae.objectives.classes import depends_on_classes
 from ppvae.objectives.critics import Critic
 from ppvae.objectives.estimators import MINE, Estimator
 from ppvae.objectives.measuring import measure
@@ -33,6 +34,9 @@ __all__ = ["MutualInformation"]
 
 class MutualInformation(Term):
     r""":math:`-\alpha(t) \, \hat I(a; b)`: a reward for mutual information.
+
+    The values of a datum have the shape of the site's event; of a site in plates within that of
+    the data, all entries count, and the shape is (plates..., \*event).
 
     A fit's history has the term as ``information_a_b``, and the critic's loss as
     ``critic/information_a_b``, which is :math:`-\hat I(a; b)`, plus a small term for the level of
@@ -48,8 +52,9 @@ class MutualInformation(Term):
         learning_rate: Learning rate of the critic's optimiser.
 
     Raises:
-        ArgumentError: When called on a batch, if a name is unknown, if a site is discrete or
-            depends on an enumerated one, or if there is only one datum.
+        ArgumentError: When called on a batch, if a name is unknown, if a site is discrete,
+            depends on an enumerated one or is outside the data plate, or if there is only one
+            datum.
 
     Example:
         >>> critic = critic_between((1, 28, 28), (10,))
@@ -82,7 +87,9 @@ class MutualInformation(Term):
         self.weight = as_schedule(weight)
         self.critic_updates = updates
         self.critic_learning_rate = learning_rate
-        self.leading: dict[str, int] = {}
+        # Of the sites in the last context; numbers, so that a compiled step may set them.
+        self.nesting = 1
+        self.event_dims: dict[str, int] = {}
 
     def forward(self, context: Context) -> Tensor:
         estimate = self.information(context)
@@ -90,13 +97,20 @@ class MutualInformation(Term):
 
     def information(self, context: Context) -> Tensor:
         r""":math:`\hat I(a; b)` in nats, with shape ()."""
-        self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
+        self._read(context)
         return self.estimator(*self._scores(context))
 
     def measure(self, context: Context) -> float:
         r""":math:`\hat I(a; b)` in nats, for data that the critic was not trained on."""
-        self.leading = {name: _leading(context, name) for name in (self.first, self.second)}
+        self._read(context)
         return measure(self.critic, self.estimator, *self._pair(context))
+
+    def _read(self, context: Context) -> None:
+        """Keep the layout of the sites' values, for the critic's steps after this one."""
+        structure = context.structure
+        self.nesting = 1 if structure is None else structure.max_plate_nesting
+        dims = {name: _event_dim(context, name) for name in (self.first, self.second)}
+        self.event_dims = {name: dim for name, dim in dims.items() if dim is not None}
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         return self.critic.parameters()
@@ -114,32 +128,42 @@ class MutualInformation(Term):
     def _draw(self, context: Context, name: str) -> Tensor:
         """The first particle's draws, with shape (N, ...)."""
         value = context.values[name] if name in context.values else context.batch[name]
-        for _ in range(self.leading.get(name, 0)):
-            value = value[0]
+        event_dim = self.event_dims.get(name)
+        if event_dim is not None:
+            while value.dim() > self.nesting + event_dim:
+                value = value[0]
+            rows = value.dim() - event_dim - 1
+            value = value.movedim(rows, 0)
+            inner = [size for size in value.shape[1 : rows + 1] if size > 1]
+            value = value.reshape(len(value), *inner, *value.shape[rows + 1 :])
         return value.unsqueeze(-1) if value.dim() == 1 else value
 
 
-def _leading(context: Context, name: str) -> int:
-    """Number of dimensions of a site's value before that of the data."""
+def _event_dim(context: Context, name: str) -> int | None:
+    """The number of dimensions of a site's event; None for a column."""
     if name not in context.values and name not in context.batch:
         raise ArgumentError(
             f"MutualInformation: expected one of the sites {sorted(context.values)} or the "
             f"columns {sorted(context.batch)}; got {name!r}. Use one of these names."
         )
     value = context.values[name] if name in context.values else context.batch[name]
-    q = context.q.get(name)
+    q, structure = context.q.get(name), context.structure
     if not value.is_floating_point() or (q is not None and q.has_enumerate_support):
         raise ArgumentError(
             f"MutualInformation: expected continuous sites; {name!r} is discrete, and no gradient "
             "passes through its draws. Use Balance, whose docstring gives its information."
         )
-    if q is None:
-        return 0
-    leading = value.dim() - len(q.event_shape) - 1
-    classes = [context.values[site].dim() - 1 for site in context.enumerated]
-    if classes and leading >= min(classes):
+    if name not in context.values or structure is None:
+        return None
+    if name in structure.shared:
+        raise ArgumentError(
+            f"MutualInformation: expected sites in the data plate; {name!r} is one value that all "
+            "data share, and has no information on any of them. Name another one."
+        )
+    if q is not None and depends_on_classes(context, q):
         raise ArgumentError(
             f"MutualInformation: expected a site that depends on no class that is summed over; "
             f"{name!r} depends on {list(context.enumerated)}. Use a guide where it does not."
         )
-    return leading
+    fn = context.p[name] if q is None else q
+    return len(fn.event_shape)

@@ -87,6 +87,7 @@ class Context:
         enumerated: Latent sites that are summed exactly.
         shards: Division of rows among processes; a mean over the batch is ``shards.mean(value)``.
         structure: Structure of the pair, for a further run of the model or the guide.
+        particles: Number of draws per datum, in a dimension of its own if above one.
     """
 
     batch: Mapping[str, Tensor]
@@ -103,6 +104,7 @@ class Context:
     enumerated: tuple[str, ...] = ()
     shards: Shards = ALONE
     structure: Structure | None = None
+    particles: int = 1
 
     def detach(self) -> Context:
         """The batch and the values only, without gradients, for the training of a critic."""

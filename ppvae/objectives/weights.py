@@ -5,7 +5,9 @@ r"""Importance weights, from which the evidence is estimated.
     \hat p(x_n) = \frac1S \sum_s w_{sn}
 
 Sites y that the guide enumerates are summed exactly over the guide's support: where a label is
-known, this is the label alone, and the weight is that of :math:`p(x_n, y_n)`.
+known, this is the label alone, and the weight is that of :math:`p(x_n, y_n)`. An enumerated
+auxiliary site a, such as the component of a mixture, is not the model's: its probability cancels
+against its density, and the sum is over :math:`p(x, z_a) \, r(a \mid z_a) / q(z_a \mid x, a)`.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015)
@@ -71,6 +73,8 @@ def log_weights(
             value = log_probability(drawn[name]) if shared else log_prob(site)
         if name in structure.enumerated:
             weight, counted = log_probability(drawn[name]), log_prob(drawn[name])
+            if name in structure.auxiliary and not shared:
+                value = torch.zeros_like(value)  # log q - log q, the latter as in the density.
             if not shared:  # Where a mask leaves out log q, the probabilities are still q's.
                 value = value + torch.where(weight == counted, torch.zeros_like(weight), weight)
             value = torch.where(weight == -torch.inf, -torch.inf, value)

@@ -15,7 +15,7 @@ from ppvae.programs.means import AtMean, arranged, is_categorical, is_site, prob
 from ppvae.programs.scopes import evaluating, explained
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.threads import tracing
-from ppvae.programs.traces import frames, trace_program
+from ppvae.programs.traces import expect_whole, frames, trace_program
 
 __all__ = ["decode", "decoded_nodes", "values_of"]
 
@@ -94,6 +94,7 @@ def decoded_nodes(
                 "forward an argument size and pass it on, data_plate(x, size=size), or pass a "
                 "column that says how many, such as the observed one."
             ) from error
+    expect_whole(trace)
     sites = [name for name, node in nodes_of(trace).items() if is_site(node)]
     strange = [name for name in latents if name.removesuffix("_probs") not in nodes_of(trace)]
     if strange:

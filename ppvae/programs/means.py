@@ -10,6 +10,8 @@ categories over an event             the most probable category of each element,
                                      probabilities as ``<site>_probs``
 a mean in closed form                :math:`E[z]`
 no closed form (a flow)              the mean of :data:`DRAWS` draws with a fixed seed
+a value computed from other draws    the value at the means of these: under ``AutoNormal``, which
+(``Delta`` of an auxiliary site)     transforms a Normal, the median of a constrained site
 no mean at all (Cauchy)              the mode, or else the median of such draws
 ==================================== ========================================================
 """
@@ -34,7 +36,7 @@ from ppvae.programs.densities import describe, element_of
 from ppvae.programs.scopes import evaluating, explained, seeded
 from ppvae.programs.sites import Site
 from ppvae.programs.threads import tracing
-from ppvae.programs.traces import frames, sample_sites, trace_program
+from ppvae.programs.traces import expect_whole, frames, sample_sites, trace_program
 
 __all__ = [
     "DRAWS",
@@ -125,7 +127,8 @@ def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
     if is_categorical(fn):
         return element_of(fn).mode
     if latent and fn.has_enumerate_support:
-        return fn.mode
+        # That of a Bernoulli site with probability 1/2 is NaN: the first class, as of Categorical.
+        return fn.mode.nan_to_num(nan=0.0)
     try:
         mean: Tensor = fn.mean
     except (NotImplementedError, AttributeError) as error:
@@ -226,6 +229,7 @@ class AtMean(Messenger):
 def _latent_sites(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Site]:
     with evaluating(guide), explained(guide, batch), tracing(), AtMean(decoding=False):
         trace = trace_program(guide, placed(guide, batch))
+    expect_whole(trace)
     return {
         name: node
         for name, node in sample_sites(trace).items()
@@ -250,7 +254,8 @@ def encode(guide: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     A class y is encoded by its mode, with shape (N), and its probabilities (N, K) as ``y_probs``.
     A latent outside the data plate has the shape of its event. A mean without closed form is that
-    of draws with a fixed seed (see this module's table).
+    of draws with a fixed seed, and a value that is computed from other draws, as under
+    ``AutoNormal``, is that at their means: the median of a positive site (this module's table).
 
     Arguments:
         guide: The variational program.

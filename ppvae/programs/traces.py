@@ -32,6 +32,7 @@ __all__ = [
     "Given",
     "PerDatum",
     "Unscaled",
+    "expect_whole",
     "frames",
     "inner_dims",
     "log_prob",
@@ -77,8 +78,8 @@ class Given(Messenger):
 class Unscaled(Messenger):
     """Removes the scales that programs set by ``poutine.scale``.
 
-    What remains is the scale of subsampled plates. Sites then have the log-densities of the
-    model's equation, whatever weights or annealing they were trained with.
+    Sites then have the log-densities of the model's equation, whatever weights or annealing they
+    were trained with.
     """
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -112,10 +113,12 @@ def trace_program(
         enumerate: Whether sites marked for enumeration take all their values side by side.
         replay: Trace of the guide that gives the latent sites their values.
         given: Values of further sites (:class:`Given`), each with the shape of its site.
-        unscaled: Whether scales set by ``poutine.scale`` are removed (:class:`Unscaled`).
+        unscaled: Whether scales set by ``poutine.scale`` are removed (:class:`Unscaled`), and all
+            entries of plates are needed (:func:`expect_whole`), as for an evaluation.
 
     Raises:
-        ContractError: If an argument without a default has no column.
+        ContractError: If an argument without a default has no column, or if all entries of a plate
+            are needed and only some are drawn.
     """
     nesting = 1 if structure is None else structure.max_plate_nesting
     if particles is not None:
@@ -141,7 +144,31 @@ def trace_program(
     for node in nodes_of(trace).values():
         if node["type"] == "sample" and _is_computed(node):
             node["infer"]["_deterministic"] = True
+    if unscaled:
+        expect_whole(trace)
     return trace
+
+
+def expect_whole(trace: poutine.Trace) -> None:
+    """Refuse a random part of a plate, which is for training alone.
+
+    An evaluation would be of that part, scaled to the size of the whole.
+
+    Arguments:
+        trace: A run of a program.
+
+    Raises:
+        ContractError: If a plate has some of its entries only.
+    """
+    for name, node in sample_sites(trace).items():
+        for frame in node["cond_indep_stack"]:
+            if frame.full_size not in (None, frame.size):
+                raise ContractError(
+                    f"plate {frame.name!r}: expected all {frame.full_size} entries in an "
+                    f"evaluation; got a random {frame.size} of them at the site {name!r}. Sample "
+                    f"a part in training alone: subsample_size={frame.size} if self.training "
+                    "else None."
+                )
 
 
 def _is_computed(node: Site) -> bool:

@@ -12,6 +12,7 @@ from ppvae import evaluate, plots
 from ppvae.data import Splits, describe
 from ppvae.errors import ContractError
 from ppvae.evaluate.inference_data import write_arviz
+from ppvae.evaluate.points import no_likelihood, point_latents
 from ppvae.fitting.layout import channels_last
 from ppvae.plots.files import Failure
 from ppvae.report.gallery import Subject, draw, interact, measure
@@ -66,6 +67,10 @@ def _write_all(run: Run, data: object, folder: Path, max_rows: int | None) -> Pa
     failures: list[Failure] = []
     _note(run, subject.splits, new=max_rows is None)
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)
+    if "log_likelihood" not in run.metrics:
+        points = list(point_latents(run, run.columns(held_out)))
+        reason = no_likelihood(points)
+        failures.append({"kind": "metric", "name": "log_likelihood", "reason": reason})
     run.metrics |= measure(subject, failures=failures)
     run.metrics |= _null(subject, max_rows)
     run.save(folder)
@@ -120,5 +125,7 @@ def _null(subject: Subject, max_rows: int | None) -> dict[str, float]:
             metrics["null_log_likelihood"] = null
     seen = evaluate.seen_per_datum(held_out, max_rows=max_rows) if "x" in held_out else None
     if seen:
-        metrics |= {"seen_per_datum": seen, "elbo_per_seen": run.metrics["elbo"] / seen}
+        metrics["seen_per_datum"] = seen
+        if "elbo" in run.metrics:
+            metrics["elbo_per_seen"] = run.metrics["elbo"] / seen
     return metrics

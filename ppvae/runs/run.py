@@ -188,7 +188,8 @@ class Run:
         """Posterior means of the latent sites by name, each with shape (N, ...), on the CPU.
 
         A site outside the data plate has a single mean, with the shape of its event. Without a
-        mean in closed form (a flow), it is that of 256 draws with a fixed seed.
+        mean in closed form (a flow), it is that of 256 draws with a fixed seed; of a constrained
+        site under ``AutoNormal``, it is the median (:mod:`ppvae.programs.means`).
 
         Arguments:
             data: Data, as for :meth:`columns`.

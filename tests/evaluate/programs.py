@@ -60,6 +60,23 @@ class GaussianGuide(nn.Module):
             pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.tril))
 
 
+class Point(nn.Module):
+    """A point for each datum; with auxiliary noise, a density, as in Pyro's automatic guides."""
+
+    def __init__(self, *, noise: bool = False) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(D, Z))
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> None:
+        with data_plate(x):
+            z = x @ self.gain
+            if self.noise:
+                q = dist.Normal(z, 0.5).to_event(1)
+                z = pyro.sample("u", q, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(z, event_dim=1))
+
+
 def linear_run(**wrong: float) -> Run:
     """The linear-Gaussian model with its exact guide, or one that is wrong by so much."""
     model = LinearGaussian()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 from ppvae.evaluate import (
     amortization_gap,
@@ -18,8 +21,9 @@ from ppvae.evaluate import (
 from ppvae.evaluate.checks import SCALAR
 from ppvae.evaluate.sites import observed_values, sites_of
 from ppvae.evaluate.statistics import STATISTICS, area, contrast, edges, intensity
-from ppvae.programs import batches
-from tests.evaluate.programs import D, Z, linear_run, pair_run
+from ppvae.programs import batches, data_plate
+from ppvae.runs.run import Run
+from tests.evaluate.programs import D, GaussianGuide, LinearGaussian, Z, linear_run, pair_run
 from tests.pairs import PLAIN
 
 SUMS = {"mean": lambda x: x.mean(1), "largest": lambda x: x.amax(1), "spread": lambda x: x.std(1)}
@@ -104,6 +108,77 @@ def test_statistics_by_hand():
     assert float(contrast(image)) == pytest.approx((0.75 * 0.25) ** 0.5)
     assert float(edges(image)) == pytest.approx(0.5 + 0.5)
     assert float(edges(image[..., 0, :])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [*[(s, 1.5) for s in [(3, 1), (1, 3), (1, 3, 1), (1, 1, 3), (3, 1, 1)]], ((1,), 0.0)],
+)
+def test_edges_are_those_of_the_dimensions_that_have_neighbours(shape, expected):
+    x = torch.tensor([0.0, 1.0, -1.0])[: math.prod(shape)]
+    assert edges(x.reshape(1, *shape)).item() == expected
+
+
+class Events(LinearGaussian):
+    """Events of the shape (D, 1)."""
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(self.bias.new_zeros(Z), 1.0).to_event(1))
+            loc = (z @ self.weight.T + self.bias)[..., None]
+            return pyro.sample("x", dist.Normal(loc, self.sigma).to_event(2), obs=x)
+
+
+class EventsGuide(GaussianGuide):
+    def forward(self, x):
+        return super().forward(x[..., 0])
+
+
+@pytest.mark.parametrize("check", [check_predictions, check_reconstructions])
+def test_events_with_a_last_dimension_of_one_have_the_default_statistics(check):
+    model = Events()
+    run = Run(model, EventsGuide(model))
+    found = check(run, {"x": model.draw(20).detach()}, num_draws=20)
+    assert set(found.statistics) == set(STATISTICS)
+    assert torch.isfinite(found.statistics["edges"].replicated).all()
+
+
+class Level(nn.Module):
+    """mu ~ N(0, 9) for all data, z_n ~ N(mu, 1), x_n ~ N(z_n, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()))
+
+    def forward(self, x=None, *, size=None):
+        mu = pyro.sample("mu", dist.Normal(self.zero, 3.0))
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+class LevelGuide(nn.Module):
+    """q(mu) after many data with a mean of 2, and p(z | x, mu), or a shifted one."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(2.0))
+        self.shift = shift
+
+    def forward(self, x):
+        mu = pyro.sample("mu", dist.Normal(self.loc, 0.5))
+        with data_plate(x):
+            pyro.sample("z", dist.Normal((x + mu) / 2 + self.shift, 0.5**0.5))
+
+
+def test_calibration_simulates_with_what_was_learned_of_all_data():
+    x = {"x": torch.zeros(4)}
+    found = simulation_based_calibration(Run(Level(), LevelGuide()), x, num_datasets=160)
+    assert set(found.pit) == {"z"}
+    assert found.p_values["z"] > 1e-3
+    assert found.data["x"].mean() == pytest.approx(2.0, abs=0.6)
+    found = simulation_based_calibration(Run(Level(), LevelGuide(0.7)), x, num_datasets=160)
+    assert found.p_values["z"] < 1e-3
 
 
 def test_calibration_is_uniform_with_the_exact_guide():

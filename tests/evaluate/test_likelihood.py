@@ -270,3 +270,44 @@ def test_classes_in_a_plate_within_the_data_are_summed_there():
     for draws in (1, 5):
         estimate = log_likelihood(Run(model, ElementsGuide()), {"x": x}, num_particles=draws)
         torch.testing.assert_close(estimate.log_likelihood, exact, rtol=0, atol=1e-5)
+
+
+class Square(nn.Module):
+    """z ~ N(0, 1), x ~ N(z^2, 0.7^2), whose posterior has two modes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0))
+            return pyro.sample("x", dist.Normal(z.square(), 0.7), obs=x)
+
+
+class Mixture(nn.Module):
+    """Normals around both roots of x; their number k is auxiliary, r(k | z) by Bayes' rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.3, 0.7]).log())
+
+    def forward(self, x):
+        with data_plate(x):
+            q = dist.Categorical(logits=self.logits.expand(len(x), 2))
+            k = pyro.sample("k", q, infer={"is_auxiliary": True, "enumerate": "parallel"})
+            loc = 0.9 * x.sqrt()
+            z = pyro.sample("z", dist.Normal((1.0 - 2.0 * k) * loc, 0.5))
+            parts = [dist.Normal(sign * loc, 0.5).log_prob(z) for sign in (1, -1)]
+            log_r = (torch.stack(parts, -1) + q.logits[0]).log_softmax(-1)
+            log_r = torch.where(k == 0, log_r[..., 0], log_r[..., 1])
+            pyro.factor("r", -log_r, has_rsample=True)
+
+
+def test_an_enumerated_auxiliary_site_cancels():
+    x = torch.linspace(0.2, 2.0, 4)
+    z = torch.linspace(-7, 7, 4001)
+    joint = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z.square(), 0.7).log_prob(x[:, None])
+    exact = joint.logsumexp(-1) + math.log(14 / 4000)
+    found = log_likelihood(Run(Square(), Mixture()), {"x": x}, num_particles=4000)
+    torch.testing.assert_close(found.log_likelihood, exact.double(), rtol=0, atol=0.03)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, ContractError
 from ppvae.evaluate import simulation_based_calibration
 from ppvae.evaluate.predict import predict, predictive_log_likelihood
 from ppvae.programs import data_plate
@@ -146,3 +146,43 @@ def test_factors_far_from_those_of_the_training_data_are_said(caplog):
         "c: values from -1.1 to 0.5, where the run was fitted with 0 to 1; check the unit, as a "
         "model knows little so far from its data"
     ]
+
+
+class TwoViews(nn.Module):
+    """Views k = z + noise and x = z - k + noise of one latent z; or k of none."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        super().__init__()
+        self.alone = alone
+        self.unit = nn.Parameter(torch.ones(()))
+
+    def forward(self, x=None, k=None, *, size=None):
+        with data_plate(x, k, size=size):
+            z = pyro.sample("z", dist.Normal(0 * self.unit, 1.0))
+            loc = 0 * self.unit if self.alone else z
+            k = pyro.sample("k", dist.Normal(loc, 0.3), obs=k)
+            return pyro.sample("x", dist.Normal(z - k, 0.1), obs=x)
+
+
+class Required(TwoViews):
+    def forward(self, x=None, *, k, size=None):
+        return super().forward(x, k, size=size)
+
+
+def test_the_column_of_another_site_is_not_used():
+    k = torch.randn(6)
+    x = torch.randn(6) * 0.1**0.5
+    found = predict(TwoViews(), {"x": x, "k": k}, num_draws=8000)
+    p = dist.Normal(0.0, 0.1**0.5)
+    assert found.mean.abs().max() < 0.03
+    torch.testing.assert_close(found.scale, torch.full((6,), 0.1**0.5), rtol=0.05, atol=0)
+    # Of one number, whose log-density is far from linear in the draws of its mean.
+    torch.testing.assert_close(found.log_density, p.log_prob(x), rtol=0, atol=0.15)
+
+
+def test_a_column_that_is_always_observed_is_a_condition_or_refused():
+    k = torch.randn(6)
+    found = predict(Required(alone=True), {"k": k}, site="x", num_draws=8000)
+    torch.testing.assert_close(found.mean, -k, rtol=0, atol=0.06)
+    with pytest.raises(ContractError, match="'k': expected to be sampled where nothing is obs"):
+        predict(Required(), {"k": k}, site="x")

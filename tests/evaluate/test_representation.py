@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 from ppvae.errors import MissingPackageError
 from ppvae.evaluate import (
@@ -26,7 +29,8 @@ from ppvae.evaluate import (
     tsne,
     umap,
 )
-from ppvae.programs import batch_for, posterior
+from ppvae.programs import batch_for, data_plate, posterior
+from ppvae.runs.run import Run
 from tests.evaluate.programs import linear_run, pair_run
 
 
@@ -120,12 +124,53 @@ def test_surgery_adds_up_and_knows_the_marginal():
     assert off.marginal_kl > 1
 
 
-@pytest.mark.parametrize("name", ["vae, full covariance", "gpvae", "jtrvae"])
+@pytest.mark.parametrize("name", ["vae, full covariance", "gpvae", "jvae"])
 def test_surgery_works_for_sites_of_any_model(name):
     run, data = pair_run(name)
     found = elbo_surgery(run, data, num_draws=4)
     assert -0.1 <= found.mutual_information <= math.log(data.num_rows) + 1e-9
     assert found.rate == pytest.approx(found.mutual_information + found.marginal_kl)
+
+
+class Chain(nn.Module):
+    """p(z1) p(z2 | z1) p(x | z2), or one latent z1 with the prior p(z1 | c)."""
+
+    def __init__(self, *, conditional: bool = False) -> None:
+        super().__init__()
+        self.conditional = conditional
+        self.unit = nn.Parameter(torch.ones(2))
+
+    def forward(self, x=None, c=None, *, size=None):
+        with data_plate(x, c, size=size):
+            loc = self.unit.new_zeros(1) if c is None else 3 * c
+            z = pyro.sample("z1", dist.Normal(loc, 1.0).to_event(1))
+            if not self.conditional:
+                z = pyro.sample("z2", dist.Normal(z, 0.1).to_event(1))
+            return pyro.sample("x", dist.Normal(z * self.unit, 1.0).to_event(1), obs=x)
+
+
+class ChainGuide(Chain):
+    """The prior as guide, which does not look at x; or a point."""
+
+    def forward(self, x, c=None):
+        with data_plate(x):
+            loc = self.unit[:1].expand(len(x), 1) * (0.0 if c is None else 3 * c)
+            z = pyro.sample("z1", dist.Normal(loc, 1.0).to_event(1))
+            if not self.conditional:
+                pyro.sample("z2", dist.Normal(z, 0.1).to_event(1))
+
+
+def test_surgery_refuses_what_has_no_such_parts():
+    x, c = torch.randn(40, 2), torch.randn(40, 1)
+    run = Run(Chain(), ChainGuide())
+    assert elbo_surgery(run, {"x": x}, site="z1").mutual_information == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="'z2': expected a posterior that depends on the columns"):
+        elbo_surgery(run, {"x": x}, site="z2")
+    # Its marginal KL was negative: that of a mean posterior from the priors of single rows.
+    run = Run(Chain(conditional=True), ChainGuide(conditional=True))
+    with pytest.raises(ValueError, match="'z1': expected one prior for all rows"):
+        elbo_surgery(run, {"x": x, "c": c}, site="z1")
+    assert information(run, {"x": x, "c": c}, site="z1").lower > 0
 
 
 def test_the_bounds_enclose_the_information():

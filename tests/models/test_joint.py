@@ -186,3 +186,15 @@ def test_few_labels_name_the_classes_of_many_images():
     )
     with torch.no_grad():
         assert (guide.classifier(x).logits.argmax(-1) == y).double().mean() > 0.95
+
+
+def test_supervision_without_known_values_is_refused_and_without_their_column_is_nil():
+    pair = build("ssvae, class")
+    columns = {name: value for name, value in pair.batch.items() if name != "y"}
+    made = (ELBO() + Supervision("y"))(pair.model, pair.guide)
+    assert made(columns).extras["supervision_y"] == 0
+    pair = build("jvae")
+    with pytest.raises(ValueError, match="expected known values of the site 'y' in the guide"):
+        (ELBO() + Supervision("y"))(pair.model, pair.guide)(pair.batch)
+    with pytest.raises(ValueError, match="expected one of the latent sites"):
+        (ELBO() + Supervision("w"))(pair.model, pair.guide)(pair.batch)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 from ppvae.fitting import fit
 from ppvae.objectives import (
@@ -18,6 +21,7 @@ from ppvae.objectives import (
     critic_between,
     information_of,
 )
+from ppvae.programs import data_plate
 from tests.pairs import PAIRS, Z, build
 
 MODELS = ["vae, mlp", "vae, conv, normal", "cvae, class", "cvae, factors", "jvae", "gpvae", "ved"]
@@ -157,3 +161,35 @@ def test_no_updates_are_refused():
 
 def test_the_models_of_this_file_are_there():
     assert set(MODELS) <= set(PAIRS)
+
+
+class Plated(nn.Module):
+    """Three entries z and x of a datum, in a plate within that of the data."""
+
+    def __init__(self, *, guide=False):
+        super().__init__()
+        self.guide = guide
+        self.gain = nn.Parameter(torch.tensor([0.5, 1.0, 1.5]))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size), pyro.plate("t", 3, dim=-2):
+            if self.guide:
+                pyro.sample("z", dist.Normal(self.gain[:, None] * x.T, 0.4))
+            else:
+                z = pyro.sample("z", dist.Normal(self.gain.new_zeros(()), 1.0))
+                pyro.sample("x", dist.Normal(z, 0.5), obs=None if x is None else x.T)
+
+
+@pytest.mark.parametrize("first", ["x", "c"])
+def test_all_entries_of_a_plate_count(first):
+    batch = {"x": torch.randn(16, 3), "c": torch.randn(16, 2)}
+    guide = Plated(guide=True)
+    critic = critic_between(batch[first].shape[1:], (3,), features=4, hidden=[8])
+    added = MutualInformation(first, "z", critic)
+    terms, context = (ELBO(num_particles=2) + added)(Plated(), guide).evaluate(batch)
+    (extra,) = terms.extras.values()
+    assert (torch.autograd.grad(extra, guide.gain)[0] != 0).all()
+    a, b = (added._draw(context, name) for name in (first, "z"))
+    torch.testing.assert_close(a, batch[first])
+    torch.testing.assert_close(b, context.values["z"][0].T)
+    assert torch.isfinite(added.critic_loss(context.detach()))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ppvae.data import Dataset
+from ppvae.distributions import PartlyKnown
 from ppvae.errors import ContractError
 from ppvae.programs import (
     batches,
@@ -120,3 +121,32 @@ class Improper(nn.Module):
 def test_a_prior_without_draws_cannot_be_decoded_from():
     with pytest.raises(ContractError, match="expected a distribution with a mean or draws"):
         decode(Improper(), {"z": torch.zeros(4, 2)})
+
+
+class Gate(nn.Module):
+    """A class with probability 1/2 wherever x is negative."""
+
+    def __init__(self, *, guide: bool = False, known: bool = False) -> None:
+        super().__init__()
+        self.guide, self.known = guide, known
+        self.slope = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            if not self.guide:
+                y = pyro.sample("y", dist.Bernoulli(self.slope.sigmoid()))
+                return pyro.sample("x", dist.Normal(y * self.slope, 1.0), obs=x)
+            q = dist.Bernoulli(logits=self.slope * x.relu())
+            if self.known:
+                q = PartlyKnown(q, torch.ones(len(x)), x > 1.5)
+            return pyro.sample("y", q, infer={"enumerate": "parallel"})
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_class_with_probability_one_half_is_encoded_as_the_first(known):
+    x = torch.tensor([-1.0, 0.0, 1.0, 2.0])
+    found = encode(Gate(guide=True, known=known), {"x": x})
+    assert found["y"].tolist() == [0.0, 0.0, 1.0, 1.0]
+    if not known:
+        assert found["y_probs"][0] == 0.5
+        assert torch.isfinite(decode(Gate(), found)["x"]).all()

@@ -12,8 +12,10 @@ from html.parser import HTMLParser
 import pytest
 
 from ppvae import report
+from ppvae.fitting import fit
 from ppvae.report import words
 from ppvae.runs.folder import RunError
+from tests.evaluate.programs import LinearGaussian, Point
 from tests.report.folders import controls, folder, seal
 
 
@@ -360,3 +362,14 @@ def test_damaged_controls_are_refused(run, content):
     (run / "plots" / "controls.json").write_text(content, "utf-8")
     with pytest.raises(RunError, match="controls.json: expected a list of latents"):
         report.write(run)
+
+
+def test_a_run_whose_guide_gives_points_has_a_report_without_its_likelihood(tmp_path):
+    model = LinearGaussian()
+    x = model.draw(12).detach()
+    made = fit(model, Point(), {"x": x}, epochs=1, seed=0, progress=False, compile=False)
+    page = Page(report.write_all(made, {"x": x}, tmp_path / "run").read_text(encoding="utf-8"))
+    assert "log_likelihood could not be measured: expected a posterior" in page.text
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert "distortion" in metrics
+    assert not {"elbo", "log_likelihood", "pareto_k"} & set(metrics)
