@@ -11,10 +11,12 @@ the best ELBO of the test images is picked. Beside it stand the groups of the fi
 import math
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from common import SHAPE, Clock, batch_of, compiled, device_of, images, parser, report
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
+from torch import nn
 
 import ppvae
 from ppvae.evaluate import clustering_accuracy
@@ -22,6 +24,7 @@ from ppvae.fitting import cosine
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
 from ppvae.nets import MLP, MixtureNormal, heads
+from ppvae.nets.priors import Unconditional
 from ppvae.objectives import ELBO
 from ppvae.programs import encode
 
@@ -32,6 +35,9 @@ made.add_argument(
     "--members", type=int, default=1, help="number of fits, with seeds from --seed on"
 )
 made.add_argument("--classes", type=int, default=10)
+made.add_argument(
+    "--covariance", choices=("diag", "full"), default="diag", help="of the mixture's components"
+)
 made.add_argument("--latent-dim", type=int, default=10)
 made.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
 made.add_argument("--learning-rate", type=float, default=1e-3)
@@ -63,16 +69,39 @@ def codes(guide, batch):
 
 
 def mixture_of(z, seed):
-    """A mixture with diagonal covariances, the likeliest of ten starts."""
+    """The likeliest mixture of ten starts."""
     rows = z[torch.randperm(len(z))[:20_000]].double().numpy()
     mixture = GaussianMixture(
-        options.classes, covariance_type="diag", n_init=10, reg_covar=1e-4, random_state=seed
+        options.classes,
+        covariance_type=options.covariance,
+        n_init=10,
+        reg_covar=1e-4,
+        random_state=seed,
     )
     return mixture.fit(rows)
 
 
+class FullMixture(Unconditional):
+    """A mixture of normals with full covariances as a prior, all of it learned."""
+
+    def __init__(self, found):
+        super().__init__(dim)
+        factors = torch.linalg.cholesky(torch.as_tensor(found.covariances_, dtype=torch.float32))
+        self.logits = nn.Parameter(torch.as_tensor(found.weights_, dtype=torch.float32).log())
+        self.loc = nn.Parameter(torch.as_tensor(found.means_, dtype=torch.float32))
+        self.below = nn.Parameter(factors.tril(-1))
+        self.log_scale = nn.Parameter(factors.diagonal(dim1=-2, dim2=-1).log())
+
+    def forward(self):
+        factors = self.below.tril(-1) + torch.diag_embed(self.log_scale.exp())
+        normals = dist.MultivariateNormal(self.loc, scale_tril=factors)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), normals)
+
+
 def prior_of(found):
     """The mixture as a prior."""
+    if options.covariance == "full":
+        return FullMixture(found)
     prior = MixtureNormal(options.classes, dim)
     scale = torch.as_tensor(np.sqrt(found.covariances_), dtype=torch.float32)
     with torch.no_grad():
