@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         epilog="ppvae fit MODEL --help shows the options of a model.",
     )
     add_model(parser)
-    parser.set_defaults(command=run, given=tuple(arguments))
+    assert isinstance(parser, Parser)
+    parser.set_defaults(command=run, given=tuple(arguments), flags=parser.given)
     if arguments and arguments[0] == "fit":
         _add_model_options(parser, shared, arguments[1:])
 
@@ -168,7 +170,7 @@ def run(arguments: argparse.Namespace) -> None:
         **{n: getattr(arguments, n) for n in SETTINGS if getattr(arguments, n) is not None},
     }
     if arguments.resume is not None:
-        given = arguments_of(arguments.resume, model, given)
+        given = arguments_of(arguments.resume, model, _as_typed(arguments, given))
     out = _folder(arguments, model.name)
     every = arguments.checkpoint_every
     checkpoint = Checkpoint(
@@ -185,7 +187,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except Interrupted as interruption:
         if interruption.run is not None:
-            again = f"ppvae fit {arguments.model} --resume {out}"
+            again = f"ppvae fit {shlex.quote(arguments.model)} --resume {shlex.quote(str(out))}"
             interruption.remedy = f"Saved in {out}. Go on with: {again}"
         raise
     if not is_main():
@@ -196,14 +198,27 @@ def run(arguments: argparse.Namespace) -> None:
     show_report(out)
 
 
+def _as_typed(arguments: argparse.Namespace, given: JsonObject) -> JsonObject:
+    """The arguments without the defaults of options and seed that were not typed."""
+    from ppvae.zoo.options import DEST
+
+    typed = arguments.flags
+    options = {n: value for n, value in given["options"].items() if DEST + n in typed}
+    return {**given, "options": options, "seed": given["seed"] if "seed" in typed else None}
+
+
 def _folder(arguments: argparse.Namespace, name: str) -> Path:
     """The folder to write to: that of the run to resume, or one that holds no run."""
+    from ppvae.app.resume import refuse_other_run
     from ppvae.fitting import is_main
     from ppvae.runs.folder import CHECKPOINT, free_name
     from ppvae.runs.run import is_run
 
     if arguments.resume is not None:
-        return Path(arguments.out or arguments.resume)
+        place = Path(arguments.out or arguments.resume)
+        if not arguments.overwrite:
+            refuse_other_run(place, arguments.resume)
+        return place
     wanted = arguments.out or Path("runs") / name
     if arguments.overwrite:
         return Path(wanted)
