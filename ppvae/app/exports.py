@@ -11,7 +11,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppvae.app.outputs import write_arrays, write_table
+from ppvae.app.outputs import array_files, write_arrays, write_table
+from ppvae.app.places import read_by, refuse_taken
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import COLUMNS
 from ppvae.data.files import are_pictures, refuse_unlike, rows, suiting
@@ -174,9 +175,9 @@ def encode_run(
         seed: Random seed of the draws of the ELBO.
 
     Raises:
-        ArgumentError: If ``out`` has another suffix, or is the file of the data.
+        ArgumentError: If ``out`` has another suffix, or is a file of the data, or of the run's.
         DataError: If the data cannot be used.
-        RunError: If the run cannot be read, or the table cannot be written.
+        RunError: If the run cannot be read, or the table cannot be written, or is a file of a run.
     """
     path = Path(out)
     if path.suffix.lower() not in (".csv", ".parquet", ".npz", ".h5ad"):
@@ -184,12 +185,10 @@ def encode_run(
             f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
             "Use --out latents.csv."
         )
-    if path.suffix.lower() != ".h5ad" and real_path(path) == real_path(data):
-        raise ArgumentError(
-            f"out: expected another file than the data, which would be lost; got {str(out)!r}. "
-            "Use --out latents.csv."
-        )
+    # An .h5ad file keeps its contents; latents are added to them.
+    kept = path.suffix.lower() == ".h5ad" and real_path(path) == real_path(data)
     run = load_run(folder, device=device)
+    refuse_taken(real_path(path), reads=(labels, *(() if kept else (data, *read_by(run)))))
     columns = new_rows(run, data, labels=labels)
     names = columns.row_names
     table: dict[str, np.ndarray] = {
@@ -260,6 +259,7 @@ def sample_run(
     """
     expect(integer(1), "Use 64.", count=num_samples)
     run = load_run(folder, device=device)
+    refuse_taken(*array_files(out, "samples"), reads=read_by(run))
     program = signature(run.model)
     needed = sorted(needed_columns(run.model))
     if needed or "size" not in program:
@@ -314,6 +314,8 @@ def reconstruct_run(
         RunError: If the run cannot be read, or the folder cannot be written.
     """
     run = load_run(folder, device=device)
+    files = array_files(out, "reconstructions")
+    refuse_taken(*files, reads=(data, labels, *read_by(run)))
     columns = new_rows(run, data, labels=labels)
     means, inputs = [], []
     with torch.no_grad(), evaluating(run.model, run.guide):

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
+from ppvae.app.outputs import array_files
+from ppvae.app.places import read_by, refuse_taken
 from ppvae.data.columns import found_as, kind_of
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
@@ -78,6 +80,7 @@ def predict_run(
         DataError: If a table or the visits cannot be used.
     """
     run = load_run(folder, device=device)
+    refuse_taken(*array_files(out, "predictions"), reads=(at, visits, *read_by(run)))
     spec: Spec = run.config["data"]["columns"]
     prior = next((m for m in run.model.modules() if isinstance(m, AdditivePrior)), None)
     model = run.model
