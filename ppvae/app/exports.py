@@ -11,11 +11,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppvae.app.memory import expect_memory
 from ppvae.app.outputs import array_files, write_arrays, write_table
 from ppvae.app.places import read_by, refuse_taken
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import COLUMNS
 from ppvae.data.files import are_pictures, refuse_unlike, rows, suiting
+from ppvae.data.paths import name_of
 from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
@@ -112,8 +114,8 @@ def rows_like(
     )
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
-    refuse_unlike(Path(data).name, columns, spec)
-    scale = compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {})
+    refuse_unlike(name_of(data), columns, spec)
+    scale = compared_scale(name_of(data), columns, spec, run.config.get("ranges") or {})
     columns = columns.noted(*scale, _unlabelled(data, columns, reading))
     for note in columns.notes:
         logger.warning(note)
@@ -252,8 +254,8 @@ def sample_run(
         device: Where to compute.
 
     Raises:
-        ArgumentError: If ``num_samples`` is below 1, or the model needs columns, which
-            :func:`~ppvae.app.workflow.predict_run` takes.
+        ArgumentError: If ``num_samples`` is below 1 or more than fit into memory, or the model
+            needs columns, which :func:`~ppvae.app.workflow.predict_run` takes.
         RunError: If the run cannot be read, its draws are not finite, or the folder cannot be
             written.
     """
@@ -267,6 +269,9 @@ def sample_run(
             f"sample: expected a run whose model draws from its prior alone; got one that needs "
             f"{needed or list(program)}. Use ppvae predict, which takes their values."
         )
+    with evaluating(run.model), seeded(seed, placement(run.model)):
+        one = sample_sites(trace_program(run.model, {"size": 1})).values()
+    expect_memory("count", num_samples, sum(node["value"].nbytes for node in one))
     with evaluating(run.model), seeded(seed, placement(run.model)):
         trace = trace_program(run.model, {"size": num_samples})
     arrays: dict[str, np.ndarray] = {}

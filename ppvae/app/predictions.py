@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
+from ppvae.app.memory import expect_memory
 from ppvae.app.outputs import array_files
 from ppvae.app.places import read_by, refuse_taken
 from ppvae.data.columns import found_as, kind_of
@@ -75,8 +77,8 @@ def predict_run(
         The prediction, and the columns with one row per datum.
 
     Raises:
-        ArgumentError: If a column is missing or unknown, or the model cannot predict at a value,
-            such as an object that it was not fitted to.
+        ArgumentError: If a column is missing or unknown, the model cannot predict at a value,
+            such as an object that it was not fitted to, or the draws do not fit into memory.
         DataError: If a table or the visits cannot be used.
     """
     run = load_run(folder, device=device)
@@ -98,6 +100,9 @@ def predict_run(
         given = _table_rows(run, Path(at), columns, spec, subject)
         if prior is None:
             _refuse_missing(Path(at).name, given)
+    shape = (spec.get("x") or {}).get("shape") or ()
+    rows = len(next(iter(given.values()))) if keep_draws else 1
+    expect_memory("draws", num_draws, 4 * rows * math.prod(shape))
     warn_far(given, run.config.get("ranges") or {})
     like = placement(model)
     moved = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -43,6 +44,13 @@ class Parser(argparse.ArgumentParser):
         self.given: set[str] = set()
         for name in (None, "store"):
             self.register("action", name, _Once)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help; argparse would say nothing of a disk that is full."""
+        if message and file is not None and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
 
 class _Once(argparse._StoreAction):
