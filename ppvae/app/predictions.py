@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
 from ppvae.app.memory import expect_memory
 from ppvae.app.outputs import array_files
+from ppvae.app.pictured import first_rows, grid_of
 from ppvae.app.places import read_by, refuse_taken
 from ppvae.data.columns import found_as, kind_of
 from ppvae.data.paths import existing
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["predict_run"]
 
-# Number of rows of a table for which predictions are plotted.
-DRAWN = 12
-
 
 def predict_run(
     folder: str | Path,
@@ -61,7 +57,8 @@ def predict_run(
         columns: Values of each column, such as ``object`` and ``view``; every combination is
             predicted.
         out: Folder for ``predictions.npz`` and, for images, ``predictions.png`` (means above
-            standard deviations, one row per object or per value of the first column).
+            standard deviations, one row per object or per value of the first column, one picture
+            per combination of the others).
         at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
             ``columns``; it is read as the training data were. An empty cell is a missing value,
             which additive kernels alone take.
@@ -131,37 +128,12 @@ def predict_run(
             f"({error.strerror or error}). Name another."
         ) from error
     if prediction.mean.dim() == 4:
-        figure = _figure(prediction, columns) if at is None else _first(prediction, arrays, given)
+        figure = (
+            grid_of(prediction, columns) if at is None else first_rows(prediction, arrays, given)
+        )
         with written(place / "predictions.png") as new:
             figure.savefig(new)
     return prediction, given
-
-
-def _figure(prediction: Prediction, columns: Mapping[str, Sequence[float | str]]) -> Figure:
-    """Means above standard deviations, one row per value of the first column."""
-    first, values = next(iter(columns.items()))
-    shape = (len(values), -1, *prediction.mean.shape[1:])
-    mean, scale = (v.cpu().reshape(shape) for v in (prediction.mean, prediction.scale))
-    pictures = torch.stack([mean, scale / scale.max()], 1).flatten(0, 1)
-    labels = [text for value in values for text in (f"{first} {value}", "s.d.")]
-    return plots.images(pictures.clamp(0, 1), row_labels=labels)
-
-
-def _first(
-    prediction: Prediction, arrays: Mapping[str, np.ndarray], given: Mapping[str, Tensor]
-) -> Figure:
-    """The first rows of a table: means above standard deviations, with the rows' columns."""
-    mean, scale = prediction.mean[:DRAWN].cpu(), prediction.scale[:DRAWN].cpu()
-    labels = [
-        "\n".join(f"{name} {_written(arrays[name][row])}" for name in given)
-        for row in range(len(mean))
-    ]
-    pictures = torch.stack([mean, scale / scale.max()])
-    return plots.images(pictures.clamp(0, 1), row_labels=["mean", "s.d."], column_labels=labels)
-
-
-def _written(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _conditions(run: Run, spec: Spec) -> list[str]:

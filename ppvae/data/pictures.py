@@ -112,8 +112,8 @@ def _paths(folder: Path) -> tuple[list[Path], list[str]]:
         elif path.name.lower().endswith(PICTURES):
             if not path.is_file():
                 raise DataError(
-                    f"{name_of(folder)}: expected files of pictures; got a pipe, a device or a link "
-                    f"to nothing, {path.relative_to(folder).as_posix()!r}. Remove it."
+                    f"{name_of(folder)}: expected files of pictures; got a pipe, a device or a "
+                    f"link to nothing, {path.relative_to(folder).as_posix()!r}. Remove it."
                 )
             paths.append(path)
         else:
