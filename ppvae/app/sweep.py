@@ -88,15 +88,15 @@ class Sweep:
         # Folders of sweeps before there was a choice name no engine.
         engine = {} if self.engine == "optuna" else {"engine": self.engine}
         named = {"kind": "ppvae sweep", "model": self.model, "data": data, **sets, **engine}
-        return {**named, "reading": plain(self._source()["reading"])}
+        reading = dict(self.reading or {})
+        if reading.get("labels") is not None:
+            reading["labels"] = str(real_path(reading["labels"]))
+        return {**named, "reading": plain(reading)}
 
     def contents(self) -> JsonObject:
         """The checksums of the data and of their table of labels."""
-        source = self._source()
+        source = noted_source(self.data, self.reading or {})
         return {name: source.get(name) for name in DIGESTS}
-
-    def _source(self) -> JsonObject:
-        return noted_source(self.data, self.reading or {})
 
 
 @dataclass(frozen=True)
