@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from ppvae.programs import placement, signature
 from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
-from ppvae.typing import ColumnSpec, Spec
+from ppvae.typing import ColumnSpec, Keywords, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,7 +264,7 @@ def _refuse_missing(source: str, columns: Mapping[str, Tensor]) -> None:
             )
 
 
-def _frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
+def _frame(path: Path, reading: Keywords) -> pd.DataFrame:
     """A table, read as that of the training data was: the same words for missing values, say."""
     names = ("sep", "decimal", "thousands", "na")
     return read_table(path, **{name: reading[name] for name in names if reading.get(name)})[0]
@@ -290,7 +290,7 @@ def _strangers(values: np.ndarray, names: Sequence[str]) -> list[str]:
     return sorted(t for t in texts - {*names, "-1"} if t.lower() not in BLANK)
 
 
-def _values(path: Path, column: str, reading: Mapping[str, Any]) -> np.ndarray:
+def _values(path: Path, column: str, reading: Keywords) -> np.ndarray:
     """A column of a .npz file or a table."""
     values: np.ndarray | None
     if path.name.lower().endswith(TABLES):
