@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import importlib
 import os
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
 from ppvae.app.commands.common import Parser, printable, trust
+from ppvae.app.memory import is_about_memory
 from ppvae.errors import Interrupted, PPVAEError
 from ppvae.signals import raising_on_signals
 
@@ -35,17 +37,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     try:
         with raising_on_signals():
-            parsed = _parser(arguments).parse_args(arguments)
-            trust(getattr(parsed, "trust", ()))
-            parsed.command(parsed)
-            sys.stdout.flush()
+            _run(arguments)
     except BrokenPipeError:
-        if not _reader_ended():
+        if not _discarded():
             raise
         return 128 + getattr(signal, "SIGPIPE", 13)
     except PPVAEError as error:
-        print(f"ppvae{_process()}: {printable(str(error))}", file=sys.stderr)
-        return 1
+        return _refused(str(error))
+    except OSError as error:
+        if not (_discarded() or error.errno in _FULL):
+            raise
+        return _refused(
+            f"output: expected a place that can be written; got {error.strerror or error}. Free "
+            "some space, or write elsewhere."
+        )
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not is_about_memory(error):
+            raise
+        return _refused(
+            "memory: expected work that fits into this machine's; got more. Ask for less: fewer "
+            "rows, draws or places, or smaller networks or batches."
+        )
     except Interrupted as interruption:
         if not _process():
             said = f"ppvae: {interruption}. {interruption.remedy}"
@@ -55,6 +67,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ppvae: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Parse the arguments and run their command; what it printed is then written."""
+    try:
+        parsed = _parser(arguments).parse_args(arguments)
+        trust(getattr(parsed, "trust", ()))
+        parsed.command(parsed)
+    finally:
+        error = sys.exc_info()[1]
+        # Help and version end in SystemExit; another error is the one to tell of.
+        if sys.stdout is not None and (error is None or isinstance(error, SystemExit)):
+            sys.stdout.flush()
+
+
+def _refused(message: str) -> int:
+    """Print a message as one line, and return the exit status."""
+    print(f"ppvae{_process()}: {printable(message)}", file=sys.stderr)
+    return 1
 
 
 # Variables of OpenMP's libraries by which a user decides how threads wait.
@@ -72,11 +103,22 @@ def _let_threads_sleep() -> None:
         os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
-def _reader_ended() -> bool:
-    """Whether the reader of the output, such as head, has ended; the rest is then discarded."""
+# Errors of a disk that is full or broken.
+_FULL = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS")
+    if hasattr(errno, name)
+}
+
+
+def _discarded() -> bool:
+    """Whether the output cannot be written, as its reader has ended or its disk is full.
+
+    The rest of it is then discarded.
+    """
     try:
         print(flush=True)  # What failed to be written is not written by a second flush.
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False

@@ -12,6 +12,7 @@ from pathlib import Path
 import arviz
 import pandas as pd
 
+from ppvae.app.places import read_by, refuse_taken
 from ppvae.app.workflow import splits_of
 from ppvae.data import Dataset
 from ppvae.data.hdf5 import refuse_outside
@@ -19,7 +20,7 @@ from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.evaluate.compare import ComparedRun, likelihoods, ranked
 from ppvae.expected import real_path
 from ppvae.fitting.fingerprint import fingerprint
-from ppvae.report.comparison import Group, GroupedRun, groups_of, write_comparison
+from ppvae.report.comparison import PAGE, TABLE, Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
 from ppvae.runs.config import configuration_of
 from ppvae.runs.files import size_of
@@ -70,12 +71,13 @@ def compare_runs(
         device: Device of the runs.
 
     Raises:
-        ArgumentError: If there are fewer than two runs, or their models do not observe the same
-            values.
+        ArgumentError: If there are fewer than two runs, one is named twice, or their models do
+            not observe the same values; or ``out`` has a file of the data.
         RunError: If a run cannot be read, has no test data, or was tested on other data.
     """
     paths = [Path(folder) for folder in folders]
-    if len({real_path(path) for path in paths}) < 2:
+    _refuse_twice(paths)
+    if len(paths) < 2:
         raise ArgumentError(
             f"compare: expected at least two folders of runs; got {len(paths)}. Name another run."
         )
@@ -91,6 +93,8 @@ def compare_runs(
                 "data that no run has seen: --data FILE."
             )
         runs[name], rows[name] = run, splits.test
+    files = (Path(out) / name for name in (PAGE, TABLE))
+    refuse_taken(*files, reads=(data, labels, *read_by(*runs.values())))
     _same_rows(rows)
     ranking = ranked(likelihoods(runs, rows, num_particles=num_particles, max_rows=max_rows))
     table, without = (None, "new data have no draws") if data is not None else _arviz(names, paths)
@@ -117,7 +121,22 @@ def _names(paths: Sequence[Path]) -> list[str]:
         names = ["/".join(parts[-length:]) for parts in places]
         if len(set(names)) == len(names):
             return names
-    raise ArgumentError("compare: expected each run once; got one twice. Leave it out.")
+    raise AssertionError(places)  # Each is another folder.
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    """Refuse a run that is named more than once, by whatever path."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        first = seen.setdefault(real_path(path), path)
+        if first is not path:
+            twice = f"{str(path)!r} twice"
+            if str(first) != str(path):
+                twice = f"{str(first)!r} and {str(path)!r}, which are the same"
+            raise ArgumentError(
+                f"compare: expected folders of different runs, each once; got {twice}. Name "
+                "another run in its place, or leave it out."
+            )
 
 
 def _same_rows(rows: Mapping[str, Dataset]) -> None:

@@ -20,12 +20,16 @@ from ppvae.data import image_spectra
 from ppvae.data.files import rows
 from ppvae.data.spectra import targets_of
 from ppvae.errors import ArgumentError, DataError
+from ppvae.expected import expect, integer
 from ppvae.programs import seeded
 from ppvae.runs.files import written
 from ppvae.runs.folder import refuse_unwritable, write_json
 from ppvae.zoo.surrogates import deep_kernel_surrogate, inputs_of
 
 __all__ = ["Exploration", "explore_data"]
+
+# Most deep kernels in an ensemble: each is fitted after every measurement.
+MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def explore_data(
         DataError: If the data lack a column.
         RunError: If the folder holds another search, or other files.
     """
+    expect(integer(1, MEMBERS), "Use 3.", ensemble=surrogate.get("ensemble", 1))
     refuse_unwritable(Path(out), lambda folder: (folder / SEARCH).exists())
     table = image_spectra() if data is None else rows(data, missing_ok=["target"])
     y = targets_of(table, scalar)

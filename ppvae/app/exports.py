@@ -11,10 +11,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppvae.app.outputs import write_arrays, write_table
+from ppvae.app.memory import expect_memory
+from ppvae.app.outputs import array_files, write_arrays, write_table
+from ppvae.app.places import read_by, refuse_taken
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import COLUMNS
 from ppvae.data.files import are_pictures, refuse_unlike, rows, suiting
+from ppvae.data.paths import name_of
 from ppvae.data.scales import compared_scale
 from ppvae.errors import ArgumentError, RunError
 from ppvae.evaluate.impute import impute
@@ -113,8 +116,8 @@ def rows_like(
     )
     columns = rows(data, like=spec, missing_ok=missing_ok, **options)
     columns = columns.select(*[name for name in columns if name != "split"])
-    refuse_unlike(Path(data).name, columns, spec)
-    scale = compared_scale(Path(data).name, columns, spec, run.config.get("ranges") or {})
+    refuse_unlike(name_of(data), columns, spec)
+    scale = compared_scale(name_of(data), columns, spec, run.config.get("ranges") or {})
     columns = columns.noted(*scale, _unlabelled(data, columns, reading))
     for note in columns.notes:
         logger.warning(note)
@@ -176,9 +179,9 @@ def encode_run(
         seed: Random seed of the draws of the ELBO.
 
     Raises:
-        ArgumentError: If ``out`` has another suffix, or is the file of the data.
+        ArgumentError: If ``out`` has another suffix, or is a file of the data, or of the run's.
         DataError: If the data cannot be used.
-        RunError: If the run cannot be read, or the table cannot be written.
+        RunError: If the run cannot be read, or the table cannot be written, or is a file of a run.
     """
     path = Path(out)
     if path.suffix.lower() not in (".csv", ".parquet", ".npz", ".h5ad"):
@@ -186,12 +189,10 @@ def encode_run(
             f"out: expected a name that ends in .csv, .parquet, .npz or .h5ad; got {path.name!r}. "
             "Use --out latents.csv."
         )
-    if path.suffix.lower() != ".h5ad" and real_path(path) == real_path(data):
-        raise ArgumentError(
-            f"out: expected another file than the data, which would be lost; got {str(out)!r}. "
-            "Use --out latents.csv."
-        )
+    # An .h5ad file keeps its contents; latents are added to them.
+    kept = path.suffix.lower() == ".h5ad" and real_path(path) == real_path(data)
     run = load_run(folder, device=device)
+    refuse_taken(real_path(path), reads=(labels, *(() if kept else (data, *read_by(run)))))
     columns = new_rows(run, data, labels=labels)
     names = columns.row_names
     numbers = np.arange(columns.num_rows) if names is None else names.astype(str)
@@ -253,13 +254,14 @@ def sample_run(
         device: Where to compute.
 
     Raises:
-        ArgumentError: If ``num_samples`` is below 1, or the model needs columns, which
-            :func:`~ppvae.app.workflow.predict_run` takes.
+        ArgumentError: If ``num_samples`` is below 1 or more than fit into memory, or the model
+            needs columns, which :func:`~ppvae.app.workflow.predict_run` takes.
         RunError: If the run cannot be read, its draws are not finite, or the folder cannot be
             written.
     """
     expect(integer(1), "Use 64.", count=num_samples)
     run = load_run(folder, device=device)
+    refuse_taken(*array_files(out, "samples"), reads=read_by(run))
     program = signature(run.model)
     needed = sorted(needed_columns(run.model))
     if needed or "size" not in program:
@@ -267,6 +269,9 @@ def sample_run(
             f"sample: expected a run whose model draws from its prior alone; got one that needs "
             f"{needed or list(program)}. Use ppvae predict, which takes their values."
         )
+    with evaluating(run.model), seeded(seed, placement(run.model)):
+        one = sample_sites(trace_program(run.model, {"size": 1})).values()
+    expect_memory("count", num_samples, sum(node["value"].nbytes for node in one))
     with evaluating(run.model), seeded(seed, placement(run.model)):
         trace = trace_program(run.model, {"size": num_samples})
     arrays: dict[str, np.ndarray] = {}
@@ -314,6 +319,8 @@ def reconstruct_run(
         RunError: If the run cannot be read, or the folder cannot be written.
     """
     run = load_run(folder, device=device)
+    files = array_files(out, "reconstructions")
+    refuse_taken(*files, reads=(data, labels, *read_by(run)))
     columns = new_rows(run, data, labels=labels)
     means, inputs = [], []
     with torch.no_grad(), evaluating(run.model, run.guide):

@@ -7,10 +7,13 @@ from pathlib import Path
 import torch
 
 from ppvae import plots
+from ppvae.app.places import refuse_taken
 from ppvae.app.users import entry_named
 from ppvae.data import Splits, describe, load
-from ppvae.errors import DataError, PPVAEError, RunError
+from ppvae.errors import ArgumentError, DataError, PPVAEError, RunError
+from ppvae.expected import real_path
 from ppvae.programs import columns_of
+from ppvae.runs.files import written
 from ppvae.typing import Keywords
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.observed import resolved
@@ -37,11 +40,18 @@ def inspect_data(
         reading: Options of the reader.
 
     Raises:
-        ArgumentError: If there is no such model.
+        ArgumentError: If there is no such model; if ``out`` is no .png file, or is of the data.
         DataError: If the data cannot be read, or are not pictures where a sheet is requested.
-        RunError: If the sheet cannot be written.
+        RunError: If the sheet cannot be written, or is a file of a run.
     """
     options = dict(reading or {})
+    if out is not None:
+        if Path(out).suffix.lower() != ".png":
+            raise ArgumentError(
+                f"out: expected a name that ends in .png; got {Path(out).name!r}. Use --out "
+                "sheet.png."
+            )
+        refuse_taken(real_path(out), reads=(path, options.get("labels")))
     if model is not None:
         model_entry = entry_named(model)
         options = model_entry.reading(path, parse_options(model_entry.options, {}), options)
@@ -83,7 +93,8 @@ def _sheet(splits: Splits, out: Path) -> str:
     figure = plots.images(((x - low) / ((high - low) or 1.0)).nan_to_num(0.0))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="png")
+        with written(real_path(out)) as new:
+            figure.savefig(new, format="png")
     except OSError as error:
         raise RunError(
             f"out: expected a file that can be written; got {str(out)!r} "

@@ -16,7 +16,12 @@ from ppvae.expected import real_path
 from ppvae.runs.files import written
 from ppvae.typing import Keywords
 
-__all__ = ["write_arrays", "write_table"]
+__all__ = ["array_files", "write_arrays", "write_table"]
+
+
+def array_files(folder: str | Path, name: str) -> tuple[Path, Path]:
+    """The files that :func:`write_arrays` writes into a folder."""
+    return Path(folder) / f"{name}.npz", Path(folder) / f"{name}.png"
 
 
 def write_table(path: Path, table: Mapping[str, np.ndarray], source: Path) -> None:

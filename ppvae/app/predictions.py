@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ppvae import plots
 from ppvae.app.exports import as_named, rows_like
+from ppvae.app.memory import expect_memory
+from ppvae.app.outputs import array_files
+from ppvae.app.pictured import first_rows, grid_of
+from ppvae.app.places import read_by, refuse_taken
 from ppvae.data.columns import found_as, kind_of
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
@@ -27,15 +30,12 @@ from ppvae.programs import placement, signature
 from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
-from ppvae.typing import ColumnSpec, Spec
+from ppvae.typing import ColumnSpec, Keywords, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["predict_run"]
-
-# Number of rows of a table for which predictions are plotted.
-DRAWN = 12
 
 
 def predict_run(
@@ -57,7 +57,8 @@ def predict_run(
         columns: Values of each column, such as ``object`` and ``view``; every combination is
             predicted.
         out: Folder for ``predictions.npz`` and, for images, ``predictions.png`` (means above
-            standard deviations, one row per object or per value of the first column).
+            standard deviations, one row per object or per value of the first column, one picture
+            per combination of the others).
         at: A .csv or .parquet table with the model's columns, one row per prediction, in place of
             ``columns``; it is read as the training data were. An empty cell is a missing value,
             which additive kernels alone take.
@@ -73,11 +74,12 @@ def predict_run(
         The prediction, and the columns with one row per datum.
 
     Raises:
-        ArgumentError: If a column is missing or unknown, or the model cannot predict at a value,
-            such as an object that it was not fitted to.
+        ArgumentError: If a column is missing or unknown, the model cannot predict at a value,
+            such as an object that it was not fitted to, or the draws do not fit into memory.
         DataError: If a table or the visits cannot be used.
     """
     run = load_run(folder, device=device)
+    refuse_taken(*array_files(out, "predictions"), reads=(at, visits, *read_by(run)))
     spec: Spec = run.config["data"]["columns"]
     prior = next((m for m in run.model.modules() if isinstance(m, AdditivePrior)), None)
     model = run.model
@@ -95,6 +97,9 @@ def predict_run(
         given = _table_rows(run, Path(at), columns, spec, subject)
         if prior is None:
             _refuse_missing(Path(at).name, given)
+    shape = (spec.get("x") or {}).get("shape") or ()
+    rows = len(next(iter(given.values()))) if keep_draws else 1
+    expect_memory("draws", num_draws, 4 * rows * math.prod(shape))
     warn_far(given, run.config.get("ranges") or {})
     like = placement(model)
     moved = {
@@ -123,37 +128,12 @@ def predict_run(
             f"({error.strerror or error}). Name another."
         ) from error
     if prediction.mean.dim() == 4:
-        figure = _figure(prediction, columns) if at is None else _first(prediction, arrays, given)
+        figure = (
+            grid_of(prediction, columns) if at is None else first_rows(prediction, arrays, given)
+        )
         with written(place / "predictions.png") as new:
             figure.savefig(new)
     return prediction, given
-
-
-def _figure(prediction: Prediction, columns: Mapping[str, Sequence[float | str]]) -> Figure:
-    """Means above standard deviations, one row per value of the first column."""
-    first, values = next(iter(columns.items()))
-    shape = (len(values), -1, *prediction.mean.shape[1:])
-    mean, scale = (v.cpu().reshape(shape) for v in (prediction.mean, prediction.scale))
-    pictures = torch.stack([mean, scale / scale.max()], 1).flatten(0, 1)
-    labels = [text for value in values for text in (f"{first} {value}", "s.d.")]
-    return plots.images(pictures.clamp(0, 1), row_labels=labels)
-
-
-def _first(
-    prediction: Prediction, arrays: Mapping[str, np.ndarray], given: Mapping[str, Tensor]
-) -> Figure:
-    """The first rows of a table: means above standard deviations, with the rows' columns."""
-    mean, scale = prediction.mean[:DRAWN].cpu(), prediction.scale[:DRAWN].cpu()
-    labels = [
-        "\n".join(f"{name} {_written(arrays[name][row])}" for name in given)
-        for row in range(len(mean))
-    ]
-    pictures = torch.stack([mean, scale / scale.max()])
-    return plots.images(pictures.clamp(0, 1), row_labels=["mean", "s.d."], column_labels=labels)
-
-
-def _written(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _conditions(run: Run, spec: Spec) -> list[str]:
@@ -284,7 +264,7 @@ def _refuse_missing(source: str, columns: Mapping[str, Tensor]) -> None:
             )
 
 
-def _frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
+def _frame(path: Path, reading: Keywords) -> pd.DataFrame:
     """A table, read as that of the training data was: the same words for missing values, say."""
     names = ("sep", "decimal", "thousands", "na")
     return read_table(path, **{name: reading[name] for name in names if reading.get(name)})[0]
@@ -310,7 +290,7 @@ def _strangers(values: np.ndarray, names: Sequence[str]) -> list[str]:
     return sorted(t for t in texts - {*names, "-1"} if t.lower() not in BLANK)
 
 
-def _values(path: Path, column: str, reading: Mapping[str, Any]) -> np.ndarray:
+def _values(path: Path, column: str, reading: Keywords) -> np.ndarray:
     """A column of a .npz file or a table."""
     values: np.ndarray | None
     if path.name.lower().endswith(TABLES):

@@ -6,15 +6,17 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from ppvae.errors import ArgumentError
+from ppvae.errors import ArgumentError, RunError
+from ppvae.expected import real_path
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.runs.config import is_run, read_config
+from ppvae.runs.folder import CHECKPOINT
 from ppvae.runs.source import followed_reading, followed_source
 from ppvae.typing import JsonObject
 from ppvae.zoo.entry import Entry
 from ppvae.zoo.options import parse_options
 
-__all__ = ["arguments_of"]
+__all__ = ["arguments_of", "refuse_other_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +29,9 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
     Arguments:
         folder: Folder of the run, or of its checkpoint.
         model: Entry named on the command line.
-        given: Arguments of the command line. An option or a seed that is neither the default
-            nor that of the run is refused; ``data`` and settings replace those of the run.
+        given: Arguments of the command line. ``options`` are those that were typed, and ``seed``
+            is None unless it was; one that is not that of the run is refused. ``data`` and
+            settings replace those of the run.
 
     Raises:
         ArgumentError: If the run is of another model, or has another option or seed.
@@ -50,16 +53,15 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
             f"{recipe.get('name')!r}. Name the model that it was started with."
         )
     options = asdict(parse_options(model.options, recipe.get("options") or {}))
-    defaults = asdict(model.options())
     for name, value in given["options"].items():
-        if value not in (options[name], defaults.get(name)):
+        if value != options[name]:
             flag = "--" + name.replace("_", "-")
             raise ArgumentError(
                 f"{flag}: expected {options[name]}, as in the run that stopped; got {value}. "
                 "Leave it out, or start a new run."
             )
     seed = state["run"].get("seed")
-    if given["seed"] not in (0, seed):
+    if given["seed"] not in (None, seed):
         raise ArgumentError(
             f"--seed: expected {seed}, as in the run that stopped; got {given['seed']}. "
             "Leave it out, or start a new run."
@@ -74,3 +76,27 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
         "reading": given.get("reading") or followed_reading(folder, config),
         "resume": folder,
     }
+
+
+def refuse_other_run(out: Path, resumed: Path) -> None:
+    """Refuse to go on with a run in a folder that holds another one, which would be replaced.
+
+    Arguments:
+        out: Folder to write to.
+        resumed: Folder of the run, or of its checkpoint.
+
+    Raises:
+        RunError: If ``out`` holds another run, finished or not.
+    """
+    own = real_path(resumed)
+    if real_path(out) in (own, own.parent if own.name == "checkpoint" else own):
+        return
+    run = load_checkpoint(resumed)["id"]
+    begun = out / "checkpoint"
+    there = [read_config(out)["id"]] if is_run(out) else []
+    there += [load_checkpoint(begun)["id"]] if (begun / CHECKPOINT).exists() else []
+    if set(there) - {run}:
+        raise RunError(
+            f"--out: expected a new folder, or that of the run to go on with; got {str(out)!r}, "
+            "which holds another run. Name another folder, or replace that run: --overwrite."
+        )

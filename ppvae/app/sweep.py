@@ -23,16 +23,28 @@ from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
 from ppvae.runs.config import elbo_of, is_run, read_config
 from ppvae.runs.files import inside, read_json
-from ppvae.runs.folder import CHECKPOINT, write_json
+from ppvae.runs.folder import CHECKPOINT, plain, write_json
+from ppvae.runs.source import noted_source
 from ppvae.typing import JsonObject, Keywords
 from ppvae.zoo.entry import entry
 
-__all__ = ["Engine", "Sweep", "Trial", "fit_trial", "folder_of", "ranked", "run_sweep", "trial_of"]
+__all__ = [
+    "Engine",
+    "Sweep",
+    "Trial",
+    "fit_trial",
+    "folder_of",
+    "ranked",
+    "refuse_other_data",
+    "run_sweep",
+    "trial_of",
+]
 
 logger = logging.getLogger(__name__)
 
 ENGINES = ("optuna", "ray")
 DEFINITION = "sweep.json"
+DIGESTS = ("source_digest", "labels_digest")
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
 
@@ -75,7 +87,16 @@ class Sweep:
         sets = {"sets": sorted(self.sets), "seeds": list(self.seeds), "search": search}
         # Folders of sweeps before there was a choice name no engine.
         engine = {} if self.engine == "optuna" else {"engine": self.engine}
-        return {"kind": "ppvae sweep", "model": self.model, "data": data, **sets, **engine}
+        named = {"kind": "ppvae sweep", "model": self.model, "data": data, **sets, **engine}
+        reading = dict(self.reading or {})
+        if reading.get("labels") is not None:
+            reading["labels"] = str(real_path(reading["labels"]))
+        return {**named, "reading": plain(reading)}
+
+    def contents(self) -> JsonObject:
+        """The checksums of the data and of their table of labels."""
+        source = noted_source(self.data, self.reading or {})
+        return {name: source.get(name) for name in DIGESTS}
 
 
 @dataclass(frozen=True)
@@ -117,7 +138,8 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
     Raises:
         ArgumentError: If an axis is wrong, a grid has a range, or the engine is unknown.
         MissingPackageError: If the engine's package is not installed.
-        RunError: If the folder holds another sweep, or cannot be written.
+        RunError: If the folder holds another sweep, or one of data that have changed since, or
+            cannot be written.
     """
     axes = axes_of(entry(sweep.model), sweep.sets)
     engine = _engine(sweep)
@@ -131,6 +153,7 @@ def run_sweep(sweep: Sweep) -> list[Trial]:
         )
     _check_each(sweep, axes)
     _claim_folder(sweep)
+    refuse_other_data(sweep)
     with alone():
         return engine(sweep, axes)
 
@@ -179,7 +202,7 @@ def _claim_folder(sweep: Sweep) -> None:
                     f"--out: expected an empty folder or that of a sweep; {str(sweep.out)!r} "
                     "holds other files. Name another."
                 )
-            write_json(path, definition)
+            write_json(path, {**definition, **sweep.contents()})
     except OSError as error:
         raise RunError(
             f"--out: expected a folder that can be written; got {str(sweep.out)!r} "
@@ -187,11 +210,33 @@ def _claim_folder(sweep: Sweep) -> None:
         ) from error
     before = read_json(path)
     for name in {**definition, **before}:
+        if name in DIGESTS or (name == "reading" and name not in before):
+            continue  # Folders of sweeps of earlier versions do not record how data are read.
         mine, its = definition.get(name, "optuna"), before.get(name, "optuna")
         if mine != its:
             raise RunError(
                 f"--out: expected the {name} of the sweep in {str(sweep.out)!r}, "
                 f"{its}; got {mine}. Use the same arguments, or another folder."
+            )
+
+
+def refuse_other_data(sweep: Sweep) -> None:
+    """Refuse to go on with a sweep whose data have changed, as its table would mix the two.
+
+    Raises:
+        RunError: If the contents of the data, or of their table of labels, are not those that the
+            sweep began with.
+    """
+    before = read_json(sweep.out / DEFINITION)
+    if sweep.data is None or not before.keys() & set(DIGESTS):
+        return  # A sweep of an earlier version has no checksums.
+    for name, digest in sweep.contents().items():
+        if digest != before.get(name):
+            what = "the data" if name == DIGESTS[0] else "the table of labels"
+            raise RunError(
+                f"--data: expected {what} that the sweep in {str(sweep.out)!r} began with; "
+                f"{str(sweep.data)!r} has changed since. Put it back as it was, or start a new "
+                "sweep: --out FOLDER."
             )
 
 

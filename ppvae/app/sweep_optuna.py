@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ppvae.app.axes import Axis
-from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
+from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, refuse_other_data, trial_of
 from ppvae.errors import PPVAEError, RunError
 from ppvae.expected import expect_package
 from ppvae.fitting import Training
@@ -24,6 +24,7 @@ from ppvae.runs.files import inside
 if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial as OptunaTrial
+    from optuna.trial import FrozenTrial
 
 __all__ = ["run_optuna"]
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 STUDY, JOURNAL = "ppvae", "study.log"
 # Attribute of a trial of the grid, which distinguishes it from one that the sampler proposed.
 ASKED = {"asked": True}
+# Attributes of the study that name its processes, each HOST:NUMBER.
+JOINED = "joined "
 
 
 def run_optuna(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
@@ -53,11 +56,15 @@ def run_optuna(sweep: Sweep, axes: Sequence[Axis]) -> list[Trial]:
             f"--out: expected Optuna's journal in {JOURNAL}; got a damaged one ({error}). Move it "
             "away, and give the same command again: runs that ended are not repeated."
         ) from error
+    _join(study)
     _take_back(study)
     _claim(sweep, study, axes)
-    while (trial := _next(sweep, study)) is not None:
+    while True:
+        refuse_other_data(sweep)
+        trial = _next(sweep, study)
+        if trial is None:
+            return _trials(sweep, study)
         _run(sweep, study, trial, axes)
-    return _trials(sweep, study)
 
 
 def _optuna() -> ModuleType:
@@ -94,24 +101,68 @@ def _claim(sweep: Sweep, study: Study, axes: Sequence[Axis]) -> None:
     if sweep.trials is not None:
         return
     names = [axis.name for axis in axes]
+    there = [
+        _params(trial)
+        for trial in study.get_trials(deepcopy=False)
+        if not _is_lost(study, trial.number)
+    ]
     for seed, *texts in itertools.product(sweep.seeds, *(axis.texts for axis in axes)):
         params = {**dict(zip(names, texts, strict=True)), "seed": str(seed)}
-        study.enqueue_trial(params, user_attrs=ASKED, skip_if_exists=True)
+        if params not in there:
+            study.enqueue_trial(params, user_attrs=ASKED)
+
+
+def _params(trial: FrozenTrial) -> dict[str, object]:
+    """The parameters of a trial, with those that it was enqueued with and has not read yet."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _join(study: Study) -> None:
+    """Name this process in the study, before it takes a trial."""
+    study.set_user_attr(f"{JOINED}{_process()}", True)
 
 
 def _take_back(study: Study) -> None:
     """Return to the study the trials of processes of this machine that no longer run."""
     from optuna.trial import TrialState
 
+    joined = [n.removeprefix(JOINED) for n in study.user_attrs if n.startswith(JOINED)]
+    others = [process for process in joined if process != _process()]
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        host, _, number = str(trial.user_attrs.get("process", "")).rpartition(":")
-        here = host == socket.gethostname() and number.isdecimal()
-        if here and not _is_alive(int(number)):
-            study.tell(trial.number, state=TrialState.FAIL)
+        process = str(trial.user_attrs.get("process", ""))
+        # One that was killed before it wrote its name is among those that have joined.
+        at_work = [one for one in ([process] if process else others) if not _has_ended(one)]
+        if not at_work:
+            # In this order: a process that is killed in between leaves it to be taken back again.
+            if _params(trial) not in map(_params, _waiting(study)):
+                study.enqueue_trial(_params(trial), user_attrs=ASKED)
             study.set_user_attr(f"lost {trial.number}", True)
-            study.enqueue_trial(trial.params, user_attrs=ASKED)
-        elif host:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        elif process:
+            host, _, number = process.rpartition(":")
             logger.warning("Trial %d is run by process %s of %s.", trial.number, number, host)
+        else:
+            logger.warning(
+                "Trial %d was started by a process that did not write its name, one of %s.",
+                *(trial.number, ", ".join(at_work)),
+            )
+
+
+def _waiting(study: Study) -> list[FrozenTrial]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+
+def _has_ended(process: str) -> bool:
+    """Whether a process is known to run no more: one of this machine."""
+    host, _, number = process.rpartition(":")
+    here = host == socket.gethostname() and number.isdecimal()
+    return here and not _is_alive(int(number))
 
 
 def _is_alive(process: int) -> bool:
@@ -139,7 +190,7 @@ def _next(sweep: Sweep, study: Study) -> OptunaTrial | None:
         study.set_user_attr(f"lost {trial.number}", True)
         study.tell(trial, state=TrialState.FAIL)
         return None
-    trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
+    trial.set_user_attr("process", _process())
     return trial
 
 
@@ -197,9 +248,10 @@ def _trials(sweep: Sweep, study: Study) -> list[Trial]:
     for trial in study.get_trials(deepcopy=False):
         if _is_lost(study, trial.number) or trial.state.name == "WAITING":
             continue
-        texts = {name: str(value) for name, value in trial.params.items() if name != "seed"}
-        single = trial.params.get("seed")
-        for seed in sweep.seeds if single is None else [int(single)]:
+        params = _params(trial)
+        single = params.pop("seed", None)
+        texts = {name: str(value) for name, value in params.items()}
+        for seed in sweep.seeds if single is None else [int(str(single))]:
             running, error = trial.state.name == "RUNNING", str(trial.user_attrs.get("error", ""))
             one = trial_of(sweep, texts, seed, running=running, error=error)
             trials[tuple(sorted({**texts, "seed": str(seed)}.items()))] = one

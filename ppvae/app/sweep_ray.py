@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ppvae.app.axes import Axis
-from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, trial_of
+from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, refuse_other_data, trial_of
 from ppvae.app.users import entry_named
 from ppvae.errors import ArgumentError, PPVAEError, RunError
 from ppvae.expected import expect_package, real_path
@@ -128,6 +128,7 @@ def _work(tune: ModuleType, sweep: Sweep) -> type[Trainable]:
             elbos, errors = [], {}
             for seed in sweep.seeds:
                 try:
+                    refuse_other_data(sweep)
                     elbos.append(fit_trial(sweep, self.texts, seed, interruptible=False))
                 except PPVAEError as error:
                     # A value that does not suit the model must not end the sweep.

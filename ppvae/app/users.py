@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,4 +53,4 @@ def entry_named(name: str, path: str = "") -> Entry:
 def trusting(name: str) -> str:
     """The flag by which a command rebuilds runs of this entry; empty for a shipped one."""
     module, colon, _ = name.partition(":")
-    return f" --trust {module}" if colon else ""
+    return f" --trust {shlex.quote(module)}" if colon else ""

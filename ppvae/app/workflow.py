@@ -7,6 +7,8 @@ They add ``arviz.nc``, ``plots/*.png`` and ``report.html`` to the files that
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,6 +17,7 @@ from typing import Any
 
 from ppvae import report
 from ppvae.app.exports import entry_of, new_rows
+from ppvae.app.places import expect_evaluation, free_evaluation
 from ppvae.app.predictions import predict_run
 from ppvae.app.users import trusting
 from ppvae.data import Splits, load
@@ -24,7 +27,6 @@ from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.expected import real_path
 from ppvae.fitting import Training, alone, ending_on_signals, fit, is_main
 from ppvae.programs import seeded
-from ppvae.runs.files import inside
 from ppvae.runs.folder import refuse_unwritable
 from ppvae.runs.run import Run, is_run
 from ppvae.runs.run import load as load_run
@@ -118,7 +120,7 @@ def fit_entry(
     except Interrupted as interruption:
         interruption.remedy = (
             f"The run is saved in {out}, without its evaluation. Evaluate it with: "
-            f"ppvae evaluate {out}{trusting(name)}"
+            f"ppvae evaluate {shlex.quote(str(out))}{trusting(name)}"
         )
         raise
     return run
@@ -178,13 +180,16 @@ def evaluate_run(
         folder: Folder of the run.
         data: New data; by default, the data that the run was fitted with.
         labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
-        out: Folder of an evaluation on new data; ``evaluations/NAME`` in the run's by default.
+        out: Folder of an evaluation on new data; ``evaluations/NAME`` in the run's by default,
+            or ``NAME-2`` and so on where that is of other data. An earlier evaluation of the same
+            run on the same data is replaced.
         device: Where to compute.
 
     Raises:
         ArgumentError: If ``labels`` or ``out`` is given without data.
         DataError: If new data lack a feature of the run, or have a class that the run lacks.
-        RunError: If the run cannot be read, or the folder cannot be written.
+        RunError: If the run cannot be read, or the folder cannot be written, or holds a trained
+            run or an evaluation of another run or of other data.
     """
     run, _, splits = splits_of(folder, data=data, labels=labels, device=device)
     target = evaluation_folder(folder, data, out)
@@ -196,7 +201,11 @@ def evaluate_run(
                 f"out: expected another folder than the run's; got {str(out)!r}. "
                 "Name another: --out."
             )
+        expect_evaluation(target, str(real_path(folder)), str(real_path(data)))
         refuse_unwritable(target, is_run)
+        wanted = Path(os.path.abspath(data)).stem
+        if out is None and target.name != wanted:
+            logger.warning("evaluations/%s is of other data; this goes to %s", wanted, target)
         kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
         run.metrics = kept | {"n_test": splits.test.num_rows}
         fitted = run.config.get("source_digest")
@@ -218,6 +227,8 @@ def evaluation_folder(
 ) -> Path:
     """The folder of an evaluation: the run's, or ``evaluations/NAME`` in it for new data.
 
+    Where that holds an evaluation of other data of this name, ``NAME-2`` and so on.
+
     Raises:
         ArgumentError: If ``out`` is given without data.
         RunError: If a folder on the way to it is a link.
@@ -230,7 +241,7 @@ def evaluation_folder(
         return Path(folder)
     if out is not None:
         return Path(out)
-    return inside(Path(folder), "evaluations", Path(data).stem)
+    return free_evaluation(Path(folder), data)
 
 
 def report_run(folder: str | Path) -> Path:

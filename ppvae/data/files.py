@@ -14,7 +14,7 @@ from ppvae.data.annotated import h5ad
 from ppvae.data.arrays import h5, npy, npz, zarr
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
-from ppvae.data.paths import PathLike, existing
+from ppvae.data.paths import PathLike, existing, name_of
 from ppvae.data.pictures import images
 from ppvae.data.pillow import PICTURES
 from ppvae.data.splits import Splits, split_rows
@@ -76,7 +76,7 @@ def load(
         DataError: If there is no reader, or the data cannot be used.
     """
     path = existing(path)
-    return divided(rows(path, like=like, columns=columns, **options), path.name, seed)
+    return divided(rows(path, like=like, columns=columns, **options), name_of(path), seed)
 
 
 def rows(
@@ -99,7 +99,7 @@ def rows(
         if "unexpected keyword argument" not in str(error):
             raise
         raise DataError(
-            f"{path.name}: expected options of ppvae.data.{reader.__name__}; got "
+            f"{name_of(path)}: expected options of ppvae.data.{reader.__name__}; got "
             f"{sorted({*options, *(columns or ())})}. Leave out those that are not for this kind "
             "of file."
         ) from error
@@ -133,7 +133,7 @@ def suiting(path: PathLike, options: Keywords, *, labels: str | Path | None = No
     reader = _reader(existing(path))
     if labels is not None and reader is not images:
         raise DataError(
-            f"labels: expected pictures with a table of labels; got {Path(path).name}. Leave it "
+            f"labels: expected pictures with a table of labels; got {name_of(path)}. Leave it "
             "out, on the command line --label-table; other files have the class in a column y."
         )
     names = set(inspect.signature(reader).parameters) - {"labels", "columns"}
@@ -183,7 +183,7 @@ def _reader(path: Path) -> Callable[..., Dataset]:
     if path.name.lower().endswith(TABLES):
         return table
     raise DataError(
-        f"{path.name}: expected a folder or a file of pictures, or one of "
+        f"{name_of(path)}: expected a folder or a file of pictures, or one of "
         f"{sorted([*ARRAYS, *TABLES])}; got {path.suffix or 'no suffix'!r}. "
         "Save the arrays with numpy.savez."
     )

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ppvae.errors import DataError
 from ppvae.expected import path_of
 
-__all__ = ["UNREADABLE", "PathLike", "existing", "refuse_larger"]
+__all__ = ["UNREADABLE", "PathLike", "existing", "name_of", "refuse_larger"]
 
 PathLike: TypeAlias = str | Path
 # Errors that readers raise at a file that is damaged, cut off, or of another kind.
@@ -43,6 +43,11 @@ def existing(path: PathLike) -> Path:
     if not path.exists():
         raise DataError(f"{path}: expected a file or a folder; there is none. Check the path.")
     return path
+
+
+def name_of(path: PathLike) -> str:
+    """The name of a file or a folder, for messages; the path of this folder and of the root."""
+    return Path(path).name or str(path)
 
 
 def refuse_larger(path: Path, size: int) -> None:

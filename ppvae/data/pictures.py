@@ -13,7 +13,7 @@ from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
 from ppvae.data.labels import labels_of
 from ppvae.data.pages import Plan
-from ppvae.data.paths import PathLike, existing
+from ppvae.data.paths import PathLike, existing, name_of
 from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
 from ppvae.data.words import like_parts, part_of, parts_of
@@ -72,7 +72,7 @@ def images(
     if len(shape) == 3:
         channels = int(shape[0]) if channels is None else channels
     pages = [page for path in paths for page in pages_of(path)]
-    plan = Plan.of(folder.name, pages, size=size, crop=crop, channels=channels, scale=range)
+    plan = Plan.of(name_of(folder), pages, size=size, crop=crop, channels=channels, scale=range)
     x = read(plan, pages)
     names = [page.name(folder) for page in pages]
     record = Record(notes=(*skipped, *plan.notes(pages)))
@@ -112,15 +112,15 @@ def _paths(folder: Path) -> tuple[list[Path], list[str]]:
         elif path.name.lower().endswith(PICTURES):
             if not path.is_file():
                 raise DataError(
-                    f"{folder.name}: expected files of pictures; got a pipe, a device or a link "
-                    f"to nothing, {path.relative_to(folder).as_posix()!r}. Remove it."
+                    f"{name_of(folder)}: expected files of pictures; got a pipe, a device or a "
+                    f"link to nothing, {path.relative_to(folder).as_posix()!r}. Remove it."
                 )
             paths.append(path)
         else:
             others.append(path)
     if not paths:
         raise DataError(
-            f"{folder.name}: expected picture files {PICTURES}; found none. Check the folder."
+            f"{name_of(folder)}: expected picture files {PICTURES}; found none. Check the folder."
         )
     notes = []
     if hidden:
@@ -140,7 +140,7 @@ def _walked(folder: Path) -> list[Path]:
 
     def stop(error: OSError) -> None:
         raise DataError(
-            f"{folder.name}: expected folders that can be read; got {str(error.filename)!r} "
+            f"{name_of(folder)}: expected folders that can be read; got {str(error.filename)!r} "
             f"({error.strerror}). Make it readable, or move it away."
         ) from error
 
@@ -179,7 +179,7 @@ def _folders(
         if strange or loose or 0 not in meant:
             named = sorted(set(words) - set(strange))
             raise DataError(
-                f"{folder.name}: expected a folder train, and no other folders and pictures "
+                f"{name_of(folder)}: expected a folder train, and no other folders and pictures "
                 f"beside {named}; got {strange[:4] or (loose[0].name if loose else 'no train')}. "
                 "Move them into folders train, validation and test."
             )
@@ -205,7 +205,7 @@ def _refuse_like_parts(folder: Path, files: Sequence[Path]) -> None:
         found = like_parts(tops)
         if len(found) > len(tops) / 2:
             raise DataError(
-                f"{folder.name}: expected folders of classes, or train, validation and test; got "
-                f"{found[:6]}, which may be either. Move the pictures into folders train, "
+                f"{name_of(folder)}: expected folders of classes, or train, validation and test; "
+                f"got {found[:6]}, which may be either. Move the pictures into folders train, "
                 "validation and test above those of classes, or give classes other names."
             )

@@ -177,7 +177,7 @@ def _fitting(labels: Sequence[str] | None, width: float) -> list[str] | None:
     """Labels with one word per line where they would overlap."""
     if labels is None:
         return None
-    wide = any(_LETTER * len(label) > width for label in labels)
+    wide = any(_LETTER * len(line) > width for label in labels for line in label.split("\n"))
     return [label.replace(" ", "\n") if wide else label for label in labels]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePath
 
 from ppvae.errors import RunError
@@ -95,8 +96,10 @@ def _number(facts: Facts, name: str) -> tuple[str, str, str, str, str]:
 
 def _command(said: str) -> str:
     """The command as typed, without the path of the program."""
-    program, _, rest = said.partition(" ")
-    name = PurePath(program).name
+    quoted = re.match(r"'[^']*'", said)  # A path with a space.
+    program = quoted[0] if quoted else said.partition(" ")[0]
+    rest = said.removeprefix(program).strip()
+    name = PurePath(program.strip("'")).name
     return f"{'ppvae' if name in ('cli.py', '__main__.py', 'ppvae.exe') else name} {rest}".strip()
 
 

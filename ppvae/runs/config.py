@@ -6,6 +6,7 @@ import csv
 import json
 import platform
 import re
+import shlex
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -243,7 +244,7 @@ def environment() -> JsonObject:
     """Time, command and versions, for a run's ``config.json``."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "ppvae": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

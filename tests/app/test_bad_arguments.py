@@ -57,6 +57,17 @@ BAD = {
         1,
         "expected another file than the data",
     ),
+    "this folder, without pictures": (["inspect", "."], 1, "ppvae: .: expected picture files"),
+    "more draws than fit into memory": (
+        ["sample", "run", "--count", "99999999999999"],
+        1,
+        "count: expected at most",
+    ),
+    "more networks than are fitted": (
+        [*EXPLORE, "--ensemble", "99999999999999"],
+        1,
+        "ensemble: expected an integer from 1 to 1000",
+    ),
     "data that lead in a circle": (
         ["encode", "run", "--data", "loop", "--out", "z.csv"],
         1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import torch
 
 import ppvae
 from ppvae.app.cli import main
+from ppvae.app.memory import is_about_memory
 from ppvae.report import writing
 from ppvae.zoo import entry, names
 
@@ -284,6 +286,30 @@ def test_errors_of_the_library_are_one_line_and_others_keep_their_traceback(monk
     ):
         with pytest.raises(type(error), match=str(error)):
             main([fails(error)])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("command", ["list", "--help"])
+def test_output_to_a_full_disk_is_refused_in_words(monkeypatch, capsys, command, buffered):
+    with open("/dev/full", "wb", buffering=0) as full:
+        out = io.TextIOWrapper(
+            io.BufferedWriter(full) if buffered else full, write_through=not buffered
+        )
+        monkeypatch.setattr(sys, "stdout", out)
+        message = refused(capsys, command)
+        assert "No space left on device" in message
+        out.flush()  # The rest is discarded.
+
+
+def test_work_beyond_the_memory_is_refused_in_words(monkeypatch, capsys):
+    def too_large(arguments):
+        torch.empty(2**62, 2)
+
+    monkeypatch.setattr("ppvae.app.commands.list.run", too_large)
+    assert "memory: expected work that fits" in refused(capsys, "list")
+    assert is_about_memory(MemoryError())
+    assert not is_about_memory(RuntimeError("Boolean value of Tensor"))
 
 
 def test_a_reader_that_ends_early_is_no_error():

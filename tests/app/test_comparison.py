@@ -90,8 +90,13 @@ def test_runs_of_other_data_are_refused(runs: Path, tmp_path: Path) -> None:
 
 
 def test_one_run_is_refused(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="at least two"):
-        compare_runs([runs / "a0", runs / "a0"], tmp_path)
+    with pytest.raises(ArgumentError, match="at least two folders of runs; got 1"):
+        compare_runs([runs / "a0"], tmp_path)
+    with pytest.raises(ArgumentError, match="each once; got '.*a0' twice"):
+        compare_runs([runs / "a0", runs / "b0", runs / "a0"], tmp_path)
+    (tmp_path / "link").symlink_to(runs / "a0")
+    with pytest.raises(ArgumentError, match="a0' and '.*link', which are the same"):
+        compare_runs([runs / "a0", tmp_path / "link"], tmp_path)
 
 
 def test_the_command_prints_a_table(

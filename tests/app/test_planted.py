@@ -80,7 +80,7 @@ def test_no_command_writes_through_a_planted_link(
 def test_a_checkpoint_of_another_run_is_named(place, caplog):
     shutil.rmtree(place / "run" / "checkpoint")
     shutil.copytree(place / "other" / "checkpoint", place / "run" / "checkpoint")
-    given = {"options": {}, "seed": 0, "data": None}
+    given = {"options": {}, "seed": None, "data": None}
     for folder, said in (("other", False), ("run", True)):
         arguments_of(place / folder, entry("vae"), given)
         assert ("the checkpoint is not of the run in" in caplog.text) == said

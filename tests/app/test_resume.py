@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,15 +67,16 @@ def test_a_signal_ends_the_step_saves_and_resume_goes_on(
     data, tmp_path, capsys, monkeypatch, number, code
 ):
     straight = tmp_path / "straight"
-    assert main(command(data, straight, "--epochs", "4")) == 0
-    out = tmp_path / "run"
+    assert main(command(data, straight, "--epochs", "4", "--seed", "5")) == 0
+    out = tmp_path / "a run"
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
         signalled(patched, number, at=7)
-        assert main(command(data, out, "--epochs", "4")) == code
+        assert main(command(data, out, "--epochs", "4", "--seed", "5")) == code
     assert signal.getsignal(signal.SIGTERM) is before
     said = capsys.readouterr().err
-    assert f"Go on with: ppvae fit vae --resume {out}" in said
+    go_on = said.partition("Go on with: ")[2]
+    assert shlex.split(go_on) == ["ppvae", "fit", "vae", "--resume", str(out)]
     run = ppvae.load(out)
     assert (run.status, run.epochs) == ("interrupted", 1)
     small = ["--quiet", "--device", "cpu"]
@@ -86,6 +88,11 @@ def test_a_signal_ends_the_step_saves_and_resume_goes_on(
     assert "latent-dim: expected 2" in refused(
         capsys, "fit", "vae", "--resume", str(out), "--latent-dim", "3"
     )
+    # Values that are the defaults, but not those of the run.
+    for flag, default in (("--latent-dim", "10"), ("--hidden", "512,256"), ("--seed", "0")):
+        assert f"{flag}: expected" in refused(
+            capsys, "fit", "vae", "--resume", str(out), flag, default
+        )
     assert "expected a run of ppvae fit cvae" in refused(
         capsys, "fit", "cvae", "--resume", str(out)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 import ppvae
 from ppvae.app import sweep as module
+from ppvae.app import sweep_optuna
 from ppvae.app.axes import Axis, axes_of, seeds_of, split_values
 from ppvae.app.cli import main
 from ppvae.app.sweep import Sweep, Trial, run_sweep
@@ -196,6 +198,59 @@ def test_a_killed_sweep_goes_on(
     trials = run_sweep(sweep)
     assert [t.status for t in trials] == ["completed"] * 2
     assert sorted(fits) == [(2, 0), (5, 0)]
+
+
+@pytest.mark.parametrize("at", ["parameters", "name"])
+def test_a_sweep_killed_as_a_trial_starts_runs_every_seed(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], seeds=range(4))
+    started: list[int] = []
+
+    def killed(*given: Any, **named: Any) -> Any:
+        started.append(0)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        return whole(*given, **named)
+
+    place: Any = sweep_optuna if at == "parameters" else optuna.trial.Trial
+    name = "_run" if at == "parameters" else "set_user_attr"
+    whole = getattr(place, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(sweep)
+    assert len(fits) == 2
+    for _ in range(2):
+        trials = run_sweep(sweep)
+        assert sorted(t.seed for t in trials) == sorted(seed for _, seed in fits) == [0, 1, 2, 3]
+        assert {t.status for t in trials} == {"completed"}
+
+
+def test_a_sweep_does_not_go_on_with_other_data(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "d.npz"
+    np.savez(data, x=np.eye(8, 4))
+    before = data.read_bytes()
+    monkeypatch.setattr(module, "_check_each", lambda *given: None)
+    sweep = Sweep("vae", tmp_path / "sweep", ["latent_dim=2"], seeds=[0, 1], data=data)
+    small = module.fit_entry
+
+    def changed(*given: Any, **settings: Any) -> None:
+        small(*given, **settings)
+        np.savez(data, x=np.eye(8, 4) * 30)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit_entry", changed)
+        for _ in range(2):
+            with pytest.raises(RunError, match="has changed since"):
+                run_sweep(sweep)
+    assert len(fits) == 1
+    data.write_bytes(before)
+    with pytest.raises(RunError, match="expected the reading of the sweep"):
+        run_sweep(replace(sweep, reading={"range": (0.0, 30.0)}))
+    assert len(run_sweep(sweep)) == len(fits) == 2
 
 
 def test_poor_runs_are_pruned(tmp_path: Path, fits: list[Any]) -> None:

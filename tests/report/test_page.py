@@ -333,6 +333,7 @@ def test_every_explanation_is_one_line(name):
         ("bin/ppvae fit gpvae --seed 3", "ppvae fit gpvae --seed 3"),
         ("lib/ppvae/app/cli.py fit vae", "ppvae fit vae"),
         ("examples/vae.py", "vae.py"),
+        ("'a folder/ppvae' fit vae --out 'a run'", "ppvae fit vae --out &#39;a run&#39;"),
     ],
 )
 def test_the_command_is_without_the_place_of_the_program(run, said, shown):

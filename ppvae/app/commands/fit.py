@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -47,7 +48,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         epilog="ppvae fit MODEL --help shows the options of a model.",
     )
     add_model(parser)
-    parser.set_defaults(command=run, given=tuple(arguments))
+    assert isinstance(parser, Parser)
+    parser.set_defaults(command=run, given=tuple(arguments), flags=parser.given)
     if arguments and arguments[0] == "fit":
         _add_model_options(parser, shared, arguments[1:])
 
@@ -168,7 +170,7 @@ def run(arguments: argparse.Namespace) -> None:
         **{n: getattr(arguments, n) for n in SETTINGS if getattr(arguments, n) is not None},
     }
     if arguments.resume is not None:
-        given = arguments_of(arguments.resume, model, given)
+        given = arguments_of(arguments.resume, model, _as_typed(arguments, given))
     with ExitStack() as held:
         _fit(arguments, given, _folder(arguments, model.name, held))
 
@@ -194,7 +196,7 @@ def _fit(arguments: argparse.Namespace, given: JsonObject, out: Path) -> None:
         )
     except Interrupted as interruption:
         if interruption.run is not None:
-            again = f"ppvae fit {arguments.model} --resume {out}"
+            again = f"ppvae fit {shlex.quote(arguments.model)} --resume {shlex.quote(str(out))}"
             interruption.remedy = f"Saved in {out}. Go on with: {again}"
         raise
     if not is_main():
@@ -205,11 +207,21 @@ def _fit(arguments: argparse.Namespace, given: JsonObject, out: Path) -> None:
     show_report(out)
 
 
+def _as_typed(arguments: argparse.Namespace, given: JsonObject) -> JsonObject:
+    """The arguments without the defaults of options and seed that were not typed."""
+    from ppvae.zoo.options import DEST
+
+    typed = arguments.flags
+    options = {n: value for n, value in given["options"].items() if DEST + n in typed}
+    return {**given, "options": options, "seed": given["seed"] if "seed" in typed else None}
+
+
 def _folder(arguments: argparse.Namespace, name: str, held: ExitStack) -> Path:
     """The folder to write to: that of the run to resume, or one that holds no run.
 
     It is reserved until ``held`` is closed, so that a fit that is started meanwhile takes another.
     """
+    from ppvae.app.resume import refuse_other_run
     from ppvae.fitting import is_main
     from ppvae.fitting.processes import launched
     from ppvae.runs.folder import CHECKPOINT, free_name
@@ -218,6 +230,8 @@ def _folder(arguments: argparse.Namespace, name: str, held: ExitStack) -> Path:
 
     wanted = Path(arguments.out or arguments.resume or Path("runs") / name)
     only = arguments.resume is not None or arguments.overwrite
+    if arguments.resume is not None and not arguments.overwrite:
+        refuse_other_run(wanted, arguments.resume)
 
     def is_taken(path: Path) -> bool:
         return not only and (is_run(path) or (path / "checkpoint" / CHECKPOINT).exists())

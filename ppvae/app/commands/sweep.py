@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,5 +132,6 @@ def run(arguments: argparse.Namespace) -> None:
     if len(done) > 1 and len(done) == len(sweep.seeds):
         print(f"ensemble: ppvae.ensembles.load({str(out)!r})")
     if len(done) > 1:
-        places = f"{out / 'runs'}/* --out {out / 'comparison'}"
+        runs, comparison = (shlex.quote(str(out / name)) for name in ("runs", "comparison"))
+        places = f"{runs}/* --out {comparison}"
         print(f"compare: ppvae compare {places}{trusting(arguments.model)}")
