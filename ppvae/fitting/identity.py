@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ppvae.errors import ArgumentError, RunError
+from ppvae.fitting.contents import contents, difference, layers
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.tensors import State, named_tensors
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from ppvae.fitting.training import Training
 
 __all__ = [
+    "around",
     "check_state",
     "compare_identity",
     "compare_probe",
     "identity",
+    "made",
     "probe",
 ]
 
@@ -37,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 # Properties that checkpoints of earlier versions lack.
 NAMES = "names of features, classes and objects"
-LATER = (NAMES,)
+TERMS, SCHEDULE = "parts of the objective", "parts of the learning rate's schedule"
+RATES = "learning rates of the optimiser's groups"
+LATER = (NAMES, TERMS, SCHEDULE, RATES)
 # Rows whose ELBO shows whether a model computes what it did.
 PROBED = 8
 
@@ -73,6 +78,20 @@ def identity(training: Training) -> State:
             {name: repr(value) for name, value in group.items() if name not in moving}
             for group in groups
         ],
+        **training.made,
+    }
+
+
+def made(training: Training) -> State:
+    """What the objective and the schedule are made of, before the first step.
+
+    Steps, callbacks and retries may change such parts.
+    """
+    groups = training.optimizer.param_groups
+    return {
+        TERMS: contents(training.objective.spec),
+        SCHEDULE: contents(training.settings.schedule),
+        RATES: [float(group.get("initial_lr", group["lr"])) for group in groups],
     }
 
 
@@ -86,12 +105,33 @@ def compare_identity(training: Training, state: State) -> None:
     for name in mine:
         if name in LATER and name not in theirs:
             continue
-        if mine[name] != theirs.get(name):
+        if name in (TERMS, SCHEDULE):
+            told = difference(theirs[name], mine[name])
+            if told:
+                raise ArgumentError(
+                    f"resume: expected the {name} of the run that stopped; {told}. Use the same "
+                    "arguments, or start a new run."
+                )
+        elif mine[name] != theirs.get(name):
             raise ArgumentError(
                 f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
                 f"got {mine[name]}. Use the same arguments, or start a new run."
             )
     _log_differences(training.settings, state.get("settings", {}))
+    for name, now in training.around.items():
+        told = difference(state.get("around", {}).get(name, now), now)
+        if told:
+            logger.warning(
+                "resume: the %s of the run that stopped are other ones (%s), so the result is not "
+                "that of one run in one go.",
+                *(name, told),
+            )
+
+
+def around(training: Training) -> State:
+    """Numbers and texts of the modules, before the first step; callbacks are added by the fit."""
+    model, guide = training.model, training.guide
+    return {"layers of the model": layers(model), "layers of the guide": layers(guide)}
 
 
 @torch.no_grad()

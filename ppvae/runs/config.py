@@ -232,6 +232,8 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
     parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
     data = config.get("data") or {}
     parts |= {"rows": (data.get("rows") or {}).get("train")}
+    terms = (config.get("objective") or {}).get("settings")
+    parts |= {} if terms is None else {"terms of the objective": terms}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in parts.items()
