@@ -34,6 +34,7 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
+from ppvae.runs.config import columns_of
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
@@ -195,7 +196,7 @@ def encode_run(
     table: dict[str, np.ndarray] = {
         "row": np.arange(columns.num_rows) if names is None else names.astype(str)
     }
-    classes = run.config["data"]["columns"]
+    classes = columns_of(run.config)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         parts = [_posterior(run, batch, classes) for batch in batches(run.guide, columns, 1024)]
     for key in parts[0]:

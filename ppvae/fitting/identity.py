@@ -216,6 +216,25 @@ def check_state(training: Training, state: State) -> None:
     states = [state["optimizer"], *state["critics"]]
     for optimizer, kept in zip(optimizers, states, strict=True):
         _check_optimizer(optimizer, kept)
+    best = state["best"]["tensors"]
+    for name, value in {} if best is None else named_tensors(training.objective).items():
+        alike = best[name].dtype == value.dtype
+        if not alike or (name in parameters and best[name].shape != value.shape):
+            raise RunError(f"{name} of the best epoch has another shape or dtype than the weights")
+    moving = training._moving()
+    for name in ("noise", "order", "average"):
+        if not _alike(state[name], moving[name]):
+            raise RunError(f"{name} is of another kind or shape")
+    scheduler, kept = training.step.scheduler, state["scheduler"]
+    # Of another version of torch, a state may have other names.
+    strange = [
+        name
+        for name in (kept or {} if scheduler is not None else {})
+        if name not in moving["scheduler"]
+        and (hasattr(scheduler, name) or not (name == "verbose" or name.startswith("_")))
+    ]
+    if strange or not _may_follow(kept, moving["scheduler"]):
+        raise RunError("the learning rate's schedule is of another kind")
     count = state["steps"]
     if not (isinstance(count, int) and 0 <= state["done"] <= len(training.feed)):
         raise RunError(f"step {count!r}, batch {state['done']!r}")
@@ -299,8 +318,27 @@ def _alike(value: object, expected: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return math.isfinite(value)
+    if isinstance(expected, dict):
+        if not isinstance(value, dict) or value.keys() != expected.keys():
+            return False
+        return all(_alike(value[name], expected[name]) for name in expected)
     if isinstance(expected, list | tuple):
         if not isinstance(value, list | tuple) or len(value) != len(expected):
             return False
         return all(map(_alike, value, expected))
-    return type(value) is type(expected)
+    return type(value) is type(expected) and bool(value == expected)
+
+
+def _may_follow(value: object, now: object) -> bool:
+    """Whether a state of a schedule may be one of the steps that follow ``now``."""
+    if isinstance(now, dict):
+        if not isinstance(value, dict) or not all(isinstance(k, str | int) for k in value):
+            return False
+        return all(_may_follow(value[name], now[name]) for name in value if name in now)
+    if isinstance(now, list | tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(now):
+            return False
+        return all(map(_may_follow, value, now))
+    if isinstance(now, bool) or not isinstance(now, int | float):
+        return now is None or type(value) is type(now)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**60

@@ -54,7 +54,14 @@ def go_on(training: Training, state: State) -> None:
         training.history, training.best = History(state["history"]), Best(**state["best"])
         training.seconds, training.faults = float(state["seconds"]), list(state["faults"])
         training.run_id = str(state["id"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         training._put(before)
         raise RunError(
             f"resume: expected the state of a training run; got a damaged one ({error!r}). "
