@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ppvae.data.written import HDF5File
 from ppvae.errors import ArgumentError, RunError
+from ppvae.typing import JsonObject
 
 if TYPE_CHECKING:
     import h5netcdf
@@ -165,7 +166,7 @@ class NetCDF(Store):
         for dim, size in zip(dims, shape, strict=True):
             if dim not in parent.dimensions:
                 parent.dimensions[dim] = size
-        packed: dict[str, Any] = {
+        packed: JsonObject = {
             "chunks": pieces(dims, shape),
             "compression": "gzip",
             "compression_opts": 1,
