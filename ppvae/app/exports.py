@@ -39,6 +39,7 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
+from ppvae.runs.config import columns_of
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
 from ppvae.typing import Keywords, Spec
@@ -197,7 +198,7 @@ def encode_run(
     names = columns.row_names
     numbers = np.arange(columns.num_rows) if names is None else names.astype(str)
     table: dict[str, np.ndarray] = {"row": numbers}
-    classes = run.config["data"]["columns"]
+    classes = columns_of(run.config)
     with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
         parts = [_posterior(run, batch, classes) for batch in batches(run.guide, columns, 1024)]
     table |= {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -27,6 +27,7 @@ from ppvae.evaluate.predict import Prediction, predict
 from ppvae.expected import real_path
 from ppvae.gp.additive import AdditivePrior, given_visits, shares
 from ppvae.programs import placement, signature
+from ppvae.runs.config import columns_of
 from ppvae.runs.files import written
 from ppvae.runs.run import Run
 from ppvae.runs.run import load as load_run
@@ -80,7 +81,7 @@ def predict_run(
     """
     run = load_run(folder, device=device)
     refuse_taken(*array_files(out, "predictions"), reads=(at, visits, *read_by(run)))
-    spec: Spec = run.config["data"]["columns"]
+    spec: Spec = columns_of(run.config)
     prior = next((m for m in run.model.modules() if isinstance(m, AdditivePrior)), None)
     model = run.model
     if visits is not None:
@@ -149,7 +150,7 @@ def _conditions(run: Run, spec: Spec) -> list[str]:
 
 
 def _combinations(run: Run, columns: Mapping[str, Sequence[float | str]]) -> dict[str, Tensor]:
-    spec = run.config["data"]["columns"]
+    spec = columns_of(run.config)
     needed = _conditions(run, spec)
     if set(columns) != set(needed):
         raise ArgumentError(

@@ -47,6 +47,8 @@ def npz(
     shape (N, H, W, C) become (N, C, H, W): the last axis holds the channels where it is shorter
     than both others and the first of the three is longer than 4.
 
+    Files in the archive that are no arrays are left out, with a note.
+
     Arguments:
         path: Path of the archive.
         missing_ok: Columns that may hold NaN.
@@ -61,7 +63,7 @@ def npz(
         with zipfile.ZipFile(path) as packed:
             refuse_larger(path, sum(part.file_size for part in packed.infolist()))
         with np.load(path, allow_pickle=False) as archive:
-            columns = {name: archive[name] for name in archive.files}
+            members = {name: archive[name] for name in archive.files}
     except (*UNREADABLE, zipfile.BadZipFile, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
@@ -70,11 +72,25 @@ def npz(
             f"({_reason(path, error)}). Save it again with numpy.savez(path, x=..., ...), without "
             "objects."
         ) from error
+    # NumPy gives what is no array, such as a README, as bytes.
+    columns = {name: part for name, part in members.items() if isinstance(part, np.ndarray)}
+    others = sorted(members.keys() - columns.keys())
+    if not columns:
+        raise DataError(
+            f"{path.name}: expected a NumPy archive of arrays; got {_named(others) or 'none'}. "
+            "Save it again with numpy.savez(path, x=..., ...)."
+        )
+    note = f"left out, as no arrays: {_named(others)}" if others else ""
     if {"format", "shape", "data"} <= set(columns):
         from scipy.sparse import load_npz
 
-        return Dataset({"x": load_npz(path)}, missing_ok=missing_ok)
-    return _dataset(path, columns, missing_ok, layout, like)
+        return Dataset({"x": load_npz(path)}, missing_ok=missing_ok).noted(note)
+    return _dataset(path, columns, missing_ok, layout, like).noted(note)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:60]) for name in names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -259,7 +275,11 @@ def h5(
     try:
         refuse_outside(path)
         with h5py.File(path, "r") as file:
-            sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+            sets = {
+                name: item
+                for name, item in file.items()
+                if isinstance(item, h5py.Dataset) and item.shape is not None
+            }
             if found_as("x", sets) is None:
                 return spectral_image(path, missing_ok=missing_ok, like=like, **spectral)
             refuse_larger(path, sum(item.nbytes for item in sets.values()))

@@ -13,7 +13,8 @@ from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
 from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.pairing import refuse_other_rows
-from ppvae.data.record import Record, recoded
+from ppvae.data.record import Record
+from ppvae.data.renumber import renumbered
 from ppvae.data.sparse import SparseRows
 from ppvae.data.stand_ins import stand_ins
 from ppvae.data.values import facts_of, masked_rows, with_missing
@@ -279,24 +280,21 @@ class Dataset(Mapping[str, Column]):
         )
 
     def named_like(self, other: Dataset) -> Dataset:
-        """A dataset with classes and identifiers numbered as in ``other``, by name.
+        """A dataset with classes, identifiers and names in columns of your own as in ``other``.
 
         Raises:
-            DataError: If ``other`` lacks a name.
+            DataError: If ``other`` lacks a name, or a column of your own has names in one of both
+                alone.
         """
         columns, record = dict(self._columns), self.record
-        for name in CODED:
-            if name not in self or name not in other:
+        for name in self._columns:
+            numbered = kind_of(name).coded or name not in COLUMNS
+            if not numbered or name not in other or len(other[name].shape) != 1:
                 continue
             mine, its = self.record.names.get(name), other.record.names.get(name)
             if mine == its:
                 continue
-            codes = torch.as_tensor(self[name]).numpy()
-            if mine is None:
-                mine = tuple(str(i) for i in range(int(codes.max()) + 1))
-            if its is None:
-                its = tuple(str(i) for i in range(int(torch.as_tensor(other[name]).max()) + 1))
-            columns[name] = torch.from_numpy(recoded(name, codes, mine, its))
+            columns[name], its = renumbered(name, (self[name], mine), (other[name], its))
             record = record.renamed(name, its)
         return self._trusted(columns, self, row_names=self.row_names, record=record)
 

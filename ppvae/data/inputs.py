@@ -126,7 +126,7 @@ def _matched(what: str, part: object, train: Dataset) -> Dataset:
                 f"{units[1]}. Convert them."
             )
         its, known = data.names.get(name), train.names.get(name)
-        coded = kind_of(name).coded or name not in COLUMNS
+        coded = kind_of(name).coded or (name not in COLUMNS and not shapes[0])
         if not coded and known is not None and its is not None and its != known:
             raise DataError(
                 f"{what} data: expected {name} with the names of the training data in their "

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ppvae.data.written import HDF5File
 from ppvae.errors import ArgumentError, RunError
+from ppvae.typing import JsonObject
 
 if TYPE_CHECKING:
     import h5netcdf
@@ -124,6 +126,18 @@ class Memory(Store):
         self.groups.clear()
 
 
+class _Checked:
+    """A variable of a netCDF file; each piece written to it is checked to be on the disk."""
+
+    def __init__(self, variable: Filled, disk: HDF5File) -> None:
+        self.variable = variable
+        self.disk = disk
+
+    def __setitem__(self, key: EllipsisType | tuple[slice, ...], value: np.ndarray, /) -> None:
+        self.variable[key] = value
+        self.disk.check()
+
+
 class NetCDF(Store):
     """A netCDF file, written under a temporary name and moved into place when complete."""
 
@@ -133,7 +147,12 @@ class NetCDF(Store):
         self.path = path
         self.partial = _beside(path)
         with _removed_on_error(self.partial):
-            self.file = h5netcdf.File(self.partial, "w")
+            self.disk = HDF5File(self.partial)
+            try:
+                self.file = h5netcdf.File(self.disk, "w")
+            except BaseException:
+                self.disk.discard()
+                raise
 
     def _group(self, name: str) -> h5netcdf.Group:
         if not name:
@@ -147,17 +166,15 @@ class NetCDF(Store):
         for dim, size in zip(dims, shape, strict=True):
             if dim not in parent.dimensions:
                 parent.dimensions[dim] = size
-        if np.prod(shape) <= PIECE:
-            return parent.create_variable(name, tuple(dims), dtype)
-        return parent.create_variable(
-            name,
-            tuple(dims),
-            dtype,
-            chunks=pieces(dims, shape),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
+        packed: JsonObject = {
+            "chunks": pieces(dims, shape),
+            "compression": "gzip",
+            "compression_opts": 1,
+            "shuffle": True,
+        }
+        options = {} if np.prod(shape) <= PIECE else packed
+        variable = parent.create_variable(name, tuple(dims), dtype, **options)
+        return _Checked(variable, self.disk)
 
     def text(self, group: str, name: str, dim: str, values: Sequence[str]) -> None:
         import h5py
@@ -175,6 +192,7 @@ class NetCDF(Store):
 
     def finish(self) -> None:
         self.file.close()
+        self.disk.finish()
         os.replace(self.partial, self.path)
         self.partial.parent.rmdir()
 
@@ -184,8 +202,9 @@ class NetCDF(Store):
         return xarray.open_datatree(self.path, engine="h5netcdf")
 
     def discard(self) -> None:
-        with suppress(OSError, RuntimeError):  # On a full disk, closing fails, too.
+        with suppress(OSError, RuntimeError):
             self.file.close()
+        self.disk.discard()
         shutil.rmtree(self.partial.parent, ignore_errors=True)
 
 
@@ -312,9 +331,7 @@ def storing(path: str | Path | None) -> Iterator[Store]:
     except BaseException as error:
         if store is not None:
             store.discard()
-        # HDF5 has errors of its own, with the system's number in their text.
-        failed = isinstance(error, RuntimeError) and "errno = " in str(error)
-        if path is not None and (isinstance(error, OSError) or failed):
+        if path is not None and isinstance(error, OSError):
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise RunError(
                 f"path: could not write {str(path)!r} ({reason}). Free some space, or name "

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ppvae.borders import typed
@@ -37,7 +38,18 @@ from ppvae.fitting.trees import is_tree, load_tree, save_tree
 from ppvae.runs.config import is_run
 from ppvae.runs.files import inside
 from ppvae.runs.folder import refuse_unwritable
-from ppvae.runs.schema import LISTED, NAMED, NUMBER, TEXT, check_fields, optional
+from ppvae.runs.schema import (
+    LISTED,
+    LISTED_TEXTS,
+    NAMED,
+    NUMBER,
+    PLAIN,
+    PLAINS,
+    TEXT,
+    Rule,
+    check_fields,
+    optional,
+)
 from ppvae.signals import pending_signal
 
 __all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
@@ -130,8 +142,30 @@ class Checkpoint:
         self._when = time.monotonic()
 
 
+SEED = integer(0, 2**63 - 1)
+TENSORS = Rule(
+    "names and tensors",
+    lambda v: isinstance(v, dict) and all(isinstance(t, Tensor) for t in v.values()),
+)
+TOTALS = Rule(
+    "sums by name and a number of rows",
+    lambda v: (
+        isinstance(v, list | tuple)
+        and len(v) == 2
+        and isinstance(v[0], dict)
+        and all(isinstance(k, str) and NUMBER.allows(n) for k, n in v[0].items())
+        and integer(0, 2**60 - 1).allows(v[1])
+        and (not v[0] or v[1] > 0)
+    ),
+)
+BEST = {
+    "elbo": NUMBER,
+    "epoch": integer(0, 2**40 - 1),
+    "stale": integer(0, 2**40 - 1),
+    "tensors": optional(TENSORS),
+}
 STATE = {
-    "run": NAMED,
+    "run": PLAIN,
     "epoch": integer(0, 2**40 - 1),
     "steps": integer(0, 2**60 - 1),
     "done": integer(0, 2**60 - 1),
@@ -140,13 +174,22 @@ STATE = {
     "reference": optional(NUMBER),
     "probe": optional(NUMBER),
     "id": TEXT,
-    "config": NAMED,
-    "settings": NAMED,
-    "tensors": NAMED,
+    "config": PLAIN,
+    "settings": PLAIN,
+    "tensors": TENSORS,
+    "noise": TENSORS,
+    "order": Rule("a tensor", lambda v: isinstance(v, Tensor)),
     "optimizer": NAMED,
+    "scheduler": optional(NAMED),
+    "average": optional(LISTED),
     "best": NAMED,
-    **dict.fromkeys(("history", "faults", "critics", "totals"), LISTED),
+    "history": PLAINS,
+    "faults": LISTED_TEXTS,
+    "critics": LISTED,
+    "totals": TOTALS,
 }
+# Values that checkpoints of earlier versions lack.
+LATER = {"around": PLAIN}
 
 
 def load_checkpoint(folder: str | Path) -> State:
@@ -169,13 +212,15 @@ def load_checkpoint(folder: str | Path) -> State:
         )
     tree = load_tree(folder)
     state: State = tree if isinstance(tree, dict) else {}
-    missing = sorted({*STATE, "order"} - state.keys())
+    missing = sorted(STATE.keys() - state.keys())
     if missing:
         raise RunError(
             f"resume: expected a folder written by Checkpoint; {str(folder)!r} lacks {missing}. "
             "Name the checkpoint's folder, not the run's."
         )
-    check_fields(folder, state, STATE)
+    check_fields(folder, state, STATE | LATER)
+    check_fields(folder, {**dict.fromkeys(BEST), **state["best"]}, BEST)
+    check_fields(folder, {"seed": None, **state["run"]}, {"seed": SEED})
     return state
 
 

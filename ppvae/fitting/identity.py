@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ppvae.errors import ArgumentError, RunError
+from ppvae.fitting.contents import contents, difference, layers
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.tensors import State, named_tensors
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from ppvae.fitting.training import Training
 
 __all__ = [
+    "around",
     "check_state",
     "compare_identity",
     "compare_probe",
     "identity",
+    "made",
     "probe",
 ]
 
@@ -37,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 # Properties that checkpoints of earlier versions lack.
 NAMES = "names of features, classes and objects"
-LATER = (NAMES,)
+TERMS, SCHEDULE = "parts of the objective", "parts of the learning rate's schedule"
+RATES = "learning rates of the optimiser's groups"
+LATER = (NAMES, TERMS, SCHEDULE, RATES)
 # Rows whose ELBO shows whether a model computes what it did.
 PROBED = 8
 
@@ -73,6 +78,20 @@ def identity(training: Training) -> State:
             {name: repr(value) for name, value in group.items() if name not in moving}
             for group in groups
         ],
+        **training.made,
+    }
+
+
+def made(training: Training) -> State:
+    """What the objective and the schedule are made of, before the first step.
+
+    Steps, callbacks and retries may change such parts.
+    """
+    groups = training.optimizer.param_groups
+    return {
+        TERMS: contents(training.objective.spec),
+        SCHEDULE: contents(training.settings.schedule),
+        RATES: [float(group.get("initial_lr", group["lr"])) for group in groups],
     }
 
 
@@ -86,12 +105,33 @@ def compare_identity(training: Training, state: State) -> None:
     for name in mine:
         if name in LATER and name not in theirs:
             continue
-        if mine[name] != theirs.get(name):
+        if name in (TERMS, SCHEDULE):
+            told = difference(theirs[name], mine[name])
+            if told:
+                raise ArgumentError(
+                    f"resume: expected the {name} of the run that stopped; {told}. Use the same "
+                    "arguments, or start a new run."
+                )
+        elif mine[name] != theirs.get(name):
             raise ArgumentError(
                 f"resume: expected the {name} of the run that stopped, {theirs.get(name)}; "
                 f"got {mine[name]}. Use the same arguments, or start a new run."
             )
     _log_differences(training.settings, state.get("settings", {}))
+    for name, now in training.around.items():
+        told = difference(state.get("around", {}).get(name, now), now)
+        if told:
+            logger.warning(
+                "resume: the %s of the run that stopped are other ones (%s), so the result is not "
+                "that of one run in one go.",
+                *(name, told),
+            )
+
+
+def around(training: Training) -> State:
+    """Numbers and texts of the modules, before the first step; callbacks are added by the fit."""
+    model, guide = training.model, training.guide
+    return {"layers of the model": layers(model), "layers of the guide": layers(guide)}
 
 
 @torch.no_grad()
@@ -176,6 +216,25 @@ def check_state(training: Training, state: State) -> None:
     states = [state["optimizer"], *state["critics"]]
     for optimizer, kept in zip(optimizers, states, strict=True):
         _check_optimizer(optimizer, kept)
+    best = state["best"]["tensors"]
+    for name, value in {} if best is None else named_tensors(training.objective).items():
+        alike = best[name].dtype == value.dtype
+        if not alike or (name in parameters and best[name].shape != value.shape):
+            raise RunError(f"{name} of the best epoch has another shape or dtype than the weights")
+    moving = training._moving()
+    for name in ("noise", "order", "average"):
+        if not _alike(state[name], moving[name]):
+            raise RunError(f"{name} is of another kind or shape")
+    scheduler, kept = training.step.scheduler, state["scheduler"]
+    # Of another version of torch, a state may have other names.
+    strange = [
+        name
+        for name in (kept or {} if scheduler is not None else {})
+        if name not in moving["scheduler"]
+        and (hasattr(scheduler, name) or not (name == "verbose" or name.startswith("_")))
+    ]
+    if strange or not _may_follow(kept, moving["scheduler"]):
+        raise RunError("the learning rate's schedule is of another kind")
     count = state["steps"]
     if not (isinstance(count, int) and 0 <= state["done"] <= len(training.feed)):
         raise RunError(f"step {count!r}, batch {state['done']!r}")
@@ -259,8 +318,27 @@ def _alike(value: object, expected: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return math.isfinite(value)
+    if isinstance(expected, dict):
+        if not isinstance(value, dict) or value.keys() != expected.keys():
+            return False
+        return all(_alike(value[name], expected[name]) for name in expected)
     if isinstance(expected, list | tuple):
         if not isinstance(value, list | tuple) or len(value) != len(expected):
             return False
         return all(map(_alike, value, expected))
-    return type(value) is type(expected)
+    return type(value) is type(expected) and bool(value == expected)
+
+
+def _may_follow(value: object, now: object) -> bool:
+    """Whether a state of a schedule may be one of the steps that follow ``now``."""
+    if isinstance(now, dict):
+        if not isinstance(value, dict) or not all(isinstance(k, str | int) for k in value):
+            return False
+        return all(_may_follow(value[name], now[name]) for name in value if name in now)
+    if isinstance(now, list | tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(now):
+            return False
+        return all(map(_may_follow, value, now))
+    if isinstance(now, bool) or not isinstance(now, int | float):
+        return now is None or type(value) is type(now)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**60

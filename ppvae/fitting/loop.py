@@ -20,8 +20,10 @@ from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
 from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
 from ppvae.fitting.compiled.gradients import CompiledGradients
+from ppvae.fitting.contents import contents
 from ppvae.fitting.diagnose import diagnose, loss_of_elbo
 from ppvae.fitting.layout import channels_last
+from ppvae.fitting.phases import told
 from ppvae.fitting.plain import refuse_other_parameters, trainable
 from ppvae.fitting.prepare import assemble, for_processes, place
 from ppvae.fitting.processes import processes
@@ -148,6 +150,7 @@ def fit(  # noqa: D417
         with ending():
             training = assemble(placed, splits, shards)
         training.config = _config(splits, spec, recipe, training, resumed=checkpoint is not None)
+        training.around["callbacks"] = told(callbacks, training.objective)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
         run = Run(model, guide, spec, seed=training.seed, id=training.run_id)
@@ -201,6 +204,11 @@ def _config(
     rows = {name: None if d is None else d.num_rows for name, d in splits._asdict().items()}
     settings = training.settings.to_json()
     del settings["seed"]  # It is written beside the id.
+    scheduled = contents(training.settings.schedule)
+    values = scheduled.get("values") if isinstance(scheduled, dict) else None
+    if isinstance(values, dict) and len(values) > 1:  # Besides the defaults of arguments.
+        settings["schedule_values"] = {k: v for k, v in values.items() if k != "defaults"}
+    terms = {term.name: contents(term) for term in spec.terms}
     return {
         "recipe": None if recipe is None else recipe.to_json(),
         "data": {"columns": splits.train.spec, "rows": rows},
@@ -212,9 +220,14 @@ def _config(
                 {site for s in training.objective.structures.values() for site in s.shared}
             ),
         },
-        "objective": describe(spec),
+        "objective": {**_named(describe(spec)), **({"settings": terms} if terms else {})},
         "fit": {**settings, "dtype": str(training.dtype), "resumed": resumed},
     }
+
+
+def _named(value: object) -> JsonObject:
+    assert isinstance(value, dict)
+    return value
 
 
 def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault | None]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from torch import nn
 from torch.optim import Optimizer
@@ -26,9 +27,11 @@ from torch.utils.hooks import RemovableHandle
 from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
+from ppvae.fitting.plain import numbers_and_texts
 from ppvae.fitting.training import Training
+from ppvae.typing import JsonObject
 
-__all__ = ["Phase", "Phases"]
+__all__ = ["Phase", "Phases", "told"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +123,31 @@ class Phases:
         assert self._training is not None
         for parameter in self.phase(self._training.epoch).parameters():
             parameter.grad = None
+
+
+def told(callbacks: Sequence[object], objective: nn.Module) -> JsonObject:
+    """Callbacks that may change what is trained, by their types: their numbers and texts.
+
+    Arguments:
+        callbacks: The callbacks of a fit.
+        objective: What is trained, after whose parts the ones that phases hold are named.
+    """
+    names = {id(p): name for name, p in objective.named_parameters()}
+    found: JsonObject = {}
+    for callback in callbacks:
+        if getattr(callback, "main_process_only", False):
+            continue
+        kind = type(callback).__qualname__
+        key = next(k for n in count(1) if (k := kind if n == 1 else f"{kind} {n}") not in found)
+        if isinstance(callback, Phases):
+            found[key] = {
+                "repeat": callback.repeat,
+                "epochs": [phase.epochs for phase in callback.phases],
+                "hold": [
+                    sorted(names.get(id(p), "another") for p in phase.parameters())
+                    for phase in callback.phases
+                ],
+            }
+        else:
+            found[key] = numbers_and_texts(callback)
+    return found

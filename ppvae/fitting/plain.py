@@ -9,7 +9,7 @@ from torch import nn
 from ppvae.errors import ArgumentError
 from ppvae.programs import FitHooks
 
-__all__ = ["changed", "plain_state", "refuse_other_parameters", "trainable"]
+__all__ = ["changed", "numbers_and_texts", "plain_state", "refuse_other_parameters", "trainable"]
 
 # Number of entries up to which a list or a dictionary is looked into.
 ENTRIES = 100
@@ -28,10 +28,18 @@ def plain_state(*modules: nn.Module) -> dict[str, object]:
             if isinstance(part, FitHooks) and type(part).__module__.startswith("ppvae."):
                 continue
             where = f"{type(part).__name__}.{name}." if name else f"{type(part).__name__}."
-            for key, value in vars(part).items():
-                if not key.startswith("_") and _is_plain(value):
-                    found[where + key] = repr(value)
+            found |= {where + key: value for key, value in numbers_and_texts(part).items()}
     return found
+
+
+def numbers_and_texts(value: object) -> dict[str, str]:
+    """The numbers, texts and short collections of them among an object's public attributes.
+
+    Arguments:
+        value: The object.
+    """
+    held = getattr(value, "__dict__", {})
+    return {k: repr(v) for k, v in held.items() if not k.startswith("_") and _is_plain(v)}
 
 
 def _is_plain(value: object) -> bool:

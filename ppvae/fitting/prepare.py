@@ -13,6 +13,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppvae.data import Dataset, Splits
+from ppvae.data.known import refuse_unknown
 from ppvae.errors import ArgumentError, DataError, PPVAEError
 from ppvae.fitting.batches import columns_used, fits, make_feed
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
@@ -107,6 +108,9 @@ def place(
         splits: Training data, and validation and test data or None.
         spec: Objective, before it is bound to the pair.
         settings: The settings of the fit, with a seed.
+
+    Raises:
+        DataError: If a column has no known value in the training data.
     """
     _refuse_index(splits)
     objective = spec(model, guide, num_data=splits.train.num_rows)
@@ -114,10 +118,12 @@ def place(
     objective.to(device)
     everything = len(objective.terms) > 0
     train = columns_used(splits.train, model, guide, everything=everything)
+    refuse_unknown(train, "training")
     resident = fits(train, device) if settings.resident is None else settings.resident
     validation = splits.validation
     if validation is not None:
         validation = columns_used(validation, model, guide, everything=everything)
+        refuse_unknown(validation, "validation", "x")
         if resident and fits(validation, device):
             validation = validation.to(device)
     for part in (splits.validation, splits.test):

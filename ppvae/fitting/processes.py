@@ -6,9 +6,11 @@ import atexit
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import torch
 from torch import distributed as dist
@@ -16,6 +18,7 @@ from torch import distributed as dist
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.distributed import ProcessShards
 from ppvae.objectives.shards import ALONE, Shards
+from ppvae.signals import ended_by_signals
 
 __all__ = ["alone", "is_main", "processes"]
 
@@ -23,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # How long a process waits for the others in one step.
 TIMEOUT = timedelta(minutes=30)
+# Seconds after which a signal that came while it waits is seen.
+SLICE = 0.1
 _ALONE = [False]
 
 
@@ -50,7 +55,9 @@ def processes() -> Shards:
     """The processes that a launcher started, connected; this one alone without a launcher.
 
     Raises:
+        ArgumentError: If a launcher's variable holds no number.
         RunError: If they cannot be connected.
+        Interrupted: If a signal comes while they are waited for.
     """
     if _ALONE[0] or not dist.is_available():
         return ALONE
@@ -68,12 +75,17 @@ def launched(environment: Mapping[str, str]) -> dict[str, str] | None:
     Arguments:
         environment: Environment variables. ``srun`` starts a fit of many processes where a step
             has several tasks; in a batch script without ``srun`` there is one.
+
+    Raises:
+        ArgumentError: If a variable that is to hold a number holds something else.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     if all(name in environment for name in names):
         chosen = {name: environment[name] for name in names}
-    elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-        job = int(environment.get("SLURM_JOB_ID", "0"))
+    elif _number(environment, "SLURM_STEP_NUM_TASKS", 1) > 1 and "SLURM_PROCID" in environment:
+        for name in ("SLURM_PROCID", "SLURM_LOCALID", "MASTER_PORT"):
+            _number(environment, name, 0)
+        job = _number(environment, "SLURM_JOB_ID", 0)
         chosen = {
             "RANK": environment["SLURM_PROCID"],
             "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
@@ -85,7 +97,30 @@ def launched(environment: Mapping[str, str]) -> dict[str, str] | None:
         }
     else:
         return None
-    return chosen if int(chosen["WORLD_SIZE"]) > 1 else None
+    rank, size = (_number(chosen, name, 0) for name in ("RANK", "WORLD_SIZE"))
+    for name in ("LOCAL_RANK", "MASTER_PORT"):
+        _number(chosen, name, 0)
+    if size > 1 and rank >= size:
+        raise ArgumentError(
+            f"several processes: expected a rank below their number {size}; got {rank}. Start the "
+            "fit with torchrun or srun, or unset their variables."
+        )
+    return chosen if size > 1 else None
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """A variable that holds a whole number from 0.
+
+    Raises:
+        ArgumentError: If it holds something else.
+    """
+    text = environment.get(name, str(default)).strip()
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ArgumentError(
+            f"{name}: expected a whole number, as torchrun and SLURM set it; got {text[:60]!r}. "
+            "Start the fit with torchrun or srun, or unset the variable."
+        )
+    return int(text)
 
 
 def first_host(nodes: str) -> str:
@@ -112,12 +147,15 @@ def _connect(joined: Mapping[str, str]) -> None:
     rank, size = int(joined["RANK"]), int(joined["WORLD_SIZE"])
     address, port = joined["MASTER_ADDR"], joined["MASTER_PORT"]
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            init_method=f"tcp://{address}:{port}" if "RANK" not in os.environ else "env://",
-            rank=rank,
-            world_size=size,
-            timeout=TIMEOUT,
+        _waited(
+            partial(
+                dist.init_process_group,
+                "cpu:gloo,cuda:nccl" if gpus else "gloo",
+                init_method=f"tcp://{address}:{port}" if "RANK" not in os.environ else "env://",
+                rank=rank,
+                world_size=size,
+                timeout=TIMEOUT,
+            )
         )
     except (RuntimeError, ValueError) as error:
         raise RunError(
@@ -127,6 +165,32 @@ def _connect(joined: Mapping[str, str]) -> None:
     atexit.register(_leave)
     if rank == 0:
         logger.warning("One fit by %d processes; process 0 writes the run.", size)
+
+
+def _waited(wait: Callable[[], object]) -> None:
+    """Call a function that may wait for long, so that a signal ends the wait.
+
+    Python handles a signal between two steps of the main thread, which a function of torch's own
+    would keep for as long as it waits.
+
+    Raises:
+        Interrupted: At a signal within :func:`~ppvae.fitting.ending_on_signals`.
+    """
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            wait()
+        except BaseException as error:  # Raised below.
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name="ppvae-meeting", daemon=True)
+    with ended_by_signals():
+        thread.start()
+        while thread.is_alive():
+            thread.join(SLICE)
+    if errors:
+        raise errors[0]
 
 
 def _leave() -> None:

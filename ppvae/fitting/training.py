@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ppvae.data import Dataset
-from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.diagnose import rows_in_words
-from ppvae.fitting.identity import check_state, compare_identity, compare_probe, identity, probe
+from ppvae.fitting.identity import around, made
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
 from ppvae.fitting.record import Best, Fault, Record
+from ppvae.fitting.resuming import go_on, saved_state
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Step
 from ppvae.fitting.tensors import (
@@ -107,6 +107,7 @@ class Training:
     def __post_init__(self) -> None:
         self.record = Record(self.step.parameters)
         self.order = self.feed.generator.get_state()
+        self.made, self.around = made(self), around(self)
         self.good: State | None = None
         self._fault: Fault | None = None
 
@@ -356,18 +357,7 @@ class Training:
 
     def state_dict(self) -> State:
         """All that resuming bit for bit needs: numbers, strings, lists, dicts and tensors."""
-        return {
-            "run": identity(self),
-            "probe": probe(self),
-            "settings": self.settings.to_json(),
-            "id": self.run_id,
-            "config": self.config,
-            "seconds": self.seconds,
-            "history": [dict(row) for row in self.history],
-            "best": vars(self.best).copy(),
-            "faults": list(self.faults),
-            **self._moving(),
-        }
+        return saved_state(self)
 
     def load_state_dict(self, state: State) -> None:
         """Go on from :meth:`state_dict`.
@@ -377,23 +367,4 @@ class Training:
                 that would make the result a mixture of two runs.
             RunError: If the state is damaged; nothing is then changed.
         """
-        compare_identity(self, state)
-        if state["epoch"] > self.epochs:
-            raise ArgumentError(
-                f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
-                f"{self.epochs}. It counts all epochs, including those already done."
-            )
-        before = copied(self._moving())
-        try:
-            check_state(self, state)
-            self._put(state)
-            self.history, self.best = History(state["history"]), Best(**state["best"])
-            self.seconds, self.faults = float(state["seconds"]), list(state["faults"])
-            self.run_id = str(state["id"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            self._put(before)
-            raise RunError(
-                f"resume: expected the state of a training run; got a damaged one ({error!r}). "
-                "Go on from an earlier checkpoint."
-            ) from error
-        compare_probe(self, before, state.get("probe"))
+        go_on(self, state)

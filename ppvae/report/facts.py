@@ -15,6 +15,7 @@ from ppvae.plots.files import CAPTIONS, CONTROLS, FAILURES, Failure
 from ppvae.runs.config import read_config, read_history, read_metrics, verify
 from ppvae.runs.files import is_folder, read_bytes, read_json
 from ppvae.runs.history import History
+from ppvae.runs.schema import NAME
 from ppvae.typing import JsonObject
 
 __all__ = ["Facts", "Picture", "read"]
@@ -220,9 +221,9 @@ def _pictures(folder: Path) -> list[Picture]:
             f"({error}). Evaluate the run again: ppvae evaluate."
         ) from error
     for name, _ in pairs:
-        if Path(name).name != name:
+        if Path(name).name != name or len(name) > NAME or not name.isprintable():
             raise RunError(
-                f"{plots / CAPTIONS}: expected plain file names; got {name!r}. "
+                f"{plots / CAPTIONS}: expected plain file names; got {name[:60]!r}. "
                 "Put the picture into the folder plots."
             )
     return [_picture(plots / name, caption) for name, caption in pairs]

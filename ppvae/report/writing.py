@@ -10,6 +10,7 @@ from torch import nn
 
 from ppvae import evaluate, plots
 from ppvae.data import Splits, describe
+from ppvae.data.known import refuse_unknown
 from ppvae.errors import ContractError
 from ppvae.evaluate.inference_data import write_arviz
 from ppvae.evaluate.points import no_likelihood, point_latents
@@ -53,6 +54,7 @@ def write_all(
 
     Raises:
         ContractError: If the data lack a column that the pair needs.
+        DataError: If no value of x is known.
         RunError: If the folder cannot be written.
     """
     # The convolutions of many draws are faster channels last.
@@ -64,6 +66,7 @@ def _write_all(run: Run, data: object, folder: Path, max_rows: int | None) -> Pa
     """As :func:`write_all`, with the run as it is laid out in memory."""
     subject = Subject(run, data)
     held_out = subject.splits.held_out
+    refuse_unknown(held_out, "evaluated", "x")
     failures: list[Failure] = []
     _note(run, subject.splits, new=max_rows is None)
     run.metrics |= evaluate.summary(run, held_out, max_rows=max_rows)

@@ -21,6 +21,7 @@ from ppvae.runs.files import digest_of, is_kind, read_bytes, read_json
 from ppvae.runs.history import History
 from ppvae.runs.schema import (
     COLUMNS,
+    LISTED_TEXTS,
     NAMED,
     NUMBER,
     OPTIONS,
@@ -31,7 +32,7 @@ from ppvae.runs.schema import (
     check_fields,
     optional,
 )
-from ppvae.typing import JsonObject
+from ppvae.typing import JsonObject, Spec
 
 __all__ = [
     "CONFIG",
@@ -43,6 +44,7 @@ __all__ = [
     "STATUSES",
     "WEIGHTS",
     "check_digest",
+    "columns_of",
     "configuration_of",
     "elbo_of",
     "environment",
@@ -87,6 +89,7 @@ RULES = {
     "probe": optional(NUMBER),
 }
 WEIGHTS_RULES = {"sha256": DIGEST, "shared": TEXTS}
+PAIR_RULES = {"model": TEXT, "guide": TEXT, "shared": optional(LISTED_TEXTS)}
 DATA_RULES = {"columns": COLUMNS, "rows": NAMED}
 
 
@@ -127,6 +130,7 @@ def read_config(folder: Path) -> JsonObject:
     check_fields(path, config, RULES)
     check_fields(path, weights, WEIGHTS_RULES)
     check_fields(path, config.get("data") or {}, DATA_RULES)
+    check_fields(path, config.get("pair") or {}, PAIR_RULES)
     return config
 
 
@@ -233,11 +237,31 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
     parts = {**(recipe.get("options") or {}), **(config.get("fit") or {})}
     data = config.get("data") or {}
     parts |= {"rows": (data.get("rows") or {}).get("train")}
+    terms = (config.get("objective") or {}).get("settings")
+    parts |= {} if terms is None else {"terms of the objective": terms}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in parts.items()
         if name not in CIRCUMSTANCES
     }
+
+
+def columns_of(config: JsonObject) -> Spec:
+    """The spec of the columns that a run was fitted with.
+
+    Arguments:
+        config: The run's ``config``.
+
+    Raises:
+        RunError: If it has none.
+    """
+    columns: Spec | None = (config.get("data") or {}).get("columns")
+    if columns is None:
+        raise RunError(
+            f"{CONFIG}: expected the columns of the training data; got none. Restore the run from "
+            "a copy, or fit it again with ppvae.fit."
+        )
+    return columns
 
 
 def environment() -> JsonObject:

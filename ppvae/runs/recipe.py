@@ -20,6 +20,7 @@ from ppvae._trusted import BUILDERS
 from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError, RunError
 from ppvae.objectives import ELBO
+from ppvae.runs.schema import COLUMNS, check_fields, optional
 from ppvae.typing import JsonObject, Spec
 
 __all__ = ["Builder", "Recipe", "register_builder"]
@@ -113,9 +114,12 @@ class Recipe:
             largest: Size in bytes of all tensors that may be made; any by default.
 
         Raises:
-            RunError: If the builder is not trusted, cannot be imported, or fails.
+            RunError: If the builder is not trusted, cannot be imported, or fails, or if the spec
+                is not that of columns.
         """
         function = self._function(builders)
+        if self.builder in SHIPPED:
+            check_fields("recipe", {"spec": self.spec}, {"spec": optional(COLUMNS)})
         given = {"name": self.name, "spec": self.spec}
         arguments = {key: value for key, value in given.items() if value is not None}
         added = ADDED.get(self.name or "", {}) if self.builder in SHIPPED else {}

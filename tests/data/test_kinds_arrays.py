@@ -345,3 +345,27 @@ def test_channels_that_may_be_another_axis_are_said(tmp_path, shape, said):
     assert read["x"].shape == (2, *shape)
     note = f"x: channels first, {shape[0]} of {shape[1]} x {shape[2]}"
     assert any(text.startswith(note) for text in read.notes) == said
+
+
+@pytest.mark.parametrize("other", ["README.txt", ".DS_Store", "._x.npy"])
+def test_files_among_arrays_that_are_none_are_left_out_with_a_note(tmp_path, other):
+    packed = io.BytesIO()
+    np.save(packed, ONES)
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr(other, "Made on a Monday.")
+    with pytest.raises(DataError, match=r"d\.npz: expected a NumPy archive of arrays; got '"):
+        data.load(tmp_path / "d.npz")
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+        archive.writestr("x.npy", packed.getvalue())
+    found = data.npz(tmp_path / "d.npz")
+    assert set(found) == {"x"}
+    assert any("left out, as no arrays" in note for note in found.notes)
+
+
+def test_empty_sets_of_hdf5_are_no_columns(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["x"] = ONES
+        file["note"] = h5py.Empty("f")
+    assert set(data.h5(tmp_path / "d.h5")) == {"x"}

@@ -187,6 +187,64 @@ def test_an_optimisers_state_of_another_kind_is_refused(tmp_path, name, value):
         quiet(*pair(), resume=tmp_path / "c")
 
 
+def put(tree, path, value):
+    *above, last = path
+    for name in above:
+        tree = tree[name]
+    tree[last] = value
+
+
+HOSTILE = [
+    (("best", "elbo"), None),
+    (("best", "tensors"), {"a": 1}),
+    (("totals",), [None, 0]),
+    (("totals",), [{}, "x"]),
+    (("totals",), [{"elbo": 1.0}, 0]),
+    (("noise",), torch.zeros(3)),
+    (("noise", "cpu"), torch.zeros(3)),
+    (("order",), torch.zeros(3)),
+    (("order",), None),
+    (("scheduler",), None),
+    (("scheduler", "last_epoch"), "x"),
+    (("scheduler", "base_lrs"), []),
+    (("scheduler", "get_lr"), 3),
+    (("scheduler", "optimizer"), 3),
+    (("average",), None),
+    (("average", 1), torch.zeros(99)),
+    (("optimizer", "param_groups", 0, "differentiable"), True),
+    (("optimizer", "param_groups", 0, "lr"), 10**400),
+    (("optimizer", "param_groups"), []),
+    (("optimizer", "state"), 3),
+    (("history", 0, "elbo"), torch.zeros(2)),
+    (("run", "seed"), "x"),
+    (("run", "batch_size"), torch.zeros(2)),
+    (("settings", "patience"), torch.zeros(2)),
+    (("around",), 3),
+    (("seconds",), 10**400),
+    (("faults",), [3]),
+    (("tensors",), {}),
+]
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scheduled") / "c"
+    quiet(*pair(), epochs=1, callbacks=[Checkpoint(folder)], **HELD)
+    return folder
+
+
+HELD = {"seed": 3, "schedule": cosine, "average": 0.9, "compile": False}
+
+
+@pytest.mark.parametrize(("path", "value"), HOSTILE, ids=str)
+def test_hostile_values_in_a_checkpoint_are_refused(scheduled, tmp_path, path, value):
+    tree = load_tree(scheduled)
+    put(tree, path, value)
+    save_tree(tmp_path / "c", tree)
+    with pytest.raises(RunError, match="damaged"):
+        quiet(*pair(), epochs=2, resume=tmp_path / "c", **HELD)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [

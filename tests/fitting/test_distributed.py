@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
+from functools import partial
 from pathlib import Path
 
 import pyro
@@ -13,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import ppvae
-from ppvae.errors import ArgumentError, ContractError
+from ppvae.errors import ArgumentError, ContractError, Interrupted
+from ppvae.fitting import ending_on_signals
 from ppvae.fitting.draws import dims_of_draws
 from ppvae.fitting.prepare import for_processes
-from ppvae.fitting.processes import alone, first_host, is_main, launched
+from ppvae.fitting.processes import _waited, alone, first_host, is_main, launched
 from ppvae.fitting.settings import Settings
 from ppvae.gp import LeaveViewOut
 from ppvae.gp.additive import LeaveVisitsOut
@@ -171,6 +175,37 @@ def test_the_launcher_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert not is_main()
     with alone():
         assert is_main()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "abc"}, "SLURM_STEP_NUM_TASKS: expected a whole number"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": ""}, "SLURM_PROCID: expected a whole"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "2"}, "a rank below their number 2; got 2"),
+        ({"RANK": "0", "WORLD_SIZE": "abc"}, "WORLD_SIZE: expected a whole number"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK: expected a whole number"),
+    ],
+)
+def test_a_launchers_variables_are_numbers(changes: dict[str, str], words: str) -> None:
+    others = {"LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    with pytest.raises(ArgumentError, match=words):
+        launched({**others, **changes})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_processes_that_never_come(number: int) -> None:
+    ended = threading.Event()
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    timer.start()
+    with pytest.raises(Interrupted), ending_on_signals():
+        _waited(partial(ended.wait, 60))
+    ended.set()
+
+
+def test_errors_of_the_wait_are_raised() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        _waited(partial(int, "x"))
 
 
 @pytest.mark.parametrize(

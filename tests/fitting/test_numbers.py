@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.data import Dataset, Splits
-from ppvae.errors import DivergenceError
+from ppvae.errors import DataError, DivergenceError, PPVAEError
 from ppvae.fitting import Checkpoint, fit, training
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.fitting.record import Record
@@ -193,3 +193,17 @@ def test_labels_out_of_range_are_refused_wherever_they_are():
     for data, build in itertools.product(parts, (cvae, ssvae)):
         with pytest.raises(ValueError, match="expected labels from 0 to 2.*; got 7"):
             quiet(*build(), data, epochs=1)
+
+
+def test_data_without_any_known_value_are_refused(caplog):
+    x = torch.full((20, D), math.nan)
+    with pytest.raises(DataError, match="column 'x': expected some known values in the training"):
+        quiet(*pair(), Dataset({"x": x}, missing_ok=["x"]))
+    some = torch.randn(20, D)
+    parts = [Dataset({"x": values}, missing_ok=["x"]) for values in (some, x)]
+    with pytest.raises(DataError, match="column 'x': expected some known values in the valid"):
+        quiet(*pair(), Splits(*parts))
+    some[:, 2] = math.nan
+    with caplog.at_level(logging.WARNING), pytest.raises(PPVAEError):
+        quiet(*pair(), Dataset({"x": some}, missing_ok=["x"]))  # The pair takes no missing values.
+    assert "no known value in the training data of the features 2," in caplog.text

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pandas as pd
 import pyro
 import pytest
 import torch
 from pyro.distributions import Normal
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from ppvae.errors import ArgumentError
-from ppvae.fitting import Checkpoint, fit
+from ppvae.fitting import Checkpoint, Phase, Phases, fit, warmup_cosine
+from ppvae.fitting.contents import contents, difference
+from ppvae.fitting.identity import LATER
+from ppvae.fitting.trees import load_tree, save_tree
 from ppvae.guides import AmortizedGuide
 from ppvae.nets import MLP, heads
+from ppvae.objectives import ELBO, Independence, Linear, Penalty
 from ppvae.programs import data_plate
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
@@ -56,6 +64,117 @@ def test_another_model_with_the_same_weights_is_refused(stopped, options):
     resumed = fit(*pair(), {"x": X}, epochs=3, resume=stopped, **OPTIONS)
     in_one = fit(*pair(), {"x": X}, epochs=3, **OPTIONS)
     assert [row["elbo"] for row in resumed.history] == [row["elbo"] for row in in_one.history]
+
+
+def helper(step: int) -> float:
+    return 1.0 / (1 + step)
+
+
+def decay(rate: float):
+    return lambda optimizer, steps: LambdaLR(optimizer, lambda step: rate**step)
+
+
+def first(optimizer, steps):
+    return LambdaLR(optimizer, lambda step: 1.0 / (1 + step))
+
+
+def second(optimizer, steps):
+    return LambdaLR(optimizer, lambda step: 2.0 / (1 + step))
+
+
+def penalty(factor: float):
+    return ELBO() + Penalty("size", lambda context: factor * context.values["z"].square().mean())
+
+
+def rated(rate: float):
+    def optimizer(parameters, lr):
+        some = list(parameters)
+        return torch.optim.Adam([{"params": some[:2], "lr": rate}, {"params": some[2:]}], lr=lr)
+
+    return {"optimizer": optimizer}
+
+
+OTHERS = [
+    ({"schedule": warmup_cosine(0.05)}, {"schedule": warmup_cosine(0.05, floor=0.5)}, "floor was"),
+    ({"schedule": decay(0.9)}, {"schedule": decay(0.8)}, "values.rate was 0.9, now 0.8"),
+    ({"schedule": decay(0.9)}, {"schedule": first}, "schedule of the run that stopped, decay"),
+    ({"objective": penalty(1.0)}, {"objective": penalty(2.0)}, "factor was 1.0, now 2.0"),
+    (rated(0.1), rated(0.2), "learning rates of the optimiser's groups"),
+]
+
+
+@pytest.mark.parametrize(("given", "other", "words"), OTHERS)
+def test_other_parts_of_schedules_and_terms_are_refused(tmp_path, given, other, words):
+    options = {**OPTIONS, "callbacks": [Checkpoint(tmp_path)]}
+    run = fit(*pair(), {"x": X}, epochs=1, **{**options, **given})
+    with pytest.raises(ArgumentError, match=f"resume: expected the .*{words}"):
+        fit(*pair(), {"x": X}, epochs=2, resume=tmp_path, **{**OPTIONS, **other})
+    again = fit(*pair(), {"x": X}, epochs=2, resume=tmp_path, **{**OPTIONS, **given})
+    assert again.epochs == 2
+    json.dumps(run.config)
+
+
+@pytest.mark.parametrize("other", [2.0, Linear(1, 2, steps=9)])
+def test_another_weight_of_a_term_is_refused_and_is_in_the_configuration(tmp_path, other):
+    def made(weight):
+        return ELBO() + Independence("z", "y", weight=weight)
+
+    data = {"x": X, "y": torch.arange(24) % 3}
+    options = {**OPTIONS, "callbacks": [Checkpoint(tmp_path)], "objective": made(1.0)}
+    run = fit(*pair(), data, epochs=1, **options)
+    told = run.config["objective"]["settings"]["dependence_z_y"]["weight"]
+    assert told == {"type": "Constant", "value": 1.0}
+    with pytest.raises(ArgumentError, match=r"parts of the objective .* terms\[0\]\.weight"):
+        fit(*pair(), data, epochs=2, resume=tmp_path, **{**OPTIONS, "objective": made(other)})
+
+
+def test_functions_differ_by_their_code_constants_and_values(monkeypatch):
+    assert difference(contents(decay(0.9)), contents(decay(0.9))) == ""
+    for one, two in [(first, second), (lambda x: math.sin(x), lambda x: math.cos(x))]:
+        assert "code" in difference(contents(one), {**contents(two), "function": one.__qualname__})
+    before = contents(lambda step: helper(step))
+    monkeypatch.setitem(globals(), "helper", second)
+    assert difference(before, contents(lambda step: helper(step)))
+    # Bytecode of another version of Python says nothing.
+    told = contents(first)
+    older = {("code of Python 3.0" if "code" in k else k): v for k, v in told.items()}
+    assert difference(older, told) == ""
+
+
+def test_checkpoints_of_earlier_versions_go_on(stopped, tmp_path):
+    state = load_tree(stopped)
+    del state["around"]
+    for name in LATER:
+        del state["run"][name]
+    save_tree(tmp_path / "c", state)
+    assert fit(*pair(), {"x": X}, epochs=3, resume=tmp_path / "c", **OPTIONS).epochs == 3
+
+
+def test_another_dropout_is_said(tmp_path, caplog):
+    def dropping(p: float):
+        model, guide = pair()
+        model.decoder.add_module("drop", nn.Dropout(p))
+        return model, guide
+
+    options = {**OPTIONS, "callbacks": [Checkpoint(tmp_path)]}
+    fit(*dropping(0.1), {"x": X}, epochs=1, **options)
+    fit(*dropping(0.1), {"x": X}, epochs=1, resume=tmp_path, **OPTIONS)
+    assert not caplog.text
+    fit(*dropping(0.8), {"x": X}, epochs=1, resume=tmp_path, **OPTIONS)
+    assert "the layers of the model of the run that stopped are other ones (Dropout" in caplog.text
+    assert "p was 0.1, now 0.8" in caplog.text
+
+
+def test_phases_that_are_left_out_are_said(tmp_path, caplog):
+    model, guide = pair()
+    held = [Phases(Phase(None, hold=[guide])), Checkpoint(tmp_path)]
+    fit(model, guide, {"x": X}, epochs=1, callbacks=held, **OPTIONS)
+    model, guide = pair()
+    phases = [Phases(Phase(None, hold=[guide]))]
+    fit(model, guide, {"x": X}, epochs=1, callbacks=phases, resume=tmp_path, **OPTIONS)
+    assert not caplog.text
+    fit(*pair(), {"x": X}, epochs=1, resume=tmp_path, **OPTIONS)
+    assert "the callbacks of the run that stopped are other ones (Phases" in caplog.text
 
 
 def test_other_names_of_the_same_numbers_are_refused(tmp_path):

@@ -19,7 +19,7 @@ from ppvae.errors import RunError
 from ppvae.fitting import fit
 from ppvae.runs import Recipe, register_builder
 from ppvae.runs import recipe as recipes
-from ppvae.runs.config import sealed
+from ppvae.runs.config import columns_of, sealed
 from ppvae.runs.files import digest_of
 from tests.fitting.programs import D, build, pair, splits
 
@@ -163,6 +163,19 @@ def test_a_recipe_makes_no_tensor_that_the_file_cannot_hold(folder):
         ({"data": {"columns": []}}, "expected columns to be names and properties"),
         ({"data": {"columns": {"x": None}}}, "expected columns to be names and properties"),
         ({"data": {"columns": {"x": {"shape": 3}}}}, "expected columns to be names and"),
+        *(
+            ({"data": {"columns": {"x": {"shape": [4], **facts}}}}, "expected columns to be names")
+            for facts in (
+                {"classes": "a"},
+                {"names": 3},
+                {"shape": [-1]},
+                {"mean": [], "sd": []},
+                {"mean": [0.0] * 4},
+                {"mean": [0.0] * 4, "sd": [10**400] * 4},
+                {"library": [1.0]},
+            )
+        ),
+        ({"pair": {"shared": True}}, "expected shared to be a list of texts or null"),
         ({"\x1b]0;title\x07": 1}, "printable characters"),
         ({"more": deep(60)}, "nested at most"),
     ],
@@ -295,6 +308,27 @@ def test_the_report_shows_no_other_file(folder, tmp_path):
     (folder / "plots" / "a.png").symlink_to(tmp_path / "private.png")
     with pytest.raises(RunError, match="expected a regular file"):
         ppvae.report.write(folder)
+
+
+@pytest.mark.parametrize("name", ["a" * 400, "a\0b.png", "../a.png"])
+def test_names_of_pictures_are_plain(folder, name):
+    (folder / "plots").mkdir()
+    listed = json.dumps([{"file": name, "caption": ""}])
+    (folder / "plots" / "captions.json").write_text(listed)
+    with pytest.raises(RunError, match="expected plain file names"):
+        ppvae.report.write(folder)
+
+
+def test_a_recipe_of_ours_has_columns_of_right_lengths():
+    spec = {"x": {"shape": [4], "mean": [], "sd": []}}
+    with pytest.raises(RunError, match="recipe: expected spec to be names and properties"):
+        Recipe("ppvae.zoo:build", "vae", spec=spec).build()
+
+
+def test_a_run_without_its_columns_is_refused_where_they_are_needed():
+    for data in ({}, {"data": None}):
+        with pytest.raises(RunError, match="expected the columns of the training data; got none"):
+            columns_of(data)
 
 
 def test_modules_with_buffers_that_are_infinite_load(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ppvae import evaluate
+from ppvae.data.written import HDF5File
 from ppvae.errors import RunError
 from ppvae.fitting import fit
 from ppvae.runs.folder import replaced
@@ -50,6 +52,34 @@ def test_draws_on_a_full_disk_are_refused_and_leave_nothing(tmp_path, monkeypatc
     with pytest.raises(RunError, match=r"path: could not write .*No space left on device"):
         evaluate.to_arviz(run, {"x": X}, num_draws=2, path=tmp_path / "draws.nc")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [100, 9_000, 300_000])
+def test_draws_on_a_disk_that_fills_are_refused_and_leave_nothing(tmp_path, run, size):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"path: could not write .*File too large"):
+            evaluate.to_arviz(run, {"x": X}, num_draws=4000, path=tmp_path / "draws.nc")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    gc.collect()  # HDF5 tries again to write what it could not.
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_written_can_be_read_back(tmp_path, monkeypatch):
+    file = HDF5File(tmp_path / "a")
+    file.write(b"abcdef")
+    monkeypatch.setattr(file, "error", OSError(errno.ENOSPC, "No space left on device"))
+    file.seek(4)
+    file.write(b"XYZ")
+    file.seek(0)
+    assert file.read() == b"abcdXYZ"
+    with pytest.raises(OSError, match="No space"):
+        file.check()
+    file.discard()
+    assert (tmp_path / "a").read_bytes() == b"abcdef"
 
 
 def test_an_export_to_a_full_disk_is_refused_and_leaves_nothing(tmp_path, monkeypatch, run):

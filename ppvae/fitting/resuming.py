@@ -1,0 +1,70 @@
+"""The state of training as it is stored, and training that goes on from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppvae.errors import ArgumentError, RunError
+from ppvae.fitting.identity import check_state, compare_identity, compare_probe, identity, probe
+from ppvae.fitting.record import Best
+from ppvae.fitting.tensors import State, copied
+from ppvae.runs.history import History
+
+if TYPE_CHECKING:
+    from ppvae.fitting.training import Training
+
+__all__ = ["go_on", "saved_state"]
+
+
+def saved_state(training: Training) -> State:
+    """All that resuming bit for bit needs: numbers, strings, lists, dicts and tensors."""
+    return {
+        "run": identity(training),
+        "around": training.around,
+        "probe": probe(training),
+        "settings": training.settings.to_json(),
+        "id": training.run_id,
+        "config": training.config,
+        "seconds": training.seconds,
+        "history": [dict(row) for row in training.history],
+        "best": vars(training.best).copy(),
+        "faults": list(training.faults),
+        **training._moving(),
+    }
+
+
+def go_on(training: Training, state: State) -> None:
+    """Go on from :func:`saved_state`.
+
+    Raises:
+        ArgumentError: If the state is of another model, of other data, or has another setting
+            that would make the result a mixture of two runs.
+        RunError: If the state is damaged; nothing is then changed.
+    """
+    compare_identity(training, state)
+    if state["epoch"] > training.epochs:
+        raise ArgumentError(
+            f"epochs: expected at least the {state['epoch']} of the run that stopped; got "
+            f"{training.epochs}. It counts all epochs, including those already done."
+        )
+    before = copied(training._moving())
+    try:
+        check_state(training, state)
+        training._put(state)
+        training.history, training.best = History(state["history"]), Best(**state["best"])
+        training.seconds, training.faults = float(state["seconds"]), list(state["faults"])
+        training.run_id = str(state["id"])
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        training._put(before)
+        raise RunError(
+            f"resume: expected the state of a training run; got a damaged one ({error!r}). "
+            "Go on from an earlier checkpoint."
+        ) from error
+    compare_probe(training, before, state.get("probe"))
