@@ -130,7 +130,7 @@ def test_missing_targets_are_refused_where_all_are_and_where_not_declared():
     with pytest.raises(DataError, match="missing_ok"):
         ppvae.fit(pair.model, pair.guide, none, epochs=1, progress=False)
     data = Dataset(none, missing_ok=["c"])
-    with pytest.raises(ValueError, match="c: expected some known labels"):
+    with pytest.raises(ValueError, match="column 'c': expected some known values"):
         ppvae.fit(pair.model, pair.guide, data, epochs=1, progress=False)
     data = Dataset(pair.batch, missing_ok=["c"])
     run = ppvae.fit(pair.model, pair.guide, data, pair.objective, epochs=2, progress=False)

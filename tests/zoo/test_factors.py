@@ -167,8 +167,9 @@ def test_an_ssvae_of_targets_is_trained_on_those_that_are_known():
     assert run.guide.classifier is None
     bounds = {"information/c", "information_upper/c", "information_limit"}
     assert set(metrics) <= {*bounds, "information/z", "information_upper/z"}
-    # Of q(c | x), not of the values that are known.
-    assert 0 < metrics["information/c"] <= metrics["information_upper/c"]
+    # Of q(c | x), hardly trained here, not of the values that are known, which differ in each row.
+    assert 0 <= metrics["information/c"] <= metrics["information_upper/c"] < 0.5
+    assert metrics["information_limit"] > 2
 
 
 def test_spectra_are_taken_by_every_entry_but_for_their_warps():
@@ -247,5 +248,5 @@ def test_data_without_labels_or_targets_are_no_ssvaes():
     bare = Splits(splits().train.select("x"))
     with pytest.raises(ValueError, match="expected a column 'y' or 'c'"):
         fitted("ssvae", bare)
-    with pytest.raises(ValueError, match="c: expected some known labels"):
+    with pytest.raises(ValueError, match="column 'c': expected some known values"):
         fitted("ssvae", splits(c=torch.full((N,), math.nan)), labels=0)
