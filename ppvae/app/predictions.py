@@ -226,6 +226,10 @@ def _table_rows(
     frame = _frame(path, reading)
     roles = reading.get("columns") or {}
     sources = {name: _sources(name, frame.columns, spec[name], roles) for name in needed}
+    if not all(sources.values()):
+        # Perhaps of another dialect than the training data.
+        frame = _frame(path, {"na": reading.get("na") or ()})
+        sources = {name: _sources(name, frame.columns, spec[name], roles) for name in needed}
     absent = [name for name, parts in sources.items() if not parts]
     if absent or columns:
         raise ArgumentError(

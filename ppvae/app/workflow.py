@@ -283,6 +283,8 @@ def splits_of(
         splits = _splits(model_entry, options, source, reading)
         if source is None:
             _refuse_other_default_data(folder, run, splits)
+        else:
+            _refuse_other_reading(folder, run, splits)
         return run, model_entry, splits
     rows = new_rows(run, data, labels=labels)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
@@ -302,6 +304,21 @@ def _refuse_other_default_data(folder: str | Path, run: Run, splits: Splits) -> 
                 f"{then}; got the entry's own data of this version, with {now}. "
                 "Name the run's data: --data PATH."
             )
+
+
+def _refuse_other_reading(folder: str | Path, run: Run, splits: Splits) -> None:
+    """Raise an error if this version reads the run's own data as other columns."""
+    recorded = (run.config.get("data") or {}).get("columns") or {}
+    for name in sorted(recorded.keys() & splits.train.spec.keys()):
+        for what, fact in (("shape", "shape"), ("dtype", "dtype"), ("names", "names")):
+            then, now = recorded[name].get(fact), splits.train.spec[name].get(fact)
+            if then != now:
+                raise RunError(
+                    f"{folder}: expected {name!r} with the {what} that the run was fitted to, "
+                    f"{str(then)[:60]}; got {str(now)[:60]}, as this version of ppvae reads these "
+                    "data. Name the file, which is then read by the run's names: --data PATH; or "
+                    "fit again."
+                )
 
 
 def _splits(

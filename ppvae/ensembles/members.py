@@ -104,6 +104,9 @@ class _Together:
     def __init__(self, stacked: Stacked) -> None:
         self.stacked = stacked
 
+    def mark(self) -> None:
+        """Nothing, as in :meth:`notice`."""
+
     def notice(self) -> None:
         """Nothing: each step reads all anew."""
 

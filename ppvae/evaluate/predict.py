@@ -284,7 +284,7 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
     if one:
         columns = observed_columns(model, one, observing)
         column = columns.get(name)
-        left = frozenset(columns.values()) - _always(model, one, columns, needed, column)
+        left = frozenset(columns.values()) - _conditions(model, one, columns, needed, column)
         computed = column is not None and observing.nodes[name]["value"] is not one[column]
         if node["is_observed"] and column is None:
             raise ArgumentError(
@@ -303,32 +303,35 @@ def _target(model: nn.Module, one: Mapping[str, Tensor], site: str | None) -> _T
     )
 
 
-def _always(
+def _conditions(
     model: nn.Module,
     one: Mapping[str, Tensor],
     columns: Mapping[str, str],
     needed: Sequence[str],
     column: str | None,
 ) -> frozenset[str]:
-    """Columns that the model cannot run without and observes: conditions, if no latent matters."""
-    always = {site: c for site, c in columns.items() if c in needed and c != column}
-    if not always:
+    """Columns of other observed sites that depend on no latent: they are conditions."""
+    others = {site: c for site, c in columns.items() if c != column}
+    if not others:
         return frozenset()
     given = {name: value for name, value in one.items() if name != column}
     scores = []
     for seed in (1, 2):
         with forked(placement(model), seed=seed):
             nodes = nodes_of(trace_program(model, {**given, "size": 1}))
-        scores.append({site: log_prob(nodes[site]) for site in always})
-    for site in always:
-        if not torch.equal(*(score[site] for score in scores)):
+        scores.append({site: log_prob(nodes[site]) for site in others})
+    found = set()
+    for site, other in others.items():
+        if torch.equal(*(score[site] for score in scores)):
+            found.add(other)
+        elif other in needed:
             raise ContractError(
                 f"site {site!r}: expected to be sampled where nothing is observed, as it depends "
                 f"on the latents; got one that {type(model).__name__} always observes at "
-                f"{always[site]!r}, so that predictions would be neither given it nor without "
+                f"{other!r}, so that predictions would be neither given it nor without "
                 "it. Give that argument of forward the default None."
             )
-    return frozenset(always.values())
+    return frozenset(found)
 
 
 def _truth(

@@ -172,7 +172,6 @@ STATE = {
     "rate": NUMBER,
     "seconds": NUMBER,
     "reference": optional(NUMBER),
-    "probe": optional(NUMBER),
     "id": TEXT,
     "config": PLAIN,
     "settings": PLAIN,
@@ -189,7 +188,7 @@ STATE = {
     "totals": TOTALS,
 }
 # Values that checkpoints of earlier versions lack.
-LATER = {"around": PLAIN}
+LATER = {"around": PLAIN, "probe without scales": optional(NUMBER)}
 
 
 def load_checkpoint(folder: str | Path) -> State:

@@ -6,6 +6,7 @@ is their code, its constants and the values that they use.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ CODE = f"code of Python {sys.version_info.major}.{sys.version_info.minor}"
 # Packages whose functions are known by their names.
 KNOWN = ("ppvae", "torch", "pyro", "numpy", "math", "builtins")
 # Attributes that a fit sets itself.
-_MOVING = ("training", "leading", "shards")
+_MOVING = ("training", "nesting", "event_dims", "shards")
 
 
 def contents(value: object, above: tuple[int, ...] = ()) -> object:
@@ -52,7 +53,7 @@ def contents(value: object, above: tuple[int, ...] = ()) -> object:
     if isinstance(value, list | tuple):
         return [contents(part, inside) for part in value[:ENTRIES]]
     if isinstance(value, set | frozenset):
-        return sorted(map(repr, value))[:ENTRIES]
+        return sorted(json.dumps(contents(part, inside)) for part in value)[:ENTRIES]
     if isinstance(value, Tensor | np.ndarray):
         return _array(value)
     if isinstance(value, type):
@@ -70,6 +71,9 @@ def contents(value: object, above: tuple[int, ...] = ()) -> object:
     if isinstance(value, Term):
         parts = layers(nn.ModuleDict(dict(value.named_children())))
         held = {k: v for k, v in held.items() if not k.startswith("_") and k not in _MOVING}
+        if not type(value).__module__.startswith("ppvae."):
+            # What else a term of the user's own holds may be counted up by the fit.
+            held = {k: v for k, v in held.items() if k == "weight"}
         held |= {"layers": parts} if parts else {}
     name = _name(value if callable(value) and not held else type(value))
     return {"type": name, **{k: contents(v, inside) for k, v in [*held.items()][:ENTRIES]}}

@@ -336,9 +336,11 @@ def _may_follow(value: object, now: object) -> bool:
             return False
         return all(_may_follow(value[name], now[name]) for name in value if name in now)
     if isinstance(now, list | tuple):
-        if not isinstance(value, list | tuple) or len(value) != len(now):
+        if not isinstance(value, list | tuple) or len(value) < len(now):
             return False
         return all(map(_may_follow, value, now))
+    if isinstance(now, float) and not math.isfinite(now):
+        return isinstance(value, float)
     if isinstance(now, bool) or not isinstance(now, int | float):
         return now is None or type(value) is type(now)
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**60

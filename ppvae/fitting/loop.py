@@ -237,7 +237,8 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
     on_step_end = [c.on_step_end for c in stepping]
     # What comes with ppvae changes no module.
     if any(not type(c).__module__.startswith("ppvae.") for c in stepping):
-        on_step_end.append(lambda training: _notice(training, known))
+        on_step_end.insert(0, lambda training: training.step.gradients.mark())
+        on_step_end.append(lambda training: _notice(training, known, whole=False))
     patience = training.settings.patience
     try:
         _call(callbacks, "on_fit_start", training)
@@ -250,6 +251,7 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
             if training.done == 0:
                 if patience is not None and training.best.stale >= patience:
                     training.stop = True
+                training.step.gradients.mark()
                 _call(callbacks, "on_epoch_end", training)
                 if callbacks:
                     _notice(training, known)
@@ -278,9 +280,10 @@ def _epoch(
     return None
 
 
-def _notice(training: Training, known: Mapping[str, bool]) -> None:
-    """Let the step take note of what callbacks may have changed."""
-    refuse_other_parameters(training.objective, known)
+def _notice(training: Training, known: Mapping[str, bool], *, whole: bool = True) -> None:
+    """Let the step take note of what callbacks may have changed since it was marked."""
+    if whole or not all(p.requires_grad for p in training.step.parameters):
+        refuse_other_parameters(training.objective, known)
     training.step.gradients.notice()
 
 

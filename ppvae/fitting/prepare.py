@@ -112,8 +112,10 @@ def place(
     Raises:
         DataError: If a column has no known value in the training data.
     """
-    _refuse_index(splits)
     objective = spec(model, guide, num_data=splits.train.num_rows)
+    indexed = INDEX in {**signature(model), **signature(guide)} or needs_index(objective)
+    if indexed:
+        _refuse_index(splits)
     device = choose_device(settings.device, objective)
     objective.to(device)
     everything = len(objective.terms) > 0
@@ -147,7 +149,7 @@ def place(
             resident=resident,
             restore_best=settings.keeps_best(validated=validation is not None),
         ),
-        index=INDEX in {**signature(model), **signature(guide)} or needs_index(objective),
+        index=indexed,
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.identity import check_state, compare_identity, compare_probe, identity, probe
 from ppvae.fitting.record import Best
-from ppvae.fitting.tensors import State, copied
+from ppvae.fitting.tensors import State, copied, named_tensors
+from ppvae.programs import older_values
 from ppvae.runs.history import History
 
 if TYPE_CHECKING:
@@ -15,13 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["go_on", "saved_state"]
 
+PROBE = "probe without scales"
+
 
 def saved_state(training: Training) -> State:
     """All that resuming bit for bit needs: numbers, strings, lists, dicts and tensors."""
     return {
         "run": identity(training),
         "around": training.around,
-        "probe": probe(training),
+        PROBE: probe(training),
         "settings": training.settings.to_json(),
         "id": training.run_id,
         "config": training.config,
@@ -31,6 +36,16 @@ def saved_state(training: Training) -> State:
         "faults": list(training.faults),
         **training._moving(),
     }
+
+
+def _add_later(training: Training, tensors: dict[str, Tensor] | None) -> None:
+    """Add tensors that checkpoints of earlier versions lack, as loading a run does."""
+    if tensors is None:
+        return
+    later = older_values(training.objective)
+    for name in named_tensors(training.objective):
+        if name not in tensors and name in later:
+            tensors[name] = later[name]
 
 
 def go_on(training: Training, state: State) -> None:
@@ -49,6 +64,8 @@ def go_on(training: Training, state: State) -> None:
         )
     before = copied(training._moving())
     try:
+        for tensors in (state["tensors"], state["best"]["tensors"]):
+            _add_later(training, tensors)
         check_state(training, state)
         training._put(state)
         training.history, training.best = History(state["history"]), Best(**state["best"])
@@ -67,4 +84,4 @@ def go_on(training: Training, state: State) -> None:
             f"resume: expected the state of a training run; got a damaged one ({error!r}). "
             "Go on from an earlier checkpoint."
         ) from error
-    compare_probe(training, before, state.get("probe"))
+    compare_probe(training, before, state.get(PROBE))

@@ -39,8 +39,11 @@ class GradientFunction(Protocol):
 
     def __call__(self, batch: Batch) -> tuple[Means, Context | None]: ...
 
+    def mark(self) -> None:
+        """Keep the numbers of the modules as they are, before a callback."""
+
     def notice(self) -> None:
-        """Take note of what a callback may have changed in the modules."""
+        """Take note of what a callback may have changed since."""
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
@@ -129,6 +132,9 @@ class Gradients:
         terms, context = self.evaluate(batch)
         self.objective.shards.backward(terms.loss, self.parameters)
         return terms.means(), context if self.context else None
+
+    def mark(self) -> None:
+        """Nothing, as in :meth:`notice`."""
 
     def notice(self) -> None:
         """Nothing: an eager step reads all anew."""

@@ -48,6 +48,14 @@ class FactorScaling(FitHooks):
         self.register_buffer("unit", torch.ones(factor_dim))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object
+    ) -> None:
+        for name, value in self.absent_in_older.items():
+            if prefix + name not in state_dict:
+                state_dict[prefix + name] = torch.full_like(getattr(self, name), value)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def extra_repr(self) -> str:
         return str(self.factor_dim)
 

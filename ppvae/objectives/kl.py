@@ -5,6 +5,7 @@ Importing this module registers them with :func:`torch.distributions.kl_divergen
 
 from __future__ import annotations
 
+import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import (
@@ -29,6 +30,7 @@ def site_kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
         p: The model's site.
         analytic: Whether the closed form is used where one is registered.
     """
+    at_draw: Site
     if analytic:
         try:
             value = kl_divergence(q["fn"], p["fn"])
@@ -36,8 +38,13 @@ def site_kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
             pass
         else:
             scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
-            return scaled
-    at_draw: Site = {**p, "value": q["value"]}
+            ours, theirs = q["mask"], p["mask"]
+            if ours is theirs or not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
+                return scaled
+            # Rows that model and guide mask differently, in other batches than that of the check.
+            at_draw = {**p, "value": q["value"]}
+            return torch.where(ours == theirs, scaled, log_prob(q) - log_prob(at_draw))
+    at_draw = {**p, "value": q["value"]}
     return log_prob(q) - log_prob(at_draw)
 
 

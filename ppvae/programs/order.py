@@ -23,7 +23,11 @@ from pyro import poutine
 from pyro.distributions import Delta, MaskedDistribution, TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import HalfCauchy, HalfNormal, Transform, TransformedDistribution
-from torch.distributions.kl import _KL_REGISTRY
+from torch.distributions.kl import (
+    _KL_REGISTRY,
+    _dispatch_kl,
+    _kl_transformed_transformed,
+)
 
 from ppvae.programs.traces import sample_sites, trace_program
 
@@ -88,10 +92,7 @@ def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
     if a is b:
         return True
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or not bool((a == b).all()):
-            return False
-        # Two masks that are true throughout, as of complete rows, may differ in other rows.
-        return a.numel() == 1 or not bool((a == a.flatten()[0]).all())
+        return a.shape == b.shape and bool((a == b).all())
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
 
 
@@ -135,25 +136,31 @@ def _folds(fn: TorchDistribution) -> bool:
 
 
 def _transformed_apart(q: TorchDistribution, p: TorchDistribution) -> bool:
-    """Whether both are transformed, by transforms with tensors of their own.
+    """Whether both are transformed, by transforms with parameters of their own.
 
     torch leaves transforms out of a KL where they are equal, as those of two parameters are that
-    start at one value: their gradient would be lost.
+    start at one value: their gradient would be lost. A KL of their own classes is not concerned.
     """
     while hasattr(q, "base_dist") and hasattr(p, "base_dist"):
-        if isinstance(q, TransformedDistribution) and isinstance(p, TransformedDistribution):
+        if _dispatch_kl(type(q), type(p)) is _kl_transformed_transformed:
             pairs = zip(q.transforms, p.transforms, strict=False)
-            if any(a is not b and (_has_tensors(a) or _has_tensors(b)) for a, b in pairs):
+            if any(a is not b and (_is_learned(a) or _is_learned(b)) for a, b in pairs):
                 return True
         q, p = q.base_dist, p.base_dist
     return False
 
 
-def _has_tensors(transform: object) -> bool:
-    parts = [*vars(transform).values(), *getattr(transform, "parts", ())]
-    return isinstance(transform, nn.Module) or any(
-        isinstance(part, Tensor) or (isinstance(part, Transform) and _has_tensors(part))
+def _is_learned(transform: object) -> bool:
+    """Whether a transform, or a part of it, has a tensor with a gradient."""
+    if isinstance(transform, nn.Module):
+        return any(parameter.requires_grad for parameter in transform.parameters())
+    # Its inverse, which it keeps, keeps it in turn.
+    held = [value for name, value in vars(transform).items() if name != "_inv"]
+    parts = [p for v in held for p in (v if isinstance(v, list | tuple) else [v])]
+    return any(
+        part.requires_grad if isinstance(part, Tensor) else _is_learned(part)
         for part in parts
+        if isinstance(part, Tensor | Transform)
     )
 
 

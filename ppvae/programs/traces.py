@@ -262,12 +262,13 @@ class PerDatum:
         self.num_data = num_data
         self.enumerated = []
         nodes = sample_sites(guide_trace)
-        self.plates: list[tuple[int, str, set[str]]] = []
+        self.plates: list[tuple[int, str, dict[int, str]]] = []
         for name in structure.enumerated:
             site = nodes[name]
             dim = site["infer"]["_enumerate_dim"]
             self.enumerated.append((dim, log_probability(site)))
-            if inner := set(frames(site)) - {DATA_PLATE, PARTICLES}:
+            others = (DATA_PLATE, PARTICLES)
+            if inner := {d: plate for plate, d in frames(site).items() if plate not in others}:
                 self.plates.append((dim, name, inner))
         sites = nodes_of(model_trace)
         self.rows = rows_of(sites[name] for name in (*structure.scored, *structure.latent))
@@ -286,10 +287,11 @@ class PerDatum:
     def _refuse_joint(self, site: Site, value: Tensor) -> None:
         """Refuse a site that depends on all entries of a plate, each of which is enumerated."""
         for dim, name, plates in self.plates:
-            outside = plates - set(frames(site))
+            outside = plates.keys() - set(frames(site).values())
             if outside and _size(value, dim) > 1:
+                plate = plates[min(outside)]
                 raise ContractError(
-                    f"{site['name']}: expected a site outside the plate {min(outside)!r} not to "
+                    f"{site['name']}: expected a site outside the plate {plate!r} not to "
                     f"depend on {name!r} in it, which is enumerated; it does. Each entry of the "
                     f"plate is summed by itself, not all combinations: leave {name!r} out of the "
                     f"enumeration, or draw {site['name']!r} in the plate, too."

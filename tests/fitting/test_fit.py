@@ -728,12 +728,11 @@ def test_validation_leaves_out_scales_as_evaluations_do():
     assert found[0]["elbo"] == pytest.approx(0.1 * found[1]["elbo"], rel=1e-5)
 
 
-def test_a_column_named_index_is_that_of_the_rows():
-    model, guide = pair()
-    x = torch.randn(20, D)
+def test_a_column_named_index_is_that_of_the_rows_where_a_program_takes_it():
+    model, x = PPCA(), torch.randn(20, D)
+    given = {"epochs": 1, "progress": False}
     for index in (torch.arange(20).flip(0), torch.zeros(20, 2), torch.arange(20) + 1):
-        with pytest.raises(
-            DataError, match="column 'index': expected the numbers of the training"
-        ):
-            fit(model, guide, {"x": x, "index": index}, epochs=1, progress=False)
-    fit(model, guide, {"x": x, "index": torch.arange(20)}, epochs=1, progress=False)
+        with pytest.raises(DataError, match="column 'index': expected the numbers of the"):
+            fit(model, Indexed(), {"x": x, "index": index}, **given)
+        fit(model, LinearGuide(), {"x": x, "index": index}, **given)
+    fit(model, Indexed(), {"x": x, "index": torch.arange(20)}, **given)

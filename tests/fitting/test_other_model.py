@@ -20,8 +20,16 @@ from ppvae.fitting.identity import LATER
 from ppvae.fitting.trees import load_tree, save_tree
 from ppvae.guides import AmortizedGuide
 from ppvae.nets import MLP, heads
-from ppvae.objectives import ELBO, Independence, Linear, Penalty
+from ppvae.objectives import (
+    ELBO,
+    Independence,
+    Linear,
+    MutualInformation,
+    Penalty,
+    critic_between,
+)
 from ppvae.programs import data_plate
+from tests.pairs import build
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 OPTIONS = {"batch_size": 8, "seed": 0, "progress": False, "compile": False}
@@ -183,3 +191,43 @@ def test_other_names_of_the_same_numbers_are_refused(tmp_path):
     with pytest.raises(ArgumentError, match="expected the names of features, classes and objects"):
         fit(*pair(), frames[1], epochs=2, resume=tmp_path, **OPTIONS)
     fit(*pair(), frames[0], epochs=2, resume=tmp_path, **OPTIONS)
+
+
+class Counting(Penalty):
+    """A term of the user's own that counts its calls."""
+
+    calls = 0
+
+    def forward(self, context):
+        self.calls += 1
+        return super().forward(context)
+
+
+def test_objectives_that_a_fit_has_used_go_on(tmp_path):
+    """What evaluating sets in a term is no part of what it is made of."""
+    model, guide = pair()
+    critic = critic_between(X.shape[1:], (2,), features=4, hidden=[8])
+    spec = ELBO() + MutualInformation("x", "z", critic) + Counting("none", lambda c: c.kl["z"])
+    options = {**OPTIONS, "callbacks": [Checkpoint(tmp_path)]}
+    fit(model, guide, {"x": X}, spec, epochs=1, **options)
+    run = fit(*pair(), {"x": X}, spec, epochs=2, resume=tmp_path, **OPTIONS)
+    assert run.epochs == 2
+
+
+def test_checkpoints_from_before_factors_were_scaled_go_on(tmp_path):
+    made = build("cvae, factors")
+    made.model.load_state_dict(_without_scaling(made.model))
+    options = {**OPTIONS, "callbacks": [Checkpoint(tmp_path / "new")]}
+    fit(made.model, made.guide, made.batch, made.objective, epochs=1, **options)
+    state = load_tree(tmp_path / "new")
+    state["tensors"] = {k: v for k, v in state["tensors"].items() if "scaling" not in k}
+    save_tree(tmp_path / "old", state)
+    made = build("cvae, factors")
+    settings = {"epochs": 2, "resume": tmp_path / "old", **OPTIONS}
+    run = fit(made.model, made.guide, made.batch, made.objective, **settings)
+    assert run.epochs == 2
+    assert bool(run.model.conditions.scaling.fitted)
+
+
+def _without_scaling(module):
+    return {k: v for k, v in module.state_dict().items() if "scaling" not in k}

@@ -138,7 +138,6 @@ class CompiledGradients:
         self.eager.objective.begin(0)
         # Eager first: a program may set attributes in its first run that it then keeps.
         expected = self._try(self.eager, batch)
-        self._plain = self._plain_state()
         try:
             graph = Graph(self._function, self.eager.objective, self.eager.parameters, batch)
             self._run = self._compile(graph, batch)
@@ -152,8 +151,13 @@ class CompiledGradients:
         else:
             logger.info("compile: the step was compiled in %.1f s.", self.compile_seconds)
 
+    def mark(self) -> None:
+        """Keep the numbers of the modules as they are, before a callback."""
+        if self._graph is not None:
+            self._plain = self._plain_state()
+
     def notice(self) -> None:
-        """Return to eager steps if a number that the compiled step was traced with has changed.
+        """Return to eager steps if a number of the modules has changed since :meth:`mark`.
 
         Callbacks may do that: the weight of a KL, a probability of dropout.
         """
