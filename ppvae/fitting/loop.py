@@ -251,9 +251,9 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
             if training.done == 0:
                 if patience is not None and training.best.stale >= patience:
                     training.stop = True
-                training.step.gradients.mark()
-                _call(callbacks, "on_epoch_end", training)
                 if callbacks:
+                    training.step.gradients.mark()
+                    _call(callbacks, "on_epoch_end", training)
                     _notice(training, known)
                 training.stop = bool(training.shards.agreed(int(training.stop)))
             number = training.shards.agreed(pending_signal() or 0)
