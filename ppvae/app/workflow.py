@@ -310,11 +310,11 @@ def _refuse_other_reading(folder: str | Path, run: Run, splits: Splits) -> None:
     """Raise an error if this version reads the run's own data as other columns."""
     recorded = (run.config.get("data") or {}).get("columns") or {}
     for name in sorted(recorded.keys() & splits.train.spec.keys()):
-        for what, fact in (("shape", "shape"), ("dtype", "dtype"), ("names", "names")):
+        for fact in ("shape", "dtype", "names"):
             then, now = recorded[name].get(fact), splits.train.spec[name].get(fact)
             if then != now:
                 raise RunError(
-                    f"{folder}: expected {name!r} with the {what} that the run was fitted to, "
+                    f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
                     f"{str(then)[:60]}; got {str(now)[:60]}, as this version of ppvae reads these "
                     "data. Name the file, which is then read by the run's names: --data PATH; or "
                     "fit again."

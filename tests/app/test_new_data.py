@@ -11,7 +11,13 @@ import ppvae
 from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
-from ppvae.app.workflow import evaluate_run, fit_entry, predict_run, splits_of
+from ppvae.app.workflow import (
+    _refuse_other_reading,
+    evaluate_run,
+    fit_entry,
+    predict_run,
+    splits_of,
+)
 from ppvae.data import Dataset, Splits, as_splits
 from ppvae.data import load as load_data
 from ppvae.data.scales import compare_values, compared_scale, ranges_of
@@ -312,3 +318,18 @@ def test_a_run_takes_bytes_only_if_it_was_fitted_with_them(tmp_path, quick):
     assert run.encode({"x": BYTES.astype("f4")})["z"].shape == (20, 2)
     with pytest.raises(DataError, match="got uint8, which is scaled"):
         run.encode({"x": BYTES})
+
+
+def test_a_runs_own_data_that_are_read_as_other_columns_are_refused(measured, tmp_path):
+    """As after an update that reads a file otherwise; named, it is read by the run's names."""
+    data, _ = measured
+    settings = {"options": {"likelihood": "normal", **OPTIONS}, "epochs": 1, "progress": False}
+    fit_entry("vae", tmp_path / "run", data=data, **settings)
+    run, _, splits = splits_of(tmp_path / "run")
+    _refuse_other_reading(tmp_path, run, splits)
+    x = run.config["data"]["columns"]["x"]
+    for fact, then in (("names", ["a", *x["names"][1:]]), ("dtype", "uint8"), ("shape", [9])):
+        kept, x[fact] = x[fact], then
+        with pytest.raises(RunError, match=f"'x' with the {fact} that the run .* --data PATH"):
+            _refuse_other_reading(tmp_path, run, splits)
+        x[fact] = kept
