@@ -281,10 +281,7 @@ def splits_of(
     if data is None:
         reading = followed_reading(Path(folder), run.config)
         splits = _splits(model_entry, options, source, reading)
-        if source is None:
-            _refuse_other_default_data(folder, run, splits)
-        else:
-            _refuse_other_reading(folder, run, splits)
+        _refuse_other_columns(folder, run, splits, own=source is not None)
         return run, model_entry, splits
     rows = new_rows(run, data, labels=labels)
     rows = rows.noted(f"all {rows.num_rows} rows scored")
@@ -293,32 +290,25 @@ def splits_of(
     return run, model_entry, Splits(arranged.train, None, arranged.held_out)
 
 
-def _refuse_other_default_data(folder: str | Path, run: Run, splits: Splits) -> None:
-    """Raise an error if an entry's own data have other shapes than when the run was fitted."""
-    recorded = (run.config.get("data") or {}).get("columns") or {}
-    for name in recorded.keys() & splits.train.spec.keys():
-        then, now = (tuple(spec[name]["shape"]) for spec in (recorded, splits.train.spec))
-        if then != now:
-            raise RunError(
-                f"{folder}: expected the data that the run was fitted to, with {name!r} of shape "
-                f"{then}; got the entry's own data of this version, with {now}. "
-                "Name the run's data: --data PATH."
-            )
+def _refuse_other_columns(folder: str | Path, run: Run, splits: Splits, *, own: bool) -> None:
+    """Raise an error if data have other columns than when the run was fitted to them.
 
-
-def _refuse_other_reading(folder: str | Path, run: Run, splits: Splits) -> None:
-    """Raise an error if this version reads the run's own data as other columns."""
+    A run's ``own`` files may be read otherwise; the data of an entry change by shape alone.
+    """
     recorded = (run.config.get("data") or {}).get("columns") or {}
     for name in sorted(recorded.keys() & splits.train.spec.keys()):
-        for fact in ("shape", "dtype", "names"):
+        for fact in ("shape", "dtype", "names") if own else ("shape",):
             then, now = recorded[name].get(fact), splits.train.spec[name].get(fact)
-            if then != now:
-                raise RunError(
-                    f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
-                    f"{str(then)[:60]}; got {str(now)[:60]}, as this version of ppvae reads these "
-                    "data. Name the file, which is then read by the run's names: --data PATH; or "
-                    "fit again."
-                )
+            if then == now:
+                continue
+            cause, remedy = "the entry's own data of this version", "Name the run's data: "
+            if own:
+                cause = "as this version of ppvae reads these data"
+                remedy = "Name the file, which is then read by the run's names, or fit again: "
+            raise RunError(
+                f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
+                f"{str(then)[:60]}; got {str(now)[:60]}, {cause}. {remedy}--data PATH."
+            )
 
 
 def _splits(

@@ -12,7 +12,7 @@ from ppvae import report
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
 from ppvae.app.workflow import (
-    _refuse_other_reading,
+    _refuse_other_columns,
     evaluate_run,
     fit_entry,
     predict_run,
@@ -326,10 +326,10 @@ def test_a_runs_own_data_that_are_read_as_other_columns_are_refused(measured, tm
     settings = {"options": {"likelihood": "normal", **OPTIONS}, "epochs": 1, "progress": False}
     fit_entry("vae", tmp_path / "run", data=data, **settings)
     run, _, splits = splits_of(tmp_path / "run")
-    _refuse_other_reading(tmp_path, run, splits)
+    _refuse_other_columns(tmp_path, run, splits, own=True)
     x = run.config["data"]["columns"]["x"]
     for fact, then in (("names", ["a", *x["names"][1:]]), ("dtype", "uint8"), ("shape", [9])):
         kept, x[fact] = x[fact], then
         with pytest.raises(RunError, match=f"'x' with the {fact} that the run .* --data PATH"):
-            _refuse_other_reading(tmp_path, run, splits)
+            _refuse_other_columns(tmp_path, run, splits, own=True)
         x[fact] = kept

@@ -244,7 +244,7 @@ def test_a_run_on_an_entrys_data_of_another_version_is_refused():
     splits = turned_solids("cube", num=20, size=8)
     recorded = {"x": {"shape": [1, 16, 16]}, "orientation": {"shape": [3, 3]}}
     run = SimpleNamespace(config={"data": {"columns": recorded}})
-    with pytest.raises(RunError, match=r"shape \(1, 16, 16\); got .* with \(1, 8, 8\)"):
-        workflow._refuse_other_default_data("run", run, splits)
+    with pytest.raises(RunError, match=r"the shape that .*, \[1, 16, 16\]; got \[1, 8, 8\]"):
+        workflow._refuse_other_columns("run", run, splits, own=False)
     recorded["x"]["shape"] = [1, 8, 8]
-    workflow._refuse_other_default_data("run", run, splits)
+    workflow._refuse_other_columns("run", run, splits, own=False)
