@@ -69,7 +69,8 @@ def load(
         seed: Random seed of the division; with None all rows are training data.
         like: Spec of the columns of a fitted run (``run.config["data"]["columns"]``): features
             are matched by name, and classes and identifiers get their numbers in the run.
-        columns: Column of a table, or several, for each dataset column; also as keyword arguments.
+        columns: Column of a table, or of pictures' table of labels, or several, for each dataset
+            column; also as keyword arguments.
         options: Further arguments of the reader.
 
     Raises:
@@ -105,13 +106,16 @@ def rows(
         ) from error
 
 
-def table_columns(path: PathLike, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def table_columns(
+    path: PathLike, names: Sequence[str], *, labels: PathLike | None = None
+) -> dict[str, dict[str, str]]:
     """Options by which the reader of a table, or of an AnnData's obs, takes these columns.
 
-    None for other files, whose columns all go by their own names.
+    So does that of pictures with a table of labels. None for other files, whose columns all go by
+    their own names.
     """
-    is_table = bool(names) and str(path).lower().endswith((*TABLES, ".h5ad"))
-    return {"columns": {name: name for name in names}} if is_table else {}
+    is_table = labels is not None or str(path).lower().endswith((*TABLES, ".h5ad"))
+    return {"columns": {name: name for name in names}} if names and is_table else {}
 
 
 def are_pictures(path: PathLike) -> bool:
@@ -137,7 +141,7 @@ def suiting(path: PathLike, options: Keywords, *, labels: str | Path | None = No
             "out, on the command line --label-table; other files have the class in a column y."
         )
     names = set(inspect.signature(reader).parameters) - {"labels", "columns"}
-    if reader in (table, h5ad):
+    if reader in (table, h5ad) or labels is not None:
         names.add("columns")
     suited = {name: value for name, value in options.items() if name in names}
     return suited if labels is None else {**suited, "labels": labels}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ppvae.data.columns import COLUMNS, found_as
+from ppvae.data.columns import COLUMNS
 from ppvae.data.record import Record, composed
-from ppvae.data.roles import CLASSLIKE
+from ppvae.data.roles import CLASSLIKE, Roles, roles_of, taken_by
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -24,13 +24,18 @@ __all__ = ["labels_of"]
 
 
 def labels_of(
-    path: Path, folder: Path, files: Sequence[Path], record: Record, like: Spec | None
+    path: Path,
+    folder: Path,
+    files: Sequence[Path],
+    record: Record,
+    like: Spec | None = None,
+    given: Mapping[str, str | Sequence[str]] | None = None,
 ) -> tuple[dict[str, np.ndarray], Record]:
     """Columns for these files from a table, and the record with notes on them.
 
     The first column is a path in the folder, or a base name where that is unique. A table of two
     columns has the class in the second, others in one called y, class, label, target or the like;
-    further columns go by their names.
+    further columns go by their names, unless they are given.
 
     Arguments:
         path: The table.
@@ -38,53 +43,82 @@ def labels_of(
         files: Paths in the folder.
         record: Names and notes so far.
         like: Spec of the columns of a fitted run.
+        given: Column of the table, or several, for each dataset column, as the caller named them.
 
     Raises:
         DataError: If a file has no row, a row in another folder alone, or two rows with different
-            labels; or if it is not certain which column has the classes.
+            labels; if the table lacks a column that is given; or if it is not certain which column
+            has the classes.
     """
-    frame, notes = read_table(path, labels=None)
+    asked: Roles = {
+        name: composed(source) if isinstance(source, str) else [composed(c) for c in source]
+        for name, source in (given or {}).items()
+    }
+    own = {name: source for name, source in asked.items() if name not in COLUMNS}
+    known = [name for name in like or () if name not in COLUMNS]
+    frame, notes = read_table(path, labels=None, own=[*taken_by(own), *known])
     if frame.shape[1] < 2:
         raise DataError(
             f"{path.name}: expected the columns file and class; got {list(frame.columns)}. "
             "Give the table a header and two columns."
         )
-    wanted, noted = _wanted(path, frame)
-    order, matched = _matched(path, frame, [*wanted.values()], folder, files)
-    notes += [*noted, *matched]
+    wanted, record = _wanted(path, frame, asked, record, like)
+    order, matched = _matched(path, frame, sorted(taken_by(wanted)), folder, files)
     columns: dict[str, np.ndarray] = {}
     for name, source in wanted.items():
-        columns[name], record = column_of(path.name, name, frame[source].iloc[order], record, like)
-    return columns, record.noted(*notes)
+        parts = []
+        for column in [source] if isinstance(source, str) else source:
+            part, record = column_of(path.name, name, frame[column].iloc[order], record, like)
+            parts.append(part)
+        columns[name] = parts[0] if isinstance(source, str) else np.stack(parts, 1)
+        record = record if isinstance(source, str) else record.renamed(name, tuple(source))
+    return columns, record.noted(*notes, *matched)
 
 
-def _wanted(path: Path, frame: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
-    """The table's column for each dataset column, and notes.
+def _wanted(
+    path: Path, frame: pd.DataFrame, given: Roles, record: Record, like: Spec | None
+) -> tuple[Roles, Record]:
+    """The table's columns for each dataset column, and the record with notes on them.
 
     Raises:
-        DataError: If several columns may have the classes.
+        DataError: If columns of pixels are given, if the table lacks a column that is given, or if
+            several may have the classes.
     """
+    of_pixels = sorted({"x", "mask"} & set(given))
+    if of_pixels:
+        raise DataError(
+            f"{path.name}: expected columns beside the pictures, such as y and c; got "
+            f"{of_pixels}, which are of pixels. Leave them out."
+        )
     rest = [str(c) for c in frame.columns[1:]]
-    found = {name: found_as(name, rest) for name in COLUMNS if name not in ("x", "mask")}
-    wanted = {name: column for name, column in found.items() if column is not None}
-    others = [c for c in rest if c not in wanted.values()]
+    free = frame[[c for c in frame.columns if c in taken_by(given) or c in rest]]
+    wanted, found = roles_of(path.name, free, None, like, given)
+    wanted.pop("mask", None)
+    lacking = sorted(taken_by(wanted) - {*frame.columns})
+    if lacking:
+        raise DataError(
+            f"{path.name}: expected columns {sorted(taken_by(given))}; missing {lacking[:12]}, "
+            f"the table has {list(frame.columns)[:12]}. Name columns that it has."
+        )
+    others = [c for c in rest if c not in taken_by(wanted)]
     if "y" not in wanted:
         called = [c for c in others if CLASSLIKE.fullmatch(c)]
-        classes = called or ([] if wanted else others)
+        classes = called or ([] if wanted.keys() & {*COLUMNS} else others)
         if len(classes) > 1 and not (called and _same(frame[classes])):
             raise DataError(
                 f"{path.name}: expected one column of classes; got {classes[:6]}, and none called "
-                "y. Call the one that is meant y. Where each class has a column of its own, write "
-                "their names into one that is called y."
+                "y. Name the one that is meant: y=..., on the command line --columns "
+                f"y={classes[0]}. Where each class has a column of its own, write their names "
+                "into one that is called y."
             )
         if classes:
             wanted["y"] = classes[0]
-    notes = [f"{name}: from the column {c!r}" for name, c in wanted.items() if c != name]
-    left = [c for c in others if c != wanted.get("y")]
-    if left:
+            found = found.noted(f"y: from the column {classes[0]!r}")
+            others = [c for c in others if c != classes[0]]
+    if others:
         hint = "" if "y" in wanted else "; one that is called y is read as classes"
-        notes.append(f"{path.name}: columns {', '.join(left)} left out{hint}")
-    return wanted, notes
+        found = found.noted(f"{path.name}: columns {', '.join(others)} left out{hint}")
+    return wanted, record.noted(*found.notes)
 
 
 def _same(frame: pd.DataFrame) -> bool:

@@ -35,6 +35,7 @@ def images(
     labels: PathLike | None = None,
     missing_ok: Sequence[str] = (),
     like: Spec | None = None,
+    **columns: str | Sequence[str],
 ) -> Dataset:
     """Pictures of a folder, in the order of their paths: ``x`` with shape (N, C, H, W).
 
@@ -57,14 +58,21 @@ def images(
         labels: Table with the picture's path in the folder as first column, or its base name
             where that is unique; and the class as second of two columns, or any of the columns
             ``y`` (also called class, label or target), ``c``, ``view``, ``object``, ``batch`` and
-            ``split``.
+            ``split``. Other columns are read where ``columns`` names them.
         missing_ok: Columns that may hold NaN.
         like: Spec of the columns of a fitted run; its classes and channels are used.
+        columns: Column of the table of labels, or several, for each dataset column.
 
     Raises:
-        DataError: If a picture cannot be read, the pictures do not fit together, or it is not
-            certain what a folder or a column of the labels means.
+        DataError: If a picture cannot be read, the pictures do not fit together, it is not
+            certain what a folder or a column of the labels means, or columns are named without a
+            table of labels.
     """
+    if columns and labels is None:
+        raise DataError(
+            f"{name_of(folder)}: expected a table of labels with columns {sorted(columns)}; got "
+            "pictures alone. Name it: labels=..., on the command line --label-table."
+        )
     folder = existing(folder)
     paths, skipped = _paths(folder) if folder.is_dir() else ([folder], [])
     folder = folder if folder.is_dir() else folder.parent
@@ -76,15 +84,15 @@ def images(
     x = read(plan, pages)
     names = [page.name(folder) for page in pages]
     record = Record(notes=(*skipped, *plan.notes(pages)))
-    columns: dict[str, np.ndarray] = {"x": x}
+    arrays: dict[str, np.ndarray] = {"x": x}
     files = [page.path.relative_to(folder) for page in pages]
     parts, classes = _folders(folder, files, known_names(like, "y"))
     if parts is not None:
-        columns[SPLIT] = parts
+        arrays[SPLIT] = parts
         record = record.noted("split: from the names of the folders")
     table: dict[str, np.ndarray] = {}
     if labels is not None:
-        table, record = labels_of(existing(labels), folder, files, record, like)
+        table, record = labels_of(existing(labels), folder, files, record, like, columns)
         if parts is not None and not np.array_equal(table.get(SPLIT, parts), parts):
             raise DataError(
                 f"{existing(labels).name}: expected the split that the names of the folders give; "
@@ -92,14 +100,14 @@ def images(
             )
         if "y" in table and classes is not None:
             record = record.noted("y: from the table; the names of folders are left out")
-        columns |= table
+        arrays |= table
     if "y" not in table and classes is not None:
-        columns["y"], read_names, note = coded(
+        arrays["y"], read_names, note = coded(
             "y", classes, known_names(like, "y"), blank=frozenset({""})
         )
         record = record.noted(f"{note} (names of folders)" if note else "")
         record = record.renamed("y", read_names) if read_names is not None else record
-    return Dataset(columns, missing_ok=missing_ok, record=record, row_names=names)
+    return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
 
 
 def _paths(folder: Path) -> tuple[list[Path], list[str]]:

@@ -152,9 +152,10 @@ class Entry:
         """
         from ppvae.data.files import table_columns
 
-        named = table_columns(path, self.covariates(options)).get("columns", {})
-        columns = {**named, **((given or {}).get("columns") or {})}
-        chosen = {"missing_ok": self.may_miss(options), **(given or {})}
+        given = given or {}
+        own = table_columns(path, self.covariates(options), labels=given.get("labels"))
+        columns = {**own.get("columns", {}), **(given.get("columns") or {})}
+        chosen = {"missing_ok": self.may_miss(options), **given}
         return chosen | ({"columns": columns} if columns else {})
 
     def build(self, spec: Spec, options: Options) -> Pair:

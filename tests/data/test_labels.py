@@ -38,10 +38,17 @@ LABELS = {
         "file,label,class\n1.png,7,cat\n2.png,3,dog\n",
         {"y": [1, 0]},
     ),
-    "two classes": ("file,species,diagnosis\n1.png,cat,ill\n2.png,dog,ill\n", "Call the one"),
+    "two classes": (
+        "file,species,diagnosis\n1.png,cat,ill\n2.png,dog,ill\n",
+        "--columns y=species",
+    ),
     "an age and a class": ("file,age,kind\n1.png,31,cat\n2.png,40,dog\n", "'age', 'kind'"),
     "a column for each class": ("file,cat,dog\n1.png,1,0\n2.png,0,1\n", "of its own, write"),
     "a split and a kind": ("file,kind,split\n1.png,a,train\n2.png,b,test\n", {"split": [0, 2]}),
+    "words of a split": (
+        "file,y,set\n1.png,a,train\n2.png,b,test\n",
+        {"y": [0, 1], "split": [0, 2]},
+    ),
     "two labels": ("file,class\n1.png,cat\n1.png,dog\n2.png,dog\n", "one label for 1.png"),
 }
 
@@ -59,6 +66,68 @@ def test_tables_of_labels(tmp_path, kind):
         return
     read = data.images(tmp_path / "p", labels=tmp_path / "l.csv")
     assert {name: read[name].tolist() for name in read if name != "x"} == expected
+
+
+# Columns that the caller names, and those that they give or the words of the refusal.
+TABLE = "file,age,kind,slide,dose,hour\n1.png,31,cat,a,1,4\n2.png,40,dog,b,2,8\n"
+GIVEN = {
+    "a class": ({"y": "kind"}, {"y": [0, 1]}),
+    "a number as a class": ({"y": "age"}, {"y": [0, 1]}),
+    "several factors": (
+        {"y": "kind", "c": ["dose", "hour"]},
+        {"y": [0, 1], "c": [[1, 4], [2, 8]]},
+    ),
+    "a column of the user's own": (
+        {"y": "kind", "slide": "slide"},
+        {"y": [0, 1], "slide": [0, 1]},
+    ),
+    "the file as the object": ({"object": "file", "y": "kind"}, {"object": [0, 1], "y": [0, 1]}),
+    "one that is not there": (
+        {"y": "breed"},
+        r"missing \['breed'\], the table has \['file', 'age'",
+    ),
+    "pixels": ({"x": ["age", "dose"]}, "which are of pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_columns_that_the_caller_names(tmp_path, kind):
+    given, expected = GIVEN[kind]
+    (tmp_path / "p").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "p" / f"{name}.png").write_bytes(GREY)
+    (tmp_path / "l.csv").write_text(TABLE)
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            data.images(tmp_path / "p", labels=tmp_path / "l.csv", **given)
+        return
+    read = data.images(tmp_path / "p", labels=tmp_path / "l.csv", **given)
+    assert {name: read[name].tolist() for name in read if name != "x"} == expected
+    if "c" in given:
+        assert read.spec["c"]["names"] == ["dose", "hour"]
+
+
+def test_new_pictures_have_the_runs_columns_by_their_names(tmp_path):
+    """Of a table that has them; one that has not may have the class under another name."""
+    (tmp_path / "p").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "p" / f"{name}.png").write_bytes(GREY)
+    (tmp_path / "l.csv").write_text(TABLE)
+    given = {"y": "kind", "c": ["dose", "hour"], "slide": "slide"}
+    spec = data.images(tmp_path / "p", labels=tmp_path / "l.csv", **given).spec
+    for header, columns in {
+        "file,hour,dose,kind,slide": {"y": [1, 0], "c": [[5, 3], [6, 4]], "slide": [1, 0]},
+        "file,hour,dose,class,slide": {"y": [1, 0], "c": [[5, 3], [6, 4]], "slide": [1, 0]},
+    }.items():
+        (tmp_path / "n.csv").write_text(f"{header}\n1.png,3,5,dog,b\n2.png,4,6,cat,a\n")
+        new = data.images(tmp_path / "p", labels=tmp_path / "n.csv", like=spec, **given)
+        assert {name: new[name].tolist() for name in new if name != "x"} == columns
+
+
+def test_columns_without_a_table_of_labels_are_refused(tmp_path):
+    (tmp_path / "1.png").write_bytes(GREY)
+    with pytest.raises(DataError, match=r"table of labels with columns \['y'\].*--label-table"):
+        data.load(tmp_path, columns={"y": "kind"})
 
 
 # Pictures in the folder plate, paths in a table, and the classes or the words of the refusal.

@@ -242,8 +242,8 @@ READING: tuple[tuple[str, str, Keywords], ...] = (
             "nargs": "+",
             "type": _assigned,
             "metavar": "COLUMN=NAME",
-            "help": "columns of a table that become x, y, c and so on, such as y=kind c=age,dose "
-            "x=height,width",
+            "help": "columns of a table, or of the label table, that become x, y, c and so on, "
+            "such as y=kind c=age,dose x=height,width",
         },
     ),
     (
