@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -293,6 +295,10 @@ def test_runs_that_differ_in_their_seed_alone_are_an_ensemble(tmp_path):
             for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
                 assert torch.equal(a, b)
     assert loaded.agree({"x": x}).mean.shape == (24, 3)
+    shutil.copytree(tmp_path / "runs" / "seed=3", tmp_path / "runs" / "copy")
+    with pytest.raises(RunError, match="'copy' and 'seed=3', which have the same weights"):
+        ensembles.load(tmp_path)
+    shutil.rmtree(tmp_path / "runs" / "copy")
     members(2, (7,))
     with pytest.raises(ArgumentError, match=r"differ in .*latent_dim.*Name one value of each"):
         ensembles.load(tmp_path)

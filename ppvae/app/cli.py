@@ -7,10 +7,12 @@ import atexit
 import errno
 import gc
 import importlib
+import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     try:
-        with raising_on_signals():
+        with raising_on_signals(), _escaping():
             _run(arguments)
     except BrokenPipeError:
         if not _discarded():
@@ -80,6 +82,22 @@ def _run(arguments: Sequence[str]) -> None:
         # Help and version end in SystemExit; another error is the one to tell of.
         if sys.stdout is not None and (error is None or isinstance(error, SystemExit)):
             sys.stdout.flush()
+
+
+@contextmanager
+def _escaping() -> Iterator[None]:
+    """Escape what the terminal's encoding lacks, as names of classes and bytes of paths may be."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        yield
+        return
+    before = out.errors
+    out.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        if not out.closed:
+            out.reconfigure(errors=before)
 
 
 def _refused(message: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -22,12 +23,14 @@ from ppvae.expected import real_path
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import PAGE, TABLE, Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
-from ppvae.runs.config import configuration_of
+from ppvae.runs.config import configuration_of, copies_of
 from ppvae.runs.files import size_of
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 
 __all__ = ["Comparison", "compare_runs"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ def compare_runs(
         device: Device of the runs.
 
     Raises:
-        ArgumentError: If there are fewer than two runs, one is named twice, or their models do
-            not observe the same values; or ``out`` has a file of the data.
+        ArgumentError: If there are fewer than two runs, one is named twice or is a copy of
+            another, or their models do not observe the same values; or ``out`` has a file of the
+            data.
         RunError: If a run cannot be read, has no test data, or was tested on other data.
     """
     paths = [Path(folder) for folder in folders]
@@ -83,6 +87,12 @@ def compare_runs(
         )
     names = _names(paths)
     facts = {name: read(path) for name, path in zip(names, paths, strict=True)}
+    copies = copies_of({name: fact.config for name, fact in facts.items()})
+    if copies is not None:
+        raise ArgumentError(
+            f"compare: expected folders of different runs; got {copies[0]!r} and {copies[1]!r}, "
+            "which have the same weights. Leave one out."
+        )
     runs: dict[str, Run] = {}
     rows: dict[str, Dataset] = {}
     for name, path in zip(names, paths, strict=True):
@@ -110,6 +120,13 @@ def compare_runs(
         for row in ranking
     }
     groups = groups_of([members[row.name] for row in ranking])
+    for group in groups:
+        if len(set(group.seeds)) < len(group.runs):
+            logger.warning(
+                "compare: %s has runs with one seed (%s), no replicates, and so no interval",
+                group.label,
+                ", ".join(run.name for run in group.runs),
+            )
     report = write_comparison(Path(out), groups, table, without)
     return Comparison(groups, ranking, table, without, report)
 

@@ -270,18 +270,25 @@ def sample_run(
             f"sample: expected a run whose model draws from its prior alone; got one that needs "
             f"{needed or list(program)}. Use ppvae predict, which takes their values."
         )
-    with evaluating(run.model), seeded(seed, placement(run.model)):
-        one = sample_sites(trace_program(run.model, {"size": 1})).values()
-    expect_memory("count", num_samples, sum(node["value"].nbytes for node in one))
-    with evaluating(run.model), seeded(seed, placement(run.model)):
-        trace = trace_program(run.model, {"size": num_samples})
+    damaged = "The weights are damaged, or training diverged: fit the run again."
+    try:
+        with evaluating(run.model), seeded(seed, placement(run.model)):
+            one = sample_sites(trace_program(run.model, {"size": 1})).values()
+        expect_memory("count", num_samples, sum(node["value"].nbytes for node in one))
+        with evaluating(run.model), seeded(seed, placement(run.model)):
+            trace = trace_program(run.model, {"size": num_samples})
+    except ValueError as error:  # Pyro's check of a distribution's parameters.
+        if "Expected parameter" not in str(error):
+            raise
+        raise RunError(
+            f"sample: expected finite parameters of what is drawn; got NaN or infinity. {damaged}"
+        ) from error
     arrays: dict[str, np.ndarray] = {}
     mean = None
     for name, node in sample_sites(trace).items():
         if not torch.isfinite(node["value"]).all():
             raise RunError(
-                f"sample: expected finite draws; got NaN or infinity in {name!r}. The weights are "
-                "damaged, or training diverged: fit the run again."
+                f"sample: expected finite draws; got NaN or infinity in {name!r}. {damaged}"
             )
         arrays[name] = node["value"].cpu().numpy()
         if name == "x":

@@ -208,7 +208,7 @@ def _claim_folder(sweep: Sweep) -> None:
             f"--out: expected a folder that can be written; got {str(sweep.out)!r} "
             f"({error.strerror or error}). Name another."
         ) from error
-    before = read_json(path)
+    before = _definition(sweep)
     for name in {**definition, **before}:
         if name in DIGESTS or (name == "reading" and name not in before):
             continue  # Folders of sweeps of earlier versions do not record how data are read.
@@ -220,6 +220,23 @@ def _claim_folder(sweep: Sweep) -> None:
             )
 
 
+def _definition(sweep: Sweep) -> JsonObject:
+    """The definition in the sweep's folder.
+
+    Raises:
+        RunError: If it is not that of a sweep.
+    """
+    before = read_json(sweep.out / DEFINITION)
+    # Those of earlier versions have no engine, which was Optuna's, and no reading.
+    needed = sweep.definition().keys() - {"engine", "reading", *DIGESTS}
+    if not isinstance(before, dict) or needed - before.keys():
+        raise RunError(
+            f"--out: expected the definition of a sweep in {str(sweep.out / DEFINITION)!r}; got a "
+            "damaged file. Restore it from a copy, or name another folder."
+        )
+    return before
+
+
 def refuse_other_data(sweep: Sweep) -> None:
     """Refuse to go on with a sweep whose data have changed, as its table would mix the two.
 
@@ -227,7 +244,7 @@ def refuse_other_data(sweep: Sweep) -> None:
         RunError: If the contents of the data, or of their table of labels, are not those that the
             sweep began with.
     """
-    before = read_json(sweep.out / DEFINITION)
+    before = _definition(sweep)
     if sweep.data is None or not before.keys() & set(DIGESTS):
         return  # A sweep of an earlier version has no checksums.
     for name, digest in sweep.contents().items():

@@ -11,7 +11,7 @@ import torch
 from ppvae.borders import typed
 from ppvae.ensembles.members import Ensemble
 from ppvae.errors import ArgumentError, RunError
-from ppvae.runs.config import configuration_of, elbo_of, is_run, read_config
+from ppvae.runs.config import configuration_of, copies_of, elbo_of, is_run, read_config
 from ppvae.runs.recipe import Builder
 from ppvae.runs.run import load as load_run
 from ppvae.typing import JsonObject
@@ -46,23 +46,30 @@ def load(
 
     Raises:
         ArgumentError: If the runs differ in more than their seed.
-        RunError: If there are no two runs, or one cannot be read.
+        RunError: If there are no two runs, one cannot be read, or one is a copy of another.
     """
     place = Path(folder)
     place = place / RUNS if (place / RUNS).is_dir() else place
     wanted = {n: v if isinstance(v, str) else json.dumps(v) for n, v in chosen.items()}
     paths: dict[Path, dict[str, str]] = {}
+    configs: dict[Path, JsonObject] = {}
     for path in sorted(place.iterdir()) if place.is_dir() else ():
         config = read_config(path) if is_run(path) else {}
         if config.get("status") not in ("completed", "stopped") or "pruned" in config:
             continue
         own = {**_pair(config), **configuration_of(config)}
         if all(own.get(name) == value for name, value in wanted.items()):
-            paths[path] = own
+            paths[path], configs[path] = own, config
     if len(paths) < 2:
         raise RunError(
             f"{folder}: expected at least two runs that ended well{_with(wanted)}; got "
             f"{len(paths)}. Train them: ppvae sweep MODEL --seeds 0..7."
+        )
+    copies = copies_of({path.name: config for path, config in configs.items()})
+    if copies is not None:
+        raise RunError(
+            f"{folder}: expected members of their own; got {copies[0]!r} and {copies[1]!r}, which "
+            "have the same weights. Move one elsewhere."
         )
     names = dict.fromkeys(name for own in paths.values() for name in own)
     values = {name: {own.get(name, "") for own in paths.values()} for name in names}

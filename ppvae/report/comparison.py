@@ -50,7 +50,7 @@ class GroupedRun:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with half the width of its 95 % interval; None for one seed.
+    """A mean over seeds with half the width of its 95 % interval; None where a seed repeats.
 
     The interval is Student's t interval over runs: it covers the variation between seeds, not that
     between samples of data.
@@ -60,10 +60,10 @@ class Estimate:
     half_width: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """The mean of some values, and its interval."""
+    def of(cls, values: Sequence[float], seeds: Sequence[int]) -> Estimate:
+        """The mean of the values of some runs, and its interval over their seeds."""
         mean, count = sum(values) / len(values), len(values)
-        if count < 2:
+        if count < 2 or len(set(seeds)) < count:
             return cls(mean, None)
         deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
         quantile = float(stats.t.ppf((1 + PROBABILITY) / 2, count - 1))
@@ -120,12 +120,13 @@ def groups_of(runs: Sequence[GroupedRun]) -> list[Group]:
         configuration = group[0].configuration
         parts = [f"{name}={configuration[name]}" for name in differ if name in configuration]
         shared = [name for name in group[0].metrics if all(name in r.metrics for r in group)]
+        seeds = [run.seed for run in group]
         groups.append(
             Group(
                 " ".join([group[0].model, *parts]),
                 group,
-                Estimate.of([run.likelihood.log_likelihood for run in group]),
-                {name: Estimate.of([r.metrics[name] for r in group]) for name in shared},
+                Estimate.of([run.likelihood.log_likelihood for run in group], seeds),
+                {name: Estimate.of([r.metrics[name] for r in group], seeds) for name in shared},
             )
         )
     return sorted(groups, key=lambda g: -g.log_likelihood.mean)
@@ -159,7 +160,7 @@ def write_comparison(
         out.mkdir(parents=True, exist_ok=True)
         with written(out / PAGE) as new, written(out / TABLE) as table:
             new.write_text(page, encoding="utf-8")
-            _table(groups).to_csv(table, index=False)
+            _table(groups).to_csv(table, index=False, errors="backslashreplace")
     except OSError as error:
         raise RunError(
             f"--out: expected a folder that can be written; got {str(out)!r} "

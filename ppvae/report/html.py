@@ -15,6 +15,8 @@ __all__ = ["page_of", "scripted"]
 def page_of(template: str, **values: object) -> str:
     """The HTML of a template, with these values.
 
+    Bytes of a path that are no text, as of an older system, are written as escapes.
+
     Arguments:
         template: Name of a file in ``ppvae/report/templates``.
         values: Values by the names that the template uses; one that is missing is an error.
@@ -22,7 +24,8 @@ def page_of(template: str, **values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_text(template)).render(**values)
+    page = environment.from_string(_text(template)).render(**values)
+    return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def scripted(file: str, data: object) -> dict[str, str]:

@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,6 +47,7 @@ __all__ = [
     "check_digest",
     "columns_of",
     "configuration_of",
+    "copies_of",
     "elbo_of",
     "environment",
     "is_run",
@@ -244,6 +246,20 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
         for name, value in parts.items()
         if name not in CIRCUMSTANCES
     }
+
+
+def copies_of(configs: Mapping[str, JsonObject]) -> tuple[str, str] | None:
+    """The names of two runs with the same weights, such as a folder and its copy; None without.
+
+    Arguments:
+        configs: The ``config`` of each run, by name.
+    """
+    seen: dict[str, str] = {}
+    for name, config in configs.items():
+        digest = (config.get("weights") or {}).get("sha256")
+        if digest is not None and seen.setdefault(digest, name) != name:
+            return seen[digest], name
+    return None
 
 
 def columns_of(config: JsonObject) -> Spec:

@@ -20,6 +20,7 @@ import ppvae
 from ppvae.app.cli import main
 from ppvae.app.memory import is_about_memory
 from ppvae.report import writing
+from ppvae.report.html import page_of
 from ppvae.zoo import entry, names
 
 ROWS, SIZE = 96, 12
@@ -300,6 +301,22 @@ def test_output_to_a_full_disk_is_refused_in_words(monkeypatch, capsys, command,
         message = refused(capsys, command)
         assert "No space left on device" in message
         out.flush()  # The rest is discarded.
+
+
+def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch, tmp_path):
+    (tmp_path / "t.csv").write_text("\u03b1,\u03b2,y\n1.5,2,\u732b\n3,4.5,\u72ac\n", "utf-8")
+    buffer = io.BytesIO()
+    out = io.TextIOWrapper(buffer, encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["inspect", str(tmp_path / "t.csv")]) == 0
+    assert b"\\u03b1" in buffer.getvalue()
+    assert out.errors == "strict"
+
+
+def test_bytes_of_a_path_that_are_no_text_are_escaped_on_a_page():
+    empty = {"groups": [], "metrics": [], "runs": [], "picture": "", "arviz": None}
+    page = page_of("comparison.html", **empty, without="donn\udce9es")
+    assert "donn\\udce9es" in page
 
 
 def test_work_beyond_the_memory_is_refused_in_words(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +81,16 @@ def test_seeds_are_replicates(runs: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "comparison.csv").read_text("utf-8").splitlines()) == 5
 
 
-def test_runs_of_other_data_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_runs_of_other_data_are_refused(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     both = [runs / "b0", runs / "other"]
     with pytest.raises(RunError, match=r"the same rows; the 12 of 'other' .* --data FILE"):
         compare_runs(both, tmp_path)
     found = compare_runs(both, tmp_path, data=runs / "data.npz", num_particles=16)
-    assert [group.seeds for group in found.groups] in ([[0], [0]], [[0, 0]])
+    assert [group.seeds for group in found.groups] == [[0, 0]]
+    assert found.groups[0].log_likelihood.half_width is None
+    assert "runs with one seed" in caplog.text
     assert all(not group.metrics for group in found.groups)
 
 
@@ -99,6 +104,12 @@ def test_one_run_is_refused(runs: Path, tmp_path: Path) -> None:
         compare_runs([runs / "a0", tmp_path / "link"], tmp_path)
 
 
+def test_a_copy_of_a_run_is_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a0", tmp_path / "copy")
+    with pytest.raises(ArgumentError, match="'a0' and 'copy', which have the same weights"):
+        compare_runs([runs / "a0", tmp_path / "copy"], tmp_path)
+
+
 def test_the_command_prints_a_table(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,8 +121,9 @@ def test_the_command_prints_a_table(
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert Estimate.of([2.0]) == Estimate(2.0, None)
-    assert str(Estimate.of([1.0, 3.0])) == "2 \u00b1 12.7"
+    assert Estimate.of([2.0], [0]) == Estimate(2.0, None)
+    assert str(Estimate.of([1.0, 3.0], [0, 1])) == "2 \u00b1 12.7"
+    assert Estimate.of([1.0, 3.0], [0, 0]) == Estimate(2.0, None)  # No replicates.
 
 
 def test_what_sets_groups_apart_is_their_label() -> None:

@@ -8,13 +8,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.sparse import csr_array
 
+import ppvae
 from ppvae.app.cli import main
-from ppvae.app.exports import encode_run
+from ppvae.app.exports import encode_run, sample_run
 from ppvae.app.workflow import evaluate_run, fit_entry, predict_run
 from ppvae.data.annotated import write_h5ad
-from ppvae.errors import ArgumentError, DataError
+from ppvae.errors import ArgumentError, DataError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,16 @@ def test_samples_reconstructions_and_inspect_on_the_command_line(fitted, capsys)
         assert words in said
     assert main(["inspect", str(fitted / "t.csv"), "--out", str(fitted / "s.png")]) == 1
     assert "expected pictures" in capsys.readouterr().err
+
+
+def test_samples_of_damaged_weights_are_refused_in_words(fitted, tmp_path):
+    run = ppvae.load(fitted / "run")
+    with torch.no_grad():
+        for weights in run.model.decoder.parameters():
+            weights.fill_(torch.finfo(weights.dtype).min)
+    run.save(tmp_path / "run")
+    with pytest.raises(RunError, match="sample: expected finite .* weights are damaged"):
+        sample_run(tmp_path / "run", tmp_path, num_samples=3)
 
 
 def test_latents_in_obsm_have_the_names_of_the_rows(fitted):

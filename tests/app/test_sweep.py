@@ -163,6 +163,13 @@ def test_another_sweep_is_refused(tmp_path: Path, fits: list[Any]) -> None:
         run_sweep(Sweep("vae", tmp_path / "third", ["latent_dim=2..3"], trials=0))
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"kind": "ppvae sweep"}'])
+def test_a_damaged_definition_is_refused(tmp_path: Path, fits: list[Any], text: str) -> None:
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(RunError, match="got a damaged file"):
+        run_sweep(Sweep("vae", tmp_path, ["latent_dim=2"]))
+
+
 def test_a_run_that_fails_leaves_the_others(tmp_path: Path, fits: list[Any]) -> None:
     trials = run_sweep(Sweep("vae", tmp_path / "sweep", ["latent_dim=2,13"]))
     assert [(t.values["latent_dim"], t.status) for t in trials] == [
