@@ -209,7 +209,7 @@ class Objective(nn.Module):
             ContractError: As :func:`ppvae.programs.check_pair`, or if a weight or a capacity
                 names a site that the pair does not have.
         """
-        structure = check_pair(self.model, self.guide, batch)
+        structure = check_pair(self.model, self.guide, batch, training=not self.unscaled)
         capacities = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
         unknown = sorted(capacities - known) + sorted(

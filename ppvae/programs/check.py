@@ -17,7 +17,7 @@ from ppvae.programs.agreement import (
     compare_shapes,
     compare_supports,
 )
-from ppvae.programs.automatic import refuse_unsuitable
+from ppvae.programs.automatic import copied, refuse_unsuitable
 from ppvae.programs.columns import refuse_columns
 from ppvae.programs.contract import DATA_PLATE
 from ppvae.programs.densities import base_of, check_densities, refuse_torch
@@ -29,7 +29,7 @@ from ppvae.programs.seeding import marked, refuse_seeds
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.threads import tracing, validated
-from ppvae.programs.traces import frames, sample_sites
+from ppvae.programs.traces import expect_sites, frames, sample_sites, trace_program
 from ppvae.programs.vectorised import check_vectorised
 
 __all__ = ["check_pair"]
@@ -41,16 +41,20 @@ Sites = Mapping[str, Site]
 SHOWN = 8
 
 
-def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
+def check_pair(
+    model: nn.Module, guide: nn.Module, batch: Batch, *, training: bool = True
+) -> Structure:
     """Run ``guide``, then ``model`` against it, on ``batch``; compare what they sample.
 
     Both run once with one draw, and once with several draws side by side and all values of the
-    enumerated sites, as in objectives and evaluations; the results must agree.
+    enumerated sites, as in objectives and evaluations; the results must agree. Copies of both run
+    once in training mode, where they must have the same sites.
 
     Arguments:
         model: The generative program.
         guide: The variational program over the same columns.
         batch: Columns by name, each with shape (N, ...), as passed to the objective.
+        training: Whether they are tried in training mode, too.
 
     Returns:
         The pair's :class:`~ppvae.programs.Structure`.
@@ -59,34 +63,64 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         ContractError: If a program raises, if a column is missing, if the latent sites differ in
             name, batch shape or event shape, if nothing is observed, if the dimensions of one
             datum are not declared, if a latent site can neither be reparameterised nor
-            enumerated, if a log-density is not finite, or if a program is right for one draw but
-            wrong for several.
+            enumerated, if a log-density is not finite, if a program is right for one draw but
+            wrong for several, or if a program has other sites in training mode.
     """
     refuse_functions(model=model, guide=guide)
     refuse_columns(batch)
     refuse_unsuitable(guide)
-    # evaluating(): a check must not change state that a module learns from batches.
-    with validated(), evaluating(model, guide), forked(*_tensors(batch)):
-        mark = marked()
-        # A store of their own: pyro.module in another pair may have taken the names of theirs.
-        with tracing(), pyro.get_param_store().scope():
-            guide_trace = run_program(guide, "guide", batch)
-            refuse_seeds("guide", guide, mark)
-            model_trace = run_program(model, "model", batch, replay=guide_trace)
-            refuse_seeds("model", model, mark)
-        _refuse_store(guide, guide_trace)
-        _refuse_store(model, model_trace)
-        for trace in (guide_trace, model_trace):
-            refuse_torch(sample_sites(trace))
-        device = next((t.device for t in _tensors(batch)), torch.device("cpu"))
-        check_devices("guide", sample_sites(guide_trace), device)
-        check_devices("model", sample_sites(model_trace), device)
-        structure = _structure(guide_trace, model_trace, model, batch)
-        check_precision(model, batch, structure.latent, guide_trace, model_trace)
-        check_densities("model", sample_sites(model_trace), structure.num_rows)
-        check_densities("guide", sample_sites(guide_trace), structure.num_rows)
-        check_vectorised(model, guide, batch, structure)
+    with validated(), forked(*_tensors(batch)):
+        # A check must not change state that a module learns from batches.
+        with evaluating(model, guide):
+            structure = _evaluated(model, guide, batch)
+        if training:
+            _check_training(model, guide, batch, structure)
     return structure
+
+
+def _evaluated(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
+    mark = marked()
+    # A store of their own: pyro.module in another pair may have taken the names of theirs.
+    with tracing(), pyro.get_param_store().scope():
+        guide_trace = run_program(guide, "guide", batch)
+        refuse_seeds("guide", guide, mark)
+        model_trace = run_program(model, "model", batch, replay=guide_trace)
+        refuse_seeds("model", model, mark)
+    _refuse_store(guide, guide_trace)
+    _refuse_store(model, model_trace)
+    for trace in (guide_trace, model_trace):
+        refuse_torch(sample_sites(trace))
+    device = next((t.device for t in _tensors(batch)), torch.device("cpu"))
+    check_devices("guide", sample_sites(guide_trace), device)
+    check_devices("model", sample_sites(model_trace), device)
+    structure = _structure(guide_trace, model_trace, model, batch)
+    check_precision(model, batch, structure.latent, guide_trace, model_trace)
+    check_densities("model", sample_sites(model_trace), structure.num_rows)
+    check_densities("guide", sample_sites(guide_trace), structure.num_rows)
+    check_vectorised(model, guide, batch, structure)
+    return structure
+
+
+def _check_training(
+    model: nn.Module, guide: nn.Module, batch: Batch, structure: Structure
+) -> None:
+    """Refuse a pair with other sites in training mode.
+
+    What else goes wrong there, as without the data that hooks are to prepare, is left to the first
+    step, in which it goes wrong again.
+    """
+    try:
+        # Copies: normalisation, say, learns from every batch that it sees in training mode.
+        model, guide = copied((model, guide))
+        for program in (model, guide):
+            if not program.training:  # One in training mode may have frozen parts.
+                program.train()
+        with torch.no_grad(), tracing(), pyro.get_param_store().scope():
+            guide_trace = trace_program(guide, batch)
+            model_trace = trace_program(model, batch, replay=guide_trace)
+    except Exception:
+        return
+    expect_sites(structure, guide_trace, model_trace)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
