@@ -164,9 +164,11 @@ def _structure(
     }
     compare_names(latent, guide_sites)
     if not observed:
+        others = f" and the factors {sorted(factors)}" if factors else ""
         raise ContractError(
-            f"the model observes nothing: its sites {sorted(model_sites)} are all latent. "
-            "Pass the observed column (usually 'x') in the data."
+            f"the model observes nothing: it has the latent sites {sorted(latent)}{others}. Pass "
+            "the observed column (usually 'x') in the data; a likelihood is a site of it, "
+            "pyro.sample('x', ..., obs=x), as a pyro.factor could not be predicted."
         )
     scored = {n: s for n, s in model_sites.items() if n not in deterministic}
     rows = _rows(scored)
@@ -236,9 +238,9 @@ def _check_auxiliary(guide_sites: Sites, auxiliary: Sites) -> None:
         raise ContractError(
             f"auxiliary sites {list(drawn)}: expected latent sites that are computed from them, "
             "each pyro.sample(name, Delta(value, log_density=...)); got latents with a density of "
-            "their own, so that the ELBO would exceed the evidence. Draw the noise without "
-            "pyro.sample, or add the log-density of the auxiliary sites given the latents, log r: "
-            "pyro.factor(name, -log_r, has_rsample=True) in the guide."
+            "their own, so that the ELBO would exceed the evidence. Make the latents Deltas, with "
+            "the log-density of the change of variables, or add that of the auxiliary sites given "
+            "the latents, log r: pyro.factor(name, -log_r, has_rsample=True) in the guide."
         )
 
 
