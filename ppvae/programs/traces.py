@@ -297,6 +297,9 @@ class PerDatum:
         model_trace: Trace of the model, replayed against it.
         particles: Whether both programs were run in the plate of particles.
         num_data: Number of training data.
+
+    Raises:
+        ContractError: If a trace has other sites than the structure.
     """
 
     def __init__(
