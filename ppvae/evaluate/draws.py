@@ -34,7 +34,7 @@ from ppvae.programs.means import arranged, probabilities
 from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.threads import unvalidated
-from ppvae.programs.traces import rows_of
+from ppvae.programs.traces import expect_sites, rows_of
 from ppvae.runs.run import Run
 
 __all__ = [
@@ -116,6 +116,7 @@ def posterior_draws(
     structure = sites.structure
     guide_trace = _trace(run.guide, batch, structure, num_draws, given=given)
     model_trace = _trace(run.model, batch, structure, num_draws, replay=guide_trace)
+    expect_sites(structure, guide_trace, model_trace)
     drawn = _draws(sites, model_trace, guide_trace, num_draws)
     nodes = {name: nodes_of(model_trace)[name] for name in sites.targets}
     q, p = nodes_of(guide_trace), nodes_of(model_trace)

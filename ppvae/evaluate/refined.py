@@ -152,7 +152,7 @@ class _Refined(nn.Module):
 
 def _site(run: Run, batch: Mapping[str, Tensor]) -> str:
     """The pair's one latent vector."""
-    structure = check_pair(run.model, run.guide, batch)
+    structure = check_pair(run.model, run.guide, batch, training=False)
     nodes = sample_sites(trace_program(run.guide, batch))
     vectors = [
         name

@@ -137,7 +137,7 @@ def sites_of(run: Run, batch: Mapping[str, Tensor]) -> Sites:
     Raises:
         ContractError: If the pair does not fit the batch, or if it has a random part of a plate.
     """
-    structure = check_pair(run.model, run.guide, batch)
+    structure = check_pair(run.model, run.guide, batch, training=False)
     guide_trace = trace_program(run.guide, batch)
     trace = trace_program(run.model, batch, replay=guide_trace)
     expect_whole(trace)

@@ -137,7 +137,8 @@ class Objective(nn.Module):
 
     It has the model, the guide and the terms as sub-modules, and the optimiser step t of the
     schedules as the buffer ``step``, which ``advance`` increments. The first call checks the pair
-    (:func:`ppvae.programs.check_pair`); later calls do no checks and never wait for the device.
+    (:func:`ppvae.programs.check_pair`); later calls check only that the sites are the same, and
+    never wait for the device.
 
     Arguments:
         spec: Definition of the objective.
@@ -209,7 +210,7 @@ class Objective(nn.Module):
             ContractError: As :func:`ppvae.programs.check_pair`, or if a weight or a capacity
                 names a site that the pair does not have.
         """
-        structure = check_pair(self.model, self.guide, batch)
+        structure = check_pair(self.model, self.guide, batch, training=not self.unscaled)
         capacities = {name for key in self.capacity for name in _names(key)}
         known = set(structure.latent)
         unknown = sorted(capacities - known) + sorted(

@@ -25,27 +25,45 @@ __all__ = ["site_kl"]
 def site_kl(q: Site, p: Site, *, analytic: bool) -> Tensor:
     """KL of one site, scaled and masked, in closed form or at the drawn value.
 
+    Where model and guide weigh the site differently, the two densities count differently, and
+    there is no KL: the difference is taken at the drawn value, as in Pyro's ``Trace_ELBO``. The
+    first batch does not tell, as scales and masks may differ in other batches, or in training.
+
     Arguments:
         q: The guide's site.
         p: The model's site.
         analytic: Whether the closed form is used where one is registered.
     """
-    at_draw: Site
-    if analytic:
+    agreed = _agreed(q, p) if analytic else False
+    if agreed is not False:
         try:
             value = kl_divergence(q["fn"], p["fn"])
         except NotImplementedError:
             pass
         else:
             scaled: Tensor = scale_and_mask(value, p["scale"], p["mask"])
-            ours, theirs = q["mask"], p["mask"]
-            if ours is theirs or not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
-                return scaled
-            # Rows that model and guide mask differently, in other batches than that of the check.
-            at_draw = {**p, "value": q["value"]}
-            return torch.where(ours == theirs, scaled, log_prob(q) - log_prob(at_draw))
-    at_draw = {**p, "value": q["value"]}
+            return scaled if agreed is True else torch.where(agreed, scaled, _at_draw(q, p))
+    return _at_draw(q, p)
+
+
+def _at_draw(q: Site, p: Site) -> Tensor:
+    """log q - log p at the guide's value, each with its own scale and mask."""
+    at_draw: Site = {**p, "value": q["value"]}
     return log_prob(q) - log_prob(at_draw)
+
+
+def _agreed(q: Site, p: Site) -> Tensor | bool:
+    """Whether both sites have the same scale and mask; by entry where one of them is a tensor."""
+    scales = _equal(q["scale"], p["scale"])
+    masks = _equal(*(True if site["mask"] is None else site["mask"] for site in (q, p)))
+    if scales is False or masks is False:
+        return False
+    return scales & masks
+
+
+def _equal(ours: Tensor | float, theirs: Tensor | float) -> Tensor | bool:
+    same = ours is theirs or ours == theirs
+    return same if isinstance(same, Tensor) else bool(same)
 
 
 @register_kl(MultivariateNormal, Independent)

@@ -16,13 +16,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from ppvae.errors import ContractError
 from ppvae.programs import (
     DATA_PLATE,
     Structure,
@@ -84,23 +85,57 @@ def log_weights(
         elif name in structure.latent:
             value = value - log_prob(drawn[name])
         parts.setdefault(plates, []).append(value)
-    total = _contracted(parts, summed)
+    classes = {dim: plates for plates, dims in summed.items() for dim in dims}
+    total = _contracted(parts, classes)
     total = total.reshape(-1, total.size(-1))
     return total.expand(particles, total.size(-1))
 
 
 def _contracted(
-    parts: dict[frozenset[int], list[Tensor]], summed: Mapping[frozenset[int], list[int]]
+    parts: dict[frozenset[int], list[Tensor]], classes: Mapping[int, frozenset[int]]
 ) -> Tensor:
-    """Sum over classes within their plates, then over the plates, the innermost first."""
-    for plates in sorted(parts, key=len, reverse=True):
-        total = parts[plates][0]
-        for part in parts[plates][1:]:
-            total = total + part
-        dims = [dim for dim in summed.get(plates, ()) if total.dim() >= -dim]
-        if dims:
-            total = total.logsumexp(dims, keepdim=True)
-        if plates:
-            outer = max((others for others in parts if others < plates), key=len)
-            parts[outer].append(total.sum(tuple(plates - outer), keepdim=True))
+    """Sum over classes within their plates, then over the plates, the innermost first.
+
+    Arguments:
+        parts: Log-densities by the plates within that of the data.
+        classes: The plates of each enumerated dimension.
+    """
+    while plates := max(parts, key=len):
+        for total in _joined(parts.pop(plates), [d for d in classes if classes[d] == plates]):
+            # The plates of the classes that are still to be summed over remain.
+            outer = frozenset[int]().union(*(classes[d] for d in classes if _has(total, d)))
+            if not outer < plates:
+                raise ContractError(
+                    "log_likelihood: expected no site in several plates that depends on classes "
+                    "enumerated in one of them and on classes enumerated in another; got one, for "
+                    "which all combinations of the classes would have to be summed. Sample the "
+                    "entries of one plate in a loop, each as a site of its own."
+                )
+            parts.setdefault(outer, []).append(total.sum(tuple(plates - outer), keepdim=True))
+    (total,) = _joined([_sum(parts[frozenset()])], [d for d in classes if not classes[d]])
     return total
+
+
+def _joined(parts: Sequence[Tensor], dims: Sequence[int]) -> list[Tensor]:
+    """The parts, those added up that share one of the classes, which are then summed over."""
+    for dim in dims:
+        apart = [part for part in parts if not _has(part, dim)]
+        together = [part for part in parts if _has(part, dim)]
+        parts = [*apart, _sum(together)] if together else apart
+    own = [[dim for dim in dims if part.dim() >= -dim] for part in parts]
+    return [
+        part.logsumexp(over, keepdim=True) if over else part
+        for part, over in zip(parts, own, strict=True)
+    ]
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _has(value: Tensor, dim: int) -> bool:
+    """Whether a value depends on a class."""
+    return value.dim() >= -dim and value.size(dim) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import pyro
@@ -11,12 +10,17 @@ from pyro import poutine
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
-from ppvae.distributions.supports import on_reals, support_of
 from ppvae.errors import ContractError
-from ppvae.programs.automatic import refuse_unsuitable
+from ppvae.programs.agreement import (
+    check_estimators,
+    compare_names,
+    compare_shapes,
+    compare_supports,
+)
+from ppvae.programs.automatic import copied, refuse_unsuitable
 from ppvae.programs.columns import refuse_columns
 from ppvae.programs.contract import DATA_PLATE
-from ppvae.programs.densities import base_of, check_densities, describe, refuse_torch
+from ppvae.programs.densities import base_of, check_densities, refuse_torch
 from ppvae.programs.order import without_closed_form
 from ppvae.programs.precision import check_devices, check_precision
 from ppvae.programs.running import SUBSAMPLED, refuse_functions, run_program
@@ -25,7 +29,7 @@ from ppvae.programs.seeding import marked, refuse_seeds
 from ppvae.programs.sites import Site
 from ppvae.programs.structure import Structure
 from ppvae.programs.threads import tracing, validated
-from ppvae.programs.traces import frames, sample_sites
+from ppvae.programs.traces import expect_sites, frames, sample_sites, trace_program
 from ppvae.programs.vectorised import check_vectorised
 
 __all__ = ["check_pair"]
@@ -37,16 +41,20 @@ Sites = Mapping[str, Site]
 SHOWN = 8
 
 
-def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
+def check_pair(
+    model: nn.Module, guide: nn.Module, batch: Batch, *, training: bool = True
+) -> Structure:
     """Run ``guide``, then ``model`` against it, on ``batch``; compare what they sample.
 
     Both run once with one draw, and once with several draws side by side and all values of the
-    enumerated sites, as in objectives and evaluations; the results must agree.
+    enumerated sites, as in objectives and evaluations; the results must agree. Copies of both run
+    once in training mode, where they must have the same sites.
 
     Arguments:
         model: The generative program.
         guide: The variational program over the same columns.
         batch: Columns by name, each with shape (N, ...), as passed to the objective.
+        training: Whether they are tried in training mode, too.
 
     Returns:
         The pair's :class:`~ppvae.programs.Structure`.
@@ -55,34 +63,64 @@ def check_pair(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
         ContractError: If a program raises, if a column is missing, if the latent sites differ in
             name, batch shape or event shape, if nothing is observed, if the dimensions of one
             datum are not declared, if a latent site can neither be reparameterised nor
-            enumerated, if a log-density is not finite, or if a program is right for one draw but
-            wrong for several.
+            enumerated, if a log-density is not finite, if a program is right for one draw but
+            wrong for several, or if a program has other sites in training mode.
     """
     refuse_functions(model=model, guide=guide)
     refuse_columns(batch)
     refuse_unsuitable(guide)
-    # evaluating(): a check must not change state that a module learns from batches.
-    with validated(), evaluating(model, guide), forked(*_tensors(batch)):
-        mark = marked()
-        # A store of their own: pyro.module in another pair may have taken the names of theirs.
-        with tracing(), pyro.get_param_store().scope():
-            guide_trace = run_program(guide, "guide", batch)
-            refuse_seeds("guide", guide, mark)
-            model_trace = run_program(model, "model", batch, replay=guide_trace)
-            refuse_seeds("model", model, mark)
-        _refuse_store(guide, guide_trace)
-        _refuse_store(model, model_trace)
-        for trace in (guide_trace, model_trace):
-            refuse_torch(sample_sites(trace))
-        device = next((t.device for t in _tensors(batch)), torch.device("cpu"))
-        check_devices("guide", sample_sites(guide_trace), device)
-        check_devices("model", sample_sites(model_trace), device)
-        structure = _structure(guide_trace, model_trace, model, batch)
-        check_precision(model, batch, structure.latent, guide_trace, model_trace)
-        check_densities("model", sample_sites(model_trace), structure.num_rows)
-        check_densities("guide", sample_sites(guide_trace), structure.num_rows)
-        check_vectorised(model, guide, batch, structure)
+    with validated(), forked(*_tensors(batch)):
+        # A check must not change state that a module learns from batches.
+        with evaluating(model, guide):
+            structure = _evaluated(model, guide, batch)
+        if training:
+            _check_training(model, guide, batch, structure)
     return structure
+
+
+def _evaluated(model: nn.Module, guide: nn.Module, batch: Batch) -> Structure:
+    mark = marked()
+    # A store of their own: pyro.module in another pair may have taken the names of theirs.
+    with tracing(), pyro.get_param_store().scope():
+        guide_trace = run_program(guide, "guide", batch)
+        refuse_seeds("guide", guide, mark)
+        model_trace = run_program(model, "model", batch, replay=guide_trace)
+        refuse_seeds("model", model, mark)
+    _refuse_store(guide, guide_trace)
+    _refuse_store(model, model_trace)
+    for trace in (guide_trace, model_trace):
+        refuse_torch(sample_sites(trace))
+    device = next((t.device for t in _tensors(batch)), torch.device("cpu"))
+    check_devices("guide", sample_sites(guide_trace), device)
+    check_devices("model", sample_sites(model_trace), device)
+    structure = _structure(guide_trace, model_trace, model, batch)
+    check_precision(model, batch, structure.latent, guide_trace, model_trace)
+    check_densities("model", sample_sites(model_trace), structure.num_rows)
+    check_densities("guide", sample_sites(guide_trace), structure.num_rows)
+    check_vectorised(model, guide, batch, structure)
+    return structure
+
+
+def _check_training(
+    model: nn.Module, guide: nn.Module, batch: Batch, structure: Structure
+) -> None:
+    """Refuse a pair with other sites in training mode.
+
+    What else goes wrong there, as without the data that hooks are to prepare, is left to the first
+    step, in which it goes wrong again.
+    """
+    try:
+        # Copies: normalisation, say, learns from every batch that it sees in training mode.
+        model, guide = copied((model, guide))
+        for program in (model, guide):
+            if not program.training:  # One in training mode may have frozen parts.
+                program.train()
+        with torch.no_grad(), tracing(), pyro.get_param_store().scope():
+            guide_trace = trace_program(guide, batch)
+            model_trace = trace_program(model, batch, replay=guide_trace)
+    except Exception:
+        return
+    expect_sites(structure, guide_trace, model_trace)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
@@ -124,11 +162,13 @@ def _structure(
         for name, site in model_sites.items()
         if site["is_observed"] and name not in deterministic | factors
     }
-    _compare_names(latent, guide_sites)
+    compare_names(latent, guide_sites)
     if not observed:
+        others = f" and the factors {sorted(factors)}" if factors else ""
         raise ContractError(
-            f"the model observes nothing: its sites {sorted(model_sites)} are all latent. "
-            "Pass the observed column (usually 'x') in the data."
+            f"the model observes nothing: it has the latent sites {sorted(latent)}{others}. Pass "
+            "the observed column (usually 'x') in the data; a likelihood is a site of it, "
+            "pyro.sample('x', ..., obs=x), as a pyro.factor could not be predicted."
         )
     scored = {n: s for n, s in model_sites.items() if n not in deterministic}
     rows = _rows(scored)
@@ -144,9 +184,9 @@ def _structure(
         for name, site in sites.items():
             _check_batch_shape(role, name, site)
     _check_auxiliary(guide_sites, auxiliary)
-    _compare_shapes(latent, guide_sites)
-    _compare_supports(latent, guide_sites)
-    enumerated = _check_estimators({**guide_sites, **auxiliary})
+    compare_shapes(latent, guide_sites)
+    compare_supports(latent, guide_sites)
+    enumerated = check_estimators({**guide_sites, **auxiliary})
     nesting = [-d for s in (*scored.values(), *auxiliary.values()) for d in frames(s).values()]
     names = tuple(guide_sites)
     return Structure(
@@ -198,34 +238,9 @@ def _check_auxiliary(guide_sites: Sites, auxiliary: Sites) -> None:
         raise ContractError(
             f"auxiliary sites {list(drawn)}: expected latent sites that are computed from them, "
             "each pyro.sample(name, Delta(value, log_density=...)); got latents with a density of "
-            "their own, so that the ELBO would exceed the evidence. Draw the noise without "
-            "pyro.sample, or add the log-density of the auxiliary sites given the latents, log r: "
-            "pyro.factor(name, -log_r, has_rsample=True) in the guide."
-        )
-
-
-def _compare_names(latent: Sites, guide_sites: Sites) -> None:
-    only_model = sorted(latent.keys() - guide_sites.keys())
-    only_guide = sorted(guide_sites.keys() - latent.keys())
-    enumerated = [n for n in only_model if latent[n]["infer"].get("enumerate") == "parallel"]
-    if enumerated and not only_guide:
-        raise ContractError(
-            f"site {enumerated[0]!r}: expected an enumerated site in the guide, too; got one in "
-            "the model only. Sample it in the guide, from a distribution of its own over the same "
-            'classes, with infer={"enumerate": "parallel"}.'
-        )
-    masked = [n for n in only_model if n.endswith("_unobserved")]
-    if masked and not only_guide:
-        raise ContractError(
-            f"site {masked[0]!r}: expected in the guide as well; got obs_mask in the model only, "
-            "which makes a latent site of what is not observed. Sample it in the guide, or mask "
-            "the density instead: with poutine.mask(mask=...)."
-        )
-    if only_model or only_guide:
-        raise ContractError(
-            f"model and guide disagree on latent sites: only in model {only_model}, "
-            f"only in guide {only_guide}. Give both the same site names, or pass the column "
-            "that makes a site observed."
+            "their own, so that the ELBO would exceed the evidence. Make the latents Deltas, with "
+            "the log-density of the change of variables, or add that of the auxiliary sites given "
+            "the latents, log r: pyro.factor(name, -log_r, has_rsample=True) in the guide."
         )
 
 
@@ -310,91 +325,3 @@ def _check_batch_shape(role: str, name: str, site: Site) -> None:
 
 def _reinterpreted(fn: TorchDistribution) -> int:
     return int(getattr(fn, "reinterpreted_batch_ndims", 0))
-
-
-def _compare_shapes(latent: Sites, guide_sites: Sites) -> None:
-    for name, site in guide_sites.items():
-        if frames(latent[name]).keys() != frames(site).keys():
-            raise ContractError(
-                f"site {name!r}: in the plates {sorted(frames(latent[name]))} in the model but "
-                f"{sorted(frames(site))} in the guide. Use the same plates in both, and sample "
-                "what all data share before the data plate."
-            )
-        p, q = latent[name]["fn"], site["fn"]
-        for kind in ("event_shape", "batch_shape"):
-            ours, theirs = tuple(getattr(p, kind)), tuple(getattr(q, kind))
-            if ours != theirs:
-                remedy = "Give both the same dimensions, declared with .to_event()."
-                if kind == "batch_shape" and math.prod(ours) == math.prod(theirs):
-                    remedy = (
-                        "A value that is reduced over a plate keeps a dimension of size one: draw "
-                        "that plate's entries as one event in both, .to_event(1), without the "
-                        "plate."
-                    )
-                raise ContractError(
-                    f"site {name!r}: {kind} is {ours} in the model but {theirs} in the guide. "
-                    f"{remedy}"
-                )
-
-
-def _compare_supports(latent: Sites, guide_sites: Sites) -> None:
-    """Refuse a guide over all real numbers for a latent that is, say, positive or discrete."""
-    for name, site in guide_sites.items():
-        p, q = latent[name]["fn"], site["fn"]
-        if _is_discrete(p) and not _is_discrete(q) and not isinstance(base_of(q), Delta):
-            raise ContractError(
-                f"site {name!r}: expected the guide's draws in the support of the model's "
-                f"{describe(p)}; got {describe(q)}, which is continuous. Sample it from a "
-                'discrete one with infer={"enumerate": "parallel"}, or from a relaxed one in '
-                "model and guide."
-            )
-        # A Delta claims to be over the reals, wherever its value is.
-        everywhere = on_reals(q) and not isinstance(base_of(q), Delta)
-        if everywhere and support_of(p) is not None and not on_reals(p):
-            raise ContractError(
-                f"site {name!r}: expected the guide's draws in the support of the model's "
-                f"{describe(p)}; got {describe(q)}, which draws all "
-                "real numbers, so that the ELBO is minus infinity. Use a distribution with that "
-                "support, or a TransformedDistribution with "
-                "torch.distributions.transform_to(support)."
-            )
-
-
-def _is_discrete(fn: TorchDistribution) -> bool:
-    support = support_of(fn)
-    return support is not None and support.is_discrete
-
-
-def _check_estimators(sites: Sites) -> tuple[str, ...]:
-    """The enumerated sites; refuse others that are not reparameterised."""
-    enumerated = tuple(n for n, s in sites.items() if s["infer"].get("enumerate") == "parallel")
-    for name, site in sites.items():
-        fn = site["fn"]
-        if name not in enumerated and not fn.has_rsample:
-            remedy = "Use one that has rsample over the same values, such as a relaxed one."
-            if site["is_observed"]:
-                remedy = "Give pyro.factor the argument has_rsample=True."
-            elif fn.has_enumerate_support:
-                remedy = 'Mark it with infer={"enumerate": "parallel"}.'
-            raise ContractError(
-                f"site {name!r}: expected a reparameterised distribution or an enumerated one in "
-                f"the guide; got {describe(fn)}. {remedy}"
-            )
-        if name in enumerated and site["infer"].get("num_samples") is not None:
-            raise ContractError(
-                f"site {name!r}: expected a sum over all values of a site that is marked for "
-                f"enumeration; got num_samples={site['infer']['num_samples']} in infer. Remove it."
-            )
-        if name in enumerated and not _is_enumerable(fn):
-            several = fn.event_dim > 0 and base_of(fn).has_enumerate_support
-            remedy = "Sample each element as a site of its own." if several else "Remove the mark."
-            raise ContractError(
-                f"site {name!r}: expected finitely many values of a site that is marked for "
-                f"enumeration; got {describe(fn)}. {remedy}"
-            )
-    return enumerated
-
-
-def _is_enumerable(fn: TorchDistribution) -> bool:
-    """Whether the values can be listed; those of several independent elements cannot."""
-    return fn.has_enumerate_support and getattr(fn, "reinterpreted_batch_ndims", 0) == 0

@@ -49,6 +49,11 @@ class Structure:
         return frozenset((*self.latent, *self.auxiliary))
 
     @property
+    def joint(self) -> frozenset[str]:
+        """All sites that enter the model's density."""
+        return frozenset((*self.latent, *self.scored))
+
+    @property
     def scored(self) -> tuple[str, ...]:
         """Sites of the model whose log-densities add up to its log-likelihood."""
         return (*self.observed, *self.factors)

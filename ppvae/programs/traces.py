@@ -7,6 +7,7 @@ A *site* is a node of a trace. Its tensors have shape (enumerated..., particles,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pyro
@@ -32,6 +33,7 @@ __all__ = [
     "Given",
     "PerDatum",
     "Unscaled",
+    "expect_sites",
     "expect_whole",
     "frames",
     "inner_dims",
@@ -42,7 +44,8 @@ __all__ = [
     "trace_program",
 ]
 
-PARTICLES = "particles"
+# Pyro compares plates by their names: one that no program has.
+PARTICLES = "_ppvae_particles"
 
 
 class Given(Messenger):
@@ -171,6 +174,54 @@ def expect_whole(trace: poutine.Trace) -> None:
                 )
 
 
+def expect_sites(
+    structure: Structure, guide_trace: poutine.Trace, model_trace: poutine.Trace
+) -> None:
+    """Refuse a run with other sites than the pair's, whose terms would be left out in silence.
+
+    Such is one of training mode, where the structure is that of evaluation mode, or of a batch
+    with other rows.
+
+    Arguments:
+        structure: Structure of the pair.
+        guide_trace: A run of the guide.
+        model_trace: A run of the model.
+
+    Raises:
+        ContractError: Naming the sites that are new or missing, or one that is enumerated in one
+            of the modes only.
+    """
+    for role, trace, names in (
+        ("guide", guide_trace, structure.drawn),
+        ("model", model_trace, structure.joint),
+    ):
+        sites = sample_sites(trace)
+        found = {name for name in sites if not sites[name]["infer"].get("_deterministic")}
+        if found != names:
+            raise ContractError(
+                f"{role}: expected the sites {sorted(names)} in every batch, and in training mode "
+                f"as in evaluation mode; got {_difference(found, names)}. Sample the same ones "
+                "always, and mask what does not count: with poutine.mask(mask=rows), or "
+                "mask=self.training around a factor or an observed site of training alone."
+            )
+    drawn = nodes_of(guide_trace)
+    for name in structure.drawn:
+        enumerated = name in structure.enumerated
+        if enumerated != (drawn[name]["infer"].get("enumerate") == "parallel"):
+            raise ContractError(
+                f"site {name!r}: expected one that is enumerated in training mode as in "
+                "evaluation mode, or in neither; got model and guide that are other programs in "
+                "the two modes. Sample it alike in both: enumerated, with a sum that is exact in "
+                "training too, or relaxed."
+            )
+
+
+def _difference(found: AbstractSet[str], names: AbstractSet[str]) -> str:
+    more, fewer = sorted(found - names), sorted(names - found)
+    parts = [f"all but {fewer}"] if fewer else []
+    return ", and ".join([*parts, f"also {more}"] if more else parts)
+
+
 def _is_computed(node: Site) -> bool:
     """Whether a site is a computed value, as pyro.deterministic and poutine.reparam make them."""
     fn = node["fn"]
@@ -246,6 +297,9 @@ class PerDatum:
         model_trace: Trace of the model, replayed against it.
         particles: Whether both programs were run in the plate of particles.
         num_data: Number of training data.
+
+    Raises:
+        ContractError: If a trace has other sites than the structure.
     """
 
     def __init__(
@@ -263,6 +317,7 @@ class PerDatum:
         self.enumerated = []
         nodes = sample_sites(guide_trace)
         self.plates: list[tuple[int, str, dict[int, str]]] = []
+        expect_sites(structure, guide_trace, model_trace)
         for name in structure.enumerated:
             site = nodes[name]
             dim = site["infer"]["_enumerate_dim"]

@@ -11,16 +11,24 @@ from collections.abc import Mapping
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 
 from ppvae.errors import ContractError
+from ppvae.programs.densities import base_of
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
 from ppvae.programs.threads import tracing
-from ppvae.programs.traces import sample_sites, trace_program
+from ppvae.programs.traces import frames, inner_dims, sample_sites, trace_program
 
 __all__ = ["check_vectorised"]
+
+_OWN_NOISE = (
+    "Draw the noise at a site of its own, e = pyro.sample('e', Normal(zeros, 1.), "
+    "infer={'is_auxiliary': True}), in place of torch.randn, and give the Delta the log-density "
+    "of the change of variables alone: Delta(loc + scale * e, log_density=-scale.log())."
+)
 
 _REMEDY = (
     "Write it for dimensions in front, as in (z.unsqueeze(-2) @ W).squeeze(-2) in place of z @ W, "
@@ -129,7 +137,7 @@ def _compare(
             "what does not count (poutine.mask)."
         )
     for name, site in sites.items():
-        if name in structure.deterministic:
+        if site["infer"].get("_deterministic"):
             continue
         alone = one[name]
         spare = [d for d in _spare_dims(site, nesting) if d not in dims]
@@ -142,43 +150,85 @@ def _compare(
         ):
             if several != single:
                 raise _differs(who, name, kind, tuple(single), tuple(several), nesting)
-        score = _last(site["fn"].log_prob(site["value"]), nesting)
+        score = _last(_score(site), nesting)
         try:
-            expected = alone["fn"].log_prob(alone["value"])
+            expected = _score(alone)
         except (KeyError, NotImplementedError):
             continue  # A flow without an inverse can only score its own draws.
         score, expected = torch.broadcast_tensors(score, _last(expected, nesting))
         if not _close(score, expected):
-            if _changes(module, batch, {**subsamples, **last}, name, alone):
+            again = sample_sites(trace_program(module, batch, given={**subsamples, **last}))[name]
+            if not _close(_score(again), _score(alone)):
                 return  # A log-density that differs from run to run cannot be compared.
             gap = (score - expected).abs().max()
             raise ContractError(
                 f"site {name!r}: expected the same log-density in each of several draws side by "
                 f"side as in one draw alone; got a difference of {float(gap):.3g} nats in the "
-                f"{who}. {_remedy(alone)}"
+                f"{who}. {_remedy(alone, again)}"
             )
+    _refuse_neighbours(module, who, batch, structure, one, {**subsamples, **last})
 
 
-def _remedy(site: Site) -> str:
+def _refuse_neighbours(
+    module: nn.Module,
+    who: str,
+    batch: Mapping[str, Tensor],
+    structure: Structure,
+    sites: Mapping[str, Site],
+    given: Mapping[str, Tensor],
+) -> None:
+    """Refuse entries of a plate that depend on the class of another entry, which is enumerated.
+
+    Another class in the first entry must leave the log-densities of all others as they are.
+    """
+    for name in set(structure.enumerated) & sites.keys():
+        classes, value = sites[name]["fn"].enumerate_support(), sites[name]["value"]
+        for dim in inner_dims(sites[name]):
+            first = torch.zeros_like(value, dtype=torch.bool)
+            first.narrow(dim - sites[name]["fn"].event_dim, 0, 1).fill_(True)
+            moved = torch.where(first, classes[0].expand_as(value), value)
+            again = sample_sites(trace_program(module, batch, given={**given, name: moved}))
+            for other, site in sites.items():
+                within = dim in inner_dims(site) and not site["infer"].get("_deterministic")
+                if other == name or not within:
+                    continue
+                try:
+                    alike = _close(_rest(again[other], dim), _rest(site, dim))
+                except (KeyError, NotImplementedError):
+                    continue  # As above.
+                if not alike:
+                    plate = next(plate for plate, d in frames(site).items() if d == dim)
+                    raise ContractError(
+                        f"site {other!r}: expected each entry of the plate {plate!r} to depend on "
+                        f"its own {name!r} alone, which is enumerated; got one in the {who} that "
+                        "changes with another entry's. Each entry is summed by itself, not all "
+                        "combinations: sample the entries in a loop, each as a site of its own."
+                    )
+
+
+def _rest(site: Site, dim: int) -> Tensor:
+    """The log-densities of all entries of a plate but the first."""
+    score = _score(site)
+    return score.narrow(dim, 1, score.size(dim) - 1)
+
+
+def _score(site: Site) -> Tensor:
+    score: Tensor = site["fn"].log_prob(site["value"])
+    return score
+
+
+def _remedy(site: Site, again: Site) -> str:
+    """What to write instead, for a site of two runs at the same values."""
     if site["is_observed"] and site["infer"].get("is_auxiliary"):
         return "Call pyro.factor inside the data plate, with one number per datum."
+    one, other = base_of(site["fn"]), base_of(again["fn"])
+    if isinstance(one, Delta) and isinstance(other, Delta) and not _close(one.v, other.v):
+        return _OWN_NOISE
     return _REMEDY
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-2, atol=1e-3, equal_nan=True)
-
-
-def _changes(
-    module: nn.Module,
-    batch: Mapping[str, Tensor],
-    given: Mapping[str, Tensor],
-    name: str,
-    site: Site,
-) -> bool:
-    """Whether a site's log-density differs when the same program runs again."""
-    again = sample_sites(trace_program(module, batch, given=given))[name]
-    return not _close(again["fn"].log_prob(again["value"]), site["fn"].log_prob(site["value"]))
 
 
 def _last(value: Tensor, kept: int) -> Tensor:

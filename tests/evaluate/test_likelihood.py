@@ -272,6 +272,85 @@ def test_classes_in_a_plate_within_the_data_are_summed_there():
         torch.testing.assert_close(estimate.log_likelihood, exact, rtol=0, atol=1e-5)
 
 
+class Crossed(nn.Module):
+    """Plates A and B beside each other, entered in some order, and data in both.
+
+    The entries of the plates in ``depends`` have classes, those of the others data. For each class
+    there is a site in both plates that depends on it, or ``together`` one for all classes.
+    """
+
+    def __init__(self, order: str, depends: str, *, together: bool = False) -> None:
+        super().__init__()
+        self.order, self.depends, self.together = order, depends, together
+        self.register_buffer("loc", torch.tensor([-1.0, 1.5]))
+        self.register_buffer("probs", torch.tensor([0.3, 0.7]))
+
+    def forward(self, x=None, *, size=None):
+        plates = {"a": pyro.plate("A", 2, dim=-2), "b": pyro.plate("B", 3, dim=-3)}
+        seen = None if x is None else x.permute(2, 1, 0)  # (3, 2, N)
+        means = {"a": None, "b": None}
+        if seen is not None:
+            means = {"a": seen.mean(0), "b": seen.mean(1, keepdim=True)}
+        with data_plate(x, size=size):
+            drawn = {}
+            for name in self.order:
+                with plates[name]:
+                    if name in self.depends:
+                        drawn[name] = pyro.sample(name, dist.Categorical(self.probs))
+                    else:
+                        pyro.sample(f"mean_{name}", dist.Normal(0.0, 1.0), obs=means[name])
+            with plates["a"], plates["b"]:
+                locs = {f"x_{name}": self.loc[k] for name, k in drawn.items()}
+                if self.together:
+                    locs = {"x": torch.stack([*torch.broadcast_tensors(*locs.values())]).sum(0)}
+                for name, loc in locs.items():
+                    pyro.sample(name, dist.Normal(loc, 0.7), obs=seen)
+
+
+class CrossedGuide(nn.Module):
+    def __init__(self, model: Crossed) -> None:
+        super().__init__()
+        self.order, self.depends = model.order, model.depends
+        self.weight = nn.Parameter(torch.tensor(0.4))
+
+    def forward(self, x):
+        plates = {"a": pyro.plate("A", 2, dim=-2), "b": pyro.plate("B", 3, dim=-3)}
+        means = {"a": x.mean(2).T, "b": x.mean(1).T[:, None]}
+        with data_plate(x):
+            for name in self.order:
+                if name in self.depends:
+                    score = self.weight * means[name]
+                    logits = torch.stack([torch.zeros_like(score), score], -1)
+                    with plates[name]:
+                        q = dist.Categorical(logits=logits)
+                        pyro.sample(name, q, infer={"enumerate": "parallel"})
+
+
+@pytest.mark.parametrize("depends", ["a", "b", "ab"])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_classes_in_one_of_two_plates_side_by_side_are_summed_there(order, depends):
+    model, x = Crossed(order, depends), torch.randn(5, 2, 3)
+    exact = torch.zeros(5)
+    for name in depends:  # The sum over the class of an entry of that plate, of all in the other.
+        scores = dist.Normal(model.loc, 0.7).log_prob(x[..., None])
+        scores = scores.sum(2 if name == "a" else 1) + model.probs.log()
+        exact = exact + scores.logsumexp(-1).sum(-1)
+    for name in {*"ab"} - {*depends}:
+        means = x.mean(2 if name == "a" else 1)
+        exact = exact + dist.Normal(0.0, 1.0).log_prob(means).sum(-1)
+    for draws in (1, 5):
+        run = Run(model, CrossedGuide(model))
+        found = log_likelihood(run, {"x": x}, num_particles=draws)
+        torch.testing.assert_close(found.log_likelihood, exact.double(), rtol=0, atol=1e-4)
+
+
+def test_a_site_that_depends_on_classes_of_two_plates_is_refused():
+    model = Crossed("ab", "ab", together=True)
+    run, x = Run(model, CrossedGuide(model)), torch.randn(5, 2, 3)
+    with pytest.raises(ContractError, match="enumerated in one of them and on classes"):
+        log_likelihood(run, {"x": x}, num_particles=2)
+
+
 class Square(nn.Module):
     """z ~ N(0, 1), x ~ N(z^2, 0.7^2), whose posterior has two modes."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -226,6 +228,89 @@ def test_masks_that_agree_in_the_first_batch_may_differ_in_others():
     part = {**whole, "seen": torch.tensor([True, False, True, False])}
     expected = torch.stack([kl[0], -q.entropy()[1], kl[2], torch.zeros(())])
     torch.testing.assert_close(objective(part).kl["z"], expected, atol=0.05, rtol=0)
+
+
+class Weighed(nn.Module):
+    """One latent per datum, with a scale and a mask that may be set at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.mask = 1.0, None
+
+    def weighed(self):
+        handlers = ExitStack()
+        handlers.enter_context(poutine.scale(scale=self.scale))
+        if self.mask is not None:
+            handlers.enter_context(poutine.mask(mask=self.mask))
+        return handlers
+
+
+class WeighedModel(Weighed):
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            with self.weighed():
+                z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            return pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+
+class WeighedGuide(Weighed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        with data_plate(x), self.weighed():
+            pyro.sample("z", dist.Normal(self.loc * x, 0.3))
+
+
+SOME = torch.tensor([True, False, True, False])
+
+
+@pytest.mark.parametrize("who", ["model", "guide"])
+@pytest.mark.parametrize(
+    ("name", "value", "scale", "mask"),
+    [
+        ("scale", 0.2, 0.2, 1.0),
+        ("scale", torch.tensor(0.2), 0.2, 1.0),
+        ("scale", torch.tensor([1.0, 0.2, 1.0, 3.0]), torch.tensor([1.0, 0.2, 1.0, 3.0]), 1.0),
+        ("mask", SOME, 1.0, SOME.float()),
+        ("mask", False, 1.0, 0.0),
+    ],
+)
+def test_scales_and_masks_that_agree_in_the_check_may_differ_later(who, name, value, scale, mask):
+    model, guide, x = WeighedModel(), WeighedGuide(), torch.tensor([1.0, 2.0, -1.0, -2.0])
+    objective = ELBO(num_particles=20_000)(model, guide)
+    q = dist.Normal(0.5 * x, 0.3)
+    entropy = q.entropy().detach()
+    kl = torch.distributions.kl_divergence(q, dist.Normal(torch.zeros(4), 1.0)).detach()
+    assert objective.check({"x": x}).sampled == set()
+    torch.testing.assert_close(objective({"x": x}).kl["z"], kl)
+    setattr(model if who == "model" else guide, name, value)
+    weight = scale * mask * torch.ones(4)
+    of_q, of_p = (weight, torch.ones(4)) if who == "guide" else (torch.ones(4), weight)
+    # E log q = -H, and -E log p = KL + H.
+    expected = of_p * (kl + entropy) - of_q * entropy
+    found = objective({"x": x}).kl["z"].detach()
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    alike = weight == 1
+    torch.testing.assert_close(found[alike], kl[alike])  # Still in closed form.
+    # With one draw, the number of Pyro.
+    if not alike.any():
+        one = ELBO()(model, guide)
+        one.structures = objective.structures
+        torch.manual_seed(3)
+        loss = float(one({"x": x}).loss.detach())
+        torch.manual_seed(3)
+        assert loss == pytest.approx(Trace_ELBO().loss(model, guide, x) / 4, rel=1e-5)
+
+
+def test_scales_that_change_alike_keep_the_closed_form():
+    model, guide, x = WeighedModel(), WeighedGuide(), torch.tensor([1.0, 2.0, -1.0, -2.0])
+    objective = ELBO()(model, guide)
+    kl = objective({"x": x}).kl["z"]
+    for value in (0.5, torch.tensor(0.5)):
+        model.scale = guide.scale = value
+        torch.testing.assert_close(objective({"x": x}).kl["z"], 0.5 * kl)
 
 
 class Votes(nn.Module):

@@ -750,3 +750,112 @@ def test_pyro_module_of_one_pair_does_not_take_the_names_of_another():
         ppvae.fit(*pair, {"x": x}, epochs=1, progress=False)
     assert pyro.param("kept") is kept
     pyro.clear_param_store()
+
+
+def observe_x(self, z, x):
+    pyro.sample("x", dist.Normal(nn.functional.pad(z, (0, 3)), 1.0).to_event(1), obs=x)
+
+
+def test_a_computed_value_in_the_guide_is_taken():
+    def with_value(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(self.weight * x[:, :2], 1.0).to_event(1))
+            pyro.deterministic("norm", z.norm(dim=-1))
+            pyro.deterministic("twice", 2 * z, event_dim=1)
+
+    model, guide, batch = pair(model_of(observe_x), with_value)
+    assert check_pair(model, guide, batch).auxiliary == ()
+    without = elbo_of_pyro(model, Program(sample_z), **batch)  # Pyro warns of such values.
+    assert ours(model, guide, **batch) == pytest.approx(without)
+    assert torch.isfinite(ELBO(num_particles=3)(model, guide)(batch).elbo).all()
+
+
+def test_a_plate_may_be_called_particles():
+    def of(draw):
+        def body(self, x):
+            with data_plate(x), pyro.plate("particles", 5, dim=-2):
+                draw(self, x.T)
+
+        return body
+
+    def observe(self, x):
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(self.weight * u, 0.5), obs=x)
+
+    def sample_u(self, x):
+        pyro.sample("u", dist.Normal(self.weight * x, 0.6))
+
+    model, guide, batch = pair(of(observe), of(sample_u))
+    found = ours(model, guide, **batch)
+    assert found == pytest.approx(elbo_of_pyro(model, guide, **batch), rel=1e-5)
+    several = ELBO(num_particles=4000)(model, guide)(batch).elbo.detach().mean()
+    torch.testing.assert_close(several, torch.tensor(found), rtol=0.1, atol=0.5)
+
+
+def test_a_likelihood_that_is_a_factor_is_refused_by_its_name():
+    def score(self, z, x):
+        pyro.factor("ll", -0.5 * (x[:, :2] - z).square().sum(-1))
+
+    model, guide, batch = pair(model_of(score), sample_z)
+    message = r"latent sites \['z'\] and the factors \['ll'\].*pyro\.sample\('x', \.\.\., obs=x\)"
+    with pytest.raises(ContractError, match=message):
+        check_pair(model, guide, batch)
+
+
+def test_noise_without_a_site_is_refused_with_the_form_that_works():
+    def without_site(self, x):
+        loc, scale = self.weight * x[:, 0], torch.tensor(0.9)
+        z = loc + scale * torch.randn_like(loc)
+        with data_plate(x):
+            log_q = dist.Normal(loc, scale).log_prob(z)
+            pyro.sample("z", dist.Delta(z, log_density=log_q))
+
+    def with_site(self, x):
+        loc, scale = self.weight * x[:, 0], torch.tensor(0.9)
+        with data_plate(x):
+            noise = dist.Normal(torch.zeros(()), 1.0)
+            e = pyro.sample("e", noise, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(loc + scale * e, log_density=-scale.log()))
+
+    def plain(self, x):
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(self.weight * x[:, 0], 0.9))
+
+    def body(self, x):
+        with data_plate(x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            loc = z[..., None].expand(*z.shape, 5)
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    model, guide, batch = pair(body, without_site)
+    with pytest.raises(
+        ContractError, match=r"site 'z': .*'is_auxiliary': True.*log_density=-scale"
+    ):
+        check_pair(model, guide, batch)
+    elbos = [ours(model, Program(each), **batch) for each in (with_site, plain)]
+    assert elbos[0] == pytest.approx(elbos[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_entries_that_depend_on_the_enumerated_classes_of_others_are_refused(shift):
+    """Each entry's class is summed by itself: with a shift, two of them would have to be."""
+
+    def observe(self, x):
+        with data_plate(x), pyro.plate("t", 5, dim=-2):
+            k = pyro.sample("k", dist.Bernoulli(torch.tensor(0.3)))
+            k = k.expand(*k.shape[:-2], 5, N)
+            pyro.sample("x", dist.Normal(k + 2 * k.roll(shift, -2), 1.0), obs=x.T)
+
+    def classes(self, x):
+        with data_plate(x), pyro.plate("t", 5, dim=-2):
+            logits = self.weight * x.T
+            pyro.sample("k", dist.Bernoulli(logits=logits), infer={"enumerate": "parallel"})
+
+    model, guide, batch = pair(observe, classes)
+    if shift == 0:
+        assert check_pair(model, guide, batch).enumerated == ("k",)
+        return
+    with pytest.raises(
+        ContractError, match=r"each entry of the plate 't' to depend on its own 'k'"
+    ):
+        check_pair(model, guide, batch)

@@ -91,7 +91,7 @@ class Subject:
     @cached_property
     def structure(self) -> Structure:
         """Names and shapes of the pair's sites."""
-        return check_pair(self.run.model, self.run.guide, self.first(2))
+        return check_pair(self.run.model, self.run.guide, self.first(2), training=False)
 
     @cached_property
     def likelihood(self) -> Likelihood | None:
