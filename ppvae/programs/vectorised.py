@@ -183,10 +183,15 @@ def _refuse_neighbours(
     """
     for name in set(structure.enumerated) & sites.keys():
         classes, value = sites[name]["fn"].enumerate_support(), sites[name]["value"]
+        events = sites[name]["fn"].event_dim
+        same = value == classes[0]
+        for axis in range(-events, 0):
+            same = same.all(axis, keepdim=True)
+        another = torch.where(same, classes[-1], classes[0])
         for dim in inner_dims(sites[name]):
             first = torch.zeros_like(value, dtype=torch.bool)
-            first.narrow(dim - sites[name]["fn"].event_dim, 0, 1).fill_(True)
-            moved = torch.where(first, classes[0].expand_as(value), value)
+            first.narrow(dim - events, 0, 1).fill_(True)
+            moved = torch.where(first, another, value)
             again = sample_sites(trace_program(module, batch, given={**given, name: moved}))
             for other, site in sites.items():
                 within = dim in inner_dims(site) and not site["infer"].get("_deterministic")
