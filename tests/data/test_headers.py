@@ -102,6 +102,15 @@ def test_axes_that_tifffile_names_are_followed(tmp_path, number, axes, shape, or
     np.testing.assert_array_equal(_pixels(tmp_path / "a.tif"), wanted)
 
 
+def test_planes_of_metamorph_are_rows(tmp_path):
+    array = _values(3, *SHAPE)
+    tags = [(33628, 4, 2, (9999, 0), True), (33629, 5, 3, (1, 2, 3, 4, 5, 6), True)]
+    tifffile.imwrite(tmp_path / "a.tif", array[0], metadata=None, extratags=tags)
+    with (tmp_path / "a.tif").open("ab") as file:
+        file.write(array[1:].tobytes())
+    np.testing.assert_array_equal(_pixels(tmp_path / "a.tif")[:, 0], array)
+
+
 def test_depth_in_one_page_is_rows(tmp_path):
     array = _values(2, 16, 32, 32)
     kind = {"volumetric": True, "tile": (16, 16, 16), "photometric": "minisblack"}
