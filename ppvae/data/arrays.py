@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppvae.data.columns import COLUMNS, found_as, kind_of, known_as
+from ppvae.data.arranged import Layout, channels_first, dataset_of
+from ppvae.data.beside import beside
+from ppvae.data.columns import COLUMNS, found_as, known_as
 from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.mapped import MappedRows
 from ppvae.data.paths import UNREADABLE, PathLike, existing, refuse_larger
-from ppvae.data.record import Record, coded, known_names, known_unit
 from ppvae.data.spectra import spectral_image
 from ppvae.data.stored import refuse_packed, unwritten
-from ppvae.data.words import coded_names, factor_of_text, own_text, split_codes
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
 from ppvae.typing import Spec
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from zarr.types import AnyArray
 
 __all__ = ["h5", "npy", "npz", "zarr"]
-
-Layout: TypeAlias = Literal["auto", "first", "last"]
 
 
 def npz(
@@ -47,7 +45,8 @@ def npz(
     shape (N, H, W, C) become (N, C, H, W): the last axis holds the channels where it is shorter
     than both others and the first of the three is longer than 4.
 
-    Files in the archive that are no arrays are left out, with a note.
+    What is no array, and arrays of other names that are single values or longer or shorter than
+    ``x``, are left out, with a note.
 
     Arguments:
         path: Path of the archive.
@@ -63,7 +62,7 @@ def npz(
         with zipfile.ZipFile(path) as packed:
             refuse_larger(path, sum(part.file_size for part in packed.infolist()))
         with np.load(path, allow_pickle=False) as archive:
-            members = {name: archive[name] for name in archive.files}
+            members = {name: _member(archive, name, like) for name in archive.files}
     except (*UNREADABLE, zipfile.BadZipFile, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
@@ -85,7 +84,21 @@ def npz(
         from scipy.sparse import load_npz
 
         return Dataset({"x": load_npz(path)}, missing_ok=missing_ok).noted(note)
-    return _dataset(path, columns, missing_ok, layout, like).noted(note)
+    left, said = beside(columns, like or ())
+    kept = {name: array for name, array in columns.items() if name not in left}
+    return dataset_of(path, kept, missing_ok, layout, like).noted(note, said)
+
+
+def _member(
+    archive: np.lib.npyio.NpzFile, name: str, like: Spec | None
+) -> np.ndarray | bytes | None:
+    """A member of an archive; None for objects, unless a column with a meaning has them."""
+    try:
+        return archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error) or known_as(name) in COLUMNS or name in (like or ()):
+            raise
+        return None
 
 
 def _named(names: Sequence[str]) -> str:
@@ -146,7 +159,7 @@ def npy(
                 "Its name should end in .npz."
             )
     small = {k: np.array(v) if v.ndim <= 1 else v for k, v in mapped.items()}
-    return _dataset(existing(path), small, missing_ok, layout, like)
+    return dataset_of(existing(path), small, missing_ok, layout, like)
 
 
 class _Zarr:
@@ -156,7 +169,7 @@ class _Zarr:
         self.array = array
         self.layout = layout
         self.name = name
-        row, self.note = _pictures(np.empty((1, *array.shape[1:]), array.dtype), layout, name)
+        row, self.note = channels_first(np.empty((1, *array.shape[1:]), array.dtype), layout, name)
         self.shape: tuple[int, ...] = (array.shape[0], *row.shape[1:])
         self.dtype = np.dtype(array.dtype)
         self.ndim = row.ndim
@@ -171,7 +184,7 @@ class _Zarr:
                 f"{self.name}: expected chunks that can be read; got a damaged one "
                 f"({str(error).strip() or type(error).__name__}). Save the array again."
             ) from error
-        return _pictures(values, self.layout)[0]
+        return channels_first(values, self.layout)[0]
 
 
 def zarr(
@@ -200,9 +213,11 @@ def zarr(
     library = expect_package(path.name, "zarr", "zarr")
     try:
         node = library.open(str(path), mode="r")
-        arrays = dict(node.arrays()) if isinstance(node, library.Group) else {"x": node}
+        found = dict(node.arrays()) if isinstance(node, library.Group) else {"x": node}
+        left, said = beside(found, like or ())
+        arrays = {name: array for name, array in found.items() if name not in left}
         columns: dict[str, np.ndarray | MappedRows] = {}
-        notes = []
+        notes = [said]
         for name, array in arrays.items():
             _refuse_pickled(path, array)
             notes.append(
@@ -231,7 +246,7 @@ def zarr(
             f"{path.name}: expected arrays in the group, one per column; got none. Save x there, "
             "or name the folder of the array itself."
         )
-    return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
+    return dataset_of(path, columns, missing_ok, layout, like).noted(*notes)
 
 
 def _refuse_pickled(path: Path, array: AnyArray) -> None:
@@ -275,13 +290,25 @@ def h5(
     try:
         refuse_outside(path)
         with h5py.File(path, "r") as file:
-            sets = {
+            found = {
                 name: item
                 for name, item in file.items()
                 if isinstance(item, h5py.Dataset) and item.shape is not None
             }
+            objects = [
+                name
+                for name, item in found.items()
+                if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None
+            ]
+            left, said = beside(found, like or (), objects)
+            sets = {name: item for name, item in found.items() if name not in left}
             if found_as("x", sets) is None:
                 return spectral_image(path, missing_ok=missing_ok, like=like, **spectral)
+            for name in set(objects) & set(sets):
+                raise DataError(
+                    f"{path.name}: expected numbers or text in {name!r}; got objects, such as "
+                    "rows of several lengths. Save it as an array of one shape."
+                )
             refuse_larger(path, sum(item.nbytes for item in sets.values()))
             columns = {
                 name: item.asstr()[...].astype(str) if item.dtype.kind == "O" else item[...]
@@ -296,7 +323,7 @@ def h5(
         raise DataError(
             f"{path.name}: expected an HDF5 file; it cannot be read ({error}). Copy it again."
         ) from error
-    return _dataset(path, columns, missing_ok, layout, like).noted(*notes)
+    return dataset_of(path, columns, missing_ok, layout, like).noted(*notes, said)
 
 
 def _unwritten(name: str, item: h5py.Dataset) -> str:
@@ -304,82 +331,3 @@ def _unwritten(name: str, item: h5py.Dataset) -> str:
         return ""
     pieces = math.prod(-(-n // chunk) for n, chunk in zip(item.shape, item.chunks, strict=True))
     return unwritten(name, item.id.get_num_chunks(), pieces, item.fillvalue)
-
-
-def _dataset(
-    path: Path,
-    columns: Mapping[str, np.ndarray | MappedRows],
-    missing_ok: Sequence[str],
-    layout: Layout,
-    like: Spec | None,
-) -> Dataset:
-    record = Record()
-    arrays: dict[str, np.ndarray | MappedRows] = {}
-    for given, array in columns.items():
-        name = given if found_as(known_as(given), columns) != given else known_as(given)
-        if name != given:
-            record = record.noted(f"{name}: from the array {given!r}")
-        kind = kind_of(name)
-        if isinstance(array, MappedRows):
-            arrays[name] = array
-            continue
-        if array.dtype.kind in "US" and array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
-            record = record.noted(f"{name}: shape (N, 1) taken as (N)")
-        if kind.kind == "split":
-            arrays[name], note = split_codes(array, path.name)
-            record = record.noted(note)
-        elif kind.coded and array.ndim == 1 and array.dtype.kind in "iufbUS":
-            arrays[name], names, note = coded(name, array, known_names(like, name))
-            record = record.noted(note)
-            record = record if names is None else record.renamed(name, names)
-        elif kind.measured and array.ndim == 1 and array.dtype.kind in "US":
-            arrays[name], unit = factor_of_text(name, array)
-            known_unit(like, name, unit)
-            record = Record(record.names, {**record.units, **unit}, record.notes)
-        elif (
-            name not in COLUMNS
-            and array.ndim == 1
-            and (array.dtype.kind in "US" or coded_names(like, name) is not None)
-        ):
-            arrays[name], record = own_text(name, array, record, like)
-        else:
-            arrays[name] = array
-    whole = arrays.get("x")
-    if whole is not None and not isinstance(whole, MappedRows) and whole.ndim == 1:
-        arrays["x"] = whole = whole[:, None]
-        record = record.noted("x: shape (N) taken as (N, 1)")
-    shape = None if whole is None else whole.shape
-    for name in ("source", "mask", "x"):
-        values = arrays.get(name)
-        if values is None or isinstance(values, MappedRows):
-            continue
-        if name != "mask" or values.shape == shape:  # The axes of a mask are those of x.
-            arrays[name], note = _pictures(np.asanyarray(values), layout, name)
-            record = record.noted(note)
-    return Dataset(arrays, missing_ok=missing_ok, record=record)
-
-
-def _pictures(x: np.ndarray, layout: Layout, name: str = "x") -> tuple[np.ndarray, str]:
-    """Pictures with channels first, and a note; a memory-mapped array stays mapped."""
-    if layout not in ("auto", "first", "last"):
-        raise DataError(f"layout: expected 'auto', 'first' or 'last'; got {layout!r}. Use 'auto'.")
-    if x.ndim == 3 and x.shape[1] > 4 and layout == "auto":
-        return x[:, None], (
-            f"{name}: pictures with shape (N, {x.shape[1]}, {x.shape[2]}), one channel"
-        )
-    if x.ndim != 4 or layout == "first":
-        return x, ""
-    first, middle, last = x.shape[1:]
-    if layout == "last" or (first > 4 and last < min(first, middle)):
-        moved = x.transpose(0, 3, 1, 2)
-        mapped = isinstance(x, np.memmap)
-        return moved if mapped else np.ascontiguousarray(moved), (
-            f"{name}: channels last, (N, {first}, {middle}, {last}), taken as (N, {last}, "
-            f"{first}, {middle})"
-        )
-    unusual = layout == "auto" and (first > 4 or last <= 4)
-    note = (
-        f"{name}: channels first, {first} of {middle} x {last}; --layout last takes the last axis"
-    )
-    return x, note if unusual else ""

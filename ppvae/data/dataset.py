@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppvae.data.columns import CODED, COLUMNS, OWN, kind_of
 from ppvae.data.convert import as_column, expect_names, refuse_non_finite
+from ppvae.data.dim import dim_bytes
 from ppvae.data.mapped import INTEGERS, Column, ColumnsLike, MappedRows, rows_of
 from ppvae.data.pairing import refuse_other_rows
 from ppvae.data.record import Record
@@ -81,6 +82,9 @@ class Dataset(Mapping[str, Column]):
         if record is None and frame is not None and len(frame) == len(set(map(str, frame))):
             kept = kept.renamed("x", tuple(map(str, frame)))  # of a DataFrame
         self.record = kept.noted(*(note for _, note in pairs.values()))
+        # Before a mask, which makes floating-point numbers of bytes.
+        dim = [dim_bytes(name, column) for name, column in self._columns.items()]
+        self.record = self.record.noted(*(note for note in dim if note not in kept.notes))
         if "x" in self._columns and "mask" in self._columns:
             self._mask()
         self.row_names = None if row_names is None else np.asarray(row_names, dtype=object)

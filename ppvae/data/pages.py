@@ -159,6 +159,8 @@ class Plan:
             notes.append(f"x: {self.scale[0]:g} to {self.scale[1]:g} scaled to [0, 1]")
         elif self.kind == "word":
             notes.append("x: 16 bits, 0 to 65535 scaled to [0, 1]; --range states another range")
+            if any(page.kind == "byte" for page in pages):
+                notes.append("x: 8 bits, 0 to 255 scaled to [0, 1]")
         elif self.kind == "number":
             notes.append("x: values as they are in the files; --range scales them to [0, 1]")
         else:

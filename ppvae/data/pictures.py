@@ -11,8 +11,9 @@ import numpy as np
 from ppvae.borders import typed
 from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
+from ppvae.data.dim import dim_words
 from ppvae.data.labels import labels_of
-from ppvae.data.pages import Plan
+from ppvae.data.pages import Page, Plan
 from ppvae.data.paths import PathLike, existing, name_of
 from ppvae.data.pillow import PICTURES, pages_of, read
 from ppvae.data.record import Record, coded, known_names
@@ -83,7 +84,7 @@ def images(
     plan = Plan.of(name_of(folder), pages, size=size, crop=crop, channels=channels, scale=range)
     x = read(plan, pages)
     names = [page.name(folder) for page in pages]
-    record = Record(notes=(*skipped, *plan.notes(pages)))
+    record = Record(notes=(*skipped, *plan.notes(pages))).noted(_dim(plan, pages, x))
     arrays: dict[str, np.ndarray] = {"x": x}
     files = [page.path.relative_to(folder) for page in pages]
     parts, classes = _folders(folder, files, known_names(like, "y"))
@@ -108,6 +109,14 @@ def images(
         record = record.noted(f"{note} (names of folders)" if note else "")
         record = record.renamed("y", read_names) if read_names is not None else record
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
+
+
+def _dim(plan: Plan, pages: Sequence[Page], x: np.ndarray) -> str:
+    """A note if the pictures of 16 bits seem to have another scale that no other note names."""
+    if plan.asked or any("--range 0 " in page.note for page in pages):
+        return ""
+    deep = [float(row.max()) for row, page in zip(x, pages, strict=True) if page.kind == "word"]
+    return dim_words(max(deep)) if deep else ""
 
 
 def _paths(folder: Path) -> tuple[list[Path], list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppvae.data.headers import Headers, any_size, headers_of, is_reduced
 from ppvae.data.pages import Page, Plan
 from ppvae.data.stacks import STACKS, is_deep, stack_of
 from ppvae.errors import DataError
@@ -36,12 +35,9 @@ PICTURES = (
     ".pnm",
     *STACKS,
 )
-TIFF = (".tif", ".tiff")
 COLOUR = {"RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "RGBa"}
 DEEP = {"I;16", "I;16L", "I;16B", "I;16N"}
 ORIENTATION = 0x0112
-# Tag of a TIFF page, and its bits for a reduced copy of another page, and for a mask.
-SUBFILE, REDUCED = 254, 0b101
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -51,90 +47,41 @@ def pages_of(path: Path) -> list[Page]:
     Raises:
         DataError: If the file cannot be read, or has values that Pillow would shorten.
     """
-    if path.name.lower().endswith(STACKS) or is_deep(path) or _altered(path):
-        return _stacked(path)
+    headers = headers_of(path)
+    if path.name.lower().endswith(STACKS) or is_deep(path) or (headers and headers.altered):
+        return _stacked(path, headers)
     with _opened(path) as picture:
         count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
         pages = []
         for number in range(count):
             picture.seek(number)
-            if number and getattr(picture, "tag_v2", {}).get(SUBFILE, 0) & REDUCED:
+            if is_reduced(getattr(picture, "tag_v2", {}), number):
                 continue
             pages.append(_page(path, number if count > 1 else None, picture))
+    notes = []
     if len(pages) < count:
-        note = f"x: {count - len(pages)} reduced copies or masks in {path.name} left out"
-        pages[0] = replace(pages[0], note=note)
+        notes.append(f"x: {count - len(pages)} reduced copies or masks in {path.name} left out")
+    if headers is not None:
+        notes.append(headers.note(path, len(pages)))
+    pages[0] = replace(pages[0], note="; ".join(filter(None, notes)))
     return pages
 
 
-def _stacked(path: Path) -> list[Page]:
+def _stacked(path: Path, headers: Headers | None) -> list[Page]:
     """The pages of a file that is read as an array."""
     stack = stack_of(path)
     rows, bands, *shape = stack.values.shape
-    dtype = stack.values.dtype
-    kind = {"uint8": "byte", "uint16": "word"}.get(dtype.name, "number")
-    numbers = [None] if rows == 1 else list(range(rows))
+    note = stack.note
+    if headers is not None:
+        more = headers.note(path, stack.values.size // headers.size)
+        note = "; ".join(filter(None, (note, more)))
     size = (shape[0], shape[1])
-    return [
-        Page(path, n, dtype.name, size, kind, False, False, False, bands, stack.note)
-        for n in numbers
-    ]
-
-
-def _altered(path: Path) -> bool:
-    """Whether Pillow would change the values of a TIFF file, or cannot read it or its axes."""
-    from PIL import Image, UnidentifiedImageError
-
-    if path.suffix.lower() not in TIFF or not path.is_file() or not path.stat().st_size:
-        return False
-    try:
-        with _of_any_size(), Image.open(path) as picture:
-            for number in range(getattr(picture, "n_frames", 1)):
-                picture.seek(number)
-                if _loses(picture, number):
-                    return True
-    except UnidentifiedImageError:
-        return path.read_bytes()[:2] in (b"II", b"MM")
-    except (OSError, SyntaxError, EOFError, ValueError):
-        return False  # Said in words where it is read.
-    return False
-
-
-def _loses(picture: Picture, number: int) -> bool:
-    """Whether Pillow would change the values or the channels of a page of a TIFF file."""
-    tags = getattr(picture, "tag_v2", {})
-    if number and tags.get(SUBFILE, 0) & REDUCED:
-        return False
-    bits, samples = max(tags.get(258, (1,))), tags.get(277, 1)
-    signed, white = max(tags.get(339, (1,))), tags.get(262) == 0
-    about = str(tags.get(270, ""))
-    channels = re.findall(r'SizeC="(\d+)"|^channels=(\d+)', about, re.MULTILINE)
-    return (
-        (bits == 8 and signed == 2)
-        or (bits == 32 and signed == 1)
-        or (bits > 8 and (white or samples > 1))
-        or samples > len(picture.getbands())  # Such as RGBX, of which Pillow keeps RGB.
-        or any(int(ome or imagej) > 1 for ome, imagej in channels)
-        or tags.get(ORIENTATION, 1) > 4  # Pillow mixes the pixels of those without compression.
-    )
-
-
-@contextmanager
-def _of_any_size() -> Iterator[None]:
-    """Pillow without its limit of pixels and its warnings.
-
-    `Plan` checks sizes, as it determines whether the picture will be made smaller.
-    """
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS
-    try:
-        Image.MAX_IMAGE_PIXELS = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    pages = []
+    for number, dtype in enumerate(stack.dtypes):
+        kind = {"uint8": "byte", "uint16": "word"}.get(dtype, "number")
+        place = number if rows > 1 else None
+        pages.append(Page(path, place, dtype, size, kind, False, False, False, bands, note))
+    return pages
 
 
 @contextmanager
@@ -143,7 +90,7 @@ def _opened(path: Path) -> Iterator[Picture]:
     from PIL import Image
 
     try:
-        with _of_any_size(), Image.open(path) as picture:
+        with any_size(), Image.open(path) as picture:
             yield picture
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         if isinstance(error, DataError):

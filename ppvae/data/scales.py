@@ -108,8 +108,9 @@ def compared_scale(
 
     Raises:
         DataError: If one of them, the run or the data, has bytes that are scaled to [0, 1] and
-            the other has not; or if the data are whole numbers, such as counts, and the run was
-            fitted with smaller fractions, such as their logarithms.
+            the other has not; if bytes of 0 and 1 would become almost 0; or if the data are whole
+            numbers, such as counts, and the run was fitted with smaller fractions, such as their
+            logarithms.
     """
     notes = []
     for name in [name for name in data if name in spec and name in ("x", "source")]:
@@ -135,6 +136,12 @@ def compared_scale(
             raise DataError(
                 f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
                 "with; got uint8, which is scaled to [0, 1]. Save it as floating-point numbers."
+            )
+        if are_bytes and not were_bytes and facts.most == 1 / 255 and 10 / 255 < known[1]:
+            raise DataError(
+                f"{source}: expected {name} with numbers such as {fitted}, as the run was fitted "
+                "with; got uint8 of 0 and 1, of which 1 becomes 0.0039. Save it as bool, or read "
+                "files of pictures with --range 0 1."
             )
         size, before = (max(map(abs, ends)) for ends in ((facts.least, facts.most), known))
         counts = facts.whole and not facts.binary and facts.least >= 0

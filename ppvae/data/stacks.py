@@ -11,18 +11,23 @@ from __future__ import annotations
 import importlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ppvae.data.hdf5 import refuse_outside
+from ppvae.data.headers import ORIENTATION, REDUCED
 from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
 from ppvae.typing import JsonObject
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 __all__ = ["STACKS", "Stack", "is_deep", "stack_of"]
 
@@ -31,8 +36,22 @@ MICROSCOPE = (".dm3", ".dm4", ".emd")
 STACKS = (*MRC, *NIFTI, *MICROSCOPE)
 NETPBM = (".pgm", ".ppm", ".pnm")
 HEADER = re.compile(rb"P([2356])(?:\s|#[^\n]*\n)+(\d+)\s+(?:#[^\n]*\n)?(\d+)\s+(\d+)\s")
-# Tag of a TIFF file, and what turns its pictures upright: transposed, then flipped along axes.
-ORIENTATION = 274
+# Kinds of numbers in a TIFF page, by the number of its photometric interpretation.
+YCBCR, JPEG = 6, (6, 7)
+LAB = ("grey or red, green, blue; got Lab", "Save it as RGB")
+MEANINGS = {
+    0: ("0 as black; got a picture in which 0 is white", "Invert it, and save it again"),
+    3: (
+        "grey or colour; got numbers of a palette that Pillow does not read",
+        "Save it as RGB",
+    ),
+    5: ("grey or red, green, blue; got inks (CMYK)", "Save it as RGB"),
+    YCBCR: ("grey or red, green, blue; got luma and chroma (YCbCr)", "Save it as RGB"),
+    8: LAB,
+    9: LAB,
+    10: LAB,
+}
+# What turns pictures upright, by the number of their orientation: transposed, then flipped.
 UPRIGHT = {
     1: (False, ()),
     2: (False, (1,)),
@@ -52,10 +71,12 @@ class Stack:
     Attributes:
         values: Pictures with shape (rows, C, H, W).
         note: Interpretation of the file's axes, in words.
+        dtypes: Type of the numbers of each row in the file; those of ``values`` hold all of them.
     """
 
     values: np.ndarray
     note: str
+    dtypes: tuple[str, ...]
 
 
 def stack_of(path: Path) -> Stack:
@@ -70,7 +91,7 @@ def stack_of(path: Path) -> Stack:
     reader, package = _reader(path)
     module = expect_package(path.name, package, "images")
     try:
-        values, axes = reader(path, module)
+        series, axes = reader(path, module)
     except Exception as error:
         if isinstance(error, DataError):
             raise
@@ -80,7 +101,7 @@ def stack_of(path: Path) -> Stack:
             f"{path.name}: expected a picture that {package} reads; it cannot be read "
             f"({str(error).strip() or type(error).__name__}). Remove or mend the file."
         ) from error
-    return _arranged(path, np.asarray(values), axes)
+    return _joined(path, series, axes)
 
 
 def is_deep(path: Path) -> bool:
@@ -112,7 +133,8 @@ def _netpbm(path: Path) -> Stack:
             f"{numbers.max(initial=0)}. Remove or mend the file."
         )
     values = numbers.astype(np.uint16).reshape(1, height, width, bands).transpose(0, 3, 1, 2)
-    return Stack(values, f"x: {path.name} has values up to {top}; --range 0 {top} scales them")
+    note = f"x: {path.name} has values up to {top}; --range 0 {top} scales them"
+    return Stack(values, note, ("uint16",))
 
 
 def _of(error: Exception, module: ModuleType) -> bool:
@@ -120,7 +142,11 @@ def _of(error: Exception, module: ModuleType) -> bool:
     return type(error).__module__.partition(".")[0] == module.__name__.partition(".")[0]
 
 
-def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], tuple[np.ndarray, str]], str]:
+# Arrays of a file, of one shape, and their axes.
+Series: TypeAlias = tuple[list[np.ndarray], str]
+
+
+def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], Series], str]:
     name = path.name.lower()
     for suffixes, reader, package in (
         (MRC, _mrc, "mrcfile"),
@@ -132,9 +158,18 @@ def _reader(path: Path) -> tuple[Callable[[Path, ModuleType], tuple[np.ndarray, 
     return _tiff, "tifffile"
 
 
-def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
+def _tiff(path: Path, tifffile: ModuleType) -> Series:
     # A stream rather than a path: from a path, other files that this one names are read, too.
     with tifffile.TiffFile(io.BytesIO(path.read_bytes()), _multifile=False) as file:
+        # Before the series, in which pages may stand for others without their headers.
+        pages = [
+            page
+            for number, page in enumerate(file.pages)
+            if not number or not page.subfiletype & REDUCED
+        ]
+        _refuse_meanings(path, pages)
+        tags = [page.tags.get(ORIENTATION) for page in pages]
+        turns = {1 if tag is None else int(tag.value) for tag in tags}
         first, *others = file.series
         absent = sum(page is None for series in file.series for page in series)
         _refuse_parts(path, {s.kind for s in file.series}, absent, is_ome=file.is_ome)
@@ -143,21 +178,26 @@ def _tiff(path: Path, tifffile: ModuleType) -> tuple[np.ndarray, str]:
                 f"{path.name}: expected pictures of one shape; got "
                 f"{[tuple(series.shape) for series in file.series][:6]}. Save each as a file."
             )
-        if file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        if len(turns) > 1:
             raise DataError(
-                f"{path.name}: expected 0 as black; got a picture in which 0 is white. "
-                "Invert it, and save it again."
+                f"{path.name}: expected pages that are turned alike; got the orientations "
+                f"{sorted(turns)}. Save each as a file."
             )
-        if file.pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
-            raise DataError(
-                f"{path.name}: expected grey or colour; got numbers of a palette that Pillow does "
-                "not read. Save it as RGB."
-            )
-        values, axes = first.asarray(), first.axes
-        if others:
-            values, axes = np.stack([series.asarray() for series in file.series]), "N" + axes
-        tag = file.pages[0].tags.get(ORIENTATION)
-        return _upright(values, axes, 1 if tag is None else int(tag.value)), axes
+        values = [_upright(s.asarray(), s.axes, min(turns)) for s in file.series]
+        return values, first.axes
+
+
+def _refuse_meanings(path: Path, pages: Sequence[TiffPage]) -> None:
+    """Refuse pages of a TIFF file whose numbers are no intensities of light.
+
+    Raises:
+        DataError: If there is such a page.
+    """
+    for number, page in enumerate(pages):
+        got, remedy = MEANINGS.get(int(page.photometric), ("", ""))
+        if got and not (page.photometric == YCBCR and page.compression in JPEG):
+            where = f" (page {number})" if number else ""
+            raise DataError(f"{path.name}: expected {got}{where}. {remedy}.")
 
 
 def _refuse_parts(path: Path, kinds: set[str], absent: int, *, is_ome: bool) -> None:
@@ -190,20 +230,20 @@ def _upright(values: np.ndarray, axes: str, orientation: int) -> np.ndarray:
     return np.flip(values, tuple(places[i] for i in flipped))
 
 
-def _mrc(path: Path, mrcfile: ModuleType) -> tuple[np.ndarray, str]:
+def _mrc(path: Path, mrcfile: ModuleType) -> Series:
     with mrcfile.open(path, mode="r", permissive=False) as file:
         values = np.array(file.data)
-    return values, {2: "YX", 3: "ZYX", 4: "VZYX"}.get(values.ndim, "?")
+    return [values], {2: "YX", 3: "ZYX", 4: "VZYX"}.get(values.ndim, "?")
 
 
-def _nifti(path: Path, nibabel: ModuleType) -> tuple[np.ndarray, str]:
+def _nifti(path: Path, nibabel: ModuleType) -> Series:
     image = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     # Index order: a slice values[:, :, k] is a picture, its rows along the first axis.
-    return values.transpose(*reversed(range(2, values.ndim)), 0, 1), "TUVWZYX"[-values.ndim :]
+    return [values.transpose(*reversed(range(2, values.ndim)), 0, 1)], "TUVWZYX"[-values.ndim :]
 
 
-def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
+def _microscope(path: Path, rsciio: ModuleType) -> Series:
     refuse_outside(path)
     plugin = "emd" if path.suffix.lower() == ".emd" else "digitalmicrograph"
     signals = importlib.import_module(f"{rsciio.__name__}.{plugin}").file_reader(str(path))
@@ -215,7 +255,7 @@ def _microscope(path: Path, rsciio: ModuleType) -> tuple[np.ndarray, str]:
             f"among data of shapes {shapes[:6]}. Save the one that is meant as a file."
         )
     values = np.asarray(flat[0]["data"])
-    return values, "N" * (values.ndim - 2) + "YX"
+    return [values], "N" * (values.ndim - 2) + "YX"
 
 
 def _is_flat(signal: JsonObject) -> bool:
@@ -225,8 +265,25 @@ def _is_flat(signal: JsonObject) -> bool:
     return own >= 2 and len(signal["axes"]) == signal["data"].ndim and not kind
 
 
-def _arranged(path: Path, values: np.ndarray, axes: str) -> Stack:
-    """The values with shape (rows, C, H, W)."""
+def _joined(path: Path, series: Sequence[np.ndarray], axes: str) -> Stack:
+    """The pictures of all arrays of a file, with shape (rows, C, H, W)."""
+    stacks, left = zip(*(_arranged(path, values, axes) for values in series), strict=True)
+    taken = np.concatenate(stacks) if len(stacks) > 1 else stacks[0]
+    dtypes = tuple(stack.dtype.name for stack in stacks for _ in stack)
+    shape = series[0].shape[: len(axes)]
+    sizes = [f"{axis}={n}" for axis, n in zip(axes, shape, strict=True)]
+    sizes = [f"N={len(series)}", *sizes] if len(series) > 1 else sizes
+    note = (
+        f"x: axes {' x '.join(sizes)} of {path.name} taken as {len(taken)} rows, "
+        f"{taken.shape[1]} channels"
+    )
+    if left[0]:
+        note += f"; x: the channel {', '.join(left[0])} of records left out"
+    return Stack(taken, note if len(sizes) > 2 or taken.shape[1] > 1 else "", dtypes)
+
+
+def _arranged(path: Path, values: np.ndarray, axes: str) -> tuple[np.ndarray, list[str]]:
+    """The values with shape (rows, C, H, W), and the names of channels that were left out."""
     bands = {*(values.dtype.names or ())}
     left = sorted(bands - {*"RGB"})
     if bands >= {*"RGB"}:
@@ -246,9 +303,4 @@ def _arranged(path: Path, values: np.ndarray, axes: str) -> Stack:
     order = [*rows, *channel, axes.index("Y"), axes.index("X")]
     height, width = values.shape[axes.index("Y")], values.shape[axes.index("X")]
     channels = int(np.prod([values.shape[i] for i in channel], dtype=int))
-    taken = values.transpose(order).reshape(-1, channels, height, width)
-    sizes = " x ".join(f"{axis}={n}" for axis, n in zip(axes, values.shape, strict=True))
-    note = f"x: axes {sizes} of {path.name} taken as {len(taken)} rows, {channels} channels"
-    if left:
-        note += f"; x: the channel {', '.join(left)} of records left out"
-    return Stack(taken, note if values.ndim > 2 else "")
+    return values.transpose(order).reshape(-1, channels, height, width), left

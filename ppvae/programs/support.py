@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -13,6 +14,7 @@ from torch.distributions import Distribution, Independent, constraints
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import CODED, kind_of
 from ppvae.data.describe import statistics, suitable
+from ppvae.data.dim import said_dim
 from ppvae.data.scales import far_from_unit
 from ppvae.errors import DataError, PPVAEError
 from ppvae.programs.batches import batch_for, placement
@@ -21,6 +23,8 @@ from ppvae.programs.scopes import evaluating, forked
 from ppvae.programs.traces import sample_sites, trace_program
 
 __all__ = ["check_support", "check_values"]
+
+logger = logging.getLogger(__name__)
 
 # Numbers of a column that are checked at a time.
 CHUNK = 2**22
@@ -33,6 +37,7 @@ def check_values(
 ) -> None:
     """Check every row of all splits: values in the support, class numbers without gaps.
 
+    Pictures far below the scale by which they become [0, 1] are warned of.
     Factors far from -2 to 2, such as years, are warned of, unless the pair scales them itself
     (:class:`~ppvae.programs.FitHooks`).
 
@@ -48,6 +53,8 @@ def check_values(
             views differ that become equal in the precision of the model.
     """
     dtype = placement(model).dtype
+    for note in said_dim(splits.train.notes):
+        logger.warning(note)
     names = [name for name in batch if name in splits.train]
     for name in names:
         _warn_gaps(splits, name)
