@@ -102,6 +102,7 @@ class Checkpoint:
         self.every = every
         self.seconds = seconds
         self._last = -1
+        self._ended = False
         self._when = 0.0
 
     def on_fit_start(self, training: Training) -> None:
@@ -130,7 +131,7 @@ class Checkpoint:
         """Write a checkpoint of a fit that a callback or a signal has ended."""
         # Another callback, or a signal, may have ended the training after this one's last call.
         ended = training.stop or (pending_signal() is not None and training.check())
-        if ended and training.steps != self._last:
+        if ended and (training.steps, training.stop) != (self._last, self._ended):
             self._save(training)
 
     def _is_due(self) -> bool:
@@ -138,7 +139,7 @@ class Checkpoint:
 
     def _save(self, training: Training) -> None:
         save_tree(self.folder, training.state_dict())
-        self._last = training.steps
+        self._last, self._ended = training.steps, training.stop
         self._when = time.monotonic()
 
 
@@ -188,7 +189,7 @@ STATE = {
     "totals": TOTALS,
 }
 # Values that checkpoints of earlier versions lack.
-LATER = {"around": PLAIN, "probe without scales": optional(NUMBER)}
+LATER = {"around": PLAIN, "probe without scales": optional(NUMBER), "ended": optional(TEXT)}
 
 
 def load_checkpoint(folder: str | Path) -> State:

@@ -34,6 +34,7 @@ def saved_state(training: Training) -> State:
         "history": [dict(row) for row in training.history],
         "best": vars(training.best).copy(),
         "faults": list(training.faults),
+        "ended": training.ended_by if training.stop else "",
         **training._moving(),
     }
 

@@ -73,6 +73,7 @@ class Training:
         best: Best validation so far.
         seconds: Seconds spent training and validating.
         stop: Whether training ends after this epoch; callbacks may set it.
+        ended_by: What has set ``stop``: ``"patience"``, or the type of a callback.
         config: Contents of the run's ``config.json``; callbacks may add to it.
         run_id: Id of the run; a resumed run keeps it.
         done: Number of batches done in the current epoch.
@@ -97,6 +98,7 @@ class Training:
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
     stop: bool = False
+    ended_by: str = ""
     config: JsonObject = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: int = 0
