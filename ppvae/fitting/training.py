@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from ppvae.data import Dataset
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.diagnose import rows_in_words
+from ppvae.fitting.frozen import kept_modes
 from ppvae.fitting.identity import around, made
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
@@ -297,16 +298,11 @@ class Training:
         restored.
         """
         averaged = self.average.applied() if self.average is not None else nullcontext()
-        modes = [(module, module.training) for module in self.objective.modules()]
-        buffers = kept_buffers(self.objective)
-        with torch.no_grad(), forked(self.device, seed=self.seed), averaged, buffers:
+        modes, buffers = kept_modes(self.objective), kept_buffers(self.objective)
+        with torch.no_grad(), forked(self.device, seed=self.seed), averaged, buffers, modes:
             self.objective.eval()
-            try:
-                self.settle()
-                yield
-            finally:
-                for module, mode in modes:
-                    module.training = mode
+            self.settle()
+            yield
 
     def settle(self) -> None:
         """Update the state that predictions need."""
