@@ -52,7 +52,14 @@ from ppvae.runs.schema import (
 )
 from ppvae.signals import pending_signal
 
-__all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
+__all__ = [
+    "HOOKS",
+    "Checkpoint",
+    "Progress",
+    "check_callbacks",
+    "comes_with_ppvae",
+    "load_checkpoint",
+]
 
 HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
@@ -71,6 +78,11 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
                 f"callbacks: expected objects with one of the methods {', '.join(HOOKS)}; got "
                 f"{callback!r}. Give the class such a method, and pass an instance."
             )
+
+
+def comes_with_ppvae(callback: object) -> bool:
+    """Whether a callback comes with ppvae: none of these changes a module."""
+    return type(callback).__module__.startswith("ppvae.")
 
 
 class Checkpoint:

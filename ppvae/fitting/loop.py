@@ -18,7 +18,12 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
-from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
+from ppvae.fitting.callbacks import (
+    Progress,
+    check_callbacks,
+    comes_with_ppvae,
+    load_checkpoint,
+)
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.contents import contents
 from ppvae.fitting.diagnose import diagnose, loss_of_elbo
@@ -237,8 +242,7 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
     known = trainable(training.objective) if callbacks else {}
     stepping = [c for c in callbacks if hasattr(c, "on_step_end")]
     on_step_end = [_noting(c) for c in stepping]
-    # What comes with ppvae changes no module.
-    if any(not type(c).__module__.startswith("ppvae.") for c in stepping):
+    if not all(map(comes_with_ppvae, stepping)):
         on_step_end.insert(0, lambda training: training.step.gradients.mark())
         on_step_end.append(lambda training: _notice(training, known, whole=False))
     try:
@@ -305,7 +309,7 @@ def _call(callbacks: Sequence[object], hook: str, training: Training) -> None:
 def _noting(callback: object) -> Callable[[Training], object]:
     """The hook of a callback after each step, after which it is noted whether it ends training."""
     hook: Callable[[Training], object] = callback.on_step_end  # type: ignore[attr-defined]
-    if type(callback).__module__.startswith("ppvae."):
+    if comes_with_ppvae(callback):
         return hook
 
     def noting(training: Training) -> None:

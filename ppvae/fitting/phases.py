@@ -28,6 +28,7 @@ from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
 from ppvae.fitting.belonging import refuse_other_parts
+from ppvae.fitting.callbacks import comes_with_ppvae
 from ppvae.fitting.plain import numbers_and_texts
 from ppvae.fitting.training import Training
 from ppvae.typing import JsonObject
@@ -144,7 +145,8 @@ def told(callbacks: Sequence[object], objective: nn.Module) -> JsonObject:
     names = {id(p): name for name, p in objective.named_parameters()}
     found: JsonObject = {}
     for callback in callbacks:
-        if getattr(callback, "main_process_only", False):
+        trains = isinstance(callback, Phases) or not comes_with_ppvae(callback)
+        if getattr(callback, "main_process_only", False) or not trains:
             continue
         kind = type(callback).__qualname__
         key = next(k for n in count(1) if (k := kind if n == 1 else f"{kind} {n}") not in found)
