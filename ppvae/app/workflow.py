@@ -160,7 +160,14 @@ class _Noted:
         self.note = note
 
     def on_fit_start(self, training: Training) -> None:
-        training.config.update(self.note)
+        # A resumed run has the notes of the one that stopped, which says more of its data, as its
+        # likelihood was chosen there. Its table of labels may be elsewhere now; and where it goes
+        # on, no search has ended it.
+        config = training.config
+        kept = {name: config[name] for name in ("data_note",) if name in config}
+        for name in ("labels_digest", *(() if training.stop else ("pruned",))):
+            config.pop(name, None)
+        config.update({**self.note, **kept})
 
 
 def evaluate_run(

@@ -52,7 +52,14 @@ from ppvae.runs.schema import (
 )
 from ppvae.signals import pending_signal
 
-__all__ = ["HOOKS", "Checkpoint", "Progress", "check_callbacks", "load_checkpoint"]
+__all__ = [
+    "HOOKS",
+    "Checkpoint",
+    "Progress",
+    "check_callbacks",
+    "comes_with_ppvae",
+    "load_checkpoint",
+]
 
 HOOKS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
@@ -71,6 +78,11 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
                 f"callbacks: expected objects with one of the methods {', '.join(HOOKS)}; got "
                 f"{callback!r}. Give the class such a method, and pass an instance."
             )
+
+
+def comes_with_ppvae(callback: object) -> bool:
+    """Whether a callback comes with ppvae: none of these changes a module."""
+    return type(callback).__module__.startswith("ppvae.")
 
 
 class Checkpoint:
@@ -102,6 +114,7 @@ class Checkpoint:
         self.every = every
         self.seconds = seconds
         self._last = -1
+        self._ended = False
         self._when = 0.0
 
     def on_fit_start(self, training: Training) -> None:
@@ -130,7 +143,7 @@ class Checkpoint:
         """Write a checkpoint of a fit that a callback or a signal has ended."""
         # Another callback, or a signal, may have ended the training after this one's last call.
         ended = training.stop or (pending_signal() is not None and training.check())
-        if ended and training.steps != self._last:
+        if ended and (training.steps, training.stop) != (self._last, self._ended):
             self._save(training)
 
     def _is_due(self) -> bool:
@@ -138,7 +151,7 @@ class Checkpoint:
 
     def _save(self, training: Training) -> None:
         save_tree(self.folder, training.state_dict())
-        self._last = training.steps
+        self._last, self._ended = training.steps, training.stop
         self._when = time.monotonic()
 
 
@@ -188,7 +201,7 @@ STATE = {
     "totals": TOTALS,
 }
 # Values that checkpoints of earlier versions lack.
-LATER = {"around": PLAIN, "probe without scales": optional(NUMBER)}
+LATER = {"around": PLAIN, "probe without scales": optional(NUMBER), "ended": optional(TEXT)}
 
 
 def load_checkpoint(folder: str | Path) -> State:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import sys
+from ast import literal_eval
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from os.path import commonprefix
 from types import CodeType, FunctionType, MethodType
 
 import numpy as np
@@ -26,6 +28,8 @@ __all__ = ["contents", "difference", "layers"]
 
 # Depth to which values are looked into, and the largest number of entries and of numbers.
 DEPTH, ENTRIES, NUMBERS = 8, 100, 2**20
+# Characters of a value in a message, and of a text that is read as a collection.
+SHOWN, LONGEST = 60, 2**16
 # Bytecode is that of one version of Python.
 CODE = f"code of Python {sys.version_info.major}.{sys.version_info.minor}"
 # Packages whose functions are known by their names.
@@ -119,8 +123,33 @@ def difference(before: object, now: object, where: str = "") -> str:
         return next(filter(None, (difference(*pair, f"{where}[{i}]") for i, pair in pairs)), "")
     if before == now:
         return ""
-    was, got = (str(value)[:60] for value in (before, now))
+    if isinstance(before, str) and isinstance(now, str):
+        # Of a collection in one text (numbers_and_texts), the entry that differs is named.
+        told = difference(_read(before), _read(now), where)
+        if told:
+            return told
+    was, got = _around_difference(str(before), str(now))
     return f"{where} was {was}, now {got}".strip()
+
+
+def _read(text: str) -> object:
+    """The collection whose ``repr`` a text is; None if it is of none."""
+    if not text.startswith(("{", "[")) or len(text) > LONGEST:
+        return None
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None  # Such as one with nan.
+
+
+def _around_difference(was: str, now: str) -> tuple[str, str]:
+    """Two texts, each cut to what is shown, from shortly before the first difference."""
+    if max(len(was), len(now)) <= SHOWN:
+        return was, now
+    same = len(commonprefix([was, now]))
+    start = 0 if same < SHOWN // 2 else same - SHOWN // 4
+    dots = "..." if start else ""
+    return dots + was[start : start + SHOWN], dots + now[start : start + SHOWN]
 
 
 def _array(value: Tensor | np.ndarray) -> object:

@@ -15,6 +15,14 @@ from torch.optim import Optimizer
 from ppvae.errors import ArgumentError, RunError
 from ppvae.fitting.contents import contents, difference, layers
 from ppvae.fitting.fingerprint import fingerprint
+from ppvae.fitting.frozen import (
+    MODES,
+    TRAINED,
+    evaluated,
+    kept_modes,
+    refuse_other_names,
+    trained,
+)
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.tensors import State, named_tensors
 from ppvae.objectives.shards import ALONE
@@ -42,7 +50,9 @@ logger = logging.getLogger(__name__)
 NAMES = "names of features, classes and objects"
 TERMS, SCHEDULE = "parts of the objective", "parts of the learning rate's schedule"
 RATES = "learning rates of the optimiser's groups"
-LATER = (NAMES, TERMS, SCHEDULE, RATES)
+LATER = (NAMES, TERMS, SCHEDULE, RATES, TRAINED, MODES)
+# Callbacks of ppvae that train nothing, of which checkpoints of earlier versions tell.
+FORMER = ("_Noted", "_Watch")
 # Rows whose ELBO shows whether a model computes what it did.
 PROBED = 8
 
@@ -66,6 +76,7 @@ def identity(training: Training) -> State:
         "average": settings.average,
         "critics": [critic.term.name for critic in step.critics],
         "weights": {name: list(p.shape) for name, p in training.objective.named_parameters()},
+        TRAINED: trained(training.objective),
         "training data": fingerprint(training.train),
         NAMES: digest_of({name: list(names) for name, names in training.train.names.items()}),
         "validation data": None if validation is None else fingerprint(validation),
@@ -91,6 +102,7 @@ def made(training: Training) -> State:
     return {
         TERMS: contents(training.objective.spec),
         SCHEDULE: contents(training.settings.schedule),
+        MODES: evaluated(training.objective),
         RATES: [float(group.get("initial_lr", group["lr"])) for group in groups],
     }
 
@@ -105,7 +117,9 @@ def compare_identity(training: Training, state: State) -> None:
     for name in mine:
         if name in LATER and name not in theirs:
             continue
-        if name in (TERMS, SCHEDULE):
+        if name in (TRAINED, MODES):
+            refuse_other_names(name, theirs[name], mine[name])
+        elif name in (TERMS, SCHEDULE):
             told = difference(theirs[name], mine[name])
             if told:
                 raise ArgumentError(
@@ -119,7 +133,12 @@ def compare_identity(training: Training, state: State) -> None:
             )
     _log_differences(training.settings, state.get("settings", {}))
     for name, now in training.around.items():
-        told = difference(state.get("around", {}).get(name, now), now)
+        before = state.get("around", {}).get(name, now)
+        if isinstance(before, dict):
+            before = {
+                k: v for k, v in before.items() if k in now or k.partition(" ")[0] not in FORMER
+            }
+        told = difference(before, now)
         if told:
             logger.warning(
                 "resume: the %s of the run that stopped are other ones (%s), so the result is not "
@@ -150,16 +169,12 @@ def probe(training: Training) -> float | None:
         return None
     rows = slice(0, min(PROBED, training.train.num_rows))
     batch = training.train.batch(rows, dtype=training.dtype, device=training.device)
-    modes = [(module, module.training) for module in training.objective.modules()]
-    with forked(training.device, seed=0):
+    with forked(training.device, seed=0), kept_modes(training.objective):
         training.objective.eval()
         try:
             value = float(training.plain(batch).elbo.mean())
         except Exception:  # Such as that of a model for batches of one size.
             return None
-        finally:
-            for module, mode in modes:
-                module.training = mode
     return value if math.isfinite(value) else None
 
 

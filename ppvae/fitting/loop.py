@@ -18,10 +18,16 @@ from ppvae.data.mapped import ColumnsLike
 from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, DivergenceError, Interrupted, RunError
 from ppvae.expected import FLAG, expect, path_of
-from ppvae.fitting.callbacks import Progress, check_callbacks, load_checkpoint
+from ppvae.fitting.callbacks import (
+    Progress,
+    check_callbacks,
+    comes_with_ppvae,
+    load_checkpoint,
+)
 from ppvae.fitting.compiled.gradients import CompiledGradients
 from ppvae.fitting.contents import contents
 from ppvae.fitting.diagnose import diagnose, loss_of_elbo
+from ppvae.fitting.ending import PATIENCE, note_end, out_of_patience, stay_ended
 from ppvae.fitting.layout import channels_last
 from ppvae.fitting.phases import told
 from ppvae.fitting.plain import refuse_other_parameters, trainable
@@ -153,6 +159,7 @@ def fit(  # noqa: D417
         training.around["callbacks"] = told(callbacks, training.objective)
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
+            stay_ended(training, checkpoint, callbacks)
         run = Run(model, guide, spec, seed=training.seed, id=training.run_id)
         hooks = [*callbacks, *([Progress()] if progress else [])]
         try:
@@ -234,28 +241,32 @@ def _loop(training: Training, callbacks: Sequence[object]) -> tuple[str, Fault |
     """Run all epochs; return the status at the end, and the fault if there was one."""
     known = trainable(training.objective) if callbacks else {}
     stepping = [c for c in callbacks if hasattr(c, "on_step_end")]
-    on_step_end = [c.on_step_end for c in stepping]
-    # What comes with ppvae changes no module.
-    if any(not type(c).__module__.startswith("ppvae.") for c in stepping):
+    on_step_end = [_noting(c) for c in stepping]
+    if not all(map(comes_with_ppvae, stepping)):
         on_step_end.insert(0, lambda training: training.step.gradients.mark())
         on_step_end.append(lambda training: _notice(training, known, whole=False))
-    patience = training.settings.patience
     try:
         _call(callbacks, "on_fit_start", training)
-        while training.epoch < training.epochs and not training.stop:
+        # Training that is to end ends after an epoch.
+        while training.epoch < training.epochs and (training.done or not training.stop):
             fault = _epoch(training, on_step_end)
             if fault is not None:
                 if not training.retry(fault):
                     return "diverged", fault
                 continue
             if training.done == 0:
-                if patience is not None and training.best.stale >= patience:
-                    training.stop = True
+                out = out_of_patience(training)
+                if out:
+                    training.stop, training.ended_by = True, PATIENCE
                 if callbacks:
                     training.step.gradients.mark()
                     _call(callbacks, "on_epoch_end", training)
                     _notice(training, known)
+                if out:  # Callbacks may have set it to False.
+                    training.stop, training.ended_by = True, PATIENCE
                 training.stop = bool(training.shards.agreed(int(training.stop)))
+                if training.stop:
+                    training.ended_by = training.shards.first(training.ended_by)
             number = training.shards.agreed(pending_signal() or 0)
             if number and training.epoch < training.epochs:
                 raise Interrupted(number, training.epoch, training.epochs)
@@ -292,6 +303,20 @@ def _call(callbacks: Sequence[object], hook: str, training: Training) -> None:
         if hasattr(callback, hook):
             with forked(training.device):
                 getattr(callback, hook)(training)
+            note_end(training, callback)
+
+
+def _noting(callback: object) -> Callable[[Training], object]:
+    """The hook of a callback after each step, after which it is noted whether it ends training."""
+    hook: Callable[[Training], object] = callback.on_step_end  # type: ignore[attr-defined]
+    if comes_with_ppvae(callback):
+        return hook
+
+    def noting(training: Training) -> None:
+        hook(training)
+        note_end(training, callback)
+
+    return noting
 
 
 def _finish(training: Training, run: Run, status: str, *, splits: Splits) -> None:

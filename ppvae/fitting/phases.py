@@ -27,6 +27,8 @@ from torch.utils.hooks import RemovableHandle
 from ppvae.borders import expect_fields
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
+from ppvae.fitting.belonging import refuse_other_parts
+from ppvae.fitting.callbacks import comes_with_ppvae
 from ppvae.fitting.plain import numbers_and_texts
 from ppvae.fitting.training import Training
 from ppvae.typing import JsonObject
@@ -66,7 +68,8 @@ class Phases:
 
     Raises:
         ArgumentError: If a phase has less than one epoch, or a phase without an end is not last;
-            at the start of a fit, if a phase leaves no parameter to train.
+            at the start of a fit, if a phase leaves no parameter to train, or holds one that is
+            no part of what is fitted.
     """
 
     def __init__(self, *phases: Phase, repeat: bool = False) -> None:
@@ -84,7 +87,7 @@ class Phases:
         self.phases = phases
         self.repeat = repeat
         self._training: Training | None = None
-        self._handle: RemovableHandle | None = None
+        self._handles: list[RemovableHandle] = []
 
     def phase(self, epoch: int) -> Phase:
         """The phase of an epoch, counted from 0."""
@@ -101,10 +104,16 @@ class Phases:
         """Begin to hold the parameters of each phase.
 
         Raises:
-            ArgumentError: If a phase leaves no parameter to train.
+            ArgumentError: If a phase leaves no parameter to train, or holds one of something else.
         """
         moved = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
         for number, phase in enumerate(self.phases):
+            refuse_other_parts(
+                f"Phases, phase {number}",
+                phase.parameters(),
+                training.objective.parameters(),
+                remedy="Make the phases anew for each model.",
+            )
             fixed = {id(p) for p in phase.parameters()}
             if fixed >= moved:
                 raise ArgumentError(
@@ -112,12 +121,13 @@ class Phases:
                     "parameter held. Hold less."
                 )
         self._training = training
-        self._handle = training.optimizer.register_step_pre_hook(self._hold)
+        optimizers = [training.optimizer, *(c.optimizer for c in training.step.critics)]
+        self._handles = [o.register_step_pre_hook(self._hold) for o in optimizers]
 
     def on_fit_end(self, training: Training) -> None:
         """Release all parameters."""
-        if self._handle is not None:
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
     def _hold(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         assert self._training is not None
@@ -135,7 +145,8 @@ def told(callbacks: Sequence[object], objective: nn.Module) -> JsonObject:
     names = {id(p): name for name, p in objective.named_parameters()}
     found: JsonObject = {}
     for callback in callbacks:
-        if getattr(callback, "main_process_only", False):
+        trains = isinstance(callback, Phases) or not comes_with_ppvae(callback)
+        if getattr(callback, "main_process_only", False) or not trains:
             continue
         kind = type(callback).__qualname__
         key = next(k for n in count(1) if (k := kind if n == 1 else f"{kind} {n}") not in found)

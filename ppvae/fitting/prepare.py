@@ -16,9 +16,11 @@ from ppvae.data import Dataset, Splits
 from ppvae.data.known import refuse_unknown
 from ppvae.errors import ArgumentError, DataError, PPVAEError
 from ppvae.fitting.batches import columns_used, fits, make_feed
+from ppvae.fitting.belonging import refuse_another_optimizer, refuse_other_parts
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, emulates_bfloat16
 from ppvae.fitting.distributed import ProcessShards
+from ppvae.fitting.groups import GroupedAdam
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
 from ppvae.fitting.tensors import Average
@@ -219,7 +221,7 @@ def assemble(placed: Placed, splits: Splits, shards: Shards = ALONE) -> Training
 def _step(placed: Placed, total_steps: int) -> Step:
     settings, objective = placed.settings, placed.objective
     parameters, critics = split_parameters(objective)
-    optimizer = _optimizer(settings, parameters)
+    optimizer = _optimizer(settings, parameters, objective)
     eager = Gradients(objective, parameters, precision=settings.precision, context=bool(critics))
     compiled = settings.compile
     if compiled == "auto":
@@ -241,6 +243,8 @@ def _step(placed: Placed, total_steps: int) -> Step:
             "schedule: expected a function that makes a learning rate's scheduler; got one that "
             f"makes {type(scheduler).__name__}. Return a torch LRScheduler."
         )
+    if scheduler is not None:
+        refuse_another_optimizer(scheduler, optimizer)
     return Step(
         objective,
         CompiledGradients(eager) if compiled else eager,
@@ -273,18 +277,29 @@ def _first(placed: Placed, data: Dataset, *, index: bool = False) -> dict[str, t
     return batch
 
 
-def _optimizer(settings: Settings, parameters: list[nn.Parameter]) -> Optimizer:
-    """The optimiser of these parameters.
+def _optimizer(
+    settings: Settings, parameters: list[nn.Parameter], objective: nn.Module
+) -> Optimizer:
+    """The optimiser of these parameters of an objective.
 
     Raises:
-        ArgumentError: If the function makes none, or one whose step evaluates the loss itself.
+        ArgumentError: If the function makes none, one whose step evaluates the loss itself, or
+            one of other parameters.
     """
+    if isinstance(settings.optimizer, GroupedAdam):
+        settings.optimizer.check(objective.parameters())
     optimizer = settings.optimizer(parameters, settings.learning_rate)
     if not isinstance(optimizer, Optimizer) or isinstance(optimizer, LBFGS):
         raise ArgumentError(
             "optimizer: expected a function that makes an optimiser whose step needs no closure; "
             f"got {type(optimizer).__name__}. Use torch.optim.Adam."
         )
+    refuse_other_parts(
+        "optimizer",
+        [p for group in optimizer.param_groups for p in group["params"]],
+        objective.parameters(),
+        remedy="Make a new optimiser at each call, of the parameters that are passed to it.",
+    )
     return optimizer
 
 

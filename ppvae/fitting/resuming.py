@@ -11,6 +11,7 @@ from ppvae.fitting.identity import check_state, compare_identity, compare_probe,
 from ppvae.fitting.record import Best
 from ppvae.fitting.tensors import State, copied, named_tensors
 from ppvae.programs import older_values
+from ppvae.runs.config import OWN
 from ppvae.runs.history import History
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def saved_state(training: Training) -> State:
         "history": [dict(row) for row in training.history],
         "best": vars(training.best).copy(),
         "faults": list(training.faults),
+        "ended": training.ended_by if training.stop else "",
         **training._moving(),
     }
 
@@ -71,6 +73,9 @@ def go_on(training: Training, state: State) -> None:
         training.history, training.best = History(state["history"]), Best(**state["best"])
         training.seconds, training.faults = float(state["seconds"]), list(state["faults"])
         training.run_id = str(state["id"])
+        # What callbacks of that run have noted, such as what its data lacked.
+        noted = {k: v for k, v in state["config"].items() if k not in OWN}
+        training.config = {**noted, **training.config}
     except (
         ArithmeticError,
         AttributeError,

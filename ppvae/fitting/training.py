@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from ppvae.data import Dataset
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.diagnose import rows_in_words
+from ppvae.fitting.frozen import kept_modes
 from ppvae.fitting.identity import around, made
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
@@ -73,6 +74,7 @@ class Training:
         best: Best validation so far.
         seconds: Seconds spent training and validating.
         stop: Whether training ends after this epoch; callbacks may set it.
+        ended_by: What has set ``stop``: ``"patience"``, or the type of a callback.
         config: Contents of the run's ``config.json``; callbacks may add to it.
         run_id: Id of the run; a resumed run keeps it.
         done: Number of batches done in the current epoch.
@@ -97,6 +99,7 @@ class Training:
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
     stop: bool = False
+    ended_by: str = ""
     config: JsonObject = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: int = 0
@@ -295,16 +298,11 @@ class Training:
         restored.
         """
         averaged = self.average.applied() if self.average is not None else nullcontext()
-        modes = [(module, module.training) for module in self.objective.modules()]
-        buffers = kept_buffers(self.objective)
-        with torch.no_grad(), forked(self.device, seed=self.seed), averaged, buffers:
+        modes, buffers = kept_modes(self.objective), kept_buffers(self.objective)
+        with torch.no_grad(), forked(self.device, seed=self.seed), averaged, buffers, modes:
             self.objective.eval()
-            try:
-                self.settle()
-                yield
-            finally:
-                for module, mode in modes:
-                    module.training = mode
+            self.settle()
+            yield
 
     def settle(self) -> None:
         """Update the state that predictions need."""

@@ -19,6 +19,7 @@ from ppvae.app.cli import main
 from ppvae.app.workflow import fit_entry, splits_of
 from ppvae.data import turned_solids
 from ppvae.errors import RunError
+from ppvae.fitting import Checkpoint
 from ppvae.fitting.step import Step
 from ppvae.runs.config import sealed
 from ppvae.runs.run import is_run
@@ -96,6 +97,44 @@ def test_a_signal_ends_the_step_saves_and_resume_goes_on(
     assert "expected a run of ppvae fit cvae" in refused(
         capsys, "fit", "cvae", "--resume", str(out)
     )
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_unchanged_run_resumes_without_a_warning_and_with_its_notes(
+    tmp_path, capsys, monkeypatch, missing
+):
+    x = np.random.default_rng(0).standard_normal((80, 4)) * [1, 10, 100, 1000]
+    if missing:
+        x[::3, 1] = np.nan
+    data, out = tmp_path / "d.npz", tmp_path / "run"
+    np.savez(data, x=x)
+    with monkeypatch.context() as patched:
+        signalled(patched, signal.SIGTERM, at=7)
+        assert main(command(data, out, "--epochs", "4", "--seed", "5")) == 143
+    note = ppvae.load(out).config["data_note"]
+    assert note.startswith("likelihood: normal-per-feature")
+    assert ("imputed" in note) is missing
+    capsys.readouterr()
+    assert main(["fit", "vae", "--resume", str(out), "--quiet", "--device", "cpu"]) == 0
+    assert "resume:" not in capsys.readouterr().err
+    run = ppvae.load(out)
+    assert (run.status, run.config["data_note"]) == ("completed", note)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_a_search_had_ended_is_pruned_unless_it_goes_on(data, tmp_path, more):
+    class Prune:
+        def on_epoch_end(self, training):
+            if training.epoch == 1:
+                training.stop, training.config["pruned"] = True, 1
+
+    options = {"data": data, "options": OPTIONS, "progress": False, "device": "cpu"}
+    callbacks = [Prune(), Checkpoint(tmp_path / "c")]
+    fit_entry("vae", tmp_path / "run", epochs=2, callbacks=callbacks, **options)
+    options |= {"callbacks": [Prune()], "resume": tmp_path / "c"}
+    run = fit_entry("vae", tmp_path / "again", epochs=2 + more, **options)
+    assert run.config.get("pruned") == (None if more else 1)
+    assert run.epochs == (3 if more else 1)
 
 
 def refused(capsys, *arguments: str) -> str:

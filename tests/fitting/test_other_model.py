@@ -185,6 +185,51 @@ def test_phases_that_are_left_out_are_said(tmp_path, caplog):
     assert "the callbacks of the run that stopped are other ones (Phases" in caplog.text
 
 
+class Noting:
+    """A callback of the user's own that holds and notes a few values."""
+
+    def __init__(self, **held) -> None:
+        self.held = held
+
+    def on_epoch_end(self, training):
+        training.config.setdefault("first epoch", training.epoch)
+
+
+def test_of_a_callbacks_dictionary_the_entry_that_differs_is_named(tmp_path, caplog):
+    shared = {f"a long name of an entry, {i}": list(range(9)) for i in range(9)}
+    options = {**OPTIONS, "callbacks": [Noting(**shared, rate=1), Checkpoint(tmp_path)]}
+    fit(*pair(), {"x": X}, epochs=1, **options)
+    options = {**OPTIONS, "resume": tmp_path}
+    run = fit(*pair(), {"x": X}, epochs=2, callbacks=[Noting(**shared, rate=1)], **options)
+    assert not caplog.text
+    # What the callbacks of the run that stopped have noted is not lost.
+    assert run.config["first epoch"] == 1
+    fit(*pair(), {"x": X}, epochs=2, callbacks=[Noting(**shared, rate=2)], **options)
+    assert "are other ones (Noting.held.rate was 1, now 2), so" in caplog.text
+    caplog.clear()
+    fit(*pair(), {"x": X}, epochs=2, callbacks=[Noting(**shared)], **options)
+    assert "are other ones (Noting.held rate in one of both alone), so" in caplog.text
+
+
+def test_texts_are_shown_where_they_differ():
+    long = "the same words again and again, "
+    told = difference({"a": long * 9 + "one"}, {"a": long * 9 + "two"})
+    assert told == f"a was ...{(long * 9)[-15:]}one, now ...{(long * 9)[-15:]}two"
+    assert difference("one", "two") == "was one, now two"
+    assert difference("[1, 2]", "[1,2]") == "was [1, 2], now [1,2]"
+    assert difference("[nan, 2]", "[nan, 3]") == "was [nan, 2], now [nan, 3]"
+    assert difference("[1, (2, 3)]", "[1, (2, 4)]") == "[1] was (2, 3), now (2, 4)"
+
+
+def test_ppvaes_own_callbacks_of_earlier_checkpoints_are_not_compared(stopped, tmp_path, caplog):
+    state = load_tree(stopped)
+    assert state["around"]["callbacks"] == {}
+    state["around"]["callbacks"] = {"_Noted": {"note": "{}"}, "_Watch": {"pruned": "False"}}
+    save_tree(tmp_path / "c", state)
+    fit(*pair(), {"x": X}, epochs=2, resume=tmp_path / "c", **OPTIONS)
+    assert not caplog.text
+
+
 def test_other_names_of_the_same_numbers_are_refused(tmp_path):
     frames = [pd.DataFrame(X.numpy(), columns=list(names)) for names in ("pqrs", "srqp")]
     fit(*pair(), frames[0], epochs=1, callbacks=[Checkpoint(tmp_path)], **OPTIONS)

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ppvae.data import Dataset
+from ppvae.errors import ArgumentError
 from ppvae.fitting import Checkpoint, Phase, Phases, fit
 from ppvae.gp import FourierFeatures, GPPrior, ObjectTable
 from ppvae.guides import GPGuide
 from ppvae.models import GPVAE
 from ppvae.nets import MLP, heads
+from ppvae.objectives import ELBO, MutualInformation, critic_between
+from tests.fitting import programs
 
 P, Q = 5, 4
 
@@ -128,3 +131,27 @@ def test_bad_phases_are_refused_by_name():
         Phases(Phase(1), Phase(None), repeat=True)
     with pytest.raises(ValueError, match="something left to train in phase 1"):
         run(Phases(Phase(1), Phase(1, hold=[model, guide])), model, guide, data, 1)
+
+
+def test_parts_of_another_model_are_refused_before_the_first_step():
+    model, guide, data = pair()
+    phases = Phases(Phase(1), Phase(None, hold=[model.decoder]))
+    run(phases, model, guide, data, 2)
+    model, guide, data = pair()
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ArgumentError, match=r"Phases, phase 1: expected .* of something else"):
+        run(phases, model, guide, data, 2)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_critic_is_held_too():
+    model, guide = programs.pair()
+    critic = critic_between((4,), (2,), features=4, hidden=[8])
+    before = [p.detach().clone() for p in critic.parameters()]
+    objective = ELBO() + MutualInformation("x", "z", critic)
+    phases = Phases(Phase(1, hold=[critic]), Phase(None))
+    options = {"callbacks": [phases], "progress": False, "compile": False}
+    fit(model, guide, programs.splits(), objective, epochs=1, **options)
+    assert all(torch.equal(a, b) for a, b in zip(before, critic.parameters(), strict=True))
+    fit(model, guide, programs.splits(), objective, epochs=2, **options)
+    assert not any(torch.equal(a, b) for a, b in zip(before, critic.parameters(), strict=True))
