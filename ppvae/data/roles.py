@@ -180,8 +180,10 @@ def without_counter(
 
 def _counts(values: pd.Series) -> bool:
     """Whether whole numbers count the rows from 0 or 1."""
-    start = values.iloc[0] if len(values) else -1
-    return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
+    if not len(values) or values.dtype.kind not in "iuf" or values.isna().any():
+        return False
+    numbers = values.to_numpy()
+    return numbers[0] in (0, 1) and bool((numbers == np.arange(len(numbers)) + numbers[0]).all())
 
 
 def _counts_again(values: pd.Series) -> bool:
