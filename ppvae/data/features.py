@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from numbers import Number
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppvae.data.record import na_option
 from ppvae.errors import DataError
 
 if TYPE_CHECKING:
@@ -200,12 +200,6 @@ def _as_numbers(values: pd.Series) -> pd.Series:
     return numbers
 
 
-def _missing(value: object) -> str:
-    """The command-line option that declares a value to mean missing."""
-    text = str(value)
-    return f"--na{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
-
-
 def _uncategorised(series: pd.Series) -> pd.Series:
     """Categories in the type that they have, which takes missing values; others as they are."""
     import pandas as pd
@@ -244,7 +238,7 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
         raise DataError(
             f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
             f"{row}. {remedy}; or, if it stands for a missing value, say so: na=[...], on the "
-            f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
+            f"command line {na_option(values.iloc[place])}; or leave the column out: x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
     result = np.full(len(series), np.nan)
