@@ -92,7 +92,7 @@ def _wanted(
         )
     rest = [str(c) for c in frame.columns[1:]]
     free = frame[[c for c in frame.columns if c in taken_by(given) or c in rest]]
-    wanted, found = roles_of(path.name, free, None, like, given)
+    wanted, found = roles_of(path.name, free, None, like, given, features_here=False)
     wanted.pop("mask", None)
     lacking = sorted(taken_by(wanted) - {*frame.columns})
     if lacking:

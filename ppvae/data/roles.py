@@ -47,6 +47,8 @@ COUNTERS = re.compile(
     rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# Names of one letter with a role, what they are read as, and the letters that they may go on with.
+LETTERS = {"y": ("classes", ("x", "z")), "c": ("a factor", ("b", "d"))}
 # How a column that was left out is read, for a note.
 AS_CLASS = "; --columns y={} reads one as classes"
 # Number of rows from which on a column that counts them is mentioned.
@@ -64,6 +66,8 @@ def roles_of(
     x: Sequence[str] | None,
     like: Spec | None,
     given: Mapping[str, str | Sequence[str]],
+    *,
+    features_here: bool = True,
 ) -> tuple[Roles, Record]:
     """The table's columns for each dataset column, and a record with notes on them.
 
@@ -73,9 +77,10 @@ def roles_of(
         x: Columns that the caller named as features.
         like: Spec of the columns of a fitted run.
         given: Roles that the caller named.
+        features_here: Whether the table has the features, too.
 
     Raises:
-        DataError: If several columns have the words of a split.
+        DataError: If several columns have the words of a split, or y is a coordinate.
     """
     roles: Roles = dict(given)
     features = {*(x or ()), *(known_names(like, "x") or ())}
@@ -89,6 +94,10 @@ def roles_of(
     if like is None:
         if SPLIT not in roles:
             record = _split_of_words(source, frame, free, roles, record)
+        series = {name: frame[name] for name in free if name not in taken_by(roles)}
+        for name in [name for name in LETTERS if name in roles and name not in given]:
+            series[name] = frame[str(roles[name])]
+            record = record.noted(_in_a_series(source, name, series, features_here))
         return roles, record
     roles = {  # New data need not have all columns of the run.
         name: column
@@ -103,6 +112,42 @@ def roles_of(
             if all(n in frame.columns for n in known):
                 roles[name] = known
     return roles, record
+
+
+def _in_a_series(
+    source: str, name: str, columns: Mapping[str, pd.Series], features_here: bool
+) -> str:
+    """A note on numbers whose one letter has a role, but may go on with those beside it.
+
+    Arguments:
+        source: Name of the table, for messages.
+        name: The letter.
+        columns: The column of that name, and those without a role.
+        features_here: Whether the table has the features, too.
+
+    Raises:
+        DataError: If they have fractions, so that they cannot be classes.
+    """
+    what, letters = LETTERS[name]
+    numeric = [n for n in (name, *letters) if n in columns and columns[n].dtype.kind in "iuf"]
+    if name not in numeric or len(numeric) < 2:
+        return ""
+    both = ",".join(sorted(numeric))
+    remedy = f"--columns x={both},NAME lists the features"
+    values = columns[name].dropna()
+    if not kind_of(name).coded or not features_here or bool((values == values.round()).all()):
+        if not features_here:
+            remedy = f"--columns {name}=NAME names another, or rename it"
+        return (
+            f"{name}: column {name!r} is read as {what}, though beside {numeric[1]!r} it may be "
+            f"a coordinate or a feature; {remedy}"
+        )
+    raise DataError(
+        f"{source}: expected whole numbers or text in column {name!r}, which has the classes; got "
+        f"{values[values != values.round()].iloc[0]}, beside a column {numeric[1]!r}. If both are "
+        f"coordinates or features, list the features: x=[...], on the command line --columns "
+        f"x={both},NAME."
+    )
 
 
 def _split_of_words(
