@@ -28,6 +28,7 @@ __all__ = [
     "COUNTERS",
     "NAMED",
     "Roles",
+    "counts",
     "features_of",
     "roles_of",
     "taken_by",
@@ -194,7 +195,7 @@ def without_counter(
         if column in used or match is None:
             continue
         nameless = column == "" or match["nameless"] is not None
-        if nameless and position and not values.isna().all() and not _counts(values):
+        if nameless and position and not values.isna().all() and not counts(values):
             raise DataError(
                 f"{source}: expected a name for each column; column {position}, after "
                 f"{frame.columns[position - 1]!r}, has none. Name it in the header."
@@ -202,7 +203,7 @@ def without_counter(
         whole, unique = pd.api.types.is_integer_dtype(values), values.is_unique
         if nameless and bool(values.isna().all()):
             record = record.noted(f"left out: column {position} without a name, which is empty")
-        elif whole and (_counts(values) or (unique and not match["counting"])):
+        elif whole and (counts(values) or (unique and not match["counting"])):
             names = [str(v) for v in values]
             record = record.noted(f"left out: column {column!r}, which numbers the rows")
         elif position == 0 and unique and is_text(values):
@@ -223,7 +224,7 @@ def without_counter(
     return frame, names, record
 
 
-def _counts(values: pd.Series) -> bool:
+def counts(values: pd.Series) -> bool:
     """Whether whole numbers count the rows from 0 or 1."""
     if not len(values) or values.dtype.kind not in "iuf" or values.isna().any():
         return False
@@ -292,7 +293,7 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns y={name} makes it the class")
         elif IDENTIFIER.fullmatch(name):
             notes.append(f"{said}; --columns object={name} makes it the object")
-        elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and _counts(frame[name]):
+        elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
         elif _may_number(name, frame[name]):
             notes.append(
