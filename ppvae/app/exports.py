@@ -16,6 +16,7 @@ from ppvae.app.outputs import array_files, write_arrays, write_table
 from ppvae.app.places import read_by, refuse_taken
 from ppvae.data import Dataset, Splits
 from ppvae.data.columns import COLUMNS
+from ppvae.data.dialects import suiting_dialect
 from ppvae.data.files import are_pictures, refuse_unlike, rows, suiting
 from ppvae.data.paths import name_of
 from ppvae.data.scales import compared_scale
@@ -51,6 +52,7 @@ __all__ = [
     "encode_run",
     "entry_of",
     "new_rows",
+    "reading_of",
     "reconstruct_run",
     "rows_like",
     "sample_run",
@@ -106,7 +108,7 @@ def rows_like(
         DataError: If the data cannot be read, or their columns differ from ``spec``.
     """
     reading = run.config.get("reading") or {}
-    options = suiting(data, reading, labels=labels)
+    options, other = reading_of(run, data, spec, labels=labels)
     model_entry = entry_of(run)
     may_miss: tuple[str, ...] = ()
     if model_entry is not None:
@@ -119,10 +121,28 @@ def rows_like(
     columns = columns.select(*[name for name in columns if name != "split"])
     refuse_unlike(name_of(data), columns, spec)
     scale = compared_scale(name_of(data), columns, spec, run.config.get("ranges") or {})
-    columns = columns.noted(*scale, _unlabelled(data, columns, reading))
+    columns = columns.noted(other, *scale, _unlabelled(data, columns, reading))
     for note in columns.notes:
         logger.warning(note)
     return columns
+
+
+def reading_of(
+    run: Run, data: str | Path, spec: Spec, *, labels: str | Path | None = None
+) -> tuple[Keywords, str]:
+    """Options of the reader of new data, and a note where they are not those of the run's own.
+
+    Arguments:
+        run: Fitted run.
+        data: A file or a folder.
+        spec: Columns with the names that the data may have.
+        labels: Table of the labels of new pictures.
+
+    Raises:
+        DataError: If there is no reader, or a number may be another one as the run's are written.
+    """
+    options = suiting(data, run.config.get("reading") or {}, labels=labels)
+    return suiting_dialect(Path(data), options, spec)
 
 
 def _unlabelled(data: str | Path, columns: Dataset, reading: Keywords) -> str:

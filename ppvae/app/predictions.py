@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from ppvae.app.outputs import array_files
 from ppvae.app.pictured import first_rows, grid_of
 from ppvae.app.places import read_by, refuse_taken
 from ppvae.data.columns import found_as, kind_of
+from ppvae.data.dialects import suiting_dialect
 from ppvae.data.paths import existing
 from ppvae.data.record import BLANK, Record
 from ppvae.data.scales import warn_far
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["predict_run"]
+
+logger = logging.getLogger(__name__)
 
 
 def predict_run(
@@ -223,13 +227,9 @@ def _table_rows(
     """The columns of a table that the model takes, one row per prediction."""
     needed = _conditions(run, spec)
     reading = run.config.get("reading") or {}
-    frame = _frame(path, reading)
+    frame = _frame(path, reading, {name: spec[name] for name in needed})
     roles = reading.get("columns") or {}
     sources = {name: _sources(name, frame.columns, spec[name], roles) for name in needed}
-    if not all(sources.values()):
-        # Perhaps of another dialect than the training data.
-        frame = _frame(path, {"na": reading.get("na") or ()})
-        sources = {name: _sources(name, frame.columns, spec[name], roles) for name in needed}
     absent = [name for name, parts in sources.items() if not parts]
     if absent or columns:
         raise ArgumentError(
@@ -269,10 +269,13 @@ def _refuse_missing(source: str, columns: Mapping[str, Tensor]) -> None:
             )
 
 
-def _frame(path: Path, reading: Keywords) -> pd.DataFrame:
+def _frame(path: Path, reading: Keywords, spec: Spec) -> pd.DataFrame:
     """A table, read as that of the training data was: the same words for missing values, say."""
     names = ("sep", "decimal", "thousands", "na")
-    return read_table(path, **{name: reading[name] for name in names if reading.get(name)})[0]
+    options, note = suiting_dialect(path, reading, spec)
+    if note:
+        logger.warning(note)
+    return read_table(path, **{name: options[name] for name in names if options.get(name)})[0]
 
 
 def _with_visits(run: Run, prior: AdditivePrior, path: Path, spec: Spec) -> tuple[nn.Module, Spec]:
@@ -284,7 +287,8 @@ def _with_visits(run: Run, prior: AdditivePrior, path: Path, spec: Spec) -> tupl
     names = facts.get("names")
     if names is not None:
         reading = run.config.get("reading") or {}
-        facts["names"] = [*names, *_strangers(_values(path, subject, reading), names)]
+        values = _values(path, subject, reading, {**spec, subject: facts})
+        facts["names"] = [*names, *_strangers(values, names)]
     spec = {**spec, subject: facts}
     return given_visits(run.model, run.guide, rows_like(run, path, spec)), spec
 
@@ -295,11 +299,11 @@ def _strangers(values: np.ndarray, names: Sequence[str]) -> list[str]:
     return sorted(t for t in texts - {*names, "-1"} if t.lower() not in BLANK)
 
 
-def _values(path: Path, column: str, reading: Keywords) -> np.ndarray:
+def _values(path: Path, column: str, reading: Keywords, spec: Spec) -> np.ndarray:
     """A column of a .npz file or a table."""
     values: np.ndarray | None
     if path.name.lower().endswith(TABLES):
-        frame = _frame(existing(path), reading)
+        frame = _frame(existing(path), reading, spec)
         values = frame[column].to_numpy() if column in frame.columns else None
     elif path.suffix.lower() == ".npz":
         with np.load(existing(path), allow_pickle=False) as arrays:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ppvae import report
-from ppvae.app.exports import entry_of, new_rows
+from ppvae.app.exports import entry_of, new_rows, reading_of
 from ppvae.app.places import expect_evaluation, free_evaluation
 from ppvae.app.predictions import predict_run
 from ppvae.app.users import trusting
 from ppvae.data import Splits, load
-from ppvae.data.files import suiting
 from ppvae.data.scales import ranges_of
 from ppvae.errors import ArgumentError, Interrupted, RunError
 from ppvae.expected import real_path
@@ -32,7 +31,7 @@ from ppvae.runs.run import Run, is_run
 from ppvae.runs.run import load as load_run
 from ppvae.runs.source import followed_reading, followed_source, noted_source
 from ppvae.signals import pending_signal
-from ppvae.typing import Keywords
+from ppvae.typing import Keywords, Spec
 from ppvae.zoo.entry import Entry, entry
 from ppvae.zoo.observed import resolved
 from ppvae.zoo.options import Options, auto_options, parse_options
@@ -216,7 +215,7 @@ def evaluate_run(
         kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
         run.metrics = kept | {"n_test": splits.test.num_rows}
         fitted = run.config.get("source_digest")
-        reading = suiting(data, run.config.get("reading") or {}, labels=labels)
+        reading, _ = reading_of(run, data, _recorded(run), labels=labels)
         run.config |= noted_source(data, reading)
         run.config["evaluation"] = {
             "run": str(real_path(folder)),
@@ -302,7 +301,7 @@ def _refuse_other_columns(folder: str | Path, run: Run, splits: Splits, *, own: 
 
     A run's ``own`` files may be read otherwise; the data of an entry change by shape alone.
     """
-    recorded = (run.config.get("data") or {}).get("columns") or {}
+    recorded = _recorded(run)
     for name in sorted(recorded.keys() & splits.train.spec.keys()):
         for fact in ("shape", "dtype", "names") if own else ("shape",):
             then, now = recorded[name].get(fact), splits.train.spec[name].get(fact)
@@ -316,6 +315,12 @@ def _refuse_other_columns(folder: str | Path, run: Run, splits: Splits, *, own: 
                 f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
                 f"{str(then)[:60]}; got {str(now)[:60]}, {cause}. {remedy}--data PATH."
             )
+
+
+def _recorded(run: Run) -> Spec:
+    """The columns that a run was fitted with; empty where it does not say."""
+    columns: Spec = (run.config.get("data") or {}).get("columns") or {}
+    return columns
 
 
 def _splits(

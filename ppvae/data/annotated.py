@@ -146,7 +146,7 @@ def from_anndata(
     record = Record(names={"x": genes}).noted(*notes)
     arrays: dict[str, object] = {"x": x if places is None else x[:, places]}
     frame = data.obs.set_axis([str(c) for c in data.obs.columns], axis=1)
-    columns, noted = roles_of("obs", frame, (), like, columns)
+    columns, noted = roles_of("obs", frame, (), like, columns, features_here=False)
     left = [str(c) for c in frame.columns if c not in taken_by(columns)]
     likely = [c for c in left if frame[c].dtype.kind not in "iufb"] or left  # text, categories
     others = sorted(set(data.layers) - {layer}) + (["X"] if layer is not None else [])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from numbers import Number
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppvae.data.record import na_option
 from ppvae.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def matrix(source: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.n
     """The matrix of features: float32, or float64 where float32 would make numbers equal."""
     columns = [numbers_of(source, name, frame[name]) for name in names]
     for name, column in zip(names, columns, strict=True):
-        refuse_rounded(source, name, _exact(frame[name], column))
+        refuse_rounded(source, name, _exact(_uncategorised(frame[name]), column))
     fine = [name for name, column in zip(names, columns, strict=True) if _is_fine(column)]
     values = np.empty((len(frame), len(columns)), np.float64 if fine else np.float32)
     for i, column in enumerate(columns):
@@ -200,18 +200,25 @@ def _as_numbers(values: pd.Series) -> pd.Series:
     return numbers
 
 
-def _missing(value: object) -> str:
-    """The command-line option that declares a value to mean missing."""
-    text = str(value)
-    return f"--na{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
+def _uncategorised(series: pd.Series) -> pd.Series:
+    """Categories in the type that they have, which takes missing values; others as they are."""
+    import pandas as pd
+
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        return series
+    kind = series.cat.categories.dtype
+    if isinstance(kind, np.dtype) and kind.kind in "iub" and bool(series.isna().any()):
+        # The types of numpy have no missing value of these.
+        nullable = {"i": "Int64", "u": "UInt64", "b": "boolean"}[kind.kind]
+        return series.astype(object).astype(nullable)
+    return series.astype(kind)
 
 
 def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
     """A column as floating-point numbers or integers; NaN where missing."""
     import pandas as pd
 
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
+    series = _uncategorised(series)
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
         if isinstance(series.dtype, np.dtype):
             return series.to_numpy()
@@ -231,7 +238,7 @@ def numbers_of(source: str, name: str, series: pd.Series) -> np.ndarray:
         raise DataError(
             f"{source}: expected numbers in column {name!r}; got {values.iloc[place]!r} in row "
             f"{row}. {remedy}; or, if it stands for a missing value, say so: na=[...], on the "
-            f"command line {_missing(values.iloc[place])}; or leave the column out: x=[...], on "
+            f"command line {na_option(values.iloc[place])}; or leave the column out: x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
     result = np.full(len(series), np.nan)

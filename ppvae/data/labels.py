@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ppvae.data.columns import COLUMNS
-from ppvae.data.record import Record, composed
-from ppvae.data.roles import CLASSLIKE, Roles, roles_of, taken_by
+from ppvae.data.pillow import PICTURES
+from ppvae.data.record import Record, composed, text_of
+from ppvae.data.roles import CLASSLIKE, COUNTERS, Roles, counts, roles_of, taken_by
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -33,9 +34,10 @@ def labels_of(
 ) -> tuple[dict[str, np.ndarray], Record]:
     """Columns for these files from a table, and the record with notes on them.
 
-    The first column is a path in the folder, or a base name where that is unique. A table of two
-    columns has the class in the second, others in one called y, class, label, target or the like;
-    further columns go by their names, unless they are given.
+    The first column is a path in the folder, or a base name where that is unique; or else the one
+    column that has such names, or names without a suffix. Of two columns the other one has the
+    class, of more one called y, class, label, target or the like; further columns go by their
+    names, unless they are given.
 
     Arguments:
         path: The table.
@@ -48,7 +50,7 @@ def labels_of(
     Raises:
         DataError: If a file has no row, a row in another folder alone, or two rows with different
             labels; if the table lacks a column that is given; or if it is not certain which column
-            has the classes.
+            has the files, or the classes.
     """
     asked: Roles = {
         name: composed(source) if isinstance(source, str) else [composed(c) for c in source]
@@ -57,13 +59,16 @@ def labels_of(
     own = {name: source for name, source in asked.items() if name not in COLUMNS}
     known = [name for name in like or () if name not in COLUMNS]
     frame, notes = read_table(path, labels=None, own=[*taken_by(own), *known])
+    names, found = _names_of_files(path, frame, taken_by(asked), folder, files)
+    frame, left = _from_files_on(path, frame, names.column, taken_by(asked))
+    notes += [*found, *left]
     if frame.shape[1] < 2:
         raise DataError(
             f"{path.name}: expected the columns file and class; got {list(frame.columns)}. "
             "Give the table a header and two columns."
         )
-    wanted, record = _wanted(path, frame, asked, record, like)
-    order, matched = _matched(path, frame, sorted(taken_by(wanted)), folder, files)
+    wanted, record = _wanted(path, frame, names.column, asked, record, like)
+    order, matched = _matched(path, frame, sorted(taken_by(wanted)), folder, files, names)
     columns: dict[str, np.ndarray] = {}
     for name, source in wanted.items():
         parts = []
@@ -75,8 +80,108 @@ def labels_of(
     return columns, record.noted(*notes, *matched)
 
 
+class _Names(NamedTuple):
+    """How a table names the files.
+
+    Attributes:
+        column: The column.
+        bare: Whether its names have no suffix.
+    """
+
+    column: str
+    bare: bool = False
+
+    def of(self, file: Path) -> tuple[str, ...]:
+        """The folders and the name of a file, as far as the table has them."""
+        parts = _parts(composed(file.as_posix()))
+        if not self.bare:
+            return parts
+        ends = [end for end in PICTURES if parts[-1].lower().endswith(end)]
+        return *parts[:-1], parts[-1][: -len(max(ends, key=len))] if ends else parts[-1]
+
+    def written(self, frame: pd.DataFrame) -> list[tuple[str, ...]]:
+        """The folders and names in the table."""
+        return [_parts(text_of(value)) for value in frame[self.column]]
+
+
+def _names_of_files(
+    path: Path, frame: pd.DataFrame, asked: set[str], folder: Path, files: Sequence[Path]
+) -> tuple[_Names, list[str]]:
+    """The column that names the files, and a note unless it is the first one, with suffixes.
+
+    Raises:
+        DataError: If there may be two, or names without a suffix stand for several files.
+    """
+    top = Path(os.path.abspath(folder)).name
+    first, *others = [str(column) for column in frame.columns]
+    free = [first, *(column for column in others if column not in asked)]
+
+    def known(names: _Names) -> tuple[bool, bool]:
+        """Whether some of the texts are files, and whether all files are there."""
+        wanted = {names.of(file) for file in files}
+        matches, shared, strange = _matches(names.written(frame), wanted, top)
+        return bool(matches or shared or strange), wanted <= matches.keys()
+
+    if known(_Names(first))[0]:
+        return _Names(first), []
+    likely = [_Names(column) for column in free if known(_Names(column))[0]]
+    if not likely:
+        bare = {column: known(_Names(column, True)) for column in free}
+        likely = [_Names(column, True) for column, (_, every) in bare.items() if every]
+        if not likely:  # What is wrong is said where the rows are matched.
+            return _Names(first, bare[first][0]), []
+        # An index without a name may count as the files do.
+        named = [names for names in likely if not _is_nameless(names.column)]
+        likely = named or likely
+    if len(likely) > 1:
+        first_two = [names.column for names in likely[:2]]
+        raise DataError(
+            f"{path.name}: expected one column with the names of the pictures; got {first_two}. "
+            "Make the one that is meant the first, with paths in the folder."
+        )
+    names = likely[0]
+    if names.bare:
+        owners: dict[tuple[str, ...], Path] = {}
+        for file in files:
+            other = owners.setdefault(names.of(file), file)
+            if other != file:
+                raise DataError(
+                    f"{path.name}: expected names of pictures with a suffix where it decides; got "
+                    f"{'/'.join(names.of(file))!r}, which may be {other.name} or {file.name}. "
+                    "Write the names of the files."
+                )
+    notes = [f"{path.name}: the pictures go by the column {names.column!r}"] * (
+        names.column != first
+    )
+    return names, [*notes, *([f"{path.name}: names without a suffix"] if names.bare else [])]
+
+
+def _is_nameless(column: str) -> bool:
+    """Whether a column has no name in the table, as an index that pandas wrote."""
+    match = COUNTERS.fullmatch(column)
+    return match is not None and (column == "" or match["nameless"] is not None)
+
+
+def _from_files_on(
+    path: Path, frame: pd.DataFrame, column: str, asked: set[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table without an index in front of the column of the files, and notes."""
+    notes = []
+    for name in list(frame.columns[: list(frame.columns).index(column)]):
+        match = COUNTERS.fullmatch(name)
+        if name not in asked and match and (_is_nameless(name) or counts(frame[name])):
+            frame = frame.drop(columns=name)
+            notes.append(f"{path.name}: left out: column {name!r}, which numbers the rows")
+    return frame, notes
+
+
 def _wanted(
-    path: Path, frame: pd.DataFrame, given: Roles, record: Record, like: Spec | None
+    path: Path,
+    frame: pd.DataFrame,
+    of_files: str,
+    given: Roles,
+    record: Record,
+    like: Spec | None,
 ) -> tuple[Roles, Record]:
     """The table's columns for each dataset column, and the record with notes on them.
 
@@ -90,9 +195,9 @@ def _wanted(
             f"{path.name}: expected columns beside the pictures, such as y and c; got "
             f"{of_pixels}, which are of pixels. Leave them out."
         )
-    rest = [str(c) for c in frame.columns[1:]]
+    rest = [str(c) for c in frame.columns if c != of_files]
     free = frame[[c for c in frame.columns if c in taken_by(given) or c in rest]]
-    wanted, found = roles_of(path.name, free, None, like, given)
+    wanted, found = roles_of(path.name, free, None, like, given, features_here=False)
     wanted.pop("mask", None)
     lacking = sorted(taken_by(wanted) - {*frame.columns})
     if lacking:
@@ -143,15 +248,20 @@ class _Match(NamedTuple):
 
 
 def _matched(
-    path: Path, frame: pd.DataFrame, wanted: list[str], folder: Path, files: Sequence[Path]
+    path: Path,
+    frame: pd.DataFrame,
+    wanted: list[str],
+    folder: Path,
+    files: Sequence[Path],
+    names: _Names,
 ) -> tuple[list[int], list[str]]:
     """The row of the table for each file, and notes.
 
     Raises:
         DataError: If a file has no row, one of another folder alone, or several that differ.
     """
-    written = [_parts(composed(str(text)).strip()) for text in frame.iloc[:, 0]]
-    named = [_parts(composed(file.as_posix())) for file in files]
+    written, texts = names.written(frame), list(map(text_of, frame[names.column]))
+    named = [names.of(file) for file in files]
     matches, shared, strange = _matches(written, set(named), Path(os.path.abspath(folder)).name)
     order: list[int] = []
     absent = []
@@ -174,7 +284,7 @@ def _matched(
         leads |= {match.lead: file.as_posix() for match in best}
         foreign |= {match.lead for match in best if match.rank == 2}
     if absent:
-        raise _absent(path, frame, absent, shared, strange)
+        raise _absent(path, texts, absent, shared, strange)
     if foreign and len(leads) > 1:
         other = min(foreign)
         raise DataError(
@@ -188,7 +298,7 @@ def _matched(
     ]
     used = {match.row for found in matches.values() for match in found}
     used |= {row for rows in shared.values() for row in rows}
-    idle = [str(text).strip() for i, text in enumerate(frame.iloc[:, 0]) if i not in used]
+    idle = [text for i, text in enumerate(texts) if i not in used]
     if idle:
         notes.append(f"{path.name}: {len(idle)} rows without a picture, such as {idle[0]}")
     return order, notes
@@ -244,7 +354,7 @@ def _matches(
 
 def _absent(
     path: Path,
-    frame: pd.DataFrame,
+    texts: Sequence[str],
     absent: Sequence[tuple[Path, tuple[str, ...]]],
     shared: dict[tuple[str, ...], list[int]],
     strange: dict[str, int],
@@ -255,7 +365,7 @@ def _absent(
     if any(name[start:] in shared for start in range(len(name))):
         remedy = "Its base name stands for several files: write paths in the folder"
     elif name[-1] in strange:
-        other = str(frame.iloc[strange[name[-1]], 0]).strip()
+        other = texts[strange[name[-1]]]
         remedy = f"The row for {other} is of another folder: add the row, or remove the file"
     else:
         shown = file.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,27 @@ from ppvae.data.columns import kind_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
-__all__ = ["Record", "coded", "composed", "known_names", "known_unit", "recoded", "text_of"]
+__all__ = [
+    "Record",
+    "coded",
+    "composed",
+    "known_names",
+    "known_unit",
+    "na_option",
+    "recoded",
+    "text_of",
+]
 
 # Texts that stand for a missing class.
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
+# Texts that stand for one beside names, as the number -1 does beside numbers.
+UNLABELLED = frozenset({"-1", "-1.0", "\u22121"})
+# Names that people give to what has no label, without spaces and signs.
+MARKERS = re.compile(
+    r"(un|not)(known|labell?ed|assigned|annotated|classified|defined|determined)|missing|unk"
+    r"|nolabel|\?+|-+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ def coded(
     values: np.ndarray,
     known: Sequence[str] | None = None,
     *,
-    blank: Collection[str] = BLANK,
+    blank: Collection[str] | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
     """Classes or identifiers as numbers from 0.
 
@@ -59,7 +77,8 @@ def coded(
         values: Text, booleans or numbers with shape (N); None, NaN, blank text and, among
             numbers, -1 are missing.
         known: Names by number in a fitted run (:func:`known_names`).
-        blank: Texts that stand for a missing value, in lower case.
+        blank: Texts that stand for a missing value, in lower case; by default blank ones and,
+            of classes, -1.
 
     Returns:
         Numbers (N) with -1 where missing, the names by number (None where the numbers stand for
@@ -72,6 +91,10 @@ def coded(
         distinct = np.unique(values[values != -1])
         if not len(distinct) or int(distinct[-1]) + 1 <= 2 * len(distinct):
             return values.astype(np.int64), None, ""
+    if blank is None:
+        # Older versions took -1 for a name: their runs keep it.
+        unlabelled = UNLABELLED.difference(known or ()) if kind_of(name).least == -1 else ()
+        blank = BLANK.union(unlabelled)
     texts = np.array([text_of(value) for value in values.tolist()], dtype=object)
     missing = np.array([text.strip().lower() in blank for text in texts], dtype=bool)
     numeric = values.dtype.kind in "iuf" or all(
@@ -120,7 +143,22 @@ def coded(
         [-1 if gone else number_of[text] for text, gone in zip(texts, missing, strict=True)],
         dtype=np.int64,
     )
-    return codes, names, f"{name}: {_few(names)} numbered from 0 in this order"
+    note = f"{name}: {_few(names)} numbered from 0 in this order"
+    return codes, names, note + ("" if known is not None else _marked(name, names))
+
+
+def _marked(name: str, names: Sequence[str]) -> str:
+    """What a note says of names of classes that may mark data without a label."""
+    if kind_of(name).least != -1:
+        return ""
+    for text in names:
+        if MARKERS.fullmatch(re.sub(r"[\s_]|(?<=\w)-", "", text)):
+            return (
+                f"; {text!r} is a class as the others: data without a label have -1 or a blank "
+                f"({na_option(text)} where they are a table), pictures a place beside the folders "
+                "of classes"
+            )
+    return ""
 
 
 def known_names(like: Spec | None, name: str) -> tuple[str, ...] | None:
@@ -161,6 +199,12 @@ def recoded(name: str, codes: np.ndarray, names: Sequence[str], onto: Sequence[s
         return codes
     places = np.array([onto.index(n) if n in onto else -1 for n in names], dtype=np.int64)
     return np.where(codes >= 0, places[codes], -1)
+
+
+def na_option(value: object) -> str:
+    """The command-line option that declares a value to mean missing."""
+    text = str(value)
+    return f"--na{'=' if text.startswith('-') else ' '}{shlex.quote(text)}"
 
 
 def _is_whole(text: str) -> bool:

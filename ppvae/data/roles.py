@@ -28,6 +28,7 @@ __all__ = [
     "COUNTERS",
     "NAMED",
     "Roles",
+    "counts",
     "features_of",
     "roles_of",
     "taken_by",
@@ -47,6 +48,8 @@ COUNTERS = re.compile(
     rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# Names of one letter with a role, what they are read as, and the letters that they may go on with.
+LETTERS = {"y": ("classes", ("x", "z")), "c": ("a factor", ("b", "d"))}
 # How a column that was left out is read, for a note.
 AS_CLASS = "; --columns y={} reads one as classes"
 # Number of rows from which on a column that counts them is mentioned.
@@ -64,6 +67,8 @@ def roles_of(
     x: Sequence[str] | None,
     like: Spec | None,
     given: Mapping[str, str | Sequence[str]],
+    *,
+    features_here: bool = True,
 ) -> tuple[Roles, Record]:
     """The table's columns for each dataset column, and a record with notes on them.
 
@@ -73,9 +78,10 @@ def roles_of(
         x: Columns that the caller named as features.
         like: Spec of the columns of a fitted run.
         given: Roles that the caller named.
+        features_here: Whether the table has the features, too.
 
     Raises:
-        DataError: If several columns have the words of a split.
+        DataError: If several columns have the words of a split, or y is a coordinate.
     """
     roles: Roles = dict(given)
     features = {*(x or ()), *(known_names(like, "x") or ())}
@@ -89,6 +95,10 @@ def roles_of(
     if like is None:
         if SPLIT not in roles:
             record = _split_of_words(source, frame, free, roles, record)
+        series = {name: frame[name] for name in free if name not in taken_by(roles)}
+        for name in [name for name in LETTERS if name in roles and name not in given]:
+            series[name] = frame[str(roles[name])]
+            record = record.noted(_in_a_series(source, name, series, features_here))
         return roles, record
     roles = {  # New data need not have all columns of the run.
         name: column
@@ -103,6 +113,42 @@ def roles_of(
             if all(n in frame.columns for n in known):
                 roles[name] = known
     return roles, record
+
+
+def _in_a_series(
+    source: str, name: str, columns: Mapping[str, pd.Series], features_here: bool
+) -> str:
+    """A note on numbers whose one letter has a role, but may go on with those beside it.
+
+    Arguments:
+        source: Name of the table, for messages.
+        name: The letter.
+        columns: The column of that name, and those without a role.
+        features_here: Whether the table has the features, too.
+
+    Raises:
+        DataError: If they have fractions, so that they cannot be classes.
+    """
+    what, letters = LETTERS[name]
+    numeric = [n for n in (name, *letters) if n in columns and columns[n].dtype.kind in "iuf"]
+    if name not in numeric or len(numeric) < 2:
+        return ""
+    both = ",".join(sorted(numeric))
+    remedy = f"--columns x={both},NAME lists the features"
+    values = columns[name].dropna()
+    if not kind_of(name).coded or not features_here or bool((values == values.round()).all()):
+        if not features_here:
+            remedy = f"--columns {name}=NAME names another, or rename it"
+        return (
+            f"{name}: column {name!r} is read as {what}, though beside {numeric[1]!r} it may be "
+            f"a coordinate or a feature; {remedy}"
+        )
+    raise DataError(
+        f"{source}: expected whole numbers or text in column {name!r}, which has the classes; got "
+        f"{values[values != values.round()].iloc[0]}, beside a column {numeric[1]!r}. If both are "
+        f"coordinates or features, list the features: x=[...], on the command line --columns "
+        f"x={both},NAME."
+    )
 
 
 def _split_of_words(
@@ -149,7 +195,7 @@ def without_counter(
         if column in used or match is None:
             continue
         nameless = column == "" or match["nameless"] is not None
-        if nameless and position and not values.isna().all() and not _counts(values):
+        if nameless and position and not values.isna().all() and not counts(values):
             raise DataError(
                 f"{source}: expected a name for each column; column {position}, after "
                 f"{frame.columns[position - 1]!r}, has none. Name it in the header."
@@ -157,7 +203,7 @@ def without_counter(
         whole, unique = pd.api.types.is_integer_dtype(values), values.is_unique
         if nameless and bool(values.isna().all()):
             record = record.noted(f"left out: column {position} without a name, which is empty")
-        elif whole and (_counts(values) or (unique and not match["counting"])):
+        elif whole and (counts(values) or (unique and not match["counting"])):
             names = [str(v) for v in values]
             record = record.noted(f"left out: column {column!r}, which numbers the rows")
         elif position == 0 and unique and is_text(values):
@@ -178,10 +224,12 @@ def without_counter(
     return frame, names, record
 
 
-def _counts(values: pd.Series) -> bool:
+def counts(values: pd.Series) -> bool:
     """Whether whole numbers count the rows from 0 or 1."""
-    start = values.iloc[0] if len(values) else -1
-    return start in (0, 1) and bool((values.to_numpy() == np.arange(len(values)) + start).all())
+    if not len(values) or values.dtype.kind not in "iuf" or values.isna().any():
+        return False
+    numbers = values.to_numpy()
+    return numbers[0] in (0, 1) and bool((numbers == np.arange(len(numbers)) + numbers[0]).all())
 
 
 def _counts_again(values: pd.Series) -> bool:
@@ -245,7 +293,7 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns y={name} makes it the class")
         elif IDENTIFIER.fullmatch(name):
             notes.append(f"{said}; --columns object={name} makes it the object")
-        elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and _counts(frame[name]):
+        elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
         elif _may_number(name, frame[name]):
             notes.append(

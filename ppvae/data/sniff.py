@@ -18,7 +18,7 @@ import numpy as np
 from ppvae.data.record import BLANK
 from ppvae.errors import DataError
 
-__all__ = ["Dialect", "dialect_of", "refuse_odd_groups", "refuse_short"]
+__all__ = ["Dialect", "body_of", "dialect_of", "refuse_odd_groups", "refuse_short"]
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -116,7 +116,7 @@ def refuse_short(path: Path, dialect: Dialect) -> None:
     Raises:
         DataError: If there is such a row, as in a file that was cut off.
     """
-    _check_widths(path, dialect.header, enumerate(_rows(path, dialect)))
+    _check_widths(path, dialect.header, enumerate(body_of(path, dialect)))
 
 
 def refuse_odd_groups(path: Path, dialect: Dialect, thousands: str) -> list[int]:
@@ -130,7 +130,7 @@ def refuse_odd_groups(path: Path, dialect: Dialect, thousands: str) -> list[int]
     # What is a number once the signs are gone.
     odd = re.compile(rf"[+-]?[\d{sign}]*({point}[\d{sign}]*)?([eE][+-]?\d+)?")
     texts = set()
-    for number, row in enumerate(_rows(path, dialect)):
+    for number, row in enumerate(body_of(path, dialect)):
         for i, (name, field) in enumerate(zip(dialect.header, map(str.strip, row), strict=False)):
             if thousands not in field or grouped.fullmatch(field) or not odd.fullmatch(field):
                 continue
@@ -144,7 +144,7 @@ def refuse_odd_groups(path: Path, dialect: Dialect, thousands: str) -> list[int]
     return sorted(texts)
 
 
-def _rows(path: Path, dialect: Dialect) -> Iterator[list[str]]:
+def body_of(path: Path, dialect: Dialect) -> Iterator[list[str]]:
     """The fields of all rows below the header that are not blank."""
     opener = OPENERS.get(path.suffix.lower(), open)
     with opener(path, "rt", encoding=dialect.encoding, newline="") as file:

@@ -18,6 +18,7 @@ from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.paths import PathLike, existing
+from ppvae.data.quantities import refuse_names
 from ppvae.data.record import Record
 from ppvae.data.scalars import loop_area, scalar_named
 from ppvae.errors import DataError
@@ -297,9 +298,11 @@ def targets_of(data: Dataset, scalar: str) -> Tensor:
             the names of ``spectrum``, or the column's numbers from 0.
 
     Raises:
-        DataError: If there is neither column, or ``target`` has more than one number a row.
+        DataError: If there is neither column, or ``target`` has more than one number a row, or
+            names.
     """
     if "target" in data:
+        refuse_names(data, "target", "the regression", "")
         target = torch.as_tensor(data["target"]).double()
         target = target[:, 0] if target.dim() == 2 and target.size(1) == 1 else target
         if target.dim() != 1:

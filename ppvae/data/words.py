@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ppvae.data.identifiers import read_as_names
-from ppvae.data.record import BLANK, Record, coded, known_names, known_unit, text_of
+from ppvae.data.record import BLANK, UNLABELLED, Record, coded, known_names, known_unit, text_of
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -212,7 +212,7 @@ def own_text(
                 known_unit(like, name, unit)
                 units = {**record.units, **unit}
                 return numbers, Record(record.names, units, record.notes).noted(note)
-    unknown = np.array([text == "-1" for text in plain])
+    unknown = np.array([text in UNLABELLED and text not in (known or ()) for text in plain])
     rest = np.array(plain, dtype=object)
     rest[unknown] = None
     codes, names, numbered = coded(name, rest, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from inspect import Parameter
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ppvae.borders import typed
 from ppvae.data.mapped import Column
+from ppvae.data.quantities import PAIR, names_of
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
 from ppvae.nets.scaling import FactorScaling
@@ -137,8 +139,10 @@ class Conditions(FitHooks):
         return tuple(inputs)
 
 
-class Columns(nn.Module):
+class Columns(FitHooks):
     """Columns, unchanged, as further inputs of a decoder and an encoder.
+
+    A fit warns of columns of more than two names, whose numbers a network takes as quantities.
 
     Arguments:
         names: Columns, each with shape (N, ...), in the order of the networks' inputs.
@@ -150,6 +154,18 @@ class Columns(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(self.columns)
+
+    def prepare(self, data: Mapping[str, Column]) -> None:
+        """Warn of text, which was numbered in sorted order."""
+        for name in self.columns:
+            names = names_of(data, name)
+            if len(names) > PAIR:
+                warnings.warn(
+                    f"column {name!r}: the numbers of the names {', '.join(names[:4])}, ... are "
+                    "inputs of the networks as they are, in the order of the text. Write "
+                    "quantities as numbers; OneHot and Embedding take classes.",
+                    stacklevel=2,
+                )
 
     def forward(self, **columns: Tensor) -> tuple[Tensor, ...]:
         return tuple(columns[name] for name in self.columns)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ppvae.data.mapped import Columns
+from ppvae.data.quantities import refuse_names
 from ppvae.errors import DataError
-from ppvae.gp.additive.factors import Categorical, Observed
+from ppvae.gp.additive.factors import Categorical, Line, Linear, Observed, Periodic
 from ppvae.gp.additive.terms import Additive
 
 __all__ = ["check_columns", "check_training", "check_visits"]
@@ -68,7 +69,7 @@ def check_columns(
 
 
 def check_training(
-    kernel: Additive, data: Columns, subject: str | None = None
+    kernel: Additive, data: Columns, subject: str | None = None, order: str | None = None
 ) -> dict[str, Tensor]:
     """The kernel's columns of the training data.
 
@@ -76,10 +77,18 @@ def check_training(
         kernel: Kernel.
         data: The training data.
         subject: Column of the subjects.
+        order: Column that orders a subject's data.
 
     Raises:
-        DataError: If a column is constant, a datum appears twice or has no observed value.
+        DataError: If a column is constant or has names where a factor takes quantities, a datum
+            appears twice or has no observed value.
     """
+    for factor in (factor for term in kernel for factor in term):
+        if isinstance(factor, Line | Linear | Periodic):
+            name = factor.column
+            refuse_names(data, name, factor.written, f"; cat({name}) and free({name}) take names")
+    if order is not None:
+        refuse_names(data, order, "the order of the visits", "", most=0)
     columns = check_visits(kernel, data, subject)
     for name, values in columns.items():
         seen = values[~torch.isnan(values.double())]

@@ -153,7 +153,7 @@ class AdditivePrior(EncodedPrior, ScaledKernel):
             DataError: If the kernel cannot be learned from them; see
                 :mod:`ppvae.gp.additive.checks`.
         """
-        columns = check_training(self.kernel, data, self.subject)
+        columns = check_training(self.kernel, data, self.subject, self.order)
         device = self.raw_variances.device
         for term in self.kernel:
             for factor in term:

@@ -97,6 +97,11 @@ def counts(
             f"library: expected a column 'size_factor' with one number per cell; got columns "
             f"{list(columns)}. Add it, or leave --library out."
         )
+    if library == "size-factor" and columns["size_factor"].get("names"):
+        raise ArgumentError(
+            f"library: expected numbers in the column 'size_factor'; got the names "
+            f"{', '.join(columns['size_factor']['names'][:4])}. Write numbers, about 1 each."
+        )
     head = x.head(per_datum=dispersion == "cell")
     decoder = ppvae.nets.MLP([latent_dim, *sizes], head, hidden=tuple(reversed(hidden)), norm=norm)
     latent = library == "latent"
