@@ -241,9 +241,13 @@ def _step(placed: Placed, total_steps: int) -> Step:
             "schedule: expected a function that makes a learning rate's scheduler; got one that "
             f"makes {type(scheduler).__name__}. Return a torch LRScheduler."
         )
+
+    def other() -> dict[str, torch.Tensor]:
+        return _first(placed, placed.train, index=placed.index)
+
     return Step(
         objective,
-        CompiledGradients(eager) if compiled else eager,
+        CompiledGradients(eager, other=other) if compiled else eager,
         parameters,
         optimizer,
         scheduler=scheduler,
