@@ -644,9 +644,11 @@ def test_the_second_trace_has_other_rows_in_the_layout_of_the_first(backend):
     model, guide = pair()
     first, rest = splits().train["x"][:6], splits().train["x"][6:12]
     made = gradients(model, guide, batch={"x": first}, backend=backend)
-    batch = {"x": first.t().contiguous().t()}
-    assert torch.equal(made._other(batch)["x"], first.flip(0))
-    assert made._other(batch)["x"].stride() == batch["x"].stride()
+    for laid_out in (transposed, with_gaps):
+        batch = {"x": laid_out(first)}
+        assert torch.equal(made._other(batch)["x"], first.flip(0))
+        assert made._other(batch)["x"].stride() == batch["x"].stride() != first.stride()
+    assert torch.equal(made._other({"x": first[:1].expand(6, D)})["x"], first[:1].expand(6, D))
     made.other = lambda: {"x": rest}
     assert torch.equal(made._other(batch)["x"], rest.flip(0))
     made.other = lambda: {"x": rest[:2]}  # Fewer data than a batch has.

@@ -184,8 +184,7 @@ class CompiledGradients:
         found = batch if self.other is None else self.other()
         if shapes_of(found) != shapes_of(batch):
             found = batch
-        # In the layout that the batch has.
-        return {n: torch.empty_like(c).copy_(found[n].flip(0)) for n, c in batch.items()}
+        return {name: _reversed(found[name], column) for name, column in batch.items()}
 
     def mark(self) -> None:
         """Keep the numbers of the modules as they are, before a callback."""
@@ -305,6 +304,16 @@ class CompiledGradients:
             kl={},
             log_likelihood_at=lambda values: {"": _not_kept()},
         )
+
+
+def _reversed(rows: Tensor, column: Tensor) -> Tensor:
+    """Rows from the last to the first, in the strides of a column: compiled code asks for them."""
+    if 0 in column.stride():
+        return column  # Expanded: no copy has its strides.
+    made = torch.empty_strided(
+        column.shape, column.stride(), dtype=column.dtype, device=column.device
+    )
+    return made.copy_(rows.flip(0))
 
 
 def _norm(tensors: list[Tensor]) -> float:
