@@ -245,9 +245,13 @@ def _step(placed: Placed, total_steps: int) -> Step:
         )
     if scheduler is not None:
         refuse_another_optimizer(scheduler, optimizer)
+
+    def other() -> dict[str, torch.Tensor]:
+        return _first(placed, placed.train, index=placed.index)
+
     return Step(
         objective,
-        CompiledGradients(eager) if compiled else eager,
+        CompiledGradients(eager, other=other) if compiled else eager,
         parameters,
         optimizer,
         scheduler=scheduler,

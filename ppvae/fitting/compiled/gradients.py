@@ -1,11 +1,11 @@
 """Compiled steps: the forward and backward pass as one graph, without Python at each step.
 
 :class:`CompiledGradients` replaces :class:`~ppvae.fitting.step.Gradients`. It traces the objective
-on the first batch (:mod:`ppvae.fitting.compiled.graph`), passes the graph to TorchInductor, and
-compares the result with eager torch on that batch before using it. On CUDA the compiled graph is
-captured and replayed. There is a single graph: a batch of another shape, such as the last of an
-epoch, runs in eager torch. A model that cannot be traced runs in eager torch entirely, and a
-logged sentence gives the reason.
+on the first batch (:mod:`ppvae.fitting.compiled.graph`), and again on other rows, with which the
+graph has to be the same; passes the graph to TorchInductor; and compares the result with eager
+torch on both batches before using it. On CUDA the compiled graph is captured and replayed. There
+is a single graph: a batch of another shape, such as the last of an epoch, runs in eager torch. A
+model that cannot be traced runs in eager torch entirely, and a logged sentence gives the reason.
 
 Random numbers are drawn by torch's own operations, so that a compiled run uses the same random
 numbers as an eager one.
@@ -25,7 +25,14 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
-from ppvae.fitting.compiled.graph import Graph, Tensors, UntraceableError, first_line
+from ppvae.fitting.compiled.graph import (
+    Graph,
+    Tensors,
+    UntraceableError,
+    first_line,
+    shapes_of,
+)
+from ppvae.fitting.compiled.python_state import PythonState
 from ppvae.fitting.plain import changed, plain_state
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
@@ -97,6 +104,8 @@ class CompiledGradients:
 
     Arguments:
         eager: Eager gradients that this object replaces, and falls back on.
+        other: Function that makes a batch of other rows, of the same shapes as the first one; by
+            default the first batch's rows in another order.
         backend: Function that compiles a graph for example inputs.
         capture: Function that captures a compiled function for replaying; by default
             :class:`CapturedGraph` on CUDA, and none elsewhere.
@@ -107,9 +116,15 @@ class CompiledGradients:
     """
 
     def __init__(
-        self, eager: Gradients, *, backend: Backend | None = None, capture: Capture | None = None
+        self,
+        eager: Gradients,
+        *,
+        other: Callable[[], Batch] | None = None,
+        backend: Backend | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.eager = eager
+        self.other = other
         self.capture = capture
         self.backend = inductor if backend is None else backend
         self.compile_seconds: float | None = None
@@ -136,20 +151,40 @@ class CompiledGradients:
         started = time.perf_counter()
         # One graph for the whole run, so also with the terms that have ended.
         self.eager.objective.begin(0)
+        before = PythonState(self.eager.objective)
         # Eager first: a program may set attributes in its first run that it then keeps.
         expected = self._try(self.eager, batch)
         try:
-            graph = Graph(self._function, self.eager.objective, self.eager.parameters, batch)
+            graph, other = self._trace(batch), self._other(batch)
+            if self._trace(other).program() != graph.program():
+                raise UntraceableError(
+                    "a second trace, with other rows, has other operations or constants: a number "
+                    "from Python changes from step to step"
+                )
             self._run = self._compile(graph, batch)
             self._compare(expected, self._try(lambda batch: self._replay(graph, batch), batch))
+            expected = self._try(self.eager, other)
+            self._compare(expected, self._try(lambda batch: self._replay(graph, batch), other))
             self._graph = graph
         except UntraceableError as error:
             self.reason = str(error)
+            # The steps are to be those of a run that has tried nothing.
+            before.restore()
         self.compile_seconds = time.perf_counter() - started
         if self.reason is not None:
             logger.warning("compile: the steps run in eager torch, because %s.", self.reason)
         else:
             logger.info("compile: the step was compiled in %.1f s.", self.compile_seconds)
+
+    def _trace(self, batch: Batch) -> Graph:
+        return Graph(self._function, self.eager.objective, self.eager.parameters, batch)
+
+    def _other(self, batch: Batch) -> Batch:
+        """A batch like this one with other rows, or the same ones in another order."""
+        found = batch if self.other is None else self.other()
+        if shapes_of(found) != shapes_of(batch):
+            found = batch
+        return {name: _reversed(found[name], column) for name, column in batch.items()}
 
     def mark(self) -> None:
         """Keep the numbers of the modules as they are, before a callback."""
@@ -269,6 +304,16 @@ class CompiledGradients:
             kl={},
             log_likelihood_at=lambda values: {"": _not_kept()},
         )
+
+
+def _reversed(rows: Tensor, column: Tensor) -> Tensor:
+    """Rows from the last to the first, in the strides of a column: compiled code asks for them."""
+    if 0 in column.stride():
+        return column  # Expanded: no copy has its strides.
+    made = torch.empty_strided(
+        column.shape, column.stride(), dtype=column.dtype, device=column.device
+    )
+    return made.copy_(rows.flip(0))
 
 
 def _norm(tensors: list[Tensor]) -> float:

@@ -3,8 +3,8 @@
 The programs, Pyro's handlers and the backward pass run in Python once, at tracing; the result is a
 function of tensors, from parameters, buffers and a batch to the terms' means and the gradients.
 Tracing is sound if everything that changes from step to step is such a tensor. Violations that can
-be detected raise :class:`UntraceableError`: a Python attribute that a program sets, a tensor that
-no module has registered, a number read back from a tensor.
+be detected raise :class:`UntraceableError`: Python values that a program changes, a tensor that no
+module has registered, numbers read back from a tensor, sizes that depend on numbers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch._ops import OpOverload
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
+from ppvae.fitting.compiled.python_state import PythonState
 from ppvae.fitting.compiled.rewrites import DECOMPOSITIONS, copy_where_needed, place_constants
 from ppvae.fitting.layout import same_layout
 from ppvae.programs import forked
@@ -87,11 +90,12 @@ class Graph:
             for i, tensor in enumerate(state)
         ]
         device = next(iter(self.parameters)).device
-        with forked(device), _unchanged_attributes(module), _WithoutReading():
+        with forked(device), _unchanged_python(module), _WithoutReading():
             self.code: GraphModule = make_fx(flat, decomposition_table=DECOMPOSITIONS)(
                 *examples, *inputs.values()
             )
         _refuse_captured(self.code, module)
+        _refuse_sizes_of_data(self.code)
         copy_where_needed(self.code)
         place_constants(self.code, device)
         self._signature = [
@@ -113,12 +117,16 @@ class Graph:
 
     def key(self) -> str:
         """A key that is equal for graphs with the same operations, constants and shapes."""
-        parts = [self.code.code, *self._signature]
+        return hashlib.sha256("\n".join([*self.program(), *self._signature]).encode()).hexdigest()
+
+    def program(self) -> list[str]:
+        """The operations and the constants."""
+        parts = [self.code.code]
         for node in self.code.graph.nodes:
             if node.op == "get_attr":
                 constant = getattr(self.code, node.target)
                 parts.append(f"{node.target} {constant.dtype} {constant.tolist()}")
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return parts
 
     def take(self, flat: Sequence[Tensor]) -> Sequence[Tensor]:
         """Set the gradients from the graph's results, and return the function's outputs.
@@ -194,32 +202,25 @@ def _places(module: nn.Module) -> tuple[list[list[Place]], list[Place]]:
     return list(places.values()), [held[0] for held in places.values()]
 
 
-_TENSORS = ("_parameters", "_buffers", "_modules")
-
-
 @contextmanager
-def _unchanged_attributes(module: nn.Module) -> Iterator[None]:
-    """Refuse a function that changes Python attributes of modules, which a graph would not change.
+def _unchanged_python(module: nn.Module) -> Iterator[None]:
+    """Refuse a function that changes what a graph would not: Python attributes, global variables.
 
     Setting an attribute to an equal number or string is no change.
     """
-    before = [(sub, _attributes(sub)) for sub in module.modules()]
+    before = PythonState(module)
     try:
         yield
-    except UntraceableError:
-        raise
+    except UntraceableError as error:
+        # Pyro adds a table of shapes.
+        raise UntraceableError(str(error).partition("\n")[0]) from error
     except Exception as error:
         raise UntraceableError(f"{_where(error)} raises {first_line(error)}") from error
     finally:
-        changed = []
-        for sub, attributes in before:
-            now = _attributes(sub)
-            for name in attributes.keys() | now.keys():
-                if name not in attributes or name not in now or attributes[name] != now[name]:
-                    changed.append(f"{type(sub).__name__}.{name}")
-                    _restore(sub, name, attributes)
-    if changed:
-        raise UntraceableError(f"a step sets the Python attribute {', '.join(sorted(changed))}")
+        changes = before.changes()
+        before.restore()
+    if changes:
+        raise UntraceableError(f"a step {' and '.join(changes)}")
 
 
 def first_line(error: Exception) -> str:
@@ -231,69 +232,25 @@ def first_line(error: Exception) -> str:
 def _where(error: Exception) -> str:
     """The last place outside torch and Pyro that the error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    engine = {"torch", "pyro", Path(__file__).name}
-    own = [f for f in frames if not engine & set(Path(f.filename).parts)]
+    engine, here = {"torch", "pyro"}, Path(__file__).parent
+    own = [
+        f
+        for f in frames
+        if not engine & set(Path(f.filename).parts) and Path(f.filename).parent != here
+    ]
     frame = (own or frames)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno} ({frame.line})"
 
 
-class _Kept:
-    """A Python value and, for a container, its items."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-        self.items: list[object] = []
-        if isinstance(value, dict):
-            self.items = [*value.keys(), *value.values()]
-        elif isinstance(value, list | set):
-            self.items = list(value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Kept) or len(self.items) != len(other.items):
-            return False
-        a, b = self.value, other.value
-        containers = type(a) is type(b) and isinstance(a, dict | list | set)
-        return (containers or _same(a, b)) and all(
-            _same(one, two) for one, two in zip(self.items, other.items, strict=True)
-        )
-
-    def put_back(self) -> object:
-        """The value, with its original items restored."""
-        if isinstance(self.value, list):
-            self.value[:] = self.items
-        elif isinstance(self.value, set):
-            self.value.clear()
-            self.value.update(self.items)
-        elif isinstance(self.value, dict):
-            half = len(self.items) // 2
-            pairs = dict(zip(self.items[:half], self.items[half:], strict=True))
-            self.value.clear()
-            self.value.update(pairs)
-        return self.value
-
-
-def _same(a: object, b: object) -> bool:
-    """Whether two values are the same object, or equal numbers or strings."""
-    plain = isinstance(a, _PLAIN) and isinstance(b, _PLAIN)
-    return a is b or (plain and type(a) is type(b) and a == b)
-
-
-_PLAIN = (bool, int, float, str, torch.Size, torch.dtype, torch.device)
-
-
-def _attributes(module: nn.Module) -> dict[str, _Kept]:
-    return {name: _Kept(value) for name, value in vars(module).items() if name not in _TENSORS}
-
-
-def _restore(module: nn.Module, name: str, attributes: Mapping[str, _Kept]) -> None:
-    if name in attributes:
-        vars(module)[name] = attributes[name].put_back()
-    else:
-        del vars(module)[name]
+# What reads the numbers of a tensor past torch's operations; those that do not are refused by it.
+_READING = {
+    getattr(Tensor, name): name
+    for name in ("tolist", "numpy", "__array__", "__dlpack__", "__repr__", "__reduce_ex__")
+}
 
 
 class _WithoutReading(TorchFunctionMode):
-    """Replaces two functions that read a tensor's values without need.
+    """Refuses to read a tensor's values, and replaces two functions that do so without need.
 
     - ``one_hot`` reads them to refuse values out of range, which the eager step has done already.
     - ``torch.equal`` is False. For tensors of different shapes this is so; for tensors of the same
@@ -309,6 +266,8 @@ class _WithoutReading(TorchFunctionMode):
         kwargs: Keywords | None = None,
     ) -> object:
         kwargs = kwargs or {}
+        if func in _READING:
+            raise RuntimeError(f"{_READING[func]} reads numbers of a traced tensor")
         if func is torch.nn.functional.one_hot:
             return _one_hot(*args, **kwargs)
         if func is torch.equal:
@@ -347,3 +306,33 @@ def _refuse_captured(code: GraphModule, module: nn.Module) -> None:
             raise UntraceableError(
                 f"a step uses a tensor that is neither a parameter nor a buffer ({what})"
             )
+
+
+def _refuse_sizes_of_data(code: GraphModule) -> None:
+    """Refuse operations whose results have a size that depends on numbers, as of ``nonzero``.
+
+    A graph has the sizes of the batch that it was traced with. Numbers that are constants of the
+    graph are always the same, and so are the sizes that come of them.
+    """
+    moving: set[Node] = set()
+    for node in code.graph.nodes:
+        target, sources = node.target, set(node.all_input_nodes)
+        tags = target.tags if isinstance(target, OpOverload) else []
+        if (
+            node.op == "placeholder"
+            or torch.Tag.nondeterministic_seeded in tags
+            or sources & moving
+        ):
+            moving.add(node)
+        if torch.Tag.dynamic_output_shape in tags:
+            if target is torch.ops.aten.index.Tensor:
+                sources = set(filter(_is_mask, tree_leaves(node.args[1])))
+            if sources & moving:
+                raise UntraceableError(
+                    f"a step has tensors whose size depends on numbers ({target.overloadpacket})"
+                )
+
+
+def _is_mask(index: object) -> bool:
+    value = index.meta.get("val") if isinstance(index, Node) else None
+    return isinstance(value, Tensor) and value.dtype in (torch.bool, torch.uint8)
