@@ -87,11 +87,11 @@ def compare_runs(
         )
     names = _names(paths)
     facts = {name: read(path) for name, path in zip(names, paths, strict=True)}
-    copies = copies_of({name: fact.config for name, fact in facts.items()})
+    copies = copies_of({name: fact.config for name, fact in facts.items()}, "id", "weights")
     if copies is not None:
         raise ArgumentError(
             f"compare: expected folders of different runs; got {copies[0]!r} and {copies[1]!r}, "
-            "which have the same weights. Leave one out."
+            "which are copies of one. Leave one out."
         )
     runs: dict[str, Run] = {}
     rows: dict[str, Dataset] = {}

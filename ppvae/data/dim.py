@@ -17,8 +17,8 @@ __all__ = ["dim_bytes", "dim_words", "said_dim"]
 
 # Number of levels up to which bytes are hardly intensities from 0 to 255.
 FEW = 16
-# Largest numbers of cameras, by their bits, that are written into 16.
-TOPS = (255, 1023, 4095, 16383)
+# Largest numbers of cameras with 8, 10 and 12 bits, that are written into 16.
+TOPS = (255, 1023, 4095)
 MARK = "if the full scale is"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppvae.data.headers import Headers, any_size, headers_of, is_reduced
+from ppvae.data.headers import ORIENTATION, Headers, any_size, headers_of, is_reduced
 from ppvae.data.pages import Page, Plan
 from ppvae.data.stacks import STACKS, is_deep, stack_of
 from ppvae.errors import DataError
@@ -37,7 +37,6 @@ PICTURES = (
 )
 COLOUR = {"RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "RGBa"}
 DEEP = {"I;16", "I;16L", "I;16B", "I;16N"}
-ORIENTATION = 0x0112
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 

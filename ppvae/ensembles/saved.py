@@ -65,7 +65,7 @@ def load(
             f"{folder}: expected at least two runs that ended well{_with(wanted)}; got "
             f"{len(paths)}. Train them: ppvae sweep MODEL --seeds 0..7."
         )
-    copies = copies_of({path.name: config for path, config in configs.items()})
+    copies = copies_of({path.name: config for path, config in configs.items()}, "weights")
     if copies is not None:
         raise RunError(
             f"{folder}: expected members of their own; got {copies[0]!r} and {copies[1]!r}, which "

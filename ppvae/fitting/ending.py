@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ppvae.fitting.callbacks import comes_with_ppvae
 from ppvae.fitting.tensors import State
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def stay_ended(training: Training, state: State, callbacks: Sequence[object]) ->
     """Leave a resumed run ended where it had ended, unless more is asked for now.
 
     A run in one go ends there, too. It goes on if there are more epochs than in the run that
-    stopped, if patience was raised, or if the callback that ended it is left out.
+    stopped, if patience was raised, or after a callback of the user's own, which may end it
+    again: many such limit the time of a session.
 
     Arguments:
         training: The training, with the state of the run that stopped.
@@ -44,7 +46,9 @@ def stay_ended(training: Training, state: State, callbacks: Sequence[object]) ->
         callbacks: The callbacks of this fit.
     """
     by = state.get("ended") or ""
-    there = any(type(callback).__name__ == by for callback in callbacks)
+    named = [callback for callback in callbacks if type(callback).__name__ == by]
+    # Within an epoch, that one is still to be trained to its end.
+    there = any(comes_with_ppvae(callback) or training.done > 0 for callback in named)
     # Checkpoints of earlier versions do not say it; and patience may be less than it was.
     out = out_of_patience(training) and training.done == 0
     if out and not there:
@@ -72,4 +76,6 @@ def stay_ended(training: Training, state: State, callbacks: Sequence[object]) ->
         why += ". One run in one go would have ended there"
     else:
         why = "there is more now" if by == PATIENCE else f"there is no {by} now"
+        if by != PATIENCE and named:
+            why = f"{by} may end it again"
     logger.warning("resume: %s. It goes on, as %s.", ended, why)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType
 
 from torch import nn
 
@@ -23,10 +25,23 @@ def trained(objective: nn.Module) -> list[str]:
 
 
 def evaluated(objective: nn.Module) -> list[str]:
-    """The names of the modules that stay in evaluation mode while an objective is trained."""
+    """The names of the modules that stay in evaluation mode while an objective is trained.
+
+    Left out are those that compute the same in both modes, such as linear layers: some of GPyTorch
+    are shared by all models of a process, and so in the mode of another one.
+    """
     with kept_modes(objective):
         objective.train()
-        return sorted(name for name, part in objective.named_modules() if not part.training)
+        parts = dict(objective.named_modules())
+        return sorted(n for n, part in parts.items() if not part.training and _minds(type(part)))
+
+
+def _minds(cls: type) -> bool:
+    """Whether the methods of a module read its mode."""
+    own = [vars(base) for base in cls.__mro__ if base not in (nn.Module, object)]
+    found = [value for attributes in own for value in attributes.values()]
+    methods = [inspect.unwrap(getattr(value, "fget", value)) for value in found]
+    return any("training" in m.__code__.co_names for m in methods if isinstance(m, FunctionType))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ to sites: one value for a global site, and one per row of the batch for a site i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -114,17 +114,18 @@ def check_rows(guide: nn.Module) -> None:
             )
 
 
-def copied(modules: T) -> T:
+def copied(modules: T, *, shared: Iterable[object] = ()) -> T:
     """A deep copy of modules in which automatic guides keep their models.
 
     Arguments:
         modules: A module, or a tuple of modules.
+        shared: Objects that the copy has in common with them.
     """
     parts: Any = modules if isinstance(modules, tuple) else (modules,)
     guides = _automatic(*(part for part in parts if isinstance(part, nn.Module)))
     models = [guide._model for guide in guides]
     try:
-        return copy.deepcopy(modules)
+        return copy.deepcopy(modules, {id(one): one for one in shared})
     finally:
         for guide, model in zip(guides, models, strict=True):
             guide._model = model  # Pyro drops it when a guide is copied.

@@ -111,7 +111,7 @@ def _check_training(
     """
     try:
         # Copies: normalisation, say, learns from every batch that it sees in training mode.
-        model, guide = copied((model, guide))
+        model, guide = copied((model, guide), shared=_unchanging(model, guide))
         for program in (model, guide):
             if not program.training:  # One in training mode may have frozen parts.
                 program.train()
@@ -121,6 +121,14 @@ def _check_training(
     except Exception:
         return
     expect_sites(structure, guide_trace, model_trace)
+
+
+def _unchanging(*programs: nn.Module) -> list[object]:
+    """What a run without gradients leaves as it is, and may be large: parameters and tables."""
+    parts = [part for program in programs for part in program.modules()]
+    held = [value for part in parts for value in vars(part).values()]
+    tables = [one for one in held if hasattr(one, "__array__") and not isinstance(one, Tensor)]
+    return [*tables, *(p for program in programs for p in program.parameters())]
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

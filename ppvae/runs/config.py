@@ -248,17 +248,19 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
     }
 
 
-def copies_of(configs: Mapping[str, JsonObject]) -> tuple[str, str] | None:
-    """The names of two runs with the same weights, such as a folder and its copy; None without.
+def copies_of(configs: Mapping[str, JsonObject], *names: str) -> tuple[str, str] | None:
+    """The names of two runs that are one, such as a folder and its copy; None without.
 
     Arguments:
         configs: The ``config`` of each run, by name.
+        names: Facts that copies have in common, of ``id`` and ``weights``.
     """
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, config in configs.items():
-        digest = (config.get("weights") or {}).get("sha256")
-        if digest is not None and seen.setdefault(digest, name) != name:
-            return seen[digest], name
+        facts = {"id": config.get("id"), "weights": (config.get("weights") or {}).get("sha256")}
+        key = tuple(str(facts[fact]) for fact in names if facts[fact] is not None)
+        if len(key) == len(names) and seen.setdefault(key, name) != name:
+            return seen[key], name
     return None
 
 

@@ -106,7 +106,7 @@ def test_one_run_is_refused(runs: Path, tmp_path: Path) -> None:
 
 def test_a_copy_of_a_run_is_refused(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "a0", tmp_path / "copy")
-    with pytest.raises(ArgumentError, match="'a0' and 'copy', which have the same weights"):
+    with pytest.raises(ArgumentError, match="'a0' and 'copy', which are copies of one"):
         compare_runs([runs / "a0", tmp_path / "copy"], tmp_path)
 
 

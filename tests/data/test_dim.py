@@ -80,7 +80,7 @@ def test_bytes_that_are_no_intensities_are_not_said():
 
 @pytest.mark.parametrize(
     ("most", "top"),
-    [(0, 0), (1, 1), (9, 9), (200, 255), (1000, 1023), (4095, 4095), (9000, 16383), (40000, 0)],
+    [(0, 0), (1, 1), (9, 9), (200, 255), (1000, 1023), (4095, 4095), (9000, 0), (40000, 0)],
 )
 def test_words_of_few_bits_are_said_with_their_range(tmp_path, most, top):
     read, path = _read(tmp_path, "-png", _rows(most, "u2"))

@@ -92,17 +92,26 @@ def test_a_run_goes_on_with_more_epochs_and_patience_anew(tmp_path, caplog):
     assert "epochs is 61 and was 60, and patience is counted anew. One run in" in caplog.text
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_what_a_callback_has_ended_is_ended(tmp_path, caplog, first):
-    def callbacks():
-        return [Checkpoint(tmp_path), Stop()][:: 1 if first else -1]
+def test_a_callback_ends_each_session_anew(tmp_path, caplog):
+    class Session:
+        """Ends training after two epochs, as a limit of time does."""
 
-    ended = run(epochs=4, callbacks=callbacks())
-    assert ended[0].epochs == 2
-    assert same(ended, run(epochs=4, callbacks=callbacks(), resume=tmp_path))
-    assert "Stop ended training after epoch 2, so no later one is trained. To go on" in caplog.text
+        def on_fit_start(self, training):
+            self.last = training.epoch + 2
+
+        def on_epoch_end(self, training):
+            training.stop = training.epoch >= self.last
+
+    for epochs in (2, 4, 5):
+        resume = {"resume": tmp_path} if epochs > 2 else {}
+        found = run(epochs=5, callbacks=[Session(), Checkpoint(tmp_path)], **resume)
+        assert found[0].epochs == epochs
+    assert found[0].status == "completed"
+    assert same(found, run(epochs=5))
+    assert "Session ended training after epoch 2. It goes on, as Session may end it" in caplog.text
+    run(epochs=4, callbacks=[Stop(), Checkpoint(tmp_path / "c")])
     caplog.clear()
-    assert same(run(epochs=4), run(epochs=4, resume=tmp_path))
+    assert same(run(epochs=4), run(epochs=4, resume=tmp_path / "c"))
     assert "Stop ended training after epoch 2. It goes on, as there is no Stop now" in caplog.text
 
 

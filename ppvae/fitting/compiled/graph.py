@@ -1,4 +1,4 @@
-"""A loss traced once, through all its Python code, into a graph of tensor operations.
+"""A loss traced, through all its Python code, into a graph of tensor operations.
 
 The programs, Pyro's handlers and the backward pass run in Python once, at tracing; the result is a
 function of tensors, from parameters, buffers and a batch to the terms' means and the gradients.

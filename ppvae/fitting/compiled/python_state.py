@@ -8,14 +8,17 @@ matter yet: a counter that turns something on after a thousand steps.
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import (
     CodeType,
     FunctionType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -68,7 +71,9 @@ class PythonState:
         self._generator(*_state(random.getstate, random.setstate), "Python's random")
         self._generator(*_state(np.random.get_state, np.random.set_state), "numpy.random")
         while self._pending and len(self._places) < _PLACES:
-            self._visit(*self._pending.pop())
+            # A user's container that cannot be read, such as one of a file that is closed.
+            with suppress(Exception):
+                self._visit(*self._pending.pop())
 
     def changes(self) -> list[str]:
         """What has changed since, as predicates: ``sets the Python attribute Net.count``."""
@@ -105,9 +110,15 @@ class PythonState:
             self._keep(lambda: {0: repr(value)}, lambda held: None, lambda key: change)
         elif isinstance(value, np.ndarray):
             if value.nbytes <= _BYTES and not value.dtype.hasobject:
-                self._keep(lambda: {0: value.tobytes()}, _filling(value), lambda key: change)
-        elif isinstance(value, Mapping | list | set | deque | tuple | frozenset):
+                self._keep(
+                    lambda: {0: hashlib.sha256(value.tobytes()).digest()},
+                    _filling(value),
+                    lambda key: change,
+                )
+        elif isinstance(value, dict | MappingProxyType | list | set | deque | tuple | frozenset):
             self._container(value, change)
+        elif isinstance(value, Mapping):
+            return  # Such as a file, from which entries would be read.
         elif isinstance(value, type):
             self._class(value)
         elif not isinstance(value, ModuleType):
@@ -214,7 +225,10 @@ class _Place:
         self.held = read()
 
     def changes(self) -> list[str]:
-        now = self.read()
+        try:
+            now = self.read()
+        except Exception:
+            return []  # It was read before; that it cannot be now is for the step to say.
         if now.keys() == self.held.keys():
             return [self.change(k) for k, v in now.items() if not _same(v, self.held[k])]
         names = now.keys() ^ self.held.keys()
@@ -314,7 +328,7 @@ def _contents(value: object) -> tuple[Callable[[], Held], Callable[[Held], objec
         return lambda: dict(enumerate(value)), lambda held: _refill(value, held)
     if isinstance(value, set):
         return lambda: {one: one for one in value}, lambda held: _refill(value, held)
-    entries = value.values() if isinstance(value, Mapping) else value
+    entries = value.values() if isinstance(value, MappingProxyType) else value
     return lambda: dict(enumerate(entries if isinstance(entries, Iterable) else ())), None
 
 
