@@ -39,6 +39,8 @@ Sites = Mapping[str, Site]
 
 # Number of site names that a message lists.
 SHOWN = 8
+# Bytes from which on an array that a program holds is not copied for a trial.
+LARGE = 10_000_000
 
 
 def check_pair(
@@ -111,7 +113,7 @@ def _check_training(
     """
     try:
         # Copies: normalisation, say, learns from every batch that it sees in training mode.
-        model, guide = copied((model, guide), shared=_unchanging(model, guide))
+        model, guide = copied((model, guide), shared=_large_tables(model, guide))
         for program in (model, guide):
             if not program.training:  # One in training mode may have frozen parts.
                 program.train()
@@ -123,12 +125,17 @@ def _check_training(
     expect_sites(structure, guide_trace, model_trace)
 
 
-def _unchanging(*programs: nn.Module) -> list[object]:
-    """What a run without gradients leaves as it is, and may be large: parameters and tables."""
+def _large_tables(*programs: nn.Module) -> list[object]:
+    """Arrays of NumPy and the like that programs hold, too large to be copied for a trial."""
     parts = [part for program in programs for part in program.modules()]
     held = [value for part in parts for value in vars(part).values()]
-    tables = [one for one in held if hasattr(one, "__array__") and not isinstance(one, Tensor)]
-    return [*tables, *(p for program in programs for p in program.parameters())]
+    tables = [value for value in held if not isinstance(value, Tensor | type)]
+    return [table for table in tables if _bytes(table) > LARGE]
+
+
+def _bytes(value: object) -> int:
+    size = getattr(value, "nbytes", 0) if hasattr(value, "__array__") else 0
+    return size if isinstance(size, int) else 0
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

@@ -124,6 +124,8 @@ def test_an_unchanged_run_resumes_without_a_warning_and_with_its_notes(
 @pytest.mark.parametrize("more", [0, 1])
 def test_what_a_search_had_ended_is_pruned_unless_it_goes_on(data, tmp_path, more):
     class Prune:
+        __module__ = "ppvae.app.sweep_optuna"  # Whose callbacks end a run for good.
+
         def on_epoch_end(self, training):
             if training.epoch == 1:
                 training.stop, training.config["pruned"] = True, 1

@@ -273,3 +273,22 @@ def test_a_part_that_is_frozen_stays_so_in_the_check():
 def test_a_program_that_takes_no_single_row_in_training_mode_is_checked_on_one():
     one = {name: column[:1] for name, column in rows().items()}
     assert check_pair(Model(), Remembering(), one).latent == ("z",)
+
+
+class Large:
+    """An array that is too large to be copied."""
+
+    nbytes = 10**9
+
+    def __array__(self, dtype=None, copy=None):
+        raise MemoryError
+
+    def __deepcopy__(self, memo):
+        raise MemoryError
+
+
+def test_large_arrays_are_not_copied_for_the_trial_in_training_mode():
+    model = Regularised()
+    model.table = Large()
+    with pytest.raises(ContractError, match="got also"):
+        check_pair(model, Guide(), rows())
