@@ -13,7 +13,7 @@ import numpy as np
 from ppvae.data.columns import COLUMNS
 from ppvae.data.pillow import PICTURES
 from ppvae.data.record import Record, composed, text_of
-from ppvae.data.roles import CLASSLIKE, COUNTERS, Roles, counts, roles_of, taken_by
+from ppvae.data.roles import CLASSLIKE, COUNTERS, Roles, counts, is_nameless, roles_of, taken_by
 from ppvae.data.tables import column_of, read_table
 from ppvae.errors import DataError
 from ppvae.typing import Spec
@@ -124,14 +124,14 @@ def _names_of_files(
 
     if known(_Names(first))[0]:
         return _Names(first), []
-    likely = [_Names(column) for column in free if known(_Names(column))[0]]
+    likely = [_Names(column) for column in free[1:] if known(_Names(column))[0]]
     if not likely:
         bare = {column: known(_Names(column, True)) for column in free}
         likely = [_Names(column, True) for column, (_, every) in bare.items() if every]
         if not likely:  # What is wrong is said where the rows are matched.
             return _Names(first, bare[first][0]), []
         # An index without a name may count as the files do.
-        named = [names for names in likely if not _is_nameless(names.column)]
+        named = [names for names in likely if not is_nameless(names.column)]
         likely = named or likely
     if len(likely) > 1:
         first_two = [names.column for names in likely[:2]]
@@ -156,12 +156,6 @@ def _names_of_files(
     return names, [*notes, *([f"{path.name}: names without a suffix"] if names.bare else [])]
 
 
-def _is_nameless(column: str) -> bool:
-    """Whether a column has no name in the table, as an index that pandas wrote."""
-    match = COUNTERS.fullmatch(column)
-    return match is not None and (column == "" or match["nameless"] is not None)
-
-
 def _from_files_on(
     path: Path, frame: pd.DataFrame, column: str, asked: set[str]
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -169,7 +163,7 @@ def _from_files_on(
     notes = []
     for name in list(frame.columns[: list(frame.columns).index(column)]):
         match = COUNTERS.fullmatch(name)
-        if name not in asked and match and (_is_nameless(name) or counts(frame[name])):
+        if name not in asked and match and (is_nameless(name) or counts(frame[name])):
             frame = frame.drop(columns=name)
             notes.append(f"{path.name}: left out: column {name!r}, which numbers the rows")
     return frame, notes

@@ -30,6 +30,7 @@ __all__ = [
     "Roles",
     "counts",
     "features_of",
+    "is_nameless",
     "roles_of",
     "taken_by",
     "without_counter",
@@ -194,7 +195,7 @@ def without_counter(
         values, match = frame[column], COUNTERS.fullmatch(column)
         if column in used or match is None:
             continue
-        nameless = column == "" or match["nameless"] is not None
+        nameless = is_nameless(column)
         if nameless and position and not values.isna().all() and not counts(values):
             raise DataError(
                 f"{source}: expected a name for each column; column {position}, after "
@@ -222,6 +223,12 @@ def without_counter(
             continue
         frame = frame.drop(columns=column)
     return frame, names, record
+
+
+def is_nameless(column: str) -> bool:
+    """Whether a column has no name in the table, as an index that pandas wrote."""
+    match = COUNTERS.fullmatch(column)
+    return match is not None and (column == "" or match["nameless"] is not None)
 
 
 def counts(values: pd.Series) -> bool:

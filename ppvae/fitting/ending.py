@@ -74,8 +74,8 @@ def stay_ended(training: Training, state: State, callbacks: Sequence[object]) ->
             training.best.stale = 0  # Or else training would end again after an epoch.
             why += ", and patience is counted anew"
         why += ". One run in one go would have ended there"
+    elif by == PATIENCE:
+        why = "there is more now"
     else:
-        why = "there is more now" if by == PATIENCE else f"there is no {by} now"
-        if by != PATIENCE and named:
-            why = f"{by} may end it again"
+        why = f"{by} may end it again" if named else f"there is no {by} now"
     logger.warning("resume: %s. It goes on, as %s.", ended, why)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FunctionType
 
 from torch import nn
 
 from ppvae.errors import ArgumentError
 from ppvae.fitting.plain import trainable
+from ppvae.programs.scopes import kept_modes
 
-__all__ = ["MODES", "TRAINED", "evaluated", "kept_modes", "refuse_other_names", "trained"]
+__all__ = ["MODES", "TRAINED", "evaluated", "refuse_other_names", "trained"]
 
 TRAINED, MODES = "trained parameters", "modules in evaluation mode"
 # Number of names in a message.
@@ -42,17 +41,6 @@ def _minds(cls: type) -> bool:
     found = [value for attributes in own for value in attributes.values()]
     methods = [inspect.unwrap(getattr(value, "fget", value)) for value in found]
     return any("training" in m.__code__.co_names for m in methods if isinstance(m, FunctionType))
-
-
-@contextmanager
-def kept_modes(module: nn.Module) -> Iterator[None]:
-    """Restore the mode of each part on exit."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def refuse_other_names(what: str, before: object, now: object) -> None:

@@ -19,7 +19,6 @@ from ppvae.fitting.frozen import (
     MODES,
     TRAINED,
     evaluated,
-    kept_modes,
     refuse_other_names,
     trained,
 )
@@ -27,6 +26,7 @@ from ppvae.fitting.settings import Settings
 from ppvae.fitting.tensors import State, named_tensors
 from ppvae.objectives.shards import ALONE
 from ppvae.programs import FitHooks, forked
+from ppvae.programs.scopes import kept_modes
 from ppvae.runs.files import digest_of
 from ppvae.runs.probe import differ
 from ppvae.runs.run import describe

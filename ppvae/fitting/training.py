@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from ppvae.data import Dataset
 from ppvae.fitting.batches import Feed
 from ppvae.fitting.diagnose import rows_in_words
-from ppvae.fitting.frozen import kept_modes
 from ppvae.fitting.identity import around, made
 from ppvae.fitting.layout import align_state
 from ppvae.fitting.rates import halve
@@ -38,6 +37,7 @@ from ppvae.fitting.tensors import (
 from ppvae.objectives import Objective
 from ppvae.objectives.shards import Shards
 from ppvae.programs import forked, random_states, restore_random_states
+from ppvae.programs.scopes import kept_modes
 from ppvae.runs.history import History
 from ppvae.signals import pending_signal
 from ppvae.typing import JsonObject

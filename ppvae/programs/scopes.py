@@ -16,6 +16,7 @@ __all__ = [
     "evaluating",
     "explained",
     "forked",
+    "kept_modes",
     "random_states",
     "restore_random_states",
     "seeded",
@@ -28,13 +29,20 @@ _CPU = torch.device("cpu")
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; each sub-module's own mode is restored afterwards."""
+    # torch.export would make a change of mode an operation of its own.
+    plain = nullcontext() if torch.compiler.is_compiling() else torch.no_grad()
+    with kept_modes(*modules), plain:
+        for module in modules:
+            module.eval()
+        yield
+
+
+@contextmanager
+def kept_modes(*modules: nn.Module) -> Iterator[None]:
+    """Restore the mode of each sub-module on exit."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
     try:
-        # torch.export would make a change of mode an operation of its own.
-        with nullcontext() if torch.compiler.is_compiling() else torch.no_grad():
-            yield
+        yield
     finally:
         for part, mode in modes:
             part.training = mode
