@@ -99,6 +99,7 @@ def class_probs(
 class _Together:
     """The gradients of all members from one backward pass: a step's first part."""
 
+    captured = False
     compile_seconds: float | None = None
 
     def __init__(self, stacked: Stacked) -> None:

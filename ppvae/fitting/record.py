@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Best", "Fault", "Record"]
+__all__ = ["Best", "Fault", "Record", "StackedMeans"]
 
 Means = dict[str, Tensor]
 
@@ -55,6 +55,19 @@ class Best:
     tensors: dict[str, Tensor] | None = None
 
 
+class StackedMeans(dict[str, Tensor]):
+    """Means by name, each with shape (), that lie in one tensor.
+
+    Arguments:
+        names: Names of the means.
+        stacked: The means, with shape (M).
+    """
+
+    def __init__(self, names: Sequence[str], stacked: Tensor) -> None:
+        super().__init__(zip(names, stacked.unbind(), strict=True))
+        self.stacked = stacked
+
+
 class Record:
     """Collects :meth:`~ppvae.objectives.Terms.means` of steps; waits only when read.
 
@@ -82,7 +95,12 @@ class Record:
         """Add a step over ``rows`` data."""
         if not self._rows:
             self.names = list(means)
-        self._rows.append(torch.stack([means[name] for name in self.names]))
+        together = isinstance(means, StackedMeans) and list(means) == self.names
+        self._rows.append(
+            means.stacked.clone()
+            if isinstance(means, StackedMeans) and together
+            else torch.stack([means[name] for name in self.names])
+        )
         self._counts.append(rows)
 
     def __len__(self) -> int:

@@ -3,8 +3,9 @@
 A :class:`Step` consists of three parts that are independent of each other:
 
 - ``gradients``: batch to means, leaving gradients on the parameters (:class:`Gradients`: forward
-  and backward in eager torch; :class:`~ppvae.fitting.compiled.gradients.CompiledGradients`:
-compiled); - the update: clipping, optimiser, learning rate, the objective's own step;
+  and backward in eager torch; :class:`~ppvae.fitting.compiled.gradients.CompiledGradients`: both
+  compiled);
+- the update: clipping, optimiser, learning rate, the objective's own step;
 - the critics (:class:`Critic`): each trained by its own optimiser on this step's samples.
 """
 
@@ -32,6 +33,10 @@ Means = dict[str, Tensor]
 
 class GradientFunction(Protocol):
     """A function from a batch to means that sets the parameters' gradients."""
+
+    @property
+    def captured(self) -> bool:
+        """Whether gradients are left in the same place at each step."""
 
     @property
     def compile_seconds(self) -> float | None:
@@ -109,9 +114,11 @@ class Gradients:
         context: Whether to return the context of the evaluation, which critics need.
 
     Attributes:
+        captured: False: gradients are new at each step.
         compile_seconds: None: nothing is compiled.
     """
 
+    captured = False
     compile_seconds: float | None = None
 
     def __init__(
@@ -216,7 +223,7 @@ class Step:
         self.clip_norm = clip_norm
         self.average = average
         self.critics = list(critics)
-        self._update = Update(optimizer)
+        self._update = Update(optimizer, replayed=lambda: gradients.captured)
 
     def __call__(self, batch: Batch) -> Means:
         means, context = self.gradients(batch)

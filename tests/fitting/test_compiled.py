@@ -26,7 +26,12 @@ from ppvae.fitting import Checkpoint, ending_on_signals, fit
 from ppvae.fitting.compiled import gradients as module
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.compiled.python_state import PythonState
-from ppvae.fitting.compiled.rewrites import copy_where_needed, place_constants
+from ppvae.fitting.compiled.rewrites import (
+    copy_where_needed,
+    draws_apart,
+    is_random,
+    place_constants,
+)
 from ppvae.fitting.step import Gradients, split_parameters
 from ppvae.objectives import ELBO, Capacity, Linear, Schedule
 from ppvae.programs import data_plate
@@ -249,14 +254,15 @@ def test_a_compiler_may_lay_gradients_out_otherwise(other, backend):
 
 
 @pytest.mark.parametrize(("draws", "kept"), [(1, False), (2, True)])
-def test_the_order_of_draws_is_kept(monkeypatch, draws, kept):
+def test_the_order_of_draws_that_depend_on_values_is_kept(monkeypatch, draws, kept):
     given = []
     monkeypatch.setattr(
         "torch._inductor.compile", lambda code, inputs, options: given.append(options) or code
     )
-    code = make_fx(lambda x: x + sum(torch.randn_like(x) for _ in range(draws)))(torch.ones(3))
+    code = make_fx(lambda x: x + sum(torch.poisson(x) for _ in range(draws)))(torch.ones(3))
     module.inductor(code, [torch.ones(3)])
     assert (given[0].get("reorder_for_peak_memory") is False) == kept
+    assert (given[0].get("reorder_for_locality") is False) == kept
 
 
 class Normalised(nn.Module):
@@ -697,7 +703,11 @@ def twice_the_means(code):
 
 
 def wrong_gradients(code):
-    return lambda *tensors: [t if t.dim() == 0 else t + 1 for t in code(*tensors)]
+    def wrong(*tensors):
+        means, *gradients = code(*tensors)
+        return [means, *(gradient + 1 for gradient in gradients)]
+
+    return wrong
 
 
 @pytest.mark.parametrize(
@@ -793,6 +803,33 @@ def test_a_view_copies_where_its_input_is_laid_out_otherwise_unless_it_is_writte
     copy_where_needed(code)
     otherwise = x.t().contiguous().t()
     torch.testing.assert_close(code(otherwise), otherwise.reshape(6))
+
+
+def test_draws_that_depend_on_no_value_are_made_before_the_graph():
+    def step(x):
+        a = torch.empty_strided((2, 3), (1, 2)).normal_(0.0, 2.0)
+        b = torch.empty_like(a).bernoulli_(0.5)
+        c = torch.randn_like(x) + torch.randint(4, (3,))
+        counts = torch.poisson(x.exp())
+        return [a * b, a + 1, c, counts, torch.rand(3)]
+
+    x = torch.linspace(-1, 1, 3)
+    code = make_fx(step)(x)
+    torch.manual_seed(0)
+    expected = step(x)
+    apart, draws = draws_apart(code)
+    torch.manual_seed(0)
+    drawn = [draw.draw() for draw in draws]
+    torch.testing.assert_close(apart(x, *drawn), expected, rtol=0, atol=0)
+    assert [(d.empty().stride(), d.empty().dtype) for d in draws] == [
+        (value.stride(), value.dtype) for value in drawn
+    ]
+    # What comes after the counts is drawn after them.
+    names = [str(node.target) for node in apart.graph.nodes if is_random(node)]
+    assert names == ["aten.poisson.default", "aten.rand.default"]
+    assert len(draws) == 4
+    torch.manual_seed(0)
+    torch.testing.assert_close(code(x), expected, rtol=0, atol=0)  # It is as it was.
 
 
 def test_it_is_by_default_for_long_runs_only(backend):

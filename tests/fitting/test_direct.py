@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from ppvae.fitting.direct import Update
+from ppvae.fitting.captured import captured
+from ppvae.fitting.direct import REPEATS, Update
 
 
 def weights(device="cpu"):
@@ -96,3 +97,102 @@ def test_hooks_of_the_optimizer_are_run():
         set_gradients(parameters, number)
         Update(optimizer)()
     assert len(calls) == 3
+
+
+class Captures:
+    """Stands in for CUDA graphs: replays a function on the tensors that it was captured with."""
+
+    def __init__(self) -> None:
+        self.made = self.replays = 0
+
+    def __call__(self, function, device):
+        self.made += 1
+
+        def replay():
+            self.replays += 1
+            function()
+
+        return replay, None
+
+
+def test_repeated_arguments_are_captured_and_others_are_not_replayed():
+    ours, theirs = weights(), weights()
+    optimizers = [Adam(groups(p), lr=0.1, fused=True) for p in (ours, theirs)]
+    captures = Captures()
+    update = Update(optimizers[0], replayed=lambda: True, capture=captures)
+    made = []
+    for step in range(4, 4 + 5 * REPEATS):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        update()
+        optimizers[1].step()
+        made.append((captures.made, captures.replays))
+        for optimizer in optimizers:  # A schedule needs no other capture.
+            optimizer.param_groups[0]["lr"] *= 0.9
+        if step == 4 * REPEATS:  # Other states do.
+            optimizers[0].load_state_dict(optimizers[0].state_dict())
+            for state in optimizers[0].state.values():
+                state["exp_avg"] = state["exp_avg"].clone()
+    # The first step makes the state, the second is new, then it repeats.
+    assert made[REPEATS] == (0, 0)
+    assert made[REPEATS + 1] == (1, 1)
+    assert made[3 * REPEATS] == (1, 2 * REPEATS)
+    assert captures.made == 2
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)  # The rate is a float32.
+
+
+def test_an_update_that_cannot_be_captured_is_made_at_each_step(caplog):
+    def capture(function, device):
+        raise RuntimeError("operation failed\nfurther lines")
+
+    ours, theirs = weights(), weights()
+    optimizers = [Adam(p, lr=0.1, fused=True) for p in (ours, theirs)]
+    update = Update(optimizers[0], replayed=lambda: True, capture=capture)
+    for step in range(4, 4 + 2 * REPEATS):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        update()
+        optimizers[1].step()
+    assert caplog.text.count("capturing them as a CUDA graph raises RuntimeError") == 1
+    assert "further" not in caplog.text
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.cuda
+def test_a_captured_update_is_that_of_eager_adam():
+    ours, theirs = weights("cuda"), weights("cuda")
+    optimizers = [Adam(p, lr=0.125, fused=True) for p in (ours, theirs)]
+    update = Update(optimizers[0], replayed=lambda: True)
+    for step in range(4, 4 + 4 * REPEATS):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        update()
+        optimizers[1].step()
+        if step == 2 * REPEATS:
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["lr"] = 0.0625
+    assert update._key is not None
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.equal(one, two)
+    for one, two in zip(states(optimizers[0], ours), states(optimizers[1], theirs), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.cuda
+def test_random_numbers_are_drawn_after_a_capture_that_failed():
+    def failing():
+        return torch.randn(3, device="cuda").sum().item()  # waits for the device
+
+    torch.cuda.manual_seed(0)
+    stream, expected = torch.cuda.current_stream(), torch.randn(3, device="cuda")
+    torch.cuda.manual_seed(0)
+    with pytest.raises(RuntimeError):
+        captured(failing, torch.device("cuda"))
+    assert torch.cuda.current_stream() == stream
+    assert torch.equal(torch.randn(3, device="cuda"), expected)
+    replay, drawn = captured(lambda: torch.randn(3, device="cuda"), torch.device("cuda"))
+    torch.cuda.manual_seed(0)
+    replay()
+    assert torch.equal(drawn, expected)

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
+from ppvae.fitting.captured import CapturedGraph
 from ppvae.fitting.compiled.graph import (
     Graph,
     Tensors,
@@ -33,7 +33,9 @@ from ppvae.fitting.compiled.graph import (
     shapes_of,
 )
 from ppvae.fitting.compiled.python_state import PythonState
+from ppvae.fitting.compiled.rewrites import draws_apart, is_random
 from ppvae.fitting.plain import changed, plain_state
+from ppvae.fitting.record import StackedMeans
 from ppvae.fitting.step import Batch, Gradients, Means
 from ppvae.fitting.tensors import kept_buffers
 from ppvae.objectives import Context
@@ -71,21 +73,17 @@ def inductor(code: GraphModule, examples: list[Tensor]) -> Runner:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    code, draws = draws_apart(code)
+    examples = [*examples, *(draw.empty() for draw in draws)]
+    options = {"fallback_random": True, "cpp.use_decompose_tanh": True}
+    if sum(map(is_random, code.graph.nodes)) > 1:
+        # Operations in another order would take each other's random numbers.
+        options |= {"reorder_for_peak_memory": False, "reorder_for_locality": False}
     fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     inputs: list[Any] = [fake.from_tensor(e.detach(), static_shapes=True) for e in examples]
-    options = {"fallback_random": True, "cpp.use_decompose_tanh": True}
-    if sum(map(_is_random, code.graph.nodes)) > 1:
-        # Operations in another order would take each other's random numbers.
-        options["reorder_for_peak_memory"] = False
     with tracing(TracingContext(fake)):
         runner: Runner = torch._inductor.compile(code, inputs, options=options)
-    return runner
-
-
-def _is_random(node: Node) -> bool:
-    """Whether a node of a graph draws random numbers from torch's generator."""
-    target = node.target
-    return isinstance(target, OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+    return lambda *tensors: runner(*tensors, *[draw.draw() for draw in draws])
 
 
 def pays(device: torch.device, steps: int) -> bool:
@@ -111,6 +109,7 @@ class CompiledGradients:
             :class:`CapturedGraph` on CUDA, and none elsewhere.
 
     Attributes:
+        captured: Whether the compiled step is replayed, which leaves its gradients in one place.
         compile_seconds: Seconds of tracing, compiling and checking; None before the first batch.
         reason: Reason why all steps run in eager torch; None if they do not.
     """
@@ -127,10 +126,12 @@ class CompiledGradients:
         self.other = other
         self.capture = capture
         self.backend = inductor if backend is None else backend
+        self.captured = False
         self.compile_seconds: float | None = None
         self.reason: str | None = None
         self._graph: Graph | None = None
-        self._means: list[str] = []
+        self._names: list[str] = []
+        self._means = StackedMeans((), torch.empty(0))
         self._values: list[str] = []
         self._plain: dict[str, object] = {}
         self._run: Step
@@ -167,7 +168,7 @@ class CompiledGradients:
             self._compare(expected, self._try(lambda batch: self._replay(graph, batch), other))
             self._graph = graph
         except UntraceableError as error:
-            self.reason = str(error)
+            self.reason, self.captured = str(error), False
             # The steps are to be those of a run that has tried nothing.
             before.restore()
         self.compile_seconds = time.perf_counter() - started
@@ -199,7 +200,7 @@ class CompiledGradients:
         if self._graph is None:
             return
         if what := changed(self._plain, self._plain_state()):
-            self._graph = None
+            self._graph, self.captured = None, False
             self.reason = f"{what} has changed since it was compiled; keep it in a buffer"
             logger.warning("compile: from here on steps run in eager torch, as %s.", self.reason)
 
@@ -209,14 +210,15 @@ class CompiledGradients:
     def _function(self, batch: Tensors) -> tuple[Tensor, list[Tensor]]:
         terms, context = self.eager.evaluate(batch)
         means = terms.means()
-        self._means, self._values = list(means), []
+        self._names, self._values = list(means), []
+        stacked = torch.stack([*means.values()])
         if not self.eager.context:
-            return terms.loss, [*means.values()]
+            return terms.loss, [stacked]
         structure = self.eager.objective.structures[frozenset(batch)]
         if structure.enumerated or self.eager.objective.spec.num_particles > 1:
             raise UntraceableError("a critic sees enumerated sites or several particles")
         self._values = list(context.values)
-        return terms.loss, [*means.values(), *context.values.values()]
+        return terms.loss, [stacked, *context.values.values()]
 
     def _compile(self, graph: Graph, batch: Batch) -> Step:
         key = f"{self.backend.__module__}.{self.backend.__qualname__} {graph.key()}"
@@ -237,7 +239,9 @@ class CompiledGradients:
         if state[0].is_cuda or self.capture is not None:
             try:
                 with forked(state[0].device), kept_buffers(self.eager.objective):
-                    return (self.capture or CapturedGraph)(runner, state, inputs)
+                    step = (self.capture or CapturedGraph)(runner, state, inputs)
+                self.captured = True
+                return step
             except RuntimeError as error:
                 logger.warning(
                     "compile: the compiled step is launched kernel by kernel, because capturing "
@@ -286,14 +290,15 @@ class CompiledGradients:
     def _replay(self, graph: Graph, batch: Batch) -> tuple[Means, Context | None]:
         with torch.no_grad():
             flat = self._run(graph.state(), graph.arrange(batch))
-        outputs = graph.take(flat)
-        means = dict(zip(self._means, outputs, strict=False))
+        stacked, *outputs = graph.take(flat)
+        if self._means.stacked is not stacked:  # What is replayed has its results in one place.
+            self._means = StackedMeans(self._names, stacked)
         if not self.eager.context:
-            return means, None
+            return self._means, None
         objective = self.eager.objective
-        return means, Context(
+        return dict(self._means), Context(
             batch=batch,
-            values=dict(zip(self._values, outputs[len(means) :], strict=True)),
+            values=dict(zip(self._values, outputs, strict=True)),
             q={},
             p={},
             step=objective.step,
@@ -326,34 +331,3 @@ def _not_kept() -> Tensor:
         "context: expected an eager step; a compiled one does not keep log-densities for a "
         "critic. Use fit(..., compile=False)."
     )
-
-
-class CapturedGraph:
-    """A compiled function of tensors, captured as a CUDA graph that one launch replays.
-
-    Arguments:
-        runner: Compiled function.
-        state: Tensors that are read and written in place.
-        inputs: Examples of the tensors that are copied in at each call.
-    """
-
-    def __init__(self, runner: Runner, state: list[Tensor], inputs: list[Tensor]) -> None:
-        self.runner = runner
-        self.addresses = [tensor.data_ptr() for tensor in state]
-        self.inputs = [tensor.clone() for tensor in inputs]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad(), torch.cuda.stream(stream):
-            for _ in range(3):
-                runner(*state, *self.inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
-            self.outputs = runner(*state, *self.inputs)
-
-    def __call__(self, state: list[Tensor], inputs: list[Tensor]) -> Sequence[Tensor]:
-        if [tensor.data_ptr() for tensor in state] != self.addresses:
-            return self.runner(*state, *inputs)
-        torch._foreach_copy_(self.inputs, inputs, non_blocking=True)
-        self.graph.replay()
-        return self.outputs

@@ -76,7 +76,7 @@ class Graph:
         self.shapes = shapes_of(inputs)
         self._places, self._first = _places(module)
         self._graded: list[nn.Parameter] = []
-        self._unlike: set[int] | None = None
+        self._copies: dict[int, Tensor] | None = None
         state = self.state()
         trained = {id(parameter) for parameter in self.parameters}
         self._trained = [i for i, tensor in enumerate(state) if id(tensor) in trained]
@@ -136,12 +136,13 @@ class Graph:
         """
         outputs = len(flat) - len(self._graded)
         pairs = list(zip(self._graded, flat[outputs:], strict=True))
-        if self._unlike is None:
-            self._unlike = {i for i, (p, g) in enumerate(pairs) if not same_layout(g, p)}
+        if self._copies is None:
+            unlike = [i for i, (p, g) in enumerate(pairs) if not same_layout(g, p)]
+            self._copies = {i: torch.empty_like(pairs[i][0]) for i in unlike}
+        for i, copy in self._copies.items():
+            copy.copy_(flat[outputs + i])
         for i, (parameter, gradient) in enumerate(pairs):
-            if i in self._unlike:
-                gradient = torch.empty_like(parameter).copy_(gradient)
-            parameter.grad = gradient
+            parameter.grad = self._copies.get(i, gradient)
         return flat[:outputs]
 
     def _evaluate(

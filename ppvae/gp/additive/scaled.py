@@ -77,16 +77,12 @@ class ScaledKernel(SizedByData):
         roots = v[:, :-1].sqrt()
         if chosen is not None:
             roots = roots * torch.tensor(chosen).to(roots)
-        widths: dict[bool, list[int]] = {True: [], False: []}
-        for term in self.kernel:
-            has = self.subject in term.columns
-            widths[has].append(term.num_features(self.subject))
-            widths[not has].append(0)
-        shared, own = (
-            roots.repeat_interleave(torch.tensor(widths[has], device=v.device), dim=1)
-            for has in (False, True)
-        )
-        return Scales(shared, own, v[:, -1])
+        empty = roots[:, :0]
+        split: dict[bool, list[Tensor]] = {True: [empty], False: [empty]}
+        for j, term in enumerate(self.kernel):
+            width = term.num_features(self.subject)
+            split[self.subject in term.columns].append(roots[:, j : j + 1].expand(-1, width))
+        return Scales(torch.cat(split[False], 1), torch.cat(split[True], 1), v[:, -1])
 
     def features(self, columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Unscaled features of rows, shared ones (N, H) and the subjects' own (N, R)."""
