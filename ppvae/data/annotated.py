@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.record import Record, known_names
 from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
@@ -53,7 +54,7 @@ def h5ad(
         refuse_outside(Path(path))
         _refuse_unfinished(Path(path))
         read = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

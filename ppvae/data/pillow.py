@@ -12,6 +12,7 @@ import numpy as np
 
 from ppvae.data.headers import ORIENTATION, Headers, any_size, headers_of, is_reduced
 from ppvae.data.pages import Page, Plan
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.stacks import STACKS, is_deep, stack_of
 from ppvae.errors import DataError
 
@@ -91,7 +92,7 @@ def _opened(path: Path) -> Iterator[Picture]:
     try:
         with any_size(), Image.open(path) as picture:
             yield picture
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

@@ -212,7 +212,7 @@ def _read(image: str | Path | np.ndarray, name: str) -> _Volume:
     try:
         file = nibabel.load(path)
         return _Volume(np.asanyarray(file.dataobj), np.asarray(file.affine), path.name)
-    except (*UNREADABLE, RuntimeError, nibabel.filebasedimages.ImageFileError) as error:
+    except (*UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:
         raise DataError(
             f"{path.name}: expected a NIfTI file; it cannot be read "
             f"({str(error).strip() or type(error).__name__}). Remove or mend the file."

@@ -7,7 +7,6 @@ import csv
 import gzip
 import lzma
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO
 
 import numpy as np
 
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.record import BLANK
 from ppvae.errors import DataError
 
@@ -238,7 +238,7 @@ def _first_lines(path: Path) -> tuple[str, list[tuple[int, str]]]:
                     lines.append((number, line))
                 if len(lines) >= LINES:
                     break
-    except (OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path.name}: expected a text table in UTF-8; it cannot be read ({error}). "
             "Save it again, as UTF-8."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -196,7 +194,7 @@ def read_table(
             f"({str(error).splitlines()[0]}). Install it (pip install {engine}), or save the "
             "table as .csv."
         ) from error
-    except (*UNREADABLE, zipfile.BadZipFile, csv.Error, pd.errors.ParserWarning) as error:
+    except (*UNREADABLE, pd.errors.ParserWarning) as error:
         if isinstance(error, DataError):
             raise
         binary = path.suffix.lower() in BINARY
