@@ -18,8 +18,9 @@ from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
-from ppvae.data.sniff import dialect_of, refuse_odd_groups, refuse_short
+from ppvae.data.sniff import blank_below, dialect_of, refuse_odd_groups, refuse_short
 from ppvae.data.words import coded_names, factor_of_text, own_text, split_codes
+from ppvae.data.workbook import read_workbook
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -148,12 +149,12 @@ def read_table(
     try:
         if path.suffix.lower() in BINARY:
             reader, engine = BINARY[path.suffix.lower()]
-            frame = getattr(pd, reader)(path)
-            notes = []
             if path.suffix.lower() == ".xlsx":
-                cells = partial(pd.read_excel, path, dtype=object)
-                texts = with_texts(frame, lambda i: cells(usecols=i), labels, own)
-                notes = [*_workbook(path), *texts]
+                frame, notes = read_workbook(
+                    path, lambda frame, cells: with_texts(frame, cells, labels, own)
+                )
+            else:
+                frame, notes = getattr(pd, reader)(path), []
             frame.columns = [composed(str(column)).strip() for column in frame.columns]
             # Typed columns hold a missing value's number rather than its text.
             numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
@@ -187,6 +188,11 @@ def read_table(
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
+        if frame.iloc[-1:].isna().to_numpy().all():
+            blank = min(blank_below(path, dialect), len(frame) - 1)
+            frame = frame.iloc[: len(frame) - blank]
+            rows = "row" if blank == 1 else "rows"
+            texts += [f"left out: {blank} blank {rows} at the end"] if blank else []
         return frame, [dialect.note, *texts]
     except ImportError as error:
         raise DataError(
@@ -203,28 +209,6 @@ def read_table(
             f"read ({str(error).strip() or type(error).__name__}). "
             + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
-
-
-def _workbook(path: Path) -> list[str]:
-    """A note if a workbook has further sheets; names that are repeated are refused.
-
-    pandas gives repeated names numbers, such as a.1.
-    """
-    import pandas as pd
-
-    with pd.ExcelFile(path) as book:
-        first, *others = map(str, book.sheet_names)
-        header = pd.read_excel(book, sheet_name=first, header=None, nrows=1)
-    named = [str(v).strip() for v in header.to_numpy(dtype=object).reshape(-1) if not pd.isna(v)]
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"{path.name}: expected a name of its own for each column; got {twice[:6]} more than "
-            "once. Rename them."
-        )
-    if not others:
-        return []
-    return [f"{path.name}: sheet {first} read; left out: sheets {', '.join(others[:6])}"]
 
 
 def from_frame(
