@@ -260,6 +260,12 @@ def _first_lines(path: Path) -> tuple[str, list[tuple[int, str]]]:
             f"{path.name}: expected a text table in UTF-8; it cannot be read ({error}). "
             "Save it again, as UTF-8."
         ) from error
+    if any("\0" in line for _, line in lines):
+        raise DataError(
+            f"{path.name}: expected a text table in UTF-8; got NUL characters, as in UTF-16 and "
+            "UTF-32 without a mark at the start, and in files whose writing did not end. Save it "
+            "again, as UTF-8."
+        )
     if len(lines) < 2:
         raise DataError(
             f"{path.name}: expected a header and at least one row; got {len(lines)} lines. "

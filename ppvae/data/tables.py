@@ -278,17 +278,19 @@ def from_frame(
 
 
 def _with_levels(frame: pd.DataFrame, asked: set[str]) -> tuple[pd.DataFrame, str]:
-    """The table with levels of its index that have a role as columns, and a note on them."""
-    levels = [
-        name
-        for name in frame.index.names
-        if name is not None
-        and name not in frame.columns
-        and (str(name) in asked or known_as(str(name)) in NAMED)
-    ]
-    if not levels:
-        return frame, ""
-    return frame.reset_index(level=levels), f"levels of the index taken as columns: {levels}"
+    """The table with levels of its index that have a role as columns, and a note on all levels.
+
+    Nothing is said of texts that name the rows.
+    """
+    index = frame.index
+    named = [name for name in index.names if name is not None and name not in frame.columns]
+    levels = [name for name in named if str(name) in asked or known_as(str(name)) in NAMED]
+    others = [str(name) for name in named if name not in levels]
+    note = f"levels of the index taken as columns: {levels}" if levels else ""
+    if others and not (index.nlevels == 1 and index.is_unique and is_text(index.to_series())):
+        left = f"left out: {', '.join(others)}, in the index; --columns {others[0]}={others[0]}"
+        note = "; ".join(filter(None, (note, f"{left} reads it as a column of its own")))
+    return (frame.reset_index(level=levels) if levels else frame), note
 
 
 def column_of(
