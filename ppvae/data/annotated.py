@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ppvae.data.dataset import Dataset
+from ppvae.data.genes import said_genes
 from ppvae.data.hdf5 import refuse_outside
 from ppvae.data.paths import UNREADABLE
 from ppvae.data.record import Record, known_names
@@ -175,6 +176,7 @@ def from_anndata(
             parts.append(values)
         arrays[name] = parts[0] if isinstance(given, str) else np.stack(parts, 1)
     names = list(map(str, data.obs_names))
+    record = record.noted(said_genes("obs", {"": names}))
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
 
 

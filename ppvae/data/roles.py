@@ -282,10 +282,10 @@ def features_of(
     if texts:
         more = f" and {len(texts) - 12} more" if len(texts) > 12 else ""
         # The likeliest class has the fewest values; names of rows have as many as there are rows.
-        classlike = min(texts, key=lambda name: frame[name].nunique())
-        record = record.noted(
-            f"left out: columns of text {', '.join(texts[:12])}{more}{AS_CLASS.format(classlike)}"
-        )
+        kinds = {name: frame[name].nunique() for name in texts}
+        classlike = min(texts, key=kinds.__getitem__)
+        hint = AS_CLASS.format(classlike) if kinds[classlike] < len(frame) else ""
+        record = record.noted(f"left out: columns of text {', '.join(texts[:12])}{more}{hint}")
     flags = [name for name in features if is_flags(frame[name])]
     record = record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
     return features, record.noted(*_doubts(frame, features, "y" in taken))

@@ -13,6 +13,7 @@ import numpy as np
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
 from ppvae.data.features import is_flags, is_text, matrix, numbers_of
+from ppvae.data.genes import said_genes
 from ppvae.data.identifiers import may_differ, with_texts
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
@@ -250,6 +251,7 @@ def from_frame(
     chosen, record = roles_of(source, frame, x, like, columns)
     taken = taken_by(chosen)
     used = {*taken, *(x or ()), *(known_names(like, "x") or ())}
+    texts = {name: frame[name] for name in frame if name not in used and is_text(frame[name])}
     frame, row_names, record = without_counter(source, frame, used, record.noted(indexed))
     known_features = known_names(like, "x")
     if x is None or known_features is not None:
@@ -261,8 +263,9 @@ def from_frame(
             f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
+    genes = said_genes(source, {"": row_names or (), **texts})
     values, note = features(source, frame, x)
-    record = record.noted(note).renamed("x", x)
+    record = record.noted(genes, note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
