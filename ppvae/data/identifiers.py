@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,25 +69,35 @@ def with_texts(
     reread: Callable[[list[int]], pd.DataFrame],
     labels: Sequence[str] | None,
     own: Sequence[str] = (),
+    *,
+    numeric: bool = True,
 ) -> list[str]:
     """Put the texts of labels such as 01 in the place of their numbers, and say so.
 
+    Words that are read as missing among texts, such as None, are said, too.
+
     Arguments:
         frame: The table, which is changed.
-        reread: Columns at these places, as they are written; text cells are text.
+        reread: Columns at these places, as they are written; text cells are text, and words that
+            stand for a missing value, unless the user named them, are themselves.
         labels: Columns that hold classes or identifiers; None for all.
-        own: Columns of the user's own, of which nothing is said here.
+        own: Columns of the user's own, of whose numbers nothing is said here.
+        numeric: Whether a number may be a text such as 01.
     """
     places = [
         i
         for i, column in enumerate(frame.columns)
-        if frame.dtypes.iloc[i].kind in "iuf"
-        and (labels is None or _is_label(column, [*labels, *own]))
+        if (labels is None or _is_label(column, [*labels, *own]))
+        and (_has_gaps_in_text(frame.iloc[:, i]) or (numeric and _is_numeric(frame.iloc[:, i])))
     ]
     notes = []
     texts = reread(places) if places else frame.iloc[:, :0]
-    for place, (_, cells) in zip(places, texts.items(), strict=True):
+    for place, (_, written_cells) in zip(places, texts.items(), strict=True):
         column, numbers = str(frame.columns[place]), frame.iloc[:, place]
+        if not _is_numeric(numbers):
+            notes.append(_said_missing(column, written_cells[numbers.isna()]))
+            continue
+        cells = written_cells.astype(object).mask(numbers.isna())
         written = {cell.strip() for cell in cells if isinstance(cell, str)}
         if not written or not all(NUMBER.fullmatch(text) for text in written):
             continue  # Numbers in another form, such as 1,5 and 1,000.
@@ -100,7 +111,24 @@ def with_texts(
         frame.isetitem(place, cells.map(lambda v: v.strip() if isinstance(v, str) else v))
         if not is_own:
             notes.append(_note(column, led, twins))
-    return notes
+    return [note for note in notes if note]
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return values.dtype.kind in "iuf"
+
+
+def _has_gaps_in_text(values: pd.Series) -> bool:
+    return not _is_numeric(values) and bool(values.isna().any() and values.notna().any())
+
+
+def _said_missing(column: str, cells: Iterable[object]) -> str:
+    """A note on words among names that are read as missing; empty if all such cells are blank."""
+    words = Counter(cell.strip() for cell in cells if isinstance(cell, str) and cell.strip())
+    if not words:
+        return ""
+    shown = ", ".join(f"{word} ({n} row{'s' * (n > 1)})" for word, n in words.most_common(4))
+    return f"{column}: {shown} read as missing; if it is a name, write it in another way"
 
 
 def may_differ(path: Path) -> bool:

@@ -181,9 +181,13 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
-            texts = []
-            if own or may_differ(path):
-                texts = with_texts(frame, lambda i: read(usecols=i, dtype=str), labels, own)
+            texts = with_texts(
+                frame,
+                lambda places: read(usecols=places, dtype=str, keep_default_na=False),
+                labels,
+                own,
+                numeric=bool(own) or may_differ(path),
+            )
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]

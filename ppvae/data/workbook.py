@@ -46,7 +46,8 @@ def read_workbook(
         rows = [[text_of(None if pd.isna(v) else v) for v in row] for row in top.to_numpy()]
         header = tuple(rows[0]) if rows else ()
         check_header(path, header, rows[1:])
-        notes = adjust(frame, lambda places: read(usecols=places, dtype=object))
+        written = partial(read, dtype=object, keep_default_na=False)
+        notes = adjust(frame, lambda places: written(usecols=places))
     taken = names_of(header)
     named = f"{path.name}: {taken}" if taken else ""
     if others:
