@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppvae.data.columns import kind_of, known_as
-from ppvae.data.record import composed, text_of
+from ppvae.data.record import composed, said_missing, text_of
 from ppvae.data.sniff import OPENERS
 from ppvae.errors import DataError
 
@@ -95,7 +94,8 @@ def with_texts(
     for place, (_, written_cells) in zip(places, texts.items(), strict=True):
         column, numbers = str(frame.columns[place]), frame.iloc[:, place]
         if not _is_numeric(numbers):
-            notes.append(_said_missing(column, written_cells[numbers.isna()]))
+            words = said_missing(written_cells[numbers.isna()])
+            notes += [f"{column}: {words}"] if words else []
             continue
         cells = written_cells.astype(object).mask(numbers.isna())
         written = {cell.strip() for cell in cells if isinstance(cell, str)}
@@ -111,7 +111,7 @@ def with_texts(
         frame.isetitem(place, cells.map(lambda v: v.strip() if isinstance(v, str) else v))
         if not is_own:
             notes.append(_note(column, led, twins))
-    return [note for note in notes if note]
+    return notes
 
 
 def _is_numeric(values: pd.Series) -> bool:
@@ -120,15 +120,6 @@ def _is_numeric(values: pd.Series) -> bool:
 
 def _has_gaps_in_text(values: pd.Series) -> bool:
     return not _is_numeric(values) and bool(values.isna().any() and values.notna().any())
-
-
-def _said_missing(column: str, cells: Iterable[object]) -> str:
-    """A note on words among names that are read as missing; empty if all such cells are blank."""
-    words = Counter(cell.strip() for cell in cells if isinstance(cell, str) and cell.strip())
-    if not words:
-        return ""
-    shown = ", ".join(f"{word} ({n} row{'s' * (n > 1)})" for word, n in words.most_common(4))
-    return f"{column}: {shown} read as missing; if it is a name, write it in another way"
 
 
 def may_differ(path: Path) -> bool:

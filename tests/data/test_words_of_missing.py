@@ -53,3 +53,18 @@ def test_of_a_table_of_labels_only_columns_in_use_are_said(tmp_path):
     frame.to_csv(tmp_path / "labels.csv", index=False)
     read = data.images(tmp_path, labels=tmp_path / "labels.csv", y="kind")
     assert [note for note in read.notes if "read as missing" in note] == [SAID]
+
+
+def test_in_files_that_keep_the_words_they_are_said_too(tmp_path):
+    pytest.importorskip("pyarrow")
+    x, words = np.arange(12.0).reshape(6, 2), "; None (2 rows) read as missing; if it is a name"
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(GRADES))
+    frame = pd.DataFrame(x, columns=["a", "b"]).assign(y=pd.Categorical(GRADES))
+    frame.to_parquet(tmp_path / "a.parquet")
+    for name in ("a.npz", "a.parquet"):
+        read = data.load(tmp_path / name, seed=None).train
+        assert read["y"].tolist() == [-1, 0, 1, -1, -1, 0]
+        assert any(words in note for note in read.notes)
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(["a", "b", "", "-1", "a", "b"]))
+    notes = data.load(tmp_path / "a.npz", seed=None).train.notes
+    assert not any("read as missing" in note for note in notes)
