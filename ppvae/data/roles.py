@@ -49,6 +49,9 @@ COUNTERS = re.compile(
     rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# Names of flags and numbers that divide the rows, and of CellProfiler's numbers of things.
+DIVIDING = re.compile(r"(?i)(is|in)[_ .-]?(train(ing)?|test|val(id(ation)?)?)|(cv[_ .-]?)?folds?")
+NUMBERING = re.compile(r"(\w+_)?(ImageNumber|ObjectNumber|Number_Object_Number|Parent_\w+)")
 # Names of one letter with a role, what they are read as, and the letters that they may go on with.
 LETTERS = {"y": ("classes", ("x", "z")), "c": ("a factor", ("b", "d"))}
 # How a column that was left out is read, for a note.
@@ -300,6 +303,16 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns y={name} makes it the class")
         elif IDENTIFIER.fullmatch(name):
             notes.append(f"{said}; --columns object={name} makes it the object")
+        elif DIVIDING.fullmatch(name):
+            notes.append(
+                f"{said}, though by its name it divides the rows; --columns x=NAME,NAME leaves it "
+                "out, and a column split of the words train, validation and test divides them"
+            )
+        elif NUMBERING.fullmatch(name) or name.startswith("Metadata_"):
+            notes.append(
+                f"{said}, though it is a number that CellProfiler gives to things; --columns "
+                "x=NAME,NAME leaves it out"
+            )
         elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
         elif _may_number(name, frame[name]):
