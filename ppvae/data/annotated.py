@@ -13,7 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from ppvae.data.dataset import Dataset
+from ppvae.data.genes import said_genes
 from ppvae.data.hdf5 import refuse_outside
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.record import Record, known_names
 from ppvae.data.sparse import is_sparse
 from ppvae.errors import DataError
@@ -53,7 +55,7 @@ def h5ad(
         refuse_outside(Path(path))
         _refuse_unfinished(Path(path))
         read = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -108,7 +110,7 @@ def from_anndata(
     from ppvae.data.roles import AS_CLASS, roles_of, taken_by
     from ppvae.data.tables import column_of
 
-    if layer is not None and layer not in data.layers:
+    if layer is not None and (not isinstance(layer, str) or layer not in data.layers):
         raise DataError(
             f"layer: expected one of {sorted(data.layers)}; got {layer!r}. Name one, or leave it "
             "out for X."
@@ -133,13 +135,15 @@ def from_anndata(
         notes.append("x: genes put into the order that the run was fitted with")
         notes.append(f"left out: {extra} genes that the run was not fitted with" * (extra > 0))
         genes = known
+    chosen = data.isbacked and data.is_view
     if data.isbacked:
         data = data.to_memory()
     x = data.X if layer is None else data.layers[layer]
     if x is None:
-        raise DataError(
-            f"anndata: expected values in X; got none. Name a layer of {sorted(data.layers)}."
-        )
+        remedy = f"Name a layer of {sorted(data.layers)}"
+        if chosen:  # anndata leaves out a sparse X that it cannot cut on the disk.
+            remedy = "Read the file into memory before choosing cells: anndata.read_h5ad(path)"
+        raise DataError(f"anndata: expected values in X; got none. {remedy}.")
     if getattr(x, "dtype", None) == np.uint8 and not is_sparse(x):
         x = np.asarray(x).astype(np.int64)  # uint8 of an array is an intensity.
         notes.append("x: uint8 taken as counts, unscaled")
@@ -172,6 +176,7 @@ def from_anndata(
             parts.append(values)
         arrays[name] = parts[0] if isinstance(given, str) else np.stack(parts, 1)
     names = list(map(str, data.obs_names))
+    record = record.noted(said_genes("obs", {"": names}))
     return Dataset(arrays, missing_ok=missing_ok, record=record, row_names=names)
 
 

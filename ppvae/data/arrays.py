@@ -63,7 +63,7 @@ def npz(
             refuse_larger(path, sum(part.file_size for part in packed.infolist()))
         with np.load(path, allow_pickle=False) as archive:
             members = {name: _member(archive, name, like) for name in archive.files}
-    except (*UNREADABLE, zipfile.BadZipFile, NotImplementedError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -179,7 +179,7 @@ class _Zarr:
             return self[np.reshape(rows, 1)][0]
         try:
             values = np.asarray(self.array.oindex[rows])
-        except (*UNREADABLE, RuntimeError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{self.name}: expected chunks that can be read; got a damaged one "
                 f"({str(error).strip() or type(error).__name__}). Save the array again."
@@ -317,7 +317,7 @@ def h5(
             notes = [_unwritten(name, item) for name, item in sets.items()]
             for name, item in sets.items():
                 refuse_packed(path, name, item.attrs, [columns[name]])
-    except (*UNREADABLE, RuntimeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

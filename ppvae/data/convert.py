@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +102,7 @@ def _refuse_empty(name: str, column: Tensor | np.ndarray) -> None:
 
 
 def refuse_not_dense(name: str, tensor: Tensor) -> None:
-    """Refuse a tensor without an array of values: nested, quantized, sparse, or on "meta".
+    """Refuse a tensor without an array of values: nested, quantized, masked, sparse, on "meta".
 
     Raises:
         DataError: If it is one of these.
@@ -115,6 +116,11 @@ def refuse_not_dense(name: str, tensor: Tensor) -> None:
             else ("one without values, on the device meta", "Pass a tensor with values")
         )
         raise DataError(f"column {name!r}: expected a dense tensor; got {what}. {remedy}.")
+    if type(tensor).__name__ == "MaskedTensor":
+        raise DataError(
+            f"column {name!r}: expected a dense tensor; got a masked one, with hidden values. "
+            "Pass tensor.to_tensor(float('nan')), with NaN where they are missing."
+        )
     if tensor.layout != torch.strided:
         raise DataError(
             f"column {name!r}: expected a dense tensor; got a sparse one ({tensor.layout}). "
@@ -126,6 +132,8 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
     refuse_not_dense(name, tensor)
     if tensor.is_complex():
         raise _complex(name, str(tensor.dtype))
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        return tensor.float()  # Of 8 bits, which have few operations.
     if tensor.dtype == torch.uint64:
         refuse_beyond(name, tensor.numpy())
     return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
@@ -174,6 +182,11 @@ def _array(name: str, value: object, missing_ok: bool) -> tuple[np.ndarray, str]
         raise DataError(
             f"column {name!r}: expected rows of one shape; got ragged ones ({error}). "
             "Give every row the same number of values."
+        ) from error
+    except (TypeError, RuntimeError) as error:
+        raise DataError(
+            f"column {name!r}: expected an array; got {type(value).__name__}, which has no "
+            f"numbers of its own ({str(error)[:120]}). Pass one array of it."
         ) from error
     _refuse_dtype(name, array)
     refuse_beyond(name, array)
@@ -224,6 +237,9 @@ def _refuse_dtype(name: str, array: np.ndarray | MappedRows) -> None:
             f"{list(array.dtype.names)}. Pass each field as a column, or stack the fields."
         )
     remedy = "Encode names as numbers first."
+    if isinstance(array, np.ndarray) and kind == "O" and array.size:
+        if all(isinstance(value, Number) for value in array.flat):
+            remedy = "Convert them: array.astype(float)."
     if kind_of(name).coded:
         remedy = "Number them: numpy.unique(values, return_inverse=True)[1]."
     if kind == "O" and array.ndim == 1 and len(array) and np.ndim(array[0]) > 0:

@@ -78,9 +78,10 @@ class Dataset(Mapping[str, Column]):
         pairs = {k: as_column(k, v, missing_ok=k in allowed) for k, v in columns.items()}
         self._columns = {name: column for name, (column, _) in pairs.items()}
         kept = Record() if record is None else record
-        frame = getattr(columns.get("x"), "columns", None)
+        x = columns.get("x")
+        frame = getattr(x, "column_names", getattr(x, "columns", None))  # of Arrow, of pandas
         if record is None and frame is not None and len(frame) == len(set(map(str, frame))):
-            kept = kept.renamed("x", tuple(map(str, frame)))  # of a DataFrame
+            kept = kept.renamed("x", tuple(map(str, frame)))
         self.record = kept.noted(*(note for _, note in pairs.values()))
         # Before a mask, which makes floating-point numbers of bytes.
         dim = [dim_bytes(name, column) for name, column in self._columns.items()]

@@ -92,7 +92,8 @@ class Precision:
     def fine(self) -> np.ndarray:
         """Which features float32 would round in this way, with shape (D)."""
         with np.errstate(invalid="ignore"):
-            close = self.high - self.low < 0.12 * self.size
+            span = self.high - self.low
+            close = (span > 0) & (span < 0.12 * self.size)
         large = (self.size > 2**24) & self.whole
         return np.asarray(self.changed & (large | self.beyond | close))
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppvae.data.cut_off import refuse_cut_off
+from ppvae.data.paths import UNREADABLE
 from ppvae.errors import DataError
 
 __all__ = ["Headers", "Stated", "any_size", "headers_of", "is_reduced", "stated_in"]
@@ -94,11 +96,15 @@ def headers_of(path: Path) -> Headers | None:
 
     Arguments:
         path: Path of the file.
+
+    Raises:
+        DataError: If the file is cut off.
     """
     from PIL import Image, UnidentifiedImageError
 
     if path.suffix.lower() not in TIFF or not path.is_file() or not path.stat().st_size:
         return None
+    refuse_cut_off(path)
     try:
         with any_size(), Image.open(path) as picture:
             pages = []
@@ -110,7 +116,7 @@ def headers_of(path: Path) -> Headers | None:
     except UnidentifiedImageError:
         known = path.read_bytes()[:2] in (b"II", b"MM")
         return Headers(True, 1, 1, 1, False) if known else None
-    except (OSError, SyntaxError, EOFError, ValueError):
+    except UNREADABLE:
         return None  # Said in words where it is read.
     return _joined(path, pages)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppvae.data.columns import kind_of, known_as
-from ppvae.data.record import composed, text_of
+from ppvae.data.record import composed, said_missing, text_of
 from ppvae.data.sniff import OPENERS
 from ppvae.errors import DataError
 
@@ -68,25 +68,36 @@ def with_texts(
     reread: Callable[[list[int]], pd.DataFrame],
     labels: Sequence[str] | None,
     own: Sequence[str] = (),
+    *,
+    numeric: bool = True,
 ) -> list[str]:
     """Put the texts of labels such as 01 in the place of their numbers, and say so.
 
+    Words that are read as missing among texts, such as None, are said, too.
+
     Arguments:
         frame: The table, which is changed.
-        reread: Columns at these places, as they are written; text cells are text.
+        reread: Columns at these places, as they are written; text cells are text, and words that
+            stand for a missing value, unless the user named them, are themselves.
         labels: Columns that hold classes or identifiers; None for all.
-        own: Columns of the user's own, of which nothing is said here.
+        own: Columns of the user's own, of whose numbers nothing is said here.
+        numeric: Whether a number may be a text such as 01.
     """
     places = [
         i
         for i, column in enumerate(frame.columns)
-        if frame.dtypes.iloc[i].kind in "iuf"
-        and (labels is None or _is_label(column, [*labels, *own]))
+        if (labels is None or _is_label(column, [*labels, *own]))
+        and (_has_gaps_in_text(frame.iloc[:, i]) or (numeric and _is_numeric(frame.iloc[:, i])))
     ]
     notes = []
     texts = reread(places) if places else frame.iloc[:, :0]
-    for place, (_, cells) in zip(places, texts.items(), strict=True):
+    for place, (_, written_cells) in zip(places, texts.items(), strict=True):
         column, numbers = str(frame.columns[place]), frame.iloc[:, place]
+        if not _is_numeric(numbers):
+            words = said_missing(written_cells[numbers.isna()])
+            notes += [f"{column}: {words}"] if words else []
+            continue
+        cells = written_cells.astype(object).mask(numbers.isna())
         written = {cell.strip() for cell in cells if isinstance(cell, str)}
         if not written or not all(NUMBER.fullmatch(text) for text in written):
             continue  # Numbers in another form, such as 1,5 and 1,000.
@@ -101,6 +112,14 @@ def with_texts(
         if not is_own:
             notes.append(_note(column, led, twins))
     return notes
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return values.dtype.kind in "iuf"
+
+
+def _has_gaps_in_text(values: pd.Series) -> bool:
+    return not _is_numeric(values) and bool(values.isna().any() and values.notna().any())
 
 
 def may_differ(path: Path) -> bool:

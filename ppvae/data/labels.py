@@ -77,6 +77,8 @@ def labels_of(
             parts.append(part)
         columns[name] = parts[0] if isinstance(source, str) else np.stack(parts, 1)
         record = record if isinstance(source, str) else record.renamed(name, tuple(source))
+    unused = {str(column) for column in frame} - taken_by(wanted) - {names.column}
+    notes = [note for note in notes if note.partition(": ")[0] not in unused]
     return columns, record.noted(*notes, *matched)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
-from ppvae.data.paths import PathLike, existing
+from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.splits import Splits
 from ppvae.errors import DataError
 from ppvae.expected import at_least
@@ -79,7 +79,7 @@ def _idx(folder: Path, name: str) -> np.ndarray:
         raise DataError(f"{folder.name}: expected {name} or {name}.gz; found neither. Add it.")
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path.name}: the file is damaged ({error}). Fetch it again.") from error
     rank = raw[3] if len(raw) > 3 else 0
     sizes = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import lzma
 import os
 import struct
+import tokenize
+import zipfile
 import zlib
 from pathlib import Path
 from typing import TypeAlias
@@ -17,17 +20,23 @@ __all__ = ["UNREADABLE", "PathLike", "existing", "name_of", "refuse_larger"]
 PathLike: TypeAlias = str | Path
 # Errors that readers raise at a file that is damaged, cut off, or of another kind.
 UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    IndexError,
-    TypeError,
+    ArithmeticError,
+    AssertionError,
     AttributeError,
+    EOFError,
+    LookupError,
     MemoryError,
-    OverflowError,
-    struct.error,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+    csv.Error,
     lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
     zlib.error,
 )
 

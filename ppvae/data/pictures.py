@@ -13,6 +13,7 @@ from ppvae.data.columns import SPLIT
 from ppvae.data.dataset import Dataset
 from ppvae.data.dim import dim_words
 from ppvae.data.labels import labels_of
+from ppvae.data.masks import said_masks
 from ppvae.data.pages import Page, Plan
 from ppvae.data.paths import PathLike, existing, name_of
 from ppvae.data.pillow import PICTURES, pages_of, read
@@ -84,7 +85,8 @@ def images(
     plan = Plan.of(name_of(folder), pages, size=size, crop=crop, channels=channels, scale=range)
     x = read(plan, pages)
     names = [page.name(folder) for page in pages]
-    record = Record(notes=(*skipped, *plan.notes(pages))).noted(_dim(plan, pages, x))
+    seen = said_masks([path.relative_to(folder) for path in paths])
+    record = Record(notes=(*skipped, *plan.notes(pages))).noted(_dim(plan, pages, x), seen)
     arrays: dict[str, np.ndarray] = {"x": x}
     files = [page.path.relative_to(folder) for page in pages]
     parts, classes = _folders(folder, files, known_names(like, "y"))

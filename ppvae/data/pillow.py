@@ -12,6 +12,7 @@ import numpy as np
 
 from ppvae.data.headers import ORIENTATION, Headers, any_size, headers_of, is_reduced
 from ppvae.data.pages import Page, Plan
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.stacks import STACKS, is_deep, stack_of
 from ppvae.errors import DataError
 
@@ -91,7 +92,7 @@ def _opened(path: Path) -> Iterator[Picture]:
     try:
         with any_size(), Image.open(path) as picture:
             yield picture
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -176,13 +177,9 @@ def _pixels(plan: Plan, page: Page, picture: Picture) -> np.ndarray:
 
 def _scaled(plan: Plan, page: Page, values: np.ndarray, *, fits: bool = False) -> np.ndarray:
     """An array (C, H, W) with the plan's size, number of channels and scale."""
-    from PIL import Image
-
     top = {"byte": 255.0, "word": 65535.0}.get(page.kind, 1.0)
     if not fits and plan.resize:
-        numbers = values.astype(np.float32)
-        bands = [np.asarray(_resized(plan, Image.fromarray(band, "F"))) for band in numbers]
-        values = np.stack(bands).clip(numbers.min(), numbers.max())
+        values = np.stack([_resized_band(plan, band) for band in values.astype(np.float32)])
         values = values.round().astype(np.uint8) if plan.keeps_bytes else values
     if len(values) != plan.channels:
         values = np.repeat(values, plan.channels, 0)
@@ -195,6 +192,24 @@ def _scaled(plan: Plan, page: Page, values: np.ndarray, *, fits: bool = False) -
         low, high = plan.scale
         return (values.astype(np.float64) - low) / (high - low)
     return values / np.float32(top) if top != 1 else values
+
+
+def _resized_band(plan: Plan, band: np.ndarray) -> np.ndarray:
+    """One channel (H, W) resized, within its range; NaN where half of what is below it is NaN."""
+    from PIL import Image
+
+    def sized(numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(_resized(plan, Image.fromarray(numbers, "F")))
+
+    known = ~np.isnan(band)
+    if np.isinf(band).any() or not known.any():
+        # The dataset refuses infinity, which must not become NaN here.
+        return np.full(plan.size, np.inf if known.any() else np.nan, np.float32)
+    values = sized(np.where(known, band, np.float32(0)))
+    if not known.all():
+        share = sized(known.astype(np.float32))
+        values = np.where(share > 0.5, values / share.clip(0.5), np.float32(np.nan))
+    return values.clip(band[known].min(), band[known].max())
 
 
 def _resized(plan: Plan, picture: Picture) -> Picture:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "known_unit",
     "na_option",
     "recoded",
+    "said_missing",
     "text_of",
 ]
 
@@ -144,7 +146,22 @@ def coded(
         dtype=np.int64,
     )
     note = f"{name}: {_few(names)} numbered from 0 in this order"
+    words = said_missing(t for t in texts[missing] if t.lower() in BLANK and not numeric)
+    note += f"; {words}" if words else ""
     return codes, names, note + ("" if known is not None else _marked(name, names))
+
+
+def said_missing(texts: Iterable[object]) -> str:
+    """A note on words among names that are read as missing; empty if all are blank.
+
+    Arguments:
+        texts: What is written in the places of missing values.
+    """
+    words = Counter(text.strip() for text in texts if isinstance(text, str) and text.strip())
+    if not words:
+        return ""
+    shown = ", ".join(f"{word} ({n} row{'s' * (n > 1)})" for word, n in words.most_common(4))
+    return f"{shown} read as missing; if it is a name, write it in another way"
 
 
 def _marked(name: str, names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
-from ppvae.data.paths import UNREADABLE, existing
+from ppvae.data.paths import UNREADABLE, existing, name_of
 from ppvae.data.record import Record
 from ppvae.errors import DataError
 from ppvae.expected import expect_package
@@ -119,8 +119,13 @@ class Regions:
             columns: Further columns, such as ``object`` (the subject) and ``view`` (the task).
 
         Raises:
-            DataError: If there are none, or their means differ in shape.
+            DataError: If there are none, if it is a single path, or their means differ in shape.
         """
+        if isinstance(images, str | Path):
+            raise DataError(
+                f"images: expected a list of scans, one a row; got the path {name_of(images)}. "
+                "Pass [path], or of a folder sorted(folder.glob('*.nii.gz'))."
+            )
         rows = [self.means(image) for image in images]
         shapes = {row.shape for row in rows}
         if len(shapes) != 1:
@@ -212,7 +217,7 @@ def _read(image: str | Path | np.ndarray, name: str) -> _Volume:
     try:
         file = nibabel.load(path)
         return _Volume(np.asanyarray(file.dataobj), np.asarray(file.affine), path.name)
-    except (*UNREADABLE, RuntimeError, nibabel.filebasedimages.ImageFileError) as error:
+    except (*UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:
         raise DataError(
             f"{path.name}: expected a NIfTI file; it cannot be read "
             f"({str(error).strip() or type(error).__name__}). Remove or mend the file."

@@ -49,6 +49,9 @@ COUNTERS = re.compile(
     rf"|(?:row[_ .-]?)?(?:{COUNTING})\.?))?"
 )
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
+# Names of flags and numbers that divide the rows, and of CellProfiler's numbers of things.
+DIVIDING = re.compile(r"(?i)(is|in)[_ .-]?(train(ing)?|test|val(id(ation)?)?)|(cv[_ .-]?)?folds?")
+NUMBERING = re.compile(r"(\w+_)?(ImageNumber|ObjectNumber|Number_Object_Number|Parent_\w+)")
 # Names of one letter with a role, what they are read as, and the letters that they may go on with.
 LETTERS = {"y": ("classes", ("x", "z")), "c": ("a factor", ("b", "d"))}
 # How a column that was left out is read, for a note.
@@ -282,10 +285,10 @@ def features_of(
     if texts:
         more = f" and {len(texts) - 12} more" if len(texts) > 12 else ""
         # The likeliest class has the fewest values; names of rows have as many as there are rows.
-        classlike = min(texts, key=lambda name: frame[name].nunique())
-        record = record.noted(
-            f"left out: columns of text {', '.join(texts[:12])}{more}{AS_CLASS.format(classlike)}"
-        )
+        kinds = {name: frame[name].nunique() for name in texts}
+        classlike = min(texts, key=kinds.__getitem__)
+        hint = AS_CLASS.format(classlike) if kinds[classlike] < len(frame) else ""
+        record = record.noted(f"left out: columns of text {', '.join(texts[:12])}{more}{hint}")
     flags = [name for name in features if is_flags(frame[name])]
     record = record.noted(f"x: {', '.join(flags)}: false is 0, true is 1" if flags else "")
     return features, record.noted(*_doubts(frame, features, "y" in taken))
@@ -300,6 +303,16 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns y={name} makes it the class")
         elif IDENTIFIER.fullmatch(name):
             notes.append(f"{said}; --columns object={name} makes it the object")
+        elif DIVIDING.fullmatch(name):
+            notes.append(
+                f"{said}, though by its name it divides the rows; --columns x=NAME,NAME leaves it "
+                "out, and a column split of the words train, validation and test divides them"
+            )
+        elif NUMBERING.fullmatch(name) or name.startswith("Metadata_"):
+            notes.append(
+                f"{said}, though it is a number that CellProfiler gives to things; --columns "
+                "x=NAME,NAME leaves it out"
+            )
         elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")
         elif _may_number(name, frame[name]):

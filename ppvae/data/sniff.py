@@ -7,7 +7,6 @@ import csv
 import gzip
 import lzma
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,20 @@ from typing import IO
 
 import numpy as np
 
+from ppvae.data.paths import UNREADABLE
 from ppvae.data.record import BLANK
 from ppvae.errors import DataError
 
-__all__ = ["Dialect", "body_of", "dialect_of", "refuse_odd_groups", "refuse_short"]
+__all__ = [
+    "Dialect",
+    "blank_below",
+    "body_of",
+    "check_header",
+    "dialect_of",
+    "names_of",
+    "refuse_odd_groups",
+    "refuse_short",
+]
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -91,7 +100,7 @@ def dialect_of(
     elif len(lines) >= LINES:
         rows.pop()  # The last row may continue in lines that were not read.
     header, body = tuple(field.strip() for field in rows[0]), [row for row in rows[1:] if row]
-    _check_header(path, header, body)
+    check_header(path, header, body)
     _check_widths(path, header, enumerate(body))
     if decimal is None:
         decimal = "." if thousands == "," else _decimal(path, separator, body)
@@ -100,8 +109,8 @@ def dialect_of(
     between = NAMES.get(separator, repr(separator))
     sign = " and decimal commas" if decimal == "," else ""
     note = f"{path.name}: fields between {between}{sign}"
-    if any(NUMBER.fullmatch(name) for name in header):
-        note += f"; the first line, {header[0]} to {header[-1]}, taken as names"
+    named = names_of(header)
+    note += f"; {named}" if named else ""
     if hint is not None:
         note += f"; the line {hint[0].strip()} says so"
     if remarks:
@@ -142,6 +151,14 @@ def refuse_odd_groups(path: Path, dialect: Dialect, thousands: str) -> list[int]
                 )
             texts.add(i)
     return sorted(texts)
+
+
+def blank_below(path: Path, dialect: Dialect) -> int:
+    """Number of rows at the end whose fields are all blank, as spreadsheets leave them."""
+    count = 0
+    for row in body_of(path, dialect):
+        count = 0 if any(field.strip() for field in row) else count + 1
+    return count
 
 
 def body_of(path: Path, dialect: Dialect) -> Iterator[list[str]]:
@@ -238,11 +255,17 @@ def _first_lines(path: Path) -> tuple[str, list[tuple[int, str]]]:
                     lines.append((number, line))
                 if len(lines) >= LINES:
                     break
-    except (OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path.name}: expected a text table in UTF-8; it cannot be read ({error}). "
             "Save it again, as UTF-8."
         ) from error
+    if any("\0" in line for _, line in lines):
+        raise DataError(
+            f"{path.name}: expected a text table in UTF-8; got NUL characters, as in UTF-16 and "
+            "UTF-32 without a mark at the start, and in files whose writing did not end. Save it "
+            "again, as UTF-8."
+        )
     if len(lines) < 2:
         raise DataError(
             f"{path.name}: expected a header and at least one row; got {len(lines)} lines. "
@@ -291,7 +314,25 @@ def _is_datum(
     return alike > len(header) / 2
 
 
-def _check_header(path: Path, header: tuple[str, ...], body: Sequence[Sequence[str]]) -> None:
+def names_of(header: Sequence[str]) -> str:
+    """A note on names of columns of which some are numbers; empty without any."""
+    if not any(NUMBER.fullmatch(name) for name in header):
+        return ""
+    return f"the first line, {header[0]} to {header[-1]}, taken as names"
+
+
+def check_header(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    """Refuse a first line that is none of names.
+
+    Arguments:
+        path: The table, for messages.
+        header: Fields of the first line.
+        body: Fields of the rows below it.
+
+    Raises:
+        DataError: If it has numbers alone that are in no order, is a row like those below it, or
+            has a name twice.
+    """
     named = [name for name in header if name]
     twice = sorted({name for name in named if named.count(name) > 1})
     numbers = [float(name) for name in named if NUMBER.fullmatch(name)]

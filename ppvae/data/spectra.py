@@ -17,7 +17,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.data.dataset import Dataset
 from ppvae.data.hdf5 import refuse_outside
-from ppvae.data.paths import PathLike, existing
+from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.quantities import refuse_names
 from ppvae.data.record import Record
 from ppvae.data.scalars import loop_area, scalar_named
@@ -231,7 +231,9 @@ def spectral_image(
         refuse_outside(path)
         with h5py.File(path, "r") as file:
             cube, axis, unit = _cube(file, path.name)
-    except (OSError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{path.name}: expected an HDF5 file; it cannot be read ({error}). Copy it again."
         ) from error

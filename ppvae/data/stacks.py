@@ -95,7 +95,7 @@ def stack_of(path: Path) -> Stack:
     except Exception as error:
         if isinstance(error, DataError):
             raise
-        if not isinstance(error, (*UNREADABLE, RuntimeError)) and not _of(error, module):
+        if not isinstance(error, UNREADABLE) and not _of(error, module):
             raise
         raise DataError(
             f"{path.name}: expected a picture that {package} reads; it cannot be read "

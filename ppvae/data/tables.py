@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,13 +13,15 @@ import numpy as np
 from ppvae.data.columns import COLUMNS, kind_of, known_as
 from ppvae.data.dataset import Dataset
 from ppvae.data.features import is_flags, is_text, matrix, numbers_of
+from ppvae.data.genes import said_genes
 from ppvae.data.identifiers import may_differ, with_texts
 from ppvae.data.parquet import LargeParquet
 from ppvae.data.paths import UNREADABLE, PathLike, existing
 from ppvae.data.record import Record, coded, composed, known_names, known_unit
 from ppvae.data.roles import COUNTERS, NAMED, features_of, roles_of, taken_by, without_counter
-from ppvae.data.sniff import dialect_of, refuse_odd_groups, refuse_short
+from ppvae.data.sniff import blank_below, dialect_of, refuse_odd_groups, refuse_short
 from ppvae.data.words import coded_names, factor_of_text, own_text, split_codes
+from ppvae.data.workbook import read_workbook
 from ppvae.errors import DataError
 from ppvae.typing import Spec
 
@@ -150,12 +150,12 @@ def read_table(
     try:
         if path.suffix.lower() in BINARY:
             reader, engine = BINARY[path.suffix.lower()]
-            frame = getattr(pd, reader)(path)
-            notes = []
             if path.suffix.lower() == ".xlsx":
-                cells = partial(pd.read_excel, path, dtype=object)
-                texts = with_texts(frame, lambda i: cells(usecols=i), labels, own)
-                notes = [*_workbook(path), *texts]
+                frame, notes = read_workbook(
+                    path, lambda frame, cells: with_texts(frame, cells, labels, own)
+                )
+            else:
+                frame, notes = getattr(pd, reader)(path), []
             frame.columns = [composed(str(column)).strip() for column in frame.columns]
             # Typed columns hold a missing value's number rather than its text.
             numbers = pd.to_numeric(pd.Series(list(na), dtype=object), errors="coerce").dropna()
@@ -181,14 +181,23 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
-            texts = []
-            if own or may_differ(path):
-                texts = with_texts(frame, lambda i: read(usecols=i, dtype=str), labels, own)
+            texts = with_texts(
+                frame,
+                lambda places: read(usecols=places, dtype=str, keep_default_na=False),
+                labels,
+                own,
+                numeric=bool(own) or may_differ(path),
+            )
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
         if frame.iloc[:, -1].isna().any():
             refuse_short(path, dialect)
+        if frame.iloc[-1:].isna().to_numpy().all():
+            blank = min(blank_below(path, dialect), len(frame) - 1)
+            frame = frame.iloc[: len(frame) - blank]
+            rows = "row" if blank == 1 else "rows"
+            texts += [f"left out: {blank} blank {rows} at the end"] if blank else []
         return frame, [dialect.note, *texts]
     except ImportError as error:
         raise DataError(
@@ -196,7 +205,7 @@ def read_table(
             f"({str(error).splitlines()[0]}). Install it (pip install {engine}), or save the "
             "table as .csv."
         ) from error
-    except (*UNREADABLE, zipfile.BadZipFile, csv.Error, pd.errors.ParserWarning) as error:
+    except (*UNREADABLE, pd.errors.ParserWarning) as error:
         if isinstance(error, DataError):
             raise
         binary = path.suffix.lower() in BINARY
@@ -205,28 +214,6 @@ def read_table(
             f"read ({str(error).strip() or type(error).__name__}). "
             + ("Save it again." if binary else "Save it again, or state the separator: --sep.")
         ) from error
-
-
-def _workbook(path: Path) -> list[str]:
-    """A note if a workbook has further sheets; names that are repeated are refused.
-
-    pandas gives repeated names numbers, such as a.1.
-    """
-    import pandas as pd
-
-    with pd.ExcelFile(path) as book:
-        first, *others = map(str, book.sheet_names)
-        header = pd.read_excel(book, sheet_name=first, header=None, nrows=1)
-    named = [str(v).strip() for v in header.to_numpy(dtype=object).reshape(-1) if not pd.isna(v)]
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"{path.name}: expected a name of its own for each column; got {twice[:6]} more than "
-            "once. Rename them."
-        )
-    if not others:
-        return []
-    return [f"{path.name}: sheet {first} read; left out: sheets {', '.join(others[:6])}"]
 
 
 def from_frame(
@@ -268,6 +255,7 @@ def from_frame(
     chosen, record = roles_of(source, frame, x, like, columns)
     taken = taken_by(chosen)
     used = {*taken, *(x or ()), *(known_names(like, "x") or ())}
+    texts = {name: frame[name] for name in frame if name not in used and is_text(frame[name])}
     frame, row_names, record = without_counter(source, frame, used, record.noted(indexed))
     known_features = known_names(like, "x")
     if x is None or known_features is not None:
@@ -279,8 +267,9 @@ def from_frame(
             f"{absent[:12]}, the table has {list(frame.columns)[:12]}. Name them with x=[...], on "
             "the command line --columns x=NAME,NAME."
         )
+    genes = said_genes(source, {"": row_names or (), **texts})
     values, note = features(source, frame, x)
-    record = record.noted(note).renamed("x", x)
+    record = record.noted(genes, note).renamed("x", x)
     arrays: dict[str, np.ndarray] = {"x": values}
     for name, given in chosen.items():
         if isinstance(given, str):
@@ -296,17 +285,19 @@ def from_frame(
 
 
 def _with_levels(frame: pd.DataFrame, asked: set[str]) -> tuple[pd.DataFrame, str]:
-    """The table with levels of its index that have a role as columns, and a note on them."""
-    levels = [
-        name
-        for name in frame.index.names
-        if name is not None
-        and name not in frame.columns
-        and (str(name) in asked or known_as(str(name)) in NAMED)
-    ]
-    if not levels:
-        return frame, ""
-    return frame.reset_index(level=levels), f"levels of the index taken as columns: {levels}"
+    """The table with levels of its index that have a role as columns, and a note on all levels.
+
+    Nothing is said of texts that name the rows.
+    """
+    index = frame.index
+    named = [name for name in index.names if name is not None and name not in frame.columns]
+    levels = [name for name in named if str(name) in asked or known_as(str(name)) in NAMED]
+    others = [str(name) for name in named if name not in levels]
+    note = f"levels of the index taken as columns: {levels}" if levels else ""
+    if others and not (index.nlevels == 1 and index.is_unique and is_text(index.to_series())):
+        left = f"left out: {', '.join(others)}, in the index; --columns {others[0]}={others[0]}"
+        note = "; ".join(filter(None, (note, f"{left} reads it as a column of its own")))
+    return (frame.reset_index(level=levels) if levels else frame), note
 
 
 def column_of(
