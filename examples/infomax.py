@@ -3,7 +3,8 @@
 The objective is the ELBO plus alpha times the mutual information I(x; z), which a critic with its
 own optimiser estimates during training (MINE). Afterwards: the information estimated by a new
 critic, the cells that are fitted worst, and pictures moved from one class towards another, along
-the gradient of a small classifier of the codes: here the marker moves out to the membrane.
+the gradient of a small classifier of the codes: here the marker moves out to the membrane. The
+picture shows six cells, one a row; above each column is the mean probability of that class.
 
 The likelihood is a normal one with a learned scale, which starts near the size of the residuals,
 as it moves by no more than the learning rate per step. Cells are dark: by a Bernoulli likelihood

@@ -107,7 +107,7 @@ with torch.no_grad():
     pictures = [truth[mine], *(decoder(latent).mean.cpu() for latent in latents_of.values())]
 figure = plots.images(
     torch.stack(pictures).clamp(0, 1),
-    row_labels=["true\n(white: missing)", *latents_of],
+    row_labels=["true\n(green: missing)", *latents_of],
     column_labels=[f"visit {int(age)}" for age in visit["age"]],
 )
 figure.savefig(options.out)

@@ -1,7 +1,7 @@
 """Both two-stage InfoMax-VAEs against the one-stage InfoMax-VAE and the plain VAE, on cells.
 
-alpha = beta = 1, gamma = 0.8 and a small code of three dimensions, as in the notes that the
-models are from. The VAE is also fitted with a weight of the KL that rises from 0 to 1 in 500
+alpha = beta = 1, gamma = 0.8 and a small code of three dimensions, as in the notes that
+proposed the models. The VAE is also fitted with a weight of the KL that rises from 0 to 1 in 500
 steps, as the plain one may end without an active unit. Stable: all losses are finite, the loss
 ends lower than it was after a tenth of the epochs, and over the last half no epoch's loss is off
 the trend by more than a tenth of what was gained in all.

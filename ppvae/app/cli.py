@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from ppvae._version import __version__
 from ppvae.app.commands import COMMANDS
-from ppvae.app.commands.common import Parser, printable, trust
+from ppvae.app.commands.common import Parser, commands_of, printable, refuse_unknown, trust
 from ppvae.app.memory import is_about_memory
 from ppvae.errors import Interrupted, PPVAEError
 from ppvae.signals import raising_on_signals
@@ -74,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> None:
     """Parse the arguments and run their command; what it printed is then written."""
     try:
-        parsed = _parser(arguments).parse_args(arguments)
+        parser = _parser(arguments)
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            refuse_unknown(commands_of(parser), arguments, unknown)
         trust(getattr(parsed, "trust", ()))
         parsed.command(parsed)
     finally:

@@ -39,7 +39,8 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
     """
     state = load_checkpoint(folder)
     config = state["config"]
-    if is_run(folder) and read_config(folder)["id"] != state["id"]:
+    own = read_config(folder) if is_run(folder) else None
+    if own is not None and own["id"] != state["id"]:
         logger.warning(
             "resume: the checkpoint is not of the run in %s, but of one with seed %s that was "
             "begun there; when that ends well, it replaces the run (--out names another place).",
@@ -66,9 +67,12 @@ def arguments_of(folder: Path, model: Entry, given: JsonObject) -> JsonObject:
             f"--seed: expected {seed}, as in the run that stopped; got {given['seed']}. "
             "Leave it out, or start a new run."
         )
-    fitted = config.get("fit") or {}
+    fitted = {name: value for name, value in (config.get("fit") or {}).items() if name in SETTINGS}
+    if own is not None and own["id"] == state["id"] and "epochs" in fitted:
+        # A run that went on to more epochs may have ended without a further checkpoint.
+        fitted["epochs"] = max(fitted["epochs"], (own.get("fit") or {}).get("epochs") or 0)
     return {
-        **{name: fitted[name] for name in SETTINGS if name in fitted},
+        **fitted,
         **given,
         "data": given["data"] or followed_source(folder, config),
         "seed": seed,

@@ -285,7 +285,7 @@ def differential_expression(
     r"""Estimate which genes differ between two groups of cells, with probabilities.
 
     It compares a gene's mean share in two groups of cells that are samples of many. The networks
-    were fitted to noisy counts and have part of the noise learned, so that a ratio of their shares
+    were fitted to noisy counts and have learned part of the noise, so that a ratio of their shares
     alone is off by far more than draws of the latents tell. The log ratio is therefore
     estimated from the groups' counts, and the model says what else changes them:
 

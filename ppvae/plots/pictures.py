@@ -161,7 +161,8 @@ def _beside(
         return _curves(data, fitted, spread, (names[0].lower(), names[1].lower()))
     as_images("images", data)
     limits = grey_limits(data)
-    rows = picture_rows(names[0], data, limits=limits)
+    gaps = "\n(green: missing)" if np.isnan(data).any() else ""
+    rows = picture_rows(names[0] + gaps, data, limits=limits)
     rows += picture_rows(names[1], fitted, limits=limits)
     if difference:
         rows.append(difference_row(f"{names[1]}\nless {names[0].lower()}", fitted - data))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
@@ -27,7 +28,7 @@ def places_in_order(
         image: What is shown below, with shape (H, W), in pixels of the positions.
     """
     at = np.asarray(positions)[list(places)]
-    figure = Figure(figsize=(4.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.9), layout="compressed")
     axes = figure.subplots()
     if image is not None:
         axes.imshow(image, cmap="gray", interpolation="nearest")
@@ -46,7 +47,7 @@ def places_in_order(
         axes.invert_yaxis()
     axes.set_aspect("equal")
     axes.set(xlabel="column", ylabel="row")
-    figure.colorbar(drawn, ax=axes, label="measurement")
+    figure.colorbar(drawn, ax=axes, label="measurement", ticks=MaxNLocator(integer=True))
     return figure
 
 
@@ -67,7 +68,7 @@ def place_map(
     if not maps:
         raise ArgumentError("maps: expected at least one; got none. Pass the predicted means.")
     at = np.asarray(positions)
-    figure = Figure(figsize=(3.4 * len(maps), 3.0), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(maps), 3.0), layout="compressed")
     rows, columns = (len(np.unique(at[:, axis])) for axis in range(2))
     size = float(np.clip(150 / max(rows, columns), 1.5, 12)) ** 2
     for axes, (name, values) in zip(
@@ -114,6 +115,7 @@ def learning_curves(curves: Mapping[str, Values], *, ylabel: str = "best so far"
                 steps, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0
             )
     axes.set(xlabel="measurements", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return figure
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from ppvae.plots.style import DIVERGING, SEQUENTIAL, TEXT_WIDTH
+from ppvae.plots.style import DIVERGING, MISSING, SEQUENTIAL, TEXT_WIDTH
 from ppvae.plots.values import Array
 
 __all__ = ["Row", "deviation_row", "difference_row", "grey_limits", "picture_rows", "sheet"]
@@ -22,7 +24,7 @@ _LETTER = 0.075  # inches, a letter of 9 pt
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures side by side.
+    """Pictures side by side; missing pixels (nan) are green, a picture of them alone is blank.
 
     Attributes:
         label: Label to the left.
@@ -157,9 +159,13 @@ def sheet(
 
 def _fill(axes: Axes, row: Row) -> None:
     for i, picture in enumerate(row.pictures):
+        missing = np.isnan(picture)
+        colour = "white" if missing.all() else MISSING
+        if picture.ndim == 3:
+            picture = np.where(missing.any(-1, keepdims=True), to_rgb(colour), picture)
         axes.imshow(
             picture,
-            cmap=row.cmap,
+            cmap=colormaps[row.cmap].with_extremes(bad=colour),
             vmin=row.limits[0],
             vmax=row.limits[1],
             extent=(i, i + 1 - _GAP, 0, 1),

@@ -22,6 +22,7 @@ __all__ = [
     "DIVERGING",
     "DPI",
     "MARKERS",
+    "MISSING",
     "MUTED",
     "SEQUENTIAL",
     "TEXT_WIDTH",
@@ -49,6 +50,7 @@ COLOURS: Final = (
 )
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 MUTED: Final = "0.45"
+MISSING: Final = "#b7d7a8"  # of pixels; a green that no map of pictures or differences has
 SEQUENTIAL: Final = "viridis"
 DIVERGING: Final = "RdBu_r"
 CYCLIC: Final = "twilight_shifted"

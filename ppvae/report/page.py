@@ -12,7 +12,7 @@ from ppvae.report.facts import Facts, read
 from ppvae.report.held_out import doubt
 from ppvae.report.html import page_of, scripted
 from ppvae.report.rules import verdict
-from ppvae.report.words import duration, in_order, meaning, shown
+from ppvae.report.words import EVALUATED, duration, in_order, meaning, shown
 from ppvae.runs.files import written
 from ppvae.typing import ColumnSpec
 
@@ -87,7 +87,7 @@ def render(facts: Facts) -> str:
 
 def _number(facts: Facts, name: str) -> tuple[str, str, str, str, str]:
     """A metric's name, value, title, unit and explanation; one that is doubtful is marked."""
-    title, unit, text = meaning(name)
+    title, unit, text = EVALUATED if name == "n_test" and facts.part == "fitted" else meaning(name)
     value, doubts = shown(facts.metrics[name]), doubt(facts)
     if name == "log_likelihood" and doubts:
         value, text = f"{value} (!)", f"{text} It is {doubts}."
@@ -105,9 +105,10 @@ def _command(said: str) -> str:
 
 def _in_short(facts: Facts) -> list[str]:
     """Date, duration, device and numbers of data of the training."""
+    names = _SIZES | ({"n_test": "evaluated"} if facts.part == "fitted" else {})
     sizes = [
         f"{shown(facts.metrics[name])} {text}"
-        for name, text in _SIZES.items()
+        for name, text in names.items()
         if facts.metrics.get(name)
     ]
     seconds = facts.number("train_seconds")

@@ -196,10 +196,11 @@ def units(facts: Facts) -> Finding | None:
     if active is None:
         return None
     if active < 1:
-        text = "No dimension of the continuous latents has a mean that varies with the data"
+        text = "No dimension of the continuous latents is active (variance of its mean above 0.01)"
         others = informing(facts)
         if others:
-            return Finding("caution", f"{text}; only {', '.join(others)} distinguishes data.")
+            hold = f"{' and '.join(others)} hold{'s' * (len(others) == 1)}"
+            return Finding("caution", f"{text}, though {hold} some information about each datum.")
         return Finding("bad", f"{text}.")
     of = "1 dimension of the latents varies" if active == 1 else None
     of = of or f"{active:g} dimensions of the latents vary"

@@ -7,7 +7,16 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["GLOSSARY", "Meaning", "duration", "in_order", "meaning", "percent", "shown"]
+__all__ = [
+    "EVALUATED",
+    "GLOSSARY",
+    "Meaning",
+    "duration",
+    "in_order",
+    "meaning",
+    "percent",
+    "shown",
+]
 
 
 class Meaning(NamedTuple):
@@ -126,6 +135,11 @@ _CIRCUMSTANCES = {
     "compiled": Meaning("Compiled", "", "Whether the training step was compiled."),
 }
 GLOSSARY = _RESULTS | _CIRCUMSTANCES
+EVALUATED = Meaning(
+    "Evaluated data",
+    "rows",
+    "All rows of the data that the run was fitted with, its training data among them.",
+)
 
 
 def meaning(name: str) -> Meaning:

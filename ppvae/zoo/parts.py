@@ -29,6 +29,7 @@ __all__ = [
     "autoencoder",
     "class_count",
     "encoder_of",
+    "expect_pictures",
     "gp_rates",
     "observed",
     "shuffled",
@@ -118,9 +119,14 @@ def encoder_of(
     join: int = 0,
     norm: bool = False,
 ) -> nn.Module:
-    """A network of x; further inputs as in :func:`autoencoder`, ``norm`` as for an MLP."""
+    """A network of x; further inputs as in :func:`autoencoder`, ``norm`` as for an MLP.
+
+    Raises:
+        ArgumentError: If a convolutional network is asked for, and x is no picture.
+    """
     shape = x.seen_shape
     if (network or nets.network) == "conv":
+        expect_pictures(x, "networks of convolutions", remedy="Use mlp as network.")
         return x.encoder(ppvae.nets.ConvEncoder(shape, head, conditions=conditions))
     inputs = (math.prod(shape), *conditions)
     if (network or nets.network) == "film":
@@ -128,6 +134,21 @@ def encoder_of(
         return x.encoder(film)
     net = ppvae.nets.MLP(inputs, head, hidden=nets.hidden, in_shape=shape, join=join, norm=norm)
     return x.encoder(net)
+
+
+def expect_pictures(
+    x: Observed, what: str, *, remedy: str = "Choose another model, such as vae."
+) -> None:
+    """Refuse data that are not pictures, for parts that need them.
+
+    Raises:
+        ArgumentError: If the shape of a row is not (C, H, W).
+    """
+    if len(x.shape) != 3:
+        raise ArgumentError(
+            f"x: expected pictures, with shape (C, H, W), for {what}; got rows with shape "
+            f"{tuple(x.shape)}. {remedy}"
+        )
 
 
 def autoencoder(

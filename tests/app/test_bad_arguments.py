@@ -42,6 +42,32 @@ BAD = {
         2,
         "--latent-dim: expected once",
     ),
+    "an option in the words of Python": (
+        ["fit", "vae", "--latent_dim", "2"],
+        2,
+        "--latent_dim 2. The nearest is --latent-dim.",
+    ),
+    "an option that no other is near to": (
+        ["fit", "vae", "--lr=0.1"],
+        2,
+        "--lr=0.1. ppvae fit MODEL --help shows",
+    ),
+    "a setting of a sweep": (["sweep", "vae", "--epochs", "1"], 2, "by --set epochs=VALUES."),
+    "rows of numbers for convolutions": (
+        ["fit", "vae", "--data", "d.npz", "--network", "conv", "--quiet"],
+        1,
+        "for networks of convolutions; got rows with shape (6,). Use mlp as network.",
+    ),
+    "rows of numbers for a pose": (
+        ["fit", "rvae", "--data", "d.npz", "--quiet"],
+        1,
+        "x: expected pictures, with shape (C, H, W), for the pose; got rows with shape (6,).",
+    ),
+    "rows of numbers for solids": (
+        ["fit", "so3vae", "--data", "d.npz", "--quiet"],
+        1,
+        "x: expected pictures, with shape (C, H, W), for the rotation of solids",
+    ),
     "no path": (["sample", "run", "--out="], 2, "expected a path; got ''"),
     "no run": (["report", ""], 2, "expected a path; got ''"),
     "a device of no kind": (["sample", "run", "--device=,"], 1, "expected 'cuda', 'mps' or 'cpu'"),

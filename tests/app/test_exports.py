@@ -61,7 +61,7 @@ def test_every_row_of_new_data_is_scored_beside_the_run(fitted):
 def test_scores_of_the_data_that_a_run_was_trained_on_are_called_that(fitted, capsys):
     assert main(["evaluate", str(fitted / "run"), "--data", str(fitted / "t.csv")]) == 0
     said = capsys.readouterr().out
-    assert "those that the run was trained on among them" in said
+    assert "among them those that the run was trained on" in said
     assert "not seen" not in said
     page = (fitted / "run/evaluations/t/report.html").read_text("utf-8")
     assert "data it has not seen" not in page

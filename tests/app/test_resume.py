@@ -180,6 +180,18 @@ def test_a_path_of_data_is_followed_to_the_same_bytes_alone(data, tmp_path):
     assert splits_of(tmp_path / "run", data=tmp_path / "moved.npz")[2].train.num_rows == 80
 
 
+def test_a_run_that_went_on_to_more_epochs_is_not_replaced_by_a_shorter_one(data, tmp_path):
+    out = tmp_path / "run"
+    assert main(command(data, out, "--epochs", "2", "--checkpoint-every", "1")) == 0
+    again = ["fit", "vae", "--resume", str(out), "--quiet", "--device", "cpu"]
+    assert main([*again, "--epochs", "3"]) == 0  # Without a further checkpoint.
+    longer = ppvae.load(out)
+    assert main(again) == 0
+    resumed = ppvae.load(out)
+    assert (longer.epochs, resumed.epochs) == (3, 3)
+    assert [row["elbo"] for row in resumed.history] == [row["elbo"] for row in longer.history]
+
+
 def test_a_finished_run_outlives_one_that_is_interrupted(data, tmp_path, caplog):
     options = {"data": data, "options": OPTIONS, "epochs": 1, "progress": False}
     old = fit_entry("vae", tmp_path / "run", **options)

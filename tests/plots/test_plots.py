@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 from numpy.testing import assert_allclose
@@ -19,7 +20,7 @@ from PIL import Image
 
 from ppvae import plots
 from ppvae.errors import ArgumentError
-from ppvae.plots.style import COLOURS, CYCLIC, TEXT_WIDTH
+from ppvae.plots.style import COLOURS, CYCLIC, MISSING, TEXT_WIDTH
 from ppvae.plots.values import as_array
 from ppvae.runs.folder import RunError
 from ppvae.runs.history import History
@@ -88,6 +89,7 @@ EVERY = {
     "expected_counts": lambda: plots.expected_counts(torch.ones(9, 6).cumsum(1), torch.rand(9, 6)),
     "calibration": lambda: plots.calibration(torch.rand(200)),
     "pareto_k": lambda: plots.pareto_k(torch.rand(100)),
+    "places": lambda: plots.places_in_order(np.random.default_rng(0).random((18, 2)), range(18)),
 }
 
 
@@ -108,8 +110,35 @@ def test_every_figure_is_legible_and_leaves_no_trace(name):
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.std() > 1, "an empty picture"
     # A frame of white: nothing that is drawn is cut off.
-    frame = np.concatenate([pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3)])
-    assert (frame > 200).all()
+    for frame in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
+        assert (frame > 200).all()
+
+
+def test_the_last_map_of_several_has_its_scale_within_the_figure(tmp_path):
+    at = np.stack(np.meshgrid(np.arange(20), np.arange(20)), -1).reshape(-1, 2)
+    values = np.linspace(-15.0, -2.0, 400)
+    figure = plots.place_map(at, dict.fromkeys("abcd", values), places=[0, 7])
+    (path,) = plots.save(tmp_path, [("maps", "", figure)])
+    with Image.open(path) as image:
+        assert (np.asarray(image.convert("RGB"))[:, -2:] > 200).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_missing_pixels_have_a_colour_of_their_own(channels):
+    x = torch.rand(2, channels, 4, 4)
+    x[0, -1, 1, 2] = math.nan
+    figure = plots.predictions(x, torch.rand(2, channels, 4, 4))
+    assert "True\n(green: missing)" in texts(figure)
+    for axes in strips(figure)[::2]:  # What is true, and the difference.
+        image = axes.images[0]
+        drawn = np.asarray(image.get_array())
+        drawn = drawn if drawn.ndim == 3 else image.to_rgba(drawn)[..., :3]
+        assert_allclose(drawn[1, 2], to_rgb(MISSING), atol=0.01)
+        assert abs(drawn[0, 0] - to_rgb(MISSING)).max() > 0.01
+    assert "True" in texts(plots.predictions(*torch.rand(2, 2, channels, 4, 4)))
+    blanks = strips(plots.images(torch.rand(3, channels, 4, 4), per_row=2))[1].images[1]
+    left = np.asarray(blanks.get_array())
+    assert (left if channels == 3 else blanks.to_rgba(left)[..., :3]).min() == 1.0
 
 
 def test_images_are_shown_as_they_are_given():

@@ -9,6 +9,7 @@ import pytest
 
 from ppvae.report import held_out, informed, rules, turned
 from ppvae.report.facts import Facts
+from ppvae.report.page import render
 from ppvae.report.rules import QUESTIONS, RULES, verdict
 from ppvae.runs.history import History
 from tests.report.folders import GOOD, GPVAE, trained
@@ -153,7 +154,7 @@ CASES = [
         rules.units,
         metric(active_units=0.0, **{"information/y": 1.0, "information_upper/y": 1.1}),
         "caution",
-        "only y distinguishes data",
+        "though y holds some information about each datum",
     ),
     (rules.units, metric(), None, ""),
     (rules.poses, metric(angle_correlation=0.98, shift_r2=0.95), "ok", "0.98 .*; .* 0.95"),
@@ -382,6 +383,10 @@ def test_rows_that_may_have_been_trained_on_are_not_called_unseen():
     again = verdict(Facts(config, numbers | {"n_test": 10}, trained()))[2]
     assert (again.question, again.short) == (given.question, given.short)
     assert any("its training data among them" in finding.text for finding in again.findings)
+    page = render(Facts(config, {"n_train": 8, "n_test": 10}, trained()))
+    assert "8 training data, 10 evaluated" in page
+    assert "Evaluated data" in page
+    assert "Rows not used before" not in page
 
 
 def test_what_was_evaluated_is_read_from_the_run():

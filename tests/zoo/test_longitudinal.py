@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from ppvae.app.workflow import predict_run
 from ppvae.data import visits
@@ -65,13 +66,19 @@ def test_the_report_says_each_terms_share(fitted):
     assert set(shares) == {"share/id", "share/age x sex", "share/noise"}
     assert sum(shares.values()) == pytest.approx(1.0)
     assert 0 < found["test_mse"] < 1
-    assert [name for name, _, _ in share_figure(Subject(run, splits))] == ["shares.png"]
+    ((name, _, figure),) = share_figure(Subject(run, splits))
+    assert name == "shares.png"
+    bars = [bar.get_x() + bar.get_width() / 2 for bar in figure.axes[0].patches]
+    assert (min(bars), max(bars)) == pytest.approx((1, run.model.prior.latent_dim))
 
 
 def test_the_report_shows_later_visits_beside_the_last_one(fitted):
     run, splits, _ = fitted
     subject = Subject(run, splits)
-    assert [name for name, _, _ in predictions(subject)] == ["predictions.png", "calibration.png"]
+    drawn = predictions(subject)
+    assert [name for name, _, _ in drawn] == ["predictions.png", "calibration.png"]
+    heads = {t.get_text() for t in drawn[0][2].findobj(Text) if t.get_text().startswith("id")}
+    assert heads == {"id 6\nage 2", "id 6\nage 3", "id 7\nage 2", "id 7\nage 3"}
     test, train = splits.test, splits.train
     guesses = []
     for own in test["id"]:

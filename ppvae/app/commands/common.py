@@ -6,8 +6,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from unicodedata import category
 
 from ppvae.app.users import this_folder
@@ -30,6 +31,7 @@ __all__ = [
     "path_of",
     "printable",
     "reading",
+    "refuse_unknown",
     "show",
     "show_report",
     "show_table",
@@ -76,6 +78,27 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     group = parser._subparsers
     actions = [] if group is None else group._group_actions
     return dict(next(action.choices for action in actions if isinstance(action.choices, dict)))
+
+
+def refuse_unknown(
+    commands: Mapping[str, argparse.ArgumentParser],
+    arguments: Sequence[str],
+    unknown: Sequence[str],
+) -> NoReturn:
+    """End with arguments that a command does not have, and the nearest flag that it has."""
+    name = next(word for word in arguments if word in commands)
+    parser = commands[name]
+    flag = next((word for word in unknown if word.startswith("--")), "").partition("=")[0]
+    known = [f for f in parser._option_string_actions if f.startswith("--")]
+    near = get_close_matches(flag.replace("_", "-"), known, n=1, cutoff=0.8)
+    if near:
+        remedy = f"The nearest is {near[0]}."
+    elif name == "sweep" and flag:
+        remedy = f"Settings and options of the model are given by --set {flag[2:]}=VALUES."
+    else:
+        model = " MODEL" if name == "fit" else ""
+        remedy = f"ppvae {name}{model} --help shows those that there are."
+    parser.error(f"unrecognized arguments: {' '.join(map(printable, unknown))}. {remedy}")
 
 
 def path_of(text: str) -> Path:

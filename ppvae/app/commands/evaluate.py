@@ -58,7 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
     show(result.metrics)
     folder = evaluation_folder(arguments.run, arguments.data, arguments.out)
     if arguments.data is not None:
-        own = ", those that the run was trained on among them: without --data its test rows alone"
+        own = (
+            ", among them those that the run was trained on. Without --data, only its test rows "
+            "are scored"
+        )
         among = own if result.config["evaluation"]["fitted"] else ""
         scored = f"scored: {result.metrics['n_test']} data, all rows of {arguments.data}{among}"
         print(printable(scored))

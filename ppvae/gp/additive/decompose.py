@@ -103,15 +103,17 @@ def shares(prior: AdditivePrior) -> dict[str, Tensor]:
 
 
 def share_table(prior: AdditivePrior, *, latents: bool = True) -> str:
-    """The shares as text: the mean over latents, then each latent.
+    """The shares as text, in percent: a row per term, the mean over latents, then each latent.
 
     Arguments:
         prior: A settled prior.
-        latents: Whether each latent has a column, beside the mean.
+        latents: Whether each latent has a column, beside the mean, and the columns have names.
     """
     table = shares(prior)
     width = max(map(len, table))
-    lines = []
+    number = len(next(iter(table.values())))
+    heads = "".join(f"{f'z {i + 1}':>5}" for i in range(number))
+    lines = [f"{'':{width}}  mean  {heads}"] if latents else []
     for name, values in sorted(table.items(), key=lambda item: -float(item[1].mean())):
         each = "".join(f"{100 * v:5.0f}" for v in values.tolist()) if latents else ""
         lines.append(f"{name:{width}} {100 * float(values.mean()):5.1f} %{each}")

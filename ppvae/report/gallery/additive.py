@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ppvae import plots
 from ppvae.gp.additive import AdditivePrior, FreeForm, shares
@@ -53,7 +54,7 @@ def share_figure(subject: Subject) -> Figures:
     if prior is None:
         return []
     table = shares(prior)
-    latents = range(prior.latent_dim)
+    latents = range(1, prior.latent_dim + 1)
     with style():
         figure = Figure(figsize=(6.4, 3.0), layout="constrained")
         axes = figure.subplots()
@@ -62,7 +63,8 @@ def share_figure(subject: Subject) -> Figures:
             value = value.cpu()
             axes.bar(latents, value.numpy(), bottom=below.numpy(), label=name, width=0.85)
             below = below + value
-        axes.set(xlabel="latent", ylabel="share of variance", ylim=(0, 1))
+        axes.set(xlabel="latent dimension", ylabel="share of variance", ylim=(0, 1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False)
     return [
         (

@@ -72,6 +72,8 @@ def loss(subject: Subject) -> Figures:
     if not len(subject.run.history):
         return []
     caption = "The loss by term over epochs."
+    if len(subject.run.history) >= 10:
+        caption += " Values of the first tenth of the epochs may lie beyond the axes."
     return [("loss.png", caption, plots.loss_by_term(subject.run.history))]
 
 

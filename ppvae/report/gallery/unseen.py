@@ -17,6 +17,7 @@ from ppvae.report.gallery.subject import Figures, Subject
 
 # Predictions that the figures are drawn from; views and objects that a matrix shows.
 SHOWN, MATRIX = 100, 40
+TEN = 10  # pictures of a sheet
 # Number of distances between views that are in memory at once.
 BUDGET = 2**24
 
@@ -159,20 +160,21 @@ def predictions(subject: Subject) -> Figures:
     assert ranks is not None
     x = prediction.truth[:SHOWN]
     figures: Figures = []
-    what, labels = "Unseen views of ten objects", batch.get("object")
-    if subject.additive is not None:
-        what, labels = "Ten held-out rows", batch.get(subject.additive.subject or "")
+    what = "Unseen views of ten objects" if subject.additive is None else "Ten held-out rows"
     if x.dim() == 4:
         caption = (
             f"{what}: truth, prediction from the training data and the row's columns, their "
             "difference, and the predicted standard deviation."
         )
-        name = "object" if subject.additive is None else subject.additive.subject
+        # Rows of one subject follow each other: those that are shown are spread over several.
+        rows = torch.arange(len(x))
+        if subject.additive is not None:
+            rows = torch.linspace(0, len(x) - 1, min(TEN, len(x))).long()
         figure = plots.predictions(
-            x,
-            prediction.mean[:SHOWN],
-            prediction.scale[:SHOWN],
-            column_labels=None if labels is None else [f"{name} {int(p)}" for p in labels[:SHOWN]],
+            x[rows],
+            prediction.mean[rows],
+            prediction.scale[rows],
+            column_labels=_headings(subject, batch, rows),
         )
         figures.append(("predictions.png", caption, figure))
     varies = _compared(x, column, subject.splits.train)
@@ -184,6 +186,21 @@ def predictions(subject: Subject) -> Figures:
         figure = plots.calibration(ranks[:SHOWN][varies], interval=None)
         figures.append(("calibration.png", caption, figure))
     return figures
+
+
+def _headings(subject: Subject, batch: Mapping[str, Tensor], rows: Tensor) -> list[str] | None:
+    """What each picture is of: its object, or its subject and what orders the visits."""
+    prior = subject.additive
+    name, order = ("object", None) if prior is None else (prior.subject or "", prior.order)
+    if name not in batch:
+        return None
+    words = subject.splits.train.names.get(name) or ()
+    numbers = [int(p) for p in batch[name][rows.to(batch[name].device)]]
+    each = [f"{name} {words[p] if 0 <= p < len(words) else p}" for p in numbers]
+    if order is None or order not in batch:
+        return each
+    times = batch[order][rows.to(batch[order].device)].tolist()
+    return [f"{label}\n{order} {t:.3g}" for label, t in zip(each, times, strict=True)]
 
 
 @figure(150)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import ppvae
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.parts import Networks, encoder_of, observed
+from ppvae.zoo.parts import Networks, encoder_of, expect_pictures, observed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,6 +92,7 @@ def so3vae(
 ) -> Pair:
     """A rotation R with a uniform prior, and a content z with a standard normal prior."""
     x = observed(columns, nets.likelihood)
+    expect_pictures(x, "the rotation of solids")
     heads = ppvae.nets.heads
     head = x.head()
     hidden = tuple(reversed(nets.hidden))

@@ -14,7 +14,7 @@ from ppvae.zoo.entries.jvae import jvae
 from ppvae.zoo.entries.vae import vae
 from ppvae.zoo.entry import Pair, Spec, register
 from ppvae.zoo.options import Options, option
-from ppvae.zoo.parts import Networks, encoder_of, observed
+from ppvae.zoo.parts import Networks, encoder_of, expect_pictures, observed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +71,10 @@ class Poses(Options):
             modes: Modes of the angle's posterior, if there are angles.
         """
         # The pose belongs to the network's input: a mask turns with its image.
-        shape, nets = observed(columns, None).seen_shape, ppvae.nets
+        x, nets = observed(columns, None), ppvae.nets
+        if len(x.shape) != 2:  # Spectra (C, L) have shifts.
+            expect_pictures(x, "the pose")
+        shape = x.seen_shape
         named = {n: getattr(self, n) for n in ("rotation", "translation", "scale")}
         widths = {name: width for name, width in named.items() if width}
         if widths.get("rotation", 0.0) >= math.pi - 1e-6:

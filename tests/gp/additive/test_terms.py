@@ -188,7 +188,9 @@ def test_shares_of_variance_add_to_one_and_are_printed_in_order():
         prior.raw_variances.copy_(torch.tensor([[0.6, 0.3, 0.1], [0.8, 0.1, 0.1]]).log())
     table = shares(prior)
     torch.testing.assert_close(sum(table.values()), torch.ones(2, dtype=torch.float64))
-    lines = share_table(prior).splitlines()
+    heads, *lines = share_table(prior).splitlines()
+    assert (heads.split(), len(heads)) == (["mean", "z", "1", "z", "2"], len(lines[0]))
+    assert share_table(prior, latents=False).splitlines() == [line[:-10] for line in lines]
     assert [line.split()[0] for line in lines] == ["age", "id", "noise"]
     assert lines[0].split()[1:] == ["69.9", "%", "60", "80"]
 
