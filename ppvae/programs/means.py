@@ -12,7 +12,7 @@ a mean in closed form                :math:`E[z]`
 no closed form (a flow)              the mean of :data:`DRAWS` draws with a fixed seed
 a value computed from other draws    the value at the means of these: under ``AutoNormal``, which
 (``Delta`` of an auxiliary site)     transforms a Normal, the median of a constrained site
-no mean at all (Cauchy)              the mode, or else the median of such draws
+no mean at all (Cauchy)              the median, or else the mode, or the median of such draws
 ==================================== ========================================================
 """
 
@@ -138,11 +138,19 @@ def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
     # In torch.export no value is known; what it writes is compared with the eager values.
     if torch.compiler.is_compiling() or torch.isfinite(mean).all():
         return mean
-    try:
-        other = fn.mode
-    except (NotImplementedError, AttributeError):
-        other = _drawn(fn, median=True)
-    return torch.where(torch.isfinite(mean), mean, other)
+    return torch.where(torch.isfinite(mean), mean, _middle(fn))
+
+
+def _middle(fn: TorchDistribution) -> Tensor:
+    """The median, or else the mode: that of HalfCauchy is 0, which as a scale nothing takes."""
+    element = element_of(fn)
+    for value in (lambda: element.icdf(element.mean.new_tensor(0.5)), lambda: fn.mode):
+        try:
+            middle: Tensor = value()
+            return middle
+        except (NotImplementedError, AttributeError):
+            continue
+    return _drawn(fn, median=True)
 
 
 def is_site(node: Site) -> bool:
