@@ -105,6 +105,9 @@ def test_a_random_part_of_a_plate_is_for_training_alone():
     for call in REFUSING:
         with pytest.raises(ContractError, match="'t': expected all 30 entries in an evaluation"):
             call(run, {"x": x})
+    # A fit of it would end without a number to show: before the first step.
+    with pytest.raises(ContractError, match="'t': expected all 30 entries in an evaluation"):
+        fit(Subsampled(always=True), MeanGuide(), {"x": x}, epochs=1)
     data, exact = {"x": x}, dist.MultivariateNormal(torch.zeros(30), torch.eye(30) + 1)
     run = fit(Subsampled(always=False), MeanGuide(), data, epochs=1, learning_rate=1e-9, seed=0)
     found = log_likelihood(run, data, num_particles=2)
