@@ -114,7 +114,8 @@ def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
     except NotImplementedError as error:
         raise ContractError(
             f"{describe(fn)}: expected a distribution with a mean or draws; got one with neither. "
-            "Give its site a proper distribution, such as a wide Normal."
+            "Define one of these in its class, or give its site a proper distribution, such as a "
+            "wide Normal."
         ) from error
     with seeded(0, where):
         parts = [fn(torch.Size((AT_ONCE,))).detach() for _ in range(DRAWS // AT_ONCE)]
