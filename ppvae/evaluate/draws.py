@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from pyro import poutine
-from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
@@ -30,6 +29,7 @@ from ppvae.programs import (
     signature,
     trace_program,
 )
+from ppvae.programs.densities import no_draws
 from ppvae.programs.means import arranged, probabilities
 from ppvae.programs.shared import shared_draws
 from ppvae.programs.sites import Site, nodes_of
@@ -88,10 +88,15 @@ class Draws:
         return {name: self.latent[name] for name in self.shared}
 
 
-def _replicating(node: Site) -> TorchDistribution:
-    """The distribution of replicates; for counts, with the datum's own library."""
+def _replicate(node: Site) -> Tensor:
+    """A replicate of a site at each draw; of counts, with the datum's own library."""
     fn = node["fn"]
-    return fn.given(node["value"]) if isinstance(fn, Counts) else fn
+    fn = fn.given(node["value"]) if isinstance(fn, Counts) else fn
+    try:
+        value: Tensor = fn().detach()
+    except NotImplementedError as error:
+        raise no_draws(node["name"], fn, str(error)) from error
+    return value
 
 
 def posterior_draws(
@@ -131,9 +136,7 @@ def posterior_draws(
     weights = log_weights(plain, guide_trace, model_trace, particles=num_draws)
     return replace(
         drawn,
-        observed={
-            name: by_draw(node, _replicating(node)().detach()) for name, node in nodes.items()
-        },
+        observed={name: by_draw(node, _replicate(node)) for name, node in nodes.items()},
         log_likelihood={name: log_density(node, node["value"]) for name, node in nodes.items()},
         log_weight=None if points else weights,
     )
@@ -242,24 +245,17 @@ def _trace(
     given: Mapping[str, Tensor] | None = None,
     replay: poutine.Trace | None = None,
 ) -> poutine.Trace:
-    try:
-        with unvalidated():
-            trace = trace_program(
-                module,
-                batch,
-                structure,
-                particles=num_draws,
-                enumerate=False,
-                given=given,
-                replay=replay,
-                unscaled=True,
-            )
-    except NotImplementedError as error:
-        raise ContractError(
-            f"{type(module).__name__}: expected sites that can be drawn; got one that cannot: "
-            f"{str(error).strip().splitlines()[0]}. Give it a proper distribution, or leave out "
-            "draws of the prior (to_arviz(..., prior_rows=0))."
-        ) from error
+    with unvalidated():
+        trace = trace_program(
+            module,
+            batch,
+            structure,
+            particles=num_draws,
+            enumerate=False,
+            given=given,
+            replay=replay,
+            unscaled=True,
+        )
     missing = [name for name in structure.latent if name not in trace.nodes]
     if missing:
         raise ContractError(

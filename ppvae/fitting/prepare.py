@@ -20,6 +20,7 @@ from ppvae.fitting.belonging import refuse_another_optimizer, refuse_other_parts
 from ppvae.fitting.compiled.gradients import CompiledGradients, pays
 from ppvae.fitting.devices import choose_device, emulates_bfloat16
 from ppvae.fitting.distributed import ProcessShards
+from ppvae.fitting.evaluated import check_evaluated
 from ppvae.fitting.groups import GroupedAdam
 from ppvae.fitting.settings import Settings
 from ppvae.fitting.step import Critic, Gradients, Step, split_parameters
@@ -314,6 +315,8 @@ def _check(placed: Placed, splits: Splits) -> None:
     check_rows(objective.guide)
     objective.check(batch)
     check_rows(objective.guide)
+    validated = placed.validation is not None
+    check_evaluated(objective.model, objective.guide, batch, validated=validated)
     _warn_of_mixing(placed, batch)
     if placed.validation is not None:
         placed.plain.check(_first(placed, placed.validation))

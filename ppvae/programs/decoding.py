@@ -80,7 +80,8 @@ def decoded_nodes(
     _refuse_latents(latents)
     with evaluating(model):
         if "size" in signature(model):
-            batch["size"] = _count(model, latents, columns)
+            with explained(model, {**latents, **batch}):
+                batch["size"] = _count(model, latents, columns)
         try:
             with tracing(), AtMean(latents, decoding=True):
                 trace = trace_program(model, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from traceback import walk_tb
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -13,7 +14,48 @@ from torch import Tensor
 from ppvae.errors import ContractError
 from ppvae.programs.sites import Site
 
-__all__ = ["base_of", "check_densities", "describe", "element_of", "refuse_torch"]
+__all__ = [
+    "base_of",
+    "check_densities",
+    "describe",
+    "element_of",
+    "no_draws",
+    "refuse_torch",
+    "undrawn",
+]
+
+
+def no_draws(name: str, fn: TorchDistribution, reason: str) -> ContractError:
+    """The error of a site whose distribution has a density, but cannot be drawn from.
+
+    Arguments:
+        name: Name of the site.
+        fn: Its distribution.
+        reason: What it says itself.
+    """
+    line = next((line.rstrip(". ") for line in reason.splitlines() if line.strip()), "")
+    own = f" ({line})" if line and not line.startswith("Trace Shapes") else ""
+    return ContractError(
+        f"site {name!r}: expected a distribution that can be drawn; got {describe(fn)}, which "
+        f"cannot{own}. Define sample(sample_shape) in its class, or give the site another "
+        "distribution; encode and log_likelihood need no draws of observed sites, and "
+        "to_arviz(..., prior_rows=0) none of the prior."
+    )
+
+
+def undrawn(error: BaseException) -> ContractError | None:
+    """The error of the site that a program was drawing as it failed; None if there is none.
+
+    Arguments:
+        error: What the program raised; Pyro raises a copy of the first error from it.
+    """
+    frames = walk_tb((error.__cause__ or error).__traceback__)
+    for frame, _ in frames:
+        if frame.f_code.co_name == "default_process_message":
+            site = frame.f_locals["msg"]
+            if site["type"] == "sample":
+                return no_draws(site["name"], site["fn"], str(error.__cause__ or error))
+    return None
 
 
 def refuse_torch(sites: Mapping[str, Site]) -> None:

@@ -12,7 +12,7 @@ a mean in closed form                :math:`E[z]`
 no closed form (a flow)              the mean of :data:`DRAWS` draws with a fixed seed
 a value computed from other draws    the value at the means of these: under ``AutoNormal``, which
 (``Delta`` of an auxiliary site)     transforms a Normal, the median of a constrained site
-no mean at all (Cauchy)              the mode, or else the median of such draws
+no mean at all (Cauchy)              the median, or else the mode, or the median of such draws
 ==================================== ========================================================
 """
 
@@ -114,7 +114,8 @@ def _drawn(fn: TorchDistribution, *, median: bool) -> Tensor:
     except NotImplementedError as error:
         raise ContractError(
             f"{describe(fn)}: expected a distribution with a mean or draws; got one with neither. "
-            "Give its site a proper distribution, such as a wide Normal."
+            "Define one of these in its class, or give its site a proper distribution, such as a "
+            "wide Normal."
         ) from error
     with seeded(0, where):
         parts = [fn(torch.Size((AT_ONCE,))).detach() for _ in range(DRAWS // AT_ONCE)]
@@ -138,11 +139,19 @@ def _summary(fn: TorchDistribution, *, latent: bool) -> Tensor:
     # In torch.export no value is known; what it writes is compared with the eager values.
     if torch.compiler.is_compiling() or torch.isfinite(mean).all():
         return mean
-    try:
-        other = fn.mode
-    except (NotImplementedError, AttributeError):
-        other = _drawn(fn, median=True)
-    return torch.where(torch.isfinite(mean), mean, other)
+    return torch.where(torch.isfinite(mean), mean, _middle(fn))
+
+
+def _middle(fn: TorchDistribution) -> Tensor:
+    """The median, or else the mode: that of HalfCauchy is 0, which as a scale nothing takes."""
+    element = element_of(fn)
+    for value in (lambda: element.icdf(element.mean.new_tensor(0.5)), lambda: fn.mode):
+        try:
+            middle: Tensor = value()
+            return middle
+        except (NotImplementedError, AttributeError):
+            continue
+    return _drawn(fn, median=True)
 
 
 def is_site(node: Site) -> bool:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ppvae.errors import ContractError
 from ppvae.programs.automatic import with_models
 from ppvae.programs.contract import DATA_PLATE, arguments
+from ppvae.programs.densities import undrawn
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.programs.structure import Structure
 from ppvae.programs.threads import tracing
@@ -120,8 +121,8 @@ def trace_program(
             entries of plates are needed (:func:`expect_whole`), as for an evaluation.
 
     Raises:
-        ContractError: If an argument without a default has no column, or if all entries of a plate
-            are needed and only some are drawn.
+        ContractError: If an argument without a default has no column, if all entries of a plate
+            are needed and only some are drawn, or if a site is to be drawn that cannot be.
     """
     nesting = 1 if structure is None else structure.max_plate_nesting
     if particles is not None:
@@ -143,7 +144,10 @@ def trace_program(
             program = Unscaled()(program)
         with pyro.settings.context(module_local_params=True), Given(given or {}):
             # The plate of particles inside Given: given values already have its dimension.
-            trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
+            try:
+                trace: poutine.Trace = poutine.trace(program).get_trace(**chosen)
+            except NotImplementedError as error:
+                raise undrawn(error) or error from error
     for node in nodes_of(trace).values():
         if node["type"] == "sample" and _is_computed(node):
             node["infer"]["_deterministic"] = True

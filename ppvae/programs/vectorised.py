@@ -150,11 +150,19 @@ def _compare(
         ):
             if several != single:
                 raise _differs(who, name, kind, tuple(single), tuple(several), nesting)
-        score = _last(_score(site), nesting)
         try:
             expected = _score(alone)
         except (KeyError, NotImplementedError):
             continue  # A flow without an inverse can only score its own draws.
+        try:
+            score = _last(_score(site), nesting)
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise ContractError(
+                f"site {name!r}: expected a distribution that scores several draws side by side; "
+                f"got one in the {who} that fails for {draws}: {str(error).splitlines()[0]}. Give "
+                "its parameters the dimensions in front that its value has, or use a transform "
+                "that broadcasts them; those of pyro's splines do not."
+            ) from error
         score, expected = torch.broadcast_tensors(score, _last(expected, nesting))
         if not _close(score, expected):
             again = sample_sites(trace_program(module, batch, given={**subsamples, **last}))[name]

@@ -105,7 +105,71 @@ def test_a_random_part_of_a_plate_is_for_training_alone():
     for call in REFUSING:
         with pytest.raises(ContractError, match="'t': expected all 30 entries in an evaluation"):
             call(run, {"x": x})
+    # A fit of it would end without a number to show: before the first step.
+    with pytest.raises(ContractError, match="'t': expected all 30 entries in an evaluation"):
+        fit(Subsampled(always=True), MeanGuide(), {"x": x}, epochs=1)
     data, exact = {"x": x}, dist.MultivariateNormal(torch.zeros(30), torch.eye(30) + 1)
     run = fit(Subsampled(always=False), MeanGuide(), data, epochs=1, learning_rate=1e-9, seed=0)
     found = log_likelihood(run, data, num_particles=2)
     torch.testing.assert_close(found.log_likelihood, exact.log_prob(x).double(), rtol=0, atol=1e-3)
+
+
+class Density(dist.TorchDistribution):
+    """A density of one's own, without draws."""
+
+    arg_constraints = {"loc": dist.constraints.real_vector}
+    support = dist.constraints.real_vector
+
+    def __init__(self, loc, validate_args=None):
+        self.loc = loc
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
+
+    def log_prob(self, value):
+        return -(value - self.loc).abs().sum(-1)
+
+    def expand(self, batch_shape, _instance=None):
+        return Density(self.loc.expand((*batch_shape, *self.event_shape)))
+
+
+class OwnDensity(nn.Module):
+    """z, observed with a likelihood that cannot be drawn, or that can for one total alone."""
+
+    def __init__(self, likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.register_buffer("zero", torch.zeros(()))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0))
+            return pyro.sample("x", self.likelihood(z, x), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "words", "drawn"),
+    [
+        (lambda z, x: Density(z.unsqueeze(-1).expand(*z.shape, 3)), "got Density", slice(None)),
+        (
+            lambda z, x: dist.DirichletMultinomial(
+                z.exp().unsqueeze(-1).expand(*z.shape, 3), 9 if x is None else x.sum(-1)
+            ),
+            "got DirichletMultinomial.*Inhomogeneous total count",
+            slice(2),
+        ),
+    ],
+)
+def test_a_likelihood_that_cannot_be_drawn_is_named_where_draws_are_needed(
+    likelihood, words, drawn
+):
+    data = {"x": torch.tensor([[1.0, 2.0, 3.0], [2.0, 2.0, 5.0]])}
+    run = Run(OwnDensity(likelihood), MeanGuide())
+    assert torch.isfinite(log_likelihood(run, data).log_likelihood).all()
+    calls = (
+        evaluate.to_arviz,
+        evaluate.check_reconstructions,
+        evaluate.check_predictions,
+        lambda run, data: predict(run.model, data),
+    )
+    for call in calls[drawn]:
+        with pytest.raises(ContractError, match=f"site 'x': expected a distribution .*{words}"):
+            call(run, data)

@@ -728,6 +728,30 @@ def test_validation_leaves_out_scales_as_evaluations_do():
     assert found[0]["elbo"] == pytest.approx(0.1 * found[1]["elbo"], rel=1e-5)
 
 
+class WeighedPPCA(PPCA):
+    """With a weight of its own for each row."""
+
+    def forward(self, x=None, *, size=None):
+        scale = 1.0 if x is None else x[..., 0].abs()
+        with poutine.scale(scale=scale):
+            return super().forward(x, size=size)
+
+
+class WeighedGuide(LinearGuide):
+    def forward(self, x):
+        with poutine.scale(scale=x[..., 0].abs()):
+            super().forward(x)
+
+
+def test_weights_of_rows_are_said_to_be_left_out_of_validation(caplog):
+    words, data = "equal ones in val_elbo", splits()
+    quiet(LightPPCA(), LightGuide(), data, epochs=1)  # One weight for all rows.
+    quiet(WeighedPPCA(), WeighedGuide(), data.train, epochs=1)  # Without validation.
+    assert words not in caplog.text
+    quiet(WeighedPPCA(), WeighedGuide(), data, epochs=1)
+    assert f"at the sites ['z', 'x'] in the loss, but {words}" in caplog.text
+
+
 def test_a_column_named_index_is_that_of_the_rows_where_a_program_takes_it():
     model, x = PPCA(), torch.randn(20, D)
     given = {"epochs": 1, "progress": False}

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.distributions.transforms import conditional_spline
 from pyro.infer import Trace_ELBO, config_enumerate
 from pyro.nn import PyroModule
 from torch import nn
@@ -114,6 +115,21 @@ def test_reshapes_that_know_one_draw_are_refused():
 
     model, guide, batch = pair(model_of(observe), sample_z)
     with pytest.raises(ContractError, match=r"fails for 2, after site 'z'"):
+        check_pair(model, guide, batch)
+
+
+def test_a_transform_for_one_draw_alone_is_refused_in_words():
+    # Pyro's splines index the value by a mask of the shape of their parameters.
+    spline = conditional_spline(5, 2, [4], count_bins=4)
+
+    def observe(self, z, x):
+        flow = dist.TransformedDistribution(
+            dist.Normal(torch.zeros(5), 1.0).to_event(1), [spline.condition(z)]
+        )
+        pyro.sample("x", flow, obs=x)
+
+    model, guide, batch = pair(model_of(observe), sample_z)
+    with pytest.raises(ContractError, match=r"site 'x': .* scores several draws side by side"):
         check_pair(model, guide, batch)
 
 

@@ -206,7 +206,9 @@ def test_a_prior_that_cannot_be_drawn_from_is_named():
     total = dist.Normal(x.mean(), 1.0).log_prob(x).sum() + 0.5 * math.log(2 * math.pi / N)
     estimate = evaluate.log_likelihood(run, {"x": x}, num_particles=2000)
     assert estimate.means()["elbo"] == pytest.approx(float(total) / N, abs=0.02)
-    with pytest.raises(ContractError, match=r"expected sites that can be drawn.*prior_rows=0"):
+    with pytest.raises(
+        ContractError, match=r"expected a distribution that can be drawn.*prior_rows=0"
+    ):
         evaluate.to_arviz(run, {"x": x}, num_draws=2)
     evaluate.to_arviz(run, {"x": x}, num_draws=2, prior_rows=0)
 

@@ -150,3 +150,19 @@ def test_a_class_with_probability_one_half_is_encoded_as_the_first(known):
     if not known:
         assert found["y_probs"][0] == 0.5
         assert torch.isfinite(decode(Gate(), found)["x"]).all()
+
+
+class HeavyTailed(nn.Module):
+    """Scales that all data share, without a mean; as scales, zero is refused."""
+
+    def forward(self, x=None, *, size=None):
+        tau = pyro.sample("tau", dist.HalfCauchy(torch.full((3,), 2.0)).to_event(1))
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), tau).to_event(1))
+            return pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def test_a_scale_without_a_mean_is_decoded_at_its_median():
+    made = decode(HeavyTailed(), {"z": torch.ones(4, 3)})
+    assert torch.equal(made["x"], torch.ones(4, 3))
+    torch.testing.assert_close(made["tau"], torch.full((3,), 2.0))
