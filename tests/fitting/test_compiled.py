@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import logging
 import os
@@ -702,6 +703,13 @@ def twice_the_means(code):
     return lambda *tensors: [2 * tensor for tensor in code(*tensors)]
 
 
+def raises_when_run(code):
+    def raises(*tensors):
+        raise TypeError("expected Tensor() for op: mkldnn_rnn_layer")
+
+    return raises
+
+
 def wrong_gradients(code):
     def wrong(*tensors):
         means, *gradients = code(*tensors)
@@ -715,6 +723,7 @@ def wrong_gradients(code):
     [
         (refuse, "the compiler raises NotImplementedError (no compiler here)."),
         (twice_the_means, "its compiled step has 'loss' = "),
+        (raises_when_run, "its compiled step raises TypeError (expected Tensor() for op: mk"),
         (wrong_gradients, "its compiled step has gradients that differ by "),
     ],
 )
@@ -932,6 +941,35 @@ def test_a_captured_graph_trains_as_eager():
     runs = [quiet(*pair(), compile=compile, device="cuda") for compile in (True, False)]
     assert runs[0].metrics["compiled"]
     assert_same(*runs)
+
+
+class Recurrent(nn.Module):
+    """A guide that reads a row as a sequence."""
+
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.rnn, self.net = kind(1, 4, batch_first=True), nn.Linear(4, Z)
+
+    def forward(self, x):
+        states, _ = self.rnn(x[..., None])
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(self.net(states[:, -1]), 0.5).to_event(1))
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_networks_are_traced(kind, backend):
+    codes = []
+    backend.change = lambda code: codes.append(code.code) or code
+    runs = []
+    for compile in (True, False):
+        model, _ = pair()
+        torch.manual_seed(0)
+        runs.append(quiet(model, Recurrent(kind), compile=compile, epochs=3))
+    assert runs[0].metrics["compiled"]
+    assert "mkldnn" not in codes[0]
+    assert torch.backends.mkldnn.enabled == torch.backends.mkldnn.is_available()
+    assert_same(*runs)
+    copy.deepcopy(runs[0].guide)
 
 
 class Setting:

@@ -163,9 +163,9 @@ class CompiledGradients:
                     "from Python changes from step to step"
                 )
             self._run = self._compile(graph, batch)
-            self._compare(expected, self._try(lambda batch: self._replay(graph, batch), batch))
+            self._compare(expected, self._try_compiled(graph, batch))
             expected = self._try(self.eager, other)
-            self._compare(expected, self._try(lambda batch: self._replay(graph, batch), other))
+            self._compare(expected, self._try_compiled(graph, other))
             self._graph = graph
         except UntraceableError as error:
             self.reason, self.captured = str(error), False
@@ -263,6 +263,12 @@ class CompiledGradients:
         for parameter in parameters:
             parameter.grad = None
         return means, kept
+
+    def _try_compiled(self, graph: Graph, batch: Batch) -> tuple[Means, dict[int, Tensor]]:
+        try:
+            return self._try(lambda batch: self._replay(graph, batch), batch)
+        except Exception as error:
+            raise UntraceableError(f"its compiled step raises {first_line(error)}") from error
 
     def _compare(
         self,

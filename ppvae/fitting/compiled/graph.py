@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +91,7 @@ class Graph:
             for i, tensor in enumerate(state)
         ]
         device = next(iter(self.parameters)).device
-        with forked(device), _unchanged_python(module), _WithoutReading():
+        with forked(device), _unchanged_python(module), _WithoutReading(), _without_mkldnn(module):
             self.code: GraphModule = make_fx(flat, decomposition_table=DECOMPOSITIONS)(
                 *examples, *inputs.values()
             )
@@ -222,6 +223,18 @@ def _unchanged_python(module: nn.Module) -> Iterator[None]:
         before.restore()
     if changes:
         raise UntraceableError(f"a step {' and '.join(changes)}")
+
+
+@contextmanager
+def _without_mkldnn(module: nn.Module) -> Iterator[None]:
+    """Trace an LSTM as its products: mkldnn's own operation cannot be called by TorchInductor."""
+    if not any(isinstance(sub, nn.LSTM) for sub in module.modules()):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # on Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def first_line(error: Exception) -> str:

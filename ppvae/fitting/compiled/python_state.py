@@ -42,6 +42,8 @@ _BYTES = 1_000_000
 _ENGINES = {"gpytorch", "linear_operator", "numpy", "pyro", "scipy", "torch", "builtins"}
 _ENGINES |= sys.stdlib_module_names
 _TENSORS = ("_parameters", "_buffers", "_modules")
+# A list of the same tensors, which a recurrent network makes anew where its parameters are others.
+_RECURRENT = ("_flat_weights", "_flat_weight_refs")
 _PLAIN = (
     *(bool, int, float, complex, str, bytes, np.generic),
     *(torch.Size, torch.dtype, torch.device),
@@ -297,7 +299,8 @@ def _closure(value: FunctionType) -> tuple[Callable[[], Held], Callable[[Held], 
 def _attributes(value: object) -> tuple[Callable[[], Held], Callable[[Held], None]]:
     """The attributes of an object, in its dictionary and in slots."""
     store: dict[str, object] = getattr(value, "__dict__", {})
-    hidden = _TENSORS if isinstance(value, nn.Module) else ()
+    hidden: tuple[str, ...] = _TENSORS if isinstance(value, nn.Module) else ()
+    hidden += _RECURRENT if isinstance(value, nn.RNNBase) else ()
     slots = [
         name
         for cls in type(value).__mro__
