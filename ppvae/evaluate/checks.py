@@ -27,6 +27,7 @@ from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.errors import ArgumentError
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
+from ppvae.evaluate.own import say_given_own_data
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.scoring import crps, interval_score, pit
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
@@ -109,6 +110,9 @@ def check_reconstructions(
 ) -> Check:
     """Compare the data with replicates given the data themselves.
 
+    A model that computes the distribution of a site from data of the same site, such as a decoder
+    with teacher forcing, has replicates given these data, of which the log warns.
+
     Arguments:
         run: Its model and guide, in evaluation mode.
         data: A :class:`~ppvae.data.Dataset`, or columns by name.
@@ -129,6 +133,8 @@ def check_reconstructions(
         return posterior_draws(run, batch, sites, num_draws, given=given)
 
     columns, _ = thinned(run, data, max_rows)
+    with evaluating(run.model, run.guide):
+        say_given_own_data(run, columns)
     return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 

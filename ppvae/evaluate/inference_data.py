@@ -55,6 +55,7 @@ from ppvae.evaluate.dims import event_dims, latent_dims
 from ppvae.evaluate.draws import Draws, posterior_draws, predictive_draws
 from ppvae.evaluate.groups import LEAD, Group
 from ppvae.evaluate.names import Names, names_of
+from ppvae.evaluate.own import say_given_own_data
 from ppvae.evaluate.pareto import leave_one_out, pareto_k
 from ppvae.evaluate.rows import thinned
 from ppvae.evaluate.sites import Sites, observed_values, sites_of
@@ -196,6 +197,7 @@ def _filled(
     columns, rows = thinned(run, data, max_rows)
     with storing(path) as store:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
+            say_given_own_data(run, columns)
             sites = sites_of(run, next(batches(run.guide, columns, 1)))
             export = _Export(run, store, sites, num_draws, chunk or _chunk(sites, num_draws))
             export.posterior(columns, rows)
