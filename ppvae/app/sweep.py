@@ -108,7 +108,7 @@ class Trial:
         seed: Seed of the run.
         status: ``completed``, ``stopped`` (pruned, or out of patience), ``failed``, ``running``.
         elbo: Validation ELBO in nats per datum, the best one if the best weights are kept; the
-            training ELBO where there are no validation data. None if there is no run.
+            training ELBO where there are no validation data. None if there is no epoch.
         folder: Folder of the run.
         error: Message of the error that ended it, if it failed.
     """
@@ -330,7 +330,8 @@ def trial_of(
     if is_run(folder):
         config = read_config(folder)
         status = "pruned" if "pruned" in config else str(config["status"])
-        return Trial(texts, seed, status, elbo_of(folder), folder, error)
+        elbo = elbo_of(folder) if config["epochs"] else None  # It may diverge in its first epoch.
+        return Trial(texts, seed, status, elbo, folder, error)
     return Trial(texts, seed, "running" if running else "failed", None, folder, error)
 
 

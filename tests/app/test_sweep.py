@@ -26,6 +26,7 @@ from ppvae.errors import (
     PPVAEError,
     RunError,
 )
+from ppvae.runs.config import elbo_of
 from ppvae.zoo import entry
 from tests.fitting.programs import PPCA, LinearGuide
 
@@ -123,6 +124,51 @@ def test_a_grid_is_run_once(tmp_path: Path, fits: list[Any]) -> None:
     assert len({ppvae.runs.run.is_run(t.folder) for t in trials}) == 1
     again = run_sweep(sweep)
     assert (len(fits), again) == (4, trials)
+
+
+class Rush:
+    """Raises the learning rate after the third epoch, so that the best epoch is not the last."""
+
+    def on_epoch_end(self, training: ppvae.fitting.Training) -> None:
+        if training.epoch == 3:
+            training.optimizer.param_groups[0]["lr"] = 30.0
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_the_elbo_of_a_run_is_that_of_the_weights_that_it_kept(
+    tmp_path: Path, patience: int | None
+) -> None:
+    data = Dataset({"x": torch.randn(24, 4)})
+    run = ppvae.fit(
+        PPCA(),
+        LinearGuide(),
+        Splits(data, data, None),
+        seed=0,
+        epochs=8,
+        patience=patience,
+        callbacks=[Rush()],
+        compile=False,
+        progress=False,
+        out=tmp_path / "run",
+    )
+    elbos = [row["val_elbo"] for row in run.history]
+    assert max(elbos) > elbos[-1]
+    assert elbo_of(tmp_path / "run") == (elbos[-1] if patience is None else max(elbos))
+
+
+def test_a_run_that_diverges_in_its_first_epoch_is_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x)
+    given = ["--data", f"{tmp_path / 'data.npz'}", "--set", "epochs=1"]
+    sweep = ["sweep", "vae", *given, "--set", "learning_rate=1e30,1e-3"]
+    assert main([*sweep, "--out", f"{tmp_path / 'both'}"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[3] for line in lines[1:3]] == ["completed", "diverged"]
+    alone = ["sweep", "vae", *given, "--set", "learning_rate=1e30"]
+    assert main([*alone, "--out", f"{tmp_path / 'one'}"]) == 1
+    assert "all 1 failed, the first with: training diverged" in capsys.readouterr().err
 
 
 def test_a_run_that_a_signal_left_without_evaluation_is_evaluated(
