@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_as_bytes
 from torch import Tensor, nn
 
 from ppvae.borders import typed
@@ -109,7 +109,8 @@ class Run:
         folder = Path(folder)
         weights, shared = gather(self._modules())
         with replaced(folder, is_run, stale=() if self._is_in(folder) else ADDED) as new:
-            save_file(weights, new / WEIGHTS)
+            # Unlike save_file, which leaves a file that nobody else may read.
+            (new / WEIGHTS).write_bytes(tensors_as_bytes(weights))
             self.history.to_csv(new / HISTORY)
             write_json(new / METRICS, plain(self.metrics))
             digests = {

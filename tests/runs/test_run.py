@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.errors import ArgumentError
-from ppvae.fitting import fit
+from ppvae.fitting import Checkpoint, fit
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
 from ppvae.runs.config import sealed
 from ppvae.runs.folder import replaced
@@ -83,6 +85,26 @@ def test_a_run_comes_back_from_its_folder_alone(tmp_path, run):
     for name in ("weights.safetensors", "history.csv", "metrics.json", "config.json"):
         ours, theirs = ((tmp_path / f / name).read_bytes() for f in ("run", "again"))
         assert ours == theirs
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are those of POSIX")
+def test_all_files_have_the_permissions_that_the_user_gives_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        checkpoint = Checkpoint(tmp_path / "run" / "checkpoint")
+        fit(
+            *pair(),
+            splits(),
+            epochs=1,
+            progress=False,
+            out=tmp_path / "run",
+            callbacks=[checkpoint],
+        )
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
 
 
 def test_the_config_says_what_was_done(tmp_path, run):
