@@ -21,6 +21,7 @@ from ppvae.data import turned_solids
 from ppvae.errors import RunError
 from ppvae.fitting import Checkpoint
 from ppvae.fitting.step import Step
+from ppvae.runs import source
 from ppvae.runs.config import sealed
 from ppvae.runs.run import is_run
 
@@ -178,6 +179,15 @@ def test_a_path_of_data_is_followed_to_the_same_bytes_alone(data, tmp_path):
         splits_of(tmp_path / "run")
     (tmp_path / "moved.npz").write_bytes(content)
     assert splits_of(tmp_path / "run", data=tmp_path / "moved.npz")[2].train.num_rows == 80
+
+
+def test_a_device_or_a_pipe_that_a_run_names_as_its_data_is_not_opened(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(source.os, "open", lambda path, *given: opened.append(path))
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        assert source.digest_of_data(path) is None
+    assert opened == []
 
 
 def test_a_finished_run_outlives_one_that_is_interrupted(data, tmp_path, caplog):
