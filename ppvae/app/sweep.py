@@ -263,8 +263,8 @@ def fit_trial(
     seed: int,
     *callbacks: Callback,
     interruptible: bool = True,
-) -> float:
-    """Run or resume one fit in its folder, and return its ELBO; a run that ended is not repeated.
+) -> Trial:
+    """Run or resume one fit in its folder; a run that ended is not repeated.
 
     Arguments:
         sweep: The sweep.
@@ -281,7 +281,7 @@ def fit_trial(
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
         if not (folder / REPORT).exists():  # A signal came between the fit and its evaluation.
             evaluate_run(folder, data=None, device=sweep.settings.get("device"))
-        return elbo_of(folder)
+        return trial_of(sweep, texts, seed)
     options, settings = split_values(entry(sweep.model), texts)
     checkpoint = inside(folder, "checkpoint")
     resume = None
@@ -305,7 +305,7 @@ def fit_trial(
         resume=resume,
         **{**sweep.settings, **settings},
     )
-    return elbo_of(folder)
+    return trial_of(sweep, texts, seed)
 
 
 def folder_of(out: Path, texts: Mapping[str, str], seed: int) -> Path:

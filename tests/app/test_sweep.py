@@ -317,6 +317,32 @@ def test_poor_runs_are_pruned(tmp_path: Path, fits: list[Any]) -> None:
     assert trials["30"].status == "completed"
 
 
+def test_a_run_that_was_pruned_as_its_process_was_killed_is_told_as_pruned(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = "30,31,32,33,34,35,1"
+    sets, settings = [f"latent_dim={values}"], {"epochs": 3}
+    sweep = Sweep("vae", tmp_path / "s", sets, prune=True, settings=settings)
+    tell = optuna.Study.tell
+
+    def killed(study: Any, trial: Any, *given: Any, **named: Any) -> Any:
+        if named.get("state") == optuna.trial.TrialState.PRUNED:
+            raise KeyboardInterrupt
+        return tell(study, trial, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(sweep)
+    trials = {t.values["latent_dim"]: t for t in run_sweep(sweep)}
+    assert trials["1"].status == "pruned"
+    assert len(fits) == 7
+    last = [t for t in sweep_optuna._study(sweep).trials if t.params["latent_dim"] == "1"][-1]
+    assert last.state == optuna.trial.TrialState.PRUNED
+    row = ppvae.runs.read_history(trials["1"].folder, 1)[0]
+    assert last.intermediate_values == {1: row["val_elbo"]}
+
+
 def test_without_the_package_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
