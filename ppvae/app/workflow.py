@@ -214,7 +214,6 @@ def evaluate_run(
                 "Name another: --out."
             )
         expect_evaluation(target, str(real_path(folder)), str(real_path(data)))
-        refuse_unwritable(target, is_run)
         wanted = Path(os.path.abspath(data)).stem
         if out is None and target.name != wanted:
             logger.warning("evaluations/%s is of other data; this goes to %s", wanted, target)
@@ -227,6 +226,7 @@ def evaluate_run(
             "fitted": fitted is not None and fitted == run.config["source_digest"],
         }
         run.id = uuid.uuid4().hex
+    refuse_unwritable(target, is_run)  # Before the work, which would be lost.
     report.write_all(run, splits, target, max_rows=max_rows)
     return run
 

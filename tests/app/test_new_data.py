@@ -218,6 +218,15 @@ def test_an_evaluation_is_evaluated_again_on_all_of_its_rows(measured, tmp_path,
         run.save(out)
 
     monkeypatch.setattr(report, "write_all", write_all)
+
+    def unwritable(*given):
+        raise RunError("out: read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "refuse_unwritable", unwritable)
+        with pytest.raises(RunError, match="read-only"):
+            evaluate_run(tmp_path / "run")
+    assert not scored  # Refused before the work.
     first = evaluate_run(tmp_path / "run", data=data, out=tmp_path / "e")
     again = evaluate_run(tmp_path / "e")
     assert scored == [(30, None, 30), (30, None, 30)]
