@@ -22,7 +22,7 @@ from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
 from ppvae.runs.config import elbo_of, is_run, read_config
-from ppvae.runs.files import inside, read_json
+from ppvae.runs.files import digest_of, inside, read_json
 from ppvae.runs.folder import CHECKPOINT, plain, write_json
 from ppvae.runs.source import noted_source
 from ppvae.typing import JsonObject, Keywords
@@ -47,6 +47,8 @@ DEFINITION = "sweep.json"
 DIGESTS = ("source_digest", "labels_digest")
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
+# Bytes of a run's name: those that a file system takes, less the names that are made from it.
+LONGEST, CUT = 240, 180
 
 
 @dataclass(frozen=True)
@@ -309,9 +311,13 @@ def fit_trial(
 
 
 def folder_of(out: Path, texts: Mapping[str, str], seed: int) -> Path:
-    """The folder of a run, named by its values."""
+    """The folder of a run, named by its values, and by a checksum where the name is too long."""
     parts = [f"{name}={text}" for name, text in sorted(texts.items())]
-    return out / "runs" / ",".join([*parts, f"seed={seed}"])
+    name = ",".join([*parts, f"seed={seed}"])
+    if len(name.encode()) > LONGEST:
+        start = name.encode()[:CUT].decode(errors="ignore")
+        name = f"{start}...,{digest_of(dict(texts))[:12]},seed={seed}"
+    return out / "runs" / name
 
 
 def trial_of(

@@ -70,6 +70,23 @@ def test_axes_in_wrong_words_are_refused(text: str, words: str) -> None:
         axes_of(entry("vae"), [text])
 
 
+def test_a_value_written_twice_is_one() -> None:
+    with pytest.raises(ArgumentError, match="expected distinct values; got 1e-3,0.001"):
+        axes_of(entry("vae"), ["learning_rate=1e-3,0.001"])
+
+
+def test_a_name_that_is_too_long_is_cut(tmp_path: Path, fits: list[Any]) -> None:
+    hidden = "x".join(["16"] * 80)
+    sets = [f"hidden={hidden},{hidden}x8", "latent_dim=2"]
+    sweep = Sweep("vae", tmp_path / "sweep", sets, seeds=[0, 1])
+    trials = run_sweep(sweep)
+    assert [trial.status for trial in trials] == ["completed"] * 4
+    names = {trial.folder.name for trial in trials}
+    assert len(names) == 4
+    assert all(name.startswith("hidden=16x16x") and len(name) <= 240 for name in names)
+    assert len(run_sweep(sweep)) == len(fits) == 4
+
+
 def test_an_axis_is_named_once() -> None:
     with pytest.raises(ArgumentError, match="each name once"):
         axes_of(entry("vae"), ["latent_dim=2", "latent-dim=3"])
