@@ -25,6 +25,7 @@ from ppvae.report.comparison import PAGE, TABLE, Group, GroupedRun, groups_of, w
 from ppvae.report.facts import read
 from ppvae.runs.config import configuration_of, copies_of
 from ppvae.runs.files import size_of
+from ppvae.runs.keeping import FINISHED
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 
@@ -133,14 +134,20 @@ def compare_runs(
 
 
 def _configurations(configs: Mapping[str, JsonObject]) -> dict[str, dict[str, str]]:
-    """The configuration of each run, in which data are named by their file."""
+    """The configuration of each run, in which data are named by their file.
+
+    A run that did not end well is no replicate of those that did: its status is a part.
+    """
     found = {name: configuration_of(config) for name, config in configs.items()}
     files: dict[str, str] = {}
     for name, own in found.items():
         if "data" in own:
             file = Path(str(configs[name].get("source"))).name
             files.setdefault(own["data"], file)
-    for own in found.values():
+    for name, own in found.items():
+        status = "pruned" if "pruned" in configs[name] else str(configs[name].get("status"))
+        if status not in FINISHED:
+            own["status"] = status
         if "data" in own:
             digest, file = own["data"], files[own["data"]]
             alone = list(files.values()).count(file) == 1

@@ -108,6 +108,23 @@ def test_runs_with_one_seed_are_no_replicates(
     assert "runs with one seed" in caplog.text
 
 
+def test_a_run_that_did_not_end_well_is_no_replicate(runs: Path, tmp_path: Path) -> None:
+    places = [runs / "a0", runs / "a1"]
+    for seed, status in ((2, "interrupted"), (3, "stopped")):
+        run = ppvae.load(runs / "a0")
+        run.status, run.seed, run.id = status, seed, f"run{seed}"
+        places.append(run.save(tmp_path / f"{seed}"))
+    pruned = ppvae.load(runs / "a0")
+    pruned.status, pruned.seed, pruned.id, pruned.config["pruned"] = "stopped", 4, "run4", 1
+    places.append(pruned.save(tmp_path / "4"))
+    found = compare_runs(places, tmp_path / "out", num_particles=16)
+    assert {(group.label, tuple(sorted(group.seeds))) for group in found.groups} == {
+        ("vae", (0, 1, 3)),
+        ("vae status=interrupted", (2,)),
+        ("vae status=pruned", (4,)),
+    }
+
+
 def test_data_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
     run = ppvae.load(runs / "other")
     run.config["source"] = str(tmp_path / "data.npz")
