@@ -189,7 +189,7 @@ TEXT = Rule("text", lambda v: isinstance(v, str) and _is_text(v))
 PATH = Rule(
     "a path",
     lambda v: isinstance(v, str | Path) and is_path(os.fspath(v)),
-    remedy="Name a file or a folder.",
+    remedy="Name a file or a folder; each part has at most 255 bytes.",
 )
 TENSOR = Rule(
     "a tensor of real numbers",
@@ -256,7 +256,7 @@ def _shown(value: object) -> str:
         return f"{str(value)[:30]}, more than 64 bits hold"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k!r}: {_shown(v)}" for k, v in list(value.items())[:4]) + "}"
-    simple = isinstance(value, str | bytes | int | float | complex | list | tuple | None)
+    simple = isinstance(value, str | bytes | int | float | complex | list | tuple | Path | None)
     return (
         repr(value)[:80]
         if simple
@@ -349,7 +349,7 @@ def path_of(name: str, value: object) -> Path:
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(text, str) or not is_path(text):
-        raise ArgumentError(f"{name}: expected a path; got {value!r}. Name a file or a folder.")
+        raise ArgumentError(f"{name}: expected a path; got {_shown(value)}. {PATH.remedy}")
     return Path(text)
 
 

@@ -101,7 +101,7 @@ def _axis(entry: Entry, name: str, written: str) -> Axis:
     low, dots, high = written.partition("..")
     parts = (low, high) if dots else tuple(part.strip() for part in written.split(","))
     values = [_value(entry, name, part) for part in parts]
-    if len(set(parts)) < len(parts):
+    if any(values.count(value) > 1 for value in values):
         raise ArgumentError(
             f"--set {name}: expected distinct values; got {written}. Name each once."
         )

@@ -25,6 +25,7 @@ from ppvae.report.comparison import PAGE, TABLE, Group, GroupedRun, groups_of, w
 from ppvae.report.facts import read
 from ppvae.runs.config import configuration_of, copies_of
 from ppvae.runs.files import size_of
+from ppvae.runs.keeping import FINISHED
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 
@@ -108,11 +109,12 @@ def compare_runs(
     _same_rows(rows)
     ranking = ranked(likelihoods(runs, rows, num_particles=num_particles, max_rows=max_rows))
     table, without = (None, "new data have no draws") if data is not None else _arviz(names, paths)
+    configurations = _configurations({name: fact.config for name, fact in facts.items()})
     members = {
         row.name: GroupedRun(
             row.name,
             facts[row.name].model,
-            configuration_of(facts[row.name].config),
+            configurations[row.name],
             int(facts[row.name].config.get("seed") or 0),
             _own(facts[row.name].metrics, new=data is not None),
             row,
@@ -129,6 +131,28 @@ def compare_runs(
             )
     report = write_comparison(Path(out), groups, table, without)
     return Comparison(groups, ranking, table, without, report)
+
+
+def _configurations(configs: Mapping[str, JsonObject]) -> dict[str, dict[str, str]]:
+    """The configuration of each run, in which data are named by their file.
+
+    A run that did not end well is no replicate of those that did: its status is a part.
+    """
+    found = {name: configuration_of(config) for name, config in configs.items()}
+    files: dict[str, str] = {}
+    for name, own in found.items():
+        if "data" in own:
+            file = Path(str(configs[name].get("source"))).name
+            files.setdefault(own["data"], file)
+    for name, own in found.items():
+        status = "pruned" if "pruned" in configs[name] else str(configs[name].get("status"))
+        if status not in FINISHED:
+            own["status"] = status
+        if "data" in own:
+            digest, file = own["data"], files[own["data"]]
+            alone = list(files.values()).count(file) == 1
+            own["data"] = file if alone else f"{file} ({digest[:8]})"
+    return found
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

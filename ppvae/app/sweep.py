@@ -22,7 +22,7 @@ from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
 from ppvae.runs.config import elbo_of, is_run, read_config
-from ppvae.runs.files import inside, read_json
+from ppvae.runs.files import digest_of, inside, read_json
 from ppvae.runs.folder import CHECKPOINT, plain, write_json
 from ppvae.runs.source import noted_source
 from ppvae.typing import JsonObject, Keywords
@@ -47,6 +47,8 @@ DEFINITION = "sweep.json"
 DIGESTS = ("source_digest", "labels_digest")
 # Seconds between two checkpoints of a trial.
 EACH_MINUTE = 60.0
+# Bytes of a run's name: those that a file system takes, less the names that are made from it.
+LONGEST, CUT = 240, 180
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Trial:
         seed: Seed of the run.
         status: ``completed``, ``stopped`` (pruned, or out of patience), ``failed``, ``running``.
         elbo: Validation ELBO in nats per datum, the best one if the best weights are kept; the
-            training ELBO where there are no validation data. None if there is no run.
+            training ELBO where there are no validation data. None if there is no epoch.
         folder: Folder of the run.
         error: Message of the error that ended it, if it failed.
     """
@@ -263,8 +265,8 @@ def fit_trial(
     seed: int,
     *callbacks: Callback,
     interruptible: bool = True,
-) -> float:
-    """Run or resume one fit in its folder, and return its ELBO; a run that ended is not repeated.
+) -> Trial:
+    """Run or resume one fit in its folder; a run that ended is not repeated.
 
     Arguments:
         sweep: The sweep.
@@ -281,7 +283,7 @@ def fit_trial(
     if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
         if not (folder / REPORT).exists():  # A signal came between the fit and its evaluation.
             evaluate_run(folder, data=None, device=sweep.settings.get("device"))
-        return elbo_of(folder)
+        return trial_of(sweep, texts, seed)
     options, settings = split_values(entry(sweep.model), texts)
     checkpoint = inside(folder, "checkpoint")
     resume = None
@@ -305,13 +307,17 @@ def fit_trial(
         resume=resume,
         **{**sweep.settings, **settings},
     )
-    return elbo_of(folder)
+    return trial_of(sweep, texts, seed)
 
 
 def folder_of(out: Path, texts: Mapping[str, str], seed: int) -> Path:
-    """The folder of a run, named by its values."""
+    """The folder of a run, named by its values, and by a checksum where the name is too long."""
     parts = [f"{name}={text}" for name, text in sorted(texts.items())]
-    return out / "runs" / ",".join([*parts, f"seed={seed}"])
+    name = ",".join([*parts, f"seed={seed}"])
+    if len(name.encode()) > LONGEST:
+        start = name.encode()[:CUT].decode(errors="ignore")
+        name = f"{start}...,{digest_of(dict(texts))[:12]},seed={seed}"
+    return out / "runs" / name
 
 
 def trial_of(
@@ -330,7 +336,8 @@ def trial_of(
     if is_run(folder):
         config = read_config(folder)
         status = "pruned" if "pruned" in config else str(config["status"])
-        return Trial(texts, seed, status, elbo_of(folder), folder, error)
+        elbo = elbo_of(folder) if config["epochs"] else None  # It may diverge in its first epoch.
+        return Trial(texts, seed, status, elbo, folder, error)
     return Trial(texts, seed, "running" if running else "failed", None, folder, error)
 
 

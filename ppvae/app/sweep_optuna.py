@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ppvae.app.sweep import Sweep, Trial, fit_trial, ranked, refuse_other_data, 
 from ppvae.errors import PPVAEError, RunError
 from ppvae.expected import expect_package
 from ppvae.fitting import Training
+from ppvae.runs.config import read_config, read_history
 from ppvae.runs.files import inside
 
 if TYPE_CHECKING:
@@ -211,33 +212,45 @@ def _run(sweep: Sweep, study: Study, trial: OptunaTrial, axes: Sequence[Axis]) -
     watch = _Watch(trial)
     for seed in texts_seeds:
         try:
-            elbos.append(fit_trial(sweep, texts, seed, watch))
+            run = fit_trial(sweep, texts, seed, watch)
         except PPVAEError as error:
             # A value that does not suit the model, or a fit that diverged, must not end the sweep.
             trial.set_user_attr("error", str(error))
             study.tell(trial, state=TrialState.FAIL)
             return
-        if watch.pruned:
+        watch.report(read_history(run.folder, read_config(run.folder)["epochs"]))
+        if run.status == "pruned":
             study.tell(trial, state=TrialState.PRUNED)
             return
+        assert run.elbo is not None
+        elbos.append(run.elbo)
         watch = _Watch(None)
     study.tell(trial, sum(elbos) / len(elbos))
 
 
 class _Watch:
-    """A callback that reports each epoch's validation ELBO to a trial, and ends a poor trial."""
+    """A callback that reports each epoch's validation ELBO to a trial, and ends a poor trial.
+
+    A run that goes on, or that ended before its process told the study so, belongs to a new trial:
+    its earlier epochs are reported, too.
+    """
 
     def __init__(self, trial: OptunaTrial | None) -> None:
         self.trial = trial
-        self.pruned = False
+        self.reported = 0
+
+    def report(self, history: Iterable[Mapping[str, float]]) -> None:
+        """Report the epochs that have not been reported."""
+        for row in history:
+            if self.trial is not None and "val_elbo" in row and row["epoch"] > self.reported:
+                self.reported = int(row["epoch"])
+                self.trial.report(row["val_elbo"], self.reported)
 
     def on_epoch_end(self, training: Training) -> None:
-        row = training.history[-1]
-        if self.trial is None or "val_elbo" not in row:
+        self.report(training.history)
+        if self.trial is None or "val_elbo" not in training.history[-1]:
             return
-        self.trial.report(row["val_elbo"], training.epoch)
         if training.epoch < training.epochs and self.trial.should_prune():
-            self.pruned = True
             training.stop = True
             training.config["pruned"] = training.epoch
 

@@ -125,11 +125,14 @@ def _work(tune: ModuleType, sweep: Sweep) -> type[Trainable]:
                 entry_named(sweep.model, path)
 
         def step(self) -> dict[str, object]:
-            elbos, errors = [], {}
+            elbos: list[float] = []
+            errors: dict[str, str] = {}
             for seed in sweep.seeds:
                 try:
                     refuse_other_data(sweep)
-                    elbos.append(fit_trial(sweep, self.texts, seed, interruptible=False))
+                    run = fit_trial(sweep, self.texts, seed, interruptible=False)
+                    assert run.elbo is not None
+                    elbos.append(run.elbo)
                 except PPVAEError as error:
                     # A value that does not suit the model must not end the sweep.
                     errors[str(seed)] = str(error)

@@ -184,7 +184,8 @@ def evaluate_run(
 
     Arguments:
         folder: Folder of the run.
-        data: New data; by default, the data that the run was fitted with.
+        data: New data; by default, the data that the run was fitted with, or those of an
+            evaluation, where ``folder`` is one.
         labels: Table of the classes of new pictures (:func:`ppvae.data.images`).
         out: Folder of an evaluation on new data; ``evaluations/NAME`` in the run's by default,
             or ``NAME-2`` and so on where that is of other data. An earlier evaluation of the same
@@ -200,6 +201,11 @@ def evaluate_run(
     run, _, splits = splits_of(folder, data=data, labels=labels, device=device)
     target = evaluation_folder(folder, data, out)
     max_rows: int | None = report.SUMMARY_ROWS
+    if data is not None or "evaluation" in run.config:
+        assert splits.test is not None
+        kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
+        run.metrics = kept | {"n_test": splits.test.num_rows}
+        max_rows = None
     if data is not None:
         assert splits.test is not None
         if real_path(target) == real_path(folder):
@@ -208,12 +214,9 @@ def evaluate_run(
                 "Name another: --out."
             )
         expect_evaluation(target, str(real_path(folder)), str(real_path(data)))
-        refuse_unwritable(target, is_run)
         wanted = Path(os.path.abspath(data)).stem
         if out is None and target.name != wanted:
             logger.warning("evaluations/%s is of other data; this goes to %s", wanted, target)
-        kept = {name: value for name, value in run.metrics.items() if name in _OF_THE_FIT}
-        run.metrics = kept | {"n_test": splits.test.num_rows}
         fitted = run.config.get("source_digest")
         reading, _ = reading_of(run, data, _recorded(run), labels=labels)
         run.config |= noted_source(data, reading)
@@ -223,7 +226,7 @@ def evaluate_run(
             "fitted": fitted is not None and fitted == run.config["source_digest"],
         }
         run.id = uuid.uuid4().hex
-        max_rows = None
+    refuse_unwritable(target, is_run)  # Before the work, which would be lost.
     report.write_all(run, splits, target, max_rows=max_rows)
     return run
 
@@ -264,6 +267,8 @@ def splits_of(
 ) -> tuple[Run, Entry | None, Splits]:
     """A run, its entry if it has one, and its data; or new data, all of them as test data.
 
+    The data of an evaluation are new data.
+
     Raises:
         ArgumentError: If a table of labels is given without new data.
         RunError: If the run has no recipe, or its data are no longer there.
@@ -276,6 +281,8 @@ def splits_of(
     run = load_run(folder, device=device)
     model_entry = entry_of(run)
     source = data if data is not None else followed_source(Path(folder), run.config)
+    if data is None and "evaluation" in run.config:
+        data, labels = source, followed_reading(Path(folder), run.config).get("labels")
     if source is None and (model_entry is None or model_entry.data is None):
         raise RunError(
             f"{folder}: expected data; the run does not record where they are. "
@@ -287,6 +294,13 @@ def splits_of(
     if data is None:
         reading = followed_reading(Path(folder), run.config)
         splits = _splits(model_entry, options, source, reading)
+        recorded = _recorded(run)
+        if source is not None and _other_column(recorded, splits, own=True) is not None:
+            # As a version before this one read the file.
+            splits = _splits(model_entry, options, source, {**reading, "like": recorded})
+            note = "columns: read by the names of the run, as this version would read others"
+            logger.warning("%s", note)
+            splits = splits._replace(train=splits.train.noted(note))
         _refuse_other_columns(folder, run, splits, own=source is not None)
         return run, model_entry, splits
     rows = new_rows(run, data, labels=labels)
@@ -297,24 +311,43 @@ def splits_of(
 
 
 def _refuse_other_columns(folder: str | Path, run: Run, splits: Splits, *, own: bool) -> None:
-    """Raise an error if data have other columns than when the run was fitted to them.
+    """Raise an error if data have other columns, or rows, than when the run was fitted to them.
 
     A run's ``own`` files may be read otherwise; the data of an entry change by shape alone.
     """
-    recorded = _recorded(run)
+    other = _other_column(_recorded(run), splits, own=own)
+    if other is not None:
+        name, fact, then, now = other
+        cause, remedy = "the entry's own data of this version", "Name the run's data"
+        if own:
+            cause = "as this version of ppvae reads these data"
+            remedy = "Fit again, or name the file, of which all rows are then scored"
+        raise RunError(
+            f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
+            f"{str(then)[:60]}; got {str(now)[:60]}, {cause}. {remedy}: --data PATH."
+        )
+    rows = (run.config.get("data") or {}).get("rows") or {}
+    for part, data in splits._asdict().items() if own else ():
+        count = None if data is None else data.num_rows
+        if rows.get(part, count) != count:
+            # Rows for testing would be among those of the training.
+            raise RunError(
+                f"{folder}: expected {rows[part] or 0} rows of {part} data, as the run was fitted "
+                f"with; got {count or 0}, as this version of ppvae reads these data. Fit again, "
+                "or name rows that the run has not seen: --data PATH."
+            )
+
+
+def _other_column(
+    recorded: Spec, splits: Splits, *, own: bool
+) -> tuple[str, str, object, object] | None:
+    """The first column that is not as a run was fitted to it: its name, and in what it differs."""
     for name in sorted(recorded.keys() & splits.train.spec.keys()):
         for fact in ("shape", "dtype", "names") if own else ("shape",):
             then, now = recorded[name].get(fact), splits.train.spec[name].get(fact)
-            if then == now:
-                continue
-            cause, remedy = "the entry's own data of this version", "Name the run's data: "
-            if own:
-                cause = "as this version of ppvae reads these data"
-                remedy = "Name the file, which is then read by the run's names, or fit again: "
-            raise RunError(
-                f"{folder}: expected {name!r} with the {fact} that the run was fitted to, "
-                f"{str(then)[:60]}; got {str(now)[:60]}, {cause}. {remedy}--data PATH."
-            )
+            if then != now:
+                return name, fact, then, now
+    return None
 
 
 def _recorded(run: Run) -> Spec:

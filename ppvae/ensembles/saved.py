@@ -85,10 +85,9 @@ def load(
 
 
 def _pair(config: JsonObject) -> dict[str, str]:
-    """What builds the pair, and the data that it was fitted with."""
+    """What builds the pair."""
     recipe = config.get("recipe") or {}
-    named = {"builder": recipe.get("builder"), "name": recipe.get("name")}
-    return {**{k: str(v) for k, v in named.items()}, "data": str(config.get("source_digest"))}
+    return {name: str(recipe.get(name)) for name in ("builder", "name")}
 
 
 def _with(wanted: dict[str, str]) -> str:

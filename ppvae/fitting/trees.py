@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_as_bytes
 from torch import Tensor
 
 from ppvae.errors import RunError
@@ -35,11 +35,12 @@ def save_tree(folder: Path, tree: object) -> None:
     tensors: dict[str, Tensor] = {}
     encoded = _encode(tree, tensors)
     with replaced(folder, is_tree) as new:
-        save_file(tensors, new / TENSORS)
+        packed = tensors_as_bytes(tensors)
+        (new / TENSORS).write_bytes(packed)
         content = {
             "kind": KIND,
             "format": FORMAT,
-            "sha256": digest_of((new / TENSORS).read_bytes()),
+            "sha256": digest_of(packed),
             "tree": encoded,
         }
         write_json(new / JSON, {**content, "digest": digest_of(content)})

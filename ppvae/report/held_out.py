@@ -9,6 +9,7 @@ from ppvae.report.facts import Facts
 from ppvae.report.findings import Finding
 from ppvae.report.informed import informing
 from ppvae.report.words import percent, shown
+from ppvae.runs.config import validated
 
 __all__ = ["doubt", "held_out", "null_model"]
 
@@ -73,13 +74,10 @@ _NOT_HELD_OUT: Final = {
 def _compared(facts: Facts) -> tuple[float, str]:
     """The ELBO of other rows under the weights that were kept, and what these rows are."""
     _, seen = facts.curve("elbo")
-    _, unseen = facts.curve("val_elbo")
-    best = facts.number("best_val_elbo")
-    if facts.part == "validation" or (not unseen and best is None):
+    value = validated(facts.config, facts.metrics, facts.history)
+    if facts.part == "validation" or value is None:
         return seen[-1], "training"
-    if best is not None and (facts.section("fit").get("restore_best") or not unseen):
-        return best, "validation"
-    return unseen[-1], "validation"
+    return value, "validation"
 
 
 def null_model(facts: Facts) -> Finding | None:

@@ -55,6 +55,7 @@ __all__ = [
     "read_history",
     "read_metrics",
     "sealed",
+    "validated",
     "verify",
 ]
 
@@ -218,19 +219,44 @@ def elbo_of(folder: Path) -> float:
         folder: Folder of the run.
 
     Raises:
-        RunError: If a file of it is missing or damaged.
+        RunError: If a file of it is missing or damaged, or it has no epoch.
     """
-    metrics = read_metrics(folder)
-    if "best_val_elbo" in metrics:
-        return float(metrics["best_val_elbo"])
-    rows = list(read_history(folder, read_config(folder)["epochs"]))
-    return float(
-        next((r["val_elbo"] for r in reversed(rows) if "val_elbo" in r), rows[-1]["elbo"])
-    )
+    config = read_config(folder)
+    history = read_history(folder, config["epochs"])
+    elbo = validated(config, read_metrics(folder), history)
+    elbo = elbo if elbo is not None or not len(history) else history[-1].get("elbo")
+    if elbo is None:
+        raise RunError(
+            f"{folder}: expected a run of at least one epoch; got none with an ELBO. Fit it again."
+        )
+    return elbo
+
+
+def validated(config: JsonObject, metrics: JsonObject, history: History) -> float | None:
+    """The validation ELBO of the weights that a run kept; None without validation.
+
+    It is the best one only where the weights of the best epoch were restored.
+
+    Arguments:
+        config: The run's ``config``.
+        metrics: Its metrics.
+        history: Its history.
+    """
+    values = [row["val_elbo"] for row in history if "val_elbo" in row]
+    best = metrics.get("best_val_elbo")
+    if (
+        best is not None
+        and NUMBER.allows(best)
+        and ((config.get("fit") or {}).get("restore_best") or not values)
+    ):
+        return float(best)
+    return values[-1] if values else None
 
 
 def configuration_of(config: JsonObject) -> dict[str, str]:
-    """Options of a run's model and settings of its fit, without the seed, each as text.
+    """Options of a run's model, settings of its fit and its data, without the seed, each as text.
+
+    The data are the checksums of their files; runs that differ in them are no replicates.
 
     Arguments:
         config: The run's ``config``.
@@ -241,6 +267,10 @@ def configuration_of(config: JsonObject) -> dict[str, str]:
     parts |= {"rows": (data.get("rows") or {}).get("train")}
     terms = (config.get("objective") or {}).get("settings")
     parts |= {} if terms is None else {"terms of the objective": terms}
+    digests = [d for d in map(config.get, ("source_digest", "labels_digest")) if d is not None]
+    reading = {k: v for k, v in (config.get("reading") or {}).items() if k != "labels"}
+    parts |= {"data": "+".join(digests)} if digests else {}
+    parts |= {"reading": reading} if reading else {}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in parts.items()

@@ -12,7 +12,7 @@ from ppvae.runs.config import is_run, read_config
 from ppvae.runs.folder import free_name
 from ppvae.runs.run import Run
 
-__all__ = ["keep", "write"]
+__all__ = ["FINISHED", "keep", "write"]
 
 FINISHED = ("completed", "stopped")
 

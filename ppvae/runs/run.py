@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_as_bytes
 from torch import Tensor, nn
 
 from ppvae.borders import typed
@@ -40,12 +40,12 @@ from ppvae.runs.config import (
     sealed,
     verify,
 )
-from ppvae.runs.files import digest_of, size_of
+from ppvae.runs.files import digest_of, read_bytes, size_of
 from ppvae.runs.folder import plain, replaced, write_json
 from ppvae.runs.history import History
 from ppvae.runs.probe import compare_probe, probe
 from ppvae.runs.recipe import Builder, Recipe
-from ppvae.runs.weights import LARGEST, fill, gather, read_weights
+from ppvae.runs.weights import LARGEST, fill, gather, parse_tensors, read_weights
 from ppvae.typing import JsonObject
 
 if TYPE_CHECKING:
@@ -64,8 +64,11 @@ __all__ = [
     "read_history",
 ]
 
-# Files that a report adds to a run's folder, removed when another run replaces the run.
-ADDED = ("report.html", "arviz.nc", "arviz.zarr", "plots", "predictions")
+# What evaluations and predictions add to a run's folder, removed when its weights are replaced.
+ADDED = (
+    *("report.html", "arviz.nc", "arviz.zarr", "plots", "predictions", "samples"),
+    *("reconstructions", "evaluations"),
+)
 
 
 @dataclass
@@ -100,21 +103,23 @@ class Run:
     def save(self, folder: str | Path) -> Path:
         """Write the run's folder: all of its files or none.
 
-        A run that the folder already holds is replaced; files that were added to it (plots, a
-        report) are kept if it is the same run, and removed otherwise. Other files are kept.
+        A run that the folder already holds is replaced; what was added to it (plots, a report,
+        evaluations, predictions) is kept if it is the same run with the same weights, and removed
+        otherwise, as after further training. Other files are kept.
 
         Raises:
             RunError: If the folder cannot be written, or holds something else.
         """
         folder = Path(folder)
         weights, shared = gather(self._modules())
-        with replaced(folder, is_run, stale=() if self._is_in(folder) else ADDED) as new:
-            save_file(weights, new / WEIGHTS)
+        # Unlike save_file, which leaves a file that nobody else may read.
+        packed = tensors_as_bytes(weights)
+        stale = () if self._is_in(folder, weights) else ADDED
+        with replaced(folder, is_run, stale=stale) as new:
+            (new / WEIGHTS).write_bytes(packed)
             self.history.to_csv(new / HISTORY)
             write_json(new / METRICS, plain(self.metrics))
-            digests = {
-                name: digest_of((new / name).read_bytes()) for name in (WEIGHTS, HISTORY, METRICS)
-            }
+            digests = {name: digest_of((new / name).read_bytes()) for name in (HISTORY, METRICS)}
             config = {
                 "kind": KIND,
                 "format": FORMAT,
@@ -125,7 +130,7 @@ class Run:
                 **environment(),
                 **self.config,
                 "probe": probe(self),
-                "weights": {"sha256": digests.pop(WEIGHTS), "shared": shared},
+                "weights": {"sha256": digest_of(packed), "shared": shared},
                 "files": digests,
             }
             write_json(new / CONFIG, sealed({key: plain(value) for key, value in config.items()}))
@@ -177,11 +182,15 @@ class Run:
         compare_values(columns, spec, self.config.get("ranges") or {})
         return columns
 
-    def _is_in(self, folder: Path) -> bool:
+    def _is_in(self, folder: Path, weights: Mapping[str, Tensor]) -> bool:
+        """Whether a folder holds this run with these weights, if not all that are new."""
         try:
-            return bool(read_config(folder)["id"] == self.id)
+            if read_config(folder)["id"] != self.id:
+                return False
+            there = parse_tensors(folder / WEIGHTS, read_bytes(folder / WEIGHTS, LARGEST))
         except RunError:
             return False
+        return all(name in weights and torch.equal(v, weights[name]) for name, v in there.items())
 
     @typed()
     def encode(self, data: object, *, batch_size: int = 1024) -> dict[str, Tensor]:

@@ -33,6 +33,9 @@ def digest_of_data(path: Path) -> str | None:
     digest = hashlib.sha256()
     try:
         for name, file in _files(path):
+            # Opening a device may set it in motion: a tape, a serial port, a watchdog.
+            if not stat.S_ISREG(file.stat().st_mode):
+                return None
             descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             with os.fdopen(descriptor, "rb") as content:
                 status = os.fstat(content.fileno())

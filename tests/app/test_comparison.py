@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import ppvae
 from ppvae.app import workflow
 from ppvae.app.cli import main
 from ppvae.app.comparison import compare_runs
@@ -81,17 +83,58 @@ def test_seeds_are_replicates(runs: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "comparison.csv").read_text("utf-8").splitlines()) == 5
 
 
-def test_runs_of_other_data_are_refused(
-    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_runs_of_other_data_are_refused(runs: Path, tmp_path: Path) -> None:
     both = [runs / "b0", runs / "other"]
     with pytest.raises(RunError, match=r"the same rows; the 12 of 'other' .* --data FILE"):
         compare_runs(both, tmp_path)
-    found = compare_runs(both, tmp_path, data=runs / "data.npz", num_particles=16)
+    found = compare_runs([*both, runs / "b1"], tmp_path, data=runs / "data.npz", num_particles=16)
+    # Runs that were fitted to other data are no replicates.
+    assert {(group.label, tuple(sorted(group.seeds))) for group in found.groups} == {
+        ("vae data=data.npz", (0, 1)),
+        ("vae data=others.npz", (0,)),
+    }
+    assert all(not group.metrics for group in found.groups)
+
+
+def test_runs_with_one_seed_are_no_replicates(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = ppvae.load(runs / "a0")
+    run.id = "another"
+    run.save(tmp_path / "again")
+    found = compare_runs([runs / "a0", tmp_path / "again"], tmp_path / "out", num_particles=16)
     assert [group.seeds for group in found.groups] == [[0, 0]]
     assert found.groups[0].log_likelihood.half_width is None
     assert "runs with one seed" in caplog.text
-    assert all(not group.metrics for group in found.groups)
+
+
+def test_a_run_that_did_not_end_well_is_no_replicate(runs: Path, tmp_path: Path) -> None:
+    places = [runs / "a0", runs / "a1"]
+    for seed, status in ((2, "interrupted"), (3, "stopped")):
+        run = ppvae.load(runs / "a0")
+        run.status, run.seed, run.id = status, seed, f"run{seed}"
+        places.append(run.save(tmp_path / f"{seed}"))
+    pruned = ppvae.load(runs / "a0")
+    pruned.status, pruned.seed, pruned.id, pruned.config["pruned"] = "stopped", 4, "run4", 1
+    places.append(pruned.save(tmp_path / "4"))
+    found = compare_runs(places, tmp_path / "out", num_particles=16)
+    assert {(group.label, tuple(sorted(group.seeds))) for group in found.groups} == {
+        ("vae", (0, 1, 3)),
+        ("vae status=interrupted", (2,)),
+        ("vae status=pruned", (4,)),
+    }
+
+
+def test_data_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
+    run = ppvae.load(runs / "other")
+    run.config["source"] = str(tmp_path / "data.npz")
+    run.save(tmp_path / "other")
+    found = compare_runs(
+        [runs / "b0", tmp_path / "other"], tmp_path / "out", data=runs / "data.npz"
+    )
+    labels = [group.label for group in found.groups]
+    assert all(re.fullmatch(r"vae data=data\.npz \([0-9a-f]{8}\)", label) for label in labels)
+    assert len(set(labels)) == 2
 
 
 def test_one_run_is_refused(runs: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 import ppvae
 from ppvae import report
+from ppvae.app import workflow
 from ppvae.app.cli import main
 from ppvae.app.exports import encode_run, new_rows
 from ppvae.app.workflow import (
@@ -205,6 +206,34 @@ def test_new_pictures_have_a_table_of_labels_of_their_own(tmp_path, quick, caplo
         encode_run(run, tmp_path / "n.npz", tmp_path / "z.csv", labels=table)
 
 
+def test_an_evaluation_is_evaluated_again_on_all_of_its_rows(measured, tmp_path, monkeypatch):
+    data, _ = measured
+    settings = {"options": {"likelihood": "normal", **OPTIONS}, "epochs": 1, "progress": False}
+    fit_entry("vae", tmp_path / "run", data=data, **settings)
+    scored = []
+
+    def write_all(run, splits, out, *, max_rows=1000):
+        scored.append((splits.held_out.num_rows, max_rows, run.metrics["n_test"]))
+        run.metrics["accuracy"] = 0.5
+        run.save(out)
+
+    monkeypatch.setattr(report, "write_all", write_all)
+
+    def unwritable(*given):
+        raise RunError("out: read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "refuse_unwritable", unwritable)
+        with pytest.raises(RunError, match="read-only"):
+            evaluate_run(tmp_path / "run")
+    assert not scored  # Refused before the work.
+    first = evaluate_run(tmp_path / "run", data=data, out=tmp_path / "e")
+    again = evaluate_run(tmp_path / "e")
+    assert scored == [(30, None, 30), (30, None, 30)]
+    assert again.id == first.id
+    assert "all 30 rows scored" in splits_of(tmp_path / "e")[2].test.notes
+
+
 def test_columns_in_further_files_are_not_followed(tmp_path, quick):
     for name, values in (("x", np.ones((20, 3))), ("y", np.arange(20) % 2)):
         np.save(tmp_path / f"{name}.npy", values)
@@ -333,3 +362,34 @@ def test_a_runs_own_data_that_are_read_as_other_columns_are_refused(measured, tm
         with pytest.raises(RunError, match=f"'x' with the {fact} that the run .* --data PATH"):
             _refuse_other_columns(tmp_path, run, splits, own=True)
         x[fact] = kept
+    rows = run.config["data"]["rows"]
+    rows["test"] += 1
+    with pytest.raises(RunError, match=r"rows of test data, as the run .* has not seen: --data"):
+        _refuse_other_columns(tmp_path, run, splits, own=True)
+
+
+def test_a_runs_own_data_are_read_by_its_names_where_another_version_read_other_columns(
+    measured, tmp_path, monkeypatch, caplog
+):
+    data, _ = measured
+    settings = {"options": {"likelihood": "normal", **OPTIONS}, "epochs": 1, "progress": False}
+    before = workflow.load
+    x = before(data).train.spec["x"]
+
+    def other_order(path, **given):
+        """As a version would read the file that orders the features by another rule."""
+        if given.get("like") is not None:
+            return before(path, **given)
+        return before(path, like={"x": {**x, "names": x["names"][::-1]}}, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "load", other_order)
+        fit_entry("vae", tmp_path / "run", data=data, **settings)
+        fitted = splits_of(tmp_path / "run")[2]
+    assert "read by the names of the run" not in caplog.text
+    found = splits_of(tmp_path / "run")[2]
+    assert found.train.names["x"] == tuple(x["names"][::-1])
+    for mine, theirs in zip(found, fitted, strict=True):
+        np.testing.assert_array_equal(mine["x"], theirs["x"])
+    assert "read by the names of the run" in caplog.text
+    assert any("read by the names of the run" in note for note in found.train.notes)

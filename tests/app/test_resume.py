@@ -21,6 +21,7 @@ from ppvae.data import turned_solids
 from ppvae.errors import RunError
 from ppvae.fitting import Checkpoint
 from ppvae.fitting.step import Step
+from ppvae.runs import source
 from ppvae.runs.config import sealed
 from ppvae.runs.run import is_run
 
@@ -190,6 +191,15 @@ def test_a_run_that_went_on_to_more_epochs_is_not_replaced_by_a_shorter_one(data
     resumed = ppvae.load(out)
     assert (longer.epochs, resumed.epochs) == (3, 3)
     assert [row["elbo"] for row in resumed.history] == [row["elbo"] for row in longer.history]
+
+
+def test_a_device_or_a_pipe_that_a_run_names_as_its_data_is_not_opened(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(source.os, "open", lambda path, *given: opened.append(path))
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        assert source.digest_of_data(path) is None
+    assert opened == []
 
 
 def test_a_finished_run_outlives_one_that_is_interrupted(data, tmp_path, caplog):

@@ -26,6 +26,7 @@ from ppvae.errors import (
     PPVAEError,
     RunError,
 )
+from ppvae.runs.config import elbo_of
 from ppvae.zoo import entry
 from tests.fitting.programs import PPCA, LinearGuide
 
@@ -67,6 +68,23 @@ def test_axes_are_values_or_ranges() -> None:
 def test_axes_in_wrong_words_are_refused(text: str, words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         axes_of(entry("vae"), [text])
+
+
+def test_a_value_written_twice_is_one() -> None:
+    with pytest.raises(ArgumentError, match="expected distinct values; got 1e-3,0.001"):
+        axes_of(entry("vae"), ["learning_rate=1e-3,0.001"])
+
+
+def test_a_name_that_is_too_long_is_cut(tmp_path: Path, fits: list[Any]) -> None:
+    hidden = "x".join(["16"] * 80)
+    sets = [f"hidden={hidden},{hidden}x8", "latent_dim=2"]
+    sweep = Sweep("vae", tmp_path / "sweep", sets, seeds=[0, 1])
+    trials = run_sweep(sweep)
+    assert [trial.status for trial in trials] == ["completed"] * 4
+    names = {trial.folder.name for trial in trials}
+    assert len(names) == 4
+    assert all(name.startswith("hidden=16x16x") and len(name) <= 240 for name in names)
+    assert len(run_sweep(sweep)) == len(fits) == 4
 
 
 def test_an_axis_is_named_once() -> None:
@@ -123,6 +141,51 @@ def test_a_grid_is_run_once(tmp_path: Path, fits: list[Any]) -> None:
     assert len({ppvae.runs.run.is_run(t.folder) for t in trials}) == 1
     again = run_sweep(sweep)
     assert (len(fits), again) == (4, trials)
+
+
+class Rush:
+    """Raises the learning rate after the third epoch, so that the best epoch is not the last."""
+
+    def on_epoch_end(self, training: ppvae.fitting.Training) -> None:
+        if training.epoch == 3:
+            training.optimizer.param_groups[0]["lr"] = 30.0
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_the_elbo_of_a_run_is_that_of_the_weights_that_it_kept(
+    tmp_path: Path, patience: int | None
+) -> None:
+    data = Dataset({"x": torch.randn(24, 4)})
+    run = ppvae.fit(
+        PPCA(),
+        LinearGuide(),
+        Splits(data, data, None),
+        seed=0,
+        epochs=8,
+        patience=patience,
+        callbacks=[Rush()],
+        compile=False,
+        progress=False,
+        out=tmp_path / "run",
+    )
+    elbos = [row["val_elbo"] for row in run.history]
+    assert max(elbos) > elbos[-1]
+    assert elbo_of(tmp_path / "run") == (elbos[-1] if patience is None else max(elbos))
+
+
+def test_a_run_that_diverges_in_its_first_epoch_is_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x)
+    given = ["--data", f"{tmp_path / 'data.npz'}", "--set", "epochs=1"]
+    sweep = ["sweep", "vae", *given, "--set", "learning_rate=1e30,1e-3"]
+    assert main([*sweep, "--out", f"{tmp_path / 'both'}"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[3] for line in lines[1:3]] == ["completed", "diverged"]
+    alone = ["sweep", "vae", *given, "--set", "learning_rate=1e30"]
+    assert main([*alone, "--out", f"{tmp_path / 'one'}"]) == 1
+    assert "all 1 failed, the first with: training diverged" in capsys.readouterr().err
 
 
 def test_a_run_that_a_signal_left_without_evaluation_is_evaluated(
@@ -269,6 +332,32 @@ def test_poor_runs_are_pruned(tmp_path: Path, fits: list[Any]) -> None:
     trials = {t.values["latent_dim"]: t for t in run_sweep(sweep)}
     assert trials["1"].status == "pruned"
     assert trials["30"].status == "completed"
+
+
+def test_a_run_that_was_pruned_as_its_process_was_killed_is_told_as_pruned(
+    tmp_path: Path, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = "30,31,32,33,34,35,1"
+    sets, settings = [f"latent_dim={values}"], {"epochs": 3}
+    sweep = Sweep("vae", tmp_path / "s", sets, prune=True, settings=settings)
+    tell = optuna.Study.tell
+
+    def killed(study: Any, trial: Any, *given: Any, **named: Any) -> Any:
+        if named.get("state") == optuna.trial.TrialState.PRUNED:
+            raise KeyboardInterrupt
+        return tell(study, trial, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(sweep)
+    trials = {t.values["latent_dim"]: t for t in run_sweep(sweep)}
+    assert trials["1"].status == "pruned"
+    assert len(fits) == 7
+    last = [t for t in sweep_optuna._study(sweep).trials if t.params["latent_dim"] == "1"][-1]
+    assert last.state == optuna.trial.TrialState.PRUNED
+    row = ppvae.runs.read_history(trials["1"].folder, 1)[0]
+    assert last.intermediate_values == {1: row["val_elbo"]}
 
 
 def test_without_the_package_the_extra_is_named(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 import ppvae
 from ppvae.data import Dataset, Splits
 from ppvae.errors import ArgumentError
-from ppvae.fitting import fit
+from ppvae.fitting import Checkpoint, fit
 from ppvae.objectives import ELBO, Capacity, Linear, Penalty
 from ppvae.runs.config import sealed
 from ppvae.runs.folder import replaced
@@ -83,6 +85,26 @@ def test_a_run_comes_back_from_its_folder_alone(tmp_path, run):
     for name in ("weights.safetensors", "history.csv", "metrics.json", "config.json"):
         ours, theirs = ((tmp_path / f / name).read_bytes() for f in ("run", "again"))
         assert ours == theirs
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are those of POSIX")
+def test_all_files_have_the_permissions_that_the_user_gives_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        checkpoint = Checkpoint(tmp_path / "run" / "checkpoint")
+        fit(
+            *pair(),
+            splits(),
+            epochs=1,
+            progress=False,
+            out=tmp_path / "run",
+            callbacks=[checkpoint],
+        )
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
 
 
 def test_the_config_says_what_was_done(tmp_path, run):
@@ -212,10 +234,34 @@ def test_saving_again_keeps_what_was_added_to_this_run(tmp_path, run):
     assert (tmp_path / "run" / "plots" / "loss.png").read_text() == "picture"
     assert (tmp_path / "run" / "report.html").read_text() == "report"
     assert load(tmp_path / "run", builders=[build]).metrics["elbo"] == -1.0
+    # An older version may have had fewer buffers.
+    run.guide.register_buffer("later", torch.zeros(1))
+    run.save(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").exists()
     # Another run's plots would be a lie.
+    added = ("plots", "evaluations", "samples", "reconstructions", "predictions")
+    for name in added:
+        (tmp_path / "run" / name).mkdir(exist_ok=True)
+    (tmp_path / "run" / "notes.txt").touch()
     Run(*pair()).save(tmp_path / "run")
-    assert not (tmp_path / "run" / "plots").exists()
+    assert not any((tmp_path / "run" / name).exists() for name in (*added, "report.html"))
+    assert (tmp_path / "run" / "notes.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_was_added_goes_when_a_run_is_trained_further(tmp_path, run):
+    """A signal may come before the new evaluation: ``ppvae compare`` reads ``arviz.nc``."""
+    (tmp_path / "run" / "arviz.nc").touch()
+    checkpoint = Checkpoint(tmp_path / "run" / "checkpoint")
+    settings = {"progress": False, "out": tmp_path / "run", "callbacks": [checkpoint], "seed": 0}
+    fit(*pair(), splits(), epochs=1, **settings)
+    assert not (tmp_path / "run" / "arviz.nc").exists()
+    (tmp_path / "run" / "arviz.nc").touch()
+    resume = tmp_path / "run" / "checkpoint"
+    fit(*pair(), splits(), epochs=1, resume=resume, **settings)
+    assert (tmp_path / "run" / "arviz.nc").exists()  # Nothing was left to train.
+    fit(*pair(), splits(), epochs=2, resume=resume, **settings)
+    assert not (tmp_path / "run" / "arviz.nc").exists()
 
 
 def test_a_folder_that_is_not_a_run_is_never_replaced(tmp_path, run):

@@ -26,7 +26,8 @@ def add(commands: Subparsers, arguments: Sequence[str]) -> None:
         help="compare runs on the same data: a table and one report",
         description="Compare runs by the log-likelihood of the same held-out rows, with the "
         "latents integrated out, and by each run's own metrics. Runs that differ only in their "
-        "seed share one row, with an interval over seeds.",
+        "seed, were fitted to the same data and ended well share one row, with an interval over "
+        "seeds.",
     )
     parser.add_argument(
         "runs", type=path_of, nargs="+", metavar="RUN", help="folders of at least two runs"

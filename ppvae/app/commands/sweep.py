@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
         }
         for trial in trials
     )
-    failed = [trial for trial in trials if trial.status == "failed"]
+    failed = [trial for trial in trials if trial.status in ("failed", "diverged")]
     if trials and len(failed) == len(trials):
         raise RunError(
             f"sweep: expected some runs to complete; all {len(failed)} failed, the first with: "
