@@ -7,6 +7,7 @@ completely or not at all. Loading runs no training step, no pickle and no builde
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -64,11 +65,11 @@ __all__ = [
     "read_history",
 ]
 
-# What evaluations and predictions add to a run's folder, removed when its weights are replaced.
-ADDED = (
-    *("report.html", "arviz.nc", "arviz.zarr", "plots", "predictions", "samples"),
-    *("reconstructions", "evaluations"),
-)
+logger = logging.getLogger(__name__)
+
+# Removed where weights are replaced: what the run's evaluation adds, and what other commands do.
+EVALUATED = ("report.html", "arviz.nc", "arviz.zarr", "plots")
+ADDED = ("predictions", "samples", "reconstructions", "evaluations")
 
 
 @dataclass
@@ -112,9 +113,11 @@ class Run:
         """
         folder = Path(folder)
         weights, shared = gather(self._modules())
-        # Unlike save_file, which leaves a file that nobody else may read.
-        packed = tensors_as_bytes(weights)
-        stale = () if self._is_in(folder, weights) else ADDED
+        packed = tensors_as_bytes(weights)  # save_file makes a file that nobody else may read.
+        stale = () if self._is_in(folder, weights) else (*EVALUATED, *ADDED)
+        if removed := [name for name in stale if name in ADDED and (folder / name).exists()]:
+            names = " and ".join(removed)
+            logger.warning("%s: %s removed, made with the weights before these.", folder, names)
         with replaced(folder, is_run, stale=stale) as new:
             (new / WEIGHTS).write_bytes(packed)
             self.history.to_csv(new / HISTORY)

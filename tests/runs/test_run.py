@@ -225,7 +225,7 @@ def test_objectives_are_described_in_json():
 # Whole or not at all
 
 
-def test_saving_again_keeps_what_was_added_to_this_run(tmp_path, run):
+def test_saving_again_keeps_what_was_added_to_this_run(tmp_path, run, caplog):
     (tmp_path / "run" / "plots").mkdir()
     (tmp_path / "run" / "plots" / "loss.png").write_text("picture")
     (tmp_path / "run" / "report.html").write_text("report")
@@ -243,7 +243,9 @@ def test_saving_again_keeps_what_was_added_to_this_run(tmp_path, run):
     for name in added:
         (tmp_path / "run" / name).mkdir(exist_ok=True)
     (tmp_path / "run" / "notes.txt").touch()
+    assert "removed" not in caplog.text
     Run(*pair()).save(tmp_path / "run")
+    assert "predictions and samples and reconstructions and evaluations removed" in caplog.text
     assert not any((tmp_path / "run" / name).exists() for name in (*added, "report.html"))
     assert (tmp_path / "run" / "notes.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
