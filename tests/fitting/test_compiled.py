@@ -814,13 +814,24 @@ def test_a_view_copies_where_its_input_is_laid_out_otherwise_unless_it_is_writte
     torch.testing.assert_close(code(otherwise), otherwise.reshape(6))
 
 
-def test_draws_that_depend_on_no_value_are_made_before_the_graph():
+def test_draws_are_made_before_the_graph_or_depend_on_those_before_them():
     def step(x):
         a = torch.empty_strided((2, 3), (1, 2)).normal_(0.0, 2.0)
         b = torch.empty_like(a).bernoulli_(0.5)
         c = torch.randn_like(x) + torch.randint(4, (3,))
         counts = torch.poisson(x.exp())
-        return [a * b, a + 1, c, counts, torch.rand(3)]
+        kinds = torch.multinomial(x.softmax(-1), 2)
+        d = torch.empty(4).uniform_(-1, 1)
+        dropped, mask = torch.native_dropout(x, 0.5, True)
+        later = [
+            dropped * mask,
+            torch.rand(3),
+            torch.randn(2, 3).T + 1,
+            torch.randint(2, 9, (5,)),
+            d,
+            d * 2,
+        ]
+        return [a * b, a + 1, c, counts, kinds, torch.rand_like(x), *later, torch.randint(9, (2,))]
 
     x = torch.linspace(-1, 1, 3)
     code = make_fx(step)(x)
@@ -833,10 +844,14 @@ def test_draws_that_depend_on_no_value_are_made_before_the_graph():
     assert [(d.empty().stride(), d.empty().dtype) for d in draws] == [
         (value.stride(), value.dtype) for value in drawn
     ]
-    # What comes after the counts is drawn after them.
-    names = [str(node.target) for node in apart.graph.nodes if is_random(node)]
-    assert names == ["aten.poisson.default", "aten.rand.default"]
     assert len(draws) == 4
+    # What comes after the counts depends on them.
+    first, *others = filter(is_random, apart.graph.nodes)
+    assert str(first.target) == "aten.poisson.default"
+    assert len(others) == 8
+    for before, node in zip([first, *others], others, strict=False):
+        drawn_before = node.args[0].args[1]
+        assert before in (drawn_before, *drawn_before.args)
     torch.manual_seed(0)
     torch.testing.assert_close(code(x), expected, rtol=0, atol=0)  # It is as it was.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,31 +90,33 @@ class Draw:
 
 
 def draws_apart(code: GraphModule) -> tuple[GraphModule, list[Draw]]:
-    """A graph that takes its random numbers as further inputs, and the draws of them in order.
+    """A graph that draws random numbers in its own order, whichever one a compiler chooses.
 
-    A compiler may draw in another order than the graph, so that a draw takes the numbers of
-    another one. Taken apart are the draws that depend on no value, such as those of a standard
-    normal; from the first one on that does, as of a Poisson distribution, all stay in the graph.
+    In another order, a draw would take the numbers of another one. Draws that depend on no value,
+    such as those of a standard normal, become further inputs of the graph, to be made before it.
+    From the first draw on that does depend on values, as of a Poisson distribution, all stay in
+    the graph, and each is made to depend on the one before it.
 
     Arguments:
         code: A traced graph, which is not changed.
+
+    Returns:
+        The graph, and the draws to be made before it, in order.
     """
     apart = GraphModule(code, copy.deepcopy(code.graph))
     last = [node for node in apart.graph.nodes if node.op == "placeholder"][-1]
     draws: list[Draw] = []
-    for node in filter(is_random, list(apart.graph.nodes)):
-        draw = _draw_of(node)
-        if draw is None:
-            break
+    random = list(filter(is_random, apart.graph.nodes))
+    while random and (draw := _draw_of(random[0])) is not None:
+        node = random.pop(0)
         draws.append(Draw(draw, _empty_like(node)))
         with apart.graph.inserting_after(last):
             last = apart.graph.placeholder(f"drawn_{len(draws)}")
         last.meta = node.meta
-        filled = node.all_input_nodes if node.target._schema.is_mutable else []
-        for replaced in (node, *filled):
-            replaced.replace_all_uses_with(last)
-        for replaced in (node, *filled):
-            apart.graph.erase_node(replaced)
+        _replace(node, last)
+    before: Node | None = None
+    for node in random:
+        before = _tied(node, before) or before
     apart.recompile()
     return apart, draws
 
@@ -124,24 +127,103 @@ def is_random(node: Node) -> bool:
     return isinstance(target, OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
+@torch.library.custom_op("ppvae::after", mutates_args=())
+def _after(value: Tensor, before: Tensor) -> Tensor:
+    """A copy of a value, made after another one."""
+    return value.clone()
+
+
+@_after.register_fake
+def _(value: Tensor, before: Tensor) -> Tensor:
+    return value.clone()
+
+
+aten = torch.ops.aten
 # Operations whose results have no values yet, and draws of the shape of their input.
 _EMPTY = ("aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty")
 _LIKE = ("aten::rand_like", "aten::randn_like", "aten::randint_like")
+# Draws of a shape, as draws of the shape of a tensor, which take the same numbers.
+_AS_LIKE: dict[object, OpOverload] = {
+    aten.rand.default: aten.rand_like.default,
+    aten.randn.default: aten.randn_like.default,
+    aten.randint.default: aten.randint_like.default,
+    aten.randint.low: aten.randint_like.low_dtype,
+}
 
 
 def _draw_of(node: Node) -> Callable[[], Tensor] | None:
     """The draw of a node as a function; None if it depends on values."""
+    op, args, kwargs = node.target, node.args, node.kwargs
+    assert isinstance(op, OpOverload)
+    if not node.all_input_nodes:
+        return lambda: op(*args, **kwargs)
+    if not _fills_empty(node) and not (
+        node.all_input_nodes == [args[0]] and op._schema.name in _LIKE
+    ):
+        return None
+    empty = _empty_like(node.all_input_nodes[0])
+    return lambda: op(empty(), *args[1:], **kwargs)
+
+
+def _tied(node: Node, before: Node | None) -> Node | None:
+    """A draw that depends on the one before it; None if it changes a tensor that has values.
+
+    Arguments:
+        node: The draw, which is replaced.
+        before: What was drawn before it; None if it is the first.
+
+    Returns:
+        What is drawn, or the first of several results.
+    """
+    op, graph = node.target, node.graph
+    assert isinstance(op, OpOverload)
+    args, kwargs = list(node.args), dict(node.kwargs)
+    if before is None:
+        return _first_result(node)
+    with graph.inserting_before(node):
+        if op in _AS_LIKE:
+            value = node.meta["val"]
+            kwargs = {"dtype": value.dtype, "device": value.device}
+            shape = (list(value.shape), list(value.stride()))
+            args = [graph.call_function(aten.empty_strided.default, shape, kwargs), *args[:-1]]
+            op = _AS_LIKE[op]
+        elif not args or not isinstance(args[0], Node):
+            return None
+        elif op._schema.is_mutable and not _fills_empty(node):
+            return None
+        args[0] = graph.call_function(torch.ops.ppvae.after.default, (args[0], before))
+        made = graph.call_function(op, tuple(args), kwargs)
+    made.meta = node.meta
+    _replace(node, made)
+    return _first_result(made)
+
+
+def _first_result(node: Node) -> Node:
+    if len(node.target._schema.returns) == 1:  # type: ignore[union-attr]
+        return node
+    with node.graph.inserting_after(node):
+        return node.graph.call_function(operator.getitem, (node, 0))
+
+
+def _replace(node: Node, made: Node) -> None:
+    """Replace a draw, and the empty tensor that it fills, by another node."""
+    own = {made, *made.all_input_nodes}
+    filled = node.all_input_nodes if _fills_empty(node) else []
+    for replaced in (node, *filled):
+        replaced.replace_all_uses_with(made, delete_user_cb=lambda user: user not in own)
+    for replaced in (node, *filled):
+        if not replaced.users:
+            node.graph.erase_node(replaced)
+
+
+def _fills_empty(node: Node) -> bool:
+    """Whether a draw fills a tensor that has no values yet with numbers that depend on none."""
     op, inputs = node.target, node.all_input_nodes
     assert isinstance(op, OpOverload)
-    if not inputs:
-        return lambda: op(*node.args, **node.kwargs)
+    if not op._schema.is_mutable or len(inputs) != 1 or inputs[0] is not node.args[0]:
+        return False
     source = inputs[0].target
-    empty = isinstance(source, OpOverload) and source._schema.name in _EMPTY
-    fills = op._schema.is_mutable and empty
-    if inputs != [node.args[0]] or not (fills or op._schema.name in _LIKE):
-        return None
-    empty_one = _empty_like(inputs[0])
-    return lambda: op(empty_one(), *node.args[1:], **node.kwargs)
+    return isinstance(source, OpOverload) and source._schema.name in _EMPTY
 
 
 def _empty_like(node: Node) -> Callable[[], Tensor]:
