@@ -181,9 +181,10 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
+            written = partial(read, converters=None, dtype=str, keep_default_na=False)
             texts = with_texts(
                 frame,
-                lambda places: read(usecols=places, dtype=str, keep_default_na=False),
+                lambda places: written(usecols=places),
                 labels,
                 own,
                 numeric=bool(own) or may_differ(path),
