@@ -182,13 +182,8 @@ def read_table(
             )
             frame = read()
             written = partial(read, converters=None, dtype=str, keep_default_na=False)
-            texts = with_texts(
-                frame,
-                lambda places: written(usecols=places),
-                labels,
-                own,
-                numeric=bool(own) or may_differ(path),
-            )
+            numeric = bool(own) or may_differ(path)
+            texts = with_texts(frame, lambda at: written(usecols=at), labels, own, numeric=numeric)
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]
