@@ -54,6 +54,8 @@ def refuse_cut_off(path: Path) -> None:
                     outside = length > struct.calcsize(offset) and start + length > size
                     if tag in TAGS and outside:
                         raise EOFError
+                if file.tell() == size:
+                    break  # Some programs leave out the place of the next header, which is none.
                 (place,) = _unpacked(file, order + offset)
         except EOFError as error:
             raise DataError(

@@ -10,7 +10,7 @@ __all__ = ["said_genes"]
 # Names of a column with the names of genes, proteins and the like.
 COLUMN = re.compile(
     r"(?:ensembl[_ .-]?)?(?:gene|transcript|protein|peptide|probe|probe_?set|otu|metabolite)s?"
-    r"(?:[_ .-]?(?:ids?|names?|symbols?|accessions?))?|(?:hgnc[_ .-]?)?symbols?",
+    r"(?:[_ .-]?(?:ids?|names?|symbols?|accessions?))?|hgnc[_ .-]?(?:ids?|symbols?)",
     re.IGNORECASE,
 )
 # Stable identifiers of Ensembl, and genes that nearly every table of expression has.

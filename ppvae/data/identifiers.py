@@ -93,9 +93,10 @@ def with_texts(
     texts = reread(places) if places else frame.iloc[:, :0]
     for place, (_, written_cells) in zip(places, texts.items(), strict=True):
         column, numbers = str(frame.columns[place]), frame.iloc[:, place]
+        words = said_missing(written_cells[numbers.isna()])
+        lost = [f"{column}: {words}"] if words else []
         if not _is_numeric(numbers):
-            words = said_missing(written_cells[numbers.isna()])
-            notes += [f"{column}: {words}"] if words else []
+            notes += lost
             continue
         cells = written_cells.astype(object).mask(numbers.isna())
         written = {cell.strip() for cell in cells if isinstance(cell, str)}
@@ -110,7 +111,7 @@ def with_texts(
             continue
         frame.isetitem(place, cells.map(lambda v: v.strip() if isinstance(v, str) else v))
         if not is_own:
-            notes.append(_note(column, led, twins))
+            notes += [_note(column, led, twins), *lost]
     return notes
 
 

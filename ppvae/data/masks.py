@@ -55,6 +55,7 @@ def said_masks(files: Sequence[Path]) -> str:
     if not masks:
         return ""
     return (
-        f"x: {len(masks)} of {len(files)} files are called masks of others, such as "
-        f"{masks[0].as_posix()}, and are rows as all pictures are; keep masks in another place"
+        f"x: {len(masks)} of {len(files)} files have names as of masks of others, such as "
+        f"{masks[0].as_posix()}, and are rows as all pictures are; if they are masks, keep them "
+        "in another place"
     )

@@ -145,7 +145,7 @@ def coded(
         [-1 if gone else number_of[text] for text, gone in zip(texts, missing, strict=True)],
         dtype=np.int64,
     )
-    note = f"{name}: {_few(names)} numbered from 0 in this order"
+    note = f"{name}: {_few(names)} numbered from 0 in this order" if names else f"{name}: no names"
     words = said_missing(t for t in texts[missing] if t.lower() in BLANK and not numeric)
     note += f"; {words}" if words else ""
     return codes, names, note + ("" if known is not None else _marked(name, names))

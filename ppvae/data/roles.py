@@ -51,7 +51,8 @@ COUNTERS = re.compile(
 CLASSLIKE = re.compile(r"(?i)y|labels?|class(es)?|targets?|categor(y|ies)|species|diagnosis")
 # Names of flags and numbers that divide the rows, and of CellProfiler's numbers of things.
 DIVIDING = re.compile(r"(?i)(is|in)[_ .-]?(train(ing)?|test|val(id(ation)?)?)|(cv[_ .-]?)?folds?")
-NUMBERING = re.compile(r"(\w+_)?(ImageNumber|ObjectNumber|Number_Object_Number|Parent_\w+)")
+NUMBERING = re.compile(r"(\w+_)?(ImageNumber|ObjectNumber|Number_Object_Number)")
+PARENT = re.compile(r"(\w+_)?Parent_\w+")  # beside one of them
 # Names of one letter with a role, what they are read as, and the letters that they may go on with.
 LETTERS = {"y": ("classes", ("x", "z")), "c": ("a factor", ("b", "d"))}
 # How a column that was left out is read, for a note.
@@ -297,6 +298,7 @@ def features_of(
 def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> list[str]:
     """Notes on features that by their names or values may have another role."""
     notes = []
+    of_cellprofiler = any(NUMBERING.fullmatch(str(name)) for name in frame)
     for name in features:
         said = f"x: column {name!r} is a feature"
         if not has_class and CLASSLIKE.fullmatch(name):
@@ -305,13 +307,18 @@ def _doubts(frame: pd.DataFrame, features: Sequence[str], has_class: bool) -> li
             notes.append(f"{said}; --columns object={name} makes it the object")
         elif DIVIDING.fullmatch(name):
             notes.append(
-                f"{said}, though by its name it divides the rows; --columns x=NAME,NAME leaves it "
-                "out, and a column split of the words train, validation and test divides them"
+                f"{said}, though by its name it may divide the rows; --columns x=NAME,NAME leaves "
+                "it out, and a column split of the words train, validation and test divides them"
             )
-        elif NUMBERING.fullmatch(name) or name.startswith("Metadata_"):
+        elif NUMBERING.fullmatch(name) or (of_cellprofiler and PARENT.fullmatch(name)):
             notes.append(
-                f"{said}, though it is a number that CellProfiler gives to things; --columns "
-                "x=NAME,NAME leaves it out"
+                f"{said}, though CellProfiler gives this number to an image or an object, and "
+                "measures nothing by it; --columns x=NAME,NAME leaves it out"
+            )
+        elif name.startswith("Metadata_"):
+            notes.append(
+                f"{said}, though by its name it is no measurement; --columns x=NAME,NAME leaves "
+                "it out"
             )
         elif len(frame) >= FEW and frame[name].dtype.kind in "iu" and counts(frame[name]):
             notes.append(f"{said}, and counts the rows; --columns x=NAME,NAME leaves it out")

@@ -181,13 +181,9 @@ def read_table(
                 skipinitialspace=True,
             )
             frame = read()
-            texts = with_texts(
-                frame,
-                lambda places: read(usecols=places, dtype=str, keep_default_na=False),
-                labels,
-                own,
-                numeric=bool(own) or may_differ(path),
-            )
+            written = partial(read, converters=None, dtype=str, keep_default_na=False)
+            numeric = bool(own) or may_differ(path)
+            texts = with_texts(frame, lambda at: written(usecols=at), labels, own, numeric=numeric)
         names = [composed(str(column)).strip() for column in frame.columns]
         # numpy.savetxt writes "# " before the names.
         frame.columns = [names[0].lstrip("# ") or names[0], *names[1:]]

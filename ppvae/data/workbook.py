@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["read_workbook"]
+
+# Marks of a formula and of merged cells in the XML of a sheet, with or without a namespace.
+FURTHER = re.compile(rb"[<:](?:f|mergeCell)[ />]")
 
 
 def read_workbook(
@@ -53,8 +58,24 @@ def read_workbook(
     if others:
         named = f"{path.name}: sheet {first} read; left out: sheets {', '.join(others[:6])}"
         named += f"; {taken}" if taken else ""
-    merged = _filled(path, first, frame) if frame.isna().to_numpy().any() else ""
+    lacking = frame.isna().to_numpy().any() and _has_further(path)
+    merged = _filled(path, first, frame) if lacking else ""
     return frame, [note for note in (named, *notes, merged) if note]
+
+
+def _has_further(path: Path) -> bool:
+    """Whether a sheet has formulas or merged cells, for which the workbook is read once more."""
+    with zipfile.ZipFile(path) as book:
+        for name in book.namelist():
+            if not name.startswith("xl/worksheets/"):
+                continue
+            with book.open(name) as file:
+                end = b""
+                while part := file.read(2**20):
+                    if FURTHER.search(end + part):
+                        return True
+                    end = part[-20:]
+    return False
 
 
 def _filled(path: Path, sheet: str, frame: pd.DataFrame) -> str:
@@ -63,22 +84,26 @@ def _filled(path: Path, sheet: str, frame: pd.DataFrame) -> str:
     Raises:
         DataError: If no formula has a value.
     """
-    cells = expect_package(path.name, "openpyxl", "tables").load_workbook(path)[sheet]
+    package = expect_package(path.name, "openpyxl", "tables")
+    cells = package.load_workbook(path)[sheet]
     blank = frame.isna().to_numpy()
-    places = {
+    formulas = {
         cell.coordinate: bool(blank[cell.row - 2, cell.column - 1])
         for row in cells.iter_rows(2, len(frame) + 1, 1, frame.shape[1])
         for cell in row
         if cell.data_type == "f"
     }
-    if places and all(places.values()):
-        raise DataError(
-            f"{path.name}: expected the values of formulas; got formulas alone, such as that in "
-            f"{next(iter(places))}, as in a file that a program wrote. Open it in a spreadsheet "
-            "program and save it again."
-        )
+    if formulas and all(formulas.values()):
+        values = package.load_workbook(path, data_only=True)[sheet]
+        # Errors and empty texts are values, of types of their own.
+        if all(values[place].data_type == "n" for place in formulas):
+            raise DataError(
+                f"{path.name}: expected the values of formulas; got formulas alone, such as that "
+                f"in {next(iter(formulas))}, as in a file that a program wrote. Open it in a "
+                "spreadsheet program and save it again."
+            )
     done = []
-    for merged in cells.merged_cells.ranges:
+    for merged in sorted(cells.merged_cells.ranges, key=lambda cell: cell.bounds):
         top, below, column = merged.min_row - 2, merged.max_row - 1, merged.min_col - 1
         if top < 0 or column != merged.max_col - 1 or column >= frame.shape[1]:
             continue

@@ -58,6 +58,16 @@ def test_headers_behind_the_end_of_a_file_are_named(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"expected a complete file; got one that is cut off"):
         data.load(path)
+    # Some programs write no place of a next header behind the last one.
+    (place,) = struct.unpack("<I", content[4:8])
+    (tags,) = struct.unpack("<H", content[place : place + 2])
+    last = b"II*\0" + struct.pack("<I", len(content)) + content[8:]
+    last += content[place : place + 2 + 12 * tags]
+    path.write_bytes(last)
+    refuse_cut_off(path)
+    path.write_bytes(last[:-1])
+    with pytest.raises(DataError, match="one that is cut off"):
+        refuse_cut_off(path)
     # A circle of headers ends, and a file that is none is left to its reader.
     path.write_bytes(b"II*\0" + struct.pack("<IHI", 8, 0, 8) + b"\0" * 4)
     refuse_cut_off(path)

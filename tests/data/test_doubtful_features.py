@@ -12,12 +12,12 @@ from ppvae import data
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        ("is_train", [True, False, True, True], "it divides the rows"),
-        ("isTest", [0, 1, 0, 0], "it divides the rows"),
-        ("fold", [3, 1, 2, 3], "it divides the rows"),
-        ("ImageNumber", [5, 5, 6, 7], "a number that CellProfiler gives"),
-        ("Nuclei_Parent_Cells", [5, 5, 6, 7], "a number that CellProfiler gives"),
-        ("Metadata_Site", [5, 5, 6, 7], "a number that CellProfiler gives"),
+        ("is_train", [True, False, True, True], "it may divide the rows"),
+        ("isTest", [0, 1, 0, 0], "it may divide the rows"),
+        ("fold", [3, 1, 2, 3], "it may divide the rows"),
+        ("ImageNumber", [5, 5, 6, 7], "CellProfiler gives this number"),
+        ("Metadata_Site", [5, 5, 6, 7], "by its name it is no measurement"),
+        ("Parent_income", [5, 5, 6, 7], None),
         ("fold_change", [0.5, 0.1, 0.2, 0.3], None),
         ("AreaShape_Area", [5, 5, 6, 7], None),
         ("distrain", [5, 5, 6, 7], None),
@@ -33,3 +33,12 @@ def test_features_that_may_be_none_are_noted(tmp_path, name, values, words):
     assert words is None or words in said[0]
     listed = data.table(tmp_path / "t.csv", x=["a", name])  # What is asked for is not doubted.
     assert not any("is a feature" in note for note in listed.notes)
+
+
+def test_numbers_of_parents_are_noted_beside_those_of_objects(tmp_path):
+    names = ["ImageNumber", "Nuclei_Parent_Cells"]
+    frame = pd.DataFrame({"a": np.arange(4) / 3, names[0]: [5, 5, 6, 7], names[1]: [1, 2, 1, 1]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    notes = data.table(tmp_path / "t.csv").notes
+    for name in names:
+        assert any(f"{name!r} is a feature, though CellProfiler gives" in note for note in notes)

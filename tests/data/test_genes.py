@@ -16,7 +16,9 @@ STABLE = [f"ENSG{i:011d}.{i}" for i in range(8)]
 @pytest.mark.parametrize(
     ("name", "texts", "noted"),
     [
-        ("symbol", [f"g{i}" for i in range(8)], True),
+        ("HGNC symbol", [f"g{i}" for i in range(8)], True),
+        ("symbol", SYMBOLS, True),
+        ("symbol", [f"g{i}" for i in range(8)], False),  # of stocks
         ("Gene_ID", [f"g{i}" for i in range(8)], True),
         ("", STABLE, True),
         ("", [text.lower() for text in SYMBOLS], True),

@@ -39,5 +39,5 @@ def test_masks_among_pictures_are_noted(tmp_path):
         Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
     assert not any("masks" in note for note in data.images(tmp_path).notes)
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(tmp_path / "1_mask.png")
-    said = "x: 1 of 4 files are called masks of others, such as 1_mask.png"
+    said = "x: 1 of 4 files have names as of masks of others, such as 1_mask.png"
     assert any(note.startswith(said) for note in data.images(tmp_path).notes)

@@ -45,6 +45,27 @@ def test_nothing_is_said_of_blanks_numbers_and_words_that_were_named(tmp_path, s
         assert not any("read as missing" in note for note in read.notes)
 
 
+def test_a_column_without_any_name_is_said_to_have_none(tmp_path):
+    read = data.table(_saved(tmp_path, "csv", ["None"] * 6), y="kind")
+    assert read["y"].tolist() == [-1] * 6
+    assert "y: no names" in read.notes
+
+
+def test_beside_names_of_digits_they_are_said(tmp_path):
+    read = data.table(_saved(tmp_path, "csv", ["01", "None", "02", "None", "01", ""]), y="kind")
+    assert read.names["y"] == ("01", "02")
+    assert [note for note in read.notes if "read as missing" in note] == [SAID]
+
+
+def test_names_with_signs_of_thousands_may_be_missing(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;y\n1,000;1,2,20\n2,000;1,3,21\n3,000;None\n5,000;1,2,20\n")
+    read = data.table(path, thousands=",")
+    assert read["y"].tolist() == [0, 1, -1, 0]
+    assert read.names["y"] == ("1,2,20", "1,3,21")
+    assert any(note.startswith("y: None (1 row) read as missing") for note in read.notes)
+
+
 def test_of_a_table_of_labels_only_columns_in_use_are_said(tmp_path):
     for i in range(6):
         Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +54,34 @@ def test_formulas_that_were_never_computed_are_refused(tmp_path):
         DataError, match=r"values of formulas; got formulas alone, such as that in"
     ):
         data.table(_saved(tmp_path / "t.xlsx", rows), missing_ok=["x"])
+
+
+@pytest.mark.parametrize("value", ['t="e"><f>A2/B2</f><v>#DIV/0!', 't="str"><f>A2/B2</f><v>'])
+def test_formulas_whose_values_are_errors_or_empty_are_missing(tmp_path, value):
+    rows = [["a", "b", "ratio"], [1, 0, "=A2/B2"], [1, 0.5, 2], [3, 2, 1.5]]
+    with (
+        zipfile.ZipFile(_saved(tmp_path / "written.xlsx", rows)) as book,
+        zipfile.ZipFile(tmp_path / "t.xlsx", "w") as computed,
+    ):
+        for name in book.namelist():
+            cell = re.sub(
+                r"><f>A2/B2</f><v ?/?>(</v>)?", f" {value}</v>", book.read(name).decode()
+            )
+            computed.writestr(name, cell)
+    read = data.table(tmp_path / "t.xlsx", missing_ok=["x"])
+    assert read["x"].isnan().tolist() == [[False, False, True], *[[False] * 3] * 2]
+
+
+def test_a_workbook_of_cells_alone_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "t.xlsx"
+    _saved(path, [["a", "b"], [1, 2], [None, 4], [5, 6]])
+    loaded = []
+    load = openpyxl.load_workbook
+    monkeypatch.setattr(
+        openpyxl, "load_workbook", lambda *a, **k: loaded.append(a) or load(*a, **k)
+    )
+    assert data.table(path, missing_ok=["x"])["x"].isnan().sum() == 1
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,30 @@ class Forced(nn.Module):
             pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
 
 
+class Shifted(nn.Module):
+    """Numbers of one size whose mean follows a share of their own data, or bits likewise."""
+
+    def __init__(self, *, bits: bool, size: float = 1.0, refused: bool = False) -> None:
+        super().__init__()
+        self.bits, self.size, self.refused = bits, size, refused
+        self.first: float | None = None
+        self.register_buffer("zero", torch.zeros(Z))
+
+    def forward(self, x=None, *, size=None):
+        with data_plate(x, size=size):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            given = z.new_zeros(*z.shape[:-1], D) if x is None else x.roll(1, -1)
+            given = given + 0 * z[..., :1] * self.size
+            if self.refused and x is not None:
+                self.first = float(x[0, 0]) if self.first is None else self.first
+                assert float(x[0, 0]) == self.first
+            if self.bits:
+                fn = dist.Bernoulli(logits=0.2 * given)
+            else:
+                fn = dist.Normal(0.1 * given, self.size)
+            pyro.sample("x", fn.to_event(1), obs=x)
+
+
 class Total(nn.Module):
     """Counts by the total of each datum; ``own``: whether it is computed within the model."""
 
@@ -77,6 +101,20 @@ def test_so_is_a_total_that_the_model_computes_and_one_of_a_column_is_not(own, c
     columns = {"x": x, "total": x.sum(-1)}
     check_reconstructions(Run(Total(own=own), Guide()), columns, num_draws=3)
     assert (SAID in caplog.text) == own
+
+
+@pytest.mark.parametrize(("bits", "size"), [(True, 1.0), (False, 1.0), (False, 1e-9)])
+def test_slight_and_small_numbers_of_the_data_are_found(bits, size, caplog):
+    x = torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 1.0, 1.0]]) * size
+    check_reconstructions(Run(Shifted(bits=bits, size=size), Guide()), {"x": x}, num_draws=3)
+    assert SAID in caplog.text
+
+
+def test_a_program_that_refuses_other_rows_is_evaluated(caplog):
+    x = torch.arange(9.0 * D).reshape(9, D)
+    run = Run(Shifted(bits=False, refused=True), Guide())
+    assert check_reconstructions(run, {"x": x}, num_draws=3).coverage
+    assert SAID not in caplog.text
 
 
 @pytest.mark.parametrize("rows", [1, 9])
