@@ -856,6 +856,25 @@ def test_draws_are_made_before_the_graph_or_depend_on_those_before_them():
     torch.testing.assert_close(code(x), expected, rtol=0, atol=0)  # It is as it was.
 
 
+def test_a_tensor_that_is_viewed_before_it_is_filled_stays_in_the_graph():
+    def step(x):
+        counts = torch.poisson(x.abs())
+        filled = torch.empty(4, 3)
+        row = filled[0]
+        filled.normal_()
+        row.mul_(2)
+        return [counts, filled]
+
+    x = torch.linspace(-1, 1, 3)
+    code = make_fx(step)(x)
+    torch.manual_seed(0)
+    expected = step(x)
+    apart, draws = draws_apart(code)
+    assert draws == []
+    torch.manual_seed(0)
+    torch.testing.assert_close(apart(x), expected, rtol=0, atol=0)
+
+
 def test_it_is_by_default_for_long_runs_only(backend):
     run = quiet(*pair(), epochs=2)
     assert not run.metrics["compiled"]

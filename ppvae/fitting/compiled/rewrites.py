@@ -222,8 +222,11 @@ def _fills_empty(node: Node) -> bool:
     assert isinstance(op, OpOverload)
     if not op._schema.is_mutable or len(inputs) != 1 or inputs[0] is not node.args[0]:
         return False
-    source = inputs[0].target
-    return isinstance(source, OpOverload) and source._schema.name in _EMPTY
+    empty = inputs[0]
+    # A view that is made of it before it is filled would lose it.
+    filled_first = all(user is node or node < user for user in empty.users)
+    fresh = isinstance(empty.target, OpOverload) and empty.target._schema.name in _EMPTY
+    return fresh and filled_first
 
 
 def _empty_like(node: Node) -> Callable[[], Tensor]:
