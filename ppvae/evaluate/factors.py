@@ -9,6 +9,7 @@ dimension (completeness), and the factors can be predicted at all (informativene
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,7 +163,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
     Arguments:
         codes: z, with shape (N, Z), Z at least 2.
-        factors: v, with shape (N, F) or (N); disentanglement needs F of at least 2.
+        factors: v, with shape (N, F) or (N); disentanglement is NaN unless F is at least 2.
         trees: Number of trees in each forest.
         seed: Random seed of the forests.
 
@@ -186,9 +187,10 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
         informativeness.append(max(0.0, score(forest, values, column)))
         importances.append(torch.as_tensor(forest.feature_importances_))
     importance = torch.stack(importances, 1)
-    share = importance.sum(1) / importance.sum()
+    several = importance.size(1) > 1
+    share = importance.sum(1) / importance.sum().clamp_min(1e-12)
     return DCI(
-        disentanglement=float((share * (1 - _entropy(importance))).sum()),
+        disentanglement=float((share * (1 - _entropy(importance))).sum()) if several else math.nan,
         completeness=float((1 - _entropy(importance.T)).mean()),
         informativeness=sum(informativeness) / len(informativeness),
         importance=importance,
@@ -196,8 +198,12 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
 
 def _entropy(rows: Tensor) -> Tensor:
-    """The entropy to base K of each row, normalised to sum to one: (R, K) to (R)."""
+    """The entropy to base K of each row, normalised to sum to one: (R, K) to (R).
+
+    It is one for a row of zeros, in which nothing stands out.
+    """
     if rows.size(1) < 2:
         return torch.zeros(len(rows), dtype=rows.dtype)
-    probs = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)
+    total = rows.sum(1, keepdim=True)
+    probs = torch.where(total > 0, rows / total.clamp_min(1e-12), 1 / rows.size(1))
     return -torch.special.xlogy(probs, probs).sum(1) / np.log(rows.size(1))

@@ -101,6 +101,12 @@ def test_rows_of_unknown_class_are_left_out(factors):
         sap(codes, torch.stack([factors[:, 0], torch.full((N,), -1)], 1))
 
 
+def test_codes_that_say_nothing_are_neither_complete_nor_disentangled(factors):
+    found = dci(torch.ones(N, 3), factors, trees=2)
+    assert (found.completeness, found.disentanglement) == (pytest.approx(0), 0)
+    assert math.isnan(dci(torch.randn(N, 2), factors[:, 0], trees=2).disentanglement)
+
+
 def test_bad_input_is_refused(factors):
     codes = torch.randn(N, 2)
     with pytest.raises(ValueError, match=r"codes and factors: expected shapes \(N, Z\)"):
