@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppvae import ensembles, load
+from ppvae import ensembles, fit, load
 from ppvae.data import Dataset, Splits
 from ppvae.ensembles import Ensemble, Stacked, agreement, class_probs, fit_ensemble
 from ppvae.errors import ArgumentError, RunError
@@ -321,3 +321,37 @@ def test_the_probabilities_of_a_bernoulli_site_are_those_of_two_classes():
     x = torch.randn(6)
     probs = class_probs(BernoulliGuide(), {"x": x})
     torch.testing.assert_close(probs, torch.stack([torch.sigmoid(-x), torch.sigmoid(x)], -1))
+
+
+class Level(nn.Module):
+    """A model with a latent that all data share, and scaled likelihoods."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x=None, *, size=None):
+        pyro.sample("w", dist.Normal(torch.zeros(()), 1.0))
+        with data_plate(x, size=size), pyro.poutine.scale(scale=2.0):
+            loc = self.bias.expand(len(x) if x is not None else size, 1)
+            return pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+
+class LevelGuide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(30.0))
+
+    def forward(self, x):
+        pyro.sample("w", dist.Normal(self.loc, 1.0))
+
+
+def test_members_are_compared_by_the_elbo_that_a_fit_validates_by():
+    x = torch.randn(100, 1)
+    splits = Splits(Dataset({"x": x}), Dataset({"x": x[:10]}))
+    settings = {"epochs": 1, "batch_size": 100, "learning_rate": 1e-9}
+    found = fit_ensemble(lambda: (Level(), LevelGuide(), ELBO()), splits, seeds=[0], **settings)
+    exact = dist.Normal(0.0, 1.0).log_prob(x[:10]).mean() - 0.5 * 30.0**2 / 100
+    assert found.elbos == [pytest.approx(float(exact), rel=1e-4)]
+    run = fit(Level(), LevelGuide(), splits, ELBO(), progress=False, **settings)
+    assert found.elbos == [pytest.approx(run.history[-1]["val_elbo"], rel=1e-4)]

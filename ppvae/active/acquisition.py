@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from ppvae.active.botorch_model import botorch, botorch_model, weighted_joint
+from ppvae.active.botorch_model import botorch, botorch_model, weighted_joint, weighted_noise
 from ppvae.active.surrogate import Surrogate
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
@@ -65,8 +65,9 @@ def max_variance(asked: Asked) -> Tensor:
         both = torch.cat([joined, asked.pending.expand(len(asked.x), -1, -1)], 1)
         _, covariance = weighted_joint(asked.surrogate, both, asked.weights)
         inner, cross = covariance[:, 1:, 1:], covariance[:, 1:, :1]
-        noise = asked.surrogate.noise_variance()[0] * torch.eye(len(asked.pending)).to(inner)
-        explained = (cross * torch.linalg.solve(inner + noise, cross)).sum((-2, -1))
+        noise = weighted_noise(asked.surrogate, asked.weights)
+        inner = inner + noise * torch.eye(len(asked.pending)).to(inner)
+        explained = (cross * torch.linalg.solve(inner, cross)).sum((-2, -1))
         variance = variance - explained
     return 0.5 * variance.clamp_min(1e-300).log()
 

@@ -77,8 +77,7 @@ def botorch_model(surrogate: Surrogate, *, weights: Tensor | None = None) -> Mod
             observation_noise: bool | Tensor = False,
             posterior_transform: Any = None,
         ) -> GPyTorchPosterior:
-            used = output_weights(surrogate, weights)
-            noise = (used.square() * surrogate.noise_variance()).sum()
+            noise = weighted_noise(surrogate, weights)
             mean, covariance = self._joint(X, noise)
             if observation_noise is True:
                 covariance = covariance + noise * torch.eye(X.size(-2)).to(covariance)
@@ -122,6 +121,11 @@ def output_weights(surrogate: Surrogate, weights: Tensor | None) -> Tensor:
     first = torch.zeros_like(surrogate.noise_variance())
     first[0] = 1
     return first
+
+
+def weighted_noise(surrogate: Surrogate, weights: Tensor | None = None) -> Tensor:
+    """Variance of the noise in the weighted sum of the outputs of a measurement, with shape ()."""
+    return (output_weights(surrogate, weights).square() * surrogate.noise_variance()).sum()
 
 
 def weighted_joint(

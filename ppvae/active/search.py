@@ -58,7 +58,8 @@ class Search:
         fitted: Number of measurements at the last fit.
 
     Raises:
-        ArgumentError: If an argument is out of range, or candidates are not finite numbers.
+        ArgumentError: If an argument is out of range, candidates are not finite numbers, or all
+            weights are zero.
     """
 
     surrogate: Surrogate
@@ -88,6 +89,13 @@ class Search:
             raise ArgumentError(
                 f"start: expected from 1 to {len(x)}, the candidates; got {self.start}. Use 10."
             )
+        if self.weights is not None:
+            used = self.weights
+            if used.dim() != 1 or not bool(used.isfinite().all() & (used != 0).any()):
+                raise ArgumentError(
+                    f"weights: expected a finite number for each output, one of them not zero; "
+                    f"got {used.tolist()}. Use 1 for the output to raise and 0 for the others."
+                )
         if self.moves is not None and len(self.moves.positions) != len(x):
             raise ArgumentError(
                 f"moves: expected a position of each of {len(x)} candidates; got "
@@ -227,7 +235,8 @@ class Search:
 
         Raises:
             ArgumentError: If there is no such candidate, if the number of outputs differs from
-                that before, or if one is infinite or a noise is not above zero.
+                that before or from that of the weights, or if one is infinite or a noise is not
+                above zero.
         """
         if not 0 <= place < len(self.candidates):
             raise ArgumentError(
@@ -236,11 +245,12 @@ class Search:
             )
         numbers = _numbers(y)
         known = None if noise is None else _numbers(noise)
-        outputs = len(self.steps[0].y) if self.steps else len(numbers)
+        outputs = len(numbers) if self.weights is None else len(self.weights)
+        outputs = len(self.steps[0].y) if self.steps else outputs
         if len(numbers) != outputs or any(math.isinf(number) for number in numbers):
             raise ArgumentError(
                 f"tell: expected {outputs} numbers, finite or NaN; got {list(numbers)}. Give the "
-                "same outputs at each place, NaN where one failed."
+                "same outputs at each place, one per weight, NaN where one failed."
             )
         wrong = known is not None and (len(known) != outputs or not min(known) > 0)
         if wrong or (self.steps and (known is None) != (self.steps[0].noise is None)):

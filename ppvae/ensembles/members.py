@@ -202,7 +202,7 @@ def fit_ensemble(
             )
     members = [(model.eval(), guide.eval()) for model, guide, _ in built]
     held_out = splits.train if splits.validation is None else splits.validation
-    elbos = [_mean_elbo(model, guide, held_out) for model, guide in members]
+    elbos = [_mean_elbo(model, guide, held_out, size) for model, guide in members]
     return Ensemble(members, [int(seed) for seed in seeds], elbos)
 
 
@@ -250,8 +250,12 @@ def _train(
 
 
 @torch.no_grad()
-def _mean_elbo(model: nn.Module, guide: nn.Module, data: Dataset) -> float:
-    objective = ELBO()(model, guide, num_data=data.num_rows)
+def _mean_elbo(model: nn.Module, guide: nn.Module, data: Dataset, num_data: int) -> float:
+    """The plain ELBO, as a fit validates by it: the KL of a global latent is divided among the
+    training data, and scales that programs set do not count.
+    """
+    objective = ELBO()(model, guide, num_data=num_data)
+    objective.unscaled = True
     with seeded(0, placement(model)):
         parts = [objective(batch).elbo.sum() for batch in batches(model, data, 1024)]
     return float(torch.stack(parts).sum()) / data.num_rows

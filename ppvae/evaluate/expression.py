@@ -341,7 +341,7 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
 
     Arguments:
         z: Latents, with shape (N, Z).
-        batch: Batch numbers, with shape (N).
+        batch: Batch numbers, with shape (N), in any numbering, such as dates.
         k: Number of neighbours, at most N - 1.
 
     Raises:
@@ -359,9 +359,9 @@ def batch_mixing(z: Tensor, batch: Tensor, *, k: int = 30) -> float:
             f"{tuple(z.shape)} and {batch.dtype} with shape {tuple(batch.shape)}. Leave out cells "
             "of no batch."
         )
-    points, numbers = z.cpu().numpy(), batch.cpu()
+    points, numbers = z.detach().cpu().numpy(), batch.cpu().unique(return_inverse=True)[1]
     k = max(1, min(k, len(points) - 1))
-    index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[1][:, 1:]
+    index = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
     near = torch.nn.functional.one_hot(numbers[torch.as_tensor(index)]).double().mean(1)
     shares = torch.nn.functional.one_hot(numbers).double().mean(0)
     overall = float(torch.special.entr(shares).sum())

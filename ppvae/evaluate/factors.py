@@ -1,14 +1,15 @@
 r"""Disentanglement: the correspondence between latent dimensions and known factors.
 
 Codes :math:`z` with shape (N, Z) are compared with factors :math:`v` with shape (N, F), integers
-for a class and floating-point numbers for a quantity. The scores measure different properties:
-MIG and SAP, whether one dimension stands out for each factor; DCI, whether a dimension depends on
-one factor (disentanglement), a factor is captured by one dimension (completeness), and the factors
-can be predicted at all (informativeness).
+for a class and floating-point numbers for a quantity; rows of unknown class, -1, are left out. The
+scores measure different properties: MIG and SAP, whether one dimension stands out for each factor;
+DCI, whether a dimension depends on one factor (disentanglement), a factor is captured by one
+dimension (completeness), and the factors can be predicted at all (informativeness).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ppvae.errors import ArgumentError
-from ppvae.evaluate.probes import is_class, score
+from ppvae.evaluate.probes import is_class, known_rows, score
 from ppvae.expected import REAL_ROWS, expect, integer
 
 __all__ = ["DCI", "dci", "mig", "mutual_information_matrix", "sap"]
@@ -39,7 +40,8 @@ class DCI:
     importance: Tensor
 
 
-def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, list[Tensor]]:
+def _checked(codes: Tensor, factors: Tensor, *, least: int) -> list[tuple[Tensor, Tensor]]:
+    """For each factor, the codes and its values in the rows where it is known."""
     expect(REAL_ROWS, codes=codes, factors=factors)
     factors = factors.unsqueeze(-1) if factors.dim() == 1 else factors
     if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors):
@@ -52,12 +54,17 @@ def _checked(codes: Tensor, factors: Tensor, *, least: int) -> tuple[Tensor, lis
             f"codes: expected at least {least} dimensions and 10 rows; got {tuple(codes.shape)}. "
             "Use a larger latent, or more data."
         )
-    columns = [column.cpu() for column in factors.unbind(1)]
-    if any(column.unique().numel() < 2 for column in columns):
+    columns = [known_rows(codes.detach().cpu(), column.cpu()) for column in factors.unbind(1)]
+    if any(len(column) < 10 for _, column in columns):
+        raise ArgumentError(
+            f"factors: expected at least 10 known rows of each; got "
+            f"{[len(column) for _, column in columns]} (-1 is an unknown class). Label more."
+        )
+    if any(column.unique().numel() < 2 for _, column in columns):
         raise ArgumentError(
             "factors: expected columns that vary; got a constant one. Leave it out."
         )
-    return codes.detach().cpu(), columns
+    return columns
 
 
 def _levels(column: Tensor, bins: int) -> np.ndarray:
@@ -82,10 +89,12 @@ def mutual_information_matrix(codes: Tensor, factors: Tensor, *, bins: int = 20)
     """
     from sklearn.metrics import mutual_info_score
 
-    values, columns = _checked(codes, factors, least=1)
-    levels = [_levels(column, bins) for column in columns]
-    dims = [_levels(dim.double(), bins) for dim in values.unbind(1)]
-    return torch.tensor([[mutual_info_score(v, z) for v in levels] for z in dims])
+    information = []
+    for values, column in _checked(codes, factors, least=1):
+        levels = _levels(column, bins)
+        dims = [_levels(dim.double(), bins) for dim in values.unbind(1)]
+        information.append([mutual_info_score(levels, dim) for dim in dims])
+    return torch.tensor(information).mT
 
 
 def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
@@ -105,9 +114,9 @@ def mig(codes: Tensor, factors: Tensor, *, bins: int = 20) -> float:
     """
     from sklearn.metrics import mutual_info_score
 
-    _, columns = _checked(codes, factors, least=2)
+    columns = _checked(codes, factors, least=2)
     information = mutual_information_matrix(codes, factors, bins=bins)
-    levels = [_levels(column, bins) for column in columns]
+    levels = [_levels(column, bins) for _, column in columns]
     entropy = torch.tensor([mutual_info_score(v, v) for v in levels])
     first, second = information.topk(2, dim=0).values
     return float(((first - second) / entropy).mean())
@@ -128,9 +137,8 @@ def sap(codes: Tensor, factors: Tensor) -> float:
         | Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
         | (Kumar, Sattigeri and Balakrishnan, 2018), https://arxiv.org/abs/1711.00848
     """
-    values, columns = _checked(codes, factors, least=2)
     gaps = []
-    for column in columns:
+    for values, column in _checked(codes, factors, least=2):
         scores = torch.tensor([_alone(dim[:, None], column) for dim in values.unbind(1)])
         first, second = scores.topk(2).values
         gaps.append(float(first - second))
@@ -155,7 +163,7 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
     Arguments:
         codes: z, with shape (N, Z), Z at least 2.
-        factors: v, with shape (N, F) or (N); disentanglement needs F of at least 2.
+        factors: v, with shape (N, F) or (N); disentanglement is NaN unless F is at least 2.
         trees: Number of trees in each forest.
         seed: Random seed of the forests.
 
@@ -171,18 +179,18 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
     expect(integer(1), "Use 50.", trees=trees)
     expect(integer(0, 2**32 - 1), "Use 0.", seed=seed)
-    values, columns = _checked(codes, factors, least=2)
     importances, informativeness = [], []
-    for column in columns:
+    for values, column in _checked(codes, factors, least=2):
         family = RandomForestClassifier if is_class(column) else RandomForestRegressor
         # Each split uses all dimensions: among a random few, wrong ones would gain importance.
         forest = family(n_estimators=trees, max_features=None, random_state=seed)
         informativeness.append(max(0.0, score(forest, values, column)))
         importances.append(torch.as_tensor(forest.feature_importances_))
     importance = torch.stack(importances, 1)
-    share = importance.sum(1) / importance.sum()
+    several = importance.size(1) > 1
+    share = importance.sum(1) / importance.sum().clamp_min(1e-12)
     return DCI(
-        disentanglement=float((share * (1 - _entropy(importance))).sum()),
+        disentanglement=float((share * (1 - _entropy(importance))).sum()) if several else math.nan,
         completeness=float((1 - _entropy(importance.T)).mean()),
         informativeness=sum(informativeness) / len(informativeness),
         importance=importance,
@@ -190,8 +198,12 @@ def dci(codes: Tensor, factors: Tensor, *, trees: int = 50, seed: int = 0) -> DC
 
 
 def _entropy(rows: Tensor) -> Tensor:
-    """The entropy to base K of each row, normalised to sum to one: (R, K) to (R)."""
+    """The entropy to base K of each row, normalised to sum to one: (R, K) to (R).
+
+    It is one for a row of zeros, in which nothing stands out.
+    """
     if rows.size(1) < 2:
         return torch.zeros(len(rows), dtype=rows.dtype)
-    probs = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)
+    total = rows.sum(1, keepdim=True)
+    probs = torch.where(total > 0, rows / total.clamp_min(1e-12), 1 / rows.size(1))
     return -torch.special.xlogy(probs, probs).sum(1) / np.log(rows.size(1))

@@ -8,6 +8,7 @@ r"""Imputation of missing values from the observed ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from ppvae.borders import typed
 from ppvae.data import Dataset
 from ppvae.data.mapped import ColumnsLike
 from ppvae.evaluate.draws import posterior_draws
-from ppvae.evaluate.rows import expect_run, spaced
+from ppvae.evaluate.rows import columns_of, expect_run, spaced
 from ppvae.evaluate.sites import expect_column, sites_of
 from ppvae.expected import NUMBER_SHARE, at_least, expect, integer
 from ppvae.programs import batches, evaluating, placement, seeded
@@ -73,13 +74,17 @@ def impute(
         seed: Random seed of the draws; the caller's generators are restored.
 
     Raises:
-        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, or the
-            model does not observe the column as it is.
+        ArgumentError: If ``num_draws`` is below 2, ``interval`` is not between 0 and 1, the
+            model does not observe the column as it is, or a column differs from the training data
+            (:meth:`ppvae.runs.Run.columns`).
+        DataError: If an observed value is outside the support of its likelihood.
     """
     expect(integer(2), "Use 200.", num_draws=num_draws)
     expect(NUMBER_SHARE, interval=interval)
     expect_run(run)
-    data = data if isinstance(data, Dataset) else Dataset(data, missing_ok=[column])
+    if isinstance(data, Mapping) and not isinstance(data, Dataset):
+        data = Dataset(data, missing_ok=[column])
+    data = columns_of(run, data)
     tail = torch.tensor([(1 - interval) / 2, (1 + interval) / 2])
     width = max(1, math.prod(data[column].shape[1:]))
     at_once = max(1, BUDGET // (num_draws * width))

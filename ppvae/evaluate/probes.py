@@ -16,12 +16,25 @@ from ppvae.expected import REAL_ROWS, expect, integer
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin, RegressorMixin
 
-__all__ = ["is_class", "knn_probe", "linear_probe", "score"]
+__all__ = ["is_class", "knn_probe", "known_rows", "linear_probe", "score"]
 
 
 def is_class(target: Tensor) -> bool:
     """Whether a column holds classes (integers) rather than a quantity."""
     return not target.is_floating_point()
+
+
+def known_rows(features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows whose class is known: of classes, -1 stands for an unknown one.
+
+    Arguments:
+        features: Features, with shape (N, ...).
+        target: Classes (N), or quantities, of which all rows are kept.
+    """
+    if not is_class(target):
+        return features, target
+    known = target >= 0
+    return features[known.to(features.device)], target[known]
 
 
 def score(
@@ -51,7 +64,7 @@ def score(
                 f"probe: expected classes with shape (N); got {tuple(target.shape)}. Pass one "
                 "class per datum."
             )
-        features, target = features[target >= 0], target[target >= 0]
+        features, target = known_rows(features, target)
     if len(target) < 4:
         raise ArgumentError(
             f"probe: expected at least 4 known rows; got {len(target)}. Label more."
@@ -90,18 +103,19 @@ def knn_probe(features: Tensor, target: Tensor, *, k: int = 5) -> float:
     Arguments:
         features: Features, with shape (N, F).
         target: Classes (N), integers, or quantities (N) or (N, D).
-        k: Number of neighbours, less than half of N.
+        k: Number of neighbours, less than half of the number of known rows.
 
     Raises:
-        ArgumentError: If ``k`` is below 1, or half of N or more.
+        ArgumentError: If ``k`` is below 1, or half of the number of known rows or more.
     """
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
     expect(integer(1), k=k)
     expect(REAL_ROWS, features=features, target=target)
-    if 2 * k >= len(features):
+    known = len(target) if target.dim() != 1 else len(known_rows(target, target)[1])
+    if 2 * k >= known:
         raise ArgumentError(
-            f"k: expected less than half of the {len(features)} rows; got {k}. Use a smaller k."
+            f"k: expected less than half of the {known} known rows; got {k}. Use a smaller k."
         )
     family = KNeighborsClassifier if is_class(target) else KNeighborsRegressor
     return score(family(n_neighbors=k), features, target)

@@ -180,15 +180,18 @@ def clustering_accuracy(found: Tensor, true: Tensor) -> float:
 
     Arguments:
         found: Learned classes, with shape (N).
-        true: Known classes, with shape (N).
+        true: Known classes, with shape (N); data of unknown class, -1, are left out.
 
     Raises:
-        ArgumentError: If a shape is another, lengths differ, or N is below 2.
+        ArgumentError: If a shape is another, lengths differ, or fewer than two data have a known
+            class.
     """
     expect(REAL_ROWS, found=found, true=true)
     from scipy.optimize import linear_sum_assignment
 
     expect_vectors("clustering_accuracy", "classes", found, true)
+    found, true = found[true >= 0], true[true >= 0]
+    expect_same_length("clustering_accuracy: data of known class", found, true)
     names, ours = found.unique(return_inverse=True)
     known, theirs = true.unique(return_inverse=True)
     size = max(len(names), len(known))

@@ -28,7 +28,7 @@ from ppvae.expected import above, at_least
 from ppvae.gp.collapsed import CollapsedGP, Frozen
 from ppvae.gp.encoded import EncodedPrior
 from ppvae.gp.every import Every
-from ppvae.gp.features import FeatureMap
+from ppvae.gp.features import FeatureMap, fixed_number
 from ppvae.gp.layout import Layout
 from ppvae.gp.state import GPState, spreads, weight_noise
 
@@ -56,7 +56,8 @@ class GPPrior(EncodedPrior):
             each in turn; 0 if it is not used.
 
     Raises:
-        ArgumentError: If ``noise`` is not between ``floor`` and one, or a count is too small.
+        ArgumentError: If ``noise`` is not between ``floor`` and one, a count is too small,
+            or a kernel is :class:`~ppvae.gp.ExactFeatures`, whose features grow with the data.
 
     References:
         | Gaussian Process Prior Variational Autoencoders (Casale et al., 2018)
@@ -103,6 +104,7 @@ class GPPrior(EncodedPrior):
                 f"GPPrior: expected latent_dim, refresh >= 1 and folds >= 0; got {latent_dim}, "
                 f"{refresh}, {folds}. Use 16, None and 16."
             )
+        fixed_number("GPPrior", objects, views)
         self.objects = objects
         self.views = views
         self.latent_dim = latent_dim

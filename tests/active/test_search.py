@@ -19,6 +19,7 @@ from ppvae.active import (
     calibration,
     explore,
 )
+from ppvae.active.acquisition import Asked
 from ppvae.active.moves import Moves
 from ppvae.errors import ArgumentError, MissingPackageError, RunError
 from ppvae.zoo.surrogates import deep_kernel_surrogate, inputs_of
@@ -383,3 +384,37 @@ def test_the_callers_random_numbers_are_left_alone():
     search.ask()
     assert torch.equal(state, torch.random.get_rng_state())
     assert inputs_of(places(), POSITION).shape == (36, 8)
+
+
+class TwoOutputs(Surrogate):
+    """Two outputs with a covariance that is known, the first of which is noisy."""
+
+    def fit(self, x, y, noise=None):
+        pass
+
+    def joint(self, x):
+        kernel = (-0.5 * torch.cdist(x, x).square()).exp()
+        return x[..., :2], torch.stack([kernel, 3 * kernel], -3)
+
+    def noise_variance(self):
+        return torch.tensor([50.0, 0.5], dtype=torch.float64)
+
+
+def test_a_batch_by_variance_has_the_noise_of_the_weighted_outputs():
+    x = torch.randn(7, 2, dtype=torch.float64)
+    weights = torch.tensor([0.5, 2.0])
+    model = TwoOutputs()
+    found = acquisition_named("max-variance")(Asked(model, x[:5], 0.0, x[5:], weights))
+    covariance = (0.25 * 1 + 4 * 3) * (-0.5 * torch.cdist(x, x).square()).exp()
+    noise = 0.25 * 50 + 4 * 0.5
+    inner, cross = covariance[5:, 5:] + noise * torch.eye(2), covariance[:5, 5:]
+    rest = covariance[0, 0] - (cross * torch.linalg.solve(inner, cross.mT).mT).sum(-1)
+    torch.testing.assert_close(found, 0.5 * rest.log(), atol=1e-5, rtol=0)
+
+
+def test_weights_are_one_per_output():
+    search = Search(Nearest(), places(), "max-variance", weights=torch.tensor([1.0, 1.0]))
+    with pytest.raises(ArgumentError, match=r"expected 2 numbers, finite or NaN; got \[1.0\]"):
+        search.tell(0, 1.0)
+    with pytest.raises(ArgumentError, match="one of them not zero"):
+        Search(Nearest(), places(), "max-variance", weights=torch.zeros(2))

@@ -84,6 +84,29 @@ def test_mutual_information_by_hand():
     assert mig(codes.double(), bit) == pytest.approx(expected)
 
 
+def test_rows_of_unknown_class_are_left_out(factors):
+    codes = factors + 0.3 * torch.randn(N, 2)
+    hidden = torch.rand(N, 2) < torch.tensor([0.5, 0.1])
+    partly = factors.masked_fill(hidden, -1)
+    found = mutual_information_matrix(codes, partly)
+    apart = [
+        mutual_information_matrix(codes[known], factors[known, j])
+        for j, known in enumerate((~hidden).unbind(1))
+    ]
+    torch.testing.assert_close(found, torch.cat(apart, 1))
+    alone = [mig(codes[~h], factors[~h, j]) for j, h in enumerate(hidden.unbind(1))]
+    assert mig(codes, partly) == pytest.approx(sum(alone) / 2)
+    assert dci(codes, partly, trees=5).importance.shape == (2, 2)
+    with pytest.raises(ValueError, match=r"10 known rows of each; got \[2000, 0\]"):
+        sap(codes, torch.stack([factors[:, 0], torch.full((N,), -1)], 1))
+
+
+def test_codes_that_say_nothing_are_neither_complete_nor_disentangled(factors):
+    found = dci(torch.ones(N, 3), factors, trees=2)
+    assert (found.completeness, found.disentanglement) == (pytest.approx(0), 0)
+    assert math.isnan(dci(torch.randn(N, 2), factors[:, 0], trees=2).disentanglement)
+
+
 def test_bad_input_is_refused(factors):
     codes = torch.randn(N, 2)
     with pytest.raises(ValueError, match=r"codes and factors: expected shapes \(N, Z\)"):

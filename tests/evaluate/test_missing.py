@@ -8,7 +8,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from ppvae import evaluate
+from ppvae import evaluate, fit
+from ppvae.data import Dataset
+from ppvae.data.record import Record
 from ppvae.errors import ArgumentError
 from ppvae.guides import AmortizedGuide
 from ppvae.models import VAE
@@ -70,6 +72,17 @@ def test_a_column_that_the_model_observes_in_another_form_is_not_imputed():
     plain = Run(VAE(decoder, latent_dim=Z), AmortizedGuide(Exact(decoder)))
     with pytest.raises(ArgumentError, match=r"a site 'w' .* got the sites \['x'\]"):
         evaluate.impute(plain, {"x": torch.rand(3, D), "w": x}, column="w")
+
+
+def test_imputation_takes_columns_like_those_of_the_training_data_alone():
+    pair = build("ssvae, missing values")
+    names = {"y": ("a", "b", "c")}
+    train = Dataset(pair.batch, missing_ok=["x"], record=Record(names))
+    run = fit(pair.model, pair.guide, train, pair.objective, epochs=1, progress=False)
+    others = Dataset(pair.batch, missing_ok=["x"], record=Record({"y": ("b", "c", "d")}))
+    with pytest.raises(ArgumentError, match="names of the training data in their order"):
+        evaluate.impute(run, others)
+    assert evaluate.impute(run, train, num_draws=2).seen.shape == pair.batch["x"].shape
 
 
 def test_imputation_refuses_settings_out_of_range():

@@ -57,7 +57,7 @@ REFUSED = {
     ),
     "too many neighbours": (
         lambda: evaluate.knn_probe(CODES, CLASSES, k=10),
-        "k: expected less than half of the 20 rows; got 10",
+        "k: expected less than half of the 20 known rows; got 10",
     ),
     "no trees": (
         lambda: evaluate.dci(CODES, CODES, trees=0),

@@ -253,6 +253,8 @@ def test_bad_input_is_refused():
         linear_probe(z, z[:3, 0])
     with pytest.raises(ValueError, match="probe: expected at least 4 known rows; got 0"):
         linear_probe(z, torch.full((10,), -1))
+    with pytest.raises(ValueError, match="k: expected less than half of the 8 known rows; got 4"):
+        knn_probe(z, torch.tensor([-1, -1, 0, 1, 0, 1, 0, 1, 0, 1]), k=4)
     with pytest.raises(ValueError, match=r"means: expected shape \(N, Z\)"):
         active_units(z[0])
     with pytest.raises(ValueError, match="codes: expected two tensors of one shape"):

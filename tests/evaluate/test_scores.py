@@ -69,6 +69,10 @@ def test_clusters_are_named_so_that_most_are_right():
     assert clustering_accuracy(found, true) == 1.0
     found[:9] = 2 - true[:9]
     assert clustering_accuracy(found, true) < 1.0
+    true[:9] = -1
+    assert clustering_accuracy(found, true) == 1.0
+    with pytest.raises(ValueError, match="known class: expected two columns .* at least 2"):
+        clustering_accuracy(found, torch.full((90,), -1))
 
 
 def test_columns_of_other_lengths_are_refused():

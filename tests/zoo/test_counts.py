@@ -246,6 +246,7 @@ def test_batches_are_mixed_or_apart():
     assert evaluate.batch_mixing(z, batch) > 0.9
     assert evaluate.batch_mixing(z + 20 * batch[:, None], batch) < 0.01
     assert evaluate.batch_mixing(z, torch.zeros(200, dtype=torch.int64)) == 1
+    assert evaluate.batch_mixing(z, 20240115 - batch) == evaluate.batch_mixing(z, batch)
 
 
 def test_a_run_is_measured_by_its_labels_and_batches():

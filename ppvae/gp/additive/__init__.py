@@ -17,12 +17,12 @@ from ppvae.gp.additive.factors import (
     Linear,
     Matern,
     Observed,
-    Periodic,
     SpectralMixture,
 )
 from ppvae.gp.additive.free_form import FreeForm
 from ppvae.gp.additive.leaving import leave_subjects_out, leave_visits_out
 from ppvae.gp.additive.objective import LeaveVisitsOut
+from ppvae.gp.additive.periodic import Periodic
 from ppvae.gp.additive.prior import AdditivePrior
 from ppvae.gp.additive.terms import Additive, Term, parse
 from ppvae.gp.additive.update import given_visits, with_visits

@@ -11,7 +11,8 @@ from torch import Tensor
 from ppvae.data.mapped import Columns
 from ppvae.data.quantities import refuse_names
 from ppvae.errors import DataError
-from ppvae.gp.additive.factors import Categorical, Line, Linear, Observed, Periodic
+from ppvae.gp.additive.factors import Categorical, Line, Linear, Observed
+from ppvae.gp.additive.periodic import Periodic
 from ppvae.gp.additive.terms import Additive
 
 __all__ = ["check_columns", "check_training", "check_visits"]

@@ -10,7 +10,6 @@ training data (categories, range) it reads once, and keeps with the weights.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from ppvae.errors import ArgumentError, DataError
 from ppvae.gp.encoded import HELD
-from ppvae.gp.features import FeatureMap, FourierFeatures, HilbertFeatures, angular_kernel
+from ppvae.gp.features import HilbertFeatures
 from ppvae.programs import SizedByData
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ __all__ = [
     "Linear",
     "Matern",
     "Observed",
-    "Periodic",
     "SpectralMixture",
 ]
 
@@ -300,8 +298,14 @@ class RBF(Line):
         super().__init__(column, "rbf", kernel, lengthscale, num_features, margin)
 
 
+# Names on the command line, by smoothness.
+MATERNS = {0.5: "matern12", 1.5: "matern32", 2.5: "matern"}
+
+
 class Matern(Line):
     """GPyTorch's Matern kernel with smoothness ``nu``.
+
+    On the command line it is ``matern12``, ``matern32`` or, with 2.5, ``matern``.
 
     Arguments:
         column: Name of the column.
@@ -311,6 +315,7 @@ class Matern(Line):
         nu: Smoothness: 0.5, 1.5 or 2.5.
 
     Raises:
+        ArgumentError: If ``nu`` is none of these.
         DataError: In training, if ``lengthscale`` is too short for that number of features.
     """
 
@@ -323,9 +328,11 @@ class Matern(Line):
         nu: float = 2.5,
         margin: float = 0.25,
     ) -> None:
+        if nu not in MATERNS:
+            raise ArgumentError(f"nu: expected one of {list(MATERNS)}; got {nu}. Use 2.5.")
         kernel = MaternKernel(nu=nu)
         kernel.lengthscale = 1.0
-        super().__init__(column, "matern", kernel, lengthscale, num_features, margin)
+        super().__init__(column, MATERNS[nu], kernel, lengthscale, num_features, margin)
 
 
 class SpectralMixture(Line):
@@ -349,48 +356,6 @@ class SpectralMixture(Line):
         )
         super().__init__(column, "sm", kernel, None, num_features, margin)
         self.written = f"sm({column}, {int(num_mixtures)})"
-
-
-class Periodic(Factor):
-    r"""GPyTorch's periodic kernel with a fixed period.
-
-    Arguments:
-        column: Name of the column.
-        period: T, in the column's unit.
-        lengthscale: Initial lengthscale, in radians of half the phase.
-        num_frequencies: K of :class:`~ppvae.gp.FourierFeatures`.
-
-    Raises:
-        ArgumentError: If ``period`` is not above 0.
-    """
-
-    def __init__(
-        self,
-        column: str,
-        period: float = 2 * math.pi,
-        *,
-        lengthscale: float = 1.0,
-        num_frequencies: int = 6,
-    ) -> None:
-        super().__init__(column, f"periodic({column}, {period:g})")
-        if not period > 0:
-            raise ArgumentError(
-                f"{self.written}: expected a period > 0; got {period}. Give it in the column's "
-                "unit, such as 24 for hours."
-            )
-        self.features: FeatureMap = FourierFeatures(
-            angular_kernel(lengthscale, period), num_frequencies=num_frequencies, period=period
-        )
-        self.features.name = self.written
-
-    @property
-    def num_features(self) -> int:
-        """The number of features of the kernel on the circle, 2 K + 1."""
-        return self.features.num_features
-
-    def forward(self, values: Tensor) -> Tensor:
-        rows: Tensor = self.features(values.double())
-        return rows
 
 
 def _few(values: Tensor, most: int = 5) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
 from ppvae.gp.additive.factors import (
+    MATERNS,
     RBF,
     Categorical,
     Constant,
@@ -23,10 +25,10 @@ from ppvae.gp.additive.factors import (
     Linear,
     Matern,
     Observed,
-    Periodic,
     SpectralMixture,
 )
 from ppvae.gp.additive.free_form import FreeForm
+from ppvae.gp.additive.periodic import Periodic
 from ppvae.gp.features import kronecker_rows
 
 __all__ = ["Additive", "Term", "parse"]
@@ -185,7 +187,7 @@ KINDS: dict[str, Callable[..., Factor]] = {
     "cat": Categorical,
     "free": FreeForm,
     "rbf": RBF,
-    "matern": Matern,
+    **{name: partial(Matern, nu=nu) for nu, name in MATERNS.items()},
     "periodic": Periodic,
     "linear": Linear,
     "sm": SpectralMixture,
@@ -199,8 +201,9 @@ def parse(text: str) -> Additive:
 
     Kinds: ``const``, ``cat(column)``, ``free(column)``,
     ``rbf(column[, lengthscale[, features]])``,
-    ``matern(column[, lengthscale[, features]])``, ``periodic(column[, period])``,
-    ``linear(column)``, ``sm(column[, mixtures])``, ``obs(column)``.
+    ``matern(column[, lengthscale[, features]])``, likewise ``matern32`` and ``matern12``, which
+    are less smooth, ``periodic(column[, period])``, ``linear(column)``,
+    ``sm(column[, mixtures])``, ``obs(column)``.
 
     Raises:
         ArgumentError: If a factor is written otherwise.
@@ -221,7 +224,9 @@ def _factor(text: str, kernel: str) -> Factor:
     except ValueError:
         values, kind = [], None
     given = [] if column is None else [column]
-    most = {"rbf": 2, "matern": 2, "periodic": 1, "sm": 1}.get(kind or "", 0)
+    most = {"rbf": 2, **dict.fromkeys(MATERNS.values(), 2), "periodic": 1, "sm": 1}.get(
+        kind or "", 0
+    )
     if kind not in KINDS or bool(given) == (kind == "const") or len(values) > most:
         kinds = ", ".join(f"{name}(column)" for name in KINDS if name != "const")
         raise ArgumentError(

@@ -2,7 +2,14 @@ r"""Kernels as feature maps, :math:`k(a, b) = r(a)^\top r(b)`: one per file, nam
 
 from ppvae.gp.features.column import Column
 from ppvae.gp.features.exact_features import ExactFeatures
-from ppvae.gp.features.feature_map import FeatureMap, finite, kronecker_rows, single, unit_rows
+from ppvae.gp.features.feature_map import (
+    FeatureMap,
+    finite,
+    fixed_number,
+    kronecker_rows,
+    single,
+    unit_rows,
+)
 from ppvae.gp.features.fourier_features import FourierFeatures, angular_kernel
 from ppvae.gp.features.free_form_features import FreeFormFeatures
 from ppvae.gp.features.hilbert_features import HilbertFeatures, spectral_density
@@ -30,6 +37,7 @@ __all__ = [
     "SumFeatures",
     "angular_kernel",
     "finite",
+    "fixed_number",
     "kronecker_rows",
     "single",
     "spectral_density",

@@ -7,7 +7,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
-from ppvae.gp.features.feature_map import FeatureMap
+from ppvae.gp.features.feature_map import FeatureMap, fixed_number
 
 __all__ = ["Column"]
 
@@ -20,12 +20,14 @@ class Column(FeatureMap):
         index: Which column, from 0.
 
     Raises:
-        ArgumentError: If ``index`` is negative; when called, if there is no such column.
+        ArgumentError: If ``index`` is negative, or the kernel is
+            :class:`~ppvae.gp.ExactFeatures`; when called, if there is no such column.
     """
 
     @typed(index=at_least(0))
     def __init__(self, features: FeatureMap, index: int) -> None:
         super().__init__()
+        fixed_number("Column", features)
         self.features = features
         self.index = index
         self.num_features = features.num_features

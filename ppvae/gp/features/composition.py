@@ -13,13 +13,20 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
-from ppvae.gp.features.feature_map import FeatureMap
+from ppvae.gp.features.feature_map import FeatureMap, fixed_number
 
 __all__ = ["Composition"]
 
 
 class Composition(FeatureMap):
-    """Two kernels or more on the same values."""
+    """Two kernels or more on the same values, each with a fixed number of features.
+
+    Arguments:
+        parts: The kernels.
+
+    Raises:
+        ArgumentError: If there are fewer than two, or one is :class:`~ppvae.gp.ExactFeatures`.
+    """
 
     def __init__(self, *parts: FeatureMap) -> None:
         super().__init__()
@@ -28,6 +35,7 @@ class Composition(FeatureMap):
                 f"{type(self).__name__}: expected two kernels or more; got {len(parts)}. "
                 "Use the kernel alone."
             )
+        fixed_number(type(self).__name__, *parts)
         self.parts = nn.ModuleList(parts)
 
     def check(self, values: Tensor) -> None:

@@ -32,18 +32,21 @@ MOST = 2000
 
 
 class ExactFeatures(SizedByData, FeatureMap):
-    r"""Any GPyTorch kernel with :math:`k(a, a) = 1`, exactly: one feature per training datum.
+    r"""Any GPyTorch kernel, exactly: one feature per training datum.
+
+    Divided by its diagonal, :math:`k(a, b) / \sqrt{k(a, a) \, k(b, b)}`, as all maps have
+    :math:`k(a, a) = 1`.
 
     In training the values it is called on are the data X; in evaluation X is what
     :meth:`anchor` was given last.
 
     Arguments:
-        kernel: A kernel of vectors, of unit variance; the amplitude is the GP's.
+        kernel: A kernel of vectors, with a positive diagonal; the amplitude is the GP's.
         dim: D, the number of columns.
 
     Raises:
         ArgumentError: If ``dim`` is below 1; in training, if there are more than a few
-            thousand data, or values are not finite.
+            thousand data, values are not finite, or the kernel's diagonal is not positive at one.
     """
 
     points: Tensor
@@ -63,6 +66,14 @@ class ExactFeatures(SizedByData, FeatureMap):
 
     def check(self, values: Tensor) -> None:
         finite(values, "values")
+        with torch.no_grad():
+            variance = self.kernel(values.double(), diag=True)
+        if len(values) > 0 and not bool((variance > 0).all()):
+            worst = int(variance.argmin())
+            raise ArgumentError(
+                f"kernel: expected a positive variance at all values; got "
+                f"{variance[worst].item():g} at {values[worst].tolist()}. Add a constant kernel."
+            )
 
     def check_training(self, values: Tensor) -> None:
         self.check(values)
@@ -76,8 +87,13 @@ class ExactFeatures(SizedByData, FeatureMap):
         """Take values (N, D) as the data X of later evaluations."""
         self.points = values.detach().double().clone()
 
+    def _correlation(self, a: Tensor, b: Tensor) -> Tensor:
+        """The kernel over the root of its diagonals: (..., P, D), (..., Q, D) to (..., P, Q)."""
+        left, right = (self.kernel(v, diag=True).double().rsqrt() for v in (a, b))
+        return self.kernel(a, b).to_dense().double() * left[..., :, None] * right[..., None, :]
+
     def _factor(self, points: Tensor) -> Tensor:
-        inner = self.kernel(points).to_dense().double()
+        inner = self._correlation(points, points)
         eye = torch.eye(len(points), dtype=inner.dtype, device=inner.device)
         return torch.linalg.cholesky(inner + JITTER * eye)
 
@@ -85,10 +101,10 @@ class ExactFeatures(SizedByData, FeatureMap):
         values = values.double()
         if self.training:
             return self._factor(values)
-        cross = self.kernel(self.points, values).to_dense().double()
+        cross = self._correlation(self.points, values)
         return torch.linalg.solve_triangular(self._factor(self.points), cross, upper=False).mT
 
     def rest(self, values: Tensor, rows: Tensor) -> Tensor:
         """Covariance that the features leave over: (..., Q, D), (..., Q, N) to (..., Q, Q)."""
-        full = self.kernel(values.double()).to_dense().double()
-        return full - rows @ rows.mT
+        values = values.double()
+        return self._correlation(values, values) - rows @ rows.mT

@@ -10,11 +10,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+from gpytorch.kernels import Kernel
 from torch import Tensor, nn
 
 from ppvae.errors import ArgumentError
+from ppvae.programs import SizedByData
 
-__all__ = ["FeatureMap", "finite", "known_ids", "kronecker_rows", "single", "unit_rows"]
+__all__ = [
+    "FeatureMap",
+    "finite",
+    "fixed_number",
+    "is_kind",
+    "known_ids",
+    "kronecker_rows",
+    "single",
+    "unit_rows",
+]
 
 
 class FeatureMap(nn.Module, ABC):
@@ -62,6 +73,22 @@ def unit_rows(rows: Tensor) -> Tensor:
 def kronecker_rows(a: Tensor, b: Tensor) -> Tensor:
     r""":math:`a_n \otimes b_n` of each row: (..., A), (..., B) to (..., A B)."""
     return (a[..., :, None] * b[..., None, :]).flatten(-2)
+
+
+def fixed_number(what: str, *maps: FeatureMap) -> None:
+    """Raise an ArgumentError if the number of some map's features grows with the data."""
+    parts = [part for each in maps for part in each.modules()]
+    grown = [type(part).__name__ for part in parts if isinstance(part, SizedByData)]
+    if grown:
+        raise ArgumentError(
+            f"{what}: expected features of a fixed number; got {grown[0]}, which has one per "
+            "datum. Use RandomFeatures or InducingFeatures."
+        )
+
+
+def is_kind(kernel: Kernel, *kinds: type[Kernel]) -> bool:
+    """Whether a kernel is one of GPyTorch's, not a subclass that computes something else."""
+    return any(isinstance(kernel, kind) and type(kernel).forward is kind.forward for kind in kinds)
 
 
 def finite(values: Tensor, what: str) -> None:

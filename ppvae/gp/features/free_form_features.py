@@ -35,6 +35,10 @@ class FreeFormFeatures(FeatureMap):
         self.num_features = len(values) if rank is None else rank
         order = values.double().sort().values
         self.register_buffer("values", order)
+        # Values may be rounded, as in a file or by float32, but are near one of these alone.
+        gap = float(order.diff().min()) if len(order) > 1 else 1.0
+        rounding = torch.finfo(torch.float32).eps * float(order.abs().max())
+        self.tolerance = min(max(1e-3 * gap, rounding), gap / 4)
         self.values: Tensor
         eye = torch.eye(len(values), self.num_features)
         self.root = nn.Parameter(eye + 0.1 * torch.randn_like(eye))
@@ -49,7 +53,7 @@ class FreeFormFeatures(FeatureMap):
         single(values)
         finite(values, "views")
         nearest = self.values[self._codes(values)]
-        unknown = values[(nearest - values).abs() > 1e-4]
+        unknown = values[(nearest - values).abs() > self.tolerance]
         if len(unknown) > 0:
             raise ArgumentError(
                 f"views: expected one of the {len(self.values)} values that the free-form kernel "

@@ -34,7 +34,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import ROWS, above, at_least
-from ppvae.gp.features.feature_map import FeatureMap, finite, single, unit_rows
+from ppvae.gp.features.feature_map import FeatureMap, finite, is_kind, single, unit_rows
 
 __all__ = ["HilbertFeatures", "spectral_density"]
 
@@ -53,20 +53,26 @@ def spectral_density(kernel: Kernel, frequencies: Tensor) -> Tensor:
 
 def _density_at(kernel: Kernel, omega: Tensor) -> Tensor:
     """:func:`spectral_density` in float64, without a look at the frequencies: within a step."""
-    if isinstance(kernel, ScaleKernel):
+    active = kernel.active_dims
+    if active is not None and active.tolist() != [0]:
+        raise ArgumentError(
+            f"kernel: expected one of the only column; got active_dims {active.tolist()}. Choose "
+            "the column by ppvae.gp.Column, and leave active_dims out."
+        )
+    if is_kind(kernel, ScaleKernel):
         return kernel.outputscale.double() * _density_at(kernel.base_kernel, omega)
-    if isinstance(kernel, AdditiveKernel):
+    if is_kind(kernel, AdditiveKernel):
         return torch.stack([_density_at(k, omega) for k in kernel.kernels]).sum(0)
-    if isinstance(kernel, SpectralMixtureKernel):
+    if is_kind(kernel, SpectralMixtureKernel):
         weights = kernel.mixture_weights.double().reshape(-1, 1)
         means = 2 * math.pi * kernel.mixture_means.double().reshape(-1, 1)
         scales = 2 * math.pi * kernel.mixture_scales.double().reshape(-1, 1)
         bells = [(-0.5 * ((omega - m) / scales).square()).exp() for m in (means, -means)]
         return (weights * math.sqrt(math.pi / 2) / scales * (bells[0] + bells[1])).sum(0)
-    if isinstance(kernel, RBFKernel):
+    if is_kind(kernel, RBFKernel):
         scale = _lengthscale(kernel)
         return math.sqrt(2 * math.pi) * scale * (-0.5 * (scale * omega).square()).exp()
-    if isinstance(kernel, MaternKernel):
+    if is_kind(kernel, MaternKernel):
         nu = float(kernel.nu)
         scale = _lengthscale(kernel)
         constant = 2 * math.sqrt(math.pi) * math.gamma(nu + 0.5) / math.gamma(nu)
@@ -143,7 +149,8 @@ class HilbertFeatures(FeatureMap):
         low, high = self.domain
         single(values)
         finite(values, "views")
-        slack = 1e-6 * (high - low)
+        # float32 has the ends of a domain that is far from zero up to its rounding alone.
+        slack = 1e-6 * (high - low) + torch.finfo(torch.float32).eps * max(abs(low), abs(high))
         if len(values) > 0 and (values.min() < low - slack or values.max() > high + slack):
             raise ArgumentError(
                 f"views: expected values within the domain [{low:g}, {high:g}]; got "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppvae.borders import typed
 from ppvae.expected import ROWS
-from ppvae.gp.features.feature_map import FeatureMap, known_ids
+from ppvae.gp.features.feature_map import FeatureMap, fixed_number, known_ids
 
 __all__ = ["Lookup"]
 
@@ -24,7 +24,8 @@ class Lookup(FeatureMap):
         features: The kernel of covariates.
 
     Raises:
-        ArgumentError: If the kernel is undefined for a covariate.
+        ArgumentError: If the kernel is undefined for a covariate, or is
+            :class:`~ppvae.gp.ExactFeatures`.
     """
 
     covariates: Tensor
@@ -32,6 +33,7 @@ class Lookup(FeatureMap):
     @typed(covariates=ROWS)
     def __init__(self, covariates: Tensor, features: FeatureMap) -> None:
         super().__init__()
+        fixed_number("Lookup", features)
         features.check(covariates)
         self.register_buffer("covariates", covariates)
         self.features = features

@@ -21,7 +21,7 @@ from torch import Tensor
 from ppvae.borders import typed
 from ppvae.errors import ArgumentError
 from ppvae.expected import at_least
-from ppvae.gp.features.feature_map import FeatureMap, finite
+from ppvae.gp.features.feature_map import FeatureMap, finite, is_kind
 
 __all__ = ["RandomFeatures"]
 
@@ -30,7 +30,8 @@ class RandomFeatures(FeatureMap):
     r"""An RBF or Matern kernel of vectors (N, D), with 2 J features.
 
     Arguments:
-        kernel: GPyTorch's RBFKernel or MaternKernel, with one lengthscale or one for each column.
+        kernel: GPyTorch's RBFKernel or MaternKernel, with one lengthscale or one for each column;
+            with ``active_dims``, a kernel of those columns.
         dim: D.
         num_frequencies: J.
         seed: Random seed of the frequencies, which are fixed and saved with the weights.
@@ -46,7 +47,7 @@ class RandomFeatures(FeatureMap):
         self, kernel: Kernel, dim: int, *, num_frequencies: int = 128, seed: int = 0
     ) -> None:
         super().__init__()
-        if not isinstance(kernel, RBFKernel | MaternKernel):
+        if not is_kind(kernel, RBFKernel, MaternKernel):
             raise ArgumentError(
                 f"kernel: expected RBFKernel or MaternKernel; got {type(kernel).__name__}. Use "
                 "InducingFeatures, which takes any kernel."
@@ -57,6 +58,11 @@ class RandomFeatures(FeatureMap):
                 f"{num_frequencies}. Use the number of columns, and 128."
             )
         self.kernel = kernel
+        if (active := self._active()) is not None and int(active.max()) >= dim:
+            raise ArgumentError(
+                f"RandomFeatures: expected active_dims below dim; got {active.tolist()} and "
+                f"{dim}. Set dim to the number of columns."
+            )
         self.dim = dim
         self.num_features = 2 * num_frequencies
         generator = torch.Generator().manual_seed(seed)
@@ -68,6 +74,11 @@ class RandomFeatures(FeatureMap):
             omega = omega / normals.square().mean(1, keepdim=True).sqrt()
         self.register_buffer("frequencies", omega)
 
+    def _active(self) -> Tensor | None:
+        """The columns that the kernel reads; None for all."""
+        active: Tensor | None = self.kernel.active_dims
+        return active
+
     def check(self, values: Tensor) -> None:
         finite(values, "values")
         if values.dim() != 2 or values.size(-1) != self.dim:
@@ -77,7 +88,9 @@ class RandomFeatures(FeatureMap):
             )
 
     def forward(self, values: Tensor) -> Tensor:
-        scaled = values.double() / self.kernel.lengthscale.double()
-        phase = scaled @ self.frequencies.double().mT
+        values, frequencies, active = values.double(), self.frequencies.double(), self._active()
+        if active is not None:
+            values, frequencies = values[..., active], frequencies[:, active]
+        phase = (values / self.kernel.lengthscale.double()) @ frequencies.mT
         waves = torch.cat([phase.cos(), phase.sin()], -1)
         return waves * (2 / self.num_features) ** 0.5

@@ -31,7 +31,8 @@ class Terms(Options):
         str,
         option(
             "terms over columns of the data, joined by + and *: const, cat(c), free(c), rbf(c), "
-            "matern(c), linear(c), sm(c), periodic(c, period); obs(c) is 1 where c is not missing"
+            "matern(c), matern32(c), matern12(c), linear(c), sm(c), periodic(c, period); obs(c) "
+            "is 1 where c is not missing"
         ),
     ] = KERNEL
     subject: Annotated[

@@ -68,6 +68,17 @@ def test_a_text_that_is_no_kernel_is_refused_with_an_example(text):
         parse(text)
 
 
+def test_matern_terms_of_another_smoothness_are_different_terms():
+    kernel = Matern("age", 30.0, nu=0.5) + Matern("age", nu=1.5) + Matern("age")
+    text = "matern12(age, 30) + matern32(age) + matern(age)"
+    assert kernel.written == parse(text).written == text
+    assert kernel.names == text.split(" + ")
+    found = [term.factors[0].features.kernel.nu for term in parse(text)]
+    assert found == [0.5, 1.5, 2.5]
+    with pytest.raises(ArgumentError, match=r"nu: expected one of \[0.5, 1.5, 2.5\]; got 2.0"):
+        Matern("age", nu=2.0)
+
+
 def test_a_term_written_twice_is_refused():
     with pytest.raises(ArgumentError, match="more than once"):
         parse("cat(id)*rbf(age) + rbf(age)*cat(id)")
