@@ -23,9 +23,8 @@ from ppvae.expected import real_path
 from ppvae.fitting.fingerprint import fingerprint
 from ppvae.report.comparison import PAGE, TABLE, Group, GroupedRun, groups_of, write_comparison
 from ppvae.report.facts import read
-from ppvae.runs.config import configuration_of, copies_of
+from ppvae.runs.config import FINISHED, configuration_of, copies_of
 from ppvae.runs.files import size_of
-from ppvae.runs.keeping import FINISHED
 from ppvae.runs.run import Run
 from ppvae.typing import JsonObject
 

@@ -21,7 +21,7 @@ from ppvae.expected import expect, expect_device, integer, real_path
 from ppvae.fitting import Checkpoint, Training, alone
 from ppvae.fitting.callbacks import load_checkpoint
 from ppvae.report.page import FILE as REPORT
-from ppvae.runs.config import elbo_of, is_run, read_config
+from ppvae.runs.config import FINISHED, elbo_of, is_run, read_config
 from ppvae.runs.files import digest_of, inside, read_json
 from ppvae.runs.folder import CHECKPOINT, plain, write_json
 from ppvae.runs.source import noted_source
@@ -280,7 +280,7 @@ def fit_trial(
     """
     folder = folder_of(sweep.out, texts, seed)
     inside(sweep.out, *folder.relative_to(sweep.out).parts)
-    if is_run(folder) and read_config(folder)["status"] in ("completed", "stopped"):
+    if is_run(folder) and read_config(folder)["status"] in FINISHED:
         if not (folder / REPORT).exists():  # A signal came between the fit and its evaluation.
             evaluate_run(folder, data=None, device=sweep.settings.get("device"))
         return trial_of(sweep, texts, seed)

@@ -11,7 +11,7 @@ import torch
 from ppvae.borders import typed
 from ppvae.ensembles.members import Ensemble
 from ppvae.errors import ArgumentError, RunError
-from ppvae.runs.config import configuration_of, copies_of, elbo_of, is_run, read_config
+from ppvae.runs.config import FINISHED, configuration_of, copies_of, elbo_of, is_run, read_config
 from ppvae.runs.recipe import Builder
 from ppvae.runs.run import load as load_run
 from ppvae.typing import JsonObject
@@ -55,7 +55,7 @@ def load(
     configs: dict[Path, JsonObject] = {}
     for path in sorted(place.iterdir()) if place.is_dir() else ():
         config = read_config(path) if is_run(path) else {}
-        if config.get("status") not in ("completed", "stopped") or "pruned" in config:
+        if config.get("status") not in FINISHED or "pruned" in config:
             continue
         own = {**_pair(config), **configuration_of(config)}
         if all(own.get(name) == value for name, value in wanted.items()):

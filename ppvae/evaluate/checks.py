@@ -133,8 +133,7 @@ def check_reconstructions(
         return posterior_draws(run, batch, sites, num_draws, given=given)
 
     columns, _ = thinned(run, data, max_rows)
-    with evaluating(run.model, run.guide):
-        say_given_own_data(run, columns)
+    say_given_own_data(run, columns)
     return _check(run, columns, replicates, statistics, intervals, num_draws, site, seed)
 
 

@@ -195,9 +195,9 @@ def _filled(
         expect(integer(least), **{name: value})
     num_draws = int(num_draws)  # Of numpy's small integers, products overflow.
     columns, rows = thinned(run, data, max_rows)
+    say_given_own_data(run, columns)
     with storing(path) as store:
         with evaluating(run.model, run.guide), seeded(seed, placement(run.guide)):
-            say_given_own_data(run, columns)
             sites = sites_of(run, next(batches(run.guide, columns, 1)))
             export = _Export(run, store, sites, num_draws, chunk or _chunk(sites, num_draws))
             export.posterior(columns, rows)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ppvae.data import Dataset
 from ppvae.distributions import Counts
 from ppvae.evaluate.sites import Sites, sites_of
-from ppvae.programs import batches, forked, placement, trace_program
+from ppvae.programs import batches, evaluating, forked, placement, trace_program
 from ppvae.programs.densities import base_of
 from ppvae.programs.sites import Site, nodes_of
 from ppvae.runs.run import Run
@@ -35,14 +35,15 @@ def say_given_own_data(run: Run, data: Dataset) -> None:
     library, as documented.
 
     Arguments:
-        run: Its model and guide, in evaluation mode.
+        run: Its model and guide; their modes and the caller's generators are as before afterwards.
         data: Data, of which two rows are used.
     """
     batch = next(batches(run.guide, data, 2))
     if len(next(iter(batch.values()))) < 2:
         return
-    sites = sites_of(run, batch)
-    named = [name for name in sites.targets if _is_given_own(run, batch, sites, name)]
+    with evaluating(run.model, run.guide), forked(placement(run.model), placement(run.guide)):
+        sites = sites_of(run, batch)
+        named = [name for name in sites.targets if _is_given_own(run, batch, sites, name)]
     if named:
         logger.warning(
             "replicates of %s: drawn given the data of the same site, from which the model "
@@ -57,10 +58,8 @@ def _is_given_own(run: Run, batch: dict[str, Tensor], sites: Sites, site: str) -
     column = sites.columns.get(site)
     if column is None or _missing(batch[column]):
         return False
-    drawn = []
+    guide, drawn = trace_program(run.guide, batch), []
     for values in (batch[column], batch[column].flip(0)):
-        with forked(placement(run.model), placement(run.guide), seed=0):
-            guide = trace_program(run.guide, batch)
         with forked(placement(run.model), placement(run.guide), seed=0):
             try:
                 trace = trace_program(run.model, {**batch, column: values}, replay=guide)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -101,15 +101,15 @@ class Update:
         groups = self._groups()
         if groups is None:
             self.optimizer.step()
-        elif groups[0].parameters[0].is_cpu and not self.replayed():
+        elif self.replayed():
+            self._replayed(groups)
+        else:
             for group in groups:
                 group.run()
-        else:
-            self._on_device(groups)
 
-    def _on_device(self, groups: list[_Arguments]) -> None:
+    def _replayed(self, groups: list[_Arguments]) -> None:
         """Replay what was captured for these arguments; capture those that come repeatedly."""
-        groups = self._with_rates(groups)
+        self._set_rates(groups)
         key = tuple(group.key() for group in groups)
         self._repeats = self._repeats + 1 if key == self._last else 0
         self._last = key
@@ -138,19 +138,19 @@ class Update:
                 str(error).partition("\n")[0],
             )
 
-    def _with_rates(self, groups: list[_Arguments]) -> list[_Arguments]:
-        """The arguments with each learning rate as a tensor, which a replay reads again."""
+    def _set_rates(self, groups: list[_Arguments]) -> None:
+        """Make each learning rate a tensor, which a replay reads again."""
         numbers = [float(group.rate) for group in groups]
         if len(numbers) != len(self._rates):
             # The kernel reads a float32.
             place = groups[0].parameters[0].device
             self._rates = [torch.empty((), dtype=torch.float32, device=place) for _ in groups]
             self._numbers = [float("nan")] * len(numbers)
-        for rate, number, before in zip(self._rates, numbers, self._numbers, strict=True):
-            if number != before:
-                rate.fill_(number)
+        for i, (group, rate) in enumerate(zip(groups, self._rates, strict=True)):
+            if numbers[i] != self._numbers[i]:
+                rate.fill_(numbers[i])
+            group.rate = rate
         self._numbers = numbers
-        return [replace(g, rate=rate) for g, rate in zip(groups, self._rates, strict=True)]
 
     def _groups(self) -> list[_Arguments] | None:
         """Arguments of the kernel; None where the optimiser itself must take the step."""

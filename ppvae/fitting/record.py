@@ -95,12 +95,10 @@ class Record:
         """Add a step over ``rows`` data."""
         if not self._rows:
             self.names = list(means)
-        together = isinstance(means, StackedMeans) and list(means) == self.names
-        self._rows.append(
-            means.stacked.clone()
-            if isinstance(means, StackedMeans) and together
-            else torch.stack([means[name] for name in self.names])
-        )
+        if isinstance(means, StackedMeans) and list(means) == self.names:
+            self._rows.append(means.stacked.clone())
+        else:
+            self._rows.append(torch.stack([means[name] for name in self.names]))
         self._counts.append(rows)
 
     def __len__(self) -> int:

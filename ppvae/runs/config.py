@@ -37,6 +37,7 @@ from ppvae.typing import JsonObject, Spec
 
 __all__ = [
     "CONFIG",
+    "FINISHED",
     "FORMAT",
     "HISTORY",
     "KIND",
@@ -70,7 +71,8 @@ CONFIG, WEIGHTS, HISTORY, METRICS = (
 )
 # Settings that record where a fit ran, not what was fitted.
 CIRCUMSTANCES = ("seed", "device", "compile", "resident", "workers", "resumed", "retries")
-STATUSES = ("completed", "stopped", "diverged", "interrupted")
+FINISHED = ("completed", "stopped")
+STATUSES = (*FINISHED, "diverged", "interrupted")
 # Keys that belong to the folder; the others belong to the run's ``config``.
 REQUIRED = ("kind", "format", "id", "status", "seed", "epochs", "weights")
 OWN = (*REQUIRED, "files", "digest")

@@ -8,13 +8,11 @@ import tempfile
 from pathlib import Path
 
 from ppvae.errors import RunError
-from ppvae.runs.config import is_run, read_config
+from ppvae.runs.config import FINISHED, is_run, read_config
 from ppvae.runs.folder import free_name
 from ppvae.runs.run import Run
 
-__all__ = ["FINISHED", "keep", "write"]
-
-FINISHED = ("completed", "stopped")
+__all__ = ["keep", "write"]
 
 logger = logging.getLogger(__name__)
 

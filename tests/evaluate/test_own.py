@@ -95,6 +95,22 @@ def test_a_decoder_with_teacher_forcing_is_said_to_have_data_in_its_replicates(a
     assert caplog.text.count(SAID) == 1
 
 
+@pytest.mark.parametrize("answer", [check_reconstructions, to_arviz])
+def test_to_look_for_it_takes_no_random_numbers(answer, monkeypatch):
+    run = linear_run()
+    columns = {"x": run.model.draw(9)}
+    before = torch.get_rng_state()
+    looked = answer(run, columns, num_draws=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    module = "checks" if answer is check_reconstructions else "inference_data"
+    monkeypatch.setattr(f"ppvae.evaluate.{module}.say_given_own_data", lambda *_: None)
+    again = answer(run, columns, num_draws=3)
+    if answer is check_reconstructions:
+        assert torch.equal(looked.crps, again.crps)
+    else:
+        assert looked.posterior.equals(again.posterior)
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_so_is_a_total_that_the_model_computes_and_one_of_a_column_is_not(own, caplog):
     x = torch.arange(9.0 * D).reshape(9, D)
