@@ -35,10 +35,6 @@ class FreeFormFeatures(FeatureMap):
         self.num_features = len(values) if rank is None else rank
         order = values.double().sort().values
         self.register_buffer("values", order)
-        # Values may be rounded, as in a file or by float32, but are near one of these alone.
-        gap = float(order.diff().min()) if len(order) > 1 else 1.0
-        rounding = torch.finfo(torch.float32).eps * float(order.abs().max())
-        self.tolerance = min(max(1e-3 * gap, rounding), gap / 4)
         self.values: Tensor
         eye = torch.eye(len(values), self.num_features)
         self.root = nn.Parameter(eye + 0.1 * torch.randn_like(eye))
@@ -49,11 +45,17 @@ class FreeFormFeatures(FeatureMap):
         gap_after = (self.values[after] - values).abs()
         return torch.where((self.values[before] - values).abs() < gap_after, before, after)
 
+    def _tolerance(self) -> float:
+        """How far from one of the values another may be: rounded in a file, or by float32."""
+        gap = float(self.values.diff().min()) if len(self.values) > 1 else 1.0
+        rounding = torch.finfo(torch.float32).eps * float(self.values.abs().max())
+        return min(max(1e-3 * gap, rounding), gap / 4)
+
     def check(self, values: Tensor) -> None:
         single(values)
         finite(values, "views")
         nearest = self.values[self._codes(values)]
-        unknown = values[(nearest - values).abs() > self.tolerance]
+        unknown = values[(nearest - values).abs() > self._tolerance()]
         if len(unknown) > 0:
             raise ArgumentError(
                 f"views: expected one of the {len(self.values)} values that the free-form kernel "
